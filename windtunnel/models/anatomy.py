@@ -1,0 +1,359 @@
+"""One view of every family: embeddings, blocks, attention, mlp, norms, head.
+
+A part that grows, prunes or factorises weights is written once against this view. Matrices are shown as [out, in] whatever the
+family stores: some fuse queries, keys and values into one matrix, gpt2 stores its matrices transposed, gpt-neox interleaves the
+three kinds head by head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from windtunnel.models.build import family_of
+from windtunnel.models.settings import KINDS
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One weight matrix, or the rows of a fused one, seen as [out, in].
+
+    ``name`` is that of the module that holds it; ``rows`` are its rows within that module's matrix (None: all of them).
+    ``rows_are`` and ``columns_are`` say what each side counts: ``width`` (the residual stream), ``heads`` or ``key_value_heads``
+    (heads times the head size, one head after the other), ``intermediate`` or ``vocabulary``.
+    """
+
+    name: str
+    module: nn.Module
+    rows_are: str
+    columns_are: str
+    rows: Tensor | None = None
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the module stores [in, out]."""
+        return isinstance(self.module, Conv1D)
+
+    @property
+    def parameter(self) -> str:
+        """The full name of the parameter that holds the values."""
+        return f"{self.name}.weight"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of this matrix."""
+        out, inside = self._stored().shape
+        return (out if self.rows is None else len(self.rows)), inside
+
+    def get(self) -> Tensor:
+        """A copy of the values, [out, in], without gradient."""
+        stored = self._stored()
+        return stored.clone() if self.rows is None else stored[self.rows.to(stored.device)]
+
+    @torch.no_grad()
+    def set(self, value: Tensor) -> None:
+        """Write ``value`` [out, in] in place. Raises ValueError for another shape."""
+        _put(self._stored(), self.rows, value, self.parameter)
+
+    def bias(self) -> Tensor | None:
+        """A copy of the bias [out], or None where the module has none."""
+        bias = getattr(self.module, "bias", None)
+        if bias is None:
+            return None
+        return bias.detach().clone() if self.rows is None else bias.detach()[self.rows.to(bias.device)]
+
+    @torch.no_grad()
+    def set_bias(self, value: Tensor) -> None:
+        """Write the bias [out] in place. Raises ValueError for another shape or where there is none."""
+        bias = getattr(self.module, "bias", None)
+        if bias is None:
+            raise ValueError(f"{self.name} has no bias")
+        _put(bias.detach(), self.rows, value, f"{self.name}.bias")
+
+    def _stored(self) -> Tensor:
+        weight = self.module.weight.detach()  # type: ignore[union-attr, operator]
+        return weight.T if self.transposed else weight
+
+
+def _put(stored: Tensor, rows: Tensor | None, value: Tensor, name: str) -> None:
+    expected = stored.shape if rows is None else (len(rows), *stored.shape[1:])
+    if tuple(value.shape) != tuple(expected):
+        raise ValueError(f"{name}: a value of shape {tuple(value.shape)} does not fit {tuple(expected)}")
+    stored[slice(None) if rows is None else rows.to(stored.device)] = value.to(stored)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention layer. ``norms`` are norms of queries and keys inside it (qwen3), ``bias`` t5's relative position table."""
+
+    name: str
+    q: Matrix
+    k: Matrix
+    v: Matrix
+    o: Matrix
+    heads: int
+    key_value_heads: int
+    head_size: int
+    norms: dict[str, nn.Module] = field(default_factory=dict)
+    bias: nn.Embedding | None = None
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """One feed-forward layer: ``down(activation(gate) * up)``, or ``down(activation(up))`` where ``gate`` is None."""
+
+    name: str
+    up: Matrix
+    down: Matrix
+    gate: Matrix | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """One transformer block: its ``name`` in the model, its ``index`` in its stack, and what it is made of.
+
+    ``norms`` are the norms of the residual stream by the name of what follows them (``attention``, ``cross``, ``mlp``), or where
+    the family normalises after the addition (``residual`` is ``post``) of what they follow. ``residual`` is ``pre``, ``post`` or
+    ``parallel`` (gpt-neox: attention and mlp both read the same stream).
+    """
+
+    name: str
+    index: int
+    module: nn.Module
+    residual: str
+    attention: Attention
+    mlp: Mlp
+    norms: dict[str, nn.Module]
+    cross: Attention | None = None
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a model consists of. Every module is the model's own, so changing it changes the model.
+
+    ``stacks`` maps the name of each list of blocks (t5 has two, the encoder's first) to its blocks. ``embeddings`` are the tables
+    that tokens, positions and segments are looked up in, by the parameter's name, tokens first. ``final_norms`` follow the stacks.
+    ``head`` is the matrix that makes logits, ``head_transform`` the matrix before it (encoders). ``tied``: the head is the token
+    embedding.
+    """
+
+    family: str
+    kind: str
+    width: int
+    vocabulary: int
+    embeddings: dict[str, nn.Embedding]
+    embedding_norms: dict[str, nn.Module]
+    stacks: dict[str, tuple[Block, ...]]
+    final_norms: dict[str, nn.Module]
+    head: Matrix
+    tied: bool
+    head_transform: Matrix | None = None
+    head_norms: dict[str, nn.Module] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks, those of an encoder before those of its decoder."""
+        return tuple(block for stack in self.stacks.values() for block in stack)
+
+
+# Family by family ---------------------------------------------------------------------------------------------------------------
+
+# Where a family keeps its things. Attention: query, key, value (one name: fused) and output; mlp: gate, up (one name: fused), down.
+_LLAMA = {
+    "stacks": ["model.layers"],
+    "attention": ("self_attn", ["q_proj", "k_proj", "v_proj"], "o_proj"),
+    "mlp": ("mlp", ["gate_proj", "up_proj"], "down_proj"),
+    "norms": {"attention": "input_layernorm", "mlp": "post_attention_layernorm"},
+    "embeddings": ["model.embed_tokens"],
+    "final": ["model.norm"],
+    "head": "lm_head",
+}
+_PLACES: dict[str, dict[str, Any]] = {
+    "llama": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gpt2": {
+        "stacks": ["transformer.h"],
+        "attention": ("attn", ["c_attn"], "c_proj"),
+        "mlp": ("mlp", [None, "c_fc"], "c_proj"),
+        "norms": {"attention": "ln_1", "mlp": "ln_2"},
+        "embeddings": ["transformer.wte", "transformer.wpe"],
+        "final": ["transformer.ln_f"],
+        "head": "lm_head",
+    },
+    "gpt-neox": {
+        "stacks": ["gpt_neox.layers"],
+        "attention": ("attention", ["query_key_value"], "dense"),
+        "mlp": ("mlp", [None, "dense_h_to_4h"], "dense_4h_to_h"),
+        "norms": {"attention": "input_layernorm", "mlp": "post_attention_layernorm"},
+        "embeddings": ["gpt_neox.embed_in"],
+        "final": ["gpt_neox.final_layer_norm"],
+        "head": "lm_head",
+    },
+    "bert": {
+        "stacks": ["bert.encoder.layer"],
+        "attention": ("attention", ["self.query", "self.key", "self.value"], "output.dense"),
+        "mlp": ("", [None, "intermediate.dense"], "output.dense"),
+        "norms": {"attention": "attention.output.LayerNorm", "mlp": "output.LayerNorm"},
+        "embeddings": [f"bert.embeddings.{kind}_embeddings" for kind in ("word", "position", "token_type")],
+        "embedding_norms": ["bert.embeddings.LayerNorm"],
+        "final": [],
+        "head": "cls.predictions.decoder",
+        "transform": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm"),
+        "residual": "post",
+    },
+    "modernbert": {
+        "stacks": ["model.layers"],
+        "attention": ("attn", ["Wqkv"], "Wo"),
+        "mlp": ("mlp", ["Wi"], "Wo"),
+        "norms": {"attention": "attn_norm", "mlp": "mlp_norm"},
+        "embeddings": ["model.embeddings.tok_embeddings"],
+        "embedding_norms": ["model.embeddings.norm"],
+        "final": ["model.final_norm"],
+        "head": "decoder",
+        "transform": ("head.dense", "head.norm"),
+    },
+    "t5": {
+        "stacks": ["encoder.block", "decoder.block"],
+        "embeddings": ["shared"],
+        "final": ["encoder.final_layer_norm", "decoder.final_layer_norm"],
+        "head": "lm_head",
+    },
+}
+
+
+def anatomy(model: Any) -> Anatomy:
+    """The view of ``model``. Raises UserError for a family that is not in :data:`windtunnel.models.settings.KINDS`."""
+    model = getattr(model, "_orig_mod", model)  # a compiled model
+    config = model.config
+    family = family_of(config)
+    places = _PLACES[family]
+    of: Callable[[str], Any] = model.get_submodule
+    transform = places.get("transform")
+    stacks = {
+        stack: tuple(_block(config, family, f"{stack}.{i}", i, module) for i, module in enumerate(of(stack))) for stack in places["stacks"]
+    }
+    return Anatomy(
+        family=family,
+        kind=KINDS[family],
+        width=config.hidden_size,
+        vocabulary=config.vocab_size,
+        embeddings={f"{name}.weight": of(name) for name in places["embeddings"]},
+        embedding_norms={name: of(name) for name in places.get("embedding_norms", [])},
+        stacks=stacks,
+        final_norms={name: of(name) for name in places["final"]},
+        head=Matrix(places["head"], of(places["head"]), "vocabulary", "width"),
+        tied=of(places["head"]).weight is of(places["embeddings"][0]).weight,
+        head_transform=Matrix(transform[0], of(transform[0]), "width", "width") if transform else None,
+        head_norms={transform[1]: of(transform[1])} if transform else {},
+    )
+
+
+def _block(config: Any, family: str, name: str, index: int, module: Any) -> Block:
+    places = _PLACES[family]
+    attention: tuple[str, list[str], str]
+    mlp: tuple[str, list[str | None], str]
+    if family == "t5":
+        attention, mlp = (
+            ("layer.0.SelfAttention", ["q", "k", "v"], "o"),
+            (f"layer.{len(module.layer) - 1}.DenseReluDense", ["wi_0", "wi_1"], "wo"),
+        )
+        norms = {"attention": "layer.0.layer_norm", "mlp": f"layer.{len(module.layer) - 1}.layer_norm"}
+        if not config.is_gated_act:
+            mlp = (mlp[0], [None, "wi"], "wo")
+        cross = None
+        if len(module.layer) == 3:
+            cross = _attention(config, family, name, module, ("layer.1.EncDecAttention", ["q", "k", "v"], "o"))
+            norms["cross"] = "layer.1.layer_norm"
+    else:
+        attention, mlp, norms, cross = places["attention"], places["mlp"], places["norms"], None
+    residual = "parallel" if getattr(config, "use_parallel_residual", False) else places.get("residual", "pre")
+    return Block(
+        name=name,
+        index=index,
+        module=module,
+        residual=residual,
+        attention=_attention(config, family, name, module, attention),
+        mlp=_mlp(name, module, mlp),
+        # The first block of modernbert has no norm of its own, as the embeddings have just been normalised.
+        norms={key: norm for key, path in norms.items() if not isinstance(norm := module.get_submodule(path), nn.Identity)},
+        cross=cross,
+    )
+
+
+def _attention(config: Any, family: str, block: str, module: nn.Module, place: tuple[str, list[str], str]) -> Attention:
+    path, inputs, output = place
+    heads = config.num_attention_heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    owner = module.get_submodule(path)
+    kinds = ("heads", "key_value_heads", "key_value_heads")
+    if len(inputs) == 3:
+        q, k, v = (
+            Matrix(f"{block}.{path}.{key}", owner.get_submodule(key), kind, "width") for key, kind in zip(inputs, kinds, strict=True)
+        )
+    else:
+        index = torch.arange(3 * heads * size)
+        # gpt-neox: query, key and value of the first head, then of the second; the others: all queries, all keys, all values.
+        parts = index.view(heads, 3, size).transpose(0, 1).reshape(3, -1) if family == "gpt-neox" else index.view(3, -1)
+        fused = owner.get_submodule(inputs[0])
+        q, k, v = (Matrix(f"{block}.{path}.{inputs[0]}", fused, kind, "width", rows) for rows, kind in zip(parts, kinds, strict=True))
+    return Attention(
+        name=f"{block}.{path}",
+        q=q,
+        k=k,
+        v=v,
+        o=Matrix(f"{block}.{path}.{output}", owner.get_submodule(output), "width", "heads"),
+        heads=heads,
+        key_value_heads=shared,
+        head_size=size,
+        norms={key: norm for key in ("q_norm", "k_norm") if isinstance(norm := getattr(owner, key, None), nn.Module)},
+        bias=getattr(owner, "relative_attention_bias", None),
+    )
+
+
+def _mlp(block: str, module: nn.Module, place: tuple[str, list[str | None], str]) -> Mlp:
+    path, inputs, output = place
+    owner = module.get_submodule(path)
+    name = f"{block}.{path}".rstrip(".")
+
+    def matrix(key: str, rows_are: str, columns_are: str, rows: Tensor | None = None) -> Matrix:
+        return Matrix(f"{name}.{key}", owner.get_submodule(key), rows_are, columns_are, rows)
+
+    gate = up = None
+    if len(inputs) == 1 and inputs[0]:  # fused: the half that goes through the activation comes first
+        fused = matrix(inputs[0], "intermediate", "width")
+        first, second = torch.arange(fused.shape[0]).chunk(2)
+        gate, up = matrix(inputs[0], "intermediate", "width", first), matrix(inputs[0], "intermediate", "width", second)
+    else:
+        gate = matrix(inputs[0], "intermediate", "width") if inputs[0] else None
+        up = matrix(str(inputs[1]), "intermediate", "width")
+    return Mlp(name, up, matrix(output, "width", "intermediate"), gate)
+
+
+# What every structure and optimizer asks ---------------------------------------------------------------------------------------
+
+
+def linears(model: Any) -> dict[str, nn.Module]:
+    """Every weight matrix inside the blocks by the name of its module: Linear, and the transposed Conv1D of gpt2."""
+    found: dict[str, nn.Module] = {}
+    for block in anatomy(model).blocks:
+        for name, module in block.module.named_modules(prefix=block.name):
+            if isinstance(module, (nn.Linear, Conv1D)):
+                found[name] = module
+    return found
+
+
+def parameters_count(model: Any) -> dict[str, int]:
+    """How many numbers are trained: ``total``, ``embedding`` (all tables and an untied head) and ``non_embedding``; tied ones once."""
+    view = anatomy(model)
+    total = sum(parameter.numel() for parameter in model.parameters())
+    tables = {id(table.weight): table.weight.numel() for table in view.embeddings.values()}
+    tables[id(view.head.module.weight)] = view.head.module.weight.numel()  # type: ignore[union-attr, operator]
+    embedding = sum(tables.values())
+    return {"total": total, "embedding": embedding, "non_embedding": total - embedding}

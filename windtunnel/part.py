@@ -1,0 +1,423 @@
+"""What a part is, the slots it can fill, and how a part is found by its name.
+
+A part is one mechanism in one file: a frozen pydantic model whose fields are its knobs. The same fields are the YAML keys, the
+documentation and the cache key. This module imports nothing heavy and nothing else of the package, because everything imports it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import inspect
+import pkgutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    import daft
+    import numpy as np
+    import torch
+    from transformers import PreTrainedModel
+
+ROOMS = ("corpus", "stream", "objectives", "weights", "optim", "evaluate")
+
+
+class UserError(Exception):
+    """Something the user can mend: bad input, a full disk, an unknown name. The command line prints it and exits with code 2."""
+
+
+class PartError(UserError):
+    """A part that found nothing to act on, or that refuses what it was asked for."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A sentence that helps with a misspelt ``word``: the closest valid spelling, then everything that is valid."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names) or 'none'}"
+
+
+class Settings(BaseModel):
+    """A frozen group of plain settings. Unknown keys are errors that name the nearest valid key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "unknown key {shown}; {hint}",
+                        {"key": str(key), "shown": repr(key), "hint": nearest(str(key), cls.model_fields)},
+                    )
+        return data
+
+
+class Part(Settings):
+    """The base of every part. A direct subclass is a slot; a subclass of a slot with ``name=`` is a part that fills it.
+
+    In YAML a part is its bare name (``objective: next-token``) or one key with its knobs (``objective: {ul2: {mean_span: 3}}``).
+
+    ``conflicts`` names the parts (of any slot) that this one cannot be combined with in one phase, each with the reason.
+    """
+
+    name: ClassVar[str] = ""
+    slot: ClassVar[type[Part]]
+    conflicts: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls, name: str = "", **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if Part in cls.__bases__:
+            cls.slot = cls
+            _slots[cls.__name__] = cls
+            _parts[cls] = {}
+        elif name:
+            cls.name = name
+            present = _parts[cls.slot].setdefault(name, cls)
+            if present.__module__ != cls.__module__:
+                raise TypeError(f"two parts are called {name!r} in slot {cls.slot.__name__}: {present.__module__} and {cls.__module__}")
+            _parts[cls.slot][name] = cls
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _find_by_name(cls, data: Any, handler: Any) -> Any:
+        if isinstance(data, cls) and data.name:
+            return data
+        if cls.name:
+            return handler({} if data is None else data)
+        if isinstance(data, str):
+            data = {data: {}}
+        if not isinstance(data, Mapping) or len(data) != 1:
+            raise PydanticCustomError(
+                "not_a_part",
+                "a {slot} is written as its name or as one key with its settings, for example {example}; got {shown}",
+                {"slot": cls.__name__, "example": next(iter(sorted(names(cls))), "name"), "shown": repr(data)},
+            )
+        (name, fields), *_ = data.items()
+        found = names(cls).get(name)
+        if found is None:
+            raise PydanticCustomError(
+                "unknown_part",
+                "no {slot} is called {shown}; {hint}",
+                {"slot": cls.__name__, "key": str(name), "shown": repr(name), "hint": nearest(str(name), names(cls))},
+            )
+        return found.model_validate({} if fields is None else fields)
+
+    @model_serializer(mode="plain")
+    def _as_one_key(self) -> dict[str, Any]:
+        return {self.name: {key: plain(getattr(self, key)) for key in type(self).model_fields}}
+
+
+_slots: dict[str, type[Part]] = {}
+_parts: dict[type[Part], dict[str, type[Part]]] = {}
+_loaded = False
+
+
+def plain(value: Any) -> Any:
+    """``value`` as what JSON and YAML can hold: parts become one-key mappings, tuples lists, paths strings."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def load_all() -> None:
+    """Import every module of the rooms of parts and every module that another package offers as ``windtunnel.parts``."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for room in ROOMS:
+        package = importlib.import_module(f"windtunnel.{room}")
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            importlib.import_module(module.name)
+    for entry in importlib.metadata.entry_points(group="windtunnel.parts"):
+        try:
+            entry.load()
+        except Exception as error:
+            raise UserError(f"the parts of entry point {entry.name!r} ({entry.value}) cannot be loaded: {error}") from error
+
+
+def slots() -> dict[str, type[Part]]:
+    """Every slot by its name."""
+    return dict(_slots)
+
+
+def names(slot: type[Part]) -> dict[str, type[Part]]:
+    """Every part that fills ``slot``, by its name."""
+    load_all()
+    return dict(_parts[slot])
+
+
+def make(slot: type[Part], data: Any) -> Any:
+    """The part of ``slot`` that ``data`` (a name, or one key with its settings) describes."""
+    return slot.model_validate(data)
+
+
+def describe(part: type[Part]) -> dict[str, Any]:
+    """What ``windtunnel parts`` prints of a part: name, slot, documentation, knobs with type, default and meaning, conflicts."""
+    knobs = {
+        key: {
+            "type": str(info.annotation).replace("typing.", "") if not isinstance(info.annotation, type) else info.annotation.__name__,
+            "default": None if info.is_required() else plain(info.get_default(call_default_factory=True)),
+            "required": info.is_required(),
+            "description": info.description or "",
+        }
+        for key, info in part.model_fields.items()
+    }
+    return {
+        "name": part.name,
+        "slot": part.slot.__name__,
+        "documentation": inspect.cleandoc(part.__doc__ or ""),
+        "knobs": knobs,
+        "conflicts": dict(part.conflicts),
+        "module": part.__module__,
+    }
+
+
+# What the loop hands to parts -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, before the step that is about to be made.
+
+    ``step`` and ``tokens`` count within the phase; ``done`` is the share of the phase (0 to 1), ``overall`` that of the whole run.
+    ``tokens`` counts input tokens; ``step_tokens`` is how many one step adds; ``sequences`` how many sequences one step holds.
+    """
+
+    step: int
+    steps: int
+    tokens: int
+    step_tokens: int
+    sequences: int
+    done: float
+    overall: float
+    phase: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What an objective may know of the tokeniser: its size and its special tokens.
+
+    ``document`` separates documents (it begins each one, so it also ends the one before). ``spans`` are the sentinels of span
+    corruption, ``modes`` the mode tokens of UL2 by name (R, S, X). ``token_bytes[i]`` is how many UTF-8 bytes token i stands for
+    (0 for special tokens), an int32 array; ``word_starts[i]`` whether token i begins a word, a bool array.
+    """
+
+    size: int
+    document: int
+    pad: int
+    mask: int
+    spans: tuple[int, ...]
+    modes: Mapping[str, int]
+    token_bytes: np.ndarray
+    word_starts: np.ndarray
+
+
+class Loss(NamedTuple):
+    """The loss of every target in nats, which of them count (bool, same shape), and the model's outputs for loss terms."""
+
+    values: torch.Tensor
+    counts: torch.Tensor
+    outputs: Any
+
+
+@dataclass
+class Layout:
+    """Sequences as pieces of documents. Sequence ``i`` is the pieces ``first[i]:first[i + 1]``, laid one after the other.
+
+    Piece ``j`` is the tokens ``start[j]:stop[j]`` of document ``document[j]``. All are int64 arrays; ``len(first)`` is one more than
+    the number of sequences. Every sequence holds at most ``length`` tokens; shorter ones are padded by the loader.
+    """
+
+    document: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    first: np.ndarray
+    length: int
+
+
+@dataclass
+class HeldOut:
+    """What an evaluation may look at: batches of a held-out split, prepared by the objective, and how to judge them.
+
+    ``batches(source, objective)`` yields dictionaries of tensors on ``device`` in a fixed order; ``text(source)`` yields documents
+    as text; ``tokenizer`` is a transformers tokenizer or None. ``precision`` is entered around forwards (a context manager).
+    """
+
+    sources: tuple[str, ...]
+    batches: Any
+    text: Any
+    vocabulary: Vocabulary
+    tokenizer: Any
+    objective: Objective
+    device: Any
+    precision: Any
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+# Slots ------------------------------------------------------------------------------------------------------------------------
+
+
+class Source(Part):
+    """Where documents come from."""
+
+    def read(self, tally: Any) -> daft.DataFrame:
+        """Documents, one a row: ``text`` (str) and ``origin`` (str, where it came from). What is skipped is counted in ``tally``."""
+        raise NotImplementedError
+
+
+class Curator(Part):
+    """Better training documents from training documents. It never sees held-out documents."""
+
+    def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
+        """The documents that stay, perhaps changed; what was removed is counted in ``tally``."""
+        raise NotImplementedError
+
+
+class Mixture(Part):
+    """How often each source is drawn."""
+
+    def weights(self, sizes: Mapping[str, int], progress: Progress, feedback: Mapping[str, float]) -> dict[str, float]:
+        """The share of each source (not negative, sum above zero). ``sizes``: training tokens; ``feedback``: latest validation."""
+        raise NotImplementedError
+
+
+class Packing(Part):
+    """How documents become sequences."""
+
+    def pack(self, lengths: np.ndarray, length: int, random: np.random.Generator) -> Layout:
+        """One epoch of sequences of ``length`` tokens from documents of ``lengths`` tokens, in an order drawn from ``random``."""
+        raise NotImplementedError
+
+
+class Objective(Part):
+    """What the model is asked to predict. ``kinds`` are the architectures it works on."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("decoder",)
+
+    def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
+        """Rows of the stream as what :meth:`loss` needs, of a fixed shape, with ``labels`` (-100 where nothing is predicted).
+
+        ``rows``: ``tokens``, ``documents`` (piece number within the sequence, -1 for padding) and ``positions`` (counted from the
+        beginning of the piece), all [sequences, context + 1] integers; ``sources`` [sequences].
+        """
+        raise NotImplementedError
+
+    def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
+        """The loss of every target. ``needs`` names outputs that loss terms ask for: hidden_states, attentions, logits."""
+        raise NotImplementedError
+
+    def measured_by(self) -> Objective:
+        """The objective that held-out text is scored with; by default this one."""
+        return self
+
+
+class LossTerm(Part):
+    """A scalar added to the loss. ``needs`` names the outputs it looks at."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def state(self, model: PreTrainedModel) -> dict[str, Any]:
+        """What changes during training: a dictionary of tensors and numbers that the checkpoint holds and :meth:`term` may change."""
+        return {}
+
+    def term(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], outputs: Any, state: dict[str, Any]) -> torch.Tensor:
+        """The scalar, already scaled."""
+        raise NotImplementedError
+
+
+class Weighting(Part):
+    """How much each target counts."""
+
+    def state(self, model: PreTrainedModel) -> dict[str, Any]:
+        """As :meth:`LossTerm.state`."""
+        return {}
+
+    def weigh(self, loss: Loss, batch: dict[str, torch.Tensor], state: dict[str, Any]) -> torch.Tensor:
+        """Weights of the shape of ``loss.values``, not negative."""
+        raise NotImplementedError
+
+
+class Start(Part):
+    """How the weights of a phase begin."""
+
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int) -> PreTrainedModel:
+        """A model of transformers configuration ``config``; ``previous`` is the model the phase before ended with.
+
+        ``seed`` decides every weight that is drawn, together with the weight's name, so that two models agree where shapes do.
+        """
+        raise NotImplementedError
+
+
+class Structure(Part):
+    """A shape imposed on the weights while they train: sparse, low-rank, adapters."""
+
+    def apply(self, model: PreTrainedModel) -> None:
+        """Impose it, in place. Raises PartError where no weight matches."""
+        raise NotImplementedError
+
+    def constrain(self, model: PreTrainedModel) -> None:
+        """Called after every optimizer step: restore what the update may have broken."""
+
+    def remove(self, model: PreTrainedModel) -> None:
+        """Fold it back into plain dense weights, in place, leaving the function unchanged."""
+        raise NotImplementedError
+
+    def density(self, model: PreTrainedModel) -> float:
+        """The share of linear-layer FLOPs that hardware exploiting the structure would execute (1.0: all)."""
+        return 1.0
+
+
+class Optimizer(Part):
+    """What turns gradients into updates."""
+
+    def build(self, model: PreTrainedModel, learning_rate: float) -> torch.optim.Optimizer:
+        """A torch optimizer over the trainable parameters; ``learning_rate`` is the recipe's default for this model size."""
+        raise NotImplementedError
+
+
+class Schedule(Part):
+    """How the learning rate moves."""
+
+    def factor(self, progress: Progress, peak: float) -> float:
+        """What the peak learning rate ``peak`` is multiplied with for the coming step, between 0 and 1."""
+        raise NotImplementedError
+
+
+class AfterStep(Part):
+    """What happens to weights or moments after an optimizer step."""
+
+    def state(self, model: PreTrainedModel) -> dict[str, Any]:
+        """As :meth:`LossTerm.state`."""
+        return {}
+
+    def after_step(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, progress: Progress, state: dict[str, Any]) -> None:
+        """Called after every step, in place. ``progress`` is that of the step just made."""
+        raise NotImplementedError
+
+
+class Evaluation(Part):
+    """Numbers of a model. ``better`` says which direction is good, ``unit`` what they are counted in."""
+
+    unit: ClassVar[str] = ""
+    better: ClassVar[str] = "lower"
+
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
+        """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""How weights begin and how they are shaped."""

@@ -1,0 +1,69 @@
+"""Begin from a model in a folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from windtunnel.models.build import family_of
+from windtunnel.models.checkpoint import load
+from windtunnel.part import PartError, Start
+
+# How each size that must agree is written under `model` in a recipe, and the configuration's name for it.
+SIZES = {
+    "layers": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "key_value_heads": "num_key_value_heads",
+    "intermediate": "intermediate_size",
+    "tied": "tie_word_embeddings",
+}
+OTHER_NAMES = {"intermediate": {"gpt2": "n_inner", "t5": "d_ff"}}
+
+
+class Checkpoint(Start, name="checkpoint"):
+    """Begin with the weights in a folder of the Hugging Face format (safetensors or pytorch_model.bin, whole or in shards).
+
+    For continued pre-training. Sizes in the recipe's ``model`` have to agree with the folder; what a recipe does not set (the base
+    of the rotation, the epsilon of the norms) is as the folder says. A run's own folder is understood too.
+    """
+
+    folder: str = Field(min_length=1, description="folder of the model: config.json and its weights")
+
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int) -> PreTrainedModel:
+        """The model in the folder.
+
+        Raises:
+            PartError: naming what is missing, damaged, not finite or different from what the recipe says.
+        """
+        model = load(self.folder)
+        found, asked = sizes_of(model.config), sizes_of(config)
+        differ = [f"{key} is {found[key]} there and {asked[key]} in the recipe" for key in found if found[key] != asked[key]]
+        if differ:
+            written = ", ".join(f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in found.items())
+            raise PartError(f"checkpoint {self.folder}: {'; '.join(differ)}. To use it, write `model: {{{written}}}`")
+        if model.config.vocab_size != config.vocab_size:
+            raise PartError(
+                f"checkpoint {self.folder}: its vocabulary has {model.config.vocab_size} tokens, the stream's {config.vocab_size}; "
+                "prepare the corpus with the tokenizer of that model (`tokenizer: {folder: ...}`)"
+            )
+        there, needed = (getattr(one, "max_position_embeddings", 0) for one in (model.config, config))
+        if family_of(config) in ("gpt2", "bert") and there < needed:
+            raise PartError(f"checkpoint {self.folder}: it has learned {there} positions and the recipe's context needs {needed}")
+        return model
+
+
+def sizes_of(config: Any) -> dict[str, Any]:
+    """The family and sizes of a transformers configuration, as a recipe writes them."""
+    family = family_of(config)
+    found: dict[str, Any] = {"family": family}
+    for key, name in SIZES.items():
+        value = getattr(config, OTHER_NAMES.get(key, {}).get(family, name), None)
+        if key == "intermediate" and value is None:
+            value = 4 * config.hidden_size  # what gpt2 means by leaving it out
+        if key == "key_value_heads" and value is None:
+            value = config.num_attention_heads
+        found[key] = value
+    return found

@@ -1,0 +1,1 @@
+"""Shapes imposed on weights while they train."""
