@@ -1,0 +1,69 @@
+"""The fixed rule that splits documents, and the memory of which texts were seen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+KEY_BYTES = 16
+_PIECE = 1 << 20
+
+
+def content_key(text: str) -> bytes:
+    """A 16-byte hash of ``text`` in which every run of white space counts as one space and none at the ends.
+
+    So copies that differ in line ends or indentation by tabs count as the same text. The text is hashed in pieces, because
+    splitting a document of hundreds of megabytes into words at once takes ten times its size in memory.
+    """
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    begun = gap = False
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE]
+        words = " ".join(piece.split())
+        if words:
+            if begun and (gap or piece[0].isspace()):
+                digest.update(b" ")
+            digest.update(words.encode("utf-8"))
+            begun, gap = True, piece[-1].isspace()
+        else:
+            gap = True
+    return digest.digest()
+
+
+def fraction(key: bytes) -> float:
+    """Where a document stands between 0 (included) and 1, by the first eight bytes of its key: uniform over documents."""
+    return (int.from_bytes(key[:8], "big") >> 11) / (1 << 53)
+
+
+def split_of(position: float, *, validation: float, test: float) -> str:
+    """The split of a document whose :func:`fraction` is ``position``.
+
+    It depends on nothing but the text and the two shares: not on the order of documents, nor on which others there are.
+    """
+    if position < test:
+        return "test"
+    return "validation" if position < test + validation else "train"
+
+
+class Seen:
+    """A set of 16-byte keys that takes 16 bytes each (a Python set takes about 100), as sorted arrays of growing size."""
+
+    def __init__(self) -> None:
+        self._runs: list[np.ndarray] = []
+
+    def new(self, keys: Sequence[bytes]) -> np.ndarray:
+        """Which of ``keys`` occur for the first time (bool array), remembering all of them."""
+        batch = np.array(keys, dtype=f"S{KEY_BYTES}")
+        fresh = np.zeros(len(batch), dtype=bool)
+        fresh[np.unique(batch, return_index=True)[1]] = True
+        for run in self._runs:
+            place = np.minimum(np.searchsorted(run, batch), len(run) - 1)
+            fresh &= run[place] != batch
+        if fresh.any():
+            self._runs.append(np.sort(batch[fresh]))
+        while len(self._runs) > 1 and len(self._runs[-2]) < 2 * len(self._runs[-1]):
+            self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]), kind="stable")]
+        return fresh

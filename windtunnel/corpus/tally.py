@@ -1,0 +1,45 @@
+"""What was read, skipped and removed, and why: the counts behind the corpus table."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+EXAMPLES = 3  # places remembered for each count, so that the user can look at one without a list of a million files
+
+
+class Tally:
+    """Counts of one source, in the order in which they first occurred. Safe to use from several threads."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._counts: dict[str, list[int]] = {}
+        self.examples: dict[str, list[str]] = {}
+        self._lock = threading.Lock()
+
+    def count(self, what: str, documents: int = 1, size: int = 0, where: str = "") -> None:
+        """Add ``documents`` (files, where a whole file was skipped) of ``size`` bytes in all to ``what``, with ``where`` as an example."""
+        with self._lock:
+            entry = self._counts.setdefault(what, [0, 0])
+            entry[0] += documents
+            entry[1] += size
+            examples = self.examples.setdefault(what, [])
+            if where and len(examples) < EXAMPLES:
+                examples.append(where)
+
+    def documents(self, what: str) -> int:
+        """How many documents were counted as ``what``."""
+        return self._counts.get(what, [0, 0])[0]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Table rows: ``source``, ``what``, ``documents``, ``bytes`` (UTF-8 of the text, or of the file where a file was skipped)."""
+        return [{"source": self.source, "what": what, "documents": n, "bytes": size} for what, (n, size) in self._counts.items()]
+
+    def summary(self, beginning: str = "") -> str:
+        """The counts whose name begins with ``beginning`` as one phrase, each with an example of where."""
+        parts = []
+        for what, (documents, _) in self._counts.items():
+            if what.startswith(beginning):
+                example = f" (e.g. {self.examples[what][0]})" if self.examples[what] else ""
+                parts.append(f"{what}: {documents:,}{example}")
+        return "; ".join(parts)

@@ -1,0 +1,1 @@
+"""Mixtures: how often each source is drawn."""

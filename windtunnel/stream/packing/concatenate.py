@@ -1,0 +1,42 @@
+"""The packing that wastes nothing: all documents in one row, cut into windows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from windtunnel.part import Layout, Packing
+
+
+class Concatenate(Packing, name="concatenate"):
+    """Lay permuted documents one after the other and cut the row into windows; documents may be cut anywhere.
+
+    Windows overlap by one token, so that every token but an epoch's first is a label exactly once. What is left after the last whole
+    window (less than a window) is dropped for this epoch; the next epoch has another order. Text shorter than one window is one
+    padded window. Brown et al. 2020, arXiv:2005.14165, section 2.3; here attention and positions also stop at document boundaries.
+    """
+
+    def pack(self, lengths: np.ndarray, length: int, random: np.random.Generator) -> Layout:
+        """Windows of ``length`` tokens over one permutation of the documents."""
+        order = random.permutation(len(lengths))
+        order = order[lengths[order] > 0]
+        ends = np.cumsum(lengths[order])
+        total, stride = int(ends[-1]) if len(ends) else 0, length - 1
+        begins = np.arange(max(1, (total - 1) // stride) if total else 0, dtype=np.int64) * stride
+        document, start, stop, first = cut(ends, begins, np.minimum(begins + length, total))
+        return Layout(order[document], start, stop, first, length)
+
+
+def cut(ends: np.ndarray, begins: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The pieces of documents that windows ``begins[i]:stops[i]`` of their concatenation hold.
+
+    ``ends`` (int64 [documents]) is where each document ends in the concatenation; none is empty, and no window is. Returns document,
+    start and stop of each piece and ``first`` as in :class:`windtunnel.part.Layout`.
+    """
+    head = np.searchsorted(ends, begins, side="right")
+    counts = np.searchsorted(ends, stops - 1, side="right") - head + 1
+    first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    document = np.repeat(head - first[:-1], counts) + np.arange(first[-1])
+    document_begins = np.where(document > 0, ends[document - 1], 0)
+    start = np.maximum(np.repeat(begins, counts), document_begins) - document_begins
+    stop = np.minimum(np.repeat(stops, counts), ends[document]) - document_begins
+    return document, start, stop, first
