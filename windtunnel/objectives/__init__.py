@@ -1,0 +1,1 @@
+"""Batch in, loss out; one file each."""

@@ -1,0 +1,1 @@
+"""Optimizers, schedules and after-step rules."""
