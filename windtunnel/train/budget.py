@@ -1,0 +1,76 @@
+"""What a step costs and how many steps a budget buys."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from windtunnel.models.anatomy import linears
+from windtunnel.part import UserError
+from windtunnel.recipe import Budget
+
+
+def counter() -> FlopCounterMode:
+    """A FLOP counter that also knows the attention kernels of the CPU, which torch's own table leaves out."""
+
+    def forward(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    def backward(grad_out: Any, query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        return sdpa_backward_flop_count(grad_out, query, key, value)
+
+    mapping: dict[Any, Any] = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: forward,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+    }
+    return FlopCounterMode(display=False, custom_mapping=mapping)
+
+
+def count_step(model: torch.nn.Module, step: Callable[[], None], density: float) -> tuple[float, float]:
+    """FLOPs of one call of ``step``, and the effective FLOPs if hardware left out what a structure of ``density`` zeroes.
+
+    ``step`` is the real thing, with every forward, backward, teacher and update; the caller undoes it.
+    """
+    with counter() as counts:
+        step()
+    total = float(counts.get_total_flops())
+    per_module = counts.get_flop_counts()
+    root = type(model).__name__
+    sparse = sum(sum(per_module.get(f"{root}.{name}", {}).values()) for name in linears(model))
+    return total, total - (1.0 - density) * sparse
+
+
+def undone(model: torch.nn.Module, states: list[Any]) -> Callable[[], None]:
+    """Remember weights, buffers and part states now; the returned function puts them back."""
+    weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    remembered = copy.deepcopy(states)
+
+    def restore() -> None:
+        model.load_state_dict(weights)
+        for state, old in zip(states, remembered, strict=True):
+            state.clear()
+            state.update(old)
+
+    return restore
+
+
+def steps_of(budget: Budget, share: float, *, flops_per_step: float, tokens_per_step: int) -> int | None:
+    """How many whole steps ``share`` of ``budget`` buys; None where only the clock can tell (a budget in seconds).
+
+    Raises:
+        UserError: when it does not buy a single step.
+    """
+    if budget.unit == "seconds":
+        return None
+    cost = {"flops": flops_per_step, "tokens": float(tokens_per_step), "steps": 1.0}[budget.unit]
+    steps = int(budget.amount * share / cost + 1e-9)
+    if steps < 1:
+        raise UserError(
+            f"the budget of {budget.amount:g} {budget.unit} is too small: a share of {share:g} is {budget.amount * share:.3g} "
+            f"{budget.unit}, and one step costs {cost:.3g}; raise the budget, or lower batch, context or depth"
+        )
+    return steps

@@ -1,0 +1,102 @@
+"""Checkpoints that a kill at any instant cannot harm.
+
+A checkpoint is written to a temporary folder, hashed, flushed to disk and renamed. Only a folder with its final name counts; the
+newest whole one is used; a damaged one is reported and skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from windtunnel.part import UserError
+
+
+def digest(path: Path) -> str:
+    """The BLAKE2b hash of a file, read in blocks."""
+    hasher = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as JSON, whole or not at all.
+
+    Raises:
+        UserError: when the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def save(folder: Path, name: str, state: dict[str, Any], keep: int = 2) -> Path:
+    """Write ``state`` as checkpoint ``folder/name`` and delete all but the ``keep`` newest. ``name`` sorts by age.
+
+    Raises:
+        UserError: when the disk is full or read-only; earlier checkpoints stay as they are.
+    """
+    temporary = folder / f".writing-{uuid.uuid4().hex[:8]}"
+    final = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".writing-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir()
+        torch.save(state, temporary / "state.pt")
+        sync(temporary / "state.pt")
+        (temporary / "manifest.json").write_text(json.dumps({"state.pt": digest(temporary / "state.pt")}))
+        sync(temporary / "manifest.json")
+        sync(temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        sync(folder)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        shutil.rmtree(temporary, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"cannot write checkpoint {final}: {reason}") from error
+    for old in sorted(folder.glob("[!.]*"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest whole checkpoint under ``folder`` (tensors on the CPU), or None. Damaged ones are named through ``warn``."""
+    for candidate in sorted(folder.glob("[!.]*"), reverse=True):
+        try:
+            manifest = json.loads((candidate / "manifest.json").read_text())
+            for name, expected in manifest.items():
+                if digest(candidate / name) != expected:
+                    raise ValueError(f"{candidate / name} does not match its hash")
+            return torch.load(candidate / "state.pt", map_location="cpu", weights_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
+            warn(f"checkpoint {candidate} is damaged and skipped: {error}")
+    return None

@@ -1,0 +1,70 @@
+"""A finished run as a folder that transformers loads without Windtunnel, checked by loading it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from windtunnel.part import UserError
+from windtunnel.train.run import read_record
+
+
+def export_run(run: Path, out: Path) -> dict[str, Any]:
+    """Write the model of the finished run in folder ``run`` to the new or empty folder ``out``: weights, tokenizer, card and record.
+
+    Returns:
+        ``architecture`` (class name), ``loads_with`` (the Auto class), ``parameters`` (how many).
+
+    Raises:
+        UserError: when the run is not finished or damaged, or ``out`` is not empty or cannot be written.
+    """
+    record = read_record(run)
+    if record is None:
+        raise UserError(f"{run}: {'holds no record.json' if run.is_dir() else 'no such folder'}; give the folder of a finished run")
+    if record["status"] != "finished":
+        raise UserError(f"{run}: the run is {record['status']}, not finished; give its train command again")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is there already and not an empty folder; choose another")
+    from transformers import AutoTokenizer
+
+    from windtunnel.models import checkpoint
+
+    model = checkpoint.load(run / "model")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(run / "model", local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run / 'model'}: the tokenizer cannot be read: {error}") from error
+    card = {
+        "title": run.resolve().name,
+        "text": "Trained with Windtunnel. `record.json` beside it says how: the resolved recipe, the seed, versions and hardware.",
+        **{f"test {name}": f"{value:.5g}" for name, value in record["test"].items()},
+        **{name: f"{record['totals'][name]:,.0f}" for name in ("tokens", "flops")},
+        "seed": record["seed"],
+    }
+    checkpoint.export(model, out, tokenizer=tokenizer, card=card)
+    (out / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    parameters = same_model(model, out)
+    return {"architecture": type(model).__name__, "loads_with": auto_class(model).__name__, "parameters": parameters}
+
+
+def auto_class(model: Any) -> Any:
+    """The Auto class of transformers that loads a model like ``model``."""
+    import transformers
+
+    endings = {"ForMaskedLM": "AutoModelForMaskedLM", "ForConditionalGeneration": "AutoModelForSeq2SeqLM"}
+    found = next((auto for ending, auto in endings.items() if type(model).__name__.endswith(ending)), "AutoModelForCausalLM")
+    return getattr(transformers, found)
+
+
+def same_model(model: Any, folder: Path) -> int:
+    """The number of parameters of ``model``, after loading ``folder`` with transformers alone gave bitwise the same weights."""
+    import torch
+    from transformers import AutoTokenizer
+
+    again = auto_class(model).from_pretrained(folder, local_files_only=True)
+    AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    for name, value in model.state_dict().items():
+        if not torch.equal(value, again.state_dict()[name]):
+            raise RuntimeError(f"{folder}: weight {name} is not what it was before the export")
+    return sum(value.numel() for value in again.parameters())

@@ -1,0 +1,121 @@
+"""What the machine is, how fast it multiplies, and how much memory a run takes on it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+COMPILE_REPAYS = 600.0  # seconds of estimated training above which compiling (30 to 60 s on a CPU, to save a fifth) pays
+
+
+def versions() -> dict[str, str]:
+    """Versions of what determines numbers."""
+    packages = ("windtunnel", "torch", "transformers", "tokenizers", "numpy", "daft")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the run was flown on."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    about: dict[str, Any] = {"processor": model, "cores": os.cpu_count(), "system": platform.system()}
+    if device.type == "cuda":
+        about["accelerator"] = torch.cuda.get_device_name(device)
+    return about
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 1024, seconds: float = 0.3) -> float:
+    """FLOPs per second of a square matrix product, the best of what fits into ``seconds``."""
+    a, b = torch.randn(size, size, device=device).to(dtype), torch.randn(size, size, device=device).to(dtype)
+
+    def once() -> float:
+        began = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
+    once()
+    best, end = once(), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        best = min(best, once())
+    return 2 * size**3 / best
+
+
+def decided_once(path: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``path`` holds; the first process to come writes ``decide()`` there, so that all runs of a study agree."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(decide()))
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+        temporary.unlink(missing_ok=True)
+    return json.loads(path.read_text())
+
+
+def measured(device: torch.device, cache: Path, threads: int) -> dict[str, Any]:
+    """This machine's matmul rates (FLOPs per second) and the precision that is faster, measured once for each cache folder."""
+
+    def decide() -> dict[str, Any]:
+        single, half = matmul_rate(device, torch.float32), matmul_rate(device, torch.bfloat16)
+        # Casting to and from bfloat16 costs a pass over the activations; below this margin it was not faster.
+        return {"float32": single, "bfloat16": half, "precision": "bfloat16" if half > 1.5 * single else "float32"}
+
+    return decided_once(cache / f"machine-{platform.node()}-{device.type}-{threads}.json", decide)
+
+
+def precision_context(device: torch.device, precision: str) -> Any:
+    """A function that returns the autocast context of ``precision`` (float32 or bfloat16)."""
+    if precision == "float32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+class PeakMemory:
+    """Peak memory of one run, above what the process held when it began, so that warm workers can be compared."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self.before = torch.cuda.memory_allocated(device)
+            return
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # give back what earlier runs freed, or it would hide this run's needs
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
+        self.before = self._status("VmRSS")
+
+    @staticmethod
+    def _status(field: str) -> int:
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) * 1024
+        return 0
+
+    def bytes(self) -> int:
+        """The peak since this object was made, in bytes (0 where the system does not tell)."""
+        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else self._status("VmHWM")
+        return max(0, peak - self.before)
