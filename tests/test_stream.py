@@ -583,6 +583,16 @@ def test_the_order_depends_on_nothing_but_seed_sources_and_settings(stream, cach
     assert alone[: len(code)] == code, "adding a source must not reshuffle another"
 
 
+def test_without_boundaries_a_sequence_is_one_document(stream):
+    """The same tokens, but one document and one run of positions; evaluation keeps the boundaries."""
+    whole = make(Packing, {"concatenate": {"separate": False}})
+    apart, together = loader(stream, sequences=40).rows(PROGRESS), loader(stream, sequences=40, packing=whole).rows(PROGRESS)
+    assert (together["tokens"] == apart["tokens"]).all()
+    assert apart["documents"].max() > 0 and (together["documents"] == np.minimum(apart["documents"], 0)).all()
+    assert (together["positions"] == np.arange(CONTEXT + 1)).all()
+    assert max(rows["documents"].max() for rows in loader(stream, packing=whole).fixed("code")) > 0
+
+
 @pytest.mark.parametrize("packing", ["concatenate", "whole-documents"])
 @pytest.mark.parametrize("chapter", [1 << 25, 200])
 def test_going_on_from_a_state_is_as_if_never_stopped(stream, packing, chapter, monkeypatch):

@@ -190,3 +190,32 @@ def test_an_unwritable_folder_is_one_clear_message(tiny, stream, tmp_path):
     file.write_text("not a folder")
     with pytest.raises(UserError, match="file"):
         fly(tiny(), 0, stream, file / "run")
+
+
+def test_a_full_disk_is_one_clear_message_and_earlier_checkpoints_stay(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, "step-1", {"value": torch.ones(3)})
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="step-2.*No space left"):
+        checkpoint.save(tmp_path, "step-2", {"value": torch.ones(3)})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
+
+
+def test_numbers_reach_tensorboard(tiny, stream, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    record = fly(tiny(), 0, stream, tmp_path, loggers=["tensorboard"])
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [point.step for point in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+    last = events.Scalars("validation/bits_per_byte")[-1].value
+    assert last == pytest.approx(record["validation"][-1]["numbers"]["bits_per_byte"], rel=1e-5)
+
+
+def test_an_unknown_logger_is_named_with_the_nearest(tiny, stream, tmp_path):
+    with pytest.raises(UserError, match="did you mean 'tensorboard'"):
+        fly(tiny(), 0, stream, tmp_path, loggers=["tensorbord"])

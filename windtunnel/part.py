@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
@@ -299,7 +299,9 @@ class Mixture(Part):
 
 
 class Packing(Part):
-    """How documents become sequences."""
+    """How documents become sequences. Every packing has the knob ``separate``, which the loader acts on."""
+
+    separate: bool = Field(True, description="whether attention and positions stop at document boundaries within a sequence")
 
     def pack(self, lengths: np.ndarray, length: int, random: np.random.Generator) -> Layout:
         """One epoch of sequences of ``length`` tokens from documents of ``lengths`` tokens, in an order drawn from ``random``."""

@@ -110,12 +110,15 @@ class Loader:
                 pieces = self._take(source, len(slots))
                 self._fill(rows, source, slots[: len(pieces.first) - 1], pieces)
                 slots = slots[len(pieces.first) - 1 :]
+        if not self.packing.separate:
+            rows["documents"] = np.minimum(rows["documents"], 0)
+            rows["positions"][:] = np.arange(self.context + 1)
         return rows
 
     def fixed(self, source: str, limit_tokens: int | None = None) -> Iterator[Rows]:
         """Every sequence of a source, documents in stored order, for evaluation; nothing is consumed.
 
-        Each token but the very first is a label exactly once. At most ``limit_tokens`` labels, in whole sequences, but at least one
+        Each token but the very first is a label exactly once; documents never see each other. At most ``limit_tokens`` labels, in whole sequences, but at least one
         sequence. Arrays as in :meth:`rows`, the last batch with fewer sequences.
         """
         ends = np.cumsum(self.stream.lengths(self.split, source))

@@ -6,12 +6,10 @@ No technique's name occurs here, and nothing here assumes text: a batch is a dic
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,44 +23,8 @@ from windtunnel.stream.loader import Loader
 from windtunnel.stream.stream import Stream
 from windtunnel.train import checkpoint
 from windtunnel.train.budget import count_step, steps_of, undone
-from windtunnel.train.loggers import Logger
+from windtunnel.train.log import Flight, RunLog, Surroundings
 from windtunnel.weights.start.scratch import Scratch
-
-
-class Diverged(Exception):
-    """The loss of a run is no longer a finite number."""
-
-
-@dataclass
-class Flight:
-    """Where a run stands: the plain data of a checkpoint. Counts are over the whole run, ``step`` is within the phase."""
-
-    phase: int = 0
-    step: int = 0
-    steps: int = 0
-    tokens: int = 0
-    targets: int = 0
-    flops: float = 0.0
-    effective_flops: float = 0.0
-    seconds: float = 0.0
-    cursors: dict[str, int] = field(default_factory=dict)
-    phases: list[dict[str, Any]] = field(default_factory=list)
-    validation: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass
-class Surroundings:
-    """What a run is flown with that does not change what it computes, save for the arithmetic of ``precision``."""
-
-    folder: Path
-    device: torch.device
-    precision: Callable[[], Any]
-    compiled: bool = False
-    report: Callable[[dict[str, Any]], None] = lambda _: None
-    stop: Callable[[], bool] = lambda: False
-    warn: Callable[[str], None] = lambda _: None
-    loggers: tuple[Logger, ...] = ()
-    checkpoint_seconds: float = 60.0
 
 
 def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tuple[Any, Flight, bool]:
@@ -363,59 +325,3 @@ def evaluate(recipe: Recipe, model: Any, judge: HeldOut) -> dict[str, float]:
 def crossed(before: float, after: float, every: float) -> bool:
     """Whether a multiple of ``every`` lies in (before, after]."""
     return math.floor(after / every + 1e-9) > math.floor(before / every + 1e-9)
-
-
-class RunLog:
-    """The run's JSONL file, its loggers, the progress report, and the check that losses are finite.
-
-    Losses stay on the device until a line is written, so that no step waits for them.
-    """
-
-    def __init__(self, around: Surroundings, steps: int) -> None:
-        self.around = around
-        self.path = around.folder / "log.jsonl"
-        self.finite = torch.ones((), dtype=torch.bool, device=around.device)
-        self.reported = 0.0
-        kept = []
-        if self.path.exists():  # a resumed run writes the steps after its checkpoint again
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["step"] <= steps:
-                        kept.append(line)
-                except (ValueError, KeyError):
-                    continue  # the line that a kill cut off
-        self.file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (open for the whole run)
-        self.file.writelines(line + "\n" for line in kept)
-        self.file.flush()
-
-    def step(self, flight: Flight, loss: torch.Tensor, norm: torch.Tensor, rate: float, overall: float, *, last: bool, every: int) -> None:
-        """Take note of a step; write a line for every ``every``-th."""
-        self.finite &= torch.isfinite(loss)
-        if flight.step == 1 or last or flight.step % every == 0:
-            self.check()
-            line = {"step": flight.steps, "phase": flight.phase, "loss": loss.item(), "learning_rate": rate, "gradient_norm": norm.item()}
-            line |= {"tokens": flight.tokens, "flops": flight.flops, "seconds": round(flight.seconds, 3)}
-            self.file.write(json.dumps(line) + "\n")
-            self.file.flush()
-            for logger in self.around.loggers:
-                logger.log(flight.steps, {key: line[key] for key in ("loss", "learning_rate", "gradient_norm")})
-        now = time.monotonic()
-        if now - self.reported > 0.5 or last:
-            self.reported = now
-            self.around.report(
-                {"step": flight.steps, "done": overall, "loss": loss.item(), "flops": flight.flops, "seconds": flight.seconds}
-            )
-
-    def numbers(self, step: int, numbers: dict[str, float]) -> None:
-        """Hand validation numbers to the loggers."""
-        for logger in self.around.loggers:
-            logger.log(step, {f"validation/{name}": value for name, value in numbers.items()})
-
-    def check(self) -> None:
-        """Raise Diverged if any loss so far was not finite."""
-        if not bool(self.finite):
-            raise Diverged("the loss is not a finite number any more; a lower learning rate, a longer warm-up or clipping may help")
-
-    def close(self) -> None:
-        """Close the file; the loggers belong to the caller."""
-        self.file.close()

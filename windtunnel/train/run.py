@@ -69,6 +69,7 @@ def fly(
     from transformers.utils import logging
 
     from windtunnel.train import loop, machine
+    from windtunnel.train.log import Diverged, Surroundings
     from windtunnel.train.loggers import make_logger
 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
@@ -110,7 +111,7 @@ def fly(
         raise UserError(f"{folder} holds an unfinished run of another recipe or seed; choose another folder or delete it")
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     memory = machine.PeakMemory(place)
-    around = loop.Surroundings(
+    around = Surroundings(
         folder=folder,
         device=place,
         precision=machine.precision_context(place, plan["precision"]),
@@ -145,7 +146,7 @@ def fly(
         if finished:
             record |= conclude(recipe, model, stream, around)
     except Exception as error:
-        text = str(error) if isinstance(error, (UserError, loop.Diverged)) else traceback.format_exc()
+        text = str(error) if isinstance(error, (UserError, Diverged)) else traceback.format_exc()
         record |= {"status": "failed", "traceback": text, "error": f"{type(error).__name__}: {error}"}
     finally:
         for logger in opened:

@@ -1,0 +1,139 @@
+"""The plan of the house, held by tests: which way imports point, what may be loaded when, how long a module may grow."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import windtunnel
+from windtunnel.part import ROOMS, load_all, names, slots
+
+PACKAGE = Path(windtunnel.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FLOORS = (("part",), (*ROOMS, "models"), ("recipe",), ("train",), ("study",), ("laws",), ("report",), ("cli", "console"))
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+# A flown study ends with its page, written by whoever calls it. The report knows result.json alone and imports nothing of the study.
+CALLED_AT_THE_END = {("study", "windtunnel.report")}
+# Heavy or optional: imported where they are used, so that a part can be listed and a prepared stream trained without them.
+LATE = {
+    "accelerate",
+    "altair",
+    "daft",
+    "datasets",
+    "lightning",
+    "mlflow",
+    "peft",
+    "ray",
+    "sklearn",
+    "tensorboard",
+    "trackio",
+    "vl_convert",
+    "wandb",
+}
+# What a machine with an accelerator may lack. Training a prepared stream must not ask for it.
+ABSENT = ("accelerate", "altair", "charset_normalizer", "daft", "datasets", "lightning", "ray", "tensorboard", "vl_convert", "zstandard")
+
+
+def room(path: Path) -> str:
+    """The first name below ``windtunnel`` of the module at ``path``."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(node: ast.AST, path: Path) -> Iterator[str]:
+    """The modules that an import statement names, as absolute names."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            package = ("windtunnel", *path.relative_to(PACKAGE).parts[:-1])
+            base = ".".join((*package[: len(package) - node.level + 1], *filter(None, [node.module])))
+        yield base
+        if base == "windtunnel":  # from windtunnel import recipe
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def named(module: ast.Module) -> Iterator[str]:
+    """Modules of this package that string constants name, as in import_module("windtunnel.train.run")."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"windtunnel(\.\w+)+(:\w+)?", node.value):
+            yield node.value.split(":")[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    if path.parent == PACKAGE and path.name == "__init__.py":
+        return
+    module = tree(path)
+    floor = FLOOR[room(path)]  # a KeyError here: a new room needs its place in the plan
+    found = {name for node in ast.walk(module) for name in imported(node, path)} | set(named(module))
+    below = {name: name.split(".")[1] for name in found if name.startswith("windtunnel.") and (room(path), name) not in CALLED_AT_THE_END}
+    upward = sorted(name for name, other in below.items() if other in FLOOR and FLOOR[other] > floor)
+    assert not upward, f"{path.name} of floor {FLOORS[floor]} imports {upward}, which stand above it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    late = LATE | ({"torch", "transformers"} if room(path) in ("part", "recipe", "corpus", "cli", "report") else set())
+    at_once = [
+        name for statement in tree(path).body if isinstance(statement, (ast.Import, ast.ImportFrom)) for name in imported(statement, path)
+    ]
+    assert not [name for name in at_once if name.split(".")[0] in late]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_stays_readable(path: Path) -> None:
+    lines = sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
+    assert lines <= 400, f"{lines} lines that are not blank: split it by subject"
+
+
+def test_no_part_is_named_by_the_loop() -> None:
+    """The loop knows slots, not techniques: it compares nothing with a part's name and imports no module of parts."""
+    load_all()
+    known = {name for kind in slots().values() for name in names(kind)} - {"scratch"}  # what the weights are when nothing is said
+    module = tree(PACKAGE / "train" / "loop.py")
+    texts = {node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not texts & known
+    parts = {found.__module__ for kind in slots().values() for name, found in names(kind).items() if name in known}
+    assert not {name for node in ast.walk(module) for name in imported(node, PACKAGE / "train" / "loop.py")} & parts
+
+
+def test_the_name_of_a_paper_is_nowhere_in_the_code() -> None:
+    """Papers are files under papers/; the package knows mechanisms. Only docstrings may tell where an idea comes from."""
+    papers = {path.stem for path in (PACKAGE.parent / "papers").glob("*.yaml")}
+    load_all()
+    mechanisms = {name for kind in slots().values() for name in names(kind)}
+    for path in MODULES:
+        module = tree(path)
+        documentation = {
+            ast.get_docstring(node, clean=False)
+            for node in ast.walk(module)
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        }
+        texts = {node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert not (texts - documentation) & (papers - mechanisms), path
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys, windtunnel.cli; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert not set(done.stdout.split()) & (LATE | {"torch", "transformers", "numpy", "scipy", "pandas", "pyarrow"})
+
+
+def test_training_needs_neither_daft_nor_any_extra() -> None:
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({ABSENT!r}))  # importing any of them now raises ModuleNotFoundError
+import windtunnel.train.run, windtunnel.train.loop, windtunnel.recipe, windtunnel.part, windtunnel.stream.stream, windtunnel.stream.loader
+windtunnel.part.load_all()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr

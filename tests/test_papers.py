@@ -1,0 +1,256 @@
+"""Papers: what a file promises, and what intervals say about it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from windtunnel import part
+from windtunnel.part import UserError
+from windtunnel.study.papers import (
+    Expectation,
+    decide,
+    judge,
+    list_papers,
+    load_paper,
+    measured,
+    overall,
+    overridden,
+    papers_folder,
+    reproduce,
+)
+from windtunnel.study.result import finite
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+PAPER = """\
+    papers: [twice-the-context, longer-is-better]
+    title: Longer contexts lower the loss
+    authors: Somebody and Others
+    year: 2024
+    arxiv: "2401.00001"
+    claim: Twice the context lowers the loss by a tenth, as twice the budget does.
+    expect:
+      - {arm: wide, relation: better, by: 0.05, note: table 1}
+      - {arm: wide, metric: compute_gain, by: 0.5}
+      - {arm: wide, against: double, relation: not-worse, by: 0.02}
+      - {arm: odd, metric: bits_per_byte/code, relation: worse, by: 0.001}
+    parts: [cosine]
+    scales:
+      cpu:
+        corpus: {code: builtin:stdlib}
+        budget: {flops: 1e9}
+        seeds: 3
+        curve: [0.5, 1, 2, 4]
+        baseline:
+          model: {depth: 2, width: 32, heads: 2}
+          context: 32
+          batch: 4
+        arms:
+          wide: {context: 64}
+          double: {budget: {flops: 2e9}}
+          odd: {batch: 9}
+      gpu:
+        budget: {flops: 1e10}
+        baseline: {model: {depth: 3}}
+        arms: {wide: {clip: 2.0}}
+    notes: A stand-in.
+"""
+
+
+def write(folder: Path, text: str = PAPER, name: str = "twice-the-context") -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return path
+
+
+def test_a_paper_is_found_by_any_of_its_slugs(tmp_path):
+    write(tmp_path)
+    found = [load_paper("twice-the-context", tmp_path), load_paper("longer-is-better", tmp_path), *list_papers(tmp_path)]
+    assert [paper.name for paper in found] == ["twice-the-context"] * 3
+    with pytest.raises(UserError, match="did you mean 'longer-is-better'"):
+        load_paper("longer-is-worse", tmp_path)
+
+
+def test_a_scale_is_what_differs_from_the_first(tmp_path):
+    paper = load_paper(write(tmp_path))
+    cpu, gpu = paper.study("cpu"), paper.study("gpu")
+    assert gpu.budget.amount == 1e10 and gpu.seeds == cpu.seeds and gpu.curve == cpu.curve
+    assert [gpu.recipes["baseline"].phases[0].model.depth, gpu.recipes["baseline"].phases[0].model.width] == [3, 32]
+    assert (gpu.recipes["wide"].phases[0].context, gpu.recipes["wide"].phases[0].clip, cpu.recipes["wide"].phases[0].clip) == (64, 2.0, 1.0)
+    with pytest.raises(UserError, match="no scale 'gpus'; did you mean 'gpu'"):
+        paper.study("gpus")
+
+
+def test_overriding_leaves_both_as_they_were():
+    base, over = {"arms": {"a": {"model": {"depth": 2}}}, "seeds": 3}, {"arms": {"a": {"model": {"width": 8}}, "b": {"batch": 1}}}
+    assert overridden(base, over) == {"arms": {"a": {"model": {"depth": 2, "width": 8}}, "b": {"batch": 1}}, "seeds": 3}
+    assert base == {"arms": {"a": {"model": {"depth": 2}}}, "seeds": 3}
+
+
+@pytest.mark.parametrize(
+    ("line", "change", "expected"),
+    [
+        (8, ("arm: wide, relation: better", "arm: wade, relation: better"), "no arm 'wade'; did you mean 'wide'"),
+        (10, ("not-worse", "notworse"), "'not-worse'"),
+        (4, ("year:", "yaer:"), "did you mean 'year'"),
+        (1, ("[twice-the-context, ", "["), "'twice-the-context'"),
+        (9, ("metric: compute_gain", "metric: compute_gain, against: odd"), "always against the baseline"),
+        (20, ("model: {depth", "modle: {depth"), "did you mean 'model'"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path, line, change, expected):
+    text = textwrap.dedent(PAPER)
+    assert change[0] in text
+    path = write(tmp_path, text.replace(*change, 1))
+    with pytest.raises(UserError) as caught:
+        load_paper(path).study("cpu")
+    assert f"{path}:{line}:" in str(caught.value) and expected in str(caught.value), str(caught.value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(["better", "not-worse", "worse"]),
+    st.floats(0, 1),
+    st.floats(-2, 2, allow_nan=False),
+    st.floats(-2, 2, allow_nan=False),
+    st.floats(0, 1),
+)
+def test_a_verdict_is_what_every_point_of_the_interval_says(relation, by, one, other, where):
+    low, high = sorted((one, other))
+    verdict = decide(Expectation(arm="a", relation=relation, by=by), low, high)
+    point = min(max(low + where * (high - low), low), high)
+    fulfilled = {"better": point > by, "not-worse": point > -by, "worse": point < -by}[relation]
+    if verdict == "reproduced":
+        assert fulfilled
+    if verdict == "not reproduced":
+        assert not fulfilled
+    if low == high and point not in (by, -by):
+        assert verdict != "undecided"
+
+
+def test_an_end_that_is_not_known_decides_nothing_on_its_side():
+    expectation = Expectation(arm="a", by=0.5)
+    assert decide(expectation, 0.6, None) == "reproduced"
+    assert decide(expectation, None, 0.4) == "not reproduced"
+    assert decide(expectation, None, 0.6) == decide(expectation, 0.4, None) == "undecided"
+    assert decide(Expectation(arm="a", relation="worse", by=0.5), None, -0.6) == "reproduced"
+
+
+def test_everything_must_hold():
+    assert overall(["reproduced", "reproduced"]) == "reproduced"
+    assert overall(["reproduced", "undecided"]) == "undecided"
+    assert overall(["undecided", "not reproduced"]) == "not reproduced"
+    assert overall([]) == "undecided"
+
+
+def result(runs: list[dict[str, Any]], gain: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "study": {"metric": "bits_per_byte", "better": "lower", "confidence": 0.95},
+        "arms": {"wide": {"compute_gain": gain, "seeds": 3}},
+        "baseline": {},
+        "runs": runs,
+        **{key: {} for key in ("recipes", "stream", "versions", "hardware")},
+    }
+
+
+def run(arm: str, seed: int, value: float, **fields: Any) -> dict[str, Any]:
+    common = {
+        "multiple": 1.0,
+        "key": "k",
+        "folder": f"runs/{arm}{seed}",
+        "status": "finished",
+        "error": None,
+        "validation": [{"step": 1}] * 1000,
+    }
+    return {
+        "arm": arm,
+        "seed": seed,
+        "test": {"bits_per_byte": value, "accuracy": value},
+        "totals": {"flops": 10.0, "seconds": 2.0},
+        **common,
+        **fields,
+    }
+
+
+def paper(folder: Path, expect: str) -> Any:
+    text = textwrap.dedent(PAPER)
+    begin, end = text.index("expect:"), text.index("parts:")
+    return load_paper(write(folder, text[:begin] + f"expect: {expect}\n" + text[end:]))
+
+
+def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):
+    runs = [run("baseline", seed, 2.0 + seed) for seed in range(3)] + [run("wide", seed, 1.7 + seed + 0.001 * seed) for seed in range(3)]
+    runs += [run("baseline", 3, 50.0), run("wide", 4, 50.0), run("wide", 0, 9.0, multiple=2.0), run("wide", 1, 9.0, status="failed")]
+    gain = {"value": 1.6, "low": 1.2, "high": 2.0, "bounded": None, "low_open": False, "high_open": True}
+    lower = judge(paper(tmp_path, "[{arm: wide, by: 0.05}, {arm: wide, metric: compute_gain, by: 0.1}]"), "cpu", result(runs, gain))
+    first, second = lower["expectations"]
+    assert first["improvement"]["mean"] == pytest.approx(0.299 / 3) and first["improvement"]["seeds"] == 3
+    assert first["improvement"]["low"] < 0.299 / 3 < first["improvement"]["high"] and first["verdict"] == "reproduced"
+    assert first["values"]["wide"] == {"0": 1.7, "1": 2.701, "2": 3.702, "4": 50.0}
+    assert (
+        second["improvement"] == {"mean": pytest.approx(0.6), "low": pytest.approx(0.2), "high": None, "seeds": 3}
+        and second["verdict"] == "reproduced"
+    )
+    assert lower["verdict"] == "reproduced" and lower["flops"] == 10.0 * 8
+    higher = judge(paper(tmp_path, "[{arm: wide, metric: accuracy, direction: higher, by: 0.05}]"), "cpu", result(runs, gain))
+    assert higher["expectations"][0]["improvement"]["mean"] == pytest.approx(-0.299 / 3) and higher["verdict"] == "not reproduced"
+    equal = judge(paper(tmp_path, "[{arm: wide, metric: flops, relation: better, by: 0.01}]"), "cpu", result(runs, gain))
+    assert equal["expectations"][0]["improvement"]["mean"] == 0 and equal["verdict"] == "not reproduced"
+    with pytest.raises(UserError, match="did you mean 'accuracy'"):
+        judge(paper(tmp_path, "[{arm: wide, metric: acuracy}]"), "cpu", result(runs, gain))
+    assert len(json.dumps(lower)) < 10_000, "learning curves stay out of the committed file"
+
+
+def test_runs_that_all_failed_leave_a_paper_undecided(tmp_path):
+    runs = [run("baseline", 0, 2.0), run("wide", 0, 1.0, status="failed", test={}, totals={})]
+    assert judge(paper(tmp_path, "[{arm: wide}]"), "cpu", result(runs, {}))["verdict"] == "undecided"
+
+
+def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch):
+    from test_study import inline
+
+    from windtunnel.study import study as module
+    from windtunnel.train import run as train
+
+    monkeypatch.setattr(train, "prepare", lambda recipe, cache, progress=None: stream)
+    monkeypatch.setattr(module.local, "launch", inline)
+    found = load_paper(write(tmp_path))
+    measurement = reproduce(found, "cpu", tmp_path / "out", results=tmp_path / "results", quiet=True, function="study_fakes:measure")
+    path = tmp_path / "results" / "twice-the-context.cpu.json"
+    assert json.loads(path.read_text()) == measurement == finite(measurement) and path.stat().st_size < 200_000
+    verdicts = [finding["verdict"] for finding in measurement["expectations"]]
+    assert verdicts == ["reproduced", "reproduced", "reproduced", "reproduced"] and measurement["verdict"] == "reproduced"
+    assert set(measurement["arms"]["wide"]["test_bits_per_byte"]) == {"mean", "difference", "low", "high"}
+    assert len([one for one in measurement["runs"] if one["arm"] == "wide"]) == 3 and measurement["versions"] and measurement["date"]
+    assert (tmp_path / "out" / "studies" / "twice-the-context.cpu" / "result.json").exists()
+    assert measured(found, tmp_path) == {"cpu": measurement}
+
+
+def committed() -> list[Any]:
+    try:
+        return [pytest.param(found, id=found.name) for found in list_papers(papers_folder())]
+    except UserError:
+        return []
+
+
+@pytest.mark.parametrize("found", committed())
+def test_every_committed_paper_is_whole(found):
+    part.load_all()
+    known = {name for slot in part.slots().values() for name in part.names(slot)}
+    assert set(found.parts) <= known
+    for scale in found.scales:
+        study = found.study(scale)
+        assert len(study.seeds) >= 5, "a paper's own comparison needs at least five seeds"
+    for scale, measurement in measured(found).items():
+        assert measurement["paper"] == found.name and measurement["scale"] == scale
+        assert (papers_folder() / "results" / f"{found.name}.{scale}.json").stat().st_size < 200_000
+        # A claim that was changed after it was measured would be judged by the wrong words.
+        assert [finding["arm"] for finding in measurement["expectations"]] == [expectation.arm for expectation in found.expect]

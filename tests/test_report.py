@@ -1,0 +1,451 @@
+"""The report: what it says in words, that it says the same in every form, and that nothing a result holds can break it."""
+
+import copy
+import itertools
+import json
+import math
+import re
+import struct
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from example_result import awkward, example
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from windtunnel.part import UserError
+from windtunnel.report import charts, markdown, page, tables, terminal, words
+from windtunnel.report.catalogue import papers_page, parts_page, picture, write
+from windtunnel.report.words import Reading
+
+VOID = {"meta", "link", "br"}
+
+
+class Nesting(HTMLParser):
+    """Collects elements and complains about one that is closed in the wrong place or has an attribute twice."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len(dict(attrs)) == len(attrs), f"{tag} has an attribute twice: {attrs}"
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def parsed(path: Path) -> Nesting:
+    found = Nesting()
+    found.feed(path.read_text(encoding="utf-8"))
+    found.close()
+    assert not found.open
+    return found
+
+
+def shown(result: dict[str, Any], width: int = 160) -> str:
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(terminal(result))
+    return console.export_text()
+
+
+def only(name: str, **changes: Any) -> Reading:
+    """A reading of the example with one arm, changed."""
+    result = example()
+    result["arms"] = {name: {**result["arms"][name], **changes}}
+    return Reading(result)
+
+
+# What it says -------------------------------------------------------------------------------------------------------------------
+
+
+def test_verdicts_in_plain_words() -> None:
+    reading = Reading(example())
+    assert {name: reading.sentence(name) for name in reading.arms} == {
+        "g-stack": "helps: 0.31 bits per byte lower (0.26 to 0.36), as if the baseline had at least 2.0 times the compute, "
+        "the largest budget it was measured at.",
+        "wsd": "is undecided: 0.02 bits per byte lower on average, but the truth may be anywhere from 0.08 lower to 0.04 higher; "
+        "about 38 seeds would decide it (5 flown).",
+        "qk-norm": "makes no difference: 0.004 bits per byte higher (0.004 lower to 0.012 higher), inside the margin of ±0.02.",
+        "ul2": "hurts: 0.14 bits per byte higher (0.10 to 0.18), as if the baseline had 0.71 times the compute (0.62 to 0.84).",
+        "muon": "failed: 5 of 5 runs ended with an error, shown below.",
+    }
+    assert reading.ranked() == ["g-stack", "wsd", "qk-norm", "ul2", "muon"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None}, "as if the baseline had 1.8 times the compute (1.5 to 2.0)"),
+        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None, "high_open": True}, "1.8 times the compute (1.5 to 2.0 or more)"),
+        ({"value": 0.7, "low": 0.5, "high": 0.9, "bounded": None, "low_open": True}, "0.70 times the compute (0.50 or less to 0.90)"),
+        ({"value": 2.0, "low": 2.0, "high": 2.0, "bounded": "at least"}, "at least 2.0 times the compute, the largest budget"),
+        ({"value": 0.5, "low": 0.5, "high": 0.7, "bounded": "at most"}, "at most 0.50 times the compute, the smallest budget"),
+        ({"value": 1.0, "low": 0.9, "high": 1.0, "bounded": "at least"}, "at least 1.0 times the compute"),
+        ({"value": None, "low": None, "high": None, "bounded": None}, ""),
+        (None, ""),
+    ],
+)
+def test_a_bounded_gain_is_never_stated_as_a_value(gain: dict[str, Any] | None, said: str) -> None:
+    text = only("g-stack", compute_gain=gain).gain("g-stack")
+    assert said in text and bool(said) == bool(text)
+
+
+def test_a_gain_in_the_table_shows_bounds_and_open_ends() -> None:
+    arm = {"compute_gain": {"value": 2.0, "low": 1.4, "high": 2.0, "bounded": "at least", "high_open": True}}
+    assert (tables.gain(arm), tables.gain_interval(arm)) == ("≥ 2.00", "1.40 to ≥ 2.00")
+    arm = {"compute_gain": {"value": 0.5, "low": 0.5, "high": 0.9, "bounded": "at most", "low_open": True}}
+    assert (tables.gain(arm), tables.gain_interval(arm)) == ("≤ 0.50", "≤ 0.50 to 0.90")
+
+
+def test_no_end_of_an_interval_reads_as_zero() -> None:
+    block = {"mean": 1.5, "difference": -0.03, "low": -0.06, "high": -0.0004}
+    assert "(0.0004 to 0.0600)" in only("g-stack", test_bits_per_byte=block).sentence("g-stack")
+
+
+def test_a_metric_that_should_be_high_and_has_another_name() -> None:
+    result = example()
+    result["study"] |= {"metric": "accuracy", "unit": "accuracy", "better": "higher", "margin": None}
+    for block in (result["baseline"], *result["arms"].values()):
+        block["test_accuracy"] = block.pop("test_bits_per_byte")
+    reading = Reading(result)
+    assert reading.ranked()[:2] == ["ul2", "qk-norm"]  # the highest difference is the best
+    assert "0.14 accuracy higher" in reading.sentence("ul2")
+    assert "never say “no difference”" in " ".join(reading.honesty())
+    assert "positive is better" in markdown(result)
+
+
+def test_an_undecided_arm_says_how_many_seeds_it_takes() -> None:
+    assert "about 12 seeds would decide it (5 flown)" in only("wsd", required_seeds=12).sentence("wsd")
+    assert "cannot be told" in only("wsd", required_seeds=None).sentence("wsd")
+    assert "no reasonable number" in only("wsd", required_seeds=10**7).sentence("wsd")
+
+
+def test_how_sure_it_is() -> None:
+    result = example(3)
+    result["study"]["confidence_of_each"] = 0.99
+    text = " ".join(Reading(result).honesty())
+    assert "flew 3 seeds at a budget of 2e12 FLOPs" in text
+    assert "wide enough for 99 %, so that all of them hold together with 95 %" in text
+    assert "3 seeds tell the spread between seeds only roughly" in text
+    result["arms"] = {"wsd": {**result["arms"]["wsd"], "seeds": 1}}
+    assert "With one seed there is no telling" in " ".join(Reading(result).honesty())
+
+
+def test_warnings_of_an_unfair_comparison() -> None:
+    result = example()
+    assert [line.split()[0] for line in tables.warnings(Reading(result))] == ["ul2"]
+    assert "code 1.4 times and prose 2.8 times" in tables.warnings(Reading(result))[0]
+    result["arms"]["wsd"]["budget_ratio"] = 2.0
+    result["arms"]["qk-norm"]["seeds"] = 3
+    lines = " ".join(tables.warnings(Reading(result)))
+    assert "wsd spent 2.00 times the baseline's budget" in lines and "qk-norm has 3 of 5 seeds" in lines
+    for run in result["runs"]:  # now the baseline repeats too
+        run["totals"]["epochs"] = {"code": 3.0}
+    assert any("The baseline repeats data (code), g-stack does not" in line for line in tables.warnings(Reading(result)))
+
+
+def test_an_arm_without_a_verdict_yet() -> None:
+    reading = only("wsd", verdict=None)
+    assert "has no verdict yet" in reading.sentence("wsd")
+
+
+# The same in every form ---------------------------------------------------------------------------------------------------------
+
+
+def test_page_markdown_and_terminal_say_the_same(tmp_path: Path) -> None:
+    result = example()
+    reading = Reading(result)
+    html = " ".join("".join(parsed(page(result, tmp_path)).text).split())
+    text, drawn = markdown(result), " ".join(shown(result).split())
+    for name in reading.arms:
+        sentence = reading.sentence(name)
+        assert sentence in html and sentence in drawn and tables.escaped(sentence) in text
+    for row in tables.verdicts(reading).rows:
+        for cell in row:
+            assert cell in html and tables.escaped(cell) in text
+    for table in tables.every(reading):
+        assert f"## {tables.escaped(table.title)}" in text
+    assert "FloatingPointError: the loss is nan" in html and "FloatingPointError: the loss is nan" in drawn
+
+
+def test_markdown_tables_are_whole() -> None:
+    for result in (example(), awkward()):
+        cells = None
+        for line in markdown(result).splitlines():
+            if line.startswith("|"):
+                found = len(re.findall(r"(?<!\\)\|", line))
+                assert cells in (None, found), line
+                cells = found
+            else:
+                cells = None
+
+
+def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
+    path = page(example(), tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert path == tmp_path / "report.html" and [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+    assert len(text) < 400_000
+    found = parsed(path)
+    assert not [tag for tag, _ in found.seen if tag in ("script", "iframe", "object", "embed", "img", "form", "image")]
+    assert not re.search(r"@import|url\((?!#)", text)
+    for tag, attributes in found.seen:
+        assert not {key for key in attributes if key.startswith("on") or key == "src"}, tag
+        assert not (attributes.get("href") or "").startswith(("http", "//"))
+    policy = next(attributes["content"] for tag, attributes in found.seen if tag == "meta" and "http-equiv" in attributes)
+    assert policy and policy.startswith("default-src 'none'")
+
+
+def test_ids_are_unique_and_charts_have_words_for_who_cannot_see_them(tmp_path: Path) -> None:
+    found = parsed(page(example(), tmp_path))
+    ids = [attributes["id"] for _, attributes in found.seen if "id" in attributes]
+    assert ids and len(ids) == len(set(ids))
+    drawings = [attributes for tag, attributes in found.seen if tag == "svg" and attributes.get("role") == "img"]
+    assert sorted(attributes["class"] or "" for attributes in drawings) == ["narrow", "narrow", "wide", "wide"]
+    assert all("g-stack" in (attributes["aria-label"] or "") for attributes in drawings)
+
+
+def test_the_folder_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"report\.html: the report cannot be written"):
+        page(example(), tmp_path / "file")
+
+
+# What a result may hold ---------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_in_a_result_becomes_markup(tmp_path: Path) -> None:
+    result = awkward()
+    path = page(result, tmp_path)
+    found = parsed(path)
+    assert not [tag for tag, _ in found.seen if tag == "script"]
+    assert "<script" not in path.read_text(encoding="utf-8").lower()
+    assert "".join(found.text).count("<script>alert('x')</script>") > 10  # shown, not run
+    assert not re.search("[\x00-\x08\x1b]", path.read_text(encoding="utf-8"))
+    assert "<script" not in markdown(result)
+    assert "\x1b[31m" not in shown(result)
+    assert "Not finished." in "".join(found.text) and "so far" in shown(result)
+
+
+def test_markup_in_a_terminal_is_shown_as_it_is() -> None:
+    result = example()
+    result["arms"] = {"[bold red]x[/bold red]": result["arms"]["g-stack"]}
+    assert "[bold red]x[/bold red]" in shown(result)
+
+
+@pytest.mark.parametrize("keep", [(), ("study",), ("study", "baseline"), ("arms",), ("arms", "runs"), ("runs", "recipes", "samples")])
+def test_a_result_with_blocks_missing(tmp_path: Path, keep: tuple[str, ...]) -> None:
+    result = {key: value for key, value in example().items() if key in keep}
+    parsed(page(result, tmp_path))
+    assert markdown(result) and shown(result)
+
+
+def test_a_study_without_arms(tmp_path: Path) -> None:
+    result = example()
+    result |= {"arms": {}, "runs": [run for run in result["runs"] if run["arm"] == "baseline"]}
+    assert "there is only a baseline" in "".join(parsed(page(result, tmp_path)).text)
+    assert charts.forest(Reading(result)) is None and charts.curves(Reading(result)) is not None
+
+
+def test_a_study_whose_baseline_failed(tmp_path: Path) -> None:
+    result = example() | {"error": "every run of the baseline failed: <out of memory>"}
+    assert "every run of the baseline failed: <out of memory>" in "".join(parsed(page(result, tmp_path)).text)
+    assert "every run of the baseline failed" in shown(result) and "every run of the baseline failed" in markdown(result)
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, child in children for found in paths(child, (*path, key)))]
+
+
+def child(inner: Any, key: Any) -> Any:
+    if isinstance(inner, dict):
+        return inner.get(key)
+    return inner[key] if isinstance(inner, list) and len(inner) > key else None
+
+
+SMALL = example(2)
+del SMALL["runs"][3:]
+PLACES = [place for place in paths(SMALL) if place]
+DAMAGE = st.sampled_from([None, math.nan, math.inf, -math.inf, "", "text", {}, [], 0, -1, 10**400])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), DAMAGE), min_size=1, max_size=4))
+def test_no_single_value_breaks_the_report(damages: list[tuple[tuple[Any, ...], Any]]) -> None:
+    result = copy.deepcopy(SMALL)
+    for place, value in damages:
+        inner: Any = result
+        for key in place[:-1]:
+            inner = child(inner, key)
+        if isinstance(inner, dict) or (isinstance(inner, list) and len(inner) > place[-1]):
+            inner[place[-1]] = value
+    markdown(result)
+    shown(result)
+    reading = Reading(result)
+    for make_chart in (charts.forest, charts.curves):  # built, not rendered, which would cost a second each
+        chart = make_chart(reading)
+        assert chart is None or "NaN" not in json.dumps(chart.to_dict(validate=False))
+    from windtunnel.report import document
+
+    for make in (document.verdicts, document.samples, document.failures, document.recipes, document.stream, document.reading_on):
+        make(reading)
+
+
+# Numbers ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (words.number(-0.0001, 2), "0.00"),
+        (words.number(-1234.5, 1), "−1,234.5"),
+        (words.number(math.nan), "–"),
+        (words.number(True), "–"),
+        (words.signed(0.25, 2), "+0.25"),
+        (words.signed(-0.25, 2), "−0.25"),
+        (words.signed(0.001, 2), "0.00"),
+        (words.scientific(2e12), "2.00e12"),
+        (words.count(442368), "442 k"),
+        (words.count(1838464), "1.84 M"),
+        (words.count(999), "999"),
+        (words.storage(734003200), "700.0 MiB"),
+        (words.duration(3725), "1 h 02 min"),
+        (words.duration(68.4), "1 min 08 s"),
+        (words.duration(59.99), "1 min 00 s"),
+        (words.listing(["a", "b", "c"]), "a, b and c"),
+    ],
+)
+def test_how_quantities_are_written(made: str, expected: str) -> None:
+    assert made == expected
+
+
+# Charts -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_band_spans_the_seeds() -> None:
+    result = example(2)
+    rows = [
+        [{"flops": f, "numbers": {"bits_per_byte": v}} for f, v in points] for points in ([(1, 4.0), (100, 2.0)], [(10, 5.0), (100, 1.0)])
+    ]
+    result["runs"] = [{"arm": "wsd", "seed": seed, "status": "finished", "validation": rows[seed]} for seed in (0, 1)]
+    band = charts.bands(Reading(result), "wsd")
+    assert [row["flops"] for row in band] == [10.0, 100.0]  # only where both seeds are
+    assert band[0] == pytest.approx(
+        {"flops": 10.0, "value": 4.0, "low": 3.0, "high": 5.0}
+    )  # the first seed is interpolated on the logarithm
+    assert band[1] == pytest.approx({"flops": 100.0, "value": 1.5, "low": 1.0, "high": 2.0})
+
+
+def test_a_long_curve_is_thinned() -> None:
+    result = example(1)
+    points = [{"flops": 1e9 * step, "numbers": {"bits_per_byte": 5 - 1e-4 * step}} for step in range(1, 5000)]
+    result["runs"] = [{"arm": "wsd", "seed": 0, "status": "finished", "validation": points}]
+    band = charts.bands(Reading(result), "wsd")
+    assert len(band) == charts.POINTS and band[0]["flops"] == pytest.approx(1e9) and band[-1]["flops"] == pytest.approx(4.999e12)
+
+
+def test_at_most_six_arms_are_coloured_and_the_worst_is_among_them() -> None:
+    result = example(1)
+    arm = result["arms"]["wsd"]
+    result["arms"] = {f"arm {i}": {**arm, "test_bits_per_byte": {"difference": 0.01 * i}} for i in range(20)}
+    result["runs"] = [{"arm": name, "seed": 0, "status": "finished"} for name in result["arms"]]
+    chosen = charts.styles(Reading(result))
+    assert list(chosen) == ["arm 0", "arm 1", "arm 2", "arm 3", "arm 4", "arm 19"]
+    assert len(set(chosen.values())) == 6
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=12), st.floats(0.1, 20))
+@settings(max_examples=50, deadline=None)
+def test_labels_do_not_overlap(values: list[float], gap: float) -> None:
+    placed = charts.apart([(value, str(index)) for index, value in enumerate(values)], gap)
+    assert sorted(name for _, name in placed) == sorted(str(index) for index in range(len(values)))
+    places = [place for place, _ in placed]
+    assert all(b - a >= gap - 1e-6 for a, b in itertools.pairwise(places))
+    ordered = sorted(values)
+    if all(b - a >= gap for a, b in itertools.pairwise(ordered)):
+        assert places == ordered  # what does not overlap stays where it is
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_lines_stand_out_from_the_paper(mode: int) -> None:
+    paper = luminance(charts.COLOURS["paper"][mode])
+    for name, least in [("ink", 4.5), ("muted", 4.5), *((line, 3.0) for line in charts.LINES)]:
+        one, other = sorted((luminance(charts.COLOURS[name][mode]), paper))
+        assert (other + 0.05) / (one + 0.05) >= least, name
+
+
+def test_a_picture_for_the_readme(tmp_path: Path) -> None:
+    path = picture(example(), tmp_path / "new" / "report.png")
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", data[16:24])
+    assert width > 2 * height > 1000
+    with pytest.raises(ValueError, match="no finished run"):
+        picture({}, tmp_path / "none.png")
+
+
+# Documentation ------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_part_is_in_the_catalogue() -> None:
+    from windtunnel import part
+
+    text = parts_page()
+    for slot_name, slot in part.slots().items():
+        assert f"## {slot_name}\n" in text
+        for name, found in part.names(slot).items():
+            assert f"### {tables.escaped(name)}\n" in text
+            for knob, about in part.describe(found)["knobs"].items():
+                assert f"| `{knob}` | " in text and tables.escaped(about["description"]) in text
+
+
+def test_the_page_of_papers() -> None:
+    papers = [
+        {
+            "name": "g-stack",
+            "title": "Stacking | growth",
+            "year": 2024,
+            "arxiv": "2405.15319",
+            "claim": "half the tokens",
+            "notes": "small",
+        },
+        {"papers": ["wsd", "other"], "title": "WSD"},
+    ]
+    results = {"g-stack.cpu": {**example(), "verdict": "reproduced"}, "g-stack-two.cpu": {"verdict": "not reproduced"}}
+    text = papers_page(papers, results)
+    assert "[reproduced](../papers/results/g-stack.cpu.json) (cpu)" in text and "Stacking \\| growth" in text
+    assert "https://arxiv.org/abs/2405.15319" in text and "not reproduced](" not in text
+    assert "**Measured (cpu).** reproduced. g-stack helps: 0.31 bits per byte lower" in text
+    assert re.search(r"^\| wsd \|.*not measured yet \|$", text, re.MULTILINE)
+
+
+def test_the_documentation_is_written_from_files(tmp_path: Path) -> None:
+    (tmp_path / "papers" / "results").mkdir(parents=True)
+    (tmp_path / "papers" / "g-stack.yaml").write_text("papers: [g-stack]\ntitle: Growth\nclaim: it helps\n")
+    (tmp_path / "papers" / "results" / "g-stack.cpu.json").write_text('{"verdict": "undecided"}')
+    written = write(tmp_path / "docs", tmp_path / "papers")
+    assert [path.name for path in written] == ["parts.md", "papers.md"]
+    assert "[undecided](../papers/results/g-stack.cpu.json) (cpu)" in written[1].read_text()

@@ -1,0 +1,484 @@
+"""The command line: parse, call, print. Everything else lives in the rooms and can be called from Python in the same way.
+
+Exit codes: 0 done, 1 something broke that is our fault or a run's (its traceback is shown), 2 something the user can mend,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from windtunnel.console import console, following, overview, percent, plain_table, print_json, show_part, stopping
+from windtunnel.part import UserError, nearest
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Fly pre-training techniques as small models on your own corpus, and learn which of them pays.",
+)
+MENDABLE = {
+    errno.ENOSPC: "the disk is full; free some space and give the same command again: finished work is kept",
+    errno.EDQUOT: "the disk quota is used up; free some space and give the same command again: finished work is kept",
+    errno.EROFS: "the file system is read-only; choose another folder with --out",
+    errno.EACCES: "permission denied; choose another folder with --out, or change its permissions",
+    errno.ENOTDIR: "a file stands where a folder should; choose another folder with --out",
+    errno.EEXIST: "a file stands where a folder should; choose another folder with --out",
+    errno.EPERM: "not permitted; choose another folder with --out, or change its permissions",
+}
+OUT = Path("windtunnel-out")
+CONTINUES = ("study", "reproduce", "train")
+
+
+class Engine(enum.StrEnum):
+    """Where runs are flown."""
+
+    local = "local"
+    ray = "ray"
+
+
+class Logger(enum.StrEnum):
+    """Where the numbers of a run go besides its own log."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+    trackio = "trackio"
+
+
+class Scale(enum.StrEnum):
+    """How large a reproduction is: minutes on two cores, or minutes on one accelerator."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML)", show_default=False)]
+CorpusOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--corpus",
+        metavar="NAME=PATH",
+        help="a source of your own: folder, file or builtin:NAME; repeat it for several",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="where runs, prepared text and results are kept and found again")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)", show_default=False)
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="threads of one run (default: 1)", show_default=False)]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="fly runs here, or as Ray tasks")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", metavar="ADDRESS", help="of a running Ray cluster (default: a local one)", show_default=False)
+]
+
+
+def print_version(wanted: bool) -> None:
+    """What ``--version`` does."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"windtunnel {version('windtunnel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="print the version and stop")] = False,
+) -> None:
+    """Options before the command."""
+
+
+# Studies ------------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def study(
+    file: StudyFile,
+    corpus: CorpusOption = None,
+    out: OutOption = OUT,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fly a study: a baseline and arms, on your text, until there are verdicts. Given again, it goes on where it was.
+
+    With --corpus, your sources take the place of the whole corpus that the file names.
+    """
+    from windtunnel.study.study import fly_study
+
+    loaded = read_study(file, corpus)
+    check_engine(engine, address)
+    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address)
+    show_result(result, out / "studies" / loaded.name, as_json)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a study, a recipe or a paper (YAML)", show_default=False)],
+    corpus: CorpusOption = None,
+    out: OutOption = OUT,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here."""
+    from windtunnel.recipe import Document, load_recipe
+
+    keys = Document(file).data.keys()
+    found: dict[str, Any]
+    if {"baseline", "arms", "seeds", "scales"} & keys:
+        from windtunnel.study.papers import load_paper
+        from windtunnel.study.study import check_study, summary
+
+        paper = load_paper(file) if "scales" in keys else None
+        studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus)}
+        for each in studies.values():
+            for recipe in each.recipes.values():
+                look_at(recipe.corpus)
+        checked = {scale: check_study(each, out, workers=workers, threads=threads) for scale, each in studies.items()}
+        found = checked if paper else checked[""]
+        lines = [f"{scale}: {line}" if scale else line for scale, entry in checked.items() for line in summary(entry)]
+    else:
+        from windtunnel.train.run import estimate
+
+        recipe = load_recipe(file, sources(corpus))
+        look_at(recipe.corpus)
+        found = estimate(recipe)
+        lines = [f"recipe {file}: about " + ", ".join(f"{value:.3g} {name}" for name, value in found.items())]
+    if as_json:
+        print_json(found)
+    else:
+        print("\n".join(lines))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a folder with a result.json, or the --out of studies", show_default=False)],
+) -> None:
+    """Build the page of a study again from its result.json, and print its tables."""
+    found = [folder / "result.json"] if (folder / "result.json").is_file() else sorted(folder.glob("studies/*/result.json"))
+    if not found:
+        raise UserError(f"{folder}: {'holds no result.json' if folder.is_dir() else 'no such folder'}; give the folder of a study")
+    for file in found:
+        try:
+            result = json.loads(file.read_text(encoding="utf-8"))
+            known = result["format"] == 1
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file}: not the result of a study: {error}") from error
+        if not known:
+            raise UserError(f"{file}: has format {result['format']}, this version reads format 1")
+        from windtunnel.report import markdown, page
+
+        page(result, file.parent)
+        (file.parent / "report.md").write_text(markdown(result), encoding="utf-8")
+        show_result(result, file.parent, as_json=False)
+
+
+# Single runs --------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a recipe with its corpus and budget (YAML)", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder of the run", show_default=False)],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="what differs between repetitions")] = 0,
+    corpus: CorpusOption = None,
+    cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="where prepared text is kept; studies share theirs")] = OUT
+    / "cache",
+    threads: ThreadsOption = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)", show_default=False)
+    ] = None,
+    logger: Annotated[
+        list[Logger] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added."""
+    from windtunnel.recipe import load_recipe
+    from windtunnel.study.worker import locked
+    from windtunnel.train.run import fly, prepare
+
+    recipe = load_recipe(file, sources(corpus))
+    check_device(device)
+    with locked(out / ".lock") as mine, stopping() as stop, following(out) as follow:
+        if not mine:
+            raise UserError(f"{out}: another process is flying this run; wait for it, or choose another --out")
+        stream = prepare(recipe, cache, lambda message: console().print(escape(message), soft_wrap=True))
+        loggers = [kind.value for kind in logger or ()]
+        record = fly(recipe, seed, stream, out, threads=threads, device=device, report=follow, stop=stop, loggers=loggers)
+    if as_json:
+        print_json(record)
+    if record["status"] == "interrupted":
+        raise KeyboardInterrupt
+    if record["status"] != "finished":
+        stop_with(record.get("error") or "", record["traceback"] or "")
+    if not as_json:
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in record["test"].items())
+        print(f"{out}: finished, on test {numbers}\nexport it: windtunnel export {out} FOLDER")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new or empty folder", show_default=False)],
+) -> None:
+    """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure."""
+    from windtunnel.train.export import export_run
+
+    found = export_run(run, out)
+    print(f"{out}: {found['architecture']}, {found['parameters']:,} parameters, loaded with {found['loads_with']} and AutoTokenizer")
+
+
+# What there is ------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def parts(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="show this part in full", show_default=False)] = None,
+    slot: Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="only parts of this slot", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what can be plugged in; with NAME its knobs, defaults and source."""
+    from windtunnel.part import describe, load_all, names, slots
+
+    load_all()
+    known = slots()
+    if slot is not None and slot not in known:
+        raise UserError(f"no slot is called {slot!r}; {nearest(slot, known)}")
+    chosen = {key: names(kind) for key, kind in known.items() if slot in (None, key)}
+    if name is None:
+        found = [describe(part) for filling in chosen.values() for _, part in sorted(filling.items())]
+    else:
+        found = [describe(filling[name]) for filling in chosen.values() if name in filling]
+        if not found:
+            raise UserError(f"no part is called {name!r}; {nearest(name, {key for filling in chosen.values() for key in filling})}")
+    if as_json:
+        print_json(found)
+    elif name is None:
+        Console().print(overview(found, [key for key in chosen if not chosen[key]]))
+    else:
+        for part in found:
+            show_part(part)
+
+
+@app.command()
+def papers(as_json: JsonOption = False) -> None:
+    """List the papers that can be reproduced, and what was measured of them."""
+    from windtunnel.study.papers import list_papers, measured
+
+    found = [
+        {
+            "name": paper.name,
+            **paper.model_dump(mode="json", include={"papers", "title", "authors", "year", "arxiv", "claim", "parts", "notes"}),
+            "scales": list(paper.scales),
+            "measured": {
+                scale: {key: result.get(key) for key in ("verdict", "date", "flops", "seconds")}
+                for scale, result in measured(paper).items()
+            },
+        }
+        for paper in list_papers()
+    ]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            paper["name"],
+            f"{paper['title']} ({paper['year']})",
+            ", ".join(f"{scale}: {paper['measured'].get(scale, {}).get('verdict', 'not measured')}" for scale in paper["scales"]),
+        )
+        for paper in found
+    ]
+    Console().print(plain_table(("name", "paper", "measured"), rows))
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False)],
+    scale: Annotated[Scale, typer.Option("--scale", help="minutes on two cores, or minutes on one accelerator")] = Scale.cpu,
+    out: OutOption = OUT,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", metavar="DIR", help="where the measurement is written (default: results/ beside the paper)", show_default=False
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fly the study of a paper and write down whether its claim was reproduced. Given again, it goes on where it was."""
+    from windtunnel.study import papers as library
+
+    check_engine(engine, address)
+    if name.endswith((".yaml", ".yml")):
+        results = results or Path(name).parent / "results"
+    paper = library.load_paper(name)
+    found = library.reproduce(
+        paper, scale.value, out, results=results, workers=workers, threads=threads, engine=engine.value, address=address
+    )
+    if as_json:
+        print_json(found)
+    else:
+        rows = [
+            (
+                entry["arm"],
+                f"{entry['relation']} than {entry['against']} in {entry['metric']}",
+                percent(entry["improvement"]),
+                entry["verdict"],
+            )
+            for entry in found["expectations"]
+        ]
+        screen = Console(highlight=False)
+        screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found['verdict']}[/bold]\n{escape(paper.claim)}\n")
+        screen.print(plain_table(("arm", "expected", "measured improvement", "verdict"), rows))
+        print(f"written: {(results or library.papers_folder() / 'results') / f'{paper.name}.{scale.value}.json'}")
+    if found.get("error"):
+        stop_with(found["error"], "")
+
+
+# Reading what was given -----------------------------------------------------------------------------------------------------------
+
+
+def sources(given: Sequence[str] | None) -> dict[str, Any]:
+    """``NAME=PATH`` arguments as sources by name; ``~`` is the home folder, ``builtin:NAME`` stays as it is."""
+    if not given:
+        return {}
+    from pydantic import ValidationError
+
+    from windtunnel.part import Source, make
+    from windtunnel.recipe import shorthand
+
+    found: dict[str, Any] = {}
+    for entry in given:
+        name, separator, path = entry.partition("=")
+        if not separator or not name.strip() or not path.strip():
+            raise UserError(f"--corpus {entry}: write it as NAME=PATH, for example --corpus notes=~/notes")
+        if name in found:
+            raise UserError(f"--corpus {entry}: a source called {name!r} was given already; every source needs a name of its own")
+        found[name] = path if path.startswith("builtin:") else os.path.expanduser(path)
+        try:
+            make(Source, shorthand(found[name]))
+        except ValidationError as error:
+            raise UserError(f"--corpus {entry}: {error.errors()[0]['msg']}") from error
+    return found
+
+
+def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
+    """The study in ``file``, on the sources of ``corpus`` instead of its own if any are given."""
+    from windtunnel.recipe import Document
+    from windtunnel.study.study import load_study, study_from
+
+    given = sources(corpus)
+    if not given:
+        return load_study(file)
+    document = Document(file)
+    loaded = study_from({**document.data, "corpus": given}, name=document.path.stem, document=document)
+    loaded._file = str(file)
+    return loaded
+
+
+def look_at(corpus: Mapping[str, Any]) -> None:
+    """Raise UserError where a source is not there, without reading it."""
+    for name, source in corpus.items():
+        signature = getattr(source, "signature", None)
+        if signature is not None:
+            try:
+                signature()
+            except UserError as error:
+                raise UserError(f"source {name}: {error}") from error
+
+
+def check_engine(engine: Engine, address: str | None) -> None:
+    """Raise UserError for an address that nobody would look at."""
+    if address and engine is not Engine.ray:
+        raise UserError("--address is that of a Ray cluster; add --engine ray")
+
+
+def check_device(device: str | None) -> None:
+    """Raise UserError unless this machine has ``device``."""
+    import torch
+
+    try:
+        torch.empty(1, device=device or "cpu")
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error
+
+
+# Showing -----------------------------------------------------------------------------------------------------------------------
+
+
+def show_result(result: Mapping[str, Any], folder: Path, as_json: bool) -> None:
+    """The verdicts and where the report is; an error and its exit code where no verdict was possible."""
+    if as_json:
+        print_json(result)
+    else:
+        from windtunnel.report import terminal
+
+        Console().print(terminal(result))
+        print(f"report: {folder / 'report.html'}\nnumbers: {folder / 'result.json'}")
+    if result.get("error"):
+        stop_with(result["error"], "")
+
+
+def stop_with(error: str, traceback: str) -> NoReturn:
+    """Leave because runs failed: with 2 where the user can mend it, else with 1 and the traceback."""
+    system = re.search(r"\b\w*Error: \[Errno (\d+)\] (.*)", error)
+    if system and int(system[1]) in MENDABLE:
+        raise UserError(f"{system[2]}: {MENDABLE[int(system[1])]}")
+    if re.search(r"\b(User|Part)Error: ", error):
+        raise UserError(error.removeprefix("UserError: ").removeprefix("PartError: "))
+    console().print(escape(traceback.strip() or error), soft_wrap=True)
+    raise typer.Exit(1)
+
+
+# The end --------------------------------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit. What the user can mend is one message on standard error and exit code 2."""
+    try:
+        app(args=arguments, prog_name="windtunnel")
+    except UserError as error:
+        leave(str(error))
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        leave(f"{error.filename or 'writing'}: {MENDABLE[error.errno]}")
+    except SystemExit as end:
+        if end.code == 130:
+            words = list(sys.argv[1:] if arguments is None else arguments)
+            again = "; give the same command again to go on from here" if words and words[0] in CONTINUES else ""
+            print(f"windtunnel: interrupted{again}", file=sys.stderr)
+        raise
+
+
+def leave(message: str) -> NoReturn:
+    """Print what the user can mend, and exit with code 2."""
+    print(f"windtunnel: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What the command line shows: progress, tables and JSON. Answers go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def console() -> Console:
+    """Where everything goes that is not the answer itself: standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Whether somebody asked to stop: the first Ctrl-C or SIGTERM lets the run write a checkpoint, a second one does not wait."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        console().print("stopping at the next step, with a checkpoint; once more stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def following(run: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show the progress of a run: a bar on a terminal, elsewhere a line for every tenth of it."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    screen = console()
+    if screen.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+        with Progress(*columns, console=screen) as bar:
+            task = bar.add_task(escape(run.name), total=1.0)
+            yield lambda told: bar.update(
+                task, completed=told["done"], description=f"{escape(run.name)} step {told['step']} loss {told['loss']:.3f}"
+            )
+        return
+    shown = -1
+
+    def line(told: dict[str, Any]) -> None:
+        nonlocal shown
+        if int(told["done"] * 10) > shown:
+            shown = int(told["done"] * 10)
+            screen.print(f"step {told['step']}: {told['done']:.0%}, loss {told['loss']:.3f}, {told['seconds']:.0f} s")
+
+    yield line
+
+
+def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table without lines; its first column is never broken."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading == headings[0])
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def percent(improvement: Mapping[str, Any]) -> str:
+    """A relative improvement with its interval; an end that is not known is left open."""
+    mean, low, high = (None if improvement[key] is None else f"{improvement[key]:+.1%}" for key in ("mean", "low", "high"))
+    return f"{mean or '–'} ({low or '…'} to {high or '…'})"
+
+
+def overview(found: Sequence[Mapping[str, Any]], empty: Sequence[str]) -> Table:
+    """Every part on a line, by slot."""
+    rows, before = [], ""
+    for part in found:
+        slot, before = ("" if part["slot"] == before else part["slot"]), part["slot"]
+        rows.append((slot, part["name"], part["documentation"].split("\n\n")[0].replace("\n", " ")))
+    return plain_table(("slot", "part", "what it does"), [*rows, *((slot, "–", "") for slot in empty)])
+
+
+def reflowed(text: str) -> str:
+    """``text`` with each paragraph on one line, so that the terminal breaks it where it is narrow; lists and code stay."""
+    paragraphs = text.split("\n\n")
+    plain = [all(line[:1].isalnum() or line[:1] in "`(" for line in paragraph.splitlines()) for paragraph in paragraphs]
+    return "\n\n".join(paragraph.replace("\n", " ") if flows else paragraph for paragraph, flows in zip(paragraphs, plain, strict=True))
+
+
+def show_part(part: Mapping[str, Any]) -> None:
+    """One part in full."""
+    screen = Console(highlight=False)
+    screen.print(f"[bold]{part['name']}[/bold] fills the slot {part['slot']}\n\n{escape(reflowed(part['documentation']))}\n")
+    rows = [
+        (key, "(must be given)" if knob["required"] else json.dumps(knob["default"], ensure_ascii=False), knob["type"], knob["description"])
+        for key, knob in part["knobs"].items()
+    ]
+    screen.print(plain_table(("knob", "default", "type", "meaning"), rows) if rows else "It has no knobs.")
+    for other, reason in part["conflicts"].items():
+        screen.print(f"not together with {other}: {escape(reason)}")

@@ -1,0 +1,1 @@
+"""Verdicts at several scales in, forecast out."""

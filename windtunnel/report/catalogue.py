@@ -1,0 +1,161 @@
+"""Pages of the documentation that are made from the code and the measured results: every part, every paper.
+
+Pure functions from data to Markdown; the documentation build writes them to files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from windtunnel.report.charts import picture
+from windtunnel.report.tables import escaped, interval, written
+from windtunnel.report.words import BASELINE, Reading, finite, mapping, signed
+
+__all__ = ["papers_page", "parts_page", "picture"]
+
+
+def parts_page() -> str:
+    """All parts by slot as Markdown: what each does and where it comes from, then its knobs with default and meaning."""
+    from windtunnel import part
+
+    part.load_all()
+    blocks = [
+        "# Parts",
+        "Everything that can be plugged into a recipe, by slot. This page is made from the code; `windtunnel parts NAME` prints one entry.",
+    ]
+    for slot_name, slot in part.slots().items():
+        parts = part.names(slot)
+        meaning = (slot.__doc__ or "").strip().splitlines()[0] if slot.__doc__ else ""
+        blocks += [f"## {slot_name}", escaped(meaning)]
+        if not parts:
+            blocks.append("No part fills this slot yet.")
+        for name in sorted(parts):
+            blocks.append(part_entry(part.describe(parts[name])))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def part_entry(entry: Mapping[str, Any]) -> str:
+    """One part as ``part.describe`` gives it: heading, documentation, knobs, conflicts."""
+    blocks = [f"### {escaped(entry['name'])}", *(prose(paragraph) for paragraph in str(entry["documentation"]).split("\n\n"))]
+    rows = []
+    for knob, about in entry["knobs"].items():
+        default = "required" if about["required"] else code(json.dumps(about["default"], ensure_ascii=False))
+        rows.append((code(knob), code(about["type"]), default, escaped(about["description"])))
+    if rows:
+        blocks.append(written(("knob", "type", "default", "meaning"), rows, frozenset(range(4))))
+    else:
+        blocks.append("It has no knobs.")
+    if entry["conflicts"]:
+        blocks.append(
+            "Not together with " + "; ".join(f"{code(other)} ({escaped(reason)})" for other, reason in entry["conflicts"].items()) + "."
+        )
+    return "\n\n".join(blocks)
+
+
+def prose(text: str) -> str:
+    """A paragraph of a docstring as Markdown: what it marks as code is code, arXiv numbers are links, the rest is literal."""
+    pieces = re.split(r"``(.+?)``|:\w+:`(.+?)`", " ".join(text.split()))
+    shown = []
+    for index, piece in enumerate(pieces):
+        if index % 3 == 0:
+            shown.append(re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", escaped(piece, whole=False)))
+        elif piece:
+            shown.append(code(piece.lstrip("~")))
+    return "".join(shown)
+
+
+def code(text: Any) -> str:
+    """``text`` as Markdown code that may stand in a table."""
+    plain = " ".join(str(text).split()).replace("|", "\\|")
+    fence = "``" if "`" in plain else "`"
+    space = " " if fence == "``" else ""
+    return f"{fence}{space}{plain}{space}{fence}"
+
+
+def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any], folder: str = "../papers/results") -> str:
+    """A table of papers with their claim, what was measured and where it stands, then one short section for each.
+
+    ``papers`` are paper files as mappings (``name`` or ``papers``, ``title``, ``year``, ``arxiv``, ``claim``, ``notes``). ``results``
+    holds measured results by ``NAME.SCALE`` (the stem of a file in papers/results), each the content of that file. ``folder`` is where
+    the links point, seen from the page.
+    """
+    rows, sections = [], []
+    for paper in papers:
+        name = paper_name(paper)
+        measured = {
+            key.removeprefix(f"{name}."): mapping(value) for key, value in results.items() if key == name or key.startswith(f"{name}.")
+        }
+        verdicts = [
+            f"[{escaped(paper_verdict(result))}]({folder}/{name}{'' if scale == name else '.' + scale}.json) ({escaped(scale)})"
+            for scale, result in measured.items()
+        ]
+        source = f"[{escaped(paper['arxiv'])}](https://arxiv.org/abs/{paper['arxiv']})" if paper.get("arxiv") else ""
+        rows.append(
+            (
+                escaped(name),
+                escaped(paper.get("title", "")),
+                escaped(paper.get("year", "")),
+                source,
+                ", ".join(verdicts) or "not measured yet",
+            )
+        )
+        lines = [f"## {escaped(name)}", f"**Claim.** {escaped(paper.get('claim', ''))}"]
+        for scale, result in measured.items():
+            lines.append(f"**Measured ({escaped(scale)}).** {escaped(paper_measured(result))}")
+        if paper.get("notes"):
+            lines.append(f"**Notes.** {escaped(paper['notes'])}")
+        sections.append("\n\n".join(lines))
+    head = (
+        "# Papers\n\nWhat each paper claims and what was measured here. A “not reproduced” is a result: nothing was tuned until it came "
+        "out right.\n\nThis page is made from the files in papers/ and papers/results/."
+    )
+    return "\n\n".join([head, written(("name", "title", "year", "arXiv", "measured"), rows, frozenset(range(5))), *sections]) + "\n"
+
+
+def paper_name(paper: Mapping[str, Any]) -> str:
+    """A paper's own name: ``name``, else the first of the catalogue slugs it answers."""
+    slugs = paper.get("papers")
+    return str(paper.get("name") or (slugs[0] if isinstance(slugs, (list, tuple)) and slugs else slugs) or "paper")
+
+
+def paper_verdict(result: Mapping[str, Any]) -> str:
+    """reproduced, not reproduced or undecided, as the result states it."""
+    return str(result.get("verdict") or "undecided")
+
+
+def paper_measured(result: Mapping[str, Any]) -> str:
+    """The verdict and the numbers it rests on, in one line. A result may hold a study's result or be one."""
+    reading = Reading(mapping(result.get("result")) or mapping(result.get("study_result")) or result)
+    said = [f"{name} {reading.sentence(name)}" for name in reading.ranked() if name != BASELINE]
+    if not said and finite(result.get("difference")) is not None:
+        said = [f"difference {signed(result['difference'])} ({interval(result, 3)})"]
+    return " ".join([f"{paper_verdict(result)}.", *said])
+
+
+def write(folder: Path, papers: Path) -> list[Path]:
+    """Write ``parts.md`` and ``papers.md`` to ``folder`` from the code and from the files in ``papers``; returns what was written."""
+    import os
+
+    import yaml
+
+    files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(papers.glob("*.yaml"))}
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((papers / "results").glob("*.json"))}
+    listed = [{"name": name, **mapping(content)} for name, content in files.items()]
+    pages = {
+        "parts.md": parts_page(),
+        "papers.md": papers_page(listed, results, Path(os.path.relpath(papers / "results", folder)).as_posix()),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in pages]
+
+
+if __name__ == "__main__":
+    for written_file in write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"), Path("papers")):
+        print(written_file)

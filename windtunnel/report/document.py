@@ -1,0 +1,380 @@
+"""The report as one HTML file that works offline: no script, no request, nothing beside it needed."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import importlib.resources
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from windtunnel.part import UserError
+from windtunnel.report import charts, tables
+from windtunnel.report.words import BASELINE, VERDICTS, Reading, listing, mapping
+
+# Nothing may be fetched and nothing may run, whatever a document, a sample or an arm's name contains.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+SAMPLE_LENGTH = 1200  # characters of one sample that are shown
+SAMPLES = 12  # prompts that are shown
+RECIPE_LENGTH = 40_000  # characters of one recipe that are shown
+
+
+def safe(text: Any) -> str:
+    """``text`` as HTML that shows it literally; characters that no document may hold become a replacement sign."""
+    kept = "".join(character if character.isprintable() or character in "\n\t" else "�" for character in str(text))
+    return html.escape(kept, quote=True)
+
+
+def page(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``folder/report.html`` for a result.json and return its path. The file is replaced whole or not at all.
+
+    Raises:
+        UserError: where the folder cannot be written.
+
+    """
+    path = Path(folder) / "report.html"
+    text = document(result)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"{path}: the report cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def document(result: Mapping[str, Any]) -> str:
+    """The whole page as text."""
+    reading = Reading(result)
+    style = importlib.resources.files("windtunnel.report").joinpath("document.css").read_text(encoding="utf-8")
+    style += f"@media (prefers-color-scheme: dark) {{\n{charts.theme_rules()}\n}}\n"
+    name, version = reading.study.get("name") or "study", mapping(result.get("versions")).get("windtunnel", "")
+    sections = (
+        verdicts(reading),
+        forest(reading),
+        curves(reading),
+        section("What it cost", html_table(tables.costs(reading))),
+        others(reading),
+        samples(reading),
+        section("The corpus", html_table(tables.corpus(reading)), stream(reading)),
+        failures(reading),
+        section("Every run", folded("All runs", len(reading.runs), html_table(tables.runs(reading))) if reading.runs else ""),
+        recipes(reading),
+        tuning(reading),
+        section("Notes", paragraphs(result.get("notes"))),
+        section("Versions and hardware", pairs({**mapping(result.get("versions")), **mapping(result.get("hardware"))})),
+        reading_on(reading),
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{safe(name)}: {"verdicts" if reading.finished else "verdicts so far"}</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<p class="kicker">Windtunnel study</p>
+<h1>{safe(name)}</h1>
+<p class="note">{safe(subtitle(reading))}</p>
+{paragraphs(reading.study.get("description"))}{banner(reading)}</header>
+<main>
+{"".join(sections)}</main>
+<footer><p>Written by Windtunnel {safe(version)}. The numbers of this page are in <code>result.json</code> beside it.</p></footer>
+</body>
+</html>
+"""
+
+
+def paragraphs(text: Any) -> str:
+    """What the author of the study wrote about it."""
+    lines = text if isinstance(text, (list, tuple)) else str(text or "").split("\n\n")
+    return "".join(f"<p>{safe(line)}</p>\n" for line in lines if str(line).strip())
+
+
+def subtitle(reading: Reading) -> str:
+    """One line: what was compared with what."""
+    arms = (
+        f"{len(reading.arms)} arm{'' if len(reading.arms) == 1 else 's'} against one baseline"
+        if reading.arms
+        else "A baseline without arms"
+    )
+    return f"{arms} · {reading.seeds()} · {reading.budget()} a run · judged by {reading.measure} on held-out test documents"
+
+
+def banner(reading: Reading) -> str:
+    """What to say of a study that is still flying, or that can say nothing."""
+    shown = ""
+    if reading.result.get("error"):
+        shown += f'<p class="banner" role="alert"><strong>No verdict.</strong> {safe(reading.result["error"])}</p>\n'
+    if not reading.finished:
+        progress = mapping(reading.result.get("progress"))
+        done = progress.get("finished", sum(run.get("status") == "finished" for run in reading.runs))
+        planned = f" of {progress['runs']}" if progress.get("runs") else ""
+        said = safe(f"This is what the study says so far: {done}{planned} runs are finished. Verdicts may change.")
+        shown += f'<p class="banner" role="status"><strong>Not finished.</strong> {said}</p>\n'
+    return shown
+
+
+def section(title: str, *blocks: str) -> str:
+    """A section with its heading, nothing where it has no content."""
+    content = "\n".join(block for block in blocks if block)
+    return f"<section>\n<h2>{safe(title)}</h2>\n{content}\n</section>\n" if content else ""
+
+
+def verdicts(reading: Reading) -> str:
+    """The verdicts in plain words, what they rest on, warnings, then the numbers."""
+    items = []
+    for name in reading.ranked():
+        verdict = str(reading.arms[name].get("verdict"))
+        kind = verdict if verdict in VERDICTS else "pending"
+        items.append(
+            f'<li><span class="chip {kind.replace(" ", "-")}">{safe(verdict if kind != "pending" else "not yet")}</span>'
+            f"<p><strong>{safe(name)}</strong> {safe(reading.sentence(name))}</p></li>\n"
+        )
+    said = f'<ul class="verdicts">\n{"".join(items)}</ul>' if items else "<p>No arm was flown: there is only a baseline.</p>"
+    warned = "\n".join(f'<p class="warning">{safe(line)}</p>' for line in tables.warnings(reading))
+    honest = f'<p class="note">{safe(" ".join(reading.honesty()))}</p>' if reading.arms or reading.baseline else ""
+    return f"<section>\n<h2>What pays</h2>\n{said}\n{warned}\n{honest}\n</section>\n" + section(
+        "The numbers", html_table(tables.verdicts(reading))
+    )
+
+
+def html_table(table: tables.Table) -> str:
+    """A table that scrolls sideways inside its own box; a first cell that repeats the one above stays silent to the eye only."""
+    if not table.rows:
+        return ""
+    head = "".join(f'<th scope="col"{css(index, table)}>{safe(column)}</th>' for index, column in enumerate(table.columns))
+    body, before = [], None
+    for row in table.rows:
+        cells = "".join(f"<td{css(index, table)}>{safe(cell)}</td>" for index, cell in enumerate(row) if index)
+        repeated = ' class="same"' if row[0] == before else ""
+        body.append(f'<tr{repeated}><th scope="row"{css(0, table)} title="{safe(row[0])}">{safe(row[0])}</th>{cells}</tr>\n')
+        before = row[0]
+    note = f'\n<p class="note">{safe(table.note)}</p>' if table.note else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{safe(table.title)}"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{''.join(body)}</tbody></table></div>{note}"
+    )
+
+
+def css(index: int, table: tables.Table) -> str:
+    """The class of a column of words."""
+    return ' class="word"' if index in table.words else ""
+
+
+def figure(drawing: str, caption: str, legend: str = "") -> str:
+    """A drawing with its caption."""
+    return f"<figure>\n{legend}{drawing}\n<figcaption>{safe(caption)}</figcaption>\n</figure>" if drawing else ""
+
+
+def forest(reading: Reading) -> str:
+    """The forest plot."""
+    shown = [name for name in reading.ranked() if charts.finite(reading.test(name).get("difference")) is not None]
+    missing = [name for name in reading.arms if name not in shown]
+    alternative = "Forest plot of the differences to the baseline. " + " ".join(f"{name} {reading.sentence(name)}" for name in shown)
+    caption = f"Difference of each arm to the baseline with its {reading.confidence} interval."
+    if reading.margin:
+        caption += " The shaded band is the equivalence margin: an interval wholly inside it is “no difference”."
+    caption += " Filled circle: helps; diamond: hurts; square: no difference; hollow: undecided."
+    if missing:
+        caption += f" Without a difference to draw: {listing(missing)}."
+    return section("Differences", figure(charts.both(charts.forest, reading, "forest", alternative), caption))
+
+
+def curves(reading: Reading) -> str:
+    """Loss against compute."""
+    chosen = charts.styles(reading)
+    swatches = {BASELINE: ("ink", (1, 0)), **chosen}
+    drawn = [name for name in swatches if charts.bands(reading, name) or (name == BASELINE and charts.budget_points(reading))]
+    grey = [name for name in reading.ranked() if name not in chosen and charts.bands(reading, name)]
+    legend = "".join(f"<li>{swatch(*swatches[name])}{safe(name)}</li>" for name in drawn)
+    legend = f'<ul class="legend">{legend}</ul>\n' if legend else ""
+    caption = (
+        "Lines: validation during training, mean over seeds; bands: from the lowest to the highest seed. Diamonds: the test split at the "
+        "end of training, for the baseline (hollow, with interval) at every budget it was flown at. The dotted line between them is what "
+        "turns a difference into a compute gain: go sideways from an arm's diamond until it is met."
+    )
+    if grey:
+        caption += f" Thin grey lines: {listing(grey)}."
+    shown = listing(drawn) if drawn else "the baseline"
+    alternative = f"{reading.measure} against FLOPs spent, for {shown}. The numbers at the end are in the table above."
+    return section(
+        "Loss against compute" if reading.lower_is_better else "Score against compute",
+        figure(charts.both(charts.curves, reading, "curves", alternative), caption, legend),
+    )
+
+
+def swatch(colour: str, dash: tuple[int, ...]) -> str:
+    """A short stroke in the colour and dash of a line."""
+    dashes = f' stroke-dasharray="{" ".join(map(str, dash))}"' if dash != (1, 0) else ""
+    path = f'<path d="M1 4H25" stroke="{charts.light(colour)}" stroke-width="2.5"{dashes}></path>'
+    return f'<svg width="26" height="8" aria-hidden="true">{path}</svg>'
+
+
+def others(reading: Reading) -> str:
+    """Other test metrics; folded where there are many."""
+    table = tables.others(reading)
+    content = html_table(table)
+    return section("Other measurements", content if len(table.rows) <= 24 else folded("All measurements", len(table.rows), content))
+
+
+def folded(title: str, number: int | None, content: str, *, opened: bool = False) -> str:
+    """Something to unfold."""
+    counted = f' <span class="count">({number})</span>' if number is not None else ""
+    return f"<details{' open' if opened else ''}><summary>{safe(title)}{counted}</summary>\n{content}\n</details>"
+
+
+def samples(reading: Reading) -> str:
+    """For each prompt how the text really goes on and what every arm wrote."""
+    prompts: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, entries in mapping(reading.result.get("samples")).items():
+        for entry in map(mapping, entries if isinstance(entries, (list, tuple)) else []):
+            shared = prompts.setdefault(
+                (str(entry.get("source", "")), str(entry.get("prompt", ""))), {"truth": entry.get("truth"), "arms": {}}
+            )
+            shared["arms"].setdefault(str(name), entry.get("continuation"))
+    blocks: list[str] = []
+    for (source, prompt), shared in list(prompts.items())[:SAMPLES]:
+        texts = [("prompt", prompt), ("how the document goes on", shared["truth"])]
+        texts += [(name, shared["arms"][name]) for name in (BASELINE, *reading.ranked()) if name in shared["arms"]]
+        texts += [(name, text) for name, text in shared["arms"].items() if name != BASELINE and name not in reading.arms]
+        shown = "".join(f'<div><p class="who">{safe(who)}</p><pre>{safe(shortened(text))}</pre></div>\n' for who, text in texts if text)
+        first = " ".join(prompt.split())[:60]
+        blocks.append(
+            folded(f"{source}: {first}{'…' if len(first) >= 60 else ''}", None, f'<div class="sample">{shown}</div>', opened=not blocks)
+        )
+    left = len(prompts) - len(blocks)
+    more = f'<p class="note">{left} more prompts are in result.json.</p>' if left > 0 else ""
+    note = (
+        '<p class="note">Continuations by models of the first seed. They show what a model of this size can do; they decide nothing.</p>'
+        if blocks
+        else ""
+    )
+    return section("Samples", note, *blocks, more)
+
+
+def shortened(text: Any, limit: int = SAMPLE_LENGTH) -> str:
+    """``text`` cut where nobody would read on."""
+    text = str(text)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} characters more)"
+
+
+def stream(reading: Reading) -> str:
+    """How many tokens each split holds."""
+    sizes = mapping(mapping(reading.result.get("stream")).get("sizes"))
+    lines = []
+    for split, entry in sizes.items():
+        inner = (
+            ", ".join(f"{source} {tables.count(tokens)}" for source, tokens in mapping(entry).items())
+            if isinstance(entry, Mapping)
+            else tables.count(entry)
+        )
+        lines.append(f"{split}: {inner}")
+    if not lines:
+        return ""
+    vocabulary = tables.number(mapping(reading.result.get("stream")).get("vocabulary"), 0)
+    said = f"Tokens after removal, {'; '.join(lines)}. Vocabulary: {vocabulary}."
+    return f'<p class="note">{safe(said)} Documents are split by a hash of their content before anything else happens.</p>'
+
+
+def failures(reading: Reading) -> str:
+    """Failed runs with their tracebacks; the same traceback is shown once."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for run in reading.failed_runs():
+        grouped.setdefault((str(run.get("arm")), str(run.get("traceback") or "no traceback was recorded")), []).append(str(run.get("seed")))
+    blocks = [
+        folded(
+            f"{arm}, seed{'s' if len(seeds) > 1 else ''} {listing(seeds)}: {shortened(tables.last_line(text), 200)}",
+            None,
+            f"<pre>{safe(shortened(text, 20_000))}</pre>",
+        )
+        for (arm, text), seeds in grouped.items()
+    ]
+    return section("Failed runs", *blocks)
+
+
+def recipes(reading: Reading) -> str:
+    """Resolved recipes, the baseline's first. Of an arm also what differs from the baseline."""
+    import yaml
+
+    everything = mapping(reading.result.get("recipes"))
+    base = yaml.safe_dump(everything.get(BASELINE), sort_keys=False, allow_unicode=True, width=100).splitlines()
+    blocks = []
+    for name in sorted(everything, key=lambda name: name != BASELINE):
+        text = yaml.safe_dump(everything[name], sort_keys=False, allow_unicode=True, width=100)
+        if name == BASELINE or BASELINE not in everything:
+            content = f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>"
+        else:
+            content = difference(base, text.splitlines()) + folded("In full", None, f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>")
+        blocks.append(folded(str(name), None, content))
+    return section("Recipes, resolved", *blocks)
+
+
+def tuning(reading: Reading) -> str:
+    """What was tuned, with how many trials, and what was chosen for each arm."""
+    import yaml
+
+    tuned = reading.result.get("tuning")
+    if not tuned:
+        return ""
+    text = yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True, width=100)
+    note = '<p class="note">Every arm and the baseline got the same knobs and the same number of trials, chosen on validation.</p>'
+    return section("Tuning", note, folded("Trials and what was chosen", None, f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>"))
+
+
+def difference(base: list[str], own: list[str]) -> str:
+    """What an arm changes in the baseline's recipe."""
+    import difflib
+
+    lines = [line for line in difflib.unified_diff(base, own, lineterm="", n=2) if not line.startswith(("---", "+++"))]
+    if not lines:
+        return '<p class="note">The same as the baseline.</p>'
+    text = safe(shortened("\n".join(lines), RECIPE_LENGTH))
+    return f'<p class="note">Against the baseline (− baseline, + this arm):</p><pre>{text}</pre>'
+
+
+def pairs(entries: Mapping[str, Any]) -> str:
+    """Names and values as a table."""
+
+    def shown(name: str, value: Any) -> str:
+        if name.endswith("_bytes"):
+            return tables.storage(value)
+        return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+    rows: list[tuple[str, ...]] = [
+        (str(name).removesuffix("_bytes"), shown(str(name), value)) for name, value in entries.items() if value is not None
+    ]
+    return html_table(tables.Table("Versions and hardware", ("what", "value"), rows, frozenset({0, 1})))
+
+
+def reading_on(reading: Reading) -> str:
+    """How to read the page and how to go on from here."""
+    file = str(reading.study.get("file") or "STUDY.yaml")
+    better = "below" if reading.lower_is_better else "above"
+    undecided = [name for name in reading.ranked() if reading.arms[name].get("verdict") == "undecided"]
+    advice = [
+        f"<p><strong>helps</strong> and <strong>hurts</strong> mean that the whole interval lies on one side of zero ({better} it is "
+        "better) and reaches beyond the margin; <strong>no difference</strong> that it lies inside the margin; <strong>undecided</strong> "
+        "that these seeds cannot tell. A compute gain of 1.5 means that the baseline would need one and a half times the arm's compute to "
+        "get as far.</p>",
+        "<p>The same command goes on where the study was, and never pays for a finished run twice: "
+        f"<code>windtunnel study {safe(file)}</code></p>",
+    ]
+    if undecided:
+        advice.append(
+            f"<p>To decide {safe(listing(undecided))}, raise <code>seeds:</code> in that file; the seeds already flown are kept.</p>"
+        )
+    if reading.failed_runs():
+        advice.append("<p>A failed run is tried again by the same command once its cause is mended.</p>")
+    return section("Reading on", *advice)

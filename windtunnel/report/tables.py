@@ -1,0 +1,324 @@
+"""The tables of a report as plain data, and written as Markdown and for the terminal.
+
+Every table is made once, as a ``Table`` of strings, and written three times: here as Markdown and for the terminal (rich), in
+``windtunnel.report.document`` as HTML. So the three always say the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from windtunnel.report.words import (
+    BASELINE,
+    DASH,
+    Reading,
+    above,
+    count,
+    duration,
+    finite,
+    listing,
+    mapping,
+    number,
+    scientific,
+    signed,
+    storage,
+    times,
+)
+
+COLOURS = {"helps": "green", "hurts": "red", "undecided": "yellow", "no difference": "cyan", "failed": "bold red"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, rows of cells, what stands below. A cell is a string; columns in ``words`` are text, the others numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    words: frozenset[int] = frozenset({0})
+    note: str = ""
+
+
+def verdicts(reading: Reading) -> Table:
+    """Arm, verdict, mean, difference with interval, compute gain with interval, time and memory ratios, seeds."""
+    rows = []
+    base = reading.test(BASELINE)
+    if reading.baseline:
+        rows.append(
+            (
+                BASELINE,
+                "reference",
+                number(base.get("mean"), reading.digits),
+                DASH,
+                DASH,
+                DASH,
+                DASH,
+                "1.00",
+                "1.00",
+                number(reading.baseline.get("seeds"), 0),
+            )
+        )
+    for name in reading.ranked():
+        arm, test = reading.arms[name], reading.test(name)
+        rows.append(
+            (
+                name,
+                str(arm.get("verdict") or "no verdict yet"),
+                number(test.get("mean"), reading.digits),
+                signed(test.get("difference"), reading.digits),
+                interval(test, reading.digits),
+                gain(arm),
+                gain_interval(arm),
+                times(arm.get("wall_clock_ratio")),
+                times(arm.get("peak_memory_ratio")),
+                number(arm.get("seeds"), 0),
+            )
+        )
+    better = "negative is better" if reading.lower_is_better else "positive is better"
+    level = reading.confidence
+    return Table(
+        f"Verdicts ({reading.measure} on the test split, {'lower' if reading.lower_is_better else 'higher'} is better)",
+        ("arm", "verdict", "mean", "difference", f"{level} interval", "compute gain", "interval", "time", "memory", "seeds"),
+        rows,
+        frozenset({0, 1}),
+        f"Difference: arm minus baseline; {better}. Compute gain: how many times the arm's compute the baseline needs to reach the arm's "
+        "score; ≥ and ≤ mark a bound, where it lies beyond the budgets that the baseline was flown at. Time and memory: wall clock and "
+        "peak memory over those of the baseline.",
+    )
+
+
+def interval(test: Mapping[str, Any], digits: int) -> str:
+    """``−0.40 to −0.22``, a dash where there is none."""
+    if finite(test.get("low")) is None and finite(test.get("high")) is None:
+        return DASH
+    return f"{signed(test.get('low'), digits)} to {signed(test.get('high'), digits)}"
+
+
+def gain(arm: Mapping[str, Any]) -> str:
+    """The compute gain, with ≥ or ≤ where it is a bound."""
+    stated = mapping(arm.get("compute_gain"))
+    value = finite(stated.get("value"))
+    if value is None:
+        return DASH
+    return f"{('≥ ' if above(stated) else '≤ ') if stated.get('bounded') else ''}{times(value)}"
+
+
+def gain_interval(arm: Mapping[str, Any]) -> str:
+    """The interval of the compute gain; an end at the edge of the baseline's curve is marked as open."""
+    stated = mapping(arm.get("compute_gain"))
+    if finite(stated.get("low")) is None or finite(stated.get("high")) is None:
+        return DASH
+    lowest, highest = "≤ " if stated.get("low_open") else "", "≥ " if stated.get("high_open") else ""
+    return f"{lowest}{times(stated['low'])} to {highest}{times(stated['high'])}"
+
+
+def costs(reading: Reading) -> Table:
+    """What a run of each arm cost: FLOPs, effective FLOPs, tokens, epochs, time, memory, parameters; with warnings on repetition."""
+    rows = []
+    for name in (BASELINE, *reading.ranked()):
+        arm = reading.baseline if name == BASELINE else reading.arms[name]
+        reference = 1.0 if name == BASELINE and reading.runs_of(BASELINE) else None
+        epochs = reading.epochs(name)
+        rows.append(
+            (
+                name,
+                scientific(reading.total(name, "flops")),
+                scientific(reading.total(name, "effective_flops")),
+                count(reading.total(name, "tokens")),
+                ", ".join(f"{source} {number(value, 2)}" for source, value in epochs.items()) or DASH,
+                duration(reading.total(name, "seconds")),
+                times(arm.get("wall_clock_ratio", reference)),
+                storage(reading.total(name, "peak_memory_bytes")),
+                times(arm.get("peak_memory_ratio", reference)),
+                count(arm.get("parameters")),
+            )
+        )
+    return Table(
+        "What each arm cost (mean of its runs)",
+        ("arm", "FLOPs", "effective FLOPs", "tokens", "epochs over", "time", "ratio", "memory", "ratio", "parameters"),
+        rows,
+        frozenset({0, 4}),
+        "FLOPs are counted on the real step and include teachers, scoring and discarded work. Effective FLOPs are what hardware "
+        "that exploits sparsity would execute. Epochs: how often each source was read; below one, no text was seen twice.",
+    )
+
+
+def warnings(reading: Reading) -> list[str]:
+    """What makes a comparison less fair than it looks: data repeated by one side only, budgets that differ, seeds that are missing."""
+    lines = []
+    base = reading.repeats(BASELINE)
+    for name in reading.ranked():
+        own = reading.repeats(name)
+        if own and not base:
+            detail = listing(f"{source} {number(value, 1)} times" for source, value in own.items())
+            lines.append(f"{name} repeats data that the baseline sees at most once ({detail}): part of its difference is the repetition.")
+        elif base and reading.epochs(name) and not own:
+            lines.append(f"The baseline repeats data ({listing(base)}), {name} does not: part of its difference is the repetition.")
+        ratio = finite(reading.arms[name].get("budget_ratio"))
+        if ratio is not None and abs(ratio - 1) > 0.02:
+            lines.append(
+                f"{name} spent {times(ratio)} times the baseline's budget: its difference is not at matched compute, its compute gain is."
+            )
+    if base and all(reading.repeats(name) for name in reading.arms):
+        lines.append(f"Every run repeats data ({listing(base)}): do not compare these numbers with those of a study that does not.")
+    planned = finite(reading.study.get("seeds"))
+    for name in reading.ranked():
+        flown = finite(reading.arms[name].get("seeds"))
+        if reading.finished and planned and flown is not None and 0 < flown < planned:
+            lines.append(f"{name} has {number(flown, 0)} of {number(planned, 0)} seeds; the missing ones failed and are not replaced.")
+    return lines
+
+
+def others(reading: Reading) -> Table:
+    """Every other metric on the test split: the baseline's mean and each arm's difference with its interval."""
+    names: dict[str, None] = {}
+    for name in reading.ranked():
+        names.update(dict.fromkeys(map(str, mapping(reading.arms[name].get("numbers")))))
+    rows = []
+    for metric in names:
+        for name in reading.ranked():
+            entry = mapping(mapping(reading.arms[name].get("numbers")).get(metric))
+            if entry:
+                digits = reading.digits
+                rows.append(
+                    (metric, name, number(entry.get("mean"), digits), signed(entry.get("difference"), digits), interval(entry, digits))
+                )
+    return Table(
+        "Other measurements on the test split",
+        ("metric", "arm", "mean", "difference", f"{reading.confidence} interval"),
+        rows,
+        frozenset({0, 1}),
+        "These are looked at beside the verdict and decide nothing: with many of them, some differ by chance.",
+    )
+
+
+def corpus(reading: Reading) -> Table:
+    """What was read, skipped, removed and kept."""
+    rows = [
+        (str(row.get("source", "")), str(row.get("what", "")), number(row.get("documents"), 0), storage(row.get("bytes")))
+        for row in map(mapping, reading.result.get("corpus") or [])
+    ]
+    return Table("What was read, skipped and removed", ("source", "what", "documents", "size"), rows, frozenset({0, 1}))
+
+
+def runs(reading: Reading) -> Table:
+    """Every run: arm, budget, seed, status, score, cost, folder."""
+    rows = []
+    for run in reading.runs:
+        totals = mapping(run.get("totals"))
+        rows.append(
+            (
+                str(run.get("arm", "")),
+                times(run.get("multiple", 1)),
+                number(run.get("seed"), 0),
+                str(run.get("status", "")),
+                number(mapping(run.get("test")).get(reading.metric), reading.digits + 1),
+                scientific(totals.get("flops")),
+                count(totals.get("tokens")),
+                duration(totals.get("seconds")),
+                str(run.get("folder") or DASH),
+            )
+        )
+    return Table(
+        "Every run", ("arm", "budget", "seed", "status", reading.measure, "FLOPs", "tokens", "time", "folder"), rows, frozenset({0, 3, 8})
+    )
+
+
+def every(reading: Reading) -> list[Table]:
+    """All tables that have rows, in the order they are read."""
+    made = (verdicts(reading), costs(reading), others(reading), corpus(reading), runs(reading))
+    return [table for table in made if table.rows]
+
+
+# Markdown -----------------------------------------------------------------------------------------------------------------------
+
+
+def escaped(text: Any, *, whole: bool = True) -> str:
+    """``text`` as Markdown that shows it literally, on one line. A piece of a line (not ``whole``) keeps the spaces at its ends."""
+    text = str(text) if not whole else " ".join(str(text).split())
+    text = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def written(columns: Sequence[str], rows: Sequence[Sequence[str]], words: frozenset[int]) -> str:
+    """A Markdown table of cells that are Markdown already; numbers stand right."""
+    align = [":--" if index in words else "--:" for index in range(len(columns))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, align, *rows))
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The report as Markdown: the verdicts in words, the warnings, every table."""
+    reading = Reading(result)
+    blocks = [f"# {escaped(reading.study.get('name') or 'study')}"]
+    error = reading.result.get("error")
+    if error:
+        blocks.append(f"**{escaped(error)}**")
+    if not reading.finished:
+        blocks.append("**The study is not finished: this is what it says so far.**")
+    if not reading.arms:
+        blocks.append("No arm was flown: there is only a baseline.")
+    blocks.append("\n".join(f"- **{escaped(name)}** {escaped(reading.sentence(name))}" for name in reading.ranked()))
+    blocks.append(escaped(" ".join(reading.honesty())))
+    blocks.append("\n".join(f"> Warning: {escaped(line)}\n>" for line in warnings(reading)).rstrip(">\n"))
+    for table in every(reading):
+        rows = [[escaped(cell) for cell in row] for row in table.rows]
+        blocks.append(f"## {escaped(table.title)}\n\n{written([escaped(column) for column in table.columns], rows, table.words)}")
+        blocks.append(escaped(table.note))
+    failed = [f"- {escaped(line)}" for line in failures(reading)]
+    if failed:
+        blocks.append("## Failed runs\n\n" + "\n".join(failed))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def failures(reading: Reading) -> list[str]:
+    """A line for each arm and error: ``muon, seeds 0 and 1: FloatingPointError: ...``."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for run in reading.failed_runs():
+        grouped.setdefault((str(run.get("arm")), last_line(run.get("traceback"))[:300]), []).append(str(run.get("seed")))
+    return [f"{arm}, seed{'s' if len(seeds) > 1 else ''} {listing(seeds)}: {error}" for (arm, error), seeds in grouped.items()]
+
+
+def last_line(traceback: Any) -> str:
+    """The last line of a traceback: what went wrong."""
+    lines = str(traceback or "").strip().splitlines()
+    return lines[-1].strip() if lines else "no traceback was recorded"
+
+
+# Terminal -----------------------------------------------------------------------------------------------------------------------
+
+
+def terminal(result: Mapping[str, Any]) -> Any:
+    """The verdict table, the verdicts in words and the warnings as a rich renderable."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    reading = Reading(result)
+    table = verdicts(reading)
+    # Means stand in the report; a terminal has room for what decides.
+    kept = [index for index, column in enumerate(table.columns) if column != "mean"]
+    drawn = RichTable(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for index in kept:
+        drawn.add_column(Text(table.columns[index]), justify="left" if index in table.words else "right", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*[Text(visible(row[index]), style=COLOURS.get(row[1], "") if index == 1 else "") for index in kept])
+    lines: list[Any] = []
+    if reading.result.get("error"):
+        lines.append(Text(visible(str(reading.result["error"])), style="bold red"))
+    if not reading.finished:
+        lines.append(Text("The study is not finished: this is what it says so far.", style="bold yellow"))
+    lines.append(drawn if table.rows else Text("No run has finished yet."))
+    for name in reading.ranked():
+        lines.append(Text.assemble((visible(name), "bold"), " ", visible(reading.sentence(name))))
+    lines += [Text(f"Warning: {visible(line)}", style="yellow") for line in warnings(reading)]
+    lines += [Text(visible(f"Failed: {line}"), style="red") for line in failures(reading)]
+    return Group(*lines)
+
+
+def visible(text: str) -> str:
+    """``text`` without control characters, which could move the cursor or recolour the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)

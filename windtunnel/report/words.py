@@ -1,0 +1,345 @@
+"""A result as words and numbers: the one place that decides how a quantity is written.
+
+A ``Reading`` is a result.json (see ``windtunnel.study``) with every question that the page, the tables and the charts ask of it. It
+never fails on a half-finished study: what is missing or not finite is written as a dash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+BASELINE = "baseline"
+DASH = "–"
+VERDICTS = ("helps", "no difference", "undecided", "hurts", "failed")
+MOST_SEEDS = 10_000  # above this many a number of seeds is no advice any more
+
+
+def finite(value: Any) -> float | None:
+    """``value`` as a float, or None where it is missing, not a number, or not finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond every float
+        return None
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with ``digits`` decimals and a true minus sign; a dash where there is none."""
+    known = finite(value)
+    if known is None:
+        infinite = isinstance(value, float) and math.isinf(value)
+        return DASH if not infinite else ("∞" if value > 0 else "−∞")
+    text = f"{known:,.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.replace("-", "")
+
+
+def signed(value: Any, digits: int = 3) -> str:
+    """As :func:`number`, with a plus sign where it is above zero, so that signs stand in one column."""
+    text = number(value, digits)
+    above = finite(value) is not None and not text.startswith("−") and any(figure in "123456789" for figure in text)
+    return f"+{text}" if above else text
+
+
+def times(value: Any) -> str:
+    """A ratio as ``1.8``; two decimals below ten, none from a hundred on."""
+    known = finite(value)
+    return number(value, 2) if known is None or abs(known) < 10 else number(value, 1 if abs(known) < 100 else 0)
+
+
+def briefly(value: Any) -> str:
+    """A ratio as a sentence says it: ``1.8``, ``0.71``, ``12``."""
+    known = finite(value)
+    return number(value, 2 if known is None or abs(known) < 0.995 else 1 if abs(known) < 10 else 0)
+
+
+def scientific(value: Any) -> str:
+    """A count of operations as it is written in a recipe: ``2.0e12``."""
+    known = finite(value)
+    if known is None or known == 0:
+        return number(value, 0)
+    mantissa, exponent = f"{known:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def count(value: Any) -> str:
+    """A count with a word for thousands: ``842``, ``12.3 k``, ``1.42 M``, ``7.00 G``."""
+    known = finite(value)
+    if known is None:
+        return DASH
+    for size, word in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if abs(known) >= size:
+            known /= 1e3 if size == 1e4 else size
+            return f"{number(known, max(0, 2 - max(0, math.floor(math.log10(abs(known))))))}{word}"
+    return number(known, 0)
+
+
+def storage(value: Any) -> str:
+    """Bytes: ``512 B``, ``3.4 MiB``, ``1.2 GiB``."""
+    known = finite(value)
+    if known is None:
+        return DASH
+    for power, word in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if abs(known) >= 1024**power:
+            return f"{known / 1024**power:.1f} {word}"
+    return f"{known:.0f} B"
+
+
+def duration(value: Any) -> str:
+    """Seconds: ``0.4 s``, ``35 s``, ``4 min 12 s``, ``2 h 05 min``."""
+    known = finite(value)
+    if known is None:
+        return DASH
+    if known < 59.5:
+        return f"{known:.1f} s" if known < 9.95 else f"{known:.0f} s"
+    whole = round(known)
+    return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def listing(words: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
+
+
+def plural(amount: Any, word: str) -> str:
+    """``1 seed``, ``3 seeds``; a dash where the amount is unknown."""
+    known = finite(amount)
+    return f"{number(amount, 0)} {word}{'' if known == 1 else 's'}"
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """``value`` if it is a mapping, else an empty one, so that a missing entry of a result needs no case of its own."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def mean(values: Iterable[Any]) -> float | None:
+    """The mean of those values that are finite, None if there is none."""
+    known = [number for number in map(finite, values) if number is not None]
+    return sum(known) / len(known) if known else None
+
+
+def above(gain: Mapping[str, Any]) -> bool:
+    """Whether a compute gain that is a bound lies above the curve ("at least") rather than below it ("at most")."""
+    stated = gain.get("bounded")
+    return stated == "at least" if isinstance(stated, str) else (finite(gain.get("value")) or 0.0) >= 1
+
+
+def decimals(width: float, least: int = 2) -> int:
+    """How many decimals show a quantity that is known to within ``width``: one significant figure of it, at least ``least``."""
+    return min(5, max(least, -math.floor(math.log10(width))))
+
+
+class Reading:
+    """A result with the questions that a report asks of it."""
+
+    def __init__(self, result: Mapping[str, Any]) -> None:
+        self.result = result
+        self.study = mapping(result.get("study"))
+        self.metric = str(self.study.get("metric") or "bits_per_byte")
+        self.key = f"test_{self.metric}"
+        self.unit = str(self.study.get("unit") or "").strip()
+        self.lower_is_better = self.study.get("better", "lower") != "higher"
+        self.baseline = mapping(result.get("baseline"))
+        self.arms = {str(name): mapping(arm) for name, arm in mapping(result.get("arms")).items()}
+        self.runs = [mapping(run) for run in result.get("runs") or []]
+        self.finished = bool(result.get("finished"))
+        self.margin = finite(self.study.get("margin"))
+        widths = [self.half_width(name) for name in self.arms]
+        narrowest = min((width for width in widths if width), default=0.05)
+        self.digits = decimals(narrowest, least=3)
+
+    # Who flew -------------------------------------------------------------------------------------------------------------------
+
+    def ranked(self) -> list[str]:
+        """Arms from the best difference to the worst; those without one last, in the order of the file."""
+        sign = 1 if self.lower_is_better else -1
+        known = [name for name in self.arms if finite(self.test(name).get("difference")) is not None]
+        return sorted(known, key=lambda name: sign * self.test(name)["difference"]) + [name for name in self.arms if name not in known]
+
+    def runs_of(self, name: str, multiple: float = 1) -> list[Mapping[str, Any]]:
+        """The runs of one arm (or of the baseline) at a multiple of the budget."""
+        own = [run for run in self.runs if str(run.get("arm")) == name]
+        return [run for run in own if name != BASELINE or (finite(run.get("multiple")) or 1.0) == multiple]
+
+    def finished_runs(self, name: str) -> list[Mapping[str, Any]]:
+        """Those of :meth:`runs_of` that came to their end."""
+        return [run for run in self.runs_of(name) if run.get("status") == "finished"]
+
+    def failed_runs(self) -> list[Mapping[str, Any]]:
+        """Runs that ended with an error."""
+        return [run for run in self.runs if run.get("status") == "failed"]
+
+    def test(self, name: str) -> Mapping[str, Any]:
+        """The primary metric of an arm or of the baseline: mean, difference, low, high."""
+        return mapping((self.baseline if name == BASELINE else self.arms[name]).get(self.key))
+
+    def half_width(self, name: str) -> float | None:
+        """Half the width of an arm's interval, None where it has none."""
+        low, high = finite(self.test(name).get("low")), finite(self.test(name).get("high"))
+        return abs(high - low) / 2 if low is not None and high is not None and high != low else None
+
+    def total(self, name: str, key: str) -> float | None:
+        """A total of an arm or of the baseline: as the result states it, else the mean of its finished runs."""
+        own = self.baseline if name == BASELINE else self.arms[name]
+        stated = finite(own.get(key))
+        return stated if stated is not None else mean(mapping(run.get("totals")).get(key) for run in self.finished_runs(name))
+
+    def epochs(self, name: str) -> dict[str, float]:
+        """How often an arm went over each source."""
+        own = mapping((self.baseline if name == BASELINE else self.arms[name]).get("epochs"))
+        if own:
+            return {str(source): value for source, value in own.items() if finite(value) is not None}
+        found: dict[str, list[float]] = {}
+        for run in self.finished_runs(name):
+            for source, value in mapping(mapping(run.get("totals")).get("epochs")).items():
+                found.setdefault(str(source), []).append(value)
+        return {source: known for source, values in found.items() if (known := mean(values)) is not None}
+
+    def repeats(self, name: str) -> dict[str, float]:
+        """The sources that an arm read more than once."""
+        return {source: value for source, value in self.epochs(name).items() if value > 1.001}
+
+    # Sentences ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def measure(self) -> str:
+        """What the primary metric is called in a sentence."""
+        return self.unit or self.metric.replace("_", " ")
+
+    @property
+    def confidence(self) -> str:
+        """The level of the intervals, as ``95 %``."""
+        known = finite(self.study.get("confidence"))
+        return DASH if known is None else f"{100 * known if known <= 1 else known:.4g} %"
+
+    def direction(self, value: float) -> str:
+        """``lower`` or ``higher``."""
+        return "lower" if value < 0 else "higher"
+
+    def span(self, name: str) -> str:
+        """The interval of an arm's difference in words: ``0.22 to 0.40``, or with both directions; empty where there is none."""
+        low, high = finite(self.test(name).get("low")), finite(self.test(name).get("high"))
+        if low is None or high is None:
+            return ""
+        digits = self.figures(name)
+        if low < 0 < high:
+            return f"{number(-low, digits)} lower to {number(high, digits)} higher"
+        return " to ".join(number(abs(entry), digits) for entry in sorted((low, high), key=abs))
+
+    def figures(self, name: str) -> int:
+        """How many decimals a sentence about this arm deserves: enough that no end of its interval reads as zero."""
+        digits = decimals(self.half_width(name) or 0.01)
+        ends = [abs(end) for key in ("low", "high", "difference") if (end := finite(self.test(name).get(key)))]
+        while digits < 5 and any(round(end, digits) == 0 for end in ends):
+            digits += 1
+        return digits
+
+    def gain(self, name: str) -> str:
+        """The compute gain as half a sentence, empty where there is none."""
+        gain = mapping(self.arms[name].get("compute_gain"))
+        value, low, high = (finite(gain.get(key)) for key in ("value", "low", "high"))
+        if value is None:
+            return ""
+        if gain.get("bounded"):
+            limit, edge = ("at least", "largest") if above(gain) else ("at most", "smallest")
+            return f"as if the baseline had {limit} {briefly(value)} times the compute, the {edge} budget it was measured at"
+        bounds = ""
+        if low is not None and high is not None:
+            lowest, highest = (
+                f"{briefly(low)}{' or less' if gain.get('low_open') else ''}",
+                f"{briefly(high)}{' or more' if gain.get('high_open') else ''}",
+            )
+            bounds = f" ({lowest} to {highest})" if lowest != highest else ""
+        return f"as if the baseline had {briefly(value)} times the compute{bounds}"
+
+    def seeds_needed(self, name: str) -> str:
+        """How many seeds would decide an undecided arm."""
+        needed, flown = finite(self.arms[name].get("required_seeds")), finite(self.arms[name].get("seeds"))
+        if needed is None:
+            return "how many seeds would decide it cannot be told yet"
+        if needed > MOST_SEEDS:
+            return "no reasonable number of seeds would decide it; a larger budget or another corpus might"
+        return (
+            f"about {plural(needed, 'seed')} would decide it ({number(flown, 0)} flown)"
+            if flown
+            else f"about {plural(needed, 'seed')} would decide it"
+        )
+
+    def sentence(self, name: str) -> str:
+        """The verdict on an arm in plain words, without its name: ``helps: 0.31 bits per byte lower (0.22 to 0.40), as if ...``."""
+        arm, test = self.arms[name], self.test(name)
+        verdict, difference = arm.get("verdict"), finite(test.get("difference"))
+        failures = sum(run.get("status") == "failed" for run in self.runs_of(name))
+        if verdict == "failed":
+            flown = len(self.runs_of(name))
+            detail = (
+                f"{failures} of {plural(flown, 'run')} ended with an error, shown below"
+                if failures
+                else "it has no finished run to compare"
+            )
+            return f"failed: {detail}."
+        if difference is None or verdict not in VERDICTS:
+            return "has no verdict yet: its runs, or the baseline's, are not finished."
+        size, span, gain = (
+            f"{number(abs(difference), self.figures(name))} {self.measure} {self.direction(difference)}",
+            self.span(name),
+            self.gain(name),
+        )
+        tail = f" {plural(failures, 'run')} of it failed, shown below." if failures else ""
+        if verdict == "undecided":
+            doubt = f", but the truth may be anywhere from {span}" if span else ", without an interval"
+            return f"is undecided: {size} on average{doubt}; {self.seeds_needed(name)}.{tail}"
+        interval = f" ({span})" if span else " (no interval)"
+        if verdict == "no difference":
+            inside = f", inside the margin of ±{number(self.margin, decimals(self.margin or 0.01))}" if self.margin is not None else ""
+            return f"makes no difference: {size}{interval}{inside}.{tail}"
+        return f"{verdict}: {size}{interval}{', ' + gain if gain else ''}.{tail}"
+
+    def seeds(self) -> str:
+        """How many seeds were flown: of the study, or the range over its arms."""
+        stated = finite(self.study.get("seeds"))
+        flown = sorted({known for arm in (self.baseline, *self.arms.values()) if (known := finite(arm.get("seeds")))})
+        if flown and (len(flown) > 1 or stated is None or flown[0] != stated):
+            text = plural(flown[-1], "seed") if len(flown) == 1 else f"{number(flown[0], 0)} to {plural(flown[-1], 'seed')}"
+            return text if stated is None else f"{text} of {number(stated, 0)} planned"
+        return plural(stated, "seed")
+
+    def budget(self) -> str:
+        """The budget of one run: ``2.00e12 FLOPs``."""
+        parts = [
+            f"{amount:.4g} {'FLOPs' if unit == 'flops' else unit}".replace("e+", "e")
+            for unit, amount in mapping(self.study.get("budget")).items()
+            if finite(amount) is not None
+        ]
+        return listing(parts) if parts else "a budget that the result does not state"
+
+    def honesty(self) -> list[str]:
+        """What the verdicts rest on and what they cannot say, in a few sentences."""
+        each = finite(self.study.get("confidence_of_each"))
+        several = ", corrected for comparing several arms at once" if len(self.arms) > 1 else ""
+        if several and each is not None:
+            several += f": each is wide enough for {100 * each:.4g} %, so that all of them hold together with {self.confidence}"
+        lines = [
+            f"Every arm and the baseline flew {self.seeds()} at a budget of {self.budget()} a run; seeds share "
+            f"initialisation and document order with the baseline where shapes agree, so differences are paired. "
+            f"Intervals are {self.confidence} intervals{several}."
+        ]
+        fewest = min((known for arm in self.arms.values() if (known := finite(arm.get("seeds")))), default=None)
+        if fewest is not None and fewest < 2:
+            lines.append("With one seed there is no telling an effect from chance: an interval needs two seeds at the very least.")
+        elif fewest is not None and fewest < 5:
+            lines.append(
+                f"{number(fewest, 0)} seeds tell the spread between seeds only roughly; the intervals allow for that, so they are wide."
+            )
+        if self.margin is not None:
+            within = f"±{number(self.margin, decimals(self.margin or 0.01))} {self.measure}"
+            lines.append(f"“No difference” is said only where the whole interval lies within {within}.")
+        elif self.arms:
+            lines.append("The study sets no equivalence margin, so it can never say “no difference”, only “undecided”.")
+        lines.append(
+            "A verdict holds for this corpus, model size and budget; it says something of larger ones only if it holds at several scales."
+        )
+        return lines

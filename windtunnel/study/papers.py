@@ -1,0 +1,317 @@
+"""Papers: a claim, the study that would show it, and what was measured.
+
+A paper is a file ``papers/NAME.yaml``. ``reproduce`` flies its study at one scale and writes ``papers/results/NAME.SCALE.json``. What
+comes out is published as it is: *reproduced*, *not reproduced* or *undecided*.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.resources
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
+
+from windtunnel.part import Settings, UserError, nearest
+from windtunnel.recipe import Document, merge
+from windtunnel.study.compare import paired_interval
+from windtunnel.study.reading import Study, study_from
+from windtunnel.study.result import BASELINE, finite
+from windtunnel.study.study import fly_study
+
+FORMAT = 1
+GAIN = "compute_gain"
+Verdict = Literal["reproduced", "not reproduced", "undecided"]
+
+
+class Expectation(Settings):
+    """One thing the paper leads us to expect, said before anything is flown."""
+
+    arm: str = Field(description="the arm the claim is about")
+    against: str = Field(BASELINE, description="what it is compared with: the baseline or another arm")
+    metric: str = Field(
+        "primary", description="a number on test (primary, bits_per_byte/code, ...), a total (flops, seconds) or compute_gain"
+    )
+    direction: Literal["lower", "higher"] | None = Field(None, description="which way is better (default: as the study says, else lower)")
+    relation: Literal["better", "not-worse", "worse"] = Field("better", description="what is expected of the arm")
+    by: float = Field(0.0, ge=0, description="better or worse by more than this, not worse by more than this; relative to `against`")
+    note: str = Field("", description="the paper's own number for this, and where it stands there")
+
+
+class Paper(Settings):
+    """What a paper file says."""
+
+    papers: tuple[str, ...] = Field(min_length=1, description="slugs of the papers it answers; the first is its own name")
+    title: str
+    authors: str = ""
+    year: int = Field(ge=1900, le=2100)
+    arxiv: str | None = None
+    claim: str = Field(description="in our own words, with the paper's numbers")
+    expect: tuple[Expectation, ...] = Field(min_length=1, description="what would count as reproducing it")
+    parts: tuple[str, ...] = Field((), description="names of the parts it uses")
+    scales: dict[str, dict[str, Any]] = Field(description="studies: the first whole, each further one as what differs from the first")
+    notes: str = Field("", description="what small scale can and cannot show")
+
+    _document: Document | None = PrivateAttr(default=None)
+
+    @field_validator("papers", "parts", "expect", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+    @field_validator("scales")
+    @classmethod
+    def _has_one(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            raise ValueError("a paper needs the study of at least one scale, for example cpu")
+        return value
+
+    @property
+    def name(self) -> str:
+        """Its own slug, which is also the name of its file."""
+        return self.papers[0]
+
+    def study(self, scale: str) -> Study:
+        """The study of one scale, every arm resolved.
+
+        Raises:
+            UserError: for an unknown scale, a study that is not valid, or an expectation about an arm that it does not have.
+        """
+        if scale not in self.scales:
+            raise UserError(f"paper {self.name} has no scale {scale!r}; {nearest(scale, self.scales)}")
+        first = next(iter(self.scales))
+        raw = self.scales[first] if scale == first else overridden(self.scales[first], self.scales[scale])
+        study = study_from({"description": self.title, **raw}, name=self.name, document=self._document, prefix=("scales", scale))
+        for index, expectation in enumerate(self.expect):
+            for key in ("arm", "against"):
+                name = getattr(expectation, key)
+                if name not in study.recipes:
+                    message = f"the study of scale {scale} has no arm {name!r}; {nearest(name, study.recipes)}"
+                    raise self._error(("expect", index, key), message)
+            if expectation.metric == GAIN and expectation.against != BASELINE:
+                raise self._error(("expect", index, "against"), "a compute gain is always against the baseline")
+        return study
+
+    def _error(self, path: tuple[Any, ...], message: str) -> UserError:
+        if self._document is not None:
+            return self._document.error(path, message)
+        return UserError(f"paper {self.name}: {'.'.join(map(str, path))}: {message}")
+
+
+def overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A study's fields with those of ``over``: the baseline and each arm merge as a recipe does, the rest is replaced whole."""
+    merged = {**base, **over}
+    if "baseline" in base and "baseline" in over:
+        merged["baseline"] = merge(base["baseline"], over["baseline"])
+    if "arms" in base and "arms" in over:
+        changed = {name: merge(base["arms"].get(name, {}), arm) for name, arm in over["arms"].items()}
+        merged["arms"] = {**base["arms"], **changed}
+    return merged
+
+
+# Files --------------------------------------------------------------------------------------------------------------------------
+
+
+def papers_folder() -> Path:
+    """Where paper files lie: beside the package in a checkout, inside it when installed.
+
+    Raises:
+        UserError: when neither is there.
+    """
+    beside = Path(__file__).resolve().parents[2] / "papers"
+    inside = Path(str(importlib.resources.files("windtunnel"))) / "papers"
+    for folder in (beside, inside):
+        if any(folder.glob("*.yaml")):
+            return folder
+    raise UserError(f"no paper files are installed (looked in {beside} and {inside}); they come with a checkout of windtunnel")
+
+
+def load_paper(name: str | Path, folder: Path | None = None) -> Paper:
+    """The paper called ``name``, by its own slug or any it answers, or in the file ``name``.
+
+    Raises:
+        UserError: naming the nearest paper, or file, line and key of what is wrong in it.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        folder = folder or papers_folder()
+        path = folder / f"{name}.yaml"
+        if not path.exists():
+            known = {slug: paper for paper in list_papers(folder) for slug in paper.papers}
+            if str(name) in known:
+                return known[str(name)]
+            raise UserError(f"no paper is called {str(name)!r}; {nearest(str(name), known)}")
+    document = Document(path)
+    try:
+        paper = Paper.model_validate(document.data)
+    except ValidationError as error:
+        raise document.errors(error) from error
+    if paper.name != path.stem:
+        raise document.error(("papers",), f"the first slug is the paper's own name and must be that of the file, {path.stem!r}")
+    paper._document = document
+    return paper
+
+
+def list_papers(folder: Path | None = None) -> list[Paper]:
+    """Every paper, by name."""
+    folder = folder or papers_folder()
+    return [load_paper(path) for path in sorted(folder.glob("*.yaml"))]
+
+
+def measured(paper: Paper, folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The committed result of each scale that was flown."""
+    found = {}
+    for scale in paper.scales:
+        with contextlib.suppress(OSError, ValueError):
+            path = (folder or papers_folder()) / "results" / f"{paper.name}.{scale}.json"
+            found[scale] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+# Measuring ----------------------------------------------------------------------------------------------------------------------
+
+
+def reproduce(
+    name: str | Path | Paper,
+    scale: str,
+    out: Path,
+    *,
+    results: Path | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Fly a paper's study at ``scale`` under ``out`` and write what was measured to ``results`` (default: papers/results).
+
+    ``options`` are those of :func:`windtunnel.study.study.fly_study`. Returns the content of the file that was written.
+
+    Raises:
+        UserError: for an unknown paper or scale, and as ``fly_study``.
+    """
+    from windtunnel.train.checkpoint import write_json
+
+    paper = name if isinstance(name, Paper) else load_paper(name)
+    study = paper.study(scale)
+    # Each scale is a study of its own, so that flying one leaves the report of the other alone.
+    result = fly_study(study.model_copy(update={"name": f"{paper.name}.{scale}"}), out, **options)
+    measurement = judge(paper, scale, result)
+    folder = results or papers_folder() / "results"
+    write_json(folder / f"{paper.name}.{scale}.json", measurement)
+    return measurement
+
+
+def judge(paper: Paper, scale: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``result`` says about the paper's expectations.
+
+    Each expectation has the study's confidence on its own: all of them must hold for "reproduced", and demanding several things at once
+    makes a false "reproduced" rarer, not likelier (an intersection-union test, Berger 1982), so nothing is corrected for their number.
+    """
+    study, runs = result["study"], result["runs"]
+    findings = [_finding(expectation, result) for expectation in paper.expect]
+    totals = [run["totals"] for run in {run["folder"]: run for run in runs}.values()]
+    tuning = list(((result.get("tuning") or {}).get("arms") or {}).values())
+    key = f"test_{study['metric']}"
+    brief = ("seeds", key, "compute_gain", "wall_clock_ratio", "peak_memory_ratio", "flops", "tokens", "parameters", "epochs", "verdict")
+    measurement = {
+        "format": FORMAT,
+        "paper": paper.name,
+        "papers": list(paper.papers),
+        "title": paper.title,
+        "scale": scale,
+        "claim": paper.claim,
+        "verdict": overall([finding["verdict"] for finding in findings]),
+        "expectations": findings,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "study": study,
+        "baseline": {name: value for name, value in result["baseline"].items() if name in (*brief, "curve")},
+        "arms": {arm: {name: block.get(name) for name in (*brief, "budget_ratio")} for arm, block in result["arms"].items()},
+        "runs": [_compact(run) for run in runs],
+        "tuning": result.get("tuning"),
+        "flops": sum(total.get("flops") or 0.0 for total in totals) + sum(arm["flops"] for arm in tuning),
+        "seconds": sum(total.get("seconds") or 0.0 for total in totals) + sum(arm["seconds"] for arm in tuning),
+        "recipes": result["recipes"],
+        "stream": result["stream"],
+        "versions": result["versions"],
+        "hardware": result["hardware"],
+        "notes": paper.notes,
+        "error": result.get("error"),
+    }
+    return finite(measurement)
+
+
+def _compact(run: Mapping[str, Any]) -> dict[str, Any]:
+    """A run without its learning curve: every seed's numbers fit into a small file that way."""
+    kept = {name: run[name] for name in ("arm", "multiple", "seed", "key", "status", "error")}
+    test = {name: float(f"{value:.7g}") for name, value in run["test"].items() if isinstance(value, (int, float))}
+    totals = {name: run["totals"].get(name) for name in ("steps", "tokens", "flops", "seconds", "peak_memory_bytes")}
+    return {**kept, "test": test, **totals}
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """Reproduced if everything is, not reproduced if anything is not."""
+    if "not reproduced" in verdicts:
+        return "not reproduced"
+    return "undecided" if "undecided" in verdicts or not verdicts else "reproduced"
+
+
+def _finding(expectation: Expectation, result: Mapping[str, Any]) -> dict[str, Any]:
+    """An expectation with the improvement that was measured (relative; above zero is better), its interval and verdict."""
+    study = result["study"]
+    metric = study["metric"] if expectation.metric == "primary" else expectation.metric
+    direction = expectation.direction or (study["better"] if metric == study["metric"] else "lower")
+    found: dict[str, Any] = {**expectation.model_dump(mode="json"), "metric": metric, "direction": direction}
+    if metric == GAIN:
+        gain = result["arms"][expectation.arm].get("compute_gain") or {}
+        low, high = gain.get("low"), gain.get("high")
+        improvement = {
+            "mean": None if gain.get("value") is None else gain["value"] - 1,
+            # Where the interval reaches beyond the budgets that were flown, its end there is a bound of the curve and not of the gain.
+            "low": None if low is None or gain.get("low_open") else low - 1,
+            "high": None if high is None or gain.get("high_open") else high - 1,
+            "seeds": result["arms"][expectation.arm]["seeds"],
+        }
+        return {**found, "improvement": improvement, "verdict": decide(expectation, improvement["low"], improvement["high"])}
+    arm, against = _values(result, expectation.arm, metric), _values(result, expectation.against, metric)
+    seeds = sorted(arm.keys() & against.keys())
+    found["values"] = {expectation.arm: arm, expectation.against: against}
+    if not seeds or not math.fsum(against[seed] for seed in seeds):
+        return {**found, "improvement": {"mean": None, "low": None, "high": None, "seeds": 0}, "verdict": "undecided"}
+    sign = -1 if direction == "lower" else 1
+    level = abs(math.fsum(against[seed] for seed in seeds)) / len(seeds)
+    gains, nothing = [sign * (arm[seed] - against[seed]) / level for seed in seeds], [0.0] * len(seeds)
+    interval = paired_interval(gains, nothing, study["confidence"])
+    improvement = {"mean": interval.mean, "low": interval.low, "high": interval.high, "seeds": len(seeds)}
+    return {**found, "improvement": improvement, "verdict": decide(expectation, interval.low, interval.high)}
+
+
+def decide(expectation: Expectation, low: float | None, high: float | None) -> Verdict:
+    """What an interval of the improvement says about an expectation; None is an end that is not known (as far out as can be).
+
+    Reproduced if the whole interval fulfils the expectation, not reproduced if none of it does, else undecided.
+    """
+    low = -math.inf if low is None else low
+    high = math.inf if high is None else high
+    if expectation.relation == "worse":
+        low, high = -high, -low
+    least = -expectation.by if expectation.relation == "not-worse" else expectation.by
+    if low > least:
+        return "reproduced"
+    return "not reproduced" if high < least else "undecided"
+
+
+def _values(result: Mapping[str, Any], arm: str, metric: str) -> dict[int, float]:
+    """A number of every finished run of ``arm`` at its budget, by seed: a test number or a total."""
+    found = {}
+    for run in result["runs"]:
+        if run["arm"] == arm and run["multiple"] == 1 and run["status"] == "finished":
+            value = run["test"].get(metric, run["totals"].get(metric))
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                found[int(run["seed"])] = float(value)
+    finished = [run for run in result["runs"] if run["status"] == "finished"]
+    if finished and not any(metric in run["test"] or metric in run["totals"] for run in finished):
+        known = {name for run in finished for name in (*run["test"], *run["totals"])} | {GAIN}
+        raise UserError(f"an expectation is about {metric!r}, which no run measured; {nearest(metric, known)}")
+    return found

@@ -1,0 +1,208 @@
+"""From the records of a study's runs to its result: the content of result.json, format 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from windtunnel.recipe import Recipe
+from windtunnel.study.compare import compare, paired_interval
+
+FORMAT = 1
+BASELINE = "baseline"
+SETTLED = ("finished", "failed")
+TOTALS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run that a study needs, and where it is stored (``folder`` below the output folder)."""
+
+    arm: str
+    multiple: float
+    seed: int
+    recipe: Recipe
+    key: str
+    folder: str
+
+
+def assemble(
+    about: Mapping[str, Any],
+    entries: Sequence[Entry],
+    records: Mapping[str, Mapping[str, Any]],
+    recipes: Mapping[str, Recipe],
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The result of a study, finished or not.
+
+    Args:
+        about: the ``study`` block, with confidence, relative margin (``margin_share``) and curve.
+        entries: every run the study needs.
+        records: the records there are so far, by ``Entry.folder``.
+        recipes: the resolved recipe of the baseline and of each arm.
+        extra: further blocks, taken over as they are.
+    """
+    settled = {folder: record for folder, record in records.items() if record["status"] in SETTLED}
+    done = [record for record in settled.values() if record["status"] == "finished"]
+    primary = done[0]["primary"] if done else "bits_per_byte"
+    better = done[0]["better"] if done else "lower"
+    study = {**about, "metric": primary, "unit": done[0]["unit"] if done else "", "better": better}
+
+    def values(arm: str, multiple: float, name: str, block: str = "test") -> dict[int, float]:
+        found = {}
+        for entry in entries:
+            record = settled.get(entry.folder)
+            if (entry.arm, entry.multiple) == (arm, multiple) and record is not None and record["status"] == "finished":
+                value = record[block].get(name)
+                if isinstance(value, (int, float)) and math.isfinite(value):
+                    found[entry.seed] = float(value)
+        return found
+
+    arms = [name for name in recipes if name != BASELINE]
+    spent = {multiple: flops for multiple in about["curve"] if (flops := _mean(values(BASELINE, multiple, "flops", "totals"))) is not None}
+    judged = compare(
+        {multiple: values(BASELINE, multiple, primary) for multiple in about["curve"]},
+        {name: values(name, 1.0, primary) for name in arms},
+        confidence=about["confidence"],
+        margin=about["margin_share"],
+        better=better,
+        spent=spent if len(spent) == len(about["curve"]) else None,
+    )
+    study |= {"margin": judged["margin"], "confidence_of_each": judged["confidence"]}
+    level = judged["baseline"]
+
+    def costs(arm: str) -> dict[str, Any]:
+        mine = [settled[e.folder] for e in entries if (e.arm, e.multiple) == (arm, 1.0) and e.folder in settled]
+        finished = [record for record in mine if record["status"] == "finished"]
+        totals = {name: _mean(values(arm, 1.0, name, "totals")) for name in TOTALS}
+        epochs: dict[str, list[float]] = {}
+        for record in finished:
+            for source, times in (record["totals"].get("epochs") or {}).items():
+                epochs.setdefault(source, []).append(times)
+        return {
+            **totals,
+            "parameters": _parameters(finished[0]) if finished else None,
+            "epochs": {source: sum(times) / len(times) for source, times in epochs.items()},
+            "failed_runs": len(mine) - len(finished),
+        }
+
+    def ratio(arm: str, name: str) -> float | None:
+        """Of means over the seeds that both have."""
+        one, other = values(arm, 1.0, name, "totals"), values(BASELINE, 1.0, name, "totals")
+        both = one.keys() & other.keys()
+        below = sum(other[seed] for seed in both)
+        return sum(one[seed] for seed in both) / below if below else None
+
+    def block(name: str) -> dict[str, Any]:
+        found = dict(judged["arms"][name])
+        complete = all(e.folder in settled for e in entries if e.multiple == 1.0 and e.arm in (name, BASELINE))
+        mine, base = recipes[name].budget, recipes[BASELINE].budget
+        return {
+            "seeds": found["seeds"],
+            f"test_{primary}": {key: found[key] for key in ("mean", "difference", "low", "high")},
+            "compute_gain": found["compute_gain"],
+            "budget_ratio": mine.amount / base.amount if mine.unit == base.unit else ratio(name, "flops"),
+            "wall_clock_ratio": ratio(name, "seconds"),
+            "peak_memory_ratio": ratio(name, "peak_memory_bytes"),
+            **costs(name),
+            # A verdict on some of the seeds would invite stopping when it happens to please.
+            "verdict": found["verdict"] if complete else None,
+            "required_seeds": found["required_seeds"] if complete else None,
+            "numbers": {
+                number: _other(values(name, 1.0, number), values(BASELINE, 1.0, number), judged["confidence"]) for number in numbers
+            },
+        }
+
+    numbers = list(dict.fromkeys(number for record in done for number in record["test"] if number != primary))
+    result = {
+        "format": FORMAT,
+        "study": study,
+        "baseline": {
+            "seeds": level["seeds"],
+            f"test_{primary}": {key: level[key] for key in ("mean", "low", "high")},
+            "curve": [{**point, "flops": spent.get(point["multiple"])} for point in level["curve"]],
+            **costs(BASELINE),
+            "numbers": {number: {"mean": _mean(values(BASELINE, 1.0, number))} for number in numbers},
+        },
+        "arms": {name: block(name) for name in arms},
+        "runs": [_run(entry, records[entry.folder]) for entry in entries if entry.folder in records],
+        "progress": {
+            "runs": len({entry.folder for entry in entries}),
+            "finished": len(done),
+            "failed": len(settled) - len(done),
+        },
+        "recipes": {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()},
+        "samples": {name: samples for name in recipes if (samples := _samples(name, entries, settled))},
+        "versions": done[0].get("versions", {}) if done else {},
+        "hardware": done[0].get("hardware", {}) if done else {},
+        **extra,
+        "finished": all(entry.folder in settled for entry in entries),
+        "error": _error(entries, settled),
+    }
+    return finite(result)
+
+
+def finite(value: Any) -> Any:
+    """``value`` with null for every number that JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(entry) for entry in value]
+    return value
+
+
+def _mean(values: Mapping[int, float]) -> float | None:
+    return math.fsum(values.values()) / len(values) if values else None
+
+
+def _other(arm: Mapping[int, float], base: Mapping[int, float], confidence: float) -> dict[str, float | None]:
+    """A number that the verdict does not rest on, with its paired interval at the same confidence."""
+    seeds = sorted(arm.keys() & base.keys())
+    if not seeds:
+        return {"mean": _mean(arm), "difference": None, "low": None, "high": None}
+    found = paired_interval([arm[seed] for seed in seeds], [base[seed] for seed in seeds], confidence)
+    return {"mean": math.fsum(arm[seed] for seed in seeds) / len(seeds), "difference": found.mean, "low": found.low, "high": found.high}
+
+
+def _parameters(record: Mapping[str, Any]) -> Any:
+    """The parameters of the last phase: a number, or the total of a table of them."""
+    phases = record.get("phases") or [{}]
+    found = phases[-1].get("parameters")
+    return found.get("total") if isinstance(found, Mapping) else found
+
+
+def _run(entry: Entry, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "arm": entry.arm,
+        "multiple": entry.multiple,
+        "seed": entry.seed,
+        "key": entry.key,
+        "folder": entry.folder,
+        "status": record["status"],
+        "test": record.get("test") or {},
+        "totals": record.get("totals") or {},
+        "validation": record.get("validation") or [],
+        "error": record.get("error"),
+        "traceback": record.get("traceback"),
+    }
+
+
+def _samples(arm: str, entries: Sequence[Entry], settled: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """What the arm's first finished run wrote."""
+    for entry in entries:
+        if (entry.arm, entry.multiple) == (arm, 1.0) and (settled.get(entry.folder) or {}).get("samples"):
+            return list(settled[entry.folder]["samples"])
+    return []
+
+
+def _error(entries: Sequence[Entry], settled: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why the study can say nothing: every run of the baseline at its budget failed."""
+    base = [settled.get(entry.folder) for entry in entries if (entry.arm, entry.multiple) == (BASELINE, 1.0)]
+    if not base or any(record is None or record["status"] != "failed" for record in base):
+        return None
+    reason = (base[0] or {}).get("error") or "unknown reason"
+    return f"every run of the baseline failed, so there is nothing to compare with; the first: {reason}"
