@@ -1,0 +1,43 @@
+# Everything here works on a fresh machine with Python 3.11 to 3.13 and pip. Another interpreter: make demo PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+EXTRAS := datasets,ray,loggers,test
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup demo test reproduce bench docs clean
+
+setup: .venv/.installed
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else \
+	"windtunnel needs Python 3.11 to 3.13, this is %s: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+
+# The stamp is newer than what it depends on exactly when the installation is up to date, so a second make installs nothing.
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+demo: setup
+	$(BIN)/windtunnel study studies/first-flight.yaml
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+# The cpu scale of every paper with a committed file. Hours rather than minutes; interrupted, it goes on where it was.
+reproduce: setup
+	for paper in papers/*.yaml; do $(BIN)/windtunnel reproduce "$$(basename "$$paper" .yaml)" --scale cpu || exit $$?; done
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),bench]'
+	$(BIN)/python benchmarks/run.py
+
+docs: setup
+	$(BIN)/python -m windtunnel.report.catalogue docs
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

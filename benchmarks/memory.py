@@ -1,0 +1,76 @@
+"""A corpus several times larger than the memory the process may have is prepared and trained on.
+
+A child process with a cap on its data segment (RLIMIT_DATA: heap and private writable mappings, of which resident memory is a part)
+prepares a synthetic corpus RATIO times as large as the cap and trains a few steps. ``python benchmarks/memory.py`` prints JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CAP = int(os.environ.get("WINDTUNNEL_MEMORY_CAP", 2 << 30))
+RATIO = float(os.environ.get("WINDTUNNEL_MEMORY_RATIO", 2.5))
+
+
+def write_corpus(folder: Path, size: int) -> None:
+    """Documents of random words from a vocabulary of 50,000, some 20 kB each, as JSON lines in files of 256 MiB."""
+    chooser = random.Random(0)
+    words = ["".join(chooser.choices("abcdefghijklmnopqrstuvwxyz", k=chooser.randint(2, 10))) for _ in range(50_000)]
+    pieces = [" ".join(chooser.choices(words, k=400)) for _ in range(4000)]
+    written, number = 0, 0
+    while written < size:
+        with open(folder / f"part-{number:03d}.jsonl", "w") as file:
+            in_file = 0
+            while in_file < 256 << 20 and written < size:
+                line = json.dumps({"text": f"{chooser.random()} " + " ".join(chooser.choices(pieces, k=8))}) + "\n"
+                file.write(line)
+                in_file += len(line)
+                written += len(line)
+        number += 1
+
+
+def child(corpus: str, out: str) -> None:
+    """Prepare and train under the cap; print peak memory and times."""
+    resource.setrlimit(resource.RLIMIT_DATA, (CAP, CAP))
+    from windtunnel.recipe import recipe_from
+    from windtunnel.train.run import fly, prepare
+
+    recipe = recipe_from(
+        {"corpus": {"big": corpus}, "budget": {"steps": 5}, "model": {"depth": 4}, "evaluation_tokens": 1024, "test_tokens": 1024}
+    )
+    began = time.perf_counter()
+    stream = prepare(recipe, Path(out) / "cache")
+    prepared = time.perf_counter()
+    record = fly(recipe, 0, stream, Path(out) / "run")
+    assert record["status"] == "finished", record["traceback"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"prepare_seconds": prepared - began, "peak_resident_bytes": peak, "tokens": sum(stream.sizes("train").values())}))
+
+
+def main() -> None:
+    """Write the corpus, run the child, report."""
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
+        write_corpus(corpus, int(CAP * RATIO))
+        size = sum(path.stat().st_size for path in corpus.iterdir())
+        command = [sys.executable, __file__, "child", str(corpus), folder]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(done.stdout.strip().splitlines()[-1])
+    json.dump({"cap_bytes": CAP, "corpus_bytes": size, "corpus_over_cap": size / CAP, **result}, sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["child"]:
+        child(*sys.argv[2:4])
+    else:
+        main()

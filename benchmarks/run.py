@@ -1,0 +1,43 @@
+"""Run every benchmark, one after the other, and write benchmarks/results/NAME.json with versions, hardware and date.
+
+``python benchmarks/run.py [NAME ...]``; each benchmark is a script that prints JSON. Nothing else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from windtunnel.train.machine import hardware, versions
+
+FOLDER = Path(__file__).parent
+NAMES = ("tokenise", "loop", "launcher", "memory", "calibrate")
+
+
+def main(names: list[str]) -> int:
+    """Run ``names`` (default: all); returns how many broke."""
+    broken = 0
+    for name in names or NAMES:
+        print(f"{name} ...", flush=True)
+        done = subprocess.run([sys.executable, str(FOLDER / f"{name}.py")], stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            broken += 1
+            print(f"{name} ended with exit code {done.returncode}", flush=True)
+            continue
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        about = {"date": datetime.date.today().isoformat(), "versions": versions(), "hardware": hardware(device)}
+        result = {"benchmark": name, **about, "result": json.loads(done.stdout)}
+        target = FOLDER / "results" / f"{name}.json"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(json.dumps(result, indent=1) + "\n")
+        print(json.dumps(result["result"], indent=1), flush=True)
+    return broken
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(sys.argv[1:]) else 0)
