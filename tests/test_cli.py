@@ -314,7 +314,7 @@ def test_train_and_export(here: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert run("train", "recipe.yaml", "--seed", "3", "--out", "runs/x") == 0
     assert "finished, on test bits_per_byte" in capfd.readouterr().out
     assert (here / "runs/x/record.json").stat().st_mtime_ns == stamp
-    assert "another recipe or seed" in mistake_of_run(capfd, "train", "recipe.yaml", "--seed", "4", "--out", "runs/x")
+    assert "another recipe, seed or text" in mistake_of_run(capfd, "train", "recipe.yaml", "--seed", "4", "--out", "runs/x")
 
     assert run("export", "runs/x", "exported") == 0
     assert "LlamaForCausalLM" in capfd.readouterr().out

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from windtunnel.corpus import files as files_module
-from windtunnel.corpus import frame, prepare
+from windtunnel.corpus import frame, prepare, shards
 from windtunnel.corpus.near_duplicates import HASHES, HeldOutSignatures, band_width, signatures, similarity
 from windtunnel.corpus.prepare import Corpus, prepare_corpus
 from windtunnel.corpus.split import SPLITS, Seen, content_key, fraction, split_of
@@ -501,7 +501,7 @@ def test_the_fingerprint_is_of_what_was_prepared_and_unchanged_files_are_not_rea
 
 
 def test_documents_in_order_and_long_ones_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "ROW_GROUP", 2000)
+    monkeypatch.setattr(shards, "ROW_GROUP", 2000)
     monkeypatch.setattr(frame, "BATCH_BYTES", 3000)
     documents = [prose(number, 10) for number in range(300)] + ["long " * 200_000]
     (tmp_path / "a.jsonl").write_text(lines(documents))
@@ -560,7 +560,7 @@ def test_a_failing_disk_leaves_nothing_behind(notes: Path, tmp_path: Path, monke
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(prepare._Shard, "add", full)
+        patched.setattr(shards.Shard, "add", full)
         with pytest.raises(UserError, match=f"{re.escape(str(tmp_path / 'cache'))}.*No space left on device"):
             flown(tmp_path / "cache", {"notes": files(notes)})
     assert not list((tmp_path / "cache").iterdir())

@@ -668,6 +668,9 @@ def test_held_out_sequences_make_each_token_a_label_once(stream, sequences):
     assert [want[0]] + [token for row in rows for token in row[1:].tolist()] == want
     limited = sum(len(batch["tokens"]) for batch in flying.fixed("code", 3 * CONTEXT + 5))
     assert limited == 3 and sum(len(batch["tokens"]) for batch in flying.fixed("code", 1)) == 1
+    whole = np.concatenate([batch["tokens"] for batch in batches])
+    spread = np.concatenate([batch["tokens"] for batch in flying.fixed("code", 3 * CONTEXT)])
+    assert (spread == whole[[0, len(whole) // 3, 2 * len(whole) // 3]]).all(), "a limit reads from all over the source"
     assert list(flying.fixed("tiny")) == [] and flying.epochs() == {"code": 0.0, "prose": 0.0}
 
 

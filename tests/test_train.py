@@ -105,7 +105,7 @@ def test_divergence_is_a_failed_run_with_a_reason(tiny, stream, tmp_path):
 
 def test_a_folder_of_another_run_is_refused(tiny, stream, tmp_path):
     fly(tiny(), 0, stream, tmp_path)
-    with pytest.raises(UserError, match="another recipe or seed"):
+    with pytest.raises(UserError, match="another recipe, seed or text"):
         fly(tiny(), 1, stream, tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_a_full_disk_is_one_clear_message_and_earlier_checkpoints_stay(tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(UserError, match="step-2.*No space left"):
+    with pytest.raises(UserError, match=r"step-2.*No space left"):
         checkpoint.save(tmp_path, "step-2", {"value": torch.ones(3)})
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
 

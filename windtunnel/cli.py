@@ -387,16 +387,9 @@ def sources(given: Sequence[str] | None) -> dict[str, Any]:
 
 def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
     """The study in ``file``, on the sources of ``corpus`` instead of its own if any are given."""
-    from windtunnel.recipe import Document
-    from windtunnel.study.study import load_study, study_from
+    from windtunnel.study.study import load_study
 
-    given = sources(corpus)
-    if not given:
-        return load_study(file)
-    document = Document(file)
-    loaded = study_from({**document.data, "corpus": given}, name=document.path.stem, document=document)
-    loaded._file = str(file)
-    return loaded
+    return load_study(file, sources(corpus))
 
 
 def look_at(corpus: Mapping[str, Any]) -> None:

@@ -27,13 +27,13 @@ from urllib.parse import quote
 import numpy as np
 
 from windtunnel.corpus.corpus import FORMAT, MANIFEST, Corpus
-from windtunnel.corpus.frame import StreamedSource, engine, grouped, schema, streamed
+from windtunnel.corpus.frame import StreamedSource, engine, grouped, streamed
 from windtunnel.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
+from windtunnel.corpus.shards import Shard, new_shards, rows
 from windtunnel.corpus.split import SPLITS, Seen, content_key, fraction, split_of
 from windtunnel.corpus.tally import Tally
 from windtunnel.part import Curator, PartError, Source, UserError
 
-ROW_GROUP = 16 << 20  # characters of text in a row group, which is the least that is read at once
 STALE = 3600.0  # seconds after which a temporary folder without an owner is removed
 _TEMPORARY = ".preparing-"
 Say = Callable[[str], None]
@@ -118,98 +118,6 @@ def _naming(source: str) -> Iterator[None]:
         raise (PartError if isinstance(error, PartError) else UserError)(f"corpus source {source!r}: {error}") from error
 
 
-# Files --------------------------------------------------------------------------------------------------------------------------
-
-
-class _Shard:
-    """A parquet file of documents that is being written, with a running hash of them."""
-
-    def __init__(self, path: Path) -> None:
-        from pyarrow import parquet
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.documents = self.bytes = self._held = 0
-        self._texts: list[str] = []
-        self._origins: list[str] = []
-        self._digest = hashlib.blake2b(digest_size=16)
-        self._writer = parquet.ParquetWriter(
-            path,
-            schema(),
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=["origin"],  # texts hardly repeat, and a dictionary of them costs their size in memory
-            write_statistics=False,
-            write_page_checksum=True,
-        )
-
-    def add(self, text: str, origin: str) -> None:
-        """Append one document."""
-        data = text.encode("utf-8")
-        self._digest.update(len(data).to_bytes(8, "little"))
-        self._digest.update(data)
-        self.documents += 1
-        self.bytes += len(data)
-        self._texts.append(text)
-        self._origins.append(origin)
-        self._held += len(data)
-        del data
-        if self._held >= ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow
-
-        if self._texts:
-            columns = [pyarrow.array(self._texts, pyarrow.large_string()), pyarrow.array(self._origins, pyarrow.large_string())]
-            self._texts, self._origins, self._held = [], [], 0
-            self._writer.write_table(pyarrow.table(columns, schema=schema()))
-
-    def close(self) -> dict[str, Any]:
-        """Finish the file; its manifest entry: ``file`` (relative to the folder two levels up), documents, bytes, size, hash."""
-        self._flush()
-        self._writer.close()
-        return {
-            "file": f"{self.path.parent.name}/{self.path.name}",
-            "documents": self.documents,
-            "bytes": self.bytes,
-            "size": self.path.stat().st_size,
-            "hash": self._digest.hexdigest(),
-        }
-
-    def abandon(self) -> None:
-        """Close without caring whether the disk takes the rest."""
-        with contextlib.suppress(Exception):
-            self._writer.close()
-
-
-@contextlib.contextmanager
-def _shards(folder: Path, keys: Iterable[Any], name: Callable[[Any], str]) -> Iterator[tuple[dict[Any, _Shard], dict[Any, dict[str, Any]]]]:
-    """Open shards by key, and a dictionary that holds their manifest entries after the block ended well."""
-    shards: dict[Any, _Shard] = {}
-    entries: dict[Any, dict[str, Any]] = {}
-    try:
-        for key in keys:
-            shards[key] = _Shard(folder / name(key))
-        yield shards, entries
-        for key, shard in shards.items():
-            entries[key] = shard.close()
-    finally:
-        for shard in shards.values():
-            shard.abandon()
-
-
-def _rows(path: Path) -> Iterator[list[tuple[str, str]]]:
-    """The documents of a shard, in batches as they are held in memory."""
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            texts, origins = table["text"], table["origin"]
-            yield from grouped((texts[i].as_py(), origins[i].as_py()) for i in range(table.num_rows))
-
-
 # Preparing ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -249,10 +157,10 @@ def _file_name(names: list[str], name: str) -> str:
 
 
 def _source_shards(folder: Path, names: list[str], name: str) -> Any:
-    return _shards(folder, SPLITS, lambda split: f"{split}/{_file_name(names, name)}")
+    return new_shards(folder, SPLITS, lambda split: f"{split}/{_file_name(names, name)}")
 
 
-def _read_one(source: Source, tally: Tally, shards: dict[str, _Shard], seen: Seen, settings: dict[str, Any], say: Say) -> list[float]:
+def _read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen, settings: dict[str, Any], say: Say) -> list[float]:
     """Read one source into the shards of its splits; where its documents stand, as far as advice on the shares needs it."""
     shares = {"validation": settings["validation"], "test": settings["test"]}
     documents = source.documents(tally) if isinstance(source, StreamedSource) else _frame_rows(source, tally)
@@ -358,14 +266,14 @@ def _remove_copies(
     say("comparing training documents with held-out ones")
     held_out = [np.zeros((0, HASHES), dtype=np.uint32)]
     for split, name in itertools.product(("validation", "test"), names):
-        for batch in _rows(folder / entries[split, name]["file"]):
+        for batch in rows(folder / entries[split, name]["file"]):
             held_out.append(signatures([text for text, _ in batch]))
     index = HeldOutSignatures(np.concatenate(held_out), threshold)
     del held_out
     for name in names:
         file = folder / entries["train", name]["file"]
-        with _shards(folder, ["train"], lambda split, name=name: f"{split}/{_file_name(names, name)}.new") as (shards, written):  # type: ignore[misc]
-            for batch in _rows(file):
+        with new_shards(folder, ["train"], lambda split, name=name: f"{split}/{_file_name(names, name)}.new") as (shards, written):  # type: ignore[misc]
+            for batch in rows(file):
                 copies = index.copies(signatures([text for text, _ in batch]))
                 for (text, origin), copy in zip(batch, copies, strict=True):
                     if copy:
@@ -403,7 +311,7 @@ def _curate(
     for more in frames[1:]:
         documents = documents.concat(more)
     tally = Tally("all sources")
-    with _shards(folder, names, lambda name: f"train/{_file_name(names, name)}.new") as (shards, written):
+    with new_shards(folder, names, lambda name: f"train/{_file_name(names, name)}.new") as (shards, written):
         try:
             for text, origin, name in streamed(curator.curate(documents, tally), ("text", "origin", "source")):
                 if text and not text.isspace():

@@ -116,18 +116,20 @@ class Loader:
         return rows
 
     def fixed(self, source: str, limit_tokens: int | None = None) -> Iterator[Rows]:
-        """Every sequence of a source, documents in stored order, for evaluation; nothing is consumed.
+        """Sequences of a source, documents in stored order, for evaluation; nothing is consumed.
 
-        Each token but the very first is a label exactly once; documents never see each other. At most ``limit_tokens`` labels, in whole sequences, but at least one
-        sequence. Arrays as in :meth:`rows`, the last batch with fewer sequences.
+        Each token but the very first is a label exactly once, and documents never see each other. With ``limit_tokens`` at most so many
+        labels, in whole sequences evenly spread over the source (the first documents alone need not be like the others), but at least
+        one sequence. Arrays as in :meth:`rows`, the last batch with fewer sequences.
         """
         ends = np.cumsum(self.stream.lengths(self.split, source))
         total = int(ends[-1]) if len(ends) else 0
-        count = -(-(total - 1) // self.context) if total > 1 else 0
-        if limit_tokens is not None and count * self.context > limit_tokens:
-            count = min(count, max(1, limit_tokens // self.context))
+        every = -(-(total - 1) // self.context) if total > 1 else 0
+        count = every
+        if limit_tokens is not None and every * self.context > limit_tokens:
+            count = min(every, max(1, limit_tokens // self.context))
         for number in range(0, count, self.sequences):
-            begins = np.arange(number, min(number + self.sequences, count), dtype=np.int64) * self.context
+            begins = np.arange(number, min(number + self.sequences, count), dtype=np.int64) * every // count * self.context
             pieces = Layout(*cut(ends, begins, np.minimum(begins + self.context + 1, total)), self.context + 1)
             rows = self._empty(len(begins))
             rows["sources"][:] = self.stream.sources.index(source)

@@ -110,13 +110,13 @@ class Study(Settings):
 
 
 def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Study:
-    """The study in file ``path``, with ``corpus`` sources added or replaced, and every arm resolved.
+    """The study in file ``path``, on the sources of ``corpus`` instead of its own if any are given, and every arm resolved.
 
     Raises:
         UserError: naming file, line, key and the nearest valid spelling.
     """
     document = Document(path)
-    raw = merge(document.data, {"corpus": dict(corpus)}) if corpus else document.data
+    raw = {**document.data, "corpus": dict(corpus)} if corpus else document.data
     study = study_from(raw, name=document.path.stem, document=document)
     study._file = str(path)
     return study

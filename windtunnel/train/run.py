@@ -76,8 +76,8 @@ def fly(
     folder = Path(folder)
     key = recipe.key(seed)
     record = read_record(folder)
-    if record is not None and record["key"] != key:
-        raise UserError(f"{folder} holds a run of another recipe or seed (key {record['key']}, this one is {key}); choose another folder")
+    if record is not None and (record["key"], record.get("stream")) != (key, stream.fingerprint):
+        raise UserError(f"{folder} holds a run of another recipe, seed or text; choose another folder")
     if record is not None and record["status"] == "finished":
         return record
     if threads:
@@ -104,11 +104,11 @@ def fly(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plan = machine.decided_once(folder / "plan.json", lambda: plan | {"key": key})
+        plan = machine.decided_once(folder / "plan.json", lambda: plan | {"key": key, "stream": stream.fingerprint})
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
-    if plan["key"] != key:
-        raise UserError(f"{folder} holds an unfinished run of another recipe or seed; choose another folder or delete it")
+    if (plan["key"], plan["stream"]) != (key, stream.fingerprint):
+        raise UserError(f"{folder} holds an unfinished run of another recipe, seed or text; choose another folder or delete it")
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     memory = machine.PeakMemory(place)
     around = Surroundings(
