@@ -156,3 +156,11 @@ def test_what_is_not_run_says_why() -> None:
             for line in block.splitlines():
                 if line.startswith("# not run"):
                     assert re.match(rf"{NOT_RUN} \S+ \S+", line), f"{page.name}: {line}"
+
+
+def test_generated_pages_are_those_of_the_code_and_the_results(tmp_path):
+    from windtunnel.report.catalogue import write
+
+    for page in write(tmp_path, ROOT / "papers"):
+        committed = ROOT / "docs" / page.name
+        assert committed.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), f"{committed.name} is out of date: make docs"

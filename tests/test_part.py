@@ -290,7 +290,7 @@ def test_shares_that_do_not_add_up(tmp_path: Path) -> None:
 
 def test_a_phase_that_asks_for_a_source_nobody_has(tmp_path: Path) -> None:
     message = refused(tmp_path, RECIPE + "sources: [kode]\n")
-    assert "source 'kode', which the corpus does not have: code" in message
+    assert "source 'kode', which the corpus does not have; did you mean 'code'?" in message
 
 
 def test_phases_that_are_no_list(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def study(
     check_engine(engine, address)
     result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address)
     show_result(result, out / "studies" / loaded.name, as_json)
+    refuse_mistakes(result)
 
 
 @app.command()
@@ -152,15 +153,19 @@ def check(
         studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus)}
         for each in studies.values():
             for recipe in each.recipes.values():
-                look_at(recipe.corpus)
+                look_at(recipe)
         checked = {scale: check_study(each, out, workers=workers, threads=threads) for scale, each in studies.items()}
         found = checked if paper else checked[""]
         lines = [f"{scale}: {line}" if scale else line for scale, entry in checked.items() for line in summary(entry)]
     else:
+        from windtunnel.study.check import less_than_a_step
         from windtunnel.train.run import estimate
 
         recipe = load_recipe(file, sources(corpus))
-        look_at(recipe.corpus)
+        look_at(recipe)
+        problem = less_than_a_step(recipe)
+        if problem:
+            raise UserError(f"{file}: {problem}")
         found = estimate(recipe)
         lines = [f"recipe {file}: about " + ", ".join(f"{value:.3g} {name}" for name, value in found.items())]
     if as_json:
@@ -222,9 +227,13 @@ def train(
     with locked(out / ".lock") as mine, stopping() as stop, following(out) as follow:
         if not mine:
             raise UserError(f"{out}: another process is flying this run; wait for it, or choose another --out")
-        stream = prepare(recipe, cache, lambda message: console().print(escape(message), soft_wrap=True))
+
+        def say(message: str) -> None:
+            console().print(escape(message), soft_wrap=True)
+
+        stream = prepare(recipe, cache, say)
         loggers = [kind.value for kind in logger or ()]
-        record = fly(recipe, seed, stream, out, threads=threads, device=device, report=follow, stop=stop, loggers=loggers)
+        record = fly(recipe, seed, stream, out, threads=threads, device=device, report=follow, stop=stop, loggers=loggers, warn=say)
     if as_json:
         print_json(record)
     if record["status"] == "interrupted":
@@ -392,9 +401,16 @@ def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
     return load_study(file, sources(corpus))
 
 
-def look_at(corpus: Mapping[str, Any]) -> None:
-    """Raise UserError where a source is not there, without reading it."""
-    for name, source in corpus.items():
+def look_at(recipe: Any) -> None:
+    """Raise UserError where a source, the tokenizer or a model to start from is not there, without reading it."""
+    folders = {"tokenizer.folder": recipe.tokenizer.folder}
+    for phase in recipe.phases:
+        if phase.start is not None:
+            folders[f"start.{phase.start.name}.folder"] = getattr(phase.start, "folder", None)
+    for key, folder in folders.items():
+        if folder is not None and not Path(folder).expanduser().is_dir():
+            raise UserError(f"{key}: {folder}: no such folder")
+    for name, source in recipe.corpus.items():
         signature = getattr(source, "signature", None)
         if signature is not None:
             try:
@@ -435,13 +451,22 @@ def show_result(result: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         stop_with(result["error"], "")
 
 
+def refuse_mistakes(result: Mapping[str, Any]) -> None:
+    """Raise UserError where runs of an arm failed of something that the user can mend; the others are shown already."""
+    failed = [run for run in result["runs"] if re.search(r"\b(User|Part)Error: ", run.get("error") or "")]
+    if failed:
+        first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {re.sub(r'^(User|Part)Error: ', '', failed[0]['error'])}"
+        many = f"{len(failed)} of {len(result['runs'])} runs failed"
+        raise UserError(f"{many}; {first}; mend it and give the same command again, what is finished is not flown again")
+
+
 def stop_with(error: str, traceback: str) -> NoReturn:
     """Leave because runs failed: with 2 where the user can mend it, else with 1 and the traceback."""
     system = re.search(r"\b\w*Error: \[Errno (\d+)\] (.*)", error)
     if system and int(system[1]) in MENDABLE:
         raise UserError(f"{system[2]}: {MENDABLE[int(system[1])]}")
     if re.search(r"\b(User|Part)Error: ", error):
-        raise UserError(error.removeprefix("UserError: ").removeprefix("PartError: "))
+        raise UserError(re.sub(r"\b(User|Part)Error: ", "", error))
     console().print(escape(traceback.strip() or error), soft_wrap=True)
     raise typer.Exit(1)
 
@@ -469,6 +494,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def leave(message: str) -> NoReturn:
     """Print what the user can mend, and exit with code 2."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if os.strerror(number) in message and MENDABLE[number] not in message:
+            message += f": {MENDABLE[number]}"
     print(f"windtunnel: {message}", file=sys.stderr)
     raise SystemExit(2)
 

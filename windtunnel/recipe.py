@@ -30,6 +30,7 @@ from windtunnel.part import (
     Optimizer,
     Packing,
     Part,
+    Progress,
     Schedule,
     Settings,
     Source,
@@ -138,7 +139,6 @@ class Phase(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Phase:
-        self.model.sizes()
         if self.model.kind not in self.objective.kinds:
             fit = ", ".join(self.objective.kinds)
             raise ValueError(f"objective {self.objective.name} needs a model of kind {fit}; {self.model.family} is a {self.model.kind}")
@@ -204,19 +204,30 @@ class Recipe(Settings):
     def _shares_and_sources(self) -> Recipe:
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"the shares of the phases add up to {total:g}, not to 1")
-        for phase in self.phases:
+            raise _at("phases", f"the shares of the phases add up to {total:g}, not to 1")
+        if not self.corpus:
+            raise _at("corpus", "the corpus has no source")
+        for index, phase in enumerate(self.phases):
             for source in phase.sources or ():
                 if source not in self.corpus:
-                    raise ValueError(f"a phase trains on source {source!r}, which the corpus does not have: {', '.join(self.corpus)}")
-        if not self.corpus:
-            raise ValueError("the corpus has no source")
+                    hint = nearest(source, self.corpus)
+                    raise _at("sources", f"a phase trains on source {source!r}, which the corpus does not have; {hint}")
+            try:  # sizes are not known yet, names are
+                sizes = dict.fromkeys(phase.sources or self.corpus, 1)
+                phase.mixture.weights(sizes, Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, index), {})
+            except UserError as error:
+                raise _at("mixture", str(error).removeprefix("mixture.")) from error
         return self
 
     def key(self, seed: int) -> str:
         """The name under which a run of this recipe is stored: a hash of everything that determines it."""
         text = json.dumps({"format": FORMAT, "seed": seed, "recipe": self.model_dump(mode="json")}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _at(key: str, message: str) -> PydanticCustomError:
+    """An error of the whole recipe that is shown at ``key``, where the file writes it."""
+    return PydanticCustomError("at_key", "{message}", {"key": key, "message": message})
 
 
 def shorthand(source: Any) -> Any:
@@ -324,6 +335,9 @@ class Document:
                 (prefix, 2 if inherited and not self.has((*prefix, "phases")) else 0),
             )
             message = detail["msg"].removeprefix("Value error, ")
+            if detail["type"] == "literal_error":
+                choices = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+                message = f"{detail['input']!r} is not one of the choices; {nearest(str(detail['input']), choices)}"
             lines.append(str(self.error((*place, *shown[start:]), message, self.line((*place, *full[start:])))))
         return UserError("\n".join(dict.fromkeys(lines)))
 
@@ -338,7 +352,7 @@ class Document:
             if (isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int) and key < len(data)):
                 data = data[key]
             else:
-                return data == key and place == len(path) - 1  # the bare name of a part
+                return isinstance(data, str) and place == len(path) - 1  # the bare name of a part, or the shorthand of a source
         return True
 
 
@@ -374,6 +388,8 @@ def load_recipe(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Re
         UserError: naming file, line, key and the nearest valid spelling.
     """
     document = Document(path)
+    if {"baseline", "arms"} & document.data.keys():
+        raise UserError(f"{path}: is a study and not a recipe; fly it with: windtunnel study {path}")
     try:
         return recipe_from(merge(document.data, {"corpus": dict(corpus)} if corpus else {}))
     except ValidationError as error:

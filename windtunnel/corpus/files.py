@@ -33,7 +33,6 @@ class Files(StreamedSource, name="files"):
         """The texts, file by file in the order of their names, each with its file (relative to the folder) and line."""
         root, files = self._files(tally)
         alone = root.is_file()
-        first: Unreadable | None = None
         read = 0
         for file in files:
             name = file.name if alone else file.relative_to(root).as_posix()
@@ -52,13 +51,11 @@ class Files(StreamedSource, name="files"):
             except Unreadable as error:
                 if alone:
                     raise UserError(f"{file}: {error.detail}") from error
-                first = first or Unreadable(error.what, f"{file}: {error.detail}")
                 rest = ", rest of a file" if read > before else ""
                 tally.count(f"skipped: {error.what}{rest}", size=_size(file), where=f"{name}: {error.detail}")
         if not read:
             skipped = tally.summary("skipped")
-            detail = f"; {first.detail}" if first and len(files) > 1 else ""
-            raise UserError(f"{root}: no document in any of {len(files):,} files: {skipped or 'they hold no record'}{detail}")
+            raise UserError(f"{root}: no document in any of {len(files):,} files: {skipped or 'they hold no record'}")
 
     def signature(self) -> str:
         """A hash of the names, sizes and modification times of the files."""

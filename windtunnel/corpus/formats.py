@@ -145,7 +145,8 @@ def encoding_of(data: bytes) -> str:
     text = sample.decode("utf-8", "replace")
     bad = text.count("\ufffd")
     if sum(not character.isascii() for character in text) - bad > 4 * bad:
-        raise Unreadable("not valid UTF-8", f"is UTF-8 text with invalid bytes, the first 0x{data[offset]:02x} at byte {offset}")
+        detail = f"is UTF-8 text with invalid bytes, the first 0x{data[offset]:02x} at byte {offset}; save it as UTF-8"
+        raise Unreadable("not valid UTF-8", detail)
     import charset_normalizer
 
     best = charset_normalizer.from_bytes(sample).best()
@@ -328,7 +329,7 @@ def read_arrow(path: Path, field: str, note: Note) -> Documents:
     number = 0
     try:
         if kind(path) == ".parquet":
-            with parquet.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False) as file:
+            with parquet.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False, page_checksum_verification=True) as file:
                 _check_column(file.schema_arrow, field)
                 for batch in file.iter_batches(batch_size=_rows(file), columns=[field]):
                     for text in _strings(batch.column(0)):

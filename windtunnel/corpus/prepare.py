@@ -235,7 +235,8 @@ def _check_split(
     what += f"; none of them fell into {' or '.join(empty)} (validation {settings['validation']:g}, test {settings['test']:g} of documents)"
     advice = _shares_that_do(lowest, total, settings)
     if advice is None:
-        raise UserError(f"{what}. Add documents: three or more are needed. If it is one long text, cut it into several, e.g. by chapter")
+        few = "three or more are needed" if total < 3 else "with so few, no share below one half would do"
+        raise UserError(f"{what}. Add documents: {few}. If it is one long text, cut it into several, e.g. by chapter")
     validation, test = advice
     shares = f"validation: {validation:g}, test: {test:g}"
     raise UserError(f"{what}. Add documents (a long one can be cut into several), or hold out a larger share: split: {{{shares}}} would do")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.part import Settings
 
@@ -37,6 +37,11 @@ class ModelSettings(Settings):
     intermediate: int | None = Field(None, ge=8, description="inner size of the MLP (default: 8/3 width if gated, else 4 width)")
     tied: bool = Field(True, description="whether the output head is the input embedding")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate wherever the family has it")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> ModelSettings:
+        self.sizes()
+        return self
 
     @property
     def kind(self) -> str:

@@ -46,21 +46,29 @@ def data_key(recipe: Recipe) -> str:
 
 def refuse_less_than_a_step(entries: Sequence[Entry]) -> None:
     """Say before anything flies that a phase cannot make a step. The run itself knows the exact cost; here it is estimated."""
+    for entry in {entry.key: entry for entry in entries}.values():
+        problem = less_than_a_step(entry.recipe)
+        if problem:
+            who = "the baseline" if entry.arm == BASELINE else f"arm {entry.arm}"
+            where = who if entry.multiple == 1.0 else f"{who} at {entry.multiple:g} budgets"
+            raise UserError(f"{where}: {problem}")
+
+
+def less_than_a_step(recipe: Recipe) -> str | None:
+    """Which phase of ``recipe`` cannot make a step and what to do, or None; FLOPs are estimated, tokens and steps are exact."""
     from windtunnel.train.run import estimate
 
-    for entry in {entry.key: entry for entry in entries}.values():
-        recipe = entry.recipe
-        for number, phase in enumerate(recipe.phases, 1):
-            alone = (phase.model_copy(update={"share": 1.0}),)
-            steps = estimate(recipe.model_copy(update={"phases": alone}))["steps"] * phase.share
-            if steps < 0.75 and recipe.budget.unit != "seconds":
-                who = "the baseline" if entry.arm == BASELINE else f"arm {entry.arm}"
-                where = who if entry.multiple == 1.0 else f"{who} at {entry.multiple:g} budgets"
-                amount = f"{phase.share * recipe.budget.amount:.3g} {recipe.budget.unit}"
-                raise UserError(
-                    f"{where}: phase {number} may spend {amount}, which is about {steps:.2f} of one step; "
-                    "raise the budget or the share, or lower batch, context or depth"
-                )
+    enough = {"flops": 0.75, "tokens": 1 - 1e-9, "steps": 1 - 1e-9, "seconds": 0.0}[recipe.budget.unit]
+    for number, phase in enumerate(recipe.phases, 1):
+        alone = (phase.model_copy(update={"share": 1.0}),)
+        steps = estimate(recipe.model_copy(update={"phases": alone}))["steps"] * phase.share
+        if steps < enough:
+            amount = f"{phase.share * recipe.budget.amount:.3g} {recipe.budget.unit}"
+            return (
+                f"phase {number} may spend {amount}, which is about {steps:.2g} of one step; "
+                "raise the budget or the share, or lower batch, context or depth"
+            )
+    return None
 
 
 def check_study(study: Study, out: Path | None = None, *, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:

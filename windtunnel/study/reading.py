@@ -116,6 +116,11 @@ def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Stu
         UserError: naming file, line, key and the nearest valid spelling.
     """
     document = Document(path)
+    keys = document.data.keys()
+    if "scales" in keys:
+        raise UserError(f"{path}: is a paper and not a study; fly it with: windtunnel reproduce {path}")
+    if not {"baseline", "arms"} & keys and (Recipe.model_fields | Phase.model_fields).keys() & keys - {"corpus", "budget"}:
+        raise UserError(f"{path}: is a recipe and not a study, which has a baseline and arms; train it with: windtunnel train {path}")
     raw = {**document.data, "corpus": dict(corpus)} if corpus else document.data
     study = study_from(raw, name=document.path.stem, document=document)
     study._file = str(path)

@@ -12,6 +12,8 @@ What a file says is read in ``reading.py``; what has to be flown, and what it ta
 from __future__ import annotations
 
 import errno
+import os
+import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Study", "check_study", "fly_study", "load_study", "plan", "study_from", "summary"]
 
+NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
 CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -194,6 +197,9 @@ class _Flight:
                     self.records[below[job.folder]] = details
                     settled()
                 self.tell(what, job, details)
+                if what == "failed" and any(reason in str(details.get("error")) for reason in NO_ROOM):
+                    # No other run could be written either: flying on would only cost time.
+                    raise UserError(re.sub(r"^(\w+Error: )", "", str(details["error"])))
 
             if self.engine == "ray":
                 from windtunnel.study import ray_engine

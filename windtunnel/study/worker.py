@@ -143,9 +143,9 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line: a user's mistake by its message, anything else with its type."""
+    """An exception as one line, with its type, by which the command line tells a user's mistake from ours."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def last_line(story: str | None) -> str:

@@ -80,12 +80,24 @@ def save(folder: Path, name: str, state: dict[str, Any], keep: int = 2) -> Path:
         os.replace(temporary, final)
         sync(folder)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        reason = getattr(error, "strerror", None) or _why(temporary) or str(error).splitlines()[0]
         shutil.rmtree(temporary, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"cannot write checkpoint {final}: {reason}") from error
     for old in sorted(folder.glob("[!.]*"))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _why(folder: Path) -> str | None:
+    """What the disk says to a few more bytes in ``folder``; torch only says that a write failed. None if it takes them."""
+    try:
+        with open(folder / "probe", "wb") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -38,6 +39,8 @@ class Checkpoint(Start, name="checkpoint"):
         Raises:
             PartError: naming what is missing, damaged, not finite or different from what the recipe says.
         """
+        if not Path(self.folder).expanduser().is_dir():
+            raise PartError(f"start.checkpoint.folder: {self.folder}: no such folder")
         model = load(self.folder)
         found, asked = sizes_of(model.config), sizes_of(config)
         differ = [f"{key} is {found[key]} there and {asked[key]} in the recipe" for key in found if found[key] != asked[key]]

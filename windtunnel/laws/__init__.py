@@ -1,1 +1,0 @@
-"""Verdicts at several scales in, forecast out."""
