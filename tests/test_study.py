@@ -84,9 +84,9 @@ def test_an_arm_inherits_what_it_does_not_set(tmp_path):
     assert grown.budget == base.budget
 
 
-def test_sources_from_outside_are_added(tmp_path):
+def test_sources_from_outside_take_the_place_of_the_corpus(tmp_path):
     found = load_study(write(tmp_path, FILE), {"notes": "some/folder"})
-    assert {tuple(recipe.corpus) for recipe in found.recipes.values()} == {("code", "notes")}
+    assert {tuple(recipe.corpus) for recipe in found.recipes.values()} == {("notes",)}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_example_study_is_valid():
 def test_a_source_of_one_arm_is_tested_on_by_all_and_trained_on_by_that_arm_alone():
     found = study(arms={"more": {"corpus": {"notes": "somewhere"}}, "wide": {"context": 64}})
     corpora = {tuple(recipe.corpus) for recipe in found.recipes.values()}
-    assert corpora == {("code", "notes")}
+    assert corpora == {("notes",)}
     assert found.recipes["more"].phases[0].sources is None
     assert found.recipes["baseline"].phases[0].sources == found.recipes["wide"].phases[0].sources == ("code",)
     assert any("notes" in note for note in found.notes)

@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from windtunnel.arguments import check_device, look_at, sources
 from windtunnel.console import console, following, overview, percent, plain_table, print_json, show_part, stopping
 from windtunnel.part import UserError, nearest
 
@@ -370,30 +371,6 @@ def reproduce(
 # Reading what was given -----------------------------------------------------------------------------------------------------------
 
 
-def sources(given: Sequence[str] | None) -> dict[str, Any]:
-    """``NAME=PATH`` arguments as sources by name; ``~`` is the home folder, ``builtin:NAME`` stays as it is."""
-    if not given:
-        return {}
-    from pydantic import ValidationError
-
-    from windtunnel.part import Source, make
-    from windtunnel.recipe import shorthand
-
-    found: dict[str, Any] = {}
-    for entry in given:
-        name, separator, path = entry.partition("=")
-        if not separator or not name.strip() or not path.strip():
-            raise UserError(f"--corpus {entry}: write it as NAME=PATH, for example --corpus notes=~/notes")
-        if name in found:
-            raise UserError(f"--corpus {entry}: a source called {name!r} was given already; every source needs a name of its own")
-        found[name] = path if path.startswith("builtin:") else os.path.expanduser(path)
-        try:
-            make(Source, shorthand(found[name]))
-        except ValidationError as error:
-            raise UserError(f"--corpus {entry}: {error.errors()[0]['msg']}") from error
-    return found
-
-
 def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
     """The study in ``file``, on the sources of ``corpus`` instead of its own if any are given."""
     from windtunnel.study.study import load_study
@@ -401,38 +378,10 @@ def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
     return load_study(file, sources(corpus))
 
 
-def look_at(recipe: Any) -> None:
-    """Raise UserError where a source, the tokenizer or a model to start from is not there, without reading it."""
-    folders = {"tokenizer.folder": recipe.tokenizer.folder}
-    for phase in recipe.phases:
-        if phase.start is not None:
-            folders[f"start.{phase.start.name}.folder"] = getattr(phase.start, "folder", None)
-    for key, folder in folders.items():
-        if folder is not None and not Path(folder).expanduser().is_dir():
-            raise UserError(f"{key}: {folder}: no such folder")
-    for name, source in recipe.corpus.items():
-        signature = getattr(source, "signature", None)
-        if signature is not None:
-            try:
-                signature()
-            except UserError as error:
-                raise UserError(f"source {name}: {error}") from error
-
-
 def check_engine(engine: Engine, address: str | None) -> None:
     """Raise UserError for an address that nobody would look at."""
     if address and engine is not Engine.ray:
         raise UserError("--address is that of a Ray cluster; add --engine ray")
-
-
-def check_device(device: str | None) -> None:
-    """Raise UserError unless this machine has ``device``."""
-    import torch
-
-    try:
-        torch.empty(1, device=device or "cpu")
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error
 
 
 # Showing -----------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import uuid
 from collections.abc import Callable
@@ -57,6 +58,29 @@ def write_json(path: Path, value: Any) -> None:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def unstorable(value: Any, path: str = "") -> str | None:
+    """Where in ``value`` something stands that a checkpoint cannot hold, and what it is; None if all of it can be held.
+
+    A checkpoint is read without running code from it, so it holds tensors, numbers, text, and lists, tuples and dictionaries of them.
+    """
+    inside: Any = ()
+    if isinstance(value, dict):
+        inside = ((str(key), entry) for key, entry in value.items())
+        found = next((repr(key) for key in value if type(key) not in (str, int, float, bool)), None)
+        if found is not None:
+            return f"{path or 'it'} has the key {found}"
+    elif type(value) in (list, tuple):
+        inside = ((str(place), entry) for place, entry in enumerate(value))
+    elif not (value is None or isinstance(value, torch.Tensor) or type(value) in (str, bytes, int, float, bool)):
+        return f"{path or 'it'} is a {type(value).__module__}.{type(value).__qualname__}"
+    return next((odd for key, entry in inside if (odd := unstorable(entry, f"{path}.{key}" if path else key))), None)
+
+
+def back_to(device: torch.device | str) -> Callable[[Any, str], Any]:
+    """Where torch puts each tensor of a checkpoint: on ``device`` what was on an accelerator, on the processor what was there."""
+    return lambda storage, location: storage if location == "cpu" else storage.to(device=torch.device(device))
+
+
 def save(folder: Path, name: str, state: dict[str, Any], keep: int = 2) -> Path:
     """Write ``state`` as checkpoint ``folder/name`` and delete all but the ``keep`` newest. ``name`` sorts by age.
 
@@ -100,15 +124,15 @@ def _why(folder: Path) -> str | None:
     return None
 
 
-def newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest whole checkpoint under ``folder`` (tensors on the CPU), or None. Damaged ones are named through ``warn``."""
+def newest(folder: Path, warn: Callable[[str], None], device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """The newest whole checkpoint under ``folder``, or None. Damaged ones are named through ``warn``."""
     for candidate in sorted(folder.glob("[!.]*"), reverse=True):
         try:
             manifest = json.loads((candidate / "manifest.json").read_text())
             for name, expected in manifest.items():
                 if digest(candidate / name) != expected:
                     raise ValueError(f"{candidate / name} does not match its hash")
-            return torch.load(candidate / "state.pt", map_location="cpu", weights_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
+            return torch.load(candidate / "state.pt", map_location=back_to(device), weights_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
             warn(f"checkpoint {candidate} is damaged and skipped: {error}")
     return None

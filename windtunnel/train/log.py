@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,21 +62,26 @@ class RunLog:
         self.path = around.folder / "log.jsonl"
         self.finite = torch.ones((), dtype=torch.bool, device=around.device)
         self.reported = 0.0
-        kept = []
         if self.path.exists():  # a resumed run writes the steps after its checkpoint again
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                try:
-                    if json.loads(line)["step"] <= steps:
-                        kept.append(line)
-                except (ValueError, KeyError):
-                    continue  # the line that a kill cut off
-        self.file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (open for the whole run)
-        self.file.writelines(line + "\n" for line in kept)
-        self.file.flush()
+            os.truncate(self.path, self._kept(self.path.read_bytes(), steps))
+        self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (open for the whole run)
+
+    @staticmethod
+    def _kept(text: bytes, steps: int) -> int:
+        """How many bytes from the beginning are whole lines of steps up to ``steps``; a kill may have cut off the last line."""
+        kept = 0
+        for line in text.splitlines(keepends=True):
+            try:
+                if not line.endswith(b"\n") or json.loads(line)["step"] > steps:
+                    break
+            except (ValueError, KeyError, TypeError):
+                break
+            kept += len(line)
+        return kept
 
     def step(self, flight: Flight, loss: torch.Tensor, norm: torch.Tensor, rate: float, overall: float, *, last: bool, every: int) -> None:
         """Take note of a step; write a line for every ``every``-th."""
-        self.finite &= torch.isfinite(loss)
+        self.finite &= torch.isfinite(loss) & torch.isfinite(norm)
         if flight.step == 1 or last or flight.step % every == 0:
             self.check()
             line = {"step": flight.steps, "phase": flight.phase, "loss": loss.item(), "learning_rate": rate, "gradient_norm": norm.item()}
@@ -97,9 +103,9 @@ class RunLog:
             logger.log(step, {f"validation/{name}": value for name, value in numbers.items()})
 
     def check(self) -> None:
-        """Raise Diverged if any loss so far was not finite."""
+        """Raise Diverged if any loss or gradient so far was not finite."""
         if not bool(self.finite):
-            raise Diverged("the loss is not a finite number any more; a lower learning rate, a longer warm-up or clipping may help")
+            raise Diverged("the loss or its gradient is not finite any more; a lower learning rate, a longer warm-up or clipping may help")
 
     def close(self) -> None:
         """Close the file; the loggers belong to the caller."""

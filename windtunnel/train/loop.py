@@ -5,7 +5,9 @@ No technique's name occurs here, and nothing here assumes text: a batch is a dic
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import json
 import math
 import time
 from collections.abc import Iterable, Mapping
@@ -17,13 +19,13 @@ import torch
 
 from windtunnel.evaluate.held_out import held_out
 from windtunnel.models.build import config_for, fresh
-from windtunnel.part import HeldOut, Progress, UserError
+from windtunnel.part import HeldOut, PartError, Progress, UserError
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.stream.loader import Loader
 from windtunnel.stream.stream import Stream
 from windtunnel.train import checkpoint
 from windtunnel.train.budget import count_step, steps_of, undone
-from windtunnel.train.log import Flight, RunLog, Surroundings
+from windtunnel.train.log import Diverged, Flight, RunLog, Surroundings
 from windtunnel.weights.start.scratch import Scratch
 
 
@@ -36,7 +38,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
         UserError: for a recipe that cannot be flown on this stream or machine.
         Diverged: when the loss is not finite.
     """
-    saved = checkpoint.newest(around.folder / "checkpoints", around.warn)
+    saved = checkpoint.newest(around.folder / "checkpoints", around.warn, around.device)
     flight = Flight(**saved["flight"]) if saved else Flight()
     log = RunLog(around, flight.steps)
     model: Any = None
@@ -45,7 +47,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
     for index in range(flight.phase, len(recipe.phases)):
         phase = recipe.phases[index]
         before, shares = sum(p.share for p in recipe.phases[:index]), phase.share
-        model = begin(phase, index, model, stream, seed, around.device, skeleton=saved is not None)
+        model = begin(recipe, index, model, stream, seed, around.device, saved)
         trained_parts = [part for part in (*phase.losses, phase.weighting, *phase.after_step) if part is not None]
         states: list[dict[str, Any]] = [part.state(model) for part in trained_parts]
         optimizer = build_optimizer(phase, model, moments)
@@ -69,6 +71,9 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             saved = None
         else:
             optimizer, cost = measure_step(recipe, phase, index, seed, stream, loader, model, optimizer, states, moments, around)
+            for part, state in zip(trained_parts, states, strict=True):
+                if odd := checkpoint.unstorable(state):
+                    raise PartError(f"{part.name}: its state can hold tensors, plain numbers, text, lists and dictionaries, but {odd}")
         steps = steps_of(recipe.budget, phase.share, flops_per_step=cost["flops"], tokens_per_step=phase.batch * phase.context)
         if around.compiled:
             model.compile(dynamic=False)
@@ -84,7 +89,9 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
                 break
             progress = Progress(
                 step=flight.step,
-                steps=steps or max(flight.step + 1, round(flight.step / done) if done else 1),
+                # By the clock it is a guess, at first from the step that was counted: a warm-up must not begin at its end.
+                steps=steps
+                or max(flight.step + 1, round(flight.step / done if done else recipe.budget.amount * phase.share / cost["seconds"])),
                 tokens=flight.step * phase.batch * phase.context,
                 step_tokens=phase.batch * phase.context,
                 sequences=phase.batch,
@@ -127,6 +134,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
                 state = {
                     "flight": asdict(flight),
                     "loader": loader.state(),
+                    "config": json.loads(model.config.to_json_string(use_diff=False)),
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "states": states,
@@ -152,6 +160,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             }
         )
         moments = optimizer.state_dict()
+        model._compiled_call_impl = None  # samples have other shapes, and the next phase counts its first step before compiling
         if phase.structure is not None:
             phase.structure.remove(model)
         flight.phase, flight.step = index + 1, 0
@@ -159,30 +168,50 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
     return model, flight, True
 
 
-def begin(phase: Phase, index: int, previous: Any, stream: Stream, seed: int, device: torch.device, *, skeleton: bool) -> Any:
-    """The model a phase begins with; a ``skeleton`` only has the right shapes, for a checkpoint to fill."""
+def begin(
+    recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, device: torch.device, saved: Mapping[str, Any] | None
+) -> Any:
+    """The model a phase begins with; for a checkpoint to fill, one that is only of the configuration it was ``saved`` with."""
+    phase = recipe.phases[index]
+    reseed(seed, index)  # for parts that draw at random without a generator of their own
     config = config_for(phase.model, stream.vocabulary, phase.context)
     model: Any
-    if skeleton:
-        model = fresh(config, seed)
+    if saved is not None:
+        # Not the recipe's: a start may have read from a folder what no recipe says, the base of the rotation for example.
+        model = fresh(type(config).from_dict(saved["config"]) if "config" in saved else config, seed)
     elif phase.start is not None:
         model = phase.start.build(previous, config, seed)
     elif previous is None:
         model = Scratch().build(None, config, seed)
     else:
-        model = previous
-        if {n: p.shape for n, p in fresh_shapes(config).items()} != {n: p.shape for n, p in model.named_parameters()}:
-            raise UserError(f"phases.{index}.model: its sizes differ from the phase before; say with `start:` how the weights become these")
+        before = recipe.phases[index - 1]
+        old, new = (settings.sizes().model_dump(exclude={"depth", "dropout"}) for settings in (before.model, phase.model))
+        differ = ", ".join(f"{key} was {old[key]} and is {new[key]}" for key in new if new[key] != old[key])
+        if differ:
+            raise UserError(f"phases.{index}.model: {differ}; say with `start:` how the weights of the phase before become these")
+        model = continued(previous, config_for(before.model, stream.vocabulary, before.context), config, f"phases.{index}")
     model.to(device)
     if phase.structure is not None:
         phase.structure.apply(model)
     return model
 
 
-def fresh_shapes(config: Any) -> dict[str, Any]:
-    """The parameters of a model of ``config``, without memory for them."""
-    with torch.device("meta"):
-        return dict(fresh(config, 0).named_parameters())
+def continued(previous: Any, before: Any, config: Any, where: str) -> Any:
+    """``previous`` with what the configuration of its phase (``before``) and of the next one (``config``) differ in, say dropout.
+
+    Raises:
+        UserError: where the weights do not fit any more.
+    """
+    known = before.to_dict()
+    changed = {key: value for key, value in config.to_dict().items() if value != known[key]}
+    if not changed:
+        return previous
+    model = fresh(type(config).from_dict(previous.config.to_dict() | changed), 0)
+    try:
+        model.load_state_dict(previous.state_dict())
+    except RuntimeError as error:
+        raise UserError(f"{where}.context: this family has learned its positions, so phases without `start:` need one context") from error
+    return model
 
 
 def build_optimizer(phase: Phase, model: Any, moments: Mapping[str, Any] | None) -> torch.optim.Optimizer:
@@ -191,7 +220,7 @@ def build_optimizer(phase: Phase, model: Any, moments: Mapping[str, Any] | None)
     options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     if phase.moments == "kept" and moments is not None:
         try:
-            optimizer.load_state_dict(dict(moments))
+            optimizer.load_state_dict(copy.deepcopy(dict(moments)))  # loading shares tensors, and the counted step would move them
         except (ValueError, KeyError) as error:
             raise UserError(f"moments: kept, but the optimizer of the phase before does not fit this one: {error}") from error
     for group, own in zip(optimizer.param_groups, options, strict=True):
@@ -223,18 +252,26 @@ def measure_step(
         update(phase, model, optimizer, progress, states)
 
     model.train()
+    began = time.monotonic()
     total, effective = count_step(model, step, phase.structure.density(model) if phase.structure else 1.0)
+    seconds = time.monotonic() - began
     restore()
     loader.load_state(cursors)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return build_optimizer(phase, model, moments), {"flops": total, "effective_flops": effective, "parameters": parameters}
+    cost = {"flops": total, "effective_flops": effective, "parameters": parameters, "seconds": seconds}
+    return build_optimizer(phase, model, moments), cost
 
 
 def draw(phase: Phase, index: int, step: int, seed: int, rows: Any, stream: Stream) -> dict[str, Any]:
     """The prepared batch of one step. Everything random in it and in the step depends on seed, phase and step alone."""
-    key = hashlib.blake2b(f"{seed}/{index}/{step}".encode(), digest_size=8).digest()
-    torch.manual_seed(int.from_bytes(key, "little") >> 1)  # dropout: no generator state has to be kept for an exact resume
+    reseed(seed, index, step)  # dropout: no generator state has to be kept for an exact resume
     return phase.objective.prepare(rows, stream.vocabulary, np.random.default_rng([seed, index, step]))
+
+
+def reseed(*place: int) -> None:
+    """Set torch's own generators by ``place`` (seed, phase, step)."""
+    key = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(key, "little") >> 1)
 
 
 def gradients(
@@ -316,7 +353,10 @@ def evaluate(recipe: Recipe, model: Any, judge: HeldOut) -> dict[str, float]:
     numbers: dict[str, float] = {}
     with torch.no_grad():
         for evaluation in recipe.evaluations:
-            numbers |= evaluation.evaluate(model, judge)
+            numbers |= {name: float(value) for name, value in evaluation.evaluate(model, judge).items()}
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value}, not a finite number: training has gone wrong, or the evaluation measures nothing")
     model.train()
     model._compiled_call_impl = compiled
     return numbers

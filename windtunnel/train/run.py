@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.part import UserError
-from windtunnel.recipe import FORMAT, Recipe
+from windtunnel.part import UserError, Vocabulary
+from windtunnel.recipe import FORMAT, Phase, Recipe
 from windtunnel.train.checkpoint import write_json
 
 if TYPE_CHECKING:
@@ -79,12 +79,14 @@ def fly(
     if record is not None and (record["key"], record.get("stream")) != (key, stream.fingerprint):
         raise UserError(f"{folder} holds a run of another recipe, seed or text; choose another folder")
     if record is not None and record["status"] == "finished":
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # a kill may have come between the record and this
         return record
     if threads:
         torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    rates = machine.measured(place, stream.folder.parent, torch.get_num_threads())
-    plan: dict[str, Any] = {"precision": recipe.precision, "compiled": recipe.compile == "yes"}
+    plan: dict[str, Any] = {"precision": recipe.precision, "compiled": recipe.compile == "yes", "threads": torch.get_num_threads()}
+    if "auto" in (recipe.precision, recipe.compile):
+        rates = machine.measured(place, stream.folder.parent, torch.get_num_threads())
     if recipe.precision == "auto":
         plan["precision"] = rates["precision"]
     if recipe.compile == "auto":
@@ -109,6 +111,9 @@ def fly(
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
     if (plan["key"], plan["stream"]) != (key, stream.fingerprint):
         raise UserError(f"{folder} holds an unfinished run of another recipe, seed or text; choose another folder or delete it")
+    warn = warn or (lambda message: print(message, flush=True))
+    if plan.get("threads", threads) not in (threads, None) and threads:
+        warn(f"this run began with {plan['threads']} thread(s) and goes on with {threads}: not bitwise what it would have been undisturbed")
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     memory = machine.PeakMemory(place)
     around = Surroundings(
@@ -118,7 +123,7 @@ def fly(
         compiled=plan["compiled"],
         report=report or (lambda _: None),
         stop=stop or (lambda: False),
-        warn=warn or (lambda message: print(message, flush=True)),
+        warn=warn,
         loggers=opened,
         checkpoint_seconds=checkpoint_seconds,
     )
@@ -192,7 +197,8 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     """What a run will cost, from sizes alone: FLOPs, steps, tokens, parameters of the last phase; epochs if ``stream`` is given.
 
     The run itself counts its FLOPs on the real step; this estimate takes 6 FLOPs a token for each weight of a matrix and
-    12 layers x width x context for attention, and is meant for planning.
+    12 layers x width x context for attention, and is meant for planning. For an encoder-decoder it asks the objective how many
+    columns each half sees.
     """
     vocabulary = stream.vocabulary.size if stream is not None else recipe.tokenizer.vocabulary
     totals = {"flops": 0.0, "steps": 0.0, "tokens": 0.0}
@@ -203,9 +209,17 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
         narrow = width * (sizes.key_value_heads or 1) / (sizes.heads or 1)
         matrices = 3 if sizes.family in ("llama", "qwen2", "qwen3", "modernbert", "t5") else 2
         block = 2 * width * width + 2 * width * narrow + matrices * width * inner
-        layers = (sizes.layers or 1) * (2.25 if sizes.kind == "encoder-decoder" else 1)
-        parameters = layers * block + vocabulary * width * (1 if sizes.tied else 2)
-        per_token = 6 * (layers * block + vocabulary * width) + 12 * layers * width * phase.context
+        layers = sizes.layers or 1
+        if sizes.kind == "encoder-decoder":
+            reads, writes = columns(phase, recipe.tokenizer.vocabulary)
+            across = 2 * width * width  # half of the decoder's attention over the encoder; its keys and values are made of what is read
+            parameters = 2 * layers * (block + across) + vocabulary * width
+            sequence = 6 * ((reads + writes) * layers * (block + across) + writes * vocabulary * width)
+            sequence += 12 * layers * width * (reads * reads + writes * writes + reads * writes)
+            per_token = sequence / phase.context
+        else:
+            parameters = layers * block + vocabulary * width * (1 if sizes.tied else 2)
+            per_token = 6 * (layers * block + vocabulary * width) + 12 * layers * width * phase.context
         step_tokens = phase.batch * phase.context
         amount = recipe.budget.amount * phase.share
         steps = {
@@ -220,3 +234,15 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     if stream is not None:
         totals["epochs"] = totals["tokens"] / max(1, sum(stream.sizes("train").values()))
     return totals | {"parameters": parameters}
+
+
+def columns(phase: Phase, vocabulary: int) -> tuple[int, int]:
+    """How many columns of a sequence the encoder and the decoder see, by what the objective makes of a row that stands for any."""
+    import numpy as np
+
+    size = np.ones(vocabulary, np.int32)
+    known = Vocabulary(vocabulary, 0, 1, 2, tuple(range(3, vocabulary)), dict.fromkeys("RSX", 0), size, size.astype(bool))
+    row = np.zeros((1, phase.context + 1), np.int64)
+    rows = {"tokens": row + vocabulary - 1, "documents": row, "positions": np.arange(phase.context + 1)[None], "sources": row[0, :1]}
+    batch = phase.objective.prepare(rows, known, np.random.default_rng(0))
+    return batch["encoder_columns"].shape[1], batch["decoder_columns"].shape[1]
