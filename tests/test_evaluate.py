@@ -76,7 +76,9 @@ def test_bits_per_byte_is_a_likelihood_over_bytes(stream):
         lengths = stream.lengths("test", source)
         where = [(document, token) for document in range(len(lengths)) for token in range(lengths[document])]
         text = np.concatenate([stream.read("test", source, document) for document in range(len(lengths))])
-        for begin in range(0, min(len(text) - 1, 640 // CONTEXT * CONTEXT), CONTEXT):
+        windows = -(-(len(text) - 1) // CONTEXT)
+        count = min(windows, 640 // CONTEXT)  # evenly spread over the source
+        for begin in (number * windows // count * CONTEXT for number in range(count)):
             end = min(begin + CONTEXT + 1, len(text))
             for document in sorted({where[at][0] for at in range(begin, end)}):
                 piece = [at for at in range(begin, end) if where[at][0] == document]

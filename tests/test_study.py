@@ -138,7 +138,7 @@ def test_the_example_study_is_valid():
 def test_a_source_of_one_arm_is_tested_on_by_all_and_trained_on_by_that_arm_alone():
     found = study(arms={"more": {"corpus": {"notes": "somewhere"}}, "wide": {"context": 64}})
     corpora = {tuple(recipe.corpus) for recipe in found.recipes.values()}
-    assert corpora == {("notes",)}
+    assert corpora == {("code", "notes")}
     assert found.recipes["more"].phases[0].sources is None
     assert found.recipes["baseline"].phases[0].sources == found.recipes["wide"].phases[0].sources == ("code",)
     assert any("notes" in note for note in found.notes)
