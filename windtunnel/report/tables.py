@@ -299,13 +299,20 @@ def terminal(result: Mapping[str, Any]) -> Any:
 
     reading = Reading(result)
     table = verdicts(reading)
-    # Means stand in the report; a terminal has room for what decides.
-    kept = [index for index, column in enumerate(table.columns) if column != "mean"]
-    drawn = RichTable(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for index in kept:
-        drawn.add_column(Text(table.columns[index]), justify="left" if index in table.words else "right", overflow="fold")
+    # Means stand in the report; a terminal of 80 columns has room for what decides, with each interval below its number.
+    drawn = RichTable(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    shown: list[list[int]] = []
+    for index, column in enumerate(table.columns):
+        if column.endswith("interval"):
+            shown[-1].append(index)
+        elif column != "mean":
+            shown.append([index])
+    for first, *below in shown:
+        title = "\n".join(table.columns[index] for index in (first, *below))
+        drawn.add_column(Text(title), justify="left" if first in table.words else "right", overflow="fold")
     for row in table.rows:
-        drawn.add_row(*[Text(visible(row[index]), style=COLOURS.get(row[1], "") if index == 1 else "") for index in kept])
+        cells = ["\n".join(visible(row[index]) for index in places if index == places[0] or row[index] != "–") for places in shown]
+        drawn.add_row(*[Text(cell, style=COLOURS.get(row[1], "") if place == 1 else "") for place, cell in enumerate(cells)])
     lines: list[Any] = []
     if reading.result.get("error"):
         lines.append(Text(visible(str(reading.result["error"])), style="bold red"))
