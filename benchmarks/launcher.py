@@ -17,7 +17,7 @@ from windtunnel.recipe import recipe_from
 from windtunnel.study.launch import Job, launch
 from windtunnel.train.run import prepare
 
-PILOTS, REPETITIONS = 6, 3
+PILOTS, REPETITIONS = 6, 2
 
 
 def recipe(steps: int) -> Any:
@@ -47,7 +47,7 @@ def wall(flight: Any, stream: Any, workers: int, threads: int) -> float:
 
 
 def main() -> dict[str, Any]:
-    flight = recipe(40)
+    flight = recipe(20)
     with tempfile.TemporaryDirectory() as cache:
         stream = prepare(flight, Path(cache))
         settings = {"two_workers_one_thread": (2, 1), "one_worker_one_thread": (1, 1), "one_worker_two_threads": (1, 2)}
