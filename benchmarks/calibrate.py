@@ -18,7 +18,7 @@ from windtunnel.study.worker import Job
 from windtunnel.train.run import prepare
 
 OUT = Path("windtunnel-out")
-SEEDS, MULTIPLES, STUDIES = 24, (0.5, 1.0, 2.0), 400
+SEEDS, MULTIPLES, STUDIES = 20, (0.5, 1.0, 2.0), 400
 
 
 def recipe(multiple: float) -> Any:

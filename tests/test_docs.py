@@ -161,6 +161,8 @@ def test_what_is_not_run_says_why() -> None:
 def test_generated_pages_are_those_of_the_code_and_the_results(tmp_path):
     from windtunnel.report.catalogue import write
 
-    for page in write(tmp_path, ROOT / "papers"):
+    shutil.copytree(ROOT / "papers", tmp_path / "papers")  # links between the pages and the results are relative
+    (tmp_path / "docs").mkdir()
+    for page in write(tmp_path / "docs", tmp_path / "papers"):
         committed = ROOT / "docs" / page.name
         assert committed.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), f"{committed.name} is out of date: make docs"
