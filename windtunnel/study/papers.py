@@ -214,7 +214,19 @@ def judge(paper: Paper, scale: str, result: Mapping[str, Any]) -> dict[str, Any]
     totals = [run["totals"] for run in {run["folder"]: run for run in runs}.values()]
     tuning = list(((result.get("tuning") or {}).get("arms") or {}).values())
     key = f"test_{study['metric']}"
-    brief = ("seeds", key, "compute_gain", "wall_clock_ratio", "peak_memory_ratio", "flops", "tokens", "parameters", "epochs", "verdict")
+    brief = (
+        "seeds",
+        key,
+        "compute_gain",
+        "wall_clock_ratio",
+        "peak_memory_ratio",
+        "flops",
+        "effective_flops",
+        "tokens",
+        "parameters",
+        "epochs",
+        "verdict",
+    )
     measurement = {
         "format": FORMAT,
         "paper": paper.name,
@@ -246,7 +258,9 @@ def _compact(run: Mapping[str, Any]) -> dict[str, Any]:
     """A run without its learning curve: every seed's numbers fit into a small file that way."""
     kept = {name: run[name] for name in ("arm", "multiple", "seed", "key", "status", "error")}
     test = {name: float(f"{value:.7g}") for name, value in run["test"].items() if isinstance(value, (int, float))}
-    totals = {name: run["totals"].get(name) for name in ("steps", "tokens", "flops", "seconds", "peak_memory_bytes")}
+    totals = {
+        name: run["totals"].get(name) for name in ("steps", "tokens", "targets", "flops", "effective_flops", "seconds", "peak_memory_bytes")
+    }
     return {**kept, "test": test, **totals}
 
 
