@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from windtunnel.train import loop, machine
 from windtunnel.train.log import Surroundings
 from windtunnel.train.run import prepare
 
-STEPS, WARM, REPETITIONS = 20, 4, 3
+STEPS, WARM, REPETITIONS = 20, 4, 4
 
 
-def recipe(steps: int) -> Any:
+def recipe(steps: int, separate: bool = False, **fields: Any) -> Any:
     return recipe_from(
         {
             "corpus": {"code": "builtin:docstrings"},
@@ -36,29 +37,23 @@ def recipe(steps: int) -> Any:
             "model": {"depth": 8, "width": 256, "layers": 5},
             "context": 256,
             "batch": 8,
+            "packing": {"concatenate": {"separate": separate}},
             "schedule": "constant",
             "precision": "float32",
             "evaluate_every": 1.0,
             "evaluation_tokens": 300,
+            **fields,
         }
     )
 
 
 def tensors(flight_recipe: Any, stream: Any, steps: int) -> list[dict[str, torch.Tensor]]:
-    """The very batches our loop draws."""
+    """The very batches our loop draws: ``packing: {concatenate: {separate: false}}``, as the other trainers know no documents."""
     phase = flight_recipe.phases[0]
-    loader = loop.Loader(
-        stream,
-        split="train",
-        sources=stream.sources,
-        context=phase.context,
-        sequences=phase.batch,
-        mixture=phase.mixture,
-        packing=phase.packing,
-        seed=0,
-    )
     progress = loop.Progress(0, 1, 0, 1, phase.batch, 0.0, 0.0, 0)
-    drawn = [loop.draw(phase, 0, step, 0, loader.rows(progress, {}), stream) for step in range(steps)]
+    around = Surroundings(folder=Path(), device=torch.device("cpu"), precision=contextlib.nullcontext)
+    leg = loop.Leg(flight_recipe, 0, 0, stream, loop.loader_of(phase, stream, 0, {}), None, {}, {}, around)
+    drawn = [loop.draw(leg, replace(progress, step=step), {}) for step in range(steps)]
     return [{name: torch.as_tensor(value) for name, value in batch.items()} for batch in drawn]
 
 
@@ -80,7 +75,7 @@ def bare(model: Any, batches: list[dict[str, torch.Tensor]]) -> float:
     for step, batch in enumerate(batches):
         if step == WARM:
             began = time.perf_counter()
-        logits = forward(model, batch["tokens"], batch["documents"], batch["positions"]).logits
+        logits = forward(model, batch["tokens"], batch.get("documents"), batch.get("positions")).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch["labels"].flatten(), ignore_index=-100)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -156,7 +151,7 @@ def lightning(model: Any, batches: list[dict[str, torch.Tensor]], size: int) -> 
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        gradient_clip_val=None,
+        gradient_clip_val=1.0,
     )
     runner.fit(Module(), torch.utils.data.DataLoader(Tokens(batches), batch_size=size))
     return (stamps[-1] - stamps[WARM - 1]) / (len(stamps) - WARM)
@@ -172,12 +167,13 @@ def main() -> dict[str, Any]:
         batches = tensors(flight_recipe, stream, STEPS)
         phase = flight_recipe.phases[0]
         config = config_for(phase.model, stream.vocabulary, phase.context)
-        times: dict[str, list[float]] = {"ours": [], "bare": [], "trainer": [], "lightning": []}
+        times: dict[str, list[float]] = {"ours": [], "bare": [], "trainer": [], "lightning": [], "ours_masking_documents": []}
         for _ in range(REPETITIONS):
             times["bare"].append(bare(fresh(config, 0), batches))
             times["ours"].append(ours(flight_recipe, stream, device))
             times["trainer"].append(trainer(fresh(config, 0), batches, phase.batch))
             times["lightning"].append(lightning(fresh(config, 0), batches, phase.batch))
+            times["ours_masking_documents"].append(ours(recipe(STEPS, separate=True), stream, device))
         with tempfile.TemporaryDirectory() as folder:
             around = Surroundings(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
             _, flight, _ = loop.train(recipe(2), 0, stream, around)

@@ -14,7 +14,17 @@ from windtunnel.part import ROOMS, load_all, names, slots
 
 PACKAGE = Path(windtunnel.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-FLOORS = (("part",), (*ROOMS, "models"), ("recipe",), ("train",), ("study",), ("laws",), ("report",), ("cli", "console", "arguments"))
+FLOORS = (
+    ("part",),
+    (*ROOMS, "models"),
+    ("yaml_document",),
+    ("recipe",),
+    ("train",),
+    ("study",),
+    ("laws",),
+    ("report",),
+    ("cli", "console", "arguments"),
+)
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # A flown study ends with its page, written by whoever calls it. The report knows result.json alone and imports nothing of the study.
 CALLED_AT_THE_END = {("study", "windtunnel.report")}

@@ -174,11 +174,11 @@ def test_two_sources_of_one_name(here: Path, capsys: pytest.CaptureFixture[str])
 
 def test_sources_of_the_command_line_replace_those_of_a_study(here: Path) -> None:
     study = cli.read_study(here / "study.yaml", ["letters=~/notes", "code=builtin:stdlib"])
-    corpus = study.recipes["baseline"].corpus
+    corpus = study.resolved["baseline"].corpus
     assert list(corpus) == ["letters", "code"]
     assert corpus["letters"].path == str(here / "notes")
-    assert study.recipes["flat"].corpus == corpus
-    assert list(cli.read_study(here / "study.yaml", None).recipes["baseline"].corpus) == ["notes"]
+    assert study.resolved["flat"].corpus == corpus
+    assert list(cli.read_study(here / "study.yaml", None).resolved["baseline"].corpus) == ["notes"]
 
 
 def test_an_address_needs_the_ray_engine(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

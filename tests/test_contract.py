@@ -23,6 +23,7 @@ LOOP_SLOTS = (
     "Objective",
     "LossTerm",
     "Weighting",
+    "Selection",
     "Start",
     "Structure",
     "Optimizer",
@@ -36,6 +37,7 @@ FIELD = {
     "Objective": "objective",
     "LossTerm": "losses",
     "Weighting": "weighting",
+    "Selection": "selection",
     "Start": "start",
     "Structure": "structure",
     "Optimizer": "optimizer",
@@ -44,14 +46,54 @@ FIELD = {
     "Evaluation": "evaluations",
 }
 
-# Knobs a part cannot do without, and what must be true around it. Everything else flies at its defaults.
-KNOBS: dict[str, dict[str, Any]] = {"fixed": {"shares": {"code": 0.5, "prose": 0.5}}}
+# Knobs a part cannot do without, and what must be true around it. Everything else flies at its defaults. "@model" is the folder of a
+# small model that has been trained before.
+KNOBS: dict[str, dict[str, Any]] = {
+    "fixed": {"shares": {"code": 0.5, "prose": 0.5}},
+    "checkpoint": {"folder": "@model"},
+    "trained": {"model": {"folder": "@model"}},
+    "distillation": {"teacher": {"folder": "@model"}},
+    "hidden-distillation": {"teacher": {"folder": "@model"}},
+    "learnable": {"scorer": {"folder": "@model"}, "candidates": 2, "top": 500},
+    "sub-depths": {"layers": 1},
+    "shared-stages": {"stages": 1},
+    "expand-stages": {"stages": 1},
+    "low-rank": {"rank": 4},
+    "sparse-low-rank": {"rank": 4},
+    "galore": {"rank": 4, "every": 2},
+    "refactorise": {"every": 2, "recovery": 1},
+}
 FAMILY = {"masked-token": "bert", "span-corruption": "t5"}
-AFTER_PLAIN_PHASE = {"stack": {"layers": 8}}  # a start that grows the model of the phase before: the sizes it grows to
-FROM_FOLDER = {"checkpoint"}  # a start that reads a model from disk
+# A start that changes the model of the phase before: its sizes, and what that phase sets.
+AFTER: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "stack": ({"layers": 8}, {}),
+    "deepen": ({"layers": 5}, {}),
+    "widen": ({"width": 64, "heads": 4}, {}),
+    "select-layers": ({"layers": 1}, {}),
+    "expand-line": ({"layers": 4}, {"structure": "linear-layers"}),
+    "expand-stages": ({"layers": 4}, {"structure": {"shared-stages": {"stages": 1}}}),
+}
+# What must stand beside a part.
+BESIDE: dict[str, dict[str, Any]] = {"refactorise": {"structure": {"low-rank": {"rank": 4}}}}
 
 # Knobs at which a part must change nothing against a recipe without it; every structure, loss term, weighting and after-step has one.
-IDENTITY: dict[str, dict[str, Any]] = {"fixed-mask": {"sparsity": 0.0}}
+IDENTITY: dict[str, dict[str, Any]] = {
+    "fixed-mask": {"sparsity": 0.0},
+    "distillation": {"teacher": {"folder": "@model"}, "weight": 0.0},
+    "hidden-distillation": {"teacher": {"folder": "@model"}, "weight": 0.0},
+    "learnable": {"scorer": {"folder": "@model"}, "candidates": 1, "top": 500},
+    "pull-to-start": {"strength": 0.0},
+    "sub-depths": {"layers": 2},
+    "shared-stages": {"stages": 2},
+    "pruning-ramp": {"sparsity": 0.0},
+    "refactorise": {"every": 1000},
+}
+# Parts that train something else than plain training at every setting, and why.
+NO_IDENTITY = {
+    "low-rank": "a product of factors moves differently from its matrix, whatever the rank",
+    "sparse-low-rank": "as low-rank",
+    "linear-layers": "blocks on a line share their weights; with one block only its slope has nothing to do",
+}
 
 
 def parts(*slots: str) -> list[tuple[str, str]]:
@@ -59,18 +101,22 @@ def parts(*slots: str) -> list[tuple[str, str]]:
 
 
 def recipe_for(slot: str, name: str, tiny: Any, stream: Any, folder: Path, **fields: Any) -> Any:
-    written = {name: KNOBS.get(name, {})}
+    written = {name: with_model(KNOBS.get(name, {}), tiny, stream, folder)}
     setting: Any = [written] if slot in ("LossTerm", "AfterStep", "Evaluation") else written
     if slot == "Evaluation":
         setting = ["bits-per-byte", written] if name != "bits-per-byte" else [written]
     model = {"family": FAMILY.get(name, "llama"), "depth": 2, "layers": 2, "width": 32, "heads": 2}
-    if name in FROM_FOLDER:
+    if name in AFTER:
+        sizes, before = AFTER[name]
+        return tiny(phases=[{"share": 0.5, **before}, {"share": 0.5, "model": model | sizes, FIELD[slot]: setting}], **fields)
+    return tiny(model=model, **{FIELD[slot]: setting}, **BESIDE.get(name, {}), **fields)
+
+
+def with_model(knobs: Any, tiny: Any, stream: Any, folder: Path) -> Any:
+    if knobs == "@model":
         fly(tiny(), 3, stream, folder / "before")
-        setting = {name: {"folder": str(folder / "before" / "model")}}
-    if name in AFTER_PLAIN_PHASE:
-        second = {"share": 0.5, "model": model | AFTER_PLAIN_PHASE[name], FIELD[slot]: setting}
-        return tiny(phases=[{"share": 0.5}, second], **fields)
-    return tiny(model=model, **{FIELD[slot]: setting}, **fields)
+        return str(folder / "before" / "model")
+    return {key: with_model(value, tiny, stream, folder) for key, value in knobs.items()} if isinstance(knobs, dict) else knobs
 
 
 @pytest.mark.parametrize(("slot", "name"), parts(*LOOP_SLOTS))
@@ -102,13 +148,16 @@ def test_trains_resumes_bitwise_and_exports(slot, name, tiny, stream, tmp_path):
     assert AutoTokenizer.from_pretrained(folder)("def f(x):\n    return x")["input_ids"]
 
 
-@pytest.mark.parametrize(("slot", "name"), parts("Structure", "LossTerm", "Weighting", "AfterStep"))
+@pytest.mark.parametrize(("slot", "name"), parts("Structure", "LossTerm", "Weighting", "Selection", "AfterStep"))
 def test_identity_setting_equals_plain_training(slot, name, tiny, stream, tmp_path):
+    if name in NO_IDENTITY:
+        assert name not in IDENTITY
+        return
     assert name in IDENTITY, f"{name} needs an entry in IDENTITY: the knobs at which it changes nothing"
-    written = {name: IDENTITY[name]}
+    written = {name: with_model(IDENTITY[name], tiny, stream, tmp_path)}
     setting = [written] if slot in ("LossTerm", "AfterStep") else written
-    fly(tiny(), 0, stream, tmp_path / "plain")
-    record = fly(tiny(**{FIELD[slot]: setting}), 0, stream, tmp_path / "with")
+    fly(tiny(**BESIDE.get(name, {})), 0, stream, tmp_path / "plain")
+    record = fly(tiny(**{FIELD[slot]: setting}, **BESIDE.get(name, {})), 0, stream, tmp_path / "with")
     assert record["status"] == "finished", record["traceback"]
     plain, other = (load_file(tmp_path / folder / "model" / "model.safetensors") for folder in ("plain", "with"))
     assert all(torch.equal(plain[key], other[key]) for key in plain)

@@ -162,7 +162,10 @@ def test_generated_pages_are_those_of_the_code_and_the_results(tmp_path):
     from windtunnel.report.catalogue import write
 
     shutil.copytree(ROOT / "papers", tmp_path / "papers")  # links between the pages and the results are relative
+    shutil.copytree(ROOT / "studies", tmp_path / "studies")
     (tmp_path / "docs").mkdir()
+    for template in (ROOT / "docs").glob("*.md.in"):
+        shutil.copy(template, tmp_path / "docs")
     for page in write(tmp_path / "docs", tmp_path / "papers"):
         committed = ROOT / "docs" / page.name
         assert committed.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), f"{committed.name} is out of date: make docs"

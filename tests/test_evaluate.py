@@ -53,6 +53,20 @@ def test_batches_do_not_depend_on_the_batch_size(stream, objective):
             assert torch.equal(value, found[1][key]) and torch.equal(value, found[2][key])
 
 
+def test_sequences_of_one_document_stand_beside_those_of_several(stream, monkeypatch):
+    """Prepared one by one, some without documents as they hold only one, they make the batches they make together."""
+    view, several = looked_at(stream, NextToken(), sequences=4), False
+    for source in stream.sources:
+        together = list(view.batches(source, NextToken()))
+        with monkeypatch.context() as patch:
+            patch.setattr("windtunnel.evaluate.held_out.CHUNK", 1)
+            apart = list(view.batches(source, NextToken()))
+        assert all(torch.equal(one[key], other[key]) for one, other in zip(together, apart, strict=True) for key in one)
+        alone = torch.cat([batch["documents"].max(dim=1).values == 0 for batch in together])
+        several |= bool(alone.any() and not alone.all())
+    assert several, "no source has both kinds of sequences: this shows nothing"
+
+
 def test_each_token_is_a_label_once_and_the_limit_holds(stream):
     for source in stream.sources:
         everything = np.concatenate(

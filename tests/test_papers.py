@@ -83,8 +83,12 @@ def test_a_scale_is_what_differs_from_the_first(tmp_path):
     paper = load_paper(write(tmp_path))
     cpu, gpu = paper.study("cpu"), paper.study("gpu")
     assert gpu.budget.amount == 1e10 and gpu.seeds == cpu.seeds and gpu.curve == cpu.curve
-    assert [gpu.recipes["baseline"].phases[0].model.depth, gpu.recipes["baseline"].phases[0].model.width] == [3, 32]
-    assert (gpu.recipes["wide"].phases[0].context, gpu.recipes["wide"].phases[0].clip, cpu.recipes["wide"].phases[0].clip) == (64, 2.0, 1.0)
+    assert [gpu.resolved["baseline"].phases[0].model.depth, gpu.resolved["baseline"].phases[0].model.width] == [3, 32]
+    assert (gpu.resolved["wide"].phases[0].context, gpu.resolved["wide"].phases[0].clip, cpu.resolved["wide"].phases[0].clip) == (
+        64,
+        2.0,
+        1.0,
+    )
     with pytest.raises(UserError, match="no scale 'gpus'; did you mean 'gpu'"):
         paper.study("gpus")
 

@@ -49,6 +49,8 @@ def filled(found: type[part.Part]) -> part.Part:
             )
             if "int" in kind or ("float" in kind and not isinstance(values[key], dict)):
                 values[key] = 2
+            if "Trained" in kind:
+                values[key] = {"folder": "somewhere"}
             if "Literal" in kind:
                 values[key] = next(word.strip("'\" ]") for word in kind.split("Literal[", 1)[1].split(","))
     return found.model_validate(values)
@@ -268,7 +270,7 @@ def test_depth_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize("budget", ["{flops: 1e12, steps: 3}", "{}"])
 def test_a_budget_has_one_unit(tmp_path: Path, budget: str) -> None:
     message = refused(tmp_path, RECIPE.replace("{flops: 1e12}", budget))
-    assert "recipe.yaml:3: budget: a budget has exactly one of: flops, tokens, steps, seconds" in message
+    assert "recipe.yaml:3: budget: a budget has exactly one of: flops, effective_flops, tokens, steps, seconds" in message
 
 
 @pytest.mark.parametrize("budget", ["{flops: 0}", "{flops: -1e12}", "{steps: 0}", "{steps: 1.5}", "{flops: .nan}", "{flops: .inf}"])

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from windtunnel.part import UserError
 from windtunnel.report import charts, markdown, page, tables, terminal, words
-from windtunnel.report.catalogue import papers_page, parts_page, picture, write
+from windtunnel.report.catalogue import filled, papers_page, parts_page, picture, write
 from windtunnel.report.words import Reading
 
 VOID = {"meta", "link", "br"}
@@ -449,3 +449,14 @@ def test_the_documentation_is_written_from_files(tmp_path: Path) -> None:
     written = write(tmp_path / "docs", tmp_path / "papers")
     assert [path.name for path in written] == ["parts.md", "papers.md"]
     assert "[undecided](../papers/results/g-stack.cpu.json) (cpu)" in written[1].read_text()
+
+
+def test_numbers_in_a_template_come_from_the_results() -> None:
+    result = example()
+    name = next(iter(result["arms"]))
+    text = filled(f"It {{{{example: {name}}}}}", {"example": result})
+    assert text.startswith("It ") and "{" not in text and len(text) > 20
+    with pytest.raises(UserError, match="did you mean"):
+        filled(f"{{{{exampel: {name}}}}}", {"example": result})
+    with pytest.raises(UserError, match="no such arm"):
+        filled("{{example: nobody}}", {"example": result})

@@ -478,12 +478,27 @@ def test_concatenate_makes_every_token_a_label_once(lengths, length, seed):
         assert len(sequences) == 1 and len(sequences[0]) == lengths.sum()
         return
     assert all(len(sequence) == length for sequence in sequences)
-    row = sequences[0] + [token for sequence in sequences[1:] for token in sequence[1:]]
-    assert all(before[-1] == after[0] for before, after in itertools.pairwise(sequences))
+    after = {sequence[0]: sequence for sequence in sequences}
+    ends = {sequence[-1] for sequence in sequences}
+    place = next(begin for begin in after if begin not in ends)
+    row = [place]
+    while place in after:  # they come shuffled: each begins with the token another ends with
+        row += after.pop(place)[1:]
+        place = row[-1]
+    assert not after
     assert len(set(row)) == len(row) and lengths.sum() - len(row) < length - 1
     order = list(dict.fromkeys(document for document, _ in row))
     whole = [(document, token) for document in order for token in range(lengths[document])]
     assert row == whole[: len(row)], "documents must lie whole, one after the other"
+
+
+@pytest.mark.parametrize("packing", ["concatenate", "whole-documents"])
+def test_a_small_batch_is_not_one_document(packing):
+    """Windows of a long document do not come one after the other, or the loss would jump from document to document."""
+    lengths = np.full(20, 1000)
+    sequences = laid(make(Packing, packing).pack(lengths, 11, np.random.default_rng(0)))
+    neighbours = [one[0][0] == other[0][0] for one, other in itertools.pairwise(sequences)]
+    assert sum(neighbours) / len(neighbours) < 0.1
 
 
 @settings(max_examples=80, deadline=None)

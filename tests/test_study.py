@@ -75,8 +75,8 @@ def write(folder: Path, text: str) -> Path:
 def test_an_arm_inherits_what_it_does_not_set(tmp_path):
     found = load_study(write(tmp_path, FILE))
     assert found.name == "flight" and found.seeds == (0, 1, 2)
-    base, wsd, grown = (found.recipes[name] for name in ("baseline", "wsd", "grown"))
-    assert list(found.recipes) == ["baseline", "grown", "wsd"]
+    base, wsd, grown = (found.resolved[name] for name in ("baseline", "wsd", "grown"))
+    assert list(found.resolved) == ["baseline", "grown", "wsd"]
     assert wsd.phases[0].schedule.name == "wsd"
     assert wsd.model_copy(update={"phases": base.phases}) == base
     assert [phase.model.layers for phase in grown.phases] == [1, None]
@@ -86,7 +86,7 @@ def test_an_arm_inherits_what_it_does_not_set(tmp_path):
 
 def test_sources_from_outside_take_the_place_of_the_corpus(tmp_path):
     found = load_study(write(tmp_path, FILE), {"notes": "some/folder"})
-    assert {tuple(recipe.corpus) for recipe in found.recipes.values()} == {("notes",)}
+    assert {tuple(recipe.corpus) for recipe in found.resolved.values()} == {("notes",)}
 
 
 @pytest.mark.parametrize(
@@ -125,22 +125,22 @@ def test_a_study_without_a_corpus_says_how_to_give_one(tmp_path):
     path = write(tmp_path, textwrap.dedent(FILE).replace("corpus: {code: builtin:stdlib}\n", ""))
     with pytest.raises(UserError, match="--corpus"):
         load_study(path)
-    assert load_study(path, {"notes": "here"}).recipes["wsd"].corpus.keys() == {"notes"}
+    assert load_study(path, {"notes": "here"}).resolved["wsd"].corpus.keys() == {"notes"}
 
 
 def test_the_example_study_is_valid():
     found = load_study(Path(__file__).parents[1] / "studies" / "first-flight.yaml")
-    assert set(found.arms) == {"g-stack", "wsd"} and len(found.seeds) == 4
-    first, second = found.recipes["g-stack"].phases
+    assert set(found.arms) == {"g-stack", "wsd"} and len(found.seeds) == 6
+    first, second = found.resolved["g-stack"].phases
     assert (first.model.sizes().layers, first.model.sizes().width) == (2, 128) and second.model.sizes().layers == 8
 
 
 def test_a_source_of_one_arm_is_tested_on_by_all_and_trained_on_by_that_arm_alone():
     found = study(arms={"more": {"corpus": {"notes": "somewhere"}}, "wide": {"context": 64}})
-    corpora = {tuple(recipe.corpus) for recipe in found.recipes.values()}
+    corpora = {tuple(recipe.corpus) for recipe in found.resolved.values()}
     assert corpora == {("code", "notes")}
-    assert found.recipes["more"].phases[0].sources is None
-    assert found.recipes["baseline"].phases[0].sources == found.recipes["wide"].phases[0].sources == ("code",)
+    assert found.resolved["more"].phases[0].sources is None
+    assert found.resolved["baseline"].phases[0].sources == found.resolved["wide"].phases[0].sources == ("code",)
     assert any("notes" in note for note in found.notes)
 
 
@@ -152,7 +152,7 @@ def test_an_arm_that_the_phases_of_the_baseline_hide_is_explained():
 
 def test_every_run_that_is_needed_is_planned_once():
     found = study(arms={"wide": {"context": 64}, "double": {"budget": {"flops": 2e9}}})
-    entries = plan(found, found.recipes, dict.fromkeys(found.recipes, "f" * 20))
+    entries = plan(found, found.resolved, dict.fromkeys(found.resolved, "f" * 20))
     assert [(entry.arm, entry.multiple) for entry in entries[::3]] == [
         ("baseline", 0.5),
         ("baseline", 1.0),
@@ -164,7 +164,7 @@ def test_every_run_that_is_needed_is_planned_once():
     shared = {entry.folder for entry in entries if entry.arm == "double"} & {entry.folder for entry in entries if entry.multiple == 2.0}
     assert len(shared) == 3, "twice the budget is the baseline's own upper point, and is flown once"
     assert len({entry.folder for entry in entries}) == len(entries) - 3
-    other = plan(found, found.recipes, dict.fromkeys(found.recipes, "e" * 20))
+    other = plan(found, found.resolved, dict.fromkeys(found.resolved, "e" * 20))
     assert not {entry.folder for entry in entries} & {entry.folder for entry in other}, "other text, other runs"
 
 
@@ -226,7 +226,7 @@ def inline(jobs: list[Job], *, on_event: Any = None, **_: Any) -> dict[str, dict
 
 
 def job(folder: Path, function: str, seed: int = 0, cost: float = 1.0) -> Job:
-    recipe = study().recipes["baseline"]
+    recipe = study().resolved["baseline"]
     return Job(
         recipe.key(seed), seed, recipe.model_dump(mode="json"), None, str(folder / f"run-{seed}"), cost, {}, f"study_fakes:{function}"
     )
@@ -608,3 +608,9 @@ def test_the_same_jobs_fly_as_ray_tasks(fly, tmp_path, monkeypatch):
         assert result["finished"] and result["progress"]["finished"] == 8
     finally:
         ray.shutdown()
+
+
+def test_an_objective_without_its_sentinels_is_refused_before_anything_flies():
+    baseline = {**RAW["baseline"], "objective": "ul2", "tokenizer": {"vocabulary": 512, "sentinels": 2}}
+    with pytest.raises(UserError, match=r"the baseline at 0\.5 budgets: phase 1: .*set tokenizer\.sentinels to at least"):
+        check_study(study(baseline=baseline))

@@ -164,8 +164,8 @@ def test_masked_weights_are_zero_and_stay_zero_and_the_rest_trains(family):
     dense = {name: value.clone() for name, value in model.state_dict().items()}
     structure.apply(model)
     assert structure.density(model) == pytest.approx(0.25, abs=1e-3)
-    masks = {name: module.fixed_mask for name, module in linears(model).items()}
-    assert {f"{name}.fixed_mask" for name in masks} == set(model.state_dict()) - set(dense)
+    masks = {name: module.weight_mask for name, module in linears(model).items()}
+    assert {f"{name}.weight_mask" for name in masks} == set(model.state_dict()) - set(dense)
     for name, value in model.named_parameters():
         owner = name.rpartition(".")[0]
         expected = dense[name] * masks[owner] if owner in masks and name.endswith("weight") else dense[name]
@@ -236,7 +236,7 @@ def test_the_same_positions_in_models_of_other_depth_and_seed():
     structure.apply(one)
     structure.apply(other)
     for name, module in linears(one).items():
-        assert torch.equal(module.fixed_mask, linears(other)[name].fixed_mask)
+        assert torch.equal(module.weight_mask, linears(other)[name].weight_mask)
 
 
 def test_a_second_mask_is_refused():

@@ -142,7 +142,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here."""
-    from windtunnel.recipe import Document, load_recipe
+    from windtunnel.recipe import load_recipe
+    from windtunnel.yaml_document import Document
 
     keys = Document(file).data.keys()
     found: dict[str, Any]
@@ -153,18 +154,18 @@ def check(
         paper = load_paper(file) if "scales" in keys else None
         studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus)}
         for each in studies.values():
-            for recipe in each.recipes.values():
+            for recipe in each.resolved.values():
                 look_at(recipe)
         checked = {scale: check_study(each, out, workers=workers, threads=threads) for scale, each in studies.items()}
         found = checked if paper else checked[""]
         lines = [f"{scale}: {line}" if scale else line for scale, entry in checked.items() for line in summary(entry)]
     else:
-        from windtunnel.study.check import less_than_a_step
+        from windtunnel.study.check import what_cannot_fly
         from windtunnel.train.run import estimate
 
         recipe = load_recipe(file, sources(corpus))
         look_at(recipe)
-        problem = less_than_a_step(recipe)
+        problem = what_cannot_fly(recipe)
         if problem:
             raise UserError(f"{file}: {problem}")
         found = estimate(recipe)

@@ -13,6 +13,7 @@ import inspect
 import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 ROOMS = ("corpus", "stream", "objectives", "weights", "optim", "evaluate")
 
 
@@ -112,9 +114,32 @@ class Part(Settings):
             )
         return found.model_validate({} if fields is None else fields)
 
+    def trained(self) -> dict[str, Trained]:
+        """The models that this part needs besides the one being trained, by the field that names each."""
+        return {key: value for key in type(self).model_fields if isinstance(value := getattr(self, key), Trained)}
+
     @model_serializer(mode="plain")
     def _as_one_key(self) -> dict[str, Any]:
         return {self.name: {key: plain(getattr(self, key)) for key in type(self).model_fields}}
+
+
+class Trained(Settings):
+    """Another model that a part needs (a teacher, an ancestor): what a recipe trains, or one in a folder.
+
+    ``{recipe: {model: {depth: 2}, budget: {flops: 1e11}}}`` says how that recipe differs from the one it stands in (from the baseline,
+    in a study), whose phases and whose start, structure, losses, weighting, selection and after_step it does not inherit;
+    ``{recipe: NAME}`` takes one of the file's ``recipes``. Its budget may be ``share: 0.2`` of the budget of the file. It is flown
+    first, once for all that need it, and its whole cost is charged to each run that uses it, out of that run's own budget.
+    """
+
+    recipe: dict[str, Any] | None = Field(None, description="the recipe that trains it: what differs, or the name of one under recipes")
+    folder: str | None = Field(None, description="folder of a model that is there already; it costs nothing here")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Trained:
+        if (self.recipe is None) == (self.folder is None):
+            raise ValueError("a model is named by exactly one of: recipe, folder")
+        return self
 
 
 _slots: dict[str, type[Part]] = {}
@@ -237,6 +262,18 @@ class Loss(NamedTuple):
     outputs: Any
 
 
+class Given(NamedTuple):
+    """What a part may use while a batch is judged: the phase's objective, where the run stands, and the part's own other models.
+
+    ``models`` holds them by the field that names them (:meth:`Part.trained`), frozen, in evaluation mode, on the device of the batch.
+    ``objective.loss(models["teacher"], batch, needs)`` is what a teacher says of the same batch; call it under ``torch.no_grad()``.
+    """
+
+    objective: Objective
+    progress: Progress
+    models: Mapping[str, PreTrainedModel]
+
+
 @dataclass
 class Layout:
     """Sequences as pieces of documents. Sequence ``i`` is the pieces ``first[i]:first[i + 1]``, laid one after the other.
@@ -339,8 +376,8 @@ class LossTerm(Part):
         """What changes during training: a dictionary of tensors and numbers that the checkpoint holds and :meth:`term` may change."""
         return {}
 
-    def term(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], outputs: Any, state: dict[str, Any]) -> torch.Tensor:
-        """The scalar, already scaled."""
+    def term(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], given: Given) -> torch.Tensor:
+        """The scalar, already scaled, as a mean over the targets of ``loss`` that count; the loop weighs micro-batches by their targets."""
         raise NotImplementedError
 
 
@@ -351,39 +388,68 @@ class Weighting(Part):
         """As :meth:`LossTerm.state`."""
         return {}
 
-    def weigh(self, loss: Loss, batch: dict[str, torch.Tensor], state: dict[str, Any]) -> torch.Tensor:
+    def weigh(self, loss: Loss, batch: dict[str, torch.Tensor], state: dict[str, Any], given: Given) -> torch.Tensor:
         """Weights of the shape of ``loss.values``, not negative."""
+        raise NotImplementedError
+
+
+class Selection(Part):
+    """Which of the sequences that were drawn are trained on. A step draws ``candidates`` times its batch and trains on the chosen part."""
+
+    candidates: int = Field(4, ge=1, description="how many times the batch is drawn for one step to choose from")
+
+    def score(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], given: Given) -> torch.Tensor:
+        """A number for each sequence of ``batch``, float [sequences], without gradient; the highest are trained on.
+
+        Called on micro-batches of the candidates. Not a number means never, if there are others.
+        """
         raise NotImplementedError
 
 
 class Start(Part):
     """How the weights of a phase begin."""
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int) -> PreTrainedModel:
+    def build(
+        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
+    ) -> PreTrainedModel:
         """A model of transformers configuration ``config``; ``previous`` is the model the phase before ended with.
 
         ``seed`` decides every weight that is drawn, together with the weight's name, so that two models agree where shapes do.
+        ``models`` are the part's own other models by field (:meth:`Part.trained`), on the CPU and free to be changed.
         """
         raise NotImplementedError
 
 
 class Structure(Part):
-    """A shape imposed on the weights while they train: sparse, low-rank, adapters."""
+    """A shape imposed on the weights while they train: sparse, low-rank, shared."""
 
     def apply(self, model: PreTrainedModel) -> None:
         """Impose it, in place. Raises PartError where no weight matches."""
         raise NotImplementedError
 
-    def constrain(self, model: PreTrainedModel) -> None:
-        """Called after every optimizer step: restore what the update may have broken."""
+    def constrain(self, model: PreTrainedModel, progress: Progress | None = None) -> None:
+        """Called after every optimizer step (``progress`` is that of the step just made): restore what the update may have broken."""
 
     def remove(self, model: PreTrainedModel) -> None:
         """Fold it back into plain dense weights, in place, leaving the function unchanged."""
         raise NotImplementedError
 
-    def density(self, model: PreTrainedModel) -> float:
-        """The share of linear-layer FLOPs that hardware exploiting the structure would execute (1.0: all)."""
+    def density(self, model: PreTrainedModel, done: float = 1.0) -> float:
+        """The share of linear-layer FLOPs that hardware exploiting the structure would execute at share ``done`` of the phase (1.0: all).
+
+        A pure function of the part, the shapes of ``model`` and ``done``: the loop asks it before the phase to count its steps.
+        """
         return 1.0
+
+    def variants(self, model: PreTrainedModel) -> int:
+        """How many shapes a step can take, one drawn at random for each step, all equally likely. Each is counted by itself.
+
+        The last is the whole model, which is what is evaluated and what remains.
+        """
+        return 1
+
+    def take(self, model: PreTrainedModel, variant: int) -> None:
+        """Called before every step where there are several variants: give ``model`` the shape ``variant`` (from 0)."""
 
 
 class Optimizer(Part):
@@ -408,6 +474,10 @@ class AfterStep(Part):
     def state(self, model: PreTrainedModel) -> dict[str, Any]:
         """As :meth:`LossTerm.state`."""
         return {}
+
+    def rate(self, progress: Progress) -> float:
+        """What the learning rate of the coming step is multiplied with, besides the schedule."""
+        return 1.0
 
     def after_step(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, progress: Progress, state: dict[str, Any]) -> None:
         """Called after every step, in place. ``progress`` is that of the step just made."""

@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -32,6 +30,7 @@ from windtunnel.part import (
     Part,
     Progress,
     Schedule,
+    Selection,
     Settings,
     Source,
     Start,
@@ -41,6 +40,7 @@ from windtunnel.part import (
     make,
     nearest,
 )
+from windtunnel.yaml_document import Document
 
 MERGED = ("model", "tokenizer", "corpus", "split")
 FORMAT = 1  # raised when the meaning of a stored recipe changes, so that no run is taken for what it is not
@@ -52,6 +52,9 @@ class Budget(Settings):
     model_config = ConfigDict(allow_inf_nan=False)
 
     flops: float | None = Field(None, gt=0, description="floating point operations, counted on the real step")
+    effective_flops: float | None = Field(
+        None, gt=0, description="floating point operations that remain where hardware leaves out what a structure holds at zero"
+    )
     tokens: float | None = Field(None, gt=0, description="input tokens")
     steps: int | None = Field(None, gt=0, description="optimizer steps")
     seconds: float | None = Field(None, gt=0, description="wall-clock seconds (not reproducible to the bit)")
@@ -59,7 +62,7 @@ class Budget(Settings):
     @model_validator(mode="after")
     def _one_unit(self) -> Budget:
         if len(self._set()) != 1:
-            raise ValueError("a budget has exactly one of: flops, tokens, steps, seconds")
+            raise ValueError(f"a budget has exactly one of: {', '.join(Budget.model_fields)}")
         return self
 
     def _set(self) -> dict[str, float]:
@@ -67,7 +70,7 @@ class Budget(Settings):
 
     @property
     def unit(self) -> str:
-        """flops, tokens, steps or seconds."""
+        """flops, effective_flops, tokens, steps or seconds."""
         return next(iter(self._set()))
 
     @property
@@ -117,6 +120,7 @@ class Phase(Settings):
     objective: Objective = Field(_named("next-token"), description="what the model predicts")
     losses: tuple[LossTerm, ...] = Field((), description="terms added to the loss")
     weighting: Weighting | None = Field(None, description="how much each target counts (default: equally)")
+    selection: Selection | None = Field(None, description="which of the sequences drawn are trained on (default: all)")
     start: Start | None = Field(None, description="how the weights begin (default: scratch, and in later phases the weights before)")
     structure: Structure | None = Field(None, description="shape imposed on the weights in this phase")
     optimizer: Optimizer = Field(_named("adamw"), description="what turns gradients into updates")
@@ -134,7 +138,8 @@ class Phase(Settings):
 
     def parts(self) -> list[Part]:
         """Every part of this phase."""
-        own = (self.mixture, self.packing, self.objective, self.weighting, self.start, self.structure, self.optimizer, self.schedule)
+        training = (self.optimizer, self.schedule, self.weighting, self.selection)
+        own = (self.mixture, self.packing, self.objective, self.start, self.structure, *training)
         return [part for part in (*own, *self.losses, *self.after_step) if part is not None]
 
     @model_validator(mode="after")
@@ -248,13 +253,17 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def recipe_from(raw: Mapping[str, Any]) -> Recipe:
+def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, around: tuple[str, ...] = ()) -> Recipe:
     """The recipe that a plain mapping describes; its phases inherit the fields they do not set.
+
+    ``base`` (default: ``raw``) is what the recipes inherit that are held by its parts, and has their names under ``recipes``;
+    ``around`` are the named recipes that this one is part of.
 
     Raises:
         pydantic.ValidationError: with the path of the key as the user wrote it.
+        NestedError: for a mistake in a recipe that a part holds.
     """
-    raw = dict(raw)
+    raw = completed({key: value for key, value in raw.items() if key != "recipes"}, raw if base is None else base, around)
     shared = {key: value for key, value in raw.items() if key not in Phase.model_fields and key != "phases"}
     inherited = {key: value for key, value in raw.items() if key in Phase.model_fields}
     phases = raw.get("phases") or [{}]
@@ -263,122 +272,108 @@ def recipe_from(raw: Mapping[str, Any]) -> Recipe:
     return Recipe.model_validate({**shared, "phases": phases})
 
 
+# Recipes that parts hold --------------------------------------------------------------------------------------------------------
+
+DEEPEST = 50  # a list in YAML may hold itself; validation says so
+OWN = ("phases", "share", "budget", "recipes", "start", "structure", "losses", "weighting", "selection", "after_step")
+
+
+class NestedError(UserError):
+    """A mistake in a recipe that a part holds; ``path`` is where in the file that recipe is named."""
+
+    def __init__(self, message: str, path: tuple[Any, ...]) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def completed(value: Any, base: Mapping[str, Any], around: tuple[str, ...], depth: int = 0) -> Any:
+    """``value`` with every ``recipe:`` in it, a name or differences, replaced by the whole resolved recipe as plain data.
+
+    ``around`` are the named recipes that this one is part of.
+    """
+    if depth > DEEPEST or not isinstance(value, (list, tuple, Mapping)):
+        return value
+    if not isinstance(value, Mapping):
+        return [completed(entry, base, around, depth + 1) for entry in value]
+    return {
+        key: _nested(entry, base, around) if key == "recipe" else completed(entry, base, around, depth + 1) for key, entry in value.items()
+    }
+
+
+def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any:
+    named = base.get("recipes") or {}
+    path: tuple[Any, ...] = ("recipes", asked) if isinstance(asked, str) else ()
+    title = f"recipe {asked}" if path else "the recipe that a part holds"
+    if isinstance(asked, str):
+        if asked not in named:
+            raise NestedError(f"no recipe is called {asked!r} under recipes; {nearest(asked, named)}", ())
+        if asked in around:
+            raise NestedError(f"recipe {asked} needs itself, by way of {', '.join(around)}", path)
+        around, asked = (*around, asked), named[asked]
+    if not isinstance(asked, Mapping):
+        raise NestedError(f"{title} is a mapping of what differs from the recipe it stands in, not {asked!r}", path)
+    if Recipe.model_fields.keys() <= asked.keys():
+        return asked  # it has been completed before
+    full = merge({key: value for key, value in base.items() if key not in OWN}, {k: v for k, v in asked.items() if k != "share"})
+    try:
+        if "budget" not in full:
+            if "share" not in asked:
+                raise NestedError(f"{title} needs a budget, or a share of the budget of the file", path)
+            full["budget"] = Budget.model_validate(base.get("budget")).times(asked["share"]).model_dump(exclude_none=True)
+        return recipe_from(full, base, around).model_dump(mode="json")
+    except ValidationError as error:
+        found = (f"{'.'.join(map(str, detail['loc']))}: {detail['msg'].removeprefix('Value error, ')}" for detail in error.errors())
+        raise NestedError(f"{title}: {'; '.join(found)}", path) from error
+
+
+def data_key(recipe: Recipe) -> str:
+    """What of a recipe determines its stream."""
+    return json.dumps(recipe.model_dump(mode="json", include={"corpus", "tokenizer", "split", "curators"}))
+
+
+def run_name(key: str, data: str) -> str:
+    """The name of the folder of the run ``key`` on the stream of fingerprint ``data``: both determine the run."""
+    return f"{key}-{data[:8]}"  # the recipe names its files, the fingerprint what was in them
+
+
+def needed(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipes whose models ``recipe`` needs, and those that these need, by their key without a seed; needed ones come first."""
+    found: dict[str, Recipe] = {}
+    for phase in recipe.phases:
+        for part in phase.parts():
+            for trained in part.trained().values():
+                if trained.recipe is not None:
+                    inner = Recipe.model_validate(trained.recipe)
+                    found |= needed(inner) | {inner.key(0): inner}
+    return found
+
+
+def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe]) -> Recipe:
+    """``recipe`` with ``change`` made to it and to every recipe that its parts hold."""
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inside(entry) for entry in value]
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            key: each_recipe(Recipe.model_validate(entry), change).model_dump(mode="json") if key == "recipe" and entry else inside(entry)
+            for key, entry in value.items()
+        }
+
+    if needed(recipe):
+        recipe = Recipe.model_validate(inside(recipe.model_dump(mode="json")))
+    return change(recipe)
+
+
+def times(recipe: Recipe, factor: float) -> Recipe:
+    """``recipe`` at ``factor`` times its budget, the models it needs too."""
+    if factor == 1.0:
+        return recipe
+    return each_recipe(recipe, lambda one: one.model_copy(update={"budget": one.budget.times(factor)}))
+
+
 # Files --------------------------------------------------------------------------------------------------------------------------
-
-
-class Document:
-    """A YAML file as plain data that remembers on which line each key stands."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from error
-        try:
-            self.node = yaml.compose(text, Loader=_Loader)
-            self.data = yaml.load(text, Loader=_Loader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise UserError(f"{self.path}:{line}: not valid YAML: {error.problem}") from error
-        except yaml.reader.ReaderError as error:
-            line = text.count("\n", 0, error.position) + 1
-            raise UserError(f"{self.path}:{line}: not valid YAML: character {error.character:#x} is not text") from error
-        if not isinstance(self.data, dict):
-            raise UserError(f"{self.path}: expected a mapping of keys to values")
-
-    def line(self, path: tuple[Any, ...]) -> int:
-        """The line (from 1) of the deepest key of ``path`` that the file has."""
-        node, line = self.node, 1
-        for key in path:
-            if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-                node = node.value[key]
-                line = node.start_mark.line + 1
-                continue
-            while isinstance(node, yaml.MappingNode):
-                found = [(k, v) for k, v in node.value if k.value == str(key)]
-                if found:
-                    line, node = found[-1][0].start_mark.line + 1, found[-1][1]
-                    break
-                if len(node.value) != 1:  # a part is one key: its fields stand one level deeper than their path says
-                    break
-                node = node.value[0][1]
-        return line
-
-    def error(self, path: tuple[Any, ...], message: str, line: int | None = None) -> UserError:
-        """An error at ``path`` of this file (on the line of its last key, unless ``line`` says otherwise)."""
-        where = ".".join(str(key) for key in path)
-        return UserError(f"{self.path}:{line or self.line(path)}: {where + ': ' if where else ''}{message}")
-
-    def errors(self, error: ValidationError, prefix: tuple[Any, ...] = (), fallbacks: tuple[tuple[Any, ...], ...] = ()) -> UserError:
-        """A pydantic error as one message, a line for each problem, with file, line and path of the key.
-
-        ``prefix`` is where in the file the validated mapping stands; ``fallbacks`` are the places it inherits from, tried in order
-        for a key that is not written there.
-        """
-        lines = []
-        for detail in error.errors():
-            path = tuple(key for key in detail["loc"] if not (isinstance(key, str) and key.startswith("function-")))
-            key = detail.get("ctx", {}).get("key")
-            full = (*path, key) if key is not None else path
-            shown = path if detail["type"] == "unknown_part" else full  # its message names the part already
-            inherited = full[:1] == ("phases",) and len(full) > 2
-            place, start = next(
-                (
-                    (place, start)
-                    for place in (prefix, *fallbacks)
-                    for start in ((0, 2) if inherited else (0,))
-                    if self.has((*place, *full[start:]))
-                ),
-                (prefix, 2 if inherited and not self.has((*prefix, "phases")) else 0),
-            )
-            message = detail["msg"].removeprefix("Value error, ")
-            if detail["type"] == "literal_error":
-                choices = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-                message = f"{detail['input']!r} is not one of the choices; {nearest(str(detail['input']), choices)}"
-            lines.append(str(self.error((*place, *shown[start:]), message, self.line((*place, *full[start:])))))
-        return UserError("\n".join(dict.fromkeys(lines)))
-
-    def has(self, path: tuple[Any, ...]) -> bool:
-        """Whether the file itself writes the last key of ``path``."""
-        if not path:
-            return True
-        data: Any = self.data
-        for place, key in enumerate(path):
-            if isinstance(data, dict) and key not in data and len(data) == 1:
-                data = next(iter(data.values()))
-            if (isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int) and key < len(data)):
-                data = data[key]
-            else:
-                return isinstance(data, str) and place == len(path) - 1  # the bare name of a part, or the shorthand of a source
-        return True
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e12 is a number, no is a word (only true and false are not), and a key written twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = key_node.value
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is a single word", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_REWRITTEN = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REWRITTEN]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_NUMBER = r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+|[-+]?(\d[\d_]*\.\d*|\.\d+)|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-_Loader.add_implicit_resolver(_REWRITTEN[0], re.compile(f"^({_NUMBER})$"), list("-+0123456789."))
-_Loader.add_implicit_resolver(_REWRITTEN[1], re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def load_recipe(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Recipe:
@@ -392,6 +387,8 @@ def load_recipe(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Re
         raise UserError(f"{path}: is a study and not a recipe; fly it with: windtunnel study {path}")
     try:
         return recipe_from(merge(document.data, {"corpus": dict(corpus)} if corpus else {}))
+    except NestedError as error:
+        raise document.error(error.path, str(error)) from error
     except ValidationError as error:
         raise document.errors(error, fallbacks=((),)) from error
 

@@ -60,6 +60,9 @@ def held_out(
         for index, rows in enumerate(loader.fixed(source, limit_tokens)):
             random = np.random.default_rng([zlib.crc32(source.encode()), index])
             prepared = objective.prepare(rows, stream.vocabulary, random)
+            if "documents" not in prepared:  # left out where every sequence is one document; others of the same batch may not be
+                prepared["documents"] = np.zeros_like(prepared["tokens"])
+                prepared["positions"] = np.tile(np.arange(prepared["tokens"].shape[1]), (len(prepared["tokens"]), 1))
             kept = {key: np.concatenate([kept[key], value]) if kept else value for key, value in prepared.items()}
             while len(kept["labels"]) >= sequences:
                 yield {key: torch.from_numpy(np.ascontiguousarray(value[:sequences])).to(device) for key, value in kept.items()}

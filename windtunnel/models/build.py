@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -131,38 +133,77 @@ def config_for(settings: ModelSettings, vocabulary: Vocabulary, context: int) ->
     )
 
 
-def skeleton(config: PreTrainedConfig) -> PreTrainedModel:
-    """The network of ``config`` with whatever weights its constructor gives it."""
+def hollow(config: PreTrainedConfig) -> PreTrainedModel:
+    """The network of ``config`` in float32 on the CPU, whose buffers are whole and whose weights take no memory and hold nothing yet.
+
+    Weights are on the meta device and untied; :func:`fresh` gives them values. So none is drawn that would be overwritten.
+    """
     architecture = ARCHITECTURES[family_of(config)]
     config._attn_implementation = "sdpa" if architecture._supports_sdpa else "eager"
-    return architecture(config)
+    # What such a hook returns takes the parameter's place, which torch's annotation does not know.
+    hook = register_module_parameter_registration_hook(_without_values)  # type: ignore[arg-type]
+    try:
+        model = architecture(config).float()
+    finally:
+        hook.remove()
+    for name in model.all_tied_weights_keys:  # drawing the head must not draw the embedding a second time
+        module, _, key = name.rpartition(".")
+        setattr(model.get_submodule(module), key, nn.Parameter(torch.empty_like(model.get_parameter(name))))
+    return model
 
 
-def fresh(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size], torch.Tensor | None] | None = None) -> PreTrainedModel:
     """A network of ``config`` in float32 on the CPU, in training mode, whose weights are drawn as its family draws them.
 
     Every weight comes from a generator of its own, seeded by ``seed`` and the weight's name. So two networks that share a name and
     a shape share the weight, whatever else differs between them: an arm begins where its baseline begins. The distribution is that
     of the family's own ``_init_weights``, applied to one weight at a time.
+
+    Args:
+        config: the transformers configuration.
+        seed: what every weight is drawn from, together with its name.
+        given: asked for each weight by name and shape; a tensor of that shape is copied instead of drawing, None draws. A weight
+            that is tied to another is not asked for.
+
+    Raises:
+        ValueError: for a given weight of another shape.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_seed_of(seed, ""))
-        model = skeleton(config).float()
-        _untie(model)
-        parameters = dict(model.named_parameters())
-        for parameter in parameters.values():
-            parameter._is_hf_initialized = True  # type: ignore[attr-defined]
-        for name, parameter in parameters.items():
-            parameter._is_hf_initialized = False  # type: ignore[attr-defined]
-            for owner, module in _initialisers(model, name):
-                # Parents may draw the weights of their children anew (the residual projections of gpt2), so the last one decides.
-                torch.default_generator.manual_seed(_seed_of(seed, name))
-                owner._init_weights(module)
-            parameter._is_hf_initialized = True  # type: ignore[attr-defined]
-        for parameter in parameters.values():
-            del parameter._is_hf_initialized  # type: ignore[attr-defined]
+        model = hollow(config)
+        names = [name for name, _ in model.named_parameters() if name not in model.all_tied_weights_keys]
+        for name in names:
+            shape = model.get_parameter(name).shape
+            value = given(name, shape) if given is not None else None
+            if value is not None and value.shape != shape:
+                raise ValueError(f"{name}: a value of shape {tuple(value.shape)} does not fit {tuple(shape)}")
+            parameter = _hold(model, name, value)
+            if value is None:
+                for owner, module in _initialisers(model, name):
+                    # Parents may draw the weights of their children anew (the residual projections of gpt2), so the last one decides.
+                    torch.default_generator.manual_seed(_seed_of(seed, name))
+                    owner._init_weights(module)
+            parameter._is_hf_initialized = True  # type: ignore[attr-defined]  # initialising its neighbours leaves it alone
+        for name in names:
+            del model.get_parameter(name)._is_hf_initialized  # type: ignore[attr-defined]
         model.tie_weights()
     return model.train()
+
+
+def _without_values(_: nn.Module, __: str, parameter: nn.Parameter) -> nn.Parameter | None:
+    """``parameter`` without memory; one that has none stays what it is, so that tied weights stay tied."""
+    return None if parameter.is_meta else nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+
+
+def _hold(model: PreTrainedModel, name: str, value: torch.Tensor | None) -> nn.Parameter:
+    """Give the weight ``name`` memory, holding a copy of ``value`` if there is one."""
+    module, _, key = name.rpartition(".")
+    empty = model.get_parameter(name)
+    parameter = nn.Parameter(torch.empty(empty.shape, dtype=empty.dtype), empty.requires_grad)
+    if value is not None:
+        parameter.detach().copy_(value)
+    setattr(model.get_submodule(module), key, parameter)
+    return parameter
 
 
 def _initialisers(model: PreTrainedModel, name: str) -> list[tuple[PreTrainedModel, nn.Module]]:
@@ -174,13 +215,6 @@ def _initialisers(model: PreTrainedModel, name: str) -> list[tuple[PreTrainedMod
         owner = module if isinstance(module, PreTrainedModel) else owner
         path.append((owner, module))
     return path[::-1]
-
-
-def _untie(model: PreTrainedModel) -> None:
-    """Give every tied weight a tensor of its own, so that drawing the head does not draw the embedding a second time."""
-    for name in model.all_tied_weights_keys:
-        module, _, key = name.rpartition(".")
-        setattr(model.get_submodule(module), key, nn.Parameter(torch.zeros_like(model.get_parameter(name))))
 
 
 def _seed_of(seed: int, name: str) -> int:

@@ -28,7 +28,11 @@ class NextToken(Objective, name="next-token"):
     mode: Literal["R", "S", "X"] | None = Field(None, description="mode token put before each document (default: none)")
 
     def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
-        """``tokens``, ``documents``, ``positions``, ``labels``, each int64 [sequences, context], 16 columns more with a mode."""
+        """``tokens``, ``documents``, ``positions``, ``labels``, each int64 [sequences, context], 16 columns more with a mode.
+
+        Where every sequence is one document and full, ``documents`` and ``positions`` are left out: causal attention needs no mask then,
+        and without one it is faster.
+        """
         tokens, documents = rows["tokens"], rows["documents"]
         if self.mode is not None:
             count, length = tokens.shape
@@ -42,10 +46,12 @@ class NextToken(Objective, name="next-token"):
         follows = (documents[:, 1:] == documents[:, :-1]) | (tokens[:, 1:] == vocabulary.document)
         known = (documents[:, 1:] >= 0) & (documents[:, :-1] >= 0) & follows
         labels = np.where(known, tokens[:, 1:], -100)
-        inputs = {"tokens": tokens, "documents": documents, "positions": rows["positions"]}
+        inputs = {"tokens": tokens}
+        if documents[:, :-1].any():
+            inputs |= {"documents": documents, "positions": rows["positions"]}
         return {**{key: value[:, :-1].astype(np.int64) for key, value in inputs.items()}, "labels": labels.astype(np.int64)}
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """Cross entropy of every next token, in nats."""
-        outputs = forward(model, batch["tokens"], batch["documents"], batch["positions"], needs=needs)
+        outputs = forward(model, batch["tokens"], batch.get("documents"), batch.get("positions"), needs=needs)
         return loss_of_labels(outputs.logits, batch["labels"], outputs)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from windtunnel.part import UserError, nearest
 from windtunnel.report.charts import picture
 from windtunnel.report.tables import escaped, interval, written
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, signed
@@ -137,8 +138,32 @@ def paper_measured(result: Mapping[str, Any]) -> str:
     return " ".join([f"{paper_verdict(result)}.", *said])
 
 
+def filled(template: str, results: Mapping[str, Any]) -> str:
+    """``template`` with every ``{{RESULT: ARM}}`` replaced by what the result says of the arm, in words with its interval.
+
+    ``results`` holds the content of result files, of papers and of studies, by the stem of the file.
+
+    Raises:
+        UserError: naming a result or an arm that is not there.
+    """
+
+    def sentence(found: re.Match[str]) -> str:
+        name, arm = found.group(1), found.group(2)
+        if name not in results:
+            raise UserError(f"{found.group(0)}: there is no such result; {nearest(name, results)}")
+        reading = Reading(mapping(results[name]))
+        if arm not in reading.ranked():
+            raise UserError(f"{found.group(0)}: the result has no such arm; {nearest(arm, reading.ranked())}")
+        return escaped(reading.sentence(arm))
+
+    return re.sub(r"\{\{([^{}:]+): ([^{}]+)\}\}", sentence, template)
+
+
 def write(folder: Path, papers: Path) -> list[Path]:
-    """Write ``parts.md`` and ``papers.md`` to ``folder`` from the code and from the files in ``papers``; returns what was written."""
+    """Write the generated pages to ``folder`` from the code, the files in ``papers`` and templates there; returns what was written.
+
+    A template is a file ``NAME.md.in`` of ``folder``; see :func:`filled`.
+    """
     import os
 
     import yaml
@@ -150,6 +175,11 @@ def write(folder: Path, papers: Path) -> list[Path]:
         "parts.md": parts_page(),
         "papers.md": papers_page(listed, results, Path(os.path.relpath(papers / "results", folder)).as_posix()),
     }
+    measured = {**results}
+    for path in sorted((papers.parent / "studies" / "results").glob("*.json")):
+        measured[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted(folder.glob("*.md.in")):
+        pages[path.name.removesuffix(".in")] = filled(path.read_text(encoding="utf-8"), measured)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -133,7 +133,7 @@ def costs(reading: Reading) -> Table:
                 times(arm.get("wall_clock_ratio", reference)),
                 storage(reading.total(name, "peak_memory_bytes")),
                 times(arm.get("peak_memory_ratio", reference)),
-                count(arm.get("parameters")),
+                parameters(arm),
             )
         )
     return Table(
@@ -144,6 +144,12 @@ def costs(reading: Reading) -> Table:
         "FLOPs are counted on the real step and include teachers, scoring and discarded work. Effective FLOPs are what hardware "
         "that exploits sparsity would execute. Epochs: how often each source was read; below one, no text was seen twice.",
     )
+
+
+def parameters(arm: Mapping[str, Any]) -> str:
+    """How many an arm trains at last, and how many of these are not held at zero where that differs."""
+    whole, active = arm.get("parameters"), arm.get("active_parameters")
+    return count(whole) if active in (None, whole) else f"{count(whole)} ({count(active)} active)"
 
 
 def warnings(reading: Reading) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.part import Progress, UserError
-from windtunnel.recipe import Recipe
+from windtunnel.recipe import Recipe, data_key, needed, run_name, times
 from windtunnel.study import launch as local
 from windtunnel.study.reading import Study
 from windtunnel.study.result import BASELINE, Entry
@@ -31,37 +31,56 @@ def plan(study: Study, recipes: Mapping[str, Recipe], data: Mapping[str, str]) -
 
 def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str) -> Entry:
     """One run of ``recipe`` at a multiple of its budget, on the stream whose fingerprint is ``data``."""
-    if multiple != 1.0:
-        recipe = recipe.model_copy(update={"budget": recipe.budget.times(multiple)})
+    recipe = times(recipe, multiple)
     key = recipe.key(seed)
-    # The recipe names its files, the fingerprint what was in them: both determine the run.
-    return Entry(arm, multiple, seed, recipe, key, f"runs/{key}-{data[:8]}")
+    return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}")
 
 
-def data_key(recipe: Recipe) -> str:
-    """What of a recipe determines its stream."""
-    data = recipe.model_dump(mode="json", include={"corpus", "tokenizer", "split", "curators"})
-    return json.dumps(data, sort_keys=False)
+def needed_by(entries: Sequence[Entry], data: Mapping[str, str]) -> list[list[Entry]]:
+    """The runs whose models ``entries`` need, each once, in stages: those of a stage need only what is in the stages before."""
+    depth: dict[str, int] = {}
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        for recipe in needed(entry.recipe).values():
+            run = run_of(entry.arm, 1.0, entry.seed, recipe, data[entry.arm])
+            found.setdefault(run.key, run)
+            depth[run.key] = 1 + max((depth[inner.key(entry.seed)] for inner in needed(recipe).values()), default=-1)
+    return [[found[key] for key in found if depth[key] == stage] for stage in range(max(depth.values(), default=-1) + 1)]
 
 
-def refuse_less_than_a_step(entries: Sequence[Entry]) -> None:
-    """Say before anything flies that a phase cannot make a step. The run itself knows the exact cost; here it is estimated."""
+def refuse_what_cannot_fly(entries: Sequence[Entry]) -> None:
+    """Say before anything flies that a run cannot. The run itself knows the exact cost of a step; here it is estimated."""
     for entry in {entry.key: entry for entry in entries}.values():
-        problem = less_than_a_step(entry.recipe)
+        problem = what_cannot_fly(entry.recipe)
         if problem:
             who = "the baseline" if entry.arm == BASELINE else f"arm {entry.arm}"
             where = who if entry.multiple == 1.0 else f"{who} at {entry.multiple:g} budgets"
             raise UserError(f"{where}: {problem}")
 
 
+def what_cannot_fly(recipe: Recipe) -> str | None:
+    """Which phase of ``recipe``, or of one that it needs, cannot be flown and what to do, or None."""
+    from windtunnel.train.run import dry_batch
+
+    for one in (*needed(recipe).values(), recipe):
+        for number, phase in enumerate(one.phases, 1):
+            try:
+                dry_batch(phase, one.tokenizer)
+            except UserError as error:
+                return f"phase {number}: {error}"
+        if problem := less_than_a_step(one):
+            return problem
+    return None
+
+
 def less_than_a_step(recipe: Recipe) -> str | None:
     """Which phase of ``recipe`` cannot make a step and what to do, or None; FLOPs are estimated, tokens and steps are exact."""
     from windtunnel.train.run import estimate
 
-    enough = {"flops": 0.75, "tokens": 1 - 1e-9, "steps": 1 - 1e-9, "seconds": 0.0}[recipe.budget.unit]
+    enough = {"flops": 0.75, "effective_flops": 0.75, "tokens": 1 - 1e-9, "steps": 1 - 1e-9, "seconds": 0.0}[recipe.budget.unit]
     for number, phase in enumerate(recipe.phases, 1):
         alone = (phase.model_copy(update={"share": 1.0}),)
-        steps = estimate(recipe.model_copy(update={"phases": alone}))["steps"] * phase.share
+        steps = estimate(recipe.model_copy(update={"phases": alone}))["own_steps"] * phase.share
         if steps < enough:
             amount = f"{phase.share * recipe.budget.amount:.3g} {recipe.budget.unit}"
             return (
@@ -85,18 +104,20 @@ def check_study(study: Study, out: Path | None = None, *, workers: int | None = 
     from windtunnel.train.machine import matmul_rate
     from windtunnel.train.run import estimate
 
-    recipes = study.recipes
+    recipes = study.resolved
     entries = plan(study, recipes, dict.fromkeys(recipes, ""))
-    refuse_less_than_a_step(entries)
+    refuse_what_cannot_fly(entries)
     if study.tune:
         # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
         seed = study.tune.seed(study.seeds)
         for arm, recipe in recipes.items():
             entries += [run_of(arm, 1.0, seed, with_knobs(recipe, values, study.tune.share), "") for values in study.tune.combinations()]
+    for stage in needed_by(entries, dict.fromkeys(recipes, "")):
+        entries += stage
     distinct = {entry.key: entry for entry in entries}
     known = {key for key, entry in distinct.items() if not study.tune or entry.seed not in study.seeds}
     cached = {key for key in known if out is not None and _flown(Path(out), key)}
-    costs = {key: estimate(entry.recipe)["flops"] for key, entry in distinct.items() if key not in cached}
+    costs = {key: estimate(entry.recipe)["own_flops"] for key, entry in distinct.items() if key not in cached}
     crew = local.crew(workers, threads)
     device = torch.device(crew.device(0) or "cpu")
     before = torch.get_num_threads()
@@ -136,7 +157,7 @@ def _sizes_before(study: Study, out: Path | None) -> dict[str, int] | None:
     """Training tokens of each source, if the study was begun in ``out`` with the same corpus and tokenizer."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         result = json.loads((Path(out or "") / "studies" / study.name / "result.json").read_text(encoding="utf-8"))
-        if data_key(Recipe.model_validate(result["recipes"][BASELINE])) == data_key(study.recipes[BASELINE]):
+        if data_key(Recipe.model_validate(result["recipes"][BASELINE])) == data_key(study.resolved[BASELINE]):
             return dict(result["stream"]["sizes"]["train"])
     return None
 
@@ -163,7 +184,7 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
         f"(at {check['utilisation']:.0%} of {check['matmul_rate']:.3g} FLOPs per second, measured now)"
     )
     for arm, epochs in (check["epochs"] or {}).items():
-        for source, times in epochs.items():
-            if times > 1:
-                yield f"{arm} reads {source} {times:.2g} times: runs that repeat data are not comparable with runs that do not"
+        for source, often in epochs.items():
+            if often > 1:
+                yield f"{arm} reads {source} {often:.2g} times: runs that repeat data are not comparable with runs that do not"
     yield from check["notes"]

@@ -18,11 +18,12 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from windtunnel.part import Settings, UserError, nearest
-from windtunnel.recipe import Document, merge
+from windtunnel.recipe import merge
 from windtunnel.study.compare import paired_interval
 from windtunnel.study.reading import Study, study_from
 from windtunnel.study.result import BASELINE, finite
 from windtunnel.study.study import fly_study
+from windtunnel.yaml_document import Document
 
 FORMAT = 1
 GAIN = "compute_gain"
@@ -90,8 +91,8 @@ class Paper(Settings):
         for index, expectation in enumerate(self.expect):
             for key in ("arm", "against"):
                 name = getattr(expectation, key)
-                if name not in study.recipes:
-                    message = f"the study of scale {scale} has no arm {name!r}; {nearest(name, study.recipes)}"
+                if name not in study.resolved:
+                    message = f"the study of scale {scale} has no arm {name!r}; {nearest(name, study.resolved)}"
                     raise self._error(("expect", index, key), message)
             if expectation.metric == GAIN and expectation.against != BASELINE:
                 raise self._error(("expect", index, "against"), "a compute gain is always against the baseline")
@@ -104,13 +105,13 @@ class Paper(Settings):
 
 
 def overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's fields with those of ``over``: the baseline and each arm merge as a recipe does, the rest is replaced whole."""
+    """A study's fields with those of ``over``: baseline, arms and named recipes merge as a recipe does, the rest is replaced whole."""
     merged = {**base, **over}
     if "baseline" in base and "baseline" in over:
         merged["baseline"] = merge(base["baseline"], over["baseline"])
-    if "arms" in base and "arms" in over:
-        changed = {name: merge(base["arms"].get(name, {}), arm) for name, arm in over["arms"].items()}
-        merged["arms"] = {**base["arms"], **changed}
+    for key in ("arms", "recipes"):
+        if key in base and key in over:
+            merged[key] = {**base[key], **{name: merge(base[key].get(name, {}), fields) for name, fields in over[key].items()}}
     return merged
 
 
@@ -224,6 +225,7 @@ def judge(paper: Paper, scale: str, result: Mapping[str, Any]) -> dict[str, Any]
         "effective_flops",
         "tokens",
         "parameters",
+        "active_parameters",
         "epochs",
         "verdict",
     )

@@ -11,9 +11,10 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 from pydantic_core import PydanticCustomError
 
 from windtunnel.part import Settings, UserError
-from windtunnel.recipe import Budget, Document, Phase, Recipe, merge, recipe_from
+from windtunnel.recipe import Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
 from windtunnel.study.result import BASELINE
 from windtunnel.study.tune import Tune, with_knobs
+from windtunnel.yaml_document import Document
 
 MUST_AGREE = ("split", "evaluation_tokens", "test_tokens")  # or arm and baseline would be tested on different text
 
@@ -21,7 +22,7 @@ Raise = Callable[[tuple[Any, ...], str], UserError]
 
 
 class Study(Settings):
-    """What a study file says. ``recipes`` holds the baseline and every arm, resolved."""
+    """What a study file says. ``resolved`` holds the recipes of the baseline and every arm."""
 
     name: str = Field(description="the folder of the result (default: the name of the file)")
     description: str = Field("", description="what the study asks, in a sentence")
@@ -29,6 +30,7 @@ class Study(Settings):
     budget: Budget
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), description="seeds, or how many (0, 1, 2, ...)")
     baseline: dict[str, Any] = Field({}, description="a recipe without corpus and budget")
+    recipes: dict[str, dict[str, Any]] = Field({}, description="recipes that parts name: by name, what differs from the baseline")
     arms: dict[str, dict[str, Any]] = Field(description="by name, what differs from the baseline")
     tune: Tune | None = Field(None, description="knobs that are tuned for the baseline and every arm alike")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together")
@@ -91,7 +93,7 @@ class Study(Settings):
         return {str(name): difference for name, difference in value.items()} if isinstance(value, Mapping) else value
 
     @property
-    def recipes(self) -> dict[str, Recipe]:
+    def resolved(self) -> dict[str, Recipe]:
         """The baseline's recipe and that of every arm, by name, the baseline first."""
         return dict(self._recipes)
 
@@ -152,16 +154,19 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
     except ValidationError as error:
         raise invalid(error, ()) from error
 
+    shared = {"corpus": raw["corpus"], "budget": raw["budget"], "recipes": study.recipes}
+    base = merge(shared, study.baseline)
+
     def resolve(path: tuple[str, ...], mapping: Mapping[str, Any], inherits: Sequence[tuple[Any, ...]]) -> Recipe:
         try:
-            return recipe_from(mapping)
+            return recipe_from(mapping, base)
         except ValidationError as error:
             raise invalid(error, path, inherits) from error
+        except NestedError as error:
+            raise complain(error.path or path, str(error)) from error
         except UserError as error:
             raise complain(path, str(error)) from error
 
-    shared = {"corpus": raw["corpus"], "budget": raw["budget"]}
-    base = merge(shared, study.baseline)
     recipes = {BASELINE: resolve((BASELINE,), base, ((),))}
     for arm, difference in study.arms.items():
         recipes[arm] = resolve(("arms", arm), merge(base, difference), ((BASELINE,), ()))
@@ -204,11 +209,15 @@ def _on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[d
                 raise complain(("arms", arm, "corpus", name), message)
     changed = {}
     for arm, recipe in recipes.items():
-        own = tuple(recipe.corpus)
-        if len(own) < len(union):
-            phases = tuple(phase if phase.sources else phase.model_copy(update={"sources": own}) for phase in recipe.phases)
-            recipe = recipe.model_copy(update={"corpus": union, "phases": phases})
-        changed[arm] = recipe
+
+        def knowing_all(one: Recipe) -> Recipe:
+            own = tuple(one.corpus)
+            if len(own) == len(union):
+                return one
+            phases = tuple(phase if phase.sources else phase.model_copy(update={"sources": own}) for phase in one.phases)
+            return one.model_copy(update={"corpus": union, "phases": phases})
+
+        changed[arm] = each_recipe(recipe, knowing_all)
     base = changed[BASELINE]
     added = [name for name in union if name not in recipes[BASELINE].corpus]
     if added:

@@ -83,7 +83,8 @@ def assemble(
                 epochs.setdefault(source, []).append(times)
         return {
             **totals,
-            "parameters": _parameters(finished[0]) if finished else None,
+            "parameters": _parameters(finished[0], "parameters") if finished else None,
+            "active_parameters": _parameters(finished[0], "active_parameters") if finished else None,
             "epochs": {source: sum(times) / len(times) for source, times in epochs.items()},
             "failed_runs": len(mine) - len(finished),
         }
@@ -168,10 +169,10 @@ def _other(arm: Mapping[int, float], base: Mapping[int, float], confidence: floa
     return {"mean": math.fsum(arm[seed] for seed in seeds) / len(seeds), "difference": found.mean, "low": found.low, "high": found.high}
 
 
-def _parameters(record: Mapping[str, Any]) -> Any:
-    """The parameters of the last phase: a number, or the total of a table of them."""
+def _parameters(record: Mapping[str, Any], which: str) -> Any:
+    """The parameters of the last phase: a number, or the total of a table of them; None where an older record does not say."""
     phases = record.get("phases") or [{}]
-    found = phases[-1].get("parameters")
+    found = phases[-1].get(which)
     return found.get("total") if isinstance(found, Mapping) else found
 
 

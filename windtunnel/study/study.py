@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.part import UserError
-from windtunnel.recipe import Recipe
+from windtunnel.recipe import Recipe, data_key
 from windtunnel.study import launch as local
-from windtunnel.study.check import check_study, data_key, plan, refuse_less_than_a_step, run_of, summary
+from windtunnel.study.check import check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
 from windtunnel.study.reading import Study, load_study, study_from
 from windtunnel.study.result import BASELINE, SETTLED, Entry, assemble
 from windtunnel.study.tune import Tune, best, with_knobs
@@ -110,18 +110,19 @@ class _Flight:
         from rich.console import Console
 
         self.console = None if self.quiet else Console(stderr=True)
-        recipes = self.study.recipes
+        recipes = self.study.resolved
         self.prepare(recipes)
         if self.study.tune:
             recipes = self.tune(self.study.tune, recipes)
         # An arm whose corpus or tuning broke has no run; its failed records say why, so that it is shown like any other failure.
         data = {arm: "" if arm in self.broken else self.streams[arm].fingerprint for arm in recipes}
         entries = plan(self.study, recipes, data)
-        refuse_less_than_a_step([entry for entry in entries if entry.arm not in self.broken])
+        refuse_what_cannot_fly([entry for entry in entries if entry.arm not in self.broken])
         for entry in entries:
             if entry.arm in self.broken:
                 story = self.broken[entry.arm]
                 self.records[entry.folder] = failed(self.job(entry, ""), story.strip().splitlines()[-1], story)
+        self.needed(entries)
         self.stage(f"study {self.study.name}", entries, lambda: self.write(entries, recipes))
         result = self.write(entries, recipes)
         from windtunnel import report
@@ -161,7 +162,7 @@ class _Flight:
 
         labels = {"arm": entry.arm, "multiple": entry.multiple}
         plain = entry.recipe.model_dump(mode="json")
-        cost = float(estimate(entry.recipe)["flops"])
+        cost = float(estimate(entry.recipe)["own_flops"])
         return Job(entry.key, entry.seed, plain, stream, str((self.out / entry.folder).absolute()), cost, labels, self.function)
 
     def stage(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any]) -> None:
@@ -208,6 +209,12 @@ class _Flight:
             else:
                 local.launch(list(jobs.values()), workers=self.workers, threads=self.threads, on_event=heard)
 
+    def needed(self, entries: Sequence[Entry]) -> None:
+        """Fly the models that runs need. One that fails is told by each run that needs it."""
+        whole = [entry for entry in entries if entry.arm not in self.broken]
+        for stage in needed_by(whole, {arm: stream.fingerprint for arm, stream in self.streams.items()}):
+            self.stage(f"models that {self.study.name} needs", stage, lambda: None)
+
     def tell(self, what: str, job: Job, details: Mapping[str, Any]) -> None:
         """Pass an event on, without the bulk of a record."""
         if self.on_event is not None:
@@ -221,7 +228,9 @@ class _Flight:
         for arm, stream in self.streams.items():
             changed = [(values, with_knobs(recipes[arm], values, tune.share)) for values in tune.combinations()]
             trials[arm] = [(values, run_of(arm, 1.0, seed, recipe, stream.fingerprint)) for values, recipe in changed]
-        self.stage(f"tuning {self.study.name}", [entry for arm in trials.values() for _, entry in arm], lambda: None)
+        tried_runs = [entry for arm in trials.values() for _, entry in arm]
+        self.needed(tried_runs)
+        self.stage(f"tuning {self.study.name}", tried_runs, lambda: None)
         chosen = dict(recipes)
         self.tuning = {"knobs": {knob: list(values) for knob, values in tune.knobs.items()}, "share": tune.share, "seed": seed, "arms": {}}
         for arm, tried in trials.items():

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from windtunnel.part import Settings, UserError, nearest
-from windtunnel.recipe import Phase, Recipe
+from windtunnel.recipe import Phase, Recipe, times
 
 
 class Tune(Settings):
@@ -85,7 +85,7 @@ def with_knobs(recipe: Recipe, values: Mapping[str, Any], share: float = 1.0) ->
         details = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
         shown = ", ".join(f"{knob}: {value}" for knob, value in values.items())
         raise UserError(f"the recipe cannot take {shown}: {details}") from error
-    return changed if share == 1.0 else changed.model_copy(update={"budget": changed.budget.times(share)})
+    return times(changed, share)
 
 
 def _assign(place: Any, path: Sequence[str], value: Any) -> int:

@@ -128,7 +128,7 @@ def perform(job: Job, *, threads: int | None, device: str | None, report: Report
 
 
 def _call(job: Job, folder: Path, threads: int | None, device: str | None, report: Report | None, stop: Stop | None) -> dict[str, Any]:
-    from windtunnel.recipe import Recipe
+    from windtunnel.recipe import Recipe, needed
 
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
@@ -139,7 +139,8 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
         from windtunnel.stream.stream import Stream
 
         stream = Stream.open(Path(job.stream))
-    return function(recipe, job.seed, stream, folder, threads=threads, device=device, report=report, stop=stop)
+    others = {"needed_in": folder.parent} if needed(recipe) else {}
+    return function(recipe, job.seed, stream, folder, threads=threads, device=device, report=report, stop=stop, **others)
 
 
 def one_line(error: BaseException) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from windtunnel.models.anatomy import linears
-from windtunnel.part import UserError
+from windtunnel.part import Structure, UserError
 from windtunnel.recipe import Budget
 
 
@@ -30,8 +30,13 @@ def counter() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping=mapping)
 
 
-def count_step(model: torch.nn.Module, step: Callable[[], None], density: float) -> tuple[float, float]:
-    """FLOPs of one call of ``step``, and the effective FLOPs if hardware left out what a structure of ``density`` zeroes.
+def mean_density(structure: Structure | None, model: Any, points: int = 1000) -> float:
+    """The density of ``structure`` averaged over a phase."""
+    return sum(structure.density(model, (point + 0.5) / points) for point in range(points)) / points if structure else 1.0
+
+
+def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bool) -> tuple[float, float]:
+    """FLOPs of one call of ``step``, and with ``matrices`` how many of them the blocks' weight matrices take (else 0).
 
     ``step`` is the real thing, with every forward, backward, teacher and update; the caller undoes it.
     """
@@ -46,15 +51,14 @@ def count_step(model: torch.nn.Module, step: Callable[[], None], density: float)
             products += int(inputs[0].requires_grad) + int(module.weight.requires_grad)
         sparse += 2.0 * products * module.weight.numel() * (inputs[0].numel() // inputs[0].shape[-1])
 
-    hooks = [module.register_forward_hook(passed) for module in linears(model).values()] if density < 1 else []
+    hooks = [module.register_forward_hook(passed) for module in linears(model).values()] if matrices else []
     try:
         with counter() as counts:
             step()
     finally:
         for hook in hooks:
             hook.remove()
-    total = float(counts.get_total_flops())
-    return total, total - (1.0 - density) * sparse
+    return float(counts.get_total_flops()), sparse
 
 
 def undone(model: torch.nn.Module, states: list[Any]) -> Callable[[], None]:
@@ -71,15 +75,15 @@ def undone(model: torch.nn.Module, states: list[Any]) -> Callable[[], None]:
     return restore
 
 
-def steps_of(budget: Budget, share: float, *, flops_per_step: float, tokens_per_step: int) -> int | None:
-    """How many whole steps ``share`` of ``budget`` buys; None where only the clock can tell (a budget in seconds).
+def steps_of(budget: Budget, share: float, *, flops: float, effective_flops: float, tokens: int) -> int | None:
+    """How many whole steps ``share`` of ``budget`` buys, by what one costs; None where only the clock can tell (a budget in seconds).
 
     Raises:
         UserError: when it does not buy a single step.
     """
     if budget.unit == "seconds":
         return None
-    cost = {"flops": flops_per_step, "tokens": float(tokens_per_step), "steps": 1.0}[budget.unit]
+    cost = {"flops": flops, "effective_flops": effective_flops, "tokens": float(tokens), "steps": 1.0}[budget.unit]
     steps = int(budget.amount * share / cost + 1e-9)
     if steps < 1:
         raise UserError(
@@ -87,3 +91,18 @@ def steps_of(budget: Budget, share: float, *, flops_per_step: float, tokens_per_
             f"{budget.unit}, and one step costs {cost:.3g}; raise the budget, or lower batch, context or depth"
         )
     return steps
+
+
+def left_of(budget: Budget, charged: Mapping[str, float]) -> Budget:
+    """What remains of ``budget`` once what other models cost (``charged``, by unit) is paid.
+
+    Raises:
+        UserError: when nothing remains.
+    """
+    cost = charged.get(budget.unit, 0.0)
+    if cost >= budget.amount:
+        raise UserError(
+            f"the models this recipe needs cost {cost:.3g} {budget.unit} of its budget of {budget.amount:.3g}, and nothing is left to "
+            "train with; give them a smaller budget or share"
+        )
+    return budget if not cost else Budget(**{budget.unit: type(budget.amount)(budget.amount - cost)})

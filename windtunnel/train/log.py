@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from windtunnel.models.checkpoint import load
+from windtunnel.part import Trained
 from windtunnel.train.loggers import Logger
 
 
@@ -21,7 +23,10 @@ class Diverged(Exception):
 
 @dataclass
 class Flight:
-    """Where a run stands: the plain data of a checkpoint. Counts are over the whole run, ``step`` is within the phase."""
+    """Where a run stands: the plain data of a checkpoint. ``step`` is within the phase, the other counts are over the whole run.
+
+    ``tokens``, FLOPs and ``seconds`` include what the models that the run needs have cost.
+    """
 
     phase: int = 0
     step: int = 0
@@ -34,6 +39,12 @@ class Flight:
     cursors: dict[str, int] = field(default_factory=dict)
     phases: list[dict[str, Any]] = field(default_factory=list)
     validation: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def after(cls, charged: Mapping[str, float]) -> Flight:
+        """The beginning of a run whose needed models have cost ``charged``, by unit."""
+        flops, effective, seconds = (charged.get(unit, 0.0) for unit in ("flops", "effective_flops", "seconds"))
+        return cls(tokens=int(charged.get("tokens", 0)), flops=flops, effective_flops=effective, seconds=seconds)
 
 
 @dataclass
@@ -49,6 +60,9 @@ class Surroundings:
     warn: Callable[[str], None] = lambda _: None
     loggers: tuple[Logger, ...] = ()
     checkpoint_seconds: float = 60.0
+    charged: Mapping[str, float] = field(default_factory=dict)  # what the models that the recipe needs cost, by unit
+    cursors_of: Callable[[Trained, int], Mapping[str, int]] = lambda trained, seed: {}  # how far its run has read each source
+    model_of: Callable[[Trained, int], Any] = lambda trained, seed: load(str(trained.folder))
 
 
 class RunLog:

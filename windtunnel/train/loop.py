@@ -6,26 +6,38 @@ No technique's name occurs here, and nothing here assumes text: a batch is a dic
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 
 from windtunnel.evaluate.held_out import held_out
 from windtunnel.models.build import config_for, fresh
-from windtunnel.part import HeldOut, PartError, Progress, UserError
+from windtunnel.part import HeldOut, Progress, UserError
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.stream.loader import Loader
 from windtunnel.stream.stream import Stream
 from windtunnel.train import checkpoint
-from windtunnel.train.budget import count_step, steps_of, undone
+from windtunnel.train.budget import left_of, steps_of
 from windtunnel.train.log import Diverged, Flight, RunLog, Surroundings
+from windtunnel.train.step import (
+    Leg,
+    begin_parts,
+    clip,
+    draw,
+    gradients,
+    loader_of,
+    measure,
+    reseed,
+    set_rates,
+    take_variant,
+    take_whole,
+    update,
+)
 from windtunnel.weights.start.scratch import Scratch
 
 
@@ -39,7 +51,8 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
         Diverged: when the loss is not finite.
     """
     saved = checkpoint.newest(around.folder / "checkpoints", around.warn, around.device)
-    flight = Flight(**saved["flight"]) if saved else Flight()
+    flight = Flight(**saved["flight"]) if saved else Flight.after(around.charged)
+    budget = left_of(recipe.budget, around.charged)
     log = RunLog(around, flight.steps)
     model: Any = None
     moments: dict[str, Any] | None = None
@@ -47,80 +60,76 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
     for index in range(flight.phase, len(recipe.phases)):
         phase = recipe.phases[index]
         before, shares = sum(p.share for p in recipe.phases[:index]), phase.share
-        model = begin(recipe, index, model, stream, seed, around.device, saved)
-        trained_parts = [part for part in (*phase.losses, phase.weighting, *phase.after_step) if part is not None]
-        states: list[dict[str, Any]] = [part.state(model) for part in trained_parts]
+        model = begin(recipe, index, model, stream, seed, around, saved)
+        if saved is None and phase.start is not None:
+            for trained in phase.start.trained().values():  # weights go on with the documents that come after those they were trained on
+                for source, read in around.cursors_of(trained, seed).items():
+                    flight.cursors[source] = max(read, flight.cursors.get(source, 0))
+        states, models = begin_parts(phase, model, seed, around)
         optimizer = build_optimizer(phase, model, moments)
-        loader = Loader(
-            stream,
-            split="train",
-            sources=phase.sources or stream.sources,
-            context=phase.context,
-            sequences=phase.batch,
-            mixture=phase.mixture,
-            packing=phase.packing,
-            seed=seed,
-            cursors=flight.cursors,
-        )
+        leg = Leg(recipe, index, seed, stream, loader_of(phase, stream, seed, flight.cursors), model, states, models, around)
         if saved:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
-            states = saved["states"]
-            loader.load_state(saved["loader"])
+            leg.states = saved["states"]
+            leg.loader.load_state(saved["loader"])
             cost = saved["cost"]
             saved = None
         else:
-            optimizer, cost = measure_step(recipe, phase, index, seed, stream, loader, model, optimizer, states, moments, around)
-            for part, state in zip(trained_parts, states, strict=True):
-                if odd := checkpoint.unstorable(state):
-                    raise PartError(f"{part.name}: its state can hold tensors, plain numbers, text, lists and dictionaries, but {odd}")
-        steps = steps_of(recipe.budget, phase.share, flops_per_step=cost["flops"], tokens_per_step=phase.batch * phase.context)
+            cost = measure(leg, optimizer)
+            optimizer = build_optimizer(phase, model, moments)
+            cost |= {"spent": 0.0, "from": [flight.flops, flight.effective_flops]}
+        step_tokens = phase.batch * phase.context
+        steps = steps_of(budget, phase.share, flops=cost["flops"], effective_flops=cost["effective_flops"], tokens=step_tokens)
         if around.compiled:
             model.compile(dynamic=False)
         judge = judges(recipe, phase, stream, "validation", around)
-        began, phase_start = time.monotonic(), flight.seconds - cost.get("spent", 0.0)
+        began, phase_start = time.monotonic(), flight.seconds - cost["spent"]
         last_save = time.monotonic()
         model.train()
 
         while True:
             spent = flight.seconds - phase_start
-            done = flight.step / steps if steps else min(1.0, spent / (recipe.budget.amount * phase.share))
+            done = flight.step / steps if steps else min(1.0, spent / (budget.amount * phase.share))
             if done >= 1:
                 break
             progress = Progress(
                 step=flight.step,
                 # By the clock it is a guess, at first from the step that was counted: a warm-up must not begin at its end.
-                steps=steps
-                or max(flight.step + 1, round(flight.step / done if done else recipe.budget.amount * phase.share / cost["seconds"])),
-                tokens=flight.step * phase.batch * phase.context,
-                step_tokens=phase.batch * phase.context,
+                steps=steps or max(flight.step + 1, round(flight.step / done if done else budget.amount * phase.share / cost["seconds"])),
+                tokens=flight.step * step_tokens,
+                step_tokens=step_tokens,
                 sequences=phase.batch,
                 done=done,
                 overall=before + shares * done,
                 phase=index,
             )
             feedback = flight.validation[-1]["numbers"] if flight.validation else {}
-            batch = draw(phase, index, flight.step, seed, loader.rows(progress, feedback), stream)
+            variant = take_variant(leg, flight.step)
+            batch = draw(leg, progress, feedback)
             rate = set_rates(optimizer, phase, progress)
-            loss, targets = gradients(recipe, phase, model, batch, states, around)
+            loss, targets = gradients(leg, batch, progress)
             norm = clip(model, phase)
-            update(phase, model, optimizer, progress, states)
+            update(leg, optimizer, progress)
 
             flight.step += 1
             flight.steps += 1
-            flight.tokens += progress.step_tokens
+            flight.tokens += step_tokens
             flight.targets += targets
-            flight.flops += cost["flops"]
-            flight.effective_flops += cost["effective_flops"]
+            spent_now = cost["variants"][variant]
+            density = phase.structure.density(model, done) if phase.structure else 1.0
+            flight.flops += spent_now["flops"]
+            flight.effective_flops += spent_now["flops"] - (1.0 - density) * spent_now["matrices"]
             now = time.monotonic()
             flight.seconds += now - began
             began = now
-            after = flight.step / steps if steps else min(1.0, (flight.seconds - phase_start) / (recipe.budget.amount * phase.share))
+            after = flight.step / steps if steps else min(1.0, (flight.seconds - phase_start) / (budget.amount * phase.share))
             overall = before + shares * after
             log.step(flight, loss, norm, rate, overall, last=after >= 1, every=max(1, (steps or 1000) // 100))
 
             if crossed(progress.overall, overall, recipe.evaluate_every) or after >= 1:
                 log.check()
+                take_whole(leg)
                 numbers = evaluate(recipe, model, judge)
                 flight.validation.append(
                     {"step": flight.steps, "phase": index, "tokens": flight.tokens, "flops": flight.flops, "seconds": flight.seconds}
@@ -133,11 +142,11 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
                 log.check()
                 state = {
                     "flight": asdict(flight),
-                    "loader": loader.state(),
+                    "loader": leg.loader.state(),
                     "config": json.loads(model.config.to_json_string(use_diff=False)),
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
-                    "states": states,
+                    "states": leg.states,
                     "cost": cost | {"spent": flight.seconds - phase_start},
                 }
                 checkpoint.save(around.folder / "checkpoints", f"step-{flight.steps:09d}", state)
@@ -147,15 +156,18 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
                     return model, flight, False
 
         log.check()
-        flight.cursors |= loader.state()["cursors"]
+        take_whole(leg)
+        flight.cursors |= leg.loader.state()["cursors"]
+        flops, effective = flight.flops - cost["from"][0], flight.effective_flops - cost["from"][1]
         flight.phases.append(
             {
                 "steps": flight.step,
-                "tokens": flight.step * phase.batch * phase.context,
-                "flops": flight.step * cost["flops"],
-                "effective_flops": flight.step * cost["effective_flops"],
+                "tokens": flight.step * step_tokens,
+                "flops": flops,
+                "effective_flops": effective,
                 "flops_per_step": cost["flops"],
                 "parameters": cost["parameters"],
+                "active_parameters": cost["active_parameters"],
                 "seconds": flight.seconds - phase_start,
             }
         )
@@ -169,7 +181,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
 
 
 def begin(
-    recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, device: torch.device, saved: Mapping[str, Any] | None
+    recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, around: Surroundings, saved: Mapping[str, Any] | None
 ) -> Any:
     """The model a phase begins with; for a checkpoint to fill, one that is only of the configuration it was ``saved`` with."""
     phase = recipe.phases[index]
@@ -180,7 +192,12 @@ def begin(
         # Not the recipe's: a start may have read from a folder what no recipe says, the base of the rotation for example.
         model = fresh(type(config).from_dict(saved["config"]) if "config" in saved else config, seed)
     elif phase.start is not None:
-        model = phase.start.build(previous, config, seed)
+        models = {name: around.model_of(trained, seed) for name, trained in phase.start.trained().items()}
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            model = phase.start.build(previous, config, seed, models)
+        for warning in heard:  # a growth that is not exact says by how much; it belongs to the run, not to the terminal alone
+            around.warn(str(warning.message))
     elif previous is None:
         model = Scratch().build(None, config, seed)
     else:
@@ -190,7 +207,7 @@ def begin(
         if differ:
             raise UserError(f"phases.{index}.model: {differ}; say with `start:` how the weights of the phase before become these")
         model = continued(previous, config_for(before.model, stream.vocabulary, before.context), config, f"phases.{index}")
-    model.to(device)
+    model.to(around.device)
     if phase.structure is not None:
         phase.structure.apply(model)
     return model
@@ -227,108 +244,6 @@ def build_optimizer(phase: Phase, model: Any, moments: Mapping[str, Any] | None)
         group |= own  # loading brought the settings of the phase before
         group["peak"] = own["lr"]
     return optimizer
-
-
-def measure_step(
-    recipe: Recipe,
-    phase: Phase,
-    index: int,
-    seed: int,
-    stream: Stream,
-    loader: Loader,
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    states: list[dict[str, Any]],
-    moments: Mapping[str, Any] | None,
-    around: Surroundings,
-) -> tuple[torch.optim.Optimizer, dict[str, float]]:
-    """Make one real step under the counter, undo it, and return a new optimizer and what the step cost."""
-    restore, cursors = undone(model, states), loader.state()
-    progress = Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, index)
-    batch = draw(phase, index, 0, seed, loader.rows(progress, {}), stream)
-
-    def step() -> None:
-        gradients(recipe, phase, model, batch, states, around)
-        update(phase, model, optimizer, progress, states)
-
-    model.train()
-    began = time.monotonic()
-    total, effective = count_step(model, step, phase.structure.density(model) if phase.structure else 1.0)
-    seconds = time.monotonic() - began
-    restore()
-    loader.load_state(cursors)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    cost = {"flops": total, "effective_flops": effective, "parameters": parameters, "seconds": seconds}
-    return build_optimizer(phase, model, moments), cost
-
-
-def draw(phase: Phase, index: int, step: int, seed: int, rows: Any, stream: Stream) -> dict[str, Any]:
-    """The prepared batch of one step. Everything random in it and in the step depends on seed, phase and step alone."""
-    reseed(seed, index, step)  # dropout: no generator state has to be kept for an exact resume
-    return phase.objective.prepare(rows, stream.vocabulary, np.random.default_rng([seed, index, step]))
-
-
-def reseed(*place: int) -> None:
-    """Set torch's own generators by ``place`` (seed, phase, step)."""
-    key = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
-    torch.manual_seed(int.from_bytes(key, "little") >> 1)
-
-
-def gradients(
-    recipe: Recipe, phase: Phase, model: Any, batch: dict[str, Any], states: list[dict[str, Any]], around: Surroundings
-) -> tuple[torch.Tensor, int]:
-    """Accumulate gradients of the loss over all micro-batches; returns the loss (on the device) and the number of targets.
-
-    The loss is divided by the true number of targets of the whole batch, so that it does not depend on how the batch is cut.
-    """
-    targets = max(1, int((batch["labels"] != -100).sum()))
-    needs = frozenset().union(*(term.needs for term in phase.losses))
-    weighting_state = states[len(phase.losses)] if phase.weighting else {}
-    model.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=around.device)
-    for part in micro_batches(batch, recipe.micro_batch or phase.batch, around.device):
-        with around.precision():
-            loss = phase.objective.loss(model, part, needs)
-            weights = loss.counts.to(loss.values.dtype)
-            if phase.weighting is not None:
-                weights = weights * phase.weighting.weigh(loss, part, weighting_state)
-            value = (weights * loss.values).sum() / targets
-            for term, state in zip(phase.losses, states, strict=False):
-                value = value + term.term(model, part, loss.outputs, state) * (loss.counts.sum() / targets)
-        value.backward()
-        total += value.detach()
-    return total, targets
-
-
-def micro_batches(batch: Mapping[str, Any], size: int, device: torch.device) -> Iterable[dict[str, torch.Tensor]]:
-    """Slices of ``size`` sequences, as tensors on ``device``."""
-    tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
-    rows = len(tensors["labels"])
-    for first in range(0, rows, size):
-        yield {name: value[first : first + size].to(device, non_blocking=True) for name, value in tensors.items()}
-
-
-def set_rates(optimizer: torch.optim.Optimizer, phase: Phase, progress: Progress) -> float:
-    """Give every parameter group its peak rate times the schedule's factor; returns the first group's rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * phase.schedule.factor(progress, group["peak"])
-    return optimizer.param_groups[0]["lr"]
-
-
-def clip(model: Any, phase: Phase) -> torch.Tensor:
-    """Clip the gradient; returns its norm before."""
-    trainable = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    return torch.nn.utils.clip_grad_norm_(trainable, phase.clip if phase.clip is not None else math.inf)
-
-
-def update(phase: Phase, model: Any, optimizer: torch.optim.Optimizer, progress: Progress, states: list[dict[str, Any]]) -> None:
-    """The optimizer's step and what follows it."""
-    optimizer.step()
-    if phase.structure is not None:
-        phase.structure.constrain(model)
-    rules = states[len(states) - len(phase.after_step) :]
-    for rule, state in zip(phase.after_step, rules, strict=True):
-        rule.after_step(model, optimizer, progress, state)
 
 
 def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, around: Surroundings) -> HeldOut:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.part import UserError, Vocabulary
-from windtunnel.recipe import FORMAT, Phase, Recipe
+from windtunnel.part import Trained, UserError, Vocabulary
+from windtunnel.recipe import FORMAT, Phase, Recipe, TokenizerSettings, data_key, needed, run_name
 from windtunnel.train.checkpoint import write_json
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def fly(
     loggers: Sequence[str] = (),
     checkpoint_seconds: float = 60.0,
     warn: Callable[[str], None] | None = None,
+    needed_in: Path | None = None,
 ) -> dict[str, Any]:
     """Fly ``recipe`` with ``seed`` in ``folder`` and return its record, which is also written to ``folder/record.json``.
 
@@ -62,12 +63,15 @@ def fly(
     progress (step, done, loss, flops, seconds); when ``stop`` returns True the run writes a checkpoint and returns with status
     "interrupted". A run that breaks returns with status "failed" and its traceback.
 
+    Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
+
     Raises:
         UserError: when the folder holds a run of another recipe or cannot be written.
     """
     import torch
     from transformers.utils import logging
 
+    from windtunnel.models.checkpoint import load
     from windtunnel.train import loop, machine
     from windtunnel.train.log import Diverged, Surroundings
     from windtunnel.train.loggers import make_logger
@@ -114,6 +118,17 @@ def fly(
     warn = warn or (lambda message: print(message, flush=True))
     if plan.get("threads", threads) not in (threads, None) and threads:
         warn(f"this run began with {plan['threads']} thread(s) and goes on with {threads}: not bitwise what it would have been undisturbed")
+    try:
+        others = others_of(recipe, seed, stream, folder, needed_in, {"threads": threads, "device": device, "report": report, "stop": stop})
+    except UserError as error:
+        record |= {"status": "failed", "traceback": str(error), "error": f"{type(error).__name__}: {error}"}
+        write_json(folder / "record.json", record)
+        return record
+    if others is None:
+        record |= {"status": "interrupted"}
+        write_json(folder / "record.json", record)
+        return record
+    record |= {"needed": others, "charged": charged(others)}
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     memory = machine.PeakMemory(place)
     around = Surroundings(
@@ -126,6 +141,9 @@ def fly(
         warn=warn,
         loggers=opened,
         checkpoint_seconds=checkpoint_seconds,
+        charged=record["charged"],
+        cursors_of=lambda trained, seed: {} if trained.folder else others[key_of(trained, seed)]["cursors"],
+        model_of=lambda trained, seed: load(model_folder(trained, seed, others)),
     )
     try:
         model, flight, finished = loop.train(recipe, seed, stream, around)
@@ -135,6 +153,7 @@ def fly(
             "compiled": plan["compiled"],
             "phases": flight.phases,
             "validation": flight.validation,
+            "cursors": flight.cursors,
             "totals": {
                 "steps": flight.steps,
                 "tokens": flight.tokens,
@@ -160,6 +179,49 @@ def fly(
     if record["status"] == "finished":
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return record
+
+
+def others_of(
+    recipe: Recipe, seed: int, stream: Stream, folder: Path, needed_in: Path | None, how: dict[str, Any]
+) -> dict[str, dict[str, Any]] | None:
+    """The runs whose models ``recipe`` needs, by key: their folder, and what each cost by itself. None if asked to stop on the way.
+
+    Raises:
+        UserError: when one is of other text or tokens, has failed, or is not in ``needed_in``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for one in needed(recipe).values():
+        if data_key(one) != data_key(recipe):
+            raise UserError("a model that this recipe needs is trained on another corpus, split, curation or tokenizer; let them agree")
+        key = one.key(seed)
+        place = (needed_in or folder / "needed") / run_name(key, stream.fingerprint)
+        record = read_record(place)
+        if needed_in is None and (record is None or record["status"] != "finished"):
+            record = fly(one, seed, stream, place, needed_in=folder / "needed", **how)
+        if record is not None and record["status"] == "interrupted" and needed_in is None:
+            return None
+        if record is None or record["status"] != "finished":
+            reason = "has not been flown" if record is None else f"has {record['status']}: {record.get('error') or record['traceback']}"
+            raise UserError(f"the run {key}, whose model this recipe needs, {reason}")
+        totals, before = record["totals"], record.get("charged") or {}
+        own = {unit: totals[unit] - before.get(unit, 0) for unit in ("tokens", "flops", "effective_flops", "seconds")}
+        found[key] = {"folder": str(place), "steps": totals["steps"], "cursors": record["cursors"], **own}
+    return found
+
+
+def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """What ``others`` cost together, by unit."""
+    return {unit: sum(one[unit] for one in others.values()) for unit in ("steps", "tokens", "flops", "effective_flops", "seconds")}
+
+
+def model_folder(trained: Trained, seed: int, others: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the model ``trained`` lies."""
+    return trained.folder or others[key_of(trained, seed)]["folder"]
+
+
+def key_of(trained: Trained, seed: int) -> str:
+    """The key of the run that trains it."""
+    return Recipe.model_validate(trained.recipe).key(seed)
 
 
 def conclude(recipe: Recipe, model: Any, stream: Stream, around: Any) -> dict[str, Any]:
@@ -198,11 +260,16 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
 
     The run itself counts its FLOPs on the real step; this estimate takes 6 FLOPs a token for each weight of a matrix and
     12 layers x width x context for attention, and is meant for planning. For an encoder-decoder it asks the objective how many
-    columns each half sees.
+    columns each half sees. FLOPs, tokens and steps include those of the models that the recipe needs; ``own_flops`` does not. What
+    parts add (a teacher's forwards, a structure's arithmetic, sparsity) is not known here.
     """
     vocabulary = stream.vocabulary.size if stream is not None else recipe.tokenizer.vocabulary
-    totals = {"flops": 0.0, "steps": 0.0, "tokens": 0.0}
-    parameters = 0.0
+    unit, totals, parameters = recipe.budget.unit, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
+    paid = dict.fromkeys(totals, 0.0)
+    for one in needed(recipe).values():
+        cost = estimate(one, stream)
+        paid = {key: paid[key] + cost[f"own_{key}"] for key in paid}
+    whole = max(0.0, recipe.budget.amount - paid.get(unit.removeprefix("effective_"), 0.0))
     for phase in recipe.phases:
         sizes = phase.model.sizes()
         width, inner = sizes.width or 0, sizes.intermediate or 0
@@ -211,7 +278,8 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
         block = 2 * width * width + 2 * width * narrow + matrices * width * inner
         layers = sizes.layers or 1
         if sizes.kind == "encoder-decoder":
-            reads, writes = columns(phase, recipe.tokenizer.vocabulary)
+            batch = dry_batch(phase, recipe.tokenizer)
+            reads, writes = batch["encoder_columns"].shape[1], batch["decoder_columns"].shape[1]
             across = 2 * width * width  # half of the decoder's attention over the encoder; its keys and values are made of what is read
             parameters = 2 * layers * (block + across) + vocabulary * width
             sequence = 6 * ((reads + writes) * layers * (block + across) + writes * vocabulary * width)
@@ -221,28 +289,35 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
             parameters = layers * block + vocabulary * width * (1 if sizes.tied else 2)
             per_token = 6 * (layers * block + vocabulary * width) + 12 * layers * width * phase.context
         step_tokens = phase.batch * phase.context
-        amount = recipe.budget.amount * phase.share
+        amount = whole * phase.share
         steps = {
             "flops": amount / (per_token * step_tokens),
             "tokens": amount / step_tokens,
             "steps": amount,
             "seconds": amount * 3e10 / (per_token * step_tokens),
-        }[recipe.budget.unit]
+        }[unit.removeprefix("effective_")]
         totals["steps"] += steps
         totals["tokens"] += steps * step_tokens
         totals["flops"] += steps * step_tokens * per_token
+    own = {f"own_{key}": value for key, value in totals.items()}
     if stream is not None:
-        totals["epochs"] = totals["tokens"] / max(1, sum(stream.sizes("train").values()))
-    return totals | {"parameters": parameters}
+        own["epochs"] = totals["tokens"] / max(1, sum(stream.sizes("train").values()))
+    return {key: value + paid[key] for key, value in totals.items()} | own | {"parameters": parameters}
 
 
-def columns(phase: Phase, vocabulary: int) -> tuple[int, int]:
-    """How many columns of a sequence the encoder and the decoder see, by what the objective makes of a row that stands for any."""
+def dry_batch(phase: Phase, tokenizer: TokenizerSettings) -> dict[str, Any]:
+    """What the phase's objective makes of one row that stands for any, with a vocabulary as ``tokenizer`` will make it.
+
+    Raises:
+        UserError: where the objective needs what the tokenizer will not have, for example more sentinels.
+    """
     import numpy as np
 
-    size = np.ones(vocabulary, np.int32)
-    known = Vocabulary(vocabulary, 0, 1, 2, tuple(range(3, vocabulary)), dict.fromkeys("RSX", 0), size, size.astype(bool))
+    size = np.ones(tokenizer.vocabulary, np.int32)
+    # How many sentinels a tokenizer of the user's has is not known before it is read.
+    spans = tuple(range(3, tokenizer.vocabulary if tokenizer.folder else 3 + tokenizer.sentinels))
+    known = Vocabulary(tokenizer.vocabulary, 0, 1, 2, spans, dict.fromkeys("RSX", 0), size, size.astype(bool))
     row = np.zeros((1, phase.context + 1), np.int64)
-    rows = {"tokens": row + vocabulary - 1, "documents": row, "positions": np.arange(phase.context + 1)[None], "sources": row[0, :1]}
-    batch = phase.objective.prepare(rows, known, np.random.default_rng(0))
-    return batch["encoder_columns"].shape[1], batch["decoder_columns"].shape[1]
+    text = row + tokenizer.vocabulary - 1
+    rows = {"tokens": text, "documents": row, "positions": np.arange(phase.context + 1)[None], "sources": row[0, :1]}
+    return phase.objective.prepare(rows, known, np.random.default_rng(0))

@@ -8,7 +8,7 @@ from windtunnel.part import Layout, Packing
 
 
 class Concatenate(Packing, name="concatenate"):
-    """Lay permuted documents one after the other and cut the row into windows; documents may be cut anywhere.
+    """Lay permuted documents one after the other, cut the row into windows, and shuffle these; documents may be cut anywhere.
 
     Windows overlap by one token, so that every token but an epoch's first is a label exactly once. What is left after the last whole
     window (less than a window) is dropped for this epoch; the next epoch has another order. Text shorter than one window is one
@@ -16,12 +16,13 @@ class Concatenate(Packing, name="concatenate"):
     """
 
     def pack(self, lengths: np.ndarray, length: int, random: np.random.Generator) -> Layout:
-        """Windows of ``length`` tokens over one permutation of the documents."""
+        """Windows of ``length`` tokens over one permutation of the documents, in a random order."""
         order = random.permutation(len(lengths))
         order = order[lengths[order] > 0]
         ends = np.cumsum(lengths[order])
         total, stride = int(ends[-1]) if len(ends) else 0, length - 1
-        begins = np.arange(max(1, (total - 1) // stride) if total else 0, dtype=np.int64) * stride
+        # Shuffled, or a small batch would be one document: neighbouring windows teach the same, and the loss jumps from file to file.
+        begins = random.permutation(max(1, (total - 1) // stride) if total else 0).astype(np.int64) * stride
         document, start, stop, first = cut(ends, begins, np.minimum(begins + length, total))
         return Layout(order[document], start, stop, first, length)
 

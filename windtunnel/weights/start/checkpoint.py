@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel
 
 from windtunnel.models.build import family_of
 from windtunnel.models.checkpoint import load
-from windtunnel.part import PartError, Start
+from windtunnel.part import NOTHING, PartError, Start
 
 # How each size that must agree is written under `model` in a recipe, and the configuration's name for it.
 SIZES = {
@@ -33,7 +34,9 @@ class Checkpoint(Start, name="checkpoint"):
 
     folder: str = Field(min_length=1, description="folder of the model: config.json and its weights")
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int) -> PreTrainedModel:
+    def build(
+        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
+    ) -> PreTrainedModel:
         """The model in the folder.
 
         Raises:
@@ -42,19 +45,7 @@ class Checkpoint(Start, name="checkpoint"):
         if not Path(self.folder).expanduser().is_dir():
             raise PartError(f"start.checkpoint.folder: {self.folder}: no such folder")
         model = load(self.folder)
-        found, asked = sizes_of(model.config), sizes_of(config)
-        differ = [f"{key} is {found[key]} there and {asked[key]} in the recipe" for key in found if found[key] != asked[key]]
-        if differ:
-            written = ", ".join(f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in found.items())
-            raise PartError(f"checkpoint {self.folder}: {'; '.join(differ)}. To use it, write `model: {{{written}}}`")
-        if model.config.vocab_size != config.vocab_size:
-            raise PartError(
-                f"checkpoint {self.folder}: its vocabulary has {model.config.vocab_size} tokens, the stream's {config.vocab_size}; "
-                "prepare the corpus with the tokenizer of that model (`tokenizer: {folder: ...}`)"
-            )
-        there, needed = (getattr(one, "max_position_embeddings", 0) for one in (model.config, config))
-        if family_of(config) in ("gpt2", "bert") and there < needed:
-            raise PartError(f"checkpoint {self.folder}: it has learned {there} positions and the recipe's context needs {needed}")
+        refuse_other_sizes(model.config, config, f"checkpoint {self.folder}")
         return model
 
 
@@ -70,3 +61,20 @@ def sizes_of(config: Any) -> dict[str, Any]:
             value = config.num_attention_heads
         found[key] = value
     return found
+
+
+def refuse_other_sizes(there: Any, here: Any, who: str) -> None:
+    """Raise PartError, beginning with ``who``, unless a model of configuration ``there`` is one that configuration ``here`` asks for."""
+    found, asked = sizes_of(there), sizes_of(here)
+    differ = [f"{key} is {found[key]} there and {asked[key]} in the recipe" for key in found if found[key] != asked[key]]
+    if differ:
+        written = ", ".join(f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in found.items())
+        raise PartError(f"{who}: {'; '.join(differ)}. To use it, write `model: {{{written}}}`")
+    if there.vocab_size != here.vocab_size:
+        raise PartError(
+            f"{who}: its vocabulary has {there.vocab_size} tokens, the stream's {here.vocab_size}; "
+            "prepare the corpus with the tokenizer of that model (`tokenizer: {folder: ...}`)"
+        )
+    positions, needed = (getattr(one, "max_position_embeddings", 0) for one in (there, here))
+    if family_of(here) in ("gpt2", "bert") and positions < needed:
+        raise PartError(f"{who}: it has learned {positions} positions and the recipe's context needs {needed}")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import Any
-
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from windtunnel.models.anatomy import linears
-from windtunnel.part import PartError, Structure
-
-BUFFER = "fixed_mask"  # bool, of the weight's shape: True where the weight lives
-HANDLE = "_fixed_mask_hook"
+from windtunnel.part import PartError, Progress, Structure
+from windtunnel.weights.masks import drawing, hold, put_on, take_off
 
 
 class FixedMask(Structure, name="fixed-mask"):
@@ -37,55 +32,31 @@ class FixedMask(Structure, name="fixed-mask"):
             PartError: where the blocks hold no weight matrix, or a mask is already in place.
         """
         found = linears(model)
-        if not found:
-            raise PartError("fixed-mask: the blocks of this model hold no weight matrix")
-        for name, module in found.items():
-            if hasattr(module, BUFFER):
-                raise PartError(f"fixed-mask: {name} already has a mask; remove the first one before applying another")
-            weight: Any = module.weight
-            module.register_buffer(BUFFER, self.mask(f"{name}.weight", tuple(weight.shape)).to(weight.device))
-            setattr(module, HANDLE, weight.register_hook(_gradient_mask(module)))
-        self.constrain(model)
+        shapes = {name: tuple(module.weight.shape) for name, module in found.items()}  # type: ignore[union-attr, arg-type]
+        put_on(found, {name: self.mask(f"{name}.weight", shape) for name, shape in shapes.items()}, self.name)
 
     def mask(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """The mask (bool, True where the weight lives) of the weight ``name``."""
         size = int(torch.Size(shape).numel())
-        draw = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{self.seed}:{name}".encode()).digest()[:8], "little") >> 1)
         kept = torch.ones(size, dtype=torch.bool)
-        kept[torch.randperm(size, generator=draw)[: round(size * self.sparsity)]] = False
+        kept[torch.randperm(size, generator=drawing(self.seed, name))[: round(size * self.sparsity)]] = False
         return kept.view(shape)
 
-    @torch.no_grad()
-    def constrain(self, model: PreTrainedModel) -> None:
+    def constrain(self, model: PreTrainedModel, progress: Progress | None = None) -> None:
         """Put masked weights back to zero, which optimizers that mix directions (Muon) do not leave there."""
-        for module in _masked(model).values():
-            module.weight.mul_(getattr(module, BUFFER))  # type: ignore[union-attr, operator]
+        hold(model, self.name)
 
     def remove(self, model: PreTrainedModel) -> None:
         """Drop masks and gradient hooks; weights, and so the function, stay as they are."""
-        self.constrain(model)
-        for module in _masked(model).values():
-            getattr(module, HANDLE).remove()
-            delattr(module, HANDLE)
-            delattr(module, BUFFER)
+        take_off(model, self.name)
 
-    def density(self, model: PreTrainedModel) -> float:
-        """The share of the FLOPs of the blocks' matrices that belongs to weights which are not masked."""
-        masks = [getattr(module, BUFFER) for module in _masked(model).values()]
-        return sum(int(mask.sum()) for mask in masks) / sum(mask.numel() for mask in masks)
+    def density(self, model: PreTrainedModel, done: float = 1.0) -> float:
+        """The share of the weights of the blocks' matrices that is not masked, the same at any time.
 
-
-def _masked(model: PreTrainedModel) -> dict[str, nn.Module]:
-    found = {name: module for name, module in model.named_modules() if hasattr(module, BUFFER)}
-    if not found:
-        raise PartError("fixed-mask: no mask is in place; apply it first")
-    return found
-
-
-def _gradient_mask(module: nn.Module) -> Any:
-    """A hook that reads the module's mask when it runs, so a mask loaded with the model's state is the one that acts."""
-
-    def hook(gradient: Tensor) -> Tensor:
-        return gradient * getattr(module, BUFFER)
-
-    return hook
+        Raises:
+            PartError: where the blocks hold no weight matrix.
+        """
+        sizes = [int(module.weight.numel()) for module in linears(model).values()]  # type: ignore[union-attr, operator]
+        if not sizes:
+            raise PartError(f"{self.name}: the blocks of this model hold no weight matrix")
+        return sum(size - round(size * self.sparsity) for size in sizes) / sum(sizes)

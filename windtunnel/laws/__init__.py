@@ -1,0 +1,1 @@
+"""Fitted curves over the results of studies, with their uncertainty."""

@@ -1,0 +1,235 @@
+"""One optimizer step of a phase: draw, choose, gradients, clip, update; and what such a step costs.
+
+No technique's name occurs here, and nothing here assumes text: a batch is a dictionary of tensors with ``labels``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from windtunnel.models.anatomy import linears
+from windtunnel.part import Given, Part, PartError, Progress
+from windtunnel.recipe import Phase, Recipe
+from windtunnel.stream.loader import Loader
+from windtunnel.stream.stream import Stream
+from windtunnel.train.budget import count_step, mean_density, undone
+from windtunnel.train.checkpoint import unstorable
+from windtunnel.train.log import Surroundings
+
+
+@dataclass
+class Leg:
+    """A phase while it is flown: what its steps act on. ``states`` and ``models`` are those of the parts, by :meth:`part_key`."""
+
+    recipe: Recipe
+    index: int
+    seed: int
+    stream: Stream
+    loader: Loader
+    model: Any
+    states: dict[str, dict[str, Any]]
+    models: dict[str, dict[str, Any]]
+    around: Surroundings
+
+    @property
+    def phase(self) -> Phase:
+        """The phase's part of the recipe."""
+        return self.recipe.phases[self.index]
+
+    def given(self, key: str, progress: Progress) -> Given:
+        """What the part ``key`` may use."""
+        return Given(self.phase.objective, progress, self.models.get(key, {}))
+
+
+def trained_parts(phase: Phase) -> dict[str, Part]:
+    """The parts of ``phase`` that act within its steps, by the key under which their state and models are kept."""
+    found: dict[str, Part] = {f"losses.{number}": part for number, part in enumerate(phase.losses)}
+    if phase.weighting is not None:
+        found["weighting"] = phase.weighting
+    if phase.selection is not None:
+        found["selection"] = phase.selection
+    return found | {f"after_step.{number}": part for number, part in enumerate(phase.after_step)}
+
+
+def begin_parts(phase: Phase, model: Any, seed: int, around: Surroundings) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """First states of the parts of ``phase``, and their own other models: frozen, evaluating, on the device."""
+    states: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any]] = {}
+    for key, part in trained_parts(phase).items():
+        make = getattr(part, "state", None)
+        states[key] = make(model) if make else {}
+        if odd := unstorable(states[key]):
+            raise PartError(f"{part.name}: its state can hold tensors, plain numbers, text, lists and dictionaries, but {odd}")
+        models[key] = {
+            name: around.model_of(trained, seed).to(around.device).eval().requires_grad_(False) for name, trained in part.trained().items()
+        }
+    return states, models
+
+
+def loader_of(phase: Phase, stream: Stream, seed: int, cursors: dict[str, int]) -> Loader:
+    """Where the steps of ``phase`` draw their sequences from."""
+    return Loader(
+        stream,
+        split="train",
+        sources=phase.sources or stream.sources,
+        context=phase.context,
+        sequences=phase.batch * (phase.selection.candidates if phase.selection else 1),
+        mixture=phase.mixture,
+        packing=phase.packing,
+        seed=seed,
+        cursors=cursors,
+    )
+
+
+def draw(leg: Leg, progress: Progress, feedback: Mapping[str, float]) -> dict[str, Any]:
+    """The prepared batch of one step. Everything random in it and in the step depends on seed, phase and step alone."""
+    place = (leg.seed, leg.index, progress.step)
+    reseed(*place)  # dropout: no generator state has to be kept for an exact resume
+    rows = leg.loader.rows(progress, feedback)
+    batch = leg.phase.objective.prepare(rows, leg.stream.vocabulary, np.random.default_rng(place))
+    return batch if leg.phase.selection is None else chosen(leg, batch, progress)
+
+
+def chosen(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The sequences of ``batch`` that the phase's selection scores highest, in the order they were drawn."""
+    selection = leg.phase.selection
+    assert selection is not None
+    given, scores = leg.given("selection", progress), []
+    with torch.no_grad(), leg.around.precision():
+        for part in micro_batches(batch, leg.recipe.micro_batch or leg.phase.batch, leg.around.device):
+            scores.append(selection.score(leg.model, part, given).float().cpu())
+    values = torch.cat(scores)
+    if values.shape != (len(batch["labels"]),):
+        raise PartError(f"{selection.name}: {len(batch['labels'])} sequences need as many scores, not {tuple(values.shape)}")
+    values = torch.where(values.isnan(), -math.inf, values)
+    best = torch.argsort(values, descending=True, stable=True)[: leg.phase.batch].sort().values.numpy()
+    return {key: np.asarray(value)[best] for key, value in batch.items()}
+
+
+def reseed(*place: int) -> None:
+    """Set torch's own generators by ``place`` (seed, phase, step)."""
+    key = hashlib.blake2b("/".join(map(str, place)).encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(key, "little") >> 1)
+
+
+def gradients(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> tuple[torch.Tensor, int]:
+    """Accumulate gradients of the loss over all micro-batches; returns the loss (on the device) and the number of targets.
+
+    The loss is divided by the true number of targets of the whole batch, so that it does not depend on how the batch is cut.
+    """
+    phase, model = leg.phase, leg.model
+    targets = max(1, int((batch["labels"] != -100).sum()))
+    needs = frozenset().union(*(term.needs for term in phase.losses))
+    model.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=leg.around.device)
+    for part in micro_batches(batch, leg.recipe.micro_batch or phase.batch, leg.around.device):
+        with leg.around.precision():
+            loss = phase.objective.loss(model, part, needs)
+            weights = loss.counts.to(loss.values.dtype)
+            if phase.weighting is not None:
+                weights = weights * phase.weighting.weigh(loss, part, leg.states["weighting"], leg.given("weighting", progress))
+            value = (weights * loss.values).sum() / targets
+            for number, term in enumerate(phase.losses):
+                key = f"losses.{number}"
+                value = value + term.term(model, part, loss, leg.states[key], leg.given(key, progress)) * (loss.counts.sum() / targets)
+        value.backward()
+        total += value.detach()
+    return total, targets
+
+
+def micro_batches(batch: Mapping[str, Any], size: int, device: torch.device) -> Iterable[dict[str, torch.Tensor]]:
+    """Slices of ``size`` sequences, as tensors on ``device``."""
+    tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
+    rows = len(tensors["labels"])
+    for first in range(0, rows, size):
+        yield {name: value[first : first + size].to(device, non_blocking=True) for name, value in tensors.items()}
+
+
+def set_rates(optimizer: torch.optim.Optimizer, phase: Phase, progress: Progress) -> float:
+    """Give every parameter group its peak rate times the schedule's factor; returns the first group's rate."""
+    recovery = math.prod(rule.rate(progress) for rule in phase.after_step)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * phase.schedule.factor(progress, group["peak"]) * recovery
+    return optimizer.param_groups[0]["lr"]
+
+
+def clip(model: Any, phase: Phase) -> torch.Tensor:
+    """Clip the gradient; returns its norm before."""
+    trainable = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    return torch.nn.utils.clip_grad_norm_(trainable, phase.clip if phase.clip is not None else math.inf)
+
+
+def update(leg: Leg, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """The optimizer's step and what follows it."""
+    optimizer.step()
+    if leg.phase.structure is not None:
+        leg.phase.structure.constrain(leg.model, progress)
+    for number, rule in enumerate(leg.phase.after_step):
+        rule.after_step(leg.model, optimizer, progress, leg.states[f"after_step.{number}"])
+
+
+def take_variant(leg: Leg, step: int) -> int:
+    """Give the model the shape of ``step``, drawn by seed, phase and step alone; returns which it is."""
+    structure = leg.phase.structure
+    count = structure.variants(leg.model) if structure else 1
+    if structure is None or count == 1:
+        return 0
+    variant = int(np.random.default_rng((leg.seed, leg.index, step, 1)).integers(count))
+    structure.take(leg.model, variant)
+    return variant
+
+
+def take_whole(leg: Leg) -> None:
+    """Give the model its whole shape, which is what is evaluated and kept: the last of a structure's variants."""
+    structure = leg.phase.structure
+    if structure is not None and (count := structure.variants(leg.model)) > 1:
+        structure.take(leg.model, count - 1)
+
+
+def measure(leg: Leg, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What a step costs: one real step of each variant under the counter, undone. The optimizer is spoilt and has to be built anew.
+
+    Returns ``variants`` (for each ``flops``, and ``matrices``: those of them that a structure's density applies to), ``flops`` and
+    ``effective_flops`` of a step on average over variants and phase, ``parameters``, how many of them are active at the end of the phase,
+    and ``seconds``.
+    """
+    phase, structure = leg.phase, leg.phase.structure
+    restore, cursors = undone(leg.model, list(leg.states.values())), leg.loader.state()
+    progress = Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, leg.index)
+    leg.model.train()
+    density = mean_density(structure, leg.model)
+    variants, began = [], time.monotonic()
+    for variant in range(structure.variants(leg.model) if structure else 1):
+        if structure is not None:
+            structure.take(leg.model, variant)
+
+        def step() -> None:
+            gradients(leg, draw(leg, progress, {}), progress)
+            update(leg, optimizer, progress)
+
+        flops, matrices = count_step(leg.model, step, matrices=density < 1)
+        restore()
+        leg.loader.load_state(cursors)
+        variants.append({"flops": flops, "matrices": matrices})
+    left = structure.density(leg.model) if structure else 1.0
+    parameters = sum(parameter.numel() for parameter in leg.model.parameters())
+    matrices_of: dict[str, Any] = linears(leg.model) if left < 1 else {}
+    prunable = sum(module.weight.numel() for module in matrices_of.values())
+    count = len(variants)
+    mean, saved = sum(variant["flops"] for variant in variants) / count, sum(variant["matrices"] for variant in variants) / count
+    return {
+        "variants": variants,
+        "flops": mean,
+        "effective_flops": mean - (1.0 - density) * saved,
+        "parameters": parameters,
+        "active_parameters": parameters - round((1.0 - left) * prunable),
+        "seconds": (time.monotonic() - began) / count,
+    }

@@ -1,0 +1,30 @@
+"""Begin from a model that another recipe trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from windtunnel.part import NOTHING, Start, Trained
+from windtunnel.weights.start.checkpoint import refuse_other_sizes
+
+
+class TrainedStart(Start, name="trained"):
+    """Begin with the weights that another recipe ends with, at the same sizes.
+
+    The other recipe is flown once for all arms that begin from it, and its whole cost is charged to each. With ``folder`` instead of
+    a recipe it is the part ``checkpoint``.
+    """
+
+    model: Trained = Field(description="the model to begin from")
+
+    def build(
+        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
+    ) -> PreTrainedModel:
+        """That model. Raises PartError where its sizes, vocabulary or positions are not what the recipe says."""
+        model = models["model"]
+        refuse_other_sizes(model.config, config, "trained")
+        return model
