@@ -20,7 +20,7 @@ from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import fresh
 from windtunnel.models.forward import forward
 from windtunnel.models.settings import KINDS
-from windtunnel.part import PartError, Start, UserError, make
+from windtunnel.part import Beginning, PartError, Start, UserError, make
 from windtunnel.weights.grow import first_of_each, outputs
 from windtunnel.weights.start.deepen import layer_similarity
 from windtunnel.weights.timing import growth_timing
@@ -211,7 +211,7 @@ def test_its_own_source_comes_before_the_phase_before():
         part = make(Start, {name: knobs | {"source": {"folder": "anywhere"}}})
         assert set(part.trained()) == {"source"}
         for previous in (None, build("llama", seed=5), build("gpt2")):
-            big = part.build(previous, config_of("llama", layers=4), 0, {"source": small})
+            big = part.build(previous, config_of("llama", layers=4), 0, Beginning({"source": small}, None))
             assert set(map(tuple, sources(big, small).values())) == {(0, 1, 0, 1)}
 
 

@@ -17,7 +17,7 @@ from windtunnel.laws import family_cost as costs
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import fresh
-from windtunnel.part import Optimizer, PartError, Start, Structure, UserError, make
+from windtunnel.part import Beginning, Optimizer, PartError, Start, Structure, UserError, make
 from windtunnel.train.budget import count_step
 from windtunnel.weights.sharing import SHARES, split
 from windtunnel.weights.start.expand_stages import proportional
@@ -296,10 +296,10 @@ def test_any_depth_lies_on_the_learned_line(family, depth):
 def test_the_line_of_the_source_and_not_of_the_phase_before():
     model, other = learned("llama", LINE), build("llama", layers=4, seed=8)
     part = make(Start, {"expand-line": {"source": {"folder": "somewhere"}}})
-    grown = part.build(other, config_of("llama", layers=6), 0, {"source": model})
+    grown = part.build(other, config_of("llama", layers=6), 0, Beginning({"source": model}, None))
     assert torch.equal(blocks_of(grown)["model.layers"][0]["mlp.up_proj.weight"], blocks_of(model)["model.layers"][0]["mlp.up_proj.weight"])
     model.config.rope_parameters = {**model.config.rope_parameters, "rope_theta": 5e5}
-    grown = part.build(None, config_of("llama", layers=3, dropout=0.1), 0, {"source": model})
+    grown = part.build(None, config_of("llama", layers=3, dropout=0.1), 0, Beginning({"source": model}, None))
     assert grown.config.rope_parameters["rope_theta"] == 5e5 and grown.config.attention_dropout == 0.1
     assert grown.config.num_hidden_layers == 3
 

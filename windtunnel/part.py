@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 ROOMS = ("corpus", "stream", "objectives", "weights", "optim", "evaluate")
 
 
@@ -274,6 +273,20 @@ class Given(NamedTuple):
     models: Mapping[str, PreTrainedModel]
 
 
+class Beginning(NamedTuple):
+    """What a start may use besides the model before.
+
+    ``models`` are the part's own other models by field (:meth:`Part.trained`), on the CPU and free to be changed; ``tokenizer`` is that of
+    the stream the phase trains on, as transformers has it.
+    """
+
+    models: Mapping[str, PreTrainedModel]
+    tokenizer: Any
+
+
+ALONE = Beginning(MappingProxyType({}), None)
+
+
 @dataclass
 class Layout:
     """Sequences as pieces of documents. Sequence ``i`` is the pieces ``first[i]:first[i + 1]``, laid one after the other.
@@ -409,13 +422,10 @@ class Selection(Part):
 class Start(Part):
     """How the weights of a phase begin."""
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A model of transformers configuration ``config``; ``previous`` is the model the phase before ended with.
 
         ``seed`` decides every weight that is drawn, together with the weight's name, so that two models agree where shapes do.
-        ``models`` are the part's own other models by field (:meth:`Part.trained`), on the CPU and free to be changed.
         """
         raise NotImplementedError
 

@@ -18,7 +18,7 @@ import torch
 
 from windtunnel.evaluate.held_out import held_out
 from windtunnel.models.build import config_for, fresh
-from windtunnel.part import HeldOut, Progress, UserError
+from windtunnel.part import Beginning, HeldOut, Progress, UserError
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.stream.stream import Stream
 from windtunnel.train import checkpoint
@@ -195,7 +195,7 @@ def begin(
         models = {name: around.model_of(trained, seed) for name, trained in phase.start.trained().items()}
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
-            model = phase.start.build(previous, config, seed, models)
+            model = phase.start.build(previous, config, seed, Beginning(models, stream.tokenizer))
         for warning in heard:  # a growth that is not exact says by how much; it belongs to the run, not to the terminal alone
             around.warn(str(warning.message))
     elif previous is None:

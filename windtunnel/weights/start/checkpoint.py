@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from transformers import PreTrainedModel
 
 from windtunnel.models.build import family_of
 from windtunnel.models.checkpoint import load
-from windtunnel.part import NOTHING, PartError, Start
+from windtunnel.part import ALONE, Beginning, PartError, Start
 
 # How each size that must agree is written under `model` in a recipe, and the configuration's name for it.
 SIZES = {
@@ -34,9 +33,7 @@ class Checkpoint(Start, name="checkpoint"):
 
     folder: str = Field(min_length=1, description="folder of the model: config.json and its weights")
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """The model in the folder.
 
         Raises:

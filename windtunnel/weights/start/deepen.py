@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.forward import forward
-from windtunnel.part import NOTHING, PartError, Start, Trained
+from windtunnel.part import ALONE, Beginning, PartError, Start, Trained
 from windtunnel.weights.grow import DEPTH, copy_layers, depths, first_of_each, grown_config, origin, refuse_growth, silence
 from windtunnel.weights.start.stack import interleaved, stacked
 
@@ -44,16 +44,14 @@ class Deepen(Start, name="deepen"):
             raise ValueError(f"{' and '.join(said)} each say where layers come from; give one of them")
         return self
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A network of ``config`` made of the layers of ``source`` or ``previous``.
 
         Raises:
             PartError: without a model to begin from; where any other size than depth differs; where the map does not fit the layers,
                 names what is not there, or adds nothing; for ``zero`` where silent layers would not preserve the function.
         """
-        model = origin(previous, models, self.name)
+        model = origin(previous, given, self.name)
         refuse_growth(model.config, config, self.name, ["layers"])
         places = {stack: self.places(old, new) for stack, (old, new) in depths(model, config).items()}
         if self.new == "zero":

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import fresh
-from windtunnel.part import NOTHING, PartError, Start, Trained
+from windtunnel.part import ALONE, Beginning, PartError, Start, Trained
 from windtunnel.weights.grow import DEPTH, depths, grown_config, origin
 from windtunnel.weights.sharing import holders, refuse_all_but_depth
 
@@ -30,16 +30,14 @@ class ExpandLine(Start, name="expand-line"):
 
     source: Trained | None = Field(None, description="the learned model (default: that of the phase before)")
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A network of ``config``, its layers on the line of the learned model.
 
         Raises:
             PartError: without a learned model, where its layers do not lie on a line (with the deviation) or are too few to make one,
                 or where anything but depth differs.
         """
-        source = origin(previous, models, self.name)
+        source = origin(previous, given, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         stacks = {stack: holders(blocks) for stack, blocks in anatomy(source).stacks.items()}
         count, rest = depths(source, config), source.state_dict()
@@ -49,7 +47,7 @@ class ExpandLine(Start, name="expand-line"):
             for path, values in paths.items()
         }
 
-        def given(name: str, _shape: torch.Size) -> Tensor:
+        def value_of(name: str, _shape: torch.Size) -> Tensor:
             for stack, (_old, depth) in count.items():
                 if name.startswith(f"{stack}."):
                     layer, _dot, path = name.removeprefix(f"{stack}.").partition(".")
@@ -58,7 +56,7 @@ class ExpandLine(Start, name="expand-line"):
 
         # Which layers look at a window only is a matter of depth; at the learned depth it is as the learned model has it.
         same = all(old == new for old, new in count.values())
-        return fresh(grown_config(source.config, config, DEPTH if same else {*DEPTH, "layer_types"}), seed, given)
+        return fresh(grown_config(source.config, config, DEPTH if same else {*DEPTH, "layer_types"}), seed, value_of)
 
 
 class Line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from transformers import PreTrainedModel
 
 from windtunnel.models.anatomy import Block, anatomy
-from windtunnel.part import NOTHING, PartError, Start, Trained
+from windtunnel.part import ALONE, Beginning, PartError, Start, Trained
 from windtunnel.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
 from windtunnel.weights.sharing import holders, refuse_all_but_depth, split
 
@@ -32,16 +32,14 @@ class ExpandStages(Start, name="expand-stages"):
     )
     source: Trained | None = Field(None, description="the learned model (default: that of the phase before)")
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A network of ``config``, every layer a copy of a stage.
 
         Raises:
             PartError: without a learned model, where the blocks of a stage differ, where the layers are fewer than the stages or not
                 those of ``order``, or where anything but depth differs.
         """
-        source = origin(previous, models, self.name)
+        source = origin(previous, given, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         places = {}
         for stack, (old, new) in depths(source, config).items():

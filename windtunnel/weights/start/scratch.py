@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from windtunnel.models.build import fresh
-from windtunnel.part import NOTHING, Start
+from windtunnel.part import ALONE, Beginning, Start
 
 
 class Scratch(Start, name="scratch"):
@@ -18,8 +17,6 @@ class Scratch(Start, name="scratch"):
     with equal weights. In a later phase it forgets the model of the phase before.
     """
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A network of ``config`` with first weights drawn from ``seed``."""
         return fresh(config, seed)

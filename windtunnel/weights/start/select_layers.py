@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, NonNegativeInt
 from transformers import PreTrainedModel
 
-from windtunnel.part import NOTHING, PartError, Start, Trained
+from windtunnel.part import ALONE, Beginning, PartError, Start, Trained
 from windtunnel.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
 from windtunnel.weights.sharing import refuse_all_but_depth
 
@@ -26,16 +25,14 @@ class SelectLayers(Start, name="select-layers"):
     )
     source: Trained | None = Field(None, description="the model it begins from (default: that of the phase before)")
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A network of ``config`` made of chosen layers.
 
         Raises:
             PartError: without a model to begin from, where anything but depth differs, where there is nothing to leave out, or where
                 the chosen layers are not there, not ascending, or not as many as asked for.
         """
-        source = origin(previous, models, self.name)
+        source = origin(previous, given, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         places = {stack: self.places(old, new) for stack, (old, new) in depths(source, config).items()}
         return copy_layers(source, grown_config(source.config, config, DEPTH, places), seed, places, self.name)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from windtunnel.part import NOTHING, PartError, Start, Trained
+from windtunnel.part import ALONE, Beginning, PartError, Start, Trained
 from windtunnel.weights.grow import DEPTH, copy_layers, depths, grown_config, origin, refuse_growth
 
 
@@ -25,16 +24,14 @@ class Stack(Start, name="stack"):
     layout: Literal["stack", "interleave"] = Field("stack", description="whole model after whole model, or each layer beside its copies")
     source: Trained | None = Field(None, description="the model it begins from (default: that of the phase before)")
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A network of ``config`` made of the layers of ``source`` or ``previous``.
 
         Raises:
             PartError: without a model to begin from, or where family, width, vocabulary or any other size than depth differs, or
                 where the layers are not ``factor`` times those of that model.
         """
-        model = origin(previous, models, self.name)
+        model = origin(previous, given, self.name)
         refuse_growth(model.config, config, self.name, ["layers"])
         layers = {}
         for stack, (old, new) in depths(model, config).items():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from windtunnel.part import NOTHING, Start, Trained
+from windtunnel.part import ALONE, Beginning, Start, Trained
 from windtunnel.weights.start.checkpoint import refuse_other_sizes
 
 
@@ -21,10 +20,8 @@ class TrainedStart(Start, name="trained"):
 
     model: Trained = Field(description="the model to begin from")
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """That model. Raises PartError where its sizes, vocabulary or positions are not what the recipe says."""
-        model = models["model"]
+        model = given.models["model"]
         refuse_other_sizes(model.config, config, "trained")
         return model

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from windtunnel.part import NOTHING, PartError, Start, Trained
+from windtunnel.part import ALONE, Beginning, PartError, Start, Trained
 from windtunnel.weights.grow import origin, refuse_growth
 from windtunnel.weights.start.checkpoint import sizes_of
 from windtunnel.weights.widening import deviation, widened
@@ -46,9 +46,7 @@ class Widen(Start, name="widen"):
     map_seed: int = Field(0, ge=0, description="decides, with the names of weights, what is copied and the noise")
     source: Trained | None = Field(None, description="the model it begins from (default: that of the phase before)")
 
-    def build(
-        self, previous: PreTrainedModel | None, config: Any, seed: int, models: Mapping[str, PreTrainedModel] = NOTHING
-    ) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A network of the sizes of ``config`` made of the weights of ``source`` or else ``previous``.
 
         What ``config`` does not size (the base of the rotation, the epsilon of the norms) is as in the old model. Warns with the
@@ -58,7 +56,7 @@ class Widen(Start, name="widen"):
             PartError: without such a model, or where family, vocabulary, head size or positions differ, something shrinks, heads
                 cannot be grouped as before, or nothing grows.
         """
-        old = origin(previous, models, self.name)
+        old = origin(previous, given, self.name)
         refuse_growth(old.config, config, self.name, SIZES)
         before, after = sizes_of(old.config), sizes_of(config)
         refuse_heads(before, after, head_size(old.config), head_size(config))
