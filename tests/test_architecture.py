@@ -15,7 +15,7 @@ from windtunnel.part import ROOMS, load_all, names, slots
 PACKAGE = Path(windtunnel.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
-    ("part",),
+    ("part", "handed"),
     (*ROOMS, "models"),
     ("yaml_document",),
     ("recipe",),
@@ -23,7 +23,7 @@ FLOORS = (
     ("study",),
     ("laws",),
     ("report",),
-    ("cli", "console", "arguments"),
+    ("cli", "continuing", "console", "arguments"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # A flown study ends with its page, written by whoever calls it. The report knows result.json alone and imports nothing of the study.

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from windtunnel import part
-from windtunnel.train.run import fly
+from windtunnel.train.run import fly, prepare
 
 LOOP_SLOTS = (
     "Mixture",
@@ -47,11 +47,12 @@ FIELD = {
 }
 
 # Knobs a part cannot do without, and what must be true around it. Everything else flies at its defaults. "@model" is the folder of a
-# small model that has been trained before.
+# small model that has been trained before, "@other" of one with another tokenizer.
 KNOBS: dict[str, dict[str, Any]] = {
     "fixed": {"shares": {"code": 0.5, "prose": 0.5}},
-    "checkpoint": {"folder": "@model"},
+    "checkpoint": {"model": "@model"},
     "trained": {"model": {"folder": "@model"}},
+    "transplant": {"source": {"folder": "@other"}},
     "distillation": {"teacher": {"folder": "@model"}},
     "hidden-distillation": {"teacher": {"folder": "@model"}},
     "learnable": {"scorer": {"folder": "@model"}, "candidates": 2, "top": 500},
@@ -62,6 +63,9 @@ KNOBS: dict[str, dict[str, Any]] = {
     "sparse-low-rank": {"rank": 4},
     "galore": {"rank": 4, "every": 2},
     "refactorise": {"every": 2, "recovery": 1},
+    "reptile": {"every": 2},
+    "elastic-weights": {"sources": ["code"], "sequences": 2},
+    "cloze": {"given": 12, "continuation": 4},
 }
 FAMILY = {"masked-token": "bert", "span-corruption": "t5"}
 # A start that changes the model of the phase before: its sizes, and what that phase sets.
@@ -83,6 +87,9 @@ IDENTITY: dict[str, dict[str, Any]] = {
     "hidden-distillation": {"teacher": {"folder": "@model"}, "weight": 0.0},
     "learnable": {"scorer": {"folder": "@model"}, "candidates": 1, "top": 500},
     "pull-to-start": {"strength": 0.0},
+    "reptile": {"every": 2, "kept": 1.0},
+    "interpolate": {"share": 1.0},
+    "elastic-weights": {"sources": ["code"], "strength": 0.0},
     "sub-depths": {"layers": 2},
     "shared-stages": {"stages": 2},
     "pruning-ramp": {"sparsity": 0.0},
@@ -116,6 +123,10 @@ def with_model(knobs: Any, tiny: Any, stream: Any, folder: Path) -> Any:
     if knobs == "@model":
         fly(tiny(), 3, stream, folder / "before")
         return str(folder / "before" / "model")
+    if knobs == "@other":
+        other = tiny(tokenizer={"vocabulary": 480})
+        fly(other, 3, prepare(other, folder / "cache"), folder / "other")
+        return str(folder / "other" / "model")
     return {key: with_model(value, tiny, stream, folder) for key, value in knobs.items()} if isinstance(knobs, dict) else knobs
 
 

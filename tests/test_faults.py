@@ -216,7 +216,7 @@ def test_one_long_document_among_short_ones(here: Path, command: Command) -> Non
         ("{steps: 4}", "{flops: 10}", None, "phase 1 may spend 10 flops, which is about"),
         ("{steps: 4}", "{tokens: 127}", None, "phase 1 may spend 127 tokens, which is about 0.99 of one step; raise the budget"),
         ("vocabulary: 450", "folder: nowhere", None, "tokenizer.folder: nowhere: no such folder"),
-        ("batch: 4", "start: {checkpoint: {folder: nowhere}}", None, "start.checkpoint.folder: nowhere: no such folder"),
+        ("batch: 4", "start: {checkpoint: nowhere}", None, "start: checkpoint: nowhere: no such folder"),
     ],
 )
 def test_check_finds_what_would_not_fly(here: Path, mistake: Callable[..., str], old: str, new: str, line: int | None, says: str) -> None:
@@ -275,12 +275,36 @@ def test_a_checkpoint_that_the_disk_refuses_says_why(here: Path, tmp_path: Path,
     from windtunnel.train import checkpoint
 
     disk = mounted("size=400k")
-    checkpoint.save(disk, "step-1", {"weights": torch.zeros(20_000)})
+    writer = checkpoint.Writer(disk)
+    weights = torch.zeros(20_000)
+    writer.begin("step-1", {"weights": weights})
+    weights += 1  # training goes on while the disk takes it
     with pytest.raises(UserError, match=r"cannot write checkpoint .*step-2: No space left on device"):
-        checkpoint.save(disk, "step-2", {"weights": torch.zeros(200_000)})
+        writer.begin("step-2", {"weights": torch.zeros(200_000)})
     found = checkpoint.newest(disk, print)
-    assert found is not None and len(found["weights"]) == 20_000
+    assert found is not None and torch.equal(found["weights"], torch.zeros(20_000))
     assert [path.name for path in disk.iterdir()] == ["step-1"]
+
+
+def test_what_the_disk_says_afterwards_is_told_at_the_next_occasion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from windtunnel.part import UserError
+    from windtunnel.train import checkpoint
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    writer = checkpoint.Writer(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "sync", full)
+        writer.begin("step-1", {})
+        with pytest.raises(UserError, match="step-1: No space left on device"):
+            writer.wait()
+    writer.wait()
+    for number in range(4):
+        writer.begin(f"step-{number}", {"number": number})
+    writer.wait()
+    assert not writer.busy
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-2", "step-3"]
 
 
 def test_a_limit_on_the_size_of_files_is_told(here: Path) -> None:
@@ -341,21 +365,22 @@ def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_run_goes_on(here: Path,
 
     rewrite("recipe.yaml", "{steps: 4}", "{steps: 12}")
     assert command("train", "recipe.yaml", "--out", "runs/whole")[0] == 0
-    save = loop.checkpoint.save
+    write = loop.checkpoint.Writer.begin
 
-    def killed(folder: Path, name: str, state: dict[str, Any]) -> None:
-        save(folder, name, state)
+    def killed(writer: Any, name: str, state: dict[str, Any]) -> None:
+        write(writer, name, state)
+        writer.wait()
         if name.endswith("9"):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.checkpoint, "save", killed)
+        patch.setattr(loop.checkpoint.Writer, "begin", killed)
         patch.setitem(run.fly.__kwdefaults__, "checkpoint_seconds", -1.0)  # one after every step
         assert command("train", "recipe.yaml", "--out", "runs/x")[0] == 130
     newest = sorted(Path("runs/x/checkpoints").iterdir())[-1] / "state.pt"
     flip(newest)
     code, said = command("train", "recipe.yaml", "--out", "runs/x")
-    assert code == 0 and f"checkpoint {newest.parent} is damaged and skipped: {newest} does not match its hash" in said
+    assert code == 0 and f"checkpoint {newest.parent} is damaged and skipped: {newest} does not match its checksum" in said
     records = [json.loads(Path(f"runs/{name}/record.json").read_text()) for name in ("whole", "x")]
     assert records[0]["test"] == records[1]["test"], "the checkpoint before was used"
 

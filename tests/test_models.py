@@ -594,7 +594,7 @@ def test_load_refuses_by_name(tmp_path):
         **{name: weights[name].clone().index_fill_(0, torch.tensor([0]), 0.0).fill_diagonal_(0.0).add_(spike(weights[name]))},
     )
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(PartError, match="cannot be read"):
+    with pytest.raises(PartError, match=r"model\.safetensors: damaged: \d+ bytes, its header says \d+; it was cut off"):
         checkpoint.load(tmp_path)
     file.unlink()
     with pytest.raises(PartError, match="holds no weights"):

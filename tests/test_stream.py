@@ -175,8 +175,12 @@ def test_a_tokenizer_from_a_folder_gets_what_it_lacks(tmp_path, kind):
     stream = fresh(tmp_path / "cache", folder=str(folder))
     facts = stream.vocabulary
     assert stream.tokenizer.convert_ids_to_tokens(facts.document) == "</s>"
-    added = [facts.pad, facts.mask, *facts.modes.values(), *facts.spans]
-    assert sorted(added) == list(range(before, before + 5 + SENTINELS)) and facts.size == before + 5 + SENTINELS
+    added = [facts.mask, *facts.modes.values(), *facts.spans]
+    assert sorted(added) == list(range(before, before + 4 + SENTINELS)) and facts.size == before + 4 + SENTINELS
+    assert facts.pad == facts.document, "no row of an embedding is added for what is never looked at"
+    for path in (stream.folder / "given").iterdir():
+        assert path.read_bytes() == (folder / path.name).read_bytes()
+    assert stream.tokenizer_for(()) == stream.folder / "given" and stream.tokenizer_for(("spans",)) is stream.tokenizer
     assert not facts.token_bytes[added].any()
     for source, texts in TRAIN.items():
         for number, text in enumerate(texts):

@@ -97,10 +97,12 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny, stream, tmp_path)
     assert not same(tmp_path / "a", tmp_path / "c")
 
 
-def test_counting_a_step_leaves_no_trace(tiny, stream, tmp_path, monkeypatch):
-    """The counted step is undone: without counting, training gives the same weights."""
-    from windtunnel.train import loop
+@pytest.mark.parametrize("in_memory", [1 << 28, 0])
+def test_counting_a_step_leaves_no_trace(tiny, stream, tmp_path, monkeypatch, in_memory):
+    """The counted step is undone, from memory or from a file: without counting, training gives the same weights."""
+    from windtunnel.train import budget, loop
 
+    monkeypatch.setattr(budget, "IN_MEMORY", in_memory)
     fly(tiny(), 0, stream, tmp_path / "counted")
 
     one = {"flops": 1.0, "matrices": 0.0}
@@ -293,7 +295,7 @@ def test_resuming_keeps_what_only_the_starting_checkpoint_knew(tiny, stream, tmp
     if family == "llama":
         data["rope_parameters"] = {"rope_type": "default", "rope_theta": 50.0}
     config.write_text(json.dumps(data))
-    recipe = tiny(model=model, start={"checkpoint": {"folder": str(tmp_path / "before" / "model")}}, budget={"steps": 3})
+    recipe = tiny(model=model, start={"checkpoint": str(tmp_path / "before" / "model")}, budget={"steps": 3})
     fly(recipe, 0, stream, tmp_path / "whole")
     cut_into_pieces(recipe, stream, tmp_path / "cut")
     assert same(tmp_path / "whole", tmp_path / "cut")

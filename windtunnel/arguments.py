@@ -10,7 +10,7 @@ from typing import Any
 from windtunnel.part import UserError
 
 
-def sources(given: Sequence[str] | None) -> dict[str, Any]:
+def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:
     """``NAME=PATH`` arguments as sources by name; ``~`` is the home folder, ``builtin:NAME`` stays as it is."""
     if not given:
         return {}
@@ -23,14 +23,14 @@ def sources(given: Sequence[str] | None) -> dict[str, Any]:
     for entry in given:
         name, separator, path = entry.partition("=")
         if not separator or not name.strip() or not path.strip():
-            raise UserError(f"--corpus {entry}: write it as NAME=PATH, for example --corpus notes=~/notes")
+            raise UserError(f"{option} {entry}: write it as NAME=PATH, for example {option} notes=~/notes")
         if name in found:
-            raise UserError(f"--corpus {entry}: a source called {name!r} was given already; every source needs a name of its own")
+            raise UserError(f"{option} {entry}: a source called {name!r} was given already; every source needs a name of its own")
         found[name] = path if path.startswith("builtin:") else os.path.expanduser(path)
         try:
             make(Source, shorthand(found[name]))
         except ValidationError as error:
-            raise UserError(f"--corpus {entry}: {error.errors()[0]['msg']}") from error
+            raise UserError(f"{option} {entry}: {error.errors()[0]['msg']}") from error
     return found
 
 

@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from windtunnel.arguments import check_device, look_at, sources
 from windtunnel.console import console, following, overview, percent, plain_table, print_json, show_part, stopping
+from windtunnel.continuing import continue_training
 from windtunnel.part import UserError, nearest
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ MENDABLE = {
     errno.EPERM: "not permitted; choose another folder with --out, or change its permissions",
 }
 OUT = Path("windtunnel-out")
-CONTINUES = ("study", "reproduce", "train")
+CONTINUES = ("study", "reproduce", "train", "continue")
 
 
 class Engine(enum.StrEnum):
@@ -222,7 +223,7 @@ def train(
     """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added."""
     from windtunnel.recipe import load_recipe
     from windtunnel.study.worker import locked
-    from windtunnel.train.run import fly, prepare
+    from windtunnel.train.run import fly, prepare, prepare_needed
 
     recipe = load_recipe(file, sources(corpus))
     check_device(device)
@@ -233,9 +234,11 @@ def train(
         def say(message: str) -> None:
             console().print(escape(message), soft_wrap=True)
 
-        stream = prepare(recipe, cache, say)
+        stream, others = prepare(recipe, cache, say), prepare_needed(recipe, cache, say)
         loggers = [kind.value for kind in logger or ()]
-        record = fly(recipe, seed, stream, out, threads=threads, device=device, report=follow, stop=stop, loggers=loggers, warn=say)
+        record = fly(
+            recipe, seed, stream, out, threads=threads, device=device, report=follow, stop=stop, loggers=loggers, warn=say, streams=others
+        )
     if as_json:
         print_json(record)
     if record["status"] == "interrupted":
@@ -251,12 +254,17 @@ def train(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="a new or empty folder", show_default=False)],
+    dtype: Annotated[str, typer.Option("--dtype", help="float32 (what runs train in), bfloat16 or float16")] = "float32",
 ) -> None:
     """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure."""
     from windtunnel.train.export import export_run
 
-    found = export_run(run, out)
-    print(f"{out}: {found['architecture']}, {found['parameters']:,} parameters, loaded with {found['loads_with']} and AutoTokenizer")
+    found = export_run(run, out, dtype)
+    size = f"{found['parameters']:,} parameters in {found['dtype']}"
+    print(f"{out}: {found['architecture']}, {size}, loaded with {found['loads_with']} and AutoTokenizer")
+
+
+app.command("continue")(continue_training)
 
 
 # What there is ------------------------------------------------------------------------------------------------------------------

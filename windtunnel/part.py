@@ -12,12 +12,12 @@ import importlib.metadata
 import inspect
 import pkgutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
+
+from windtunnel.handed import ALONE, Ahead, Beginning, Given, HeldOut, Layout, Loss, Progress, Vocabulary
 
 if TYPE_CHECKING:
     import daft
@@ -66,14 +66,17 @@ class Settings(BaseModel):
 class Part(Settings):
     """The base of every part. A direct subclass is a slot; a subclass of a slot with ``name=`` is a part that fills it.
 
-    In YAML a part is its bare name (``objective: next-token``) or one key with its knobs (``objective: {ul2: {mean_span: 3}}``).
+    In YAML a part is its bare name (``objective: next-token``) or one key with its knobs (``objective: {ul2: {mean_span: 3}}``); where
+    one knob has no default, its value alone will do (``start: {checkpoint: FOLDER}``).
 
     ``conflicts`` names the parts (of any slot) that this one cannot be combined with in one phase, each with the reason.
+    ``other_tokens`` says that models it holds may know other tokens than the stream has; elsewhere that is refused.
     """
 
     name: ClassVar[str] = ""
     slot: ClassVar[type[Part]]
     conflicts: ClassVar[dict[str, str]] = {}
+    other_tokens: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -111,11 +114,22 @@ class Part(Settings):
                 "no {slot} is called {shown}; {hint}",
                 {"slot": cls.__name__, "key": str(name), "shown": repr(name), "hint": nearest(str(name), names(cls))},
             )
-        return found.model_validate({} if fields is None else fields)
+        return found.model_validate(_spelt_out(found, fields))
 
     def trained(self) -> dict[str, Trained]:
         """The models that this part needs besides the one being trained, by the field that names each."""
         return {key: value for key in type(self).model_fields if isinstance(value := getattr(self, key), Trained)}
+
+    def special_tokens(self) -> tuple[str, ...]:
+        """Which special tokens it may feed to the model besides the separator and padding: ``mask``, ``spans``, ``modes``.
+
+        A model that begins from a checkpoint gets rows for tokens its own tokenizer lacks only if a part of its recipe uses them.
+        """
+        return ()
+
+    def looks_at(self) -> tuple[str, ...]:
+        """The sources of the corpus that this part names and must find there."""
+        return ()
 
     @model_serializer(mode="plain")
     def _as_one_key(self) -> dict[str, Any]:
@@ -132,7 +146,10 @@ class Trained(Settings):
     """
 
     recipe: dict[str, Any] | None = Field(None, description="the recipe that trains it: what differs, or the name of one under recipes")
-    folder: str | None = Field(None, description="folder of a model that is there already; it costs nothing here")
+    folder: str | None = Field(
+        None, description="a model that is there already: folder, file or name on the hub, as for `checkpoint`; it costs nothing here"
+    )
+    fingerprint: str | None = Field(None, description="what the content of `folder` must be; filled in when the recipe is read")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Trained:
@@ -140,10 +157,32 @@ class Trained(Settings):
             raise ValueError("a model is named by exactly one of: recipe, folder")
         return self
 
+    @model_serializer(mode="wrap")
+    def _short(self, dump: Any) -> dict[str, Any]:
+        """Without the fingerprint where there is none: the hash of a recipe finds the runs that were stored before it existed."""
+        return {key: value for key, value in dump(self).items() if key != "fingerprint" or value is not None}
+
 
 _slots: dict[str, type[Part]] = {}
 _parts: dict[type[Part], dict[str, type[Part]]] = {}
 _loaded = False
+
+
+def _spelt_out(part: type[Part], fields: Any) -> Any:
+    """``fields`` of ``part`` as a mapping: nothing, or a plain value of its one knob without a default."""
+    if fields is None:
+        return {}
+    if not isinstance(fields, (str, int, float)):
+        return fields
+    needed = [key for key, info in part.model_fields.items() if info.is_required()]
+    if len(needed) != 1:
+        one = f"it needs {' and '.join(needed)}" if needed else f"known: {', '.join(sorted(part.model_fields)) or 'none'}"
+        raise PydanticCustomError(
+            "not_fields",
+            "{name} is written with the names of its settings, for example {name}: {{{example}: ...}}, not {shown}; {one}",
+            {"name": part.name, "example": (needed or sorted(part.model_fields) or ["setting"])[0], "shown": repr(fields), "one": one},
+        )
+    return {needed[0]: fields}
 
 
 def plain(value: Any) -> Any:
@@ -213,114 +252,6 @@ def describe(part: type[Part]) -> dict[str, Any]:
     }
 
 
-# What the loop hands to parts -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, before the step that is about to be made.
-
-    ``step`` and ``tokens`` count within the phase; ``done`` is the share of the phase (0 to 1), ``overall`` that of the whole run.
-    ``tokens`` counts input tokens; ``step_tokens`` is how many one step adds; ``sequences`` how many sequences one step holds.
-    """
-
-    step: int
-    steps: int
-    tokens: int
-    step_tokens: int
-    sequences: int
-    done: float
-    overall: float
-    phase: int
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What an objective may know of the tokeniser: its size and its special tokens.
-
-    ``document`` separates documents (it begins each one, so it also ends the one before). ``spans`` are the sentinels of span
-    corruption, ``modes`` the mode tokens of UL2 by name (R, S, X). ``token_bytes[i]`` is how many UTF-8 bytes token i stands for
-    (0 for special tokens), an int32 array; ``word_starts[i]`` whether token i begins a word, a bool array.
-    """
-
-    size: int
-    document: int
-    pad: int
-    mask: int
-    spans: tuple[int, ...]
-    modes: Mapping[str, int]
-    token_bytes: np.ndarray
-    word_starts: np.ndarray
-
-
-class Loss(NamedTuple):
-    """The loss of every target in nats, which of them count (bool, same shape), and the model's outputs for loss terms."""
-
-    values: torch.Tensor
-    counts: torch.Tensor
-    outputs: Any
-
-
-class Given(NamedTuple):
-    """What a part may use while a batch is judged: the phase's objective, where the run stands, and the part's own other models.
-
-    ``models`` holds them by the field that names them (:meth:`Part.trained`), frozen, in evaluation mode, on the device of the batch.
-    ``objective.loss(models["teacher"], batch, needs)`` is what a teacher says of the same batch; call it under ``torch.no_grad()``.
-    """
-
-    objective: Objective
-    progress: Progress
-    models: Mapping[str, PreTrainedModel]
-
-
-class Beginning(NamedTuple):
-    """What a start may use besides the model before.
-
-    ``models`` are the part's own other models by field (:meth:`Part.trained`), on the CPU and free to be changed; ``tokenizer`` is that of
-    the stream the phase trains on, as transformers has it.
-    """
-
-    models: Mapping[str, PreTrainedModel]
-    tokenizer: Any
-
-
-ALONE = Beginning(MappingProxyType({}), None)
-
-
-@dataclass
-class Layout:
-    """Sequences as pieces of documents. Sequence ``i`` is the pieces ``first[i]:first[i + 1]``, laid one after the other.
-
-    Piece ``j`` is the tokens ``start[j]:stop[j]`` of document ``document[j]``. All are int64 arrays; ``len(first)`` is one more than
-    the number of sequences. Every sequence holds at most ``length`` tokens; shorter ones are padded by the loader.
-    """
-
-    document: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-    first: np.ndarray
-    length: int
-
-
-@dataclass
-class HeldOut:
-    """What an evaluation may look at: batches of a held-out split, prepared by the objective, and how to judge them.
-
-    ``batches(source, objective)`` yields dictionaries of tensors on ``device`` in a fixed order; ``text(source)`` yields documents
-    as text; ``tokenizer`` is a transformers tokenizer or None. ``precision`` is entered around forwards (a context manager).
-    """
-
-    sources: tuple[str, ...]
-    batches: Any
-    text: Any
-    vocabulary: Vocabulary
-    tokenizer: Any
-    objective: Objective
-    device: Any
-    precision: Any
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
 # Slots ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -363,6 +294,10 @@ class Objective(Part):
 
     kinds: ClassVar[tuple[str, ...]] = ("decoder",)
 
+    def special_tokens(self) -> tuple[str, ...]:
+        """As for every part. An objective that does not say is taken to use all."""
+        return ("mask", "spans", "modes")
+
     def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Rows of the stream as what :meth:`loss` needs, of a fixed shape, with ``labels`` (-100 where nothing is predicted).
 
@@ -388,6 +323,13 @@ class LossTerm(Part):
     def state(self, model: PreTrainedModel) -> dict[str, Any]:
         """What changes during training: a dictionary of tensors and numbers that the checkpoint holds and :meth:`term` may change."""
         return {}
+
+    def look(self, model: PreTrainedModel, state: dict[str, Any], ahead: Ahead) -> None:
+        """Called once, before the first step of the phase: estimate from data what ``state`` is to hold.
+
+        ``model`` is what the phase begins with, in evaluation mode; its weights must stay, its gradients are cleared. A run that is
+        resumed finds the state in its checkpoint and does not look again. A Weighting or an AfterStep may have this method too.
+        """
 
     def term(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], given: Given) -> torch.Tensor:
         """The scalar, already scaled, as a mean over the targets of ``loss`` that count; the loop weighs micro-batches by their targets."""
@@ -421,6 +363,10 @@ class Selection(Part):
 
 class Start(Part):
     """How the weights of a phase begin."""
+
+    def origin(self) -> str | None:
+        """The model (folder, file, name on the hub) that it begins with as it is: sizes and tokenizer of a recipe default to its own."""
+        return None
 
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """A model of transformers configuration ``config``; ``previous`` is the model the phase before ended with.
@@ -492,6 +438,9 @@ class AfterStep(Part):
     def after_step(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, progress: Progress, state: dict[str, Any]) -> None:
         """Called after every step, in place. ``progress`` is that of the step just made."""
         raise NotImplementedError
+
+    def end(self, model: PreTrainedModel, state: dict[str, Any]) -> None:
+        """Called once after the last step of the phase, before the model is evaluated: what has to know that no step follows."""
 
 
 class Evaluation(Part):

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
+from windtunnel.models.origin import filled, fingerprinted
 from windtunnel.models.settings import ModelSettings
 from windtunnel.part import (
     AfterStep,
@@ -28,6 +29,7 @@ from windtunnel.part import (
     Optimizer,
     Packing,
     Part,
+    PartError,
     Progress,
     Schedule,
     Selection,
@@ -85,11 +87,44 @@ class Budget(Settings):
 
 
 class TokenizerSettings(Settings):
-    """A byte-level BPE trained on the training split, or the folder of any tokenizer."""
+    """A byte-level BPE trained on the training split, the folder of any tokenizer, or the tokenizer of another recipe.
+
+    Parts that hold a recipe (:class:`windtunnel.part.Trained`) may hold one of another tokenizer only where they can carry weights over
+    to other tokens (the start ``transplant``), or where both come out the same.
+    """
 
     folder: str | None = Field(None, description="folder of a tokenizer that AutoTokenizer loads (default: train one)")
+    recipe: dict[str, Any] | None = Field(
+        None, description="the recipe whose tokenizer is taken, by its name under recipes or as what differs; nothing is trained for it"
+    )
     vocabulary: int = Field(4096, ge=400, description="size of the trained vocabulary, special tokens included")
+    sources: tuple[str, ...] | None = Field(None, description="the corpus sources that tokens are learnt from (default: all)")
+    extend: int = Field(0, ge=0, description="how many tokens are added to those of `folder` or `recipe`, learnt from the corpus")
     sentinels: int = Field(64, ge=0, description="span sentinels kept in the vocabulary, for span corruption")
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> TokenizerSettings:
+        if self.folder is not None and self.recipe is not None:
+            raise ValueError("a tokenizer comes from folder or from recipe, not from both")
+        if self.extend and self.folder is None and self.recipe is None:
+            raise ValueError("extend adds to the tokenizer of a `folder` or of a `recipe`; for one trained here raise vocabulary")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _short(self, dump: Any) -> dict[str, Any]:
+        """What came later than the first runs is written only where it is set: the hash of a recipe finds those runs by what they say."""
+        later = {"recipe": None, "sources": None, "extend": 0}
+        return {key: value for key, value in dump(self).items() if key not in later or value != later[key]}
+
+    def reckoned(self) -> int:
+        """How many tokens it will have, as far as that can be told before it is made."""
+        inner = self.vocabulary if self.recipe is None else Recipe.model_validate(self.recipe).tokenizer.reckoned()
+        return inner + self.extend
 
 
 class SplitSettings(Settings):
@@ -176,6 +211,11 @@ class Recipe(Settings):
         "auto", description="whether to torch.compile (auto: when the run is long enough to repay it)"
     )
     micro_batch: int | None = Field(None, ge=1, description="sequences in one forward pass (default: the batch)")
+    limits: dict[str, float] = Field(  # left out of what is stored where it is empty, so that runs from before it existed are found
+        {},
+        exclude_if=lambda limits: not limits,
+        description="by how large a share the loss of a source may rise over the model that the run starts from before training ends",
+    )
     phases: tuple[Phase, ...] = Field(description="stretches of training, one after the other; their shares add up to 1")
 
     @model_validator(mode="before")
@@ -212,17 +252,42 @@ class Recipe(Settings):
             raise _at("phases", f"the shares of the phases add up to {total:g}, not to 1")
         if not self.corpus:
             raise _at("corpus", "the corpus has no source")
+        for source in self.tokenizer.sources or ():
+            if source not in self.corpus:
+                hint = nearest(source, self.corpus)
+                raise _at("tokenizer", f"tokens are learnt from source {source!r}, which the corpus does not have; {hint}")
+        for source, limit in self.limits.items():
+            if source not in self.corpus:
+                raise _at("limits", f"a limit is set for source {source!r}, which the corpus does not have; {nearest(source, self.corpus)}")
+            if not limit >= 0:
+                raise _at("limits", f"the limit of source {source!r} is {limit:g}; a share, 0 or more, for example 0.01")
+        if self.limits and (self.phases[0].start is None or self.phases[0].start.name == "scratch"):
+            raise _at("limits", "a limit needs a model to start from: give the first phase a `start:`")
+        if self.limits and self.evaluations[0].better != "lower":
+            raise _at("limits", f"a limit holds a loss; the first evaluation, {self.evaluations[0].name}, is none")
         for index, phase in enumerate(self.phases):
             for source in phase.sources or ():
                 if source not in self.corpus:
                     hint = nearest(source, self.corpus)
                     raise _at("sources", f"a phase trains on source {source!r}, which the corpus does not have; {hint}")
+            for part in phase.parts():
+                for source in part.looks_at():
+                    if source not in self.corpus:
+                        raise _at(
+                            "sources",
+                            f"{part.name} names source {source!r}, which the corpus does not have; {nearest(source, self.corpus)}",
+                        )
             try:  # sizes are not known yet, names are
                 sizes = dict.fromkeys(phase.sources or self.corpus, 1)
                 phase.mixture.weights(sizes, Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, index), {})
             except UserError as error:
                 raise _at("mixture", str(error).removeprefix("mixture.")) from error
         return self
+
+    def special_tokens(self) -> frozenset[str]:
+        """Which special tokens some part feeds to the model, besides the separator and padding: mask, spans, modes."""
+        parts = [*self.evaluations, *(part for phase in self.phases for part in phase.parts())]
+        return frozenset(name for part in parts for name in part.special_tokens())
 
     def key(self, seed: int) -> str:
         """The name under which a run of this recipe is stored: a hash of everything that determines it."""
@@ -268,8 +333,20 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
     inherited = {key: value for key, value in raw.items() if key in Phase.model_fields}
     phases = raw.get("phases") or [{}]
     if isinstance(phases, (list, tuple)) and all(isinstance(phase, Mapping) for phase in phases):
-        phases = [merge(inherited, phase) for phase in phases]
-    return Recipe.model_validate({**shared, "phases": phases})
+        try:
+            shared, phases = filled(shared, [merge(inherited, phase) for phase in phases])
+        except PartError as error:
+            raise NestedError(str(error), ("start",)) from error
+    recipe = Recipe.model_validate({**shared, "phases": phases})
+    return recipe.model_copy(update={"phases": tuple(_pinned(phase) for phase in recipe.phases)})
+
+
+def _pinned(phase: Phase) -> Phase:
+    """``phase``, its parts with the content of the models that they name by a folder."""
+    found = {key: getattr(phase, key) for key in Phase.model_fields}
+    pinned = {key: tuple(map(fingerprinted, value)) if isinstance(value, tuple) else fingerprinted(value) for key, value in found.items()}
+    changes = {key: value for key, value in pinned.items() if value != found[key]}
+    return phase.model_copy(update=changes) if changes else phase
 
 
 # Recipes that parts hold --------------------------------------------------------------------------------------------------------
@@ -314,7 +391,11 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
         raise NestedError(f"{title} is a mapping of what differs from the recipe it stands in, not {asked!r}", path)
     if Recipe.model_fields.keys() <= asked.keys():
         return asked  # it has been completed before
-    full = merge({key: value for key, value in base.items() if key not in OWN}, {k: v for k, v in asked.items() if k != "share"})
+    inherited = {key: value for key, value in base.items() if key not in OWN}
+    tokenizer = inherited.get("tokenizer")
+    if isinstance(tokenizer, Mapping) and "recipe" in tokenizer:  # it may be the tokenizer of this very recipe
+        inherited["tokenizer"] = {key: value for key, value in tokenizer.items() if key in ("vocabulary", "sentinels")}
+    full = merge(inherited, {k: v for k, v in asked.items() if k != "share"})
     try:
         if "budget" not in full:
             if "share" not in asked:
@@ -328,7 +409,10 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
 
 def data_key(recipe: Recipe) -> str:
     """What of a recipe determines its stream."""
-    return json.dumps(recipe.model_dump(mode="json", include={"corpus", "tokenizer", "split", "curators"}))
+    facts = recipe.model_dump(mode="json", include={"corpus", "tokenizer", "split", "curators"})
+    if recipe.tokenizer.recipe is not None:  # how that recipe trains does not matter
+        facts["tokenizer"]["recipe"] = data_key(Recipe.model_validate(recipe.tokenizer.recipe))
+    return json.dumps(facts)
 
 
 def run_name(key: str, data: str) -> str:
@@ -361,7 +445,7 @@ def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe]) -> Recipe:
             for key, entry in value.items()
         }
 
-    if needed(recipe):
+    if needed(recipe) or recipe.tokenizer.recipe is not None:
         recipe = Recipe.model_validate(inside(recipe.model_dump(mode="json")))
     return change(recipe)
 

@@ -11,6 +11,7 @@ import os
 import platform
 import sysconfig
 import tokenize
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from typing import Literal
 from pydantic import Field
 
 from windtunnel.corpus.frame import StreamedSource
+from windtunnel.corpus.interpreter import character_names, headers, instructions, readmes
 from windtunnel.corpus.tally import Tally
 from windtunnel.part import UserError
 
@@ -27,23 +29,39 @@ _GENERATED = "_sysconfigdata"
 
 
 class Builtin(StreamedSource, name="builtin"):
-    """The running Python's own standard library: its source code, or its documentation as prose.
+    """Text that the running Python has: source code, documentation as prose, instructions, names of characters, and more.
 
     ``stdlib``: every module's source, a document each. ``docstrings``: the docstrings of each module, its classes and functions (taken
-    from the syntax tree; nothing is imported) as one document, and each help topic of pydoc as one.
+    from the syntax tree; nothing is imported) as one document, and each help topic of pydoc as one. ``instructions``: what the compiler
+    makes of each module, the first 500 instructions. ``characters``: the names of Unicode's characters. ``readmes``: the descriptions of
+    the packages installed, other ones on every machine. ``headers``: C header files, where Python was installed with them. Together
+    they are domains as far apart as any that need no download.
     """
 
-    text: Literal["stdlib", "docstrings"] = Field(description="stdlib: source code; docstrings: docstrings and pydoc topics")
+    text: Literal["stdlib", "docstrings", "instructions", "characters", "readmes", "headers"] = Field(
+        description="stdlib: source code; docstrings: docstrings and pydoc topics; instructions; characters; readmes; headers"
+    )
 
     def documents(self, tally: Tally) -> Iterator[tuple[str, str]]:
         """The documents in the order of their names, each with its module's file or topic."""
+        if self.text == "characters":
+            yield from character_names()
+            return
+        if self.text == "readmes":
+            yield from readmes()
+            return
+        if self.text == "headers":
+            for file in headers():
+                yield _contents(file).decode("utf-8", errors="replace"), file.name
+            return
         root = _library()
         for file in _modules(root):
             name = file.relative_to(root).as_posix()
             data = _contents(file)
             try:
                 code = data.decode(tokenize.detect_encoding(io.BytesIO(data).readline)[0])
-                text = code if self.text == "stdlib" else _documentation(code, name)
+                make = {"docstrings": _documentation, "instructions": instructions}.get(self.text)
+                text = make(code, name) if make else code
             except (SyntaxError, UnicodeDecodeError, ValueError) as error:
                 tally.count("skipped: not valid Python source", size=len(data), where=f"{name}: {error}")
                 continue
@@ -56,12 +74,18 @@ class Builtin(StreamedSource, name="builtin"):
                 yield text, f"pydoc topic {topic}"
 
     def signature(self) -> str:
-        """The version of Python and a hash of the library's files."""
-        root = _library()
+        """The version of Python and a hash of the library's files (of its headers or readmes; of characters, the version of Unicode)."""
+        if self.text == "characters":
+            return f"Unicode {unicodedata.unidata_version}"
         digest = hashlib.blake2b(digest_size=16)
-        for file in _modules(root):
+        if self.text == "readmes":
+            digest.update(repr(readmes()).encode("utf-8", errors="replace"))
+            return f"packages {digest.hexdigest()}"
+        root = _library()
+        for file in headers() if self.text == "headers" else _modules(root):
             data = _contents(file)
-            digest.update(f"{file.relative_to(root).as_posix()}\0{len(data)}\0".encode())
+            name = file.name if self.text == "headers" else file.relative_to(root).as_posix()
+            digest.update(f"{name}\0{len(data)}\0".encode())
             digest.update(data)
         return f"{platform.python_implementation()} {platform.python_version()} {digest.hexdigest()}"
 

@@ -37,6 +37,10 @@ class Denoising(Evaluation, name="denoising"):
 
     mode: Literal["own", "none", "wrong"] = Field("own", description="mode tokens: the model's own, none, or also wrong ones")
 
+    def special_tokens(self) -> tuple[str, ...]:
+        """Sentinels and mode tokens."""
+        return ("spans", "modes")
+
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """The numbers; with ``mode: wrong`` those under wrong mode tokens after them.
 

@@ -70,7 +70,8 @@ def _beginnings(held_out: HeldOut, source: str, count: int, prompt: int, new: in
     for batch in held_out.batches(source, NextToken()):
         tokens, documents = batch["tokens"].cpu().numpy(), batch["documents"].cpu().numpy()
         real = (batch["labels"].cpu().numpy() != -100).any(axis=1)
-        for row, column in zip(*np.nonzero((tokens == held_out.vocabulary.document) & real[:, None]), strict=True):
+        begins = (tokens == held_out.vocabulary.document) & (documents >= 0) & real[:, None]  # padding may look like a separator
+        for row, column in zip(*np.nonzero(begins), strict=True):
             piece = slice(column, column + prompt + new)
             if len(tokens[row, piece]) == prompt + new and (documents[row, piece] == documents[row, column]).all():
                 found.append(tokens[row, piece])
@@ -102,7 +103,8 @@ def _continue(model: Any, held_out: HeldOut, prompts: np.ndarray, new: int, temp
             prefix = (places[: rows[1]] < length).expand(rows) if bidirectional else None
             documents = torch.zeros(rows, dtype=torch.int64, device=device)
             outputs = forward(model, text, documents, positions[: rows[1]].expand(rows), prefix=prefix)
-        logits = outputs.logits[:, -1].float()[:, : len(text_only)].masked_fill(~text_only, -torch.inf)
+        logits = outputs.logits[:, -1].float()[:, : len(text_only)]
+        logits = logits.masked_fill(~text_only[: logits.shape[-1]], -torch.inf)  # special tokens of the stream may have no row
         if temperature > 0:
             drawn = torch.multinomial(torch.softmax(logits / temperature, dim=-1).cpu(), 1, generator=random).to(device)
         else:

@@ -82,7 +82,8 @@ def config_for(settings: ModelSettings, vocabulary: Vocabulary, context: int) ->
         raise UserError(
             f"model.key_value_heads: {family} has as many heads of keys and values as heads ({heads}); llama and qwen may have fewer"
         )
-    special: dict[str, Any] = {"pad_token_id": vocabulary.pad, "bos_token_id": vocabulary.document, "eos_token_id": vocabulary.document}
+    pad = None if vocabulary.pad == vocabulary.document else vocabulary.pad  # the row of the padding token is never trained
+    special: dict[str, Any] = {"pad_token_id": pad, "bos_token_id": vocabulary.document, "eos_token_id": vocabulary.document}
     shared: dict[str, Any] = {"vocab_size": vocabulary.size, "tie_word_embeddings": sizes.tied, "use_cache": False, **special}
     usual: dict[str, Any] = {
         "hidden_size": width,

@@ -11,20 +11,30 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
-from windtunnel.models.build import ARCHITECTURES, family_of
+from windtunnel.models.build import ARCHITECTURES, family_of, hollow
+from windtunnel.models.content import FLOATS, copy_tokenizer, fingerprint, headers, weight_files
+from windtunnel.models.located import located
 from windtunnel.part import PartError, UserError
 
-WHOLE = ("model.safetensors", "pytorch_model.bin")
-INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def export(
-    model: PreTrainedModel, folder: Path | str, tokenizer: Any = None, card: dict[str, Any] | None = None, shard: str = "5GB"
+    model: PreTrainedModel,
+    folder: Path | str,
+    tokenizer: Any = None,
+    card: dict[str, Any] | None = None,
+    shard: str = "5GB",
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write ``model`` (and ``tokenizer``) to ``folder`` as safetensors of at most ``shard`` each, with a model card.
 
-    ``card`` is what the card says: ``title`` and ``text`` if given, everything else as a table. Reading the folder again, with
-    :func:`load` or with transformers alone, gives bitwise the same model.
+    ``tokenizer`` is one of transformers, or a folder whose tokenizer files are copied byte for byte. ``card`` is what the card says:
+    ``title`` and ``text`` if given, everything else as a table. Weights are trained in float32 and written as ``dtype``. Reading the
+    folder again, with :func:`load` or with transformers alone, gives bitwise the same model where ``dtype`` holds its values: float32
+    always, bfloat16 if they came from a checkpoint in bfloat16 and have not been trained since.
+
+    The generation configuration that a model was loaded with is kept; one that has none gets the plain one of its family.
 
     Raises:
         PartError: when the model still carries a structure, which no other program would understand.
@@ -42,37 +52,80 @@ def export(
         what = f"{odd[0][0]}, {len(odd)} differences from a plain {model.config.model_type}"
         raise PartError(f"the model still carries a structure ({what}); remove it before export")
     folder = Path(folder)
-    if model.can_generate():
-        known = {
-            key: getattr(model.config, key, None) for key in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
-        }
-        model.generation_config = GenerationConfig(**known, use_cache=True)
+    written = _cast(model, dtype)
+    if written.can_generate():
+        written.config.use_cache = True  # training has no use for it; what comes after has
     try:
-        model.save_pretrained(folder, max_shard_size=shard)
-        if tokenizer is not None:
+        written.save_pretrained(folder, max_shard_size=shard)
+        if isinstance(tokenizer, (str, Path)):
+            copy_tokenizer(Path(tokenizer), folder)
+        elif tokenizer is not None:
             tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(_card(model, card or {}), encoding="utf-8")
+        (folder / "README.md").write_text(_card(written, card or {}), encoding="utf-8")
+        for path in folder.glob("*.safetensors"):  # the library makes them readable to this user alone
+            path.chmod((folder / "config.json").stat().st_mode)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot write the model: {error}") from error
     return folder
 
 
-def load(folder: Path | str) -> PreTrainedModel:
-    """The model in ``folder`` (or in ``folder/model``, where a run keeps its own), in float32 on the CPU, in training mode.
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A model beside ``model`` whose weights are of ``dtype``, and shared where they already are; what is written may differ from it."""
+    other = hollow(copy.deepcopy(model.config))
+    values = {name: value.detach().to("cpu", dtype) for name, value in model.state_dict().items()}
+    other.load_state_dict(values, assign=True)
+    other.tie_weights()
+    if model.can_generate():
+        known = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+        kept = written_generation(model)
+        plain = {key: getattr(model.config, key, None) for key in known} | {"use_cache": True}
+        other.generation_config = GenerationConfig.from_dict(plain if kept is None else kept)
+    cast: PreTrainedModel = other.to(dtype)  # type: ignore[arg-type]
+    return cast
 
-    Reads safetensors and pytorch_model.bin, whole or in shards, of any family that Windtunnel builds.
+
+def written_generation(model: PreTrainedModel) -> dict[str, Any] | None:
+    """The generation configuration that ``model`` was loaded with; None where there was none and it is derived from the model's own."""
+    config = getattr(model, "generation_config", None)
+    if config is None or config._from_model_config is not False:
+        return None
+    found: dict[str, Any] = json.loads(config.to_json_string(use_diff=True))
+    return {key: value for key, value in found.items() if key != "_from_model_config"}
+
+
+def set_generation(model: PreTrainedModel, written: dict[str, Any]) -> None:
+    """Give ``model`` the generation configuration that :func:`written_generation` told."""
+    model.generation_config = GenerationConfig.from_dict(written)
+    model.generation_config._from_model_config = False
+
+
+def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
+    """The model that ``name`` says (see :func:`windtunnel.models.located.located`), in float32 on the CPU, in training mode.
+
+    Reads safetensors and pytorch_model.bin, whole or in shards, of any family that Windtunnel builds. What no recipe says (head size,
+    scaling of the rotation, epsilon of the norms) stays as its configuration has it. ``expected`` is the fingerprint it must have.
 
     Raises:
         PartError: for a missing folder, configuration, weight file, shard or weight; a shape that does not fit the configuration; a
-            damaged file; weights that are not finite. The message names it.
+            damaged file; weights that are quantised or not finite; another content than expected. The message names it.
     """
-    folder = find(folder)
+    folder = located(name)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise PartError(f"{folder / 'config.json'}: not a configuration that transformers reads: {error}") from error
     architecture = ARCHITECTURES[family_of(config)]
-    _refuse_missing_shards(folder)
+    quantised = getattr(config, "quantization_config", None)
+    if quantised:
+        method = dict(quantised).get("quant_method", "unnamed") if isinstance(quantised, dict) else type(quantised).__name__
+        raise PartError(
+            f"{folder}: its weights are quantised ({method}), and training needs them whole; use the checkpoint it was made from, "
+            "or a .gguf file of it, which is converted"
+        )
+    files = weight_files(folder)
+    kinds = {name: (path, kind) for path, name, kind in headers(files)}
+    if expected is not None and (found := fingerprint(folder)) != expected:
+        raise PartError(f"{name}: its content has changed: the recipe was made with {expected}, and this is {found}")
     config.use_cache = False
     attention = "sdpa" if architecture._supports_sdpa else "eager"
     try:
@@ -88,44 +141,43 @@ def load(folder: Path | str) -> PreTrainedModel:
     except Exception as error:  # safetensors, pickle, zip and transformers each have errors of their own for a damaged file
         raise PartError(f"{folder}: the weights cannot be read: {type(error).__name__}: {error}") from error
     model, report = loaded
-    for name, stored, expected in sorted(report["mismatched_keys"]):
-        raise PartError(f"{folder}: weight {name} has shape {tuple(stored)}, but the configuration says {tuple(expected)}")
-    for name in sorted(report["missing_keys"]):
-        raise PartError(f"{folder}: weight {name} is missing ({len(report['missing_keys'])} in all)")
-    for name, value in model.named_parameters():
+    for weight, stored, wanted in sorted(report["mismatched_keys"]):
+        raise PartError(f"{folder}: weight {weight} has shape {tuple(stored)}, but the configuration says {tuple(wanted)}")
+    for weight in sorted(report["missing_keys"]):
+        raise PartError(f"{folder}: weight {weight} is missing ({len(report['missing_keys'])} in all)")
+    if (folder / "generation_config.json").is_file() and model.can_generate():
+        model.generation_config._from_model_config = False  # somebody wrote it: it is kept
+    _refuse_integers(model, files, kinds)
+    for weight, value in model.named_parameters():
         if not torch.isfinite(value).all():
             bad = int((~torch.isfinite(value)).sum())
-            raise PartError(f"{folder}: weight {name} has {bad} values that are not finite (NaN or infinite)")
+            raise PartError(f"{folder}: weight {weight} has {bad} values that are not finite (NaN or infinite)")
     return model.train()
 
 
-def find(folder: Path | str) -> Path:
-    """``folder``, or ``folder/model``, whichever holds a configuration. Raises PartError where neither does."""
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise PartError(f"{folder}: no such folder")
-    for place in (folder, folder / "model"):
-        if (place / "config.json").is_file():
-            return place
-    raise PartError(f"{folder}: holds no config.json, so it is not the folder of a model")
+def _refuse_integers(model: PreTrainedModel, files: list[Path], kinds: dict[str, tuple[Path, str]]) -> None:
+    """Raise PartError for a weight that is not stored as floating point. Buffers (masks, positions) may be anything."""
+    found = {name: (path, kind) for name, (path, kind) in kinds.items() if kind not in FLOATS}
+    for path in files:
+        if path.suffix != ".safetensors":
+            pickled = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+            tensors = {name: value for name, value in pickled.items() if isinstance(value, torch.Tensor)}
+            found |= {name: (path, str(value.dtype)) for name, value in tensors.items() if value.dtype not in PLAIN}
+    weights = {name.removeprefix(f"{model.base_model_prefix}.") for name, _ in model.named_parameters()}
+    for name, (path, kind) in sorted(found.items()):
+        if name.removeprefix(f"{model.base_model_prefix}.") in weights:
+            raise PartError(
+                f"{path}: weight {name} is stored as {kind}, not as floating point numbers of 16 bits or more: it is quantised, "
+                "and training needs it whole; use the checkpoint it was made from"
+            )
 
 
-def _refuse_missing_shards(folder: Path) -> None:
-    if any((folder / name).is_file() for name in WHOLE):
-        return
-    for name in INDEX:
-        index = folder / name
-        if not index.is_file():
-            continue
-        try:
-            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise PartError(f"{index}: not an index of shards: {error}") from error
-        missing = [shard for shard in shards if not (folder / shard).is_file()]
-        if missing:
-            raise PartError(f"{folder}: shard {missing[0]} is missing ({len(missing)} of {len(shards)} are)")
-        return
-    raise PartError(f"{folder}: holds no weights; looked for {', '.join(WHOLE + INDEX)}")
+PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def _card(model: PreTrainedModel, card: dict[str, Any]) -> str:

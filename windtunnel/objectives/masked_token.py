@@ -45,6 +45,10 @@ class MaskedToken(Objective, name="masked-token"):
             raise ValueError(f"mask_share and random_share add up to {self.mask_share + self.random_share:g}, above 1")
         return self
 
+    def special_tokens(self) -> tuple[str, ...]:
+        """The mask."""
+        return ("mask",)
+
     def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
         """``tokens``, ``documents``, ``positions``, ``labels``, each int64 [sequences, context]."""
         tokens, documents, positions = (rows[key][:, :-1].astype(np.int64) for key in ("tokens", "documents", "positions"))

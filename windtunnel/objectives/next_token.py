@@ -27,6 +27,10 @@ class NextToken(Objective, name="next-token"):
 
     mode: Literal["R", "S", "X"] | None = Field(None, description="mode token put before each document (default: none)")
 
+    def special_tokens(self) -> tuple[str, ...]:
+        """Mode tokens, if asked to."""
+        return () if self.mode is None else ("modes",)
+
     def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
         """``tokens``, ``documents``, ``positions``, ``labels``, each int64 [sequences, context], 16 columns more with a mode.
 

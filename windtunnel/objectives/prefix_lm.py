@@ -42,6 +42,10 @@ class PrefixLM(Objective, name="prefix-lm"):
             raise ValueError(f"lowest ({self.lowest:g}) is above highest ({self.highest:g})")
         return self
 
+    def special_tokens(self) -> tuple[str, ...]:
+        """Mode tokens, if asked to."""
+        return () if self.mode is None else ("modes",)
+
     def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
         """What :func:`windtunnel.objectives.corrupt.arrange` returns, [sequences, context], 16 columns more with a mode."""
         tokens, documents = rows["tokens"], rows["documents"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
 
+from windtunnel.optim.anchor import move_back, remembered
 from windtunnel.part import AfterStep, PartError, Progress
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -26,9 +27,8 @@ class PullToStart(AfterStep, name="pull-to-start"):
 
     def state(self, model: PreTrainedModel) -> dict[str, Any]:
         """``start``: a copy of every weight that trains, by its name."""
-        return {"start": {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}}
+        return {"start": remembered(model)}
 
-    @torch.no_grad()
     def after_step(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, progress: Progress, state: dict[str, Any]) -> None:
         """Move the weights back, in place.
 
@@ -36,9 +36,11 @@ class PullToStart(AfterStep, name="pull-to-start"):
             PartError: where rate times strength is above 1, which would throw the weights past their start.
         """
         rates = {id(weight): float(group["lr"]) for group in optimizer.param_groups for weight in group["params"]}
-        for name, weight in model.named_parameters():
+
+        def share(weight: torch.Tensor) -> float:
             rate = rates.get(id(weight), 0.0)
             if self.strength * rate > 1:
                 raise PartError(f"pull-to-start: at a rate of {rate:g} the strength can be {1 / rate:g} at most")
-            if self.strength * rate:
-                weight.lerp_(state["start"][name], self.strength * rate)
+            return self.strength * rate
+
+        move_back(model, state["start"], share)

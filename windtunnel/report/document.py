@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.part import UserError
-from windtunnel.report import charts, tables
+from windtunnel.report import charts, tables, transfer
 from windtunnel.report.words import BASELINE, VERDICTS, Reading, listing, mapping
 
 # Nothing may be fetched and nothing may run, whatever a document, a sample or an arm's name contains.
@@ -34,8 +34,11 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
         UserError: where the folder cannot be written.
 
     """
-    path = Path(folder) / "report.html"
-    text = document(result)
+    return written(document(result), Path(folder) / "report.html")
+
+
+def written(text: str, path: Path) -> Path:
+    """Put ``text`` into ``path``, whole or not at all. Raises UserError where that cannot be done."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,13 +54,12 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
 def document(result: Mapping[str, Any]) -> str:
     """The whole page as text."""
     reading = Reading(result)
-    style = importlib.resources.files("windtunnel.report").joinpath("document.css").read_text(encoding="utf-8")
-    style += f"@media (prefers-color-scheme: dark) {{\n{charts.theme_rules()}\n}}\n"
     name, version = reading.study.get("name") or "study", mapping(result.get("versions")).get("windtunnel", "")
     sections = (
         verdicts(reading),
         forest(reading),
         curves(reading),
+        carried(reading),
         section("What it cost", html_table(tables.costs(reading))),
         others(reading),
         samples(reading),
@@ -70,6 +72,15 @@ def document(result: Mapping[str, Any]) -> str:
         section("Versions and hardware", pairs({**mapping(result.get("versions")), **mapping(result.get("hardware"))})),
         reading_on(reading),
     )
+    head = f"{paragraphs(reading.study.get('description'))}{banner(reading)}"
+    title = f"{name}: {'verdicts' if reading.finished else 'verdicts so far'}"
+    return framed(title, "Windtunnel study", str(name), subtitle(reading), head, "".join(sections), str(version))
+
+
+def framed(title: str, kicker: str, heading: str, subtitle: str, head: str, body: str, version: str) -> str:
+    """A whole page round the HTML of ``head`` and ``body``; everything else is plain text."""
+    style = importlib.resources.files("windtunnel.report").joinpath("document.css").read_text(encoding="utf-8")
+    style += f"@media (prefers-color-scheme: dark) {{\n{charts.theme_rules()}\n}}\n"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -77,19 +88,19 @@ def document(result: Mapping[str, Any]) -> str:
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{safe(name)}: {"verdicts" if reading.finished else "verdicts so far"}</title>
+<title>{safe(title)}</title>
 <link rel="icon" href="data:,">
 <style>
 {style}</style>
 </head>
 <body>
 <header>
-<p class="kicker">Windtunnel study</p>
-<h1>{safe(name)}</h1>
-<p class="note">{safe(subtitle(reading))}</p>
-{paragraphs(reading.study.get("description"))}{banner(reading)}</header>
+<p class="kicker">{safe(kicker)}</p>
+<h1>{safe(heading)}</h1>
+<p class="note">{safe(subtitle)}</p>
+{head}</header>
 <main>
-{"".join(sections)}</main>
+{body}</main>
 <footer><p>Written by Windtunnel {safe(version)}. The numbers of this page are in <code>result.json</code> beside it.</p></footer>
 </body>
 </html>
@@ -212,6 +223,16 @@ def curves(reading: Reading) -> str:
     return section(
         "Loss against compute" if reading.lower_is_better else "Score against compute",
         figure(charts.both(charts.curves, reading, "curves", alternative), caption, legend),
+    )
+
+
+def carried(reading: Reading) -> str:
+    """What training on one source after another kept and gained: both axes, the matrix of each arm, the numbers."""
+    return section(
+        "What was kept and what was gained",
+        figure(charts.both(transfer.axes, reading, "axes", transfer.AXES), transfer.AXES),
+        figure(charts.both(transfer.heat, reading, "heat", transfer.HEAT), transfer.HEAT),
+        html_table(tables.carried(reading)),
     )
 
 

@@ -201,6 +201,30 @@ def others(reading: Reading) -> Table:
     )
 
 
+def carried(reading: Reading) -> Table:
+    """What each arm forgot and carried over, and, where the study says what is to be kept, what it kept and gained."""
+    block = mapping(reading.result.get("transfer"))
+    measured, axes = mapping(block.get("arms")), mapping(mapping(block.get("axes")).get("arms"))
+    rows = []
+    for name in (BASELINE, *reading.ranked()):
+        own, point = mapping(measured.get(name)), mapping(axes.get(name))
+        if own or point:
+            found = [mapping(own.get(key)) for key in ("forgetting", "backward", "forward")]
+            found += [mapping(point.get(key)) for key in ("kept", "gained")] if axes else []
+            cells = [f"{signed(one.get('mean'), 3)} ({interval(one, 3)})" if one else DASH for one in found]
+            rows.append((name, *cells, *((("yes" if point.get("front") else "no") if point else DASH,) if axes else ())))
+    kept = listing([str(source) for source in block.get("kept") or ()])
+    columns = ("arm", "forgetting", "backward transfer", "forward transfer", *(("kept", "gained", "on the front") if axes else ()))
+    note = (
+        f"{reading.measure} on validation with {reading.confidence} intervals over seeds, each by itself. Forgetting: how much worse "
+        "sources are at the end than when they had just been learned. Transfer: how much better than before training went on."
+    )
+    if axes:
+        origin = "the baseline before it went on" if mapping(block.get("axes")).get("reference") == "start" else "the baseline's end"
+        note += f" Kept ({kept}) and gained (the other sources): change against {origin}, above zero is better."
+    return Table("What was kept and what was gained", columns, rows, frozenset({0}), note if rows else "")
+
+
 def corpus(reading: Reading) -> Table:
     """What was read, skipped, removed and kept."""
     rows = [
@@ -235,7 +259,7 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (verdicts(reading), costs(reading), others(reading), corpus(reading), runs(reading))
+    made = (verdicts(reading), carried(reading), costs(reading), others(reading), corpus(reading), runs(reading))
     return [table for table in made if table.rows]
 
 
@@ -325,6 +349,9 @@ def terminal(result: Mapping[str, Any]) -> Any:
     if not reading.finished:
         lines.append(Text("The study is not finished: this is what it says so far.", style="bold yellow"))
     lines.append(drawn if table.rows else Text("No run has finished yet."))
+    for row in (found := carried(reading)).rows:
+        said = ", ".join(f"{column} {cell}" for column, cell in zip(found.columns[1:], row[1:], strict=True) if cell != DASH)
+        lines.append(Text.assemble((visible(row[0]), "bold"), visible(f": {said}")))
     for name in reading.ranked():
         lines.append(Text.assemble((visible(name), "bold"), " ", visible(reading.sentence(name))))
     lines += [Text(f"Warning: {visible(line)}", style="yellow") for line in warnings(reading)]

@@ -17,12 +17,14 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from windtunnel.models.content import copy_tokenizer
 from windtunnel.part import UserError, Vocabulary
 from windtunnel.stream import tokenizer as tokenizers_room
+from windtunnel.stream.extend import extended
 from windtunnel.stream.stream import BLOCK, FORMAT, SPLITS, Stream, manifest_hash
 
 if TYPE_CHECKING:
@@ -46,12 +48,24 @@ class Documents(Protocol):
         ...
 
 
+class Wanted(NamedTuple):
+    """The tokenizer that is asked for, as :func:`prepare_stream` says it."""
+
+    folder: str | None
+    vocabulary: int
+    sentinels: int
+    extend: int
+    learn_from: tuple[str, ...]
+
+
 def prepare_stream(
     corpus: Documents,
     *,
     folder: str | None = None,
     vocabulary: int = 4096,
     sentinels: int = 64,
+    extend: int = 0,
+    learn_from: Sequence[str] | None = None,
     cache: Path,
     progress: Callable[[str], None] | None = None,
 ) -> Stream:
@@ -62,6 +76,8 @@ def prepare_stream(
         folder: a tokenizer folder; None trains a byte-level BPE of ``vocabulary`` tokens on training documents only.
         vocabulary: size of the trained vocabulary, special tokens included.
         sentinels: how many span sentinels the vocabulary has.
+        extend: how many tokens are added to those of ``folder``; see :func:`windtunnel.stream.extend.extended`.
+        learn_from: the sources that tokens are learnt from; None: all.
         cache: where streams are kept.
         progress: told what is being done, a line at a time.
 
@@ -73,7 +89,8 @@ def prepare_stream(
     """
     tell = progress or (lambda message: None)
     cache = Path(cache)
-    fingerprint = _fingerprint(corpus, folder, vocabulary, sentinels)
+    wanted = Wanted(folder, vocabulary, sentinels, extend, tuple(learn_from or corpus.sources))
+    fingerprint = _fingerprint(corpus, wanted)
     target = cache / fingerprint
     if target.exists():
         return Stream.open(target)
@@ -89,7 +106,7 @@ def prepare_stream(
         try:
             with _disk(partial):
                 partial.mkdir()
-                _build(corpus, partial, fingerprint, folder, vocabulary, sentinels, tell)
+                _build(corpus, partial, fingerprint, wanted, tell)
                 _publish(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -155,15 +172,22 @@ def _last_break(window: str) -> int:
 # Making one ---------------------------------------------------------------------------------------------------------------------
 
 
-def _build(
-    corpus: Documents, folder: Path, fingerprint: str, given: str | None, vocabulary: int, sentinels: int, tell: Callable[[str], None]
-) -> None:
+def _build(corpus: Documents, folder: Path, fingerprint: str, wanted: Wanted, tell: Callable[[str], None]) -> None:
     """Everything of a stream, written and synced, into the empty ``folder``."""
+    given, vocabulary, sentinels, extend, learn_from = wanted
     if given is not None:
         tokenizer = tokenizers_room.load(given, sentinels=sentinels)
+        if not extend:
+            copy_tokenizer(Path(given).expanduser(), folder / "given")
+        else:
+            tell("learning further tokens")
+            asked = len(tokenizer) + extend
+            tokenizer = extended(tokenizer, _sample(corpus, learn_from), extend)
+            if len(tokenizer) < asked:
+                tell(f"the text offers {len(tokenizer) - asked + extend} of the {extend} further tokens asked for")
     else:
         tell("learning the vocabulary")
-        tokenizer = tokenizers_room.train(_sample(corpus), vocabulary=vocabulary, sentinels=sentinels)
+        tokenizer = tokenizers_room.train(_sample(corpus, learn_from), vocabulary=vocabulary, sentinels=sentinels)
         if len(tokenizer) < vocabulary:
             tell(f"the text offers {len(tokenizer)} of the {vocabulary} tokens asked for")
     facts = tokenizers_room.describe(tokenizer, sentinels=sentinels)
@@ -180,7 +204,7 @@ def _build(
             tell(f"tokenising {split}/{source}")
             stem = f"{split}/{number:03d}-{re.sub(r'[^A-Za-z0-9_-]+', '-', source)[:40]}"
             shards[split][source] = _write_shard(corpus, split, source, folder, stem, backend, facts, kind, files, given)
-    for path in sorted((folder / "tokenizer").rglob("*")):
+    for path in sorted([*(folder / "tokenizer").rglob("*"), *(folder / "given").rglob("*")]):
         if path.is_file():
             _enter(folder, path, files)
     manifest: dict[str, Any] = {
@@ -247,20 +271,21 @@ def _write_shard(
     return {"file": stem, "tokens": tokens, "documents": documents, "bytes": size}
 
 
-def _sample(corpus: Documents) -> Iterator[str]:
-    """Training text to learn a vocabulary from: evenly spaced documents of every source, at most :data:`SAMPLE` bytes.
+def _sample(corpus: Documents, sources: Sequence[str] | None = None) -> Iterator[str]:
+    """Training text to learn a vocabulary from: evenly spaced documents of every one of ``sources``, at most :data:`SAMPLE` bytes.
 
     In proportion to the size of each source; only an eighth is kept for sources so small that they would hardly be seen.
     """
+    sources = corpus.sources if sources is None else sources
     sizes = {row["source"]: int(row["bytes"]) for row in corpus.table if row["what"] == "train"}
-    for source in corpus.sources:
+    for source in sources:
         if source not in sizes:
             sizes[source] = sum(utf8_length(text) for batch in corpus.documents("train", source) for text in batch)
-    total = sum(sizes[source] for source in corpus.sources)
+    total = sum(sizes[source] for source in sources)
     if not total:
-        raise UserError(f"the corpus has no training text to learn a vocabulary from (sources: {', '.join(corpus.sources)})")
-    least = SAMPLE // 8 // len(corpus.sources)
-    for source in corpus.sources:
+        raise UserError(f"the corpus has no training text to learn a vocabulary from (sources: {', '.join(sources)})")
+    least = SAMPLE // 8 // len(sources)
+    for source in sources:
         wanted = sizes[source] if total <= SAMPLE else max(sizes[source] * (SAMPLE - SAMPLE // 8) // total, min(sizes[source], least))
         left, share = wanted, wanted / max(1, sizes[source])
         texts = (text for batch in corpus.documents("train", source) for text in batch)
@@ -282,7 +307,7 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         raise OSError(None, str(error), str(folder)) from error
 
 
-def _fingerprint(corpus: Documents, folder: str | None, vocabulary: int, sentinels: int) -> str:
+def _fingerprint(corpus: Documents, wanted: Wanted) -> str:
     """A hash of everything that determines the stream."""
     import tokenizers
 
@@ -290,11 +315,17 @@ def _fingerprint(corpus: Documents, folder: str | None, vocabulary: int, sentine
         "format": FORMAT,
         "corpus": corpus.fingerprint,
         "sources": list(corpus.sources),
-        "vocabulary": vocabulary if folder is None else None,
-        "tokenizer": None if folder is None else _folder_hash(Path(folder).expanduser()),
-        "sentinels": sentinels,
+        "vocabulary": wanted.vocabulary if wanted.folder is None else None,
+        "tokenizer": None if wanted.folder is None else _folder_hash(Path(wanted.folder).expanduser()),
+        "sentinels": wanted.sentinels,
         "tokenizers": tokenizers.__version__,
     }
+    if wanted.folder is not None:
+        facts["given"] = "kept"  # streams from before the files of the tokenizer were kept are made anew
+    if wanted.extend:
+        facts["extend"] = wanted.extend
+    if wanted.learn_from != corpus.sources and (wanted.extend or wanted.folder is None):
+        facts["learn_from"] = list(wanted.learn_from)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from windtunnel.part import UserError, Vocabulary, nearest
+from windtunnel.stream.tokenizer import rows_needed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -89,6 +91,30 @@ class Stream:
 
         tokenizer: Any = AutoTokenizer.from_pretrained(str(self.folder / "tokenizer"), local_files_only=True)
         return tokenizer
+
+    def tokenizer_for(self, special: Collection[str]) -> Any:
+        """What to hand on with a model whose recipe uses the ``special`` tokens (mask, spans, modes).
+
+        The folder of the tokenizer as it was given, unless tokens that were added to it are used; else :attr:`tokenizer`.
+        """
+        added = rows_needed(self.vocabulary, special) == self.vocabulary.size
+        return self.tokenizer if added or not (self.folder / "given").is_dir() else self.folder / "given"
+
+    def same_tokens(self, other: Stream) -> bool:
+        """Whether ``other`` reads text with the same tokens, each of the same number."""
+        if self.fingerprint == other.fingerprint:
+            return True
+        one, two = (json.loads((stream.folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8")) for stream in (self, other))
+        numbers = [[(token["content"], token["id"]) for token in file["added_tokens"]] for file in (one, two)]
+        return numbers[0] == numbers[1] and all(one.get(part) == two.get(part) for part in ("model", "pre_tokenizer", "normalizer"))
+
+    def training_text(self, sources: Sequence[str]) -> Iterator[str]:
+        """Training documents as text, one of each of ``sources`` in turn."""
+        longest = max((len(self.lengths("train", source)) for source in sources), default=0)
+        for document in range(longest):
+            for source in sources:
+                if document < len(self.lengths("train", source)):
+                    yield self.text("train", source, document)
 
     def sizes(self, split: str) -> dict[str, int]:
         """Tokens of each source, separators included."""

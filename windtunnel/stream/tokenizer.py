@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +72,10 @@ def train(texts: Iterable[str], *, vocabulary: int, sentinels: int) -> PreTraine
 
 
 def load(folder: Path | str, *, sentinels: int) -> PreTrainedTokenizerFast:
-    """The tokenizer in ``folder``, with whatever this package needs and it lacks added at the end of its vocabulary.
+    """The tokenizer in ``folder``, with whatever objectives of this package need and it lacks added at the end of its vocabulary.
 
-    Its end-of-text token (else its beginning-of-text token) separates documents.
+    Its end-of-text token (else its beginning-of-text token) separates documents. One without padding gets none: places that are padded
+    are told by their document number, so that any token may stand there, and a model that lacks one must not need a further row for it.
 
     Raises:
         UserError: if the folder holds no tokenizer, or one that the tokenizers library cannot run.
@@ -94,8 +95,6 @@ def load(folder: Path | str, *, sentinels: int) -> PreTrainedTokenizerFast:
     names = _Names(tokenizer, sentinels)
     if tokenizer.eos_token is None:
         tokenizer.add_special_tokens({"eos_token": tokenizer.bos_token or names.free(DOCUMENT)})
-    if tokenizer.pad_token is None or tokenizer.pad_token_id == tokenizer.eos_token_id:  # padding must not read as a separator
-        tokenizer.add_special_tokens({"pad_token": names.free(PAD)})
     if tokenizer.mask_token is None:
         tokenizer.add_special_tokens({"mask_token": names.free(MASK)})
     missing = [name for name in (*names.modes.values(), *names.spans) if name not in names.added]
@@ -133,13 +132,28 @@ def describe(tokenizer: PreTrainedTokenizerFast, *, sentinels: int) -> Vocabular
     return Vocabulary(
         size=size,
         document=tokenizer.eos_token_id,
-        pad=tokenizer.pad_token_id,
+        pad=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         mask=tokenizer.mask_token_id,
         spans=tuple(names.vocabulary[name] for name in names.spans),
         modes={mode: names.vocabulary[name] for mode, name in names.modes.items()},
         token_bytes=token_bytes,
         word_starts=word_starts,
     )
+
+
+def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, bytes | None]:
+    """The bytes that each token stands for, None for special tokens. Raises UserError where they cannot be told."""
+    return _pieces(tokenizer.backend_tokenizer)
+
+
+def rows_needed(vocabulary: Vocabulary, special: Collection[str]) -> int:
+    """How many rows of an embedding a run needs that feeds text, the separator, padding and the ``special`` tokens to its model.
+
+    ``special`` are of ``mask``, ``spans`` and ``modes``. Where one of them lies above all text, it is the size of the vocabulary.
+    """
+    kinds = {"mask": (vocabulary.mask,), "spans": vocabulary.spans, "modes": tuple(vocabulary.modes.values())}
+    plain = 1 + max(int(np.flatnonzero(vocabulary.token_bytes).max(initial=0)), vocabulary.document, vocabulary.pad)
+    return vocabulary.size if any(number >= plain for kind in special for number in kinds[kind]) else plain
 
 
 def encoder(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

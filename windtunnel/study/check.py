@@ -36,13 +36,16 @@ def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str) -> E
     return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}")
 
 
-def needed_by(entries: Sequence[Entry], data: Mapping[str, str]) -> list[list[Entry]]:
-    """The runs whose models ``entries`` need, each once, in stages: those of a stage need only what is in the stages before."""
+def needed_by(entries: Sequence[Entry], data: Mapping[str, str], others: Mapping[str, str] | None = None) -> list[list[Entry]]:
+    """The runs whose models ``entries`` need, each once, in stages: those of a stage need only what is in the stages before.
+
+    ``others`` is the fingerprint of each stream by its data key, for models that are not trained on that of their arm.
+    """
     depth: dict[str, int] = {}
     found: dict[str, Entry] = {}
     for entry in entries:
         for recipe in needed(entry.recipe).values():
-            run = run_of(entry.arm, 1.0, entry.seed, recipe, data[entry.arm])
+            run = run_of(entry.arm, 1.0, entry.seed, recipe, (others or {}).get(data_key(recipe), data[entry.arm]))
             found.setdefault(run.key, run)
             depth[run.key] = 1 + max((depth[inner.key(entry.seed)] for inner in needed(recipe).values()), default=-1)
     return [[found[key] for key in found if depth[key] == stage] for stage in range(max(depth.values(), default=-1) + 1)]

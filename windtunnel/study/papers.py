@@ -36,7 +36,9 @@ class Expectation(Settings):
     arm: str = Field(description="the arm the claim is about")
     against: str = Field(BASELINE, description="what it is compared with: the baseline or another arm")
     metric: str = Field(
-        "primary", description="a number on test (primary, bits_per_byte/code, ...), a total (flops, seconds) or compute_gain"
+        "primary",
+        description="a number on test (primary, bits_per_byte/code), a total (flops), an aggregate (forgetting, backward, forward, "
+        "dip/NUMBER) or compute_gain",
     )
     direction: Literal["lower", "higher"] | None = Field(None, description="which way is better (default: as the study says, else lower)")
     relation: Literal["better", "not-worse", "worse"] = Field("better", description="what is expected of the arm")
@@ -246,6 +248,7 @@ def judge(paper: Paper, scale: str, result: Mapping[str, Any]) -> dict[str, Any]
         "tuning": result.get("tuning"),
         "flops": sum(total.get("flops") or 0.0 for total in totals) + sum(arm["flops"] for arm in tuning),
         "seconds": sum(total.get("seconds") or 0.0 for total in totals) + sum(arm["seconds"] for arm in tuning),
+        **({"transfer": result["transfer"]} if result.get("transfer") else {}),
         "recipes": result["recipes"],
         "stream": result["stream"],
         "versions": result["versions"],
@@ -263,7 +266,8 @@ def _compact(run: Mapping[str, Any]) -> dict[str, Any]:
     totals = {
         name: run["totals"].get(name) for name in ("steps", "tokens", "targets", "flops", "effective_flops", "seconds", "peak_memory_bytes")
     }
-    return {**kept, "test": test, **totals}
+    carried = {name: float(f"{value:.7g}") for name, value in (run.get("transfer") or {}).items()}
+    return {**kept, "test": test, **({"transfer": carried} if carried else {}), **totals}
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
@@ -319,15 +323,15 @@ def decide(expectation: Expectation, low: float | None, high: float | None) -> V
 
 
 def _values(result: Mapping[str, Any], arm: str, metric: str) -> dict[int, float]:
-    """A number of every finished run of ``arm`` at its budget, by seed: a test number or a total."""
+    """A number of every finished run of ``arm`` at its budget, by seed: a test number, an aggregate of transfer or a total."""
     found = {}
     for run in result["runs"]:
         if run["arm"] == arm and run["multiple"] == 1 and run["status"] == "finished":
-            value = run["test"].get(metric, run["totals"].get(metric))
+            value = {**run["totals"], **(run.get("transfer") or {}), **run["test"]}.get(metric)
             if isinstance(value, (int, float)) and math.isfinite(value):
                 found[int(run["seed"])] = float(value)
     finished = [run for run in result["runs"] if run["status"] == "finished"]
-    if finished and not any(metric in run["test"] or metric in run["totals"] for run in finished):
-        known = {name for run in finished for name in (*run["test"], *run["totals"])} | {GAIN}
+    known = {name for run in finished for name in (*run["test"], *run["totals"], *(run.get("transfer") or {}))} | {GAIN}
+    if finished and metric not in known:
         raise UserError(f"an expectation is about {metric!r}, which no run measured; {nearest(metric, known)}")
     return found

@@ -182,8 +182,8 @@ def fly_on_node(job: dict[str, Any], board: Any, threads: int, gpu: bool, path: 
     folder = job["folder"]
     board.tell.remote(folder, "started", {})
     report = worker.thinned(lambda progress: board.tell.remote(folder, "progress", progress))
-    stream = job["stream"]
-    if stream is not None and not Path(stream).is_dir():
-        reason = f"node {os.uname().nodename} does not see {stream}: the output folder has to be on storage that every node mounts"
-        return worker.failed(Job(**job), reason, reason)
+    for stream in (job["stream"], *job["streams"].values()):
+        if stream is not None and not Path(stream).is_dir():
+            reason = f"node {os.uname().nodename} does not see {stream}: the output folder has to be on storage that every node mounts"
+            return worker.failed(Job(**job), reason, reason)
     return worker.perform(Job(**job), threads=threads, device="cuda" if gpu else "cpu", report=report, stop=stop)

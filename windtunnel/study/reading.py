@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from windtunnel.part import Settings, UserError
+from windtunnel.part import Settings, UserError, nearest
 from windtunnel.recipe import Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
 from windtunnel.study.result import BASELINE
 from windtunnel.study.tune import Tune, with_knobs
@@ -35,6 +35,7 @@ class Study(Settings):
     tune: Tune | None = Field(None, description="knobs that are tuned for the baseline and every arm alike")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together")
     margin: float = Field(0.005, gt=0, lt=1, description="the smallest change that matters, as a share of the baseline's value")
+    kept: tuple[str, ...] = Field((), description="sources whose knowledge is to be kept while the others are gained: draws both axes")
     curve: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="multiples of the budget that the baseline flies at")
 
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
@@ -49,6 +50,22 @@ class Study(Settings):
                 message = "unknown key {shown} of a study; it belongs under baseline:"
                 raise PydanticCustomError("unknown_key", message, {"key": str(key), "shown": repr(key)})
         return data
+
+    @model_validator(mode="after")
+    def _keeps_some_and_gains_others(self) -> Study:
+        known = {*self.corpus, *(source for arm in self.arms.values() for source in arm.get("corpus") or ())}
+        for source in self.kept:
+            if source not in known:
+                context = {"key": "kept", "shown": repr(source), "hint": nearest(source, known)}
+                raise PydanticCustomError("kept", "no source is called {shown}; {hint}", context)
+        if self.kept and not known - set(self.kept):
+            raise PydanticCustomError("kept", "kept names every source, so that there is none to gain", {"key": "kept"})
+        return self
+
+    @field_validator("kept", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("name")
     @classmethod
@@ -212,10 +229,11 @@ def _on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[d
 
         def knowing_all(one: Recipe) -> Recipe:
             own = tuple(one.corpus)
-            if len(own) == len(union):
+            if set(union) <= set(own):
                 return one
             phases = tuple(phase if phase.sources else phase.model_copy(update={"sources": own}) for phase in one.phases)
-            return one.model_copy(update={"corpus": union, "phases": phases})
+            # A recipe that a part holds may have sources that no arm has; nothing is tested on these.
+            return one.model_copy(update={"corpus": {**union, **one.corpus}, "phases": phases})
 
         changed[arm] = each_recipe(recipe, knowing_all)
     base = changed[BASELINE]

@@ -9,6 +9,7 @@ from typing import Any
 
 from windtunnel.recipe import Recipe
 from windtunnel.study.compare import compare, paired_interval
+from windtunnel.study.transfer import transfer, transfer_of
 
 FORMAT = 1
 BASELINE = "baseline"
@@ -116,6 +117,17 @@ def assemble(
             },
         }
 
+    flown: dict[str, dict[int, Any]] = {name: {} for name in recipes}
+    for entry in entries:
+        if entry.multiple == 1.0 and (settled.get(entry.folder) or {}).get("status") == "finished":
+            flown[entry.arm][entry.seed] = settled[entry.folder]
+    kept = tuple(about.get("kept") or ())
+    carried = transfer(flown, recipes, metric=primary, better=better, confidence=about["confidence"], kept=kept)
+
+    def aggregates(entry: Entry) -> dict[str, float]:
+        record = records[entry.folder]
+        return transfer_of(record, entry.recipe, primary, better, kept) if record["status"] == "finished" else {}
+
     numbers = list(dict.fromkeys(number for record in done for number in record["test"] if number != primary))
     result = {
         "format": FORMAT,
@@ -128,7 +140,8 @@ def assemble(
             "numbers": {number: {"mean": _mean(values(BASELINE, 1.0, number))} for number in numbers},
         },
         "arms": {name: block(name) for name in arms},
-        "runs": [_run(entry, records[entry.folder]) for entry in entries if entry.folder in records],
+        "runs": [_run(entry, records[entry.folder], aggregates(entry)) for entry in entries if entry.folder in records],
+        **({"transfer": carried} if carried else {}),
         "progress": {
             "runs": len({entry.folder for entry in entries}),
             "finished": len(done),
@@ -176,7 +189,7 @@ def _parameters(record: Mapping[str, Any], which: str) -> Any:
     return found.get("total") if isinstance(found, Mapping) else found
 
 
-def _run(entry: Entry, record: Mapping[str, Any]) -> dict[str, Any]:
+def _run(entry: Entry, record: Mapping[str, Any], carried: Mapping[str, float]) -> dict[str, Any]:
     return {
         "arm": entry.arm,
         "multiple": entry.multiple,
@@ -187,6 +200,7 @@ def _run(entry: Entry, record: Mapping[str, Any]) -> dict[str, Any]:
         "test": record.get("test") or {},
         "totals": record.get("totals") or {},
         "validation": record.get("validation") or [],
+        **({"transfer": dict(carried)} if carried else {}),
         "error": record.get("error"),
         "traceback": record.get("traceback"),
     }

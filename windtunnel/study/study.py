@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.part import UserError
-from windtunnel.recipe import Recipe, data_key
+from windtunnel.recipe import Recipe, data_key, needed
 from windtunnel.study import launch as local
 from windtunnel.study.check import check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
 from windtunnel.study.reading import Study, load_study, study_from
@@ -100,7 +100,8 @@ class _Flight:
     quiet: bool
     on_event: Callable[[dict[str, Any]], None] | None
     function: str
-    streams: dict[str, Stream] = field(default_factory=dict)
+    streams: dict[str, Stream] = field(default_factory=dict)  # by arm
+    others: dict[str, Stream] = field(default_factory=dict)  # of models that are not trained on the stream of their arm, by data key
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     tuning: dict[str, Any] | None = None
     broken: dict[str, str] = field(default_factory=dict)
@@ -132,8 +133,8 @@ class _Flight:
         return result
 
     def prepare(self, recipes: Mapping[str, Recipe]) -> None:
-        """One stream for all arms that read the same text in the same way."""
-        from windtunnel.train.run import prepare
+        """One stream for all arms that read the same text in the same way, and those of the models that they need."""
+        from windtunnel.train.run import prepare, prepare_needed
 
         ready: dict[str, Stream] = {}
         for arm, recipe in recipes.items():
@@ -142,6 +143,7 @@ class _Flight:
                 if key not in ready:
                     ready[key] = prepare(recipe, self.out / "cache", self.say)
                 self.streams[arm] = ready[key]
+                self.others |= prepare_needed(recipe, self.out / "cache", self.say)
             except UserError as error:
                 raise error if arm == BASELINE else UserError(f"arm {arm}: {error}") from error
             except Exception:
@@ -163,7 +165,10 @@ class _Flight:
         labels = {"arm": entry.arm, "multiple": entry.multiple}
         plain = entry.recipe.model_dump(mode="json")
         cost = float(estimate(entry.recipe)["own_flops"])
-        return Job(entry.key, entry.seed, plain, stream, str((self.out / entry.folder).absolute()), cost, labels, self.function)
+        keys = {data_key(recipe) for recipe in needed(entry.recipe).values()} - {data_key(entry.recipe)}
+        # A model that this one needs may be trained on the stream of another arm, which is not among the others.
+        streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
+        return Job(entry.key, entry.seed, plain, stream, str((self.out / entry.folder).absolute()), cost, labels, self.function, streams)
 
     def stage(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any]) -> None:
         """Fly what is not flown yet of ``entries`` and keep all records in ``self.records``; ``settled`` is called after each run."""
@@ -173,7 +178,8 @@ class _Flight:
         for entry in entries:
             if entry.arm in self.broken:
                 continue
-            job = self.job(entry, str(self.streams[entry.arm].folder))
+            stream = self.others.get(data_key(entry.recipe), self.streams[entry.arm])
+            job = self.job(entry, str(stream.folder))
             names = labels.setdefault(job.folder, [])
             label = entry.arm if entry.multiple == 1.0 else f"{entry.arm} at {entry.multiple:g} budgets"
             if label not in names:
@@ -212,7 +218,8 @@ class _Flight:
     def needed(self, entries: Sequence[Entry]) -> None:
         """Fly the models that runs need. One that fails is told by each run that needs it."""
         whole = [entry for entry in entries if entry.arm not in self.broken]
-        for stage in needed_by(whole, {arm: stream.fingerprint for arm, stream in self.streams.items()}):
+        fingerprints, others = ({key: stream.fingerprint for key, stream in streams.items()} for streams in (self.streams, self.others))
+        for stage in needed_by(whole, fingerprints, others):
             self.stage(f"models that {self.study.name} needs", stage, lambda: None)
 
     def tell(self, what: str, job: Job, details: Mapping[str, Any]) -> None:
@@ -280,6 +287,7 @@ class _Flight:
             "confidence": study.confidence,
             "margin_share": study.margin,
             "curve": list(study.curve),
+            "kept": list(study.kept),
         }
         extra = {
             "corpus": stream.table,

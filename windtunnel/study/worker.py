@@ -33,7 +33,8 @@ class Job:
 
     ``recipe`` is the resolved recipe as plain data, ``stream`` the folder of the prepared stream (None for functions that need none),
     ``cost`` the expected FLOPs, ``labels`` what tables show of it (arm, multiple). ``function`` is "module:name" of what flies it; it is
-    called as ``windtunnel.train.run.fly`` is.
+    called as ``windtunnel.train.run.fly`` is. ``streams`` are the folders of the streams of models it needs that are not trained on its
+    own, by :func:`windtunnel.recipe.data_key`.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Job:
     cost: float
     labels: dict[str, Any] = field(default_factory=dict)
     function: str = FLY
+    streams: dict[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -139,7 +141,9 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
         from windtunnel.stream.stream import Stream
 
         stream = Stream.open(Path(job.stream))
-    others = {"needed_in": folder.parent} if needed(recipe) else {}
+    others: dict[str, Any] = {"needed_in": folder.parent} if needed(recipe) else {}
+    if job.streams:
+        others["streams"] = job.streams
     return function(recipe, job.seed, stream, folder, threads=threads, device=device, report=report, stop=stop, **others)
 
 

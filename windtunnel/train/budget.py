@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from windtunnel.models.anatomy import linears
 from windtunnel.part import Structure, UserError
 from windtunnel.recipe import Budget
+
+IN_MEMORY = 1 << 28  # bytes of weights that are simply copied
 
 
 def counter() -> FlopCounterMode:
@@ -61,13 +65,23 @@ def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bo
     return float(counts.get_total_flops()), sparse
 
 
-def undone(model: torch.nn.Module, states: list[Any]) -> Callable[[], None]:
-    """Remember weights, buffers and part states now; the returned function puts them back."""
-    weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+def undone(model: torch.nn.Module, states: list[Any], folder: Path) -> Callable[[], None]:
+    """Remember weights, buffers and part states now; the returned function puts them back.
+
+    The counted step is to need no more memory than any other. So weights on an accelerator wait in the machine's memory, and many weights
+    (above ``IN_MEMORY`` bytes) in the machine's memory wait in a file in ``folder``, which goes with the returned function.
+    """
+    weights = model.state_dict()
+    on_cpu = all(value.device.type == "cpu" for value in weights.values())
     remembered = copy.deepcopy(states)
+    file = None
+    if on_cpu and sum(value.numel() * value.element_size() for value in weights.values()) > IN_MEMORY:
+        file = tempfile.NamedTemporaryFile(dir=folder, prefix="counted-")  # noqa: SIM115 (lives as long as what is returned)
+        torch.save(weights, file.name)
+    kept = {} if file else {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
 
     def restore() -> None:
-        model.load_state_dict(weights)
+        model.load_state_dict(torch.load(file.name, mmap=True, weights_only=True) if file else kept)
         for state, old in zip(states, remembered, strict=True):
             state.clear()
             state.update(old)
@@ -75,8 +89,12 @@ def undone(model: torch.nn.Module, states: list[Any]) -> Callable[[], None]:
     return restore
 
 
-def steps_of(budget: Budget, share: float, *, flops: float, effective_flops: float, tokens: int) -> int | None:
+def steps_of(
+    budget: Budget, share: float, *, flops: float, effective_flops: float, tokens: int, ahead: Mapping[str, float] | None = None
+) -> int | None:
     """How many whole steps ``share`` of ``budget`` buys, by what one costs; None where only the clock can tell (a budget in seconds).
+
+    ``ahead`` is what has been spent of it before the first step, by unit.
 
     Raises:
         UserError: when it does not buy a single step.
@@ -84,11 +102,13 @@ def steps_of(budget: Budget, share: float, *, flops: float, effective_flops: flo
     if budget.unit == "seconds":
         return None
     cost = {"flops": flops, "effective_flops": effective_flops, "tokens": float(tokens), "steps": 1.0}[budget.unit]
-    steps = int(budget.amount * share / cost + 1e-9)
+    spent = (ahead or {}).get(budget.unit, 0.0)
+    steps = int((budget.amount * share - spent) / cost + 1e-9)
     if steps < 1:
+        before = f" after {spent:.3g} that its parts spent before the first" if spent else ""
         raise UserError(
             f"the budget of {budget.amount:g} {budget.unit} is too small: a share of {share:g} is {budget.amount * share:.3g} "
-            f"{budget.unit}, and one step costs {cost:.3g}; raise the budget, or lower batch, context or depth"
+            f"{budget.unit}, and one step costs {cost:.3g}{before}; raise the budget, or lower batch, context or depth"
         )
     return steps
 

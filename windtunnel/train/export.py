@@ -6,15 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from windtunnel.part import UserError
+from windtunnel.part import UserError, nearest
+from windtunnel.recipe import Recipe
 from windtunnel.train.run import read_record
 
 
-def export_run(run: Path, out: Path) -> dict[str, Any]:
+def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
     """Write the model of the finished run in folder ``run`` to the new or empty folder ``out``: weights, tokenizer, card and record.
 
+    Runs train in float32, whatever a checkpoint was stored in, so only ``dtype`` float32 loses nothing; bfloat16 and float16 take half
+    the space and round the weights once.
+
     Returns:
-        ``architecture`` (class name), ``loads_with`` (the Auto class), ``parameters`` (how many).
+        ``architecture`` (class name), ``loads_with`` (the Auto class), ``parameters`` (how many), ``dtype``.
 
     Raises:
         UserError: when the run is not finished or damaged, or ``out`` is not empty or cannot be written.
@@ -30,9 +34,11 @@ def export_run(run: Path, out: Path) -> dict[str, Any]:
 
     from windtunnel.models import checkpoint
 
+    if dtype not in checkpoint.DTYPES:
+        raise UserError(f"dtype: {dtype!r}: {nearest(dtype, checkpoint.DTYPES)}")
     model = checkpoint.load(run / "model")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(run / "model", local_files_only=True)
+        AutoTokenizer.from_pretrained(run / "model", local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(f"{run / 'model'}: the tokenizer cannot be read: {error}") from error
     card = {
@@ -41,11 +47,28 @@ def export_run(run: Path, out: Path) -> dict[str, Any]:
         **{f"test {name}": f"{value:.5g}" for name, value in record["test"].items()},
         **{name: f"{record['totals'][name]:,.0f}" for name in ("tokens", "flops")},
         "seed": record["seed"],
+        "dtype": dtype,
+        **origins(record["recipe"]),
     }
-    checkpoint.export(model, out, tokenizer=tokenizer, card=card)
+    if added := record.get("tokens_added"):
+        card["special tokens added to the tokenizer"] = f"{len(added)}: {', '.join(added)}"
+    tokenizer = run / "model"  # its files are copied as they are
+    checkpoint.export(model, out, tokenizer=tokenizer, card=card, dtype=checkpoint.DTYPES[dtype])
+    model = model.to(checkpoint.DTYPES[dtype])  # type: ignore[arg-type]
     (out / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     parameters = same_model(model, out)
-    return {"architecture": type(model).__name__, "loads_with": auto_class(model).__name__, "parameters": parameters}
+    return {"architecture": type(model).__name__, "loads_with": auto_class(model).__name__, "parameters": parameters, "dtype": dtype}
+
+
+def origins(recipe: dict[str, Any]) -> dict[str, str]:
+    """What the card says of the models that the phases of a stored ``recipe`` begin from."""
+    found = []
+    for phase in Recipe.model_validate(recipe).phases:
+        origin = phase.start.origin() if phase.start is not None else None
+        if phase.start is not None and origin is not None:
+            content = [getattr(part, "fingerprint", None) for part in (phase.start, *phase.start.trained().values())]
+            found.append(f"{origin} (content {next((one for one in content if one), 'not known')})")
+    return {"began from": "; ".join(found)} if found else {}
 
 
 def auto_class(model: Any) -> Any:

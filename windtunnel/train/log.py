@@ -39,6 +39,7 @@ class Flight:
     cursors: dict[str, int] = field(default_factory=dict)
     phases: list[dict[str, Any]] = field(default_factory=list)
     validation: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str = ""  # why training ended before its budget
 
     @classmethod
     def after(cls, charged: Mapping[str, float]) -> Flight:
@@ -62,7 +63,8 @@ class Surroundings:
     checkpoint_seconds: float = 60.0
     charged: Mapping[str, float] = field(default_factory=dict)  # what the models that the recipe needs cost, by unit
     cursors_of: Callable[[Trained, int], Mapping[str, int]] = lambda trained, seed: {}  # how far its run has read each source
-    model_of: Callable[[Trained, int], Any] = lambda trained, seed: load(str(trained.folder))
+    model_of: Callable[[Trained, int], Any] = lambda trained, seed: load(str(trained.folder), trained.fingerprint)
+    tokenizer_of: Callable[[Trained, int], Any] = lambda trained, seed: None
 
 
 class RunLog:
@@ -109,6 +111,7 @@ class RunLog:
             self.reported = now
             self.around.report(
                 {"step": flight.steps, "done": overall, "loss": loss.item(), "flops": flight.flops, "seconds": flight.seconds}
+                | {"validation": flight.validation[-1:]}
             )
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:

@@ -18,19 +18,24 @@ import torch
 
 from windtunnel.evaluate.held_out import held_out
 from windtunnel.models.build import config_for, fresh
-from windtunnel.part import Beginning, HeldOut, Progress, UserError
+from windtunnel.models.checkpoint import set_generation, written_generation
+from windtunnel.part import HeldOut, Progress, UserError
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.stream.stream import Stream
+from windtunnel.stream.tokenizer import rows_needed
 from windtunnel.train import checkpoint
 from windtunnel.train.budget import left_of, steps_of
 from windtunnel.train.log import Diverged, Flight, RunLog, Surroundings
 from windtunnel.train.step import (
     Leg,
     begin_parts,
+    beginning,
     clip,
     draw,
+    end_parts,
     gradients,
     loader_of,
+    look_ahead,
     measure,
     reseed,
     set_rates,
@@ -53,14 +58,15 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
     saved = checkpoint.newest(around.folder / "checkpoints", around.warn, around.device)
     flight = Flight(**saved["flight"]) if saved else Flight.after(around.charged)
     budget = left_of(recipe.budget, around.charged)
-    log = RunLog(around, flight.steps)
+    log, writer = RunLog(around, flight.steps), checkpoint.Writer(around.folder / "checkpoints")
     model: Any = None
     moments: dict[str, Any] | None = None
 
     for index in range(flight.phase, len(recipe.phases)):
         phase = recipe.phases[index]
         before, shares = sum(p.share for p in recipe.phases[:index]), phase.share
-        model = begin(recipe, index, model, stream, seed, around, saved)
+        spent_before: dict[str, float] = {}
+        model = begin(recipe, index, model, stream, seed, around, saved, spent_before)
         if saved is None and phase.start is not None:
             for trained in phase.start.trained().values():  # weights go on with the documents that come after those they were trained on
                 for source, read in around.cursors_of(trained, seed).items():
@@ -76,14 +82,22 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             cost = saved["cost"]
             saved = None
         else:
+            ahead = {unit: amount + spent_before.get(unit, 0.0) for unit, amount in look_ahead(leg).items()}
             cost = measure(leg, optimizer)
             optimizer = build_optimizer(phase, model, moments)
-            cost |= {"spent": 0.0, "from": [flight.flops, flight.effective_flops]}
+            cost |= {"spent": ahead["seconds"], "from": [flight.flops, flight.effective_flops], "ahead": ahead}
+            flight.tokens += int(ahead["tokens"])
+            flight.flops += ahead["flops"]
+            flight.effective_flops += ahead["effective_flops"]
+            flight.seconds += ahead["seconds"]
         step_tokens = phase.batch * phase.context
-        steps = steps_of(budget, phase.share, flops=cost["flops"], effective_flops=cost["effective_flops"], tokens=step_tokens)
+        each = {"flops": cost["flops"], "effective_flops": cost["effective_flops"], "tokens": step_tokens}
+        steps = steps_of(budget, phase.share, **each, ahead=cost.get("ahead"))
         if around.compiled:
             model.compile(dynamic=False)
         judge = judges(recipe, phase, stream, "validation", around)
+        if not flight.steps and phase.start is not None and not isinstance(phase.start, Scratch):
+            validate(leg, flight, judge, log)  # what the weights are worth that training goes on from
         began, phase_start = time.monotonic(), flight.seconds - cost["spent"]
         last_save = time.monotonic()
         model.train()
@@ -127,31 +141,34 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             overall = before + shares * after
             log.step(flight, loss, norm, rate, overall, last=after >= 1, every=max(1, (steps or 1000) // 100))
 
+            if after >= 1:
+                end_parts(leg)
             if crossed(progress.overall, overall, recipe.evaluate_every) or after >= 1:
-                log.check()
-                take_whole(leg)
-                numbers = evaluate(recipe, model, judge)
-                flight.validation.append(
-                    {"step": flight.steps, "phase": index, "tokens": flight.tokens, "flops": flight.flops, "seconds": flight.seconds}
-                    | {"numbers": numbers}
-                )
-                log.numbers(flight.steps, numbers)
+                validate(leg, flight, judge, log)
                 began = time.monotonic()  # evaluating is not training time
+                flight.stopped = over_limits(recipe.limits, flight.validation)
+                if flight.stopped:
+                    around.warn(flight.stopped)
+                    if after < 1:
+                        end_parts(leg)
+                    break
             stopping = around.stop()
-            if stopping or time.monotonic() - last_save > around.checkpoint_seconds:
+            if stopping or (time.monotonic() - last_save > around.checkpoint_seconds and not writer.busy):
                 log.check()
                 state = {
                     "flight": asdict(flight),
                     "loader": leg.loader.state(),
                     "config": json.loads(model.config.to_json_string(use_diff=False)),
+                    "generation": written_generation(model),
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "states": leg.states,
                     "cost": cost | {"spent": flight.seconds - phase_start},
                 }
-                checkpoint.save(around.folder / "checkpoints", f"step-{flight.steps:09d}", state)
+                writer.begin(f"step-{flight.steps:09d}", state)
                 last_save = began = time.monotonic()
                 if stopping:
+                    writer.wait()
                     log.close()
                     return model, flight, False
 
@@ -170,32 +187,51 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
                 "active_parameters": cost["active_parameters"],
                 "seconds": flight.seconds - phase_start,
             }
+            | ({"ahead": cost["ahead"]} if cost.get("ahead", {}).get("tokens") else {})
         )
         moments = optimizer.state_dict()
         model._compiled_call_impl = None  # samples have other shapes, and the next phase counts its first step before compiling
         if phase.structure is not None:
             phase.structure.remove(model)
         flight.phase, flight.step = index + 1, 0
+        if flight.stopped:
+            break
+    writer.wait()
     log.close()
     return model, flight, True
 
 
 def begin(
-    recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, around: Surroundings, saved: Mapping[str, Any] | None
+    recipe: Recipe,
+    index: int,
+    previous: Any,
+    stream: Stream,
+    seed: int,
+    around: Surroundings,
+    saved: Mapping[str, Any] | None,
+    spent: dict[str, float],
 ) -> Any:
-    """The model a phase begins with; for a checkpoint to fill, one that is only of the configuration it was ``saved`` with."""
+    """The model a phase begins with; for a checkpoint to fill, one that is only of the configuration it was ``saved`` with.
+
+    What forward passes of the start cost by unit is added to ``spent``.
+    """
     phase = recipe.phases[index]
     reseed(seed, index)  # for parts that draw at random without a generator of their own
     config = config_for(phase.model, stream.vocabulary, phase.context)
+    rows = rows_needed(stream.vocabulary, recipe.special_tokens())
+    if previous is not None and rows <= previous.config.vocab_size < config.vocab_size:
+        config.vocab_size = previous.config.vocab_size  # that of a checkpoint, which has no rows for tokens that nobody uses
     model: Any
     if saved is not None:
         # Not the recipe's: a start may have read from a folder what no recipe says, the base of the rotation for example.
         model = fresh(type(config).from_dict(saved["config"]) if "config" in saved else config, seed)
+        if saved.get("generation"):
+            set_generation(model, saved["generation"])
     elif phase.start is not None:
-        models = {name: around.model_of(trained, seed) for name, trained in phase.start.trained().items()}
+        given = beginning(phase, stream, seed, around, spent, rows)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
-            model = phase.start.build(previous, config, seed, Beginning(models, stream.tokenizer))
+            model = phase.start.build(previous, config, seed, given)
         for warning in heard:  # a growth that is not exact says by how much; it belongs to the run, not to the terminal alone
             around.warn(str(warning.message))
     elif previous is None:
@@ -261,6 +297,16 @@ def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, around: Sur
     )
 
 
+def validate(leg: Leg, flight: Flight, judge: HeldOut, log: RunLog) -> None:
+    """Evaluate the whole model on validation and write down where the run stands."""
+    log.check()
+    take_whole(leg)
+    numbers = evaluate(leg.recipe, leg.model, judge)
+    place = {"step": flight.steps, "phase": leg.index, "tokens": flight.tokens, "flops": flight.flops, "seconds": flight.seconds}
+    flight.validation.append(place | {"numbers": numbers})
+    log.numbers(flight.steps, numbers)
+
+
 def evaluate(recipe: Recipe, model: Any, judge: HeldOut) -> dict[str, float]:
     """The numbers of every evaluation, the primary one first. The model is left in training mode, its compiled form untouched."""
     compiled, model._compiled_call_impl = getattr(model, "_compiled_call_impl", None), None  # other shapes would compile again
@@ -275,6 +321,17 @@ def evaluate(recipe: Recipe, model: Any, judge: HeldOut) -> dict[str, float]:
     model.train()
     model._compiled_call_impl = compiled
     return numbers
+
+
+def over_limits(limits: Mapping[str, float], validation: list[dict[str, Any]]) -> str:
+    """Which source's primary number is further above the first of ``validation`` than its limit allows, as a sentence; "" if none is."""
+    first, last = validation[0]["numbers"], validation[-1]["numbers"]
+    for source, limit in limits.items():
+        name = f"{next(iter(first))}/{source}"
+        rise = last[name] / first[name] - 1 if name in first else 0.0
+        if rise > limit:
+            return f"training ended at step {validation[-1]['step']}: {name} has risen by {rise:.2%}, its limit is {limit:.2%}"
+    return ""
 
 
 def crossed(before: float, after: float, every: float) -> bool:

@@ -23,6 +23,11 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
     from windtunnel.stream.prepare import prepare_stream
 
     split, tokenizer = recipe.split, recipe.tokenizer
+    folder = tokenizer.folder
+    if tokenizer.recipe is not None:
+        other = Recipe.model_validate(tokenizer.recipe)
+        refuse_other_documents(other, recipe)
+        folder = str(prepare(other, cache, progress).folder / "tokenizer")
     corpus = prepare_corpus(
         recipe.corpus,
         validation=split.validation,
@@ -34,12 +39,46 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
     )
     return prepare_stream(
         corpus,
-        folder=tokenizer.folder,
+        folder=folder,
         vocabulary=tokenizer.vocabulary,
         sentinels=tokenizer.sentinels,
+        extend=tokenizer.extend,
+        learn_from=tokenizer.sources,
         cache=cache / "streams",
         progress=progress,
     )
+
+
+def prepare_needed(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> dict[str, Stream]:
+    """The streams of the models that ``recipe`` needs, by :func:`windtunnel.recipe.data_key`, where they are not its own.
+
+    Raises:
+        UserError: as :func:`prepare`, and where a needed model could have been trained on what this recipe is tested on.
+    """
+    found: dict[str, Stream] = {}
+    for one in needed(recipe).values():
+        key = data_key(one)
+        refuse_other_documents(one, recipe)
+        if key != data_key(recipe) and key not in found:
+            found[key] = prepare(one, cache, progress)
+    return found
+
+
+def refuse_other_documents(one: Recipe, recipe: Recipe) -> None:
+    """Raise UserError unless every document that ``recipe`` holds out is held out by ``one`` too, which it needs.
+
+    Which documents are held out depends on their text and the shares alone, and their near-copies are removed from every source of a
+    corpus. So what has to agree are the shares, and the corpus of ``one`` has to hold every source of ``recipe``, trained on or not.
+    """
+    if one.split != recipe.split:
+        raise UserError("a recipe that this one needs has another split, so it may be trained on what this one is tested on: give both one")
+    for name, source in recipe.corpus.items():
+        if one.corpus.get(name) != source:
+            what = "lacks" if name not in one.corpus else "has another"
+            raise UserError(
+                f"a recipe that this one needs {what} source {name!r}, so documents that this one is tested on, or copies of them, may be "
+                "among its own; give both the same corpus, and say with `sources` what each trains on"
+            )
 
 
 def fly(
@@ -56,6 +95,7 @@ def fly(
     checkpoint_seconds: float = 60.0,
     warn: Callable[[str], None] | None = None,
     needed_in: Path | None = None,
+    streams: Mapping[str, Stream | str] | None = None,
 ) -> dict[str, Any]:
     """Fly ``recipe`` with ``seed`` in ``folder`` and return its record, which is also written to ``folder/record.json``.
 
@@ -64,6 +104,7 @@ def fly(
     "interrupted". A run that breaks returns with status "failed" and its traceback.
 
     Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
+    ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see :func:`prepare_needed`.
 
     Raises:
         UserError: when the folder holds a run of another recipe or cannot be written.
@@ -94,8 +135,11 @@ def fly(
     if recipe.precision == "auto":
         plan["precision"] = rates["precision"]
     if recipe.compile == "auto":
-        # A third of the matmul rate is what small models reach; a longer run repays the time that compiling takes.
-        plan["compiled"] = estimate(recipe)["flops"] / (rates[plan["precision"]] / 3) > machine.COMPILE_REPAYS
+        # A third of the matmul rate is what small models reach; a longer run repays the time that compiling takes, which grows with layers.
+        layers = max(phase.model.sizes().layers or 1 for phase in recipe.phases)
+        by_clock = recipe.budget.unit == "seconds"
+        seconds = recipe.budget.amount if by_clock else estimate(recipe)["flops"] / (rates[plan["precision"]] / 3)
+        plan["compiled"] = seconds > machine.COMPILE_REPAYS * max(1.0, layers / 8)
     record = {
         "format": FORMAT,
         "key": key,
@@ -119,7 +163,8 @@ def fly(
     if plan.get("threads", threads) not in (threads, None) and threads:
         warn(f"this run began with {plan['threads']} thread(s) and goes on with {threads}: not bitwise what it would have been undisturbed")
     try:
-        others = others_of(recipe, seed, stream, folder, needed_in, {"threads": threads, "device": device, "report": report, "stop": stop})
+        how = {"threads": threads, "device": device, "report": report, "stop": stop, "streams": streams}
+        others = others_of(recipe, seed, stream, folder, needed_in, how)
     except UserError as error:
         record |= {"status": "failed", "traceback": str(error), "error": f"{type(error).__name__}: {error}"}
         write_json(folder / "record.json", record)
@@ -143,7 +188,8 @@ def fly(
         checkpoint_seconds=checkpoint_seconds,
         charged=record["charged"],
         cursors_of=lambda trained, seed: {} if trained.folder else others[key_of(trained, seed)]["cursors"],
-        model_of=lambda trained, seed: load(model_folder(trained, seed, others)),
+        model_of=lambda trained, seed: load(model_folder(trained, seed, others), trained.fingerprint),
+        tokenizer_of=lambda trained, seed: tokenizer_in(model_folder(trained, seed, others)),
     )
     try:
         model, flight, finished = loop.train(recipe, seed, stream, around)
@@ -154,6 +200,7 @@ def fly(
             "phases": flight.phases,
             "validation": flight.validation,
             "cursors": flight.cursors,
+            "stopped": flight.stopped,
             "totals": {
                 "steps": flight.steps,
                 "tokens": flight.tokens,
@@ -186,18 +233,27 @@ def others_of(
 ) -> dict[str, dict[str, Any]] | None:
     """The runs whose models ``recipe`` needs, by key: their folder, and what each cost by itself. None if asked to stop on the way.
 
+    Where a run's stream is another one, its cursors are left out: they count other tokens.
+
     Raises:
-        UserError: when one is of other text or tokens, has failed, or is not in ``needed_in``.
+        UserError: when one may have been trained on held-out text, has tokens that the part holding it cannot do with, has failed, or is
+            not in ``needed_in``.
     """
     found: dict[str, dict[str, Any]] = {}
+    theirs: dict[str, Stream] = {}
     for one in needed(recipe).values():
-        if data_key(one) != data_key(recipe):
-            raise UserError("a model that this recipe needs is trained on another corpus, split, curation or tokenizer; let them agree")
+        refuse_other_documents(one, recipe)
+        theirs[one.key(seed)] = stream_of(one, recipe, stream, how["streams"] or {})
+    refuse_other_tokens(recipe, seed, stream, theirs)
+    for one in needed(recipe).values():
         key = one.key(seed)
-        place = (needed_in or folder / "needed") / run_name(key, stream.fingerprint)
+        own_stream = theirs[key]
+        place = (needed_in or folder / "needed") / run_name(key, own_stream.fingerprint)
         record = read_record(place)
         if needed_in is None and (record is None or record["status"] != "finished"):
-            record = fly(one, seed, stream, place, needed_in=folder / "needed", **how)
+            # Looked up from the other side, this recipe's stream is one of those that are not its own.
+            streams = {**(how["streams"] or {}), data_key(recipe): stream}
+            record = fly(one, seed, own_stream, place, needed_in=folder / "needed", **how | {"streams": streams})
         if record is not None and record["status"] == "interrupted" and needed_in is None:
             return None
         if record is None or record["status"] != "finished":
@@ -205,8 +261,45 @@ def others_of(
             raise UserError(f"the run {key}, whose model this recipe needs, {reason}")
         totals, before = record["totals"], record.get("charged") or {}
         own = {unit: totals[unit] - before.get(unit, 0) for unit in ("tokens", "flops", "effective_flops", "seconds")}
-        found[key] = {"folder": str(place), "steps": totals["steps"], "cursors": record["cursors"], **own}
+        cursors = record["cursors"] if own_stream.fingerprint == stream.fingerprint else {}
+        found[key] = {"folder": str(place), "steps": totals["steps"], "cursors": cursors, **own}
     return found
+
+
+def stream_of(one: Recipe, recipe: Recipe, stream: Stream, streams: Mapping[str, Stream | str]) -> Stream:
+    """The stream of ``one``, which ``recipe`` on ``stream`` needs. Raises UserError where ``streams`` lacks it."""
+    key = data_key(one)
+    found = stream if key == data_key(recipe) else streams.get(key)
+    if found is None:
+        raise UserError(
+            "a model that this recipe needs has a corpus, curation or tokenizer of its own, and its stream is not among `streams`; "
+            "prepare it with prepare_needed, or let them agree"
+        )
+    if isinstance(found, str):
+        from windtunnel.stream.stream import Stream
+
+        found = Stream.open(found)
+    return found
+
+
+def refuse_other_tokens(recipe: Recipe, seed: int, stream: Stream, theirs: Mapping[str, Stream]) -> None:
+    """Raise UserError where a part holds a model of other tokens and cannot do with one; ``theirs`` are the models' streams by key."""
+    for part in (part for phase in recipe.phases for part in phase.parts() if not part.other_tokens):
+        for field, trained in part.trained().items():
+            if trained.recipe is not None and not theirs[key_of(trained, seed)].same_tokens(stream):
+                raise UserError(
+                    f"{part.name}.{field}: this model is trained with another tokenizer, so its tokens mean something else here; give "
+                    "both recipes one tokenizer (`tokenizer: {recipe: NAME}` takes that of another), or carry weights over with the start "
+                    "`transplant`"
+                )
+
+
+def tokenizer_in(name: str) -> Any:
+    """The tokenizer beside the model ``name``. Raises UserError where there is none that is fast."""
+    from windtunnel.models.located import located
+    from windtunnel.stream.tokenizer import load
+
+    return load(located(name), sentinels=0)
 
 
 def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -234,8 +327,20 @@ def conclude(recipe: Recipe, model: Any, stream: Stream, around: Any) -> dict[st
     numbers = evaluate(recipe, model, judge)
     primary = recipe.evaluations[0]
     written = samples(model, judge)
-    export(model, around.folder / "model", tokenizer=stream.tokenizer)
-    return {"test": numbers, "primary": next(iter(numbers)), "unit": primary.unit, "better": primary.better, "samples": written}
+    tokenizer = stream.tokenizer_for(recipe.special_tokens())
+    export(model, around.folder / "model", tokenizer=tokenizer)
+    known = {"unit": primary.unit, "better": primary.better, "tokens_added": added_tokens(stream) if tokenizer is stream.tokenizer else []}
+    return {"test": numbers, "primary": next(iter(numbers)), "samples": written, **known}
+
+
+def added_tokens(stream: Stream) -> list[str]:
+    """The special tokens that were added to the tokenizer that the stream was given."""
+    if not (stream.folder / "given").is_dir():
+        return []
+    from transformers import AutoTokenizer
+
+    before = AutoTokenizer.from_pretrained(stream.folder / "given", local_files_only=True).get_vocab()
+    return [token for token, _ in sorted(stream.tokenizer.get_vocab().items(), key=lambda item: item[1]) if token not in before]
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -263,7 +368,7 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     columns each half sees. FLOPs, tokens and steps include those of the models that the recipe needs; ``own_flops`` does not. What
     parts add (a teacher's forwards, a structure's arithmetic, sparsity) is not known here.
     """
-    vocabulary = stream.vocabulary.size if stream is not None else recipe.tokenizer.vocabulary
+    vocabulary = stream.vocabulary.size if stream is not None else recipe.tokenizer.reckoned()
     unit, totals, parameters = recipe.budget.unit, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
     paid = dict.fromkeys(totals, 0.0)
     for one in needed(recipe).values():
@@ -313,11 +418,12 @@ def dry_batch(phase: Phase, tokenizer: TokenizerSettings) -> dict[str, Any]:
     """
     import numpy as np
 
-    size = np.ones(tokenizer.vocabulary, np.int32)
+    vocabulary = tokenizer.reckoned()
+    size = np.ones(vocabulary, np.int32)
     # How many sentinels a tokenizer of the user's has is not known before it is read.
-    spans = tuple(range(3, tokenizer.vocabulary if tokenizer.folder else 3 + tokenizer.sentinels))
-    known = Vocabulary(tokenizer.vocabulary, 0, 1, 2, spans, dict.fromkeys("RSX", 0), size, size.astype(bool))
+    spans = tuple(range(3, vocabulary if tokenizer.folder else 3 + tokenizer.sentinels))
+    known = Vocabulary(vocabulary, 0, 1, 2, spans, dict.fromkeys("RSX", 0), size, size.astype(bool))
     row = np.zeros((1, phase.context + 1), np.int64)
-    text = row + tokenizer.vocabulary - 1
+    text = row + vocabulary - 1
     rows = {"tokens": text, "documents": row, "positions": np.arange(phase.context + 1)[None], "sources": row[0, :1]}
     return phase.objective.prepare(rows, known, np.random.default_rng(0))

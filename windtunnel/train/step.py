@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +18,11 @@ import numpy as np
 import torch
 
 from windtunnel.models.anatomy import linears
-from windtunnel.part import Given, Part, PartError, Progress
+from windtunnel.part import Ahead, Beginning, Given, Part, PartError, Progress
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.stream.loader import Loader
 from windtunnel.stream.stream import Stream
-from windtunnel.train.budget import count_step, mean_density, undone
+from windtunnel.train.budget import count_step, counter, mean_density, undone
 from windtunnel.train.checkpoint import unstorable
 from windtunnel.train.log import Surroundings
 
@@ -59,6 +61,29 @@ def trained_parts(phase: Phase) -> dict[str, Part]:
     return found | {f"after_step.{number}": part for number, part in enumerate(phase.after_step)}
 
 
+def beginning(phase: Phase, stream: Stream, seed: int, around: Surroundings, spent: dict[str, float], rows: int) -> Beginning:
+    """What the start of ``phase`` may use, where models need ``rows``; what it costs by unit is added to ``spent``."""
+    trained = phase.start.trained() if phase.start is not None else {}
+
+    @contextmanager
+    def counted(tokens: int) -> Iterator[None]:
+        began = time.monotonic()
+        with counter() as counts:
+            yield
+        flops = float(counts.get_total_flops())
+        for unit, amount in {"flops": flops, "effective_flops": flops, "tokens": tokens, "seconds": time.monotonic() - began}.items():
+            spent[unit] = spent.get(unit, 0.0) + amount
+
+    return Beginning(
+        models={name: around.model_of(one, seed) for name, one in trained.items()},
+        tokenizer=stream.tokenizer,
+        tokenizers={name: around.tokenizer_of(one, seed) for name, one in trained.items() if phase.start and phase.start.other_tokens},
+        text=lambda: stream.training_text(phase.sources or stream.sources),
+        counted=counted,
+        rows=rows,
+    )
+
+
 def begin_parts(phase: Phase, model: Any, seed: int, around: Surroundings) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """First states of the parts of ``phase``, and their own other models: frozen, evaluating, on the device."""
     states: dict[str, dict[str, Any]] = {}
@@ -87,6 +112,39 @@ def loader_of(phase: Phase, stream: Stream, seed: int, cursors: dict[str, int]) 
         seed=seed,
         cursors=cursors,
     )
+
+
+def look_ahead(leg: Leg) -> dict[str, float]:
+    """Let the parts of the phase estimate from data what their states are to hold; what that cost, by unit."""
+    phase, around, tokens = leg.phase, leg.around, 0
+
+    def batches(source: str, sequences: int, size: int) -> Iterator[dict[str, torch.Tensor]]:
+        nonlocal tokens
+        loader = Loader(leg.stream, sources=(source,), context=phase.context, sequences=size, packing=phase.packing, seed=leg.seed)
+        for first in range(0, sequences, size):
+            count = min(size, sequences - first)
+            rows = loader.rows(Progress(0, 1, 0, size * phase.context, size, 0.0, 0.0, leg.index))
+            random = np.random.default_rng((leg.seed, leg.index, zlib.crc32(source.encode()), first))
+            prepared = phase.objective.prepare({key: value[:count] for key, value in rows.items()}, leg.stream.vocabulary, random)
+            tokens += count * phase.context
+            yield from micro_batches(prepared, count, around.device)
+
+    def look() -> None:
+        for key, part in trained_parts(phase).items():
+            if hasattr(part, "look"):
+                ahead = Ahead(phase.objective, batches, around.precision, leg.models.get(key, {}))
+                part.look(leg.model, leg.states[key], ahead)
+
+    began = time.monotonic()
+    reseed(leg.seed, leg.index)
+    take_whole(leg)
+    leg.model.eval()
+    density = phase.structure.density(leg.model, 0.0) if phase.structure else 1.0
+    flops, matrices = count_step(leg.model, look, matrices=density < 1)
+    leg.model.train()
+    leg.model.zero_grad(set_to_none=True)
+    seconds = time.monotonic() - began if tokens else 0.0
+    return {"flops": flops, "effective_flops": flops - (1.0 - density) * matrices, "tokens": tokens, "seconds": seconds}
 
 
 def draw(leg: Leg, progress: Progress, feedback: Mapping[str, float]) -> dict[str, Any]:
@@ -176,6 +234,12 @@ def update(leg: Leg, optimizer: torch.optim.Optimizer, progress: Progress) -> No
         rule.after_step(leg.model, optimizer, progress, leg.states[f"after_step.{number}"])
 
 
+def end_parts(leg: Leg) -> None:
+    """What follows the last step of the phase. A phase that is resumed behind it does not come here again."""
+    for number, rule in enumerate(leg.phase.after_step):
+        rule.end(leg.model, leg.states[f"after_step.{number}"])
+
+
 def take_variant(leg: Leg, step: int) -> int:
     """Give the model the shape of ``step``, drawn by seed, phase and step alone; returns which it is."""
     structure = leg.phase.structure
@@ -202,7 +266,7 @@ def measure(leg: Leg, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     and ``seconds``.
     """
     phase, structure = leg.phase, leg.phase.structure
-    restore, cursors = undone(leg.model, list(leg.states.values())), leg.loader.state()
+    restore, cursors = undone(leg.model, list(leg.states.values()), leg.around.folder), leg.loader.state()
     progress = Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, leg.index)
     leg.model.train()
     density = mean_density(structure, leg.model)

@@ -8,7 +8,7 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from windtunnel.part import ALONE, Beginning, Start, Trained
-from windtunnel.weights.start.checkpoint import refuse_other_sizes
+from windtunnel.weights.start.checkpoint import refuse_other_sizes, with_rows
 
 
 class TrainedStart(Start, name="trained"):
@@ -20,8 +20,12 @@ class TrainedStart(Start, name="trained"):
 
     model: Trained = Field(description="the model to begin from")
 
+    def origin(self) -> str | None:
+        """The model, where it is in a folder."""
+        return self.model.folder
+
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
         """That model. Raises PartError where its sizes, vocabulary or positions are not what the recipe says."""
         model = given.models["model"]
         refuse_other_sizes(model.config, config, "trained")
-        return model
+        return with_rows(model, config.vocab_size, given, "trained")

@@ -1,0 +1,202 @@
+"""Going on from a checkpoint of 135M parameters: speed and memory against transformers' Trainer, cost of a checkpoint, time to begin.
+
+``python benchmarks/continuing.py [MODEL]`` prints JSON. MODEL is whatever ``start: {checkpoint: MODEL}`` takes; without it a model with
+SmolLM2's sizes, random weights and a small vocabulary is made. Each side runs in a process of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+BATCH, CONTEXT, STEPS, WARM, REPETITIONS = 2, 256, 8, 2, 3
+SIZES = {"family": "llama", "layers": 30, "width": 576, "heads": 9, "key_value_heads": 3, "intermediate": 1536}
+
+
+def recipe(model: str, steps: int) -> dict[str, Any]:
+    return {
+        "corpus": {"prose": "builtin:docstrings"},
+        "budget": {"steps": steps},
+        "start": {"checkpoint": model},
+        "context": CONTEXT,
+        "batch": BATCH,
+        "packing": {"concatenate": {"separate": False}},  # as the Trainer knows no documents
+        "schedule": "constant",
+        "optimizer": {"adamw": {"learning_rate": 1e-5}},
+        "precision": "float32",
+        "compile": "no",
+        "evaluate_every": 1.0,
+        "evaluation_tokens": 300,
+        "test_tokens": 300,
+    }
+
+
+def made(folder: Path) -> str:
+    """A model of SmolLM2's sizes with the tokenizer of a small run, as a folder."""
+    from windtunnel.models.build import config_for, fresh
+    from windtunnel.models.checkpoint import export
+    from windtunnel.models.settings import ModelSettings
+    from windtunnel.recipe import recipe_from
+    from windtunnel.train.run import prepare
+
+    first = recipe_from({"corpus": {"prose": "builtin:docstrings"}, "budget": {"steps": 1}, "tokenizer": {"sentinels": 0}})
+    stream = prepare(first, folder / "cache")
+    config = config_for(ModelSettings.model_validate(SIZES), stream.vocabulary, 2048)
+    return str(export(fresh(config, 0), folder / "made", tokenizer=stream.tokenizer))
+
+
+def ours(model: str, folder: Path, checkpoint_seconds: float) -> dict[str, float]:
+    """Our loop by its own stopwatch, and by the clock what a step takes with everything between two of them (checkpoints)."""
+    import torch
+
+    from windtunnel.recipe import recipe_from
+    from windtunnel.train import loop, machine
+    from windtunnel.train.log import Surroundings
+    from windtunnel.train.run import prepare
+
+    flight = recipe_from(recipe(model, STEPS))
+    stream = prepare(flight, folder / "cache")
+    stamps: dict[int, float] = {}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    around = Surroundings(
+        folder=folder / "run",
+        device=device,
+        precision=machine.precision_context(device, "float32"),
+        checkpoint_seconds=checkpoint_seconds,
+        report=lambda told: stamps.setdefault(told["step"], time.perf_counter()),
+    )
+    around.folder.mkdir(parents=True, exist_ok=True)
+    loop.train(flight, 0, stream, around)
+    lines = [json.loads(line) for line in (around.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    first = next(line for line in lines if line["step"] >= WARM)
+    return {
+        "seconds_per_step": (lines[-1]["seconds"] - first["seconds"]) / (lines[-1]["step"] - first["step"]),
+        "clock_per_step": (stamps[STEPS] - stamps[WARM]) / (STEPS - WARM),
+    }
+
+
+def trainer(model: str, folder: Path, _: float) -> dict[str, float]:
+    """transformers' Trainer on the same sequences, fused AdamW, float32, no logging, no saving."""
+    import torch
+    from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+    from windtunnel.recipe import recipe_from
+    from windtunnel.train import loop
+    from windtunnel.train.log import Surroundings
+    from windtunnel.train.run import prepare
+    from windtunnel.train.step import Leg, draw, loader_of
+
+    flight = recipe_from(recipe(model, STEPS))
+    stream = prepare(flight, folder / "cache")
+    around = Surroundings(folder=folder, device=torch.device("cpu"), precision=lambda: None)
+    leg = Leg(flight, 0, 0, stream, loader_of(flight.phases[0], stream, 0, {}), None, {}, {}, around)
+    rows = [row for step in range(STEPS) for row in draw(leg, loop.Progress(step, STEPS, 0, 1, BATCH, 0.0, 0.0, 0), {})["tokens"]]
+    data = [{"input_ids": torch.as_tensor(row), "labels": torch.as_tensor(row)} for row in rows]
+    stamps: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            stamps.append(time.perf_counter())
+
+    arguments = TrainingArguments(
+        str(folder / "trainer"),
+        per_device_train_batch_size=BATCH,
+        max_steps=STEPS,
+        use_cpu=not torch.cuda.is_available(),
+        optim="adamw_torch_fused",
+        logging_strategy="no",
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    Trainer(model=network, args=arguments, train_dataset=data, callbacks=[Clock()]).train()  # type: ignore[arg-type]
+    return {"seconds_per_step": (stamps[-1] - stamps[WARM - 1]) / (STEPS - WARM)}
+
+
+def alone(side: str, model: str, cache: Path, checkpoint_seconds: float = 1e9) -> dict[str, float]:
+    """``side`` in a process of its own."""
+    words = [sys.executable, __file__, "--side", side, model, str(cache), str(checkpoint_seconds)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{side}: {done.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def begins(model: str, folder: Path) -> float:
+    """Seconds from the command to the first line of its log, on text that is prepared."""
+    import yaml
+
+    file, out = folder / "recipe.yaml", folder / "begins"
+    file.write_text(yaml.safe_dump(recipe(model, 1)), encoding="utf-8")
+    began = time.perf_counter()
+    words = [sys.executable, "-m", "windtunnel.cli", "train", str(file), "--out", str(out), "--cache", str(folder / "cache")]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = out / "log.jsonl"
+    while not (log.exists() and log.stat().st_size) and process.poll() is None:
+        time.sleep(0.02)
+    seconds = time.perf_counter() - began
+    process.wait()
+    return seconds
+
+
+def main(model: str | None = None) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = model or made(folder)
+        sides: dict[str, list[dict[str, float]]] = {"ours": [], "trainer": []}
+        for _ in range(REPETITIONS):
+            for side in sides:
+                sides[side].append(alone(side, model, folder))
+        pairs = list(zip(sides["ours"], sides["trainer"], strict=True))
+        step = statistics.median(one["seconds_per_step"] for one in sides["ours"])
+        kept = alone("ours", model, folder, checkpoint_seconds=0.0)  # as often as the disk takes them
+        plain = statistics.median(one["clock_per_step"] for one in sides["ours"])
+        seconds = begins(model, folder)
+    return {
+        "model": "SmolLM2's sizes, random weights" if "made" in model else Path(model).name,
+        "tokens_per_second": BATCH * CONTEXT / step,
+        "ours_over_trainer": {
+            key: {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+            for key, ratios in {
+                "seconds_per_step": [one["seconds_per_step"] / other["seconds_per_step"] for one, other in pairs],
+                "peak_memory": [one["peak_bytes"] / other["peak_bytes"] for one, other in pairs],
+            }.items()
+        },
+        "peak_bytes": {side: statistics.median(one["peak_bytes"] for one in found) for side, found in sides.items()},
+        "seconds_to_first_step": seconds,
+        "clock_per_step": {"without_checkpoints": plain, "a_checkpoint_whenever_the_last_is_written": kept["clock_per_step"]},
+        "checkpoints_written": kept["checkpoints"],
+        "share_of_a_minute_that_a_checkpoint_costs": (kept["clock_per_step"] - plain) * (STEPS - WARM) / max(1.0, kept["checkpoints"]) / 60,
+        "batch": BATCH,
+        "context": CONTEXT,
+        "steps": STEPS - WARM,
+        "repetitions": REPETITIONS,
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--side"]:
+        _, _, side, given, cache, often = sys.argv
+        with tempfile.TemporaryDirectory() as work:
+            (Path(work) / "cache").symlink_to(Path(cache) / "cache")
+            written: list[str] = []
+            from windtunnel.train import checkpoint
+
+            begin = checkpoint.Writer.begin
+            checkpoint.Writer.begin = lambda self, name, state: (written.append(name), begin(self, name, state))[1]  # type: ignore[method-assign]
+            found = {"ours": ours, "trainer": trainer}[side](given, Path(work), float(often))
+        found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+        found["checkpoints"] = float(len(written))
+        print(json.dumps(found))
+    else:
+        json.dump(main(*sys.argv[1:2]), sys.stdout, indent=1)
+        print()

@@ -1,0 +1,352 @@
+"""Adapt a model that is trained already to documents of one's own: recipe, flight, how much of the change to keep, before and after.
+
+``windtunnel continue`` calls :func:`adapt`. Nothing here trains in a way of its own: it writes a recipe, which ``windtunnel train``
+understands too, flies it, and then measures the model before and after on documents that neither has seen.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from windtunnel.part import UserError
+from windtunnel.recipe import Budget, Recipe, load_recipe
+from windtunnel.train.checkpoint import write_json
+
+OWN = "own-text"  # the source of documents that the model wrote itself
+OWN_TOKENS = 16_384
+UNITS = {"s": ("seconds", 1.0), "m": ("seconds", 60.0), "h": ("seconds", 3600.0)}
+NAMES = {"tokens": "tokens", "token": "tokens", "steps": "steps", "step": "steps", "flops": "flops"}
+GENTLE = 0.2  # of the rate that a model of this width is trained from scratch with
+SHARES = 16  # the share of the change that is kept is searched in so many steps
+SAMPLED = 2  # prompts of each source in the report
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asks for.
+
+    Args:
+        checkpoint: folder, file or hub name of the model to go on from.
+        corpus: the documents to adapt to, sources by name.
+        keep: sources that stand for what the model should keep; without any, the model writes its own.
+        budget: how long to train.
+        tolerance: the largest share by which bits per byte of what is kept may rise; None: no limit.
+        replay: the share of training documents that come from what is kept; 0 leaves it out of training and measures it only.
+        context: tokens of a sequence.
+        batch: sequences of a step.
+        rate: the peak learning rate; None: a fifth of what a model of this width is trained from scratch with.
+    """
+
+    checkpoint: str
+    corpus: Mapping[str, Any]
+    keep: Mapping[str, Any] = field(default_factory=dict)
+    budget: Budget = field(default_factory=lambda: Budget(seconds=1800.0))
+    tolerance: float | None = 0.01
+    replay: float = 0.25
+    context: int = 256
+    batch: int = 4
+    rate: float | None = None
+    own_tokens: int = OWN_TOKENS
+
+    def __post_init__(self) -> None:
+        if not self.corpus:
+            raise UserError("--corpus: give the documents to adapt to, for example --corpus notes=~/notes")
+        if both := sorted(self.corpus.keys() & self.keep.keys()):
+            raise UserError(f"--keep {both[0]}: a source of that name is given with --corpus; every source needs a name of its own")
+        if not 0 <= self.replay < 1:
+            raise UserError(f"--replay {self.replay:g}: a share from 0 up to, but not including, 1")
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise UserError(f"--max-forgetting {self.tolerance:g}: a share, 0 or more, for example 1%")
+
+
+def budget_of(text: str) -> Budget:
+    """``30m``, ``2h``, ``90s``, ``500 steps``, ``2e6 tokens`` or ``1e15 flops`` as a budget.
+
+    Raises:
+        UserError: for anything else.
+    """
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]+)\s*", text.lower())
+    if found:
+        amount, unit = float(found[1]) if re.fullmatch(r"[0-9]*\.?[0-9]+(e[+-]?[0-9]+)?", found[1]) else 0.0, found[2]
+        if amount > 0 and unit in UNITS:
+            return Budget(seconds=amount * UNITS[unit][1])
+        if amount > 0 and unit in NAMES:
+            return Budget(**{NAMES[unit]: round(amount) if NAMES[unit] == "steps" else amount})
+    raise UserError(f"--budget {text}: write a time (30m, 2h, 90s), or for example 500 steps, 2e6 tokens, 1e15 flops")
+
+
+def share_of(text: str | None) -> float | None:
+    """``1%``, ``0.01`` or None as a share. Raises UserError for anything else."""
+    if text is None or text.strip().lower() in ("none", "no", "off"):
+        return None
+    try:
+        return float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        raise UserError(f"{text}: write a share as 1% or 0.01, or none for no limit") from None
+
+
+def settings(wish: Wish) -> dict[str, Any]:
+    """The recipe of ``wish`` as a file would write it, before the model's own settings are filled in."""
+    from windtunnel.models.origin import facts
+    from windtunnel.models.settings import ModelSettings
+
+    kept = dict(wish.keep) or {OWN: OWN + ".jsonl"}
+    raw: dict[str, Any] = {
+        "corpus": {**wish.corpus, **kept},
+        "split": {"validation": 0.05, "test": 0.1},  # few documents are usual here, and a few of them have to judge
+        "budget": {wish.budget.unit: wish.budget.amount},
+        "start": {"checkpoint": wish.checkpoint},
+        "context": wish.context,
+        "batch": wish.batch,
+        "schedule": {"linear": {"warmup": 0.05}},
+        "evaluation_tokens": 4096,
+        "test_tokens": 8192,
+    }
+    if wish.replay:
+        shares = {name: (1 - wish.replay) / len(wish.corpus) for name in wish.corpus} | {name: wish.replay / len(kept) for name in kept}
+        raw["mixture"] = {"fixed": {"shares": {name: round(share, 6) for name, share in shares.items()}}}
+    else:
+        raw["sources"] = list(wish.corpus)
+    if wish.tolerance is not None:
+        raw["limits"] = dict.fromkeys(kept, wish.tolerance)
+    width = ModelSettings(width=facts(wish.checkpoint).model["width"])
+    raw["optimizer"] = {"adamw": {"learning_rate": wish.rate or float(f"{GENTLE * width.learning_rate():.2g}")}}
+    return raw
+
+
+def adapt(
+    wish: Wish,
+    out: Path,
+    *,
+    seed: int = 0,
+    cache: Path | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    warn: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Adapt the model of ``wish`` in folder ``out`` and return what came of it, which is also written to ``out/result.json``.
+
+    In ``out``: ``recipe.yaml``, ``run/``, ``model/`` (what AutoModelForCausalLM and AutoTokenizer load) and, without ``keep``,
+    ``own-text.jsonl``. Given again it goes on where it was. The result has ``status`` (as a run's record), ``kept_share`` (how much of the
+    change in weights was kept), ``stopped`` (why training ended before its budget, or ""), ``sources`` (for each its ``role`` and bits
+    per byte before, after training and as exported, on test, each change with a 95 % interval over windows), ``validation`` and
+    ``samples`` (prompt, truth, before, after).
+
+    Raises:
+        UserError: for what the user can mend.
+    """
+    from windtunnel.train.run import fly, prepare
+
+    done = out / "result.json"
+    own = out / (OWN + ".jsonl")
+    raw = settings(wish)
+    if not wish.keep:
+        raw["corpus"][OWN] = str(own)
+    present = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")) if (out / "recipe.yaml").exists() else None
+    if present is not None and present != raw:
+        raise UserError(f"{out}: holds an adaptation with other settings (see recipe.yaml there); choose another folder with --out")
+    if done.exists():
+        found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        return found
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    if not wish.keep and not own.exists():
+        write_own(wish, own, seed, threads, warn)
+    recipe = load_recipe(out / "recipe.yaml")
+    stream = prepare(recipe, cache or out / "cache", warn)
+    record = fly(recipe, seed, stream, out / "run", threads=threads, device=device, report=report, stop=stop, warn=warn)
+    if record["status"] != "finished":
+        return record
+    result = conclude(wish, recipe, seed, stream, record, out, warn)
+    write_json(done, result)
+    return result
+
+
+def write_own(wish: Wish, path: Path, seed: int, threads: int | None, warn: Callable[[str], None]) -> None:
+    """Let the model write the documents that stand for what it knows."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from windtunnel.corpus.own_text import own_text, write_own_text
+    from windtunnel.models.checkpoint import load
+    from windtunnel.models.located import located
+
+    warn(
+        f"no --keep was given: the model writes about {wish.own_tokens:,} tokens itself, to rehearse and to be judged by; it keeps what it "
+        "would say, not all that it knows, so give a folder of text like what it must keep if you have one"
+    )
+    if threads:
+        torch.set_num_threads(threads)
+    model = load(wish.checkpoint)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tokenizer = AutoTokenizer.from_pretrained(located(wish.checkpoint), local_files_only=True)
+    shown = -1
+
+    def tell(share: float) -> None:
+        nonlocal shown
+        if int(share * 5) > shown:
+            shown = int(share * 5)
+            warn(f"writing own text: {share:.0%}")
+
+    count = write_own_text(path, own_text(model.to(device), tokenizer, tokens=wish.own_tokens, seed=seed, report=tell))  # type: ignore[arg-type]
+    warn(f"{path}: {count} documents")
+
+
+def conclude(
+    wish: Wish, recipe: Recipe, seed: int, stream: Any, record: Mapping[str, Any], out: Path, warn: Callable[[str], None]
+) -> dict[str, Any]:
+    """Decide how much of the change is kept, measure before and after on test, export, and put together the result."""
+    import torch
+
+    from windtunnel.evaluate.samples import samples
+    from windtunnel.models.checkpoint import export, load
+    from windtunnel.train import loop, machine
+    from windtunnel.train.log import Surroundings
+
+    phase = recipe.phases[0]
+    place = torch.device(record["device"])
+    around = Surroundings(folder=out / "run", device=place, precision=machine.precision_context(place, record["precision"]))
+    before = loop.begin(recipe, 0, None, stream, seed, around, None, {}).eval()
+    after = load(out / "run" / "model").to(place).eval()  # type: ignore[arg-type]
+    judges = {split: loop.judges(recipe, phase, stream, split, around) for split in ("validation", "test")}
+    warn("measuring the model before and after on test documents")
+    told = {"before": windows(before, judges["test"]), "trained": windows(after, judges["test"])}
+    written = {"before": samples(before, judges["test"], count=SAMPLED)}
+    first, trained = ({name: value.detach().clone() for name, value in model.state_dict().items()} for model in (before, after))
+    kept = 1.0
+    tried: list[dict[str, Any]] = []
+    if recipe.limits:
+        kept, tried = kept_share(recipe, after, first, trained, judges["validation"], warn)
+    if kept < 1:
+        warn(f"{kept:.0%} of the change is kept, the most that stays within the limit on validation")
+        mix(after, first, trained, kept)
+        told["kept"] = windows(after, judges["test"])
+    else:
+        told["kept"] = told["trained"]
+    written["after"] = samples(after, judges["test"], count=SAMPLED)
+    role = {name: "learned" for name in wish.corpus} | {name: "kept" for name in recipe.corpus if name not in wish.corpus}
+    sources = {name: changes(told, name) | {"role": role[name]} for name in judges["test"].sources}
+    result = {
+        "format": 1,
+        "kind": "adaptation",
+        "status": "finished",
+        "checkpoint": wish.checkpoint,
+        "tolerance": wish.tolerance,
+        "replay": wish.replay,
+        "own_text": not wish.keep,
+        "kept_share": kept,
+        "tried": tried,
+        "stopped": record.get("stopped") or "",
+        "sources": sources,
+        "validation": record["validation"],
+        "samples": [
+            {**{key: one[key] for key in ("source", "prompt", "truth")}, "before": one["continuation"], "after": two["continuation"]}
+            for one, two in zip(written["before"], written["after"], strict=True)
+        ],
+        "totals": record["totals"],
+        "seed": seed,
+        "recipe": record["recipe"],
+        "versions": record["versions"],
+        "hardware": record["hardware"],
+    }
+    card = {
+        "title": f"{Path(wish.checkpoint).name}, adapted",
+        "text": "Continued with Windtunnel. `record.json` beside it says how.",
+        "kept share of the change in weights": f"{kept:.0%}",
+    }
+    for name, entry in sources.items():
+        card[f"bits per byte of {name}, before and after"] = f"{entry['before']:.4f}, {entry['after']:.4f}"
+    export(after, out / "model", tokenizer=stream.tokenizer_for(recipe.special_tokens()), card=card)
+    write_json(out / "model" / "record.json", result)
+    return result
+
+
+def mix(model: Any, first: Mapping[str, Any], trained: Mapping[str, Any], share: float) -> None:
+    """Give ``model`` the weights that lie ``share`` of the way from ``first`` to ``trained``.
+
+    Wortsman et al. 2021, arXiv:2109.01903 (WiSE-FT): between the model before and after fine-tuning lie models that keep most of what
+    the first one knows and have most of what the second one learned.
+    """
+    import torch
+
+    def between(name: str, value: Any) -> Any:
+        return torch.lerp(first[name], value, share) if value.is_floating_point() else value
+
+    with torch.no_grad():
+        model.load_state_dict({name: between(name, value) for name, value in trained.items()})
+
+
+def kept_share(
+    recipe: Recipe, model: Any, first: Mapping[str, Any], trained: Mapping[str, Any], judge: Any, warn: Callable[[str], None]
+) -> tuple[float, list[dict[str, Any]]]:
+    """The largest share of the change, in steps of 1/16, with which every limited source stays within its limit on validation.
+
+    Found by halving, which takes four measurements and supposes that the loss only rises on the way out of the limit. Returns it with all
+    that was tried; 0 where even the smallest step leaves the limit. ``model`` is left with the weights last tried.
+    """
+
+    def rise(share: float) -> dict[str, float]:
+        mix(model, first, trained, share)
+        table = windows(model, judge, tuple(recipe.limits))
+        return {name: float(rows[0].sum()) for name, rows in table.items()}
+
+    start = rise(0.0)
+    tried: list[dict[str, Any]] = []
+
+    def within(share: float) -> bool:
+        now = {name: value / start[name] - 1 for name, value in rise(share).items()}
+        tried.append({"share": share, "rise": now})
+        warn(f"with {share:.0%} of the change: " + ", ".join(f"{name} {value:+.2%}" for name, value in now.items()))
+        return all(value <= recipe.limits[name] for name, value in now.items())
+
+    if within(1.0):
+        return 1.0, tried
+    low, high = 0, SHARES
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if within(middle / SHARES) else (low, middle)
+    return low / SHARES, tried
+
+
+def windows(model: Any, judge: Any, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    """Nats and bytes of every held-out window, by source: float64 [2, windows]."""
+    from windtunnel.evaluate.bits_per_byte import judge as scorer
+    from windtunnel.evaluate.held_out import window_losses
+
+    objective = scorer(model, judge.objective)
+    was = model.training
+    model.eval()
+    found = {source: window_losses(model, judge, source, objective) for source in judge.sources if only is None or source in only}
+    model.train(was)
+    return {source: np.stack([table[:, 0], table[:, 2]]) for source, table in ((name, rows.cpu().numpy()) for name, rows in found.items())}
+
+
+def changes(told: Mapping[str, Mapping[str, np.ndarray]], source: str) -> dict[str, Any]:
+    """Bits per byte of ``source`` before, after training and as exported, and both changes as shares with 95 % intervals.
+
+    The interval resamples windows, the same ones before and after. It speaks of this text and this one training, not of other seeds.
+    """
+    random = np.random.default_rng(0)
+    before = told["before"][source]
+    count = before.shape[1]
+    drawn = random.integers(count, size=(RESAMPLES, count))
+    per_byte = float(before[1].sum() * np.log(2))
+    found: dict[str, Any] = {"windows": count, "bytes": float(before[1].sum()), "before": float(before[0].sum()) / per_byte}
+    for key, name in (("trained", "trained"), ("kept", "after")):
+        now = told[key][source]
+        found[name] = float(now[0].sum()) / per_byte
+        resampled = now[0][drawn].sum(axis=1) / before[0][drawn].sum(axis=1) - 1
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        found[f"change_{name}"] = {"mean": float(now[0].sum() / before[0].sum() - 1), "low": float(low), "high": float(high)}
+    return found
