@@ -564,7 +564,9 @@ def test_going_on_with_other_threads_is_said(tiny, stream, tmp_path):
     calls, said = iter([False, True]), []
     fly(tiny(), 0, stream, tmp_path, threads=1, stop=lambda: next(calls, True))
     try:
-        assert fly(tiny(), 0, stream, tmp_path, threads=2, warn=said.append)["status"] == "finished"
+        record = fly(tiny(), 0, stream, tmp_path, threads=2, warn=said.append)
+        assert record["status"] == "finished"
+        assert record["warnings"] == said
     finally:
         torch.set_num_threads(1)
     assert len(said) == 1 and "1 thread" in said[0]

@@ -159,9 +159,16 @@ def fly(
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
     if (plan["key"], plan["stream"]) != (key, stream.fingerprint):
         raise UserError(f"{folder} holds an unfinished run of another recipe, seed or text; choose another folder or delete it")
-    warn = warn or (lambda message: print(message, flush=True))
+    tell = warn or (lambda message: print(message, flush=True))
+    warnings: list[str] = []
+
+    def noted(message: str) -> None:
+        warnings.append(message)
+        tell(message)
+
+    record |= {"warnings": warnings}
     if plan.get("threads", threads) not in (threads, None) and threads:
-        warn(f"this run began with {plan['threads']} thread(s) and goes on with {threads}: not bitwise what it would have been undisturbed")
+        noted(f"this run began with {plan['threads']} thread(s) and goes on with {threads}: not bitwise what it would have been undisturbed")
     try:
         how = {"threads": threads, "device": device, "report": report, "stop": stop, "streams": streams}
         others = others_of(recipe, seed, stream, folder, needed_in, how)
@@ -183,7 +190,7 @@ def fly(
         compiled=plan["compiled"],
         report=report or (lambda _: None),
         stop=stop or (lambda: False),
-        warn=warn,
+        warn=noted,
         loggers=opened,
         checkpoint_seconds=checkpoint_seconds,
         charged=record["charged"],
