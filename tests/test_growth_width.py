@@ -17,7 +17,7 @@ from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.part import Optimizer, PartError, Start, Structure, make
+from windtunnel.part import Beginning, Optimizer, PartError, Start, Structure, make
 from windtunnel.train.run import fly
 from windtunnel.weights.widening import Units, columns_split, deviation, generator, head_maps, layer_map, rows_taken, unit_map
 
@@ -54,9 +54,8 @@ def precise(model: nn.Module) -> nn.Module:
 
 
 def widen(old: nn.Module, config, previous=None, **knobs) -> nn.Module:
-    return make(Start, {"widen": knobs}).build(
-        old if previous is None else previous, config, 0, {} if previous is None else {"source": old}
-    )
+    given = Beginning({} if previous is None else {"source": old}, None)
+    return make(Start, {"widen": knobs}).build(old if previous is None else previous, config, 0, given)
 
 
 def quietly(old: nn.Module, config, **knobs) -> nn.Module:

@@ -48,7 +48,10 @@ def filled(found: type[part.Part]) -> part.Part:
                 {"a": 0.25, "b": 0.75} if "dict" in kind or "Mapping" in kind else ["a"] if "tuple" in kind or "list" in kind else "a"
             )
             if "int" in kind or ("float" in kind and not isinstance(values[key], dict)):
-                values[key] = 2
+                values[key] = next((limit.le for limit in info.metadata if getattr(limit, "le", None) is not None), 2)
+            if isinstance(info.annotation, type) and issubclass(info.annotation, part.Part):
+                *_, other = part.names(info.annotation).values()
+                values[key] = filled(other)
             if "Trained" in kind:
                 values[key] = {"folder": "somewhere"}
             if "Literal" in kind:

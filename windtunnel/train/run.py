@@ -168,7 +168,9 @@ def fly(
 
     record |= {"warnings": warnings}
     if plan.get("threads", threads) not in (threads, None) and threads:
-        noted(f"this run began with {plan['threads']} thread(s) and goes on with {threads}: not bitwise what it would have been undisturbed")
+        noted(
+            f"this run began with {plan['threads']} thread(s) and goes on with {threads}: not bitwise what it would have been undisturbed"
+        )
     try:
         how = {"threads": threads, "device": device, "report": report, "stop": stop, "streams": streams}
         others = others_of(recipe, seed, stream, folder, needed_in, how)
