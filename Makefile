@@ -25,7 +25,7 @@ test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # The cpu scale of every paper with a committed file. Hours rather than minutes; interrupted, it goes on where it was.
 reproduce: setup

@@ -130,7 +130,7 @@ def test_a_study_without_a_corpus_says_how_to_give_one(tmp_path):
 
 def test_the_example_study_is_valid():
     found = load_study(Path(__file__).parents[1] / "studies" / "first-flight.yaml")
-    assert set(found.arms) == {"g-stack", "wsd"} and len(found.seeds) == 6
+    assert set(found.arms) == {"g-stack", "wsd"} and len(found.seeds) == 5
     first, second = found.resolved["g-stack"].phases
     assert (first.model.sizes().layers, first.model.sizes().width) == (2, 128) and second.model.sizes().layers == 8
 

@@ -182,9 +182,16 @@ def test_killed_at_twenty_random_instants_equals_undisturbed(tiny, stream, tmp_p
     assert same(tmp_path / "whole", tmp_path / "killed")
 
 
+def save(folder, name, state):
+    writer = checkpoint.Writer(folder)
+    writer.begin(name, state)
+    writer.wait()
+    return folder / name
+
+
 def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
-    checkpoint.save(tmp_path, "step-1", {"value": torch.ones(3)})
-    path = checkpoint.save(tmp_path, "step-2", {"value": torch.full((3,), 2.0)})
+    save(tmp_path, "step-1", {"value": torch.ones(3)})
+    path = save(tmp_path, "step-2", {"value": torch.full((3,), 2.0)})
     damaged = bytearray((path / "state.pt").read_bytes())
     damaged[len(damaged) // 2] ^= 1
     (path / "state.pt").write_bytes(bytes(damaged))
@@ -196,7 +203,7 @@ def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_one_before_is_used(tmp_
 
 def test_only_whole_checkpoints_count_and_old_ones_go(tmp_path):
     for step in range(5):
-        checkpoint.save(tmp_path, f"step-{step}", {"step": step})
+        save(tmp_path, f"step-{step}", {"step": step})
     (tmp_path / ".writing-left").mkdir()
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".")) == ["step-3", "step-4"]
     assert checkpoint.newest(tmp_path, print) == {"step": 4}
@@ -211,14 +218,14 @@ def test_an_unwritable_folder_is_one_clear_message(tiny, stream, tmp_path):
 
 
 def test_a_full_disk_is_one_clear_message_and_earlier_checkpoints_stay(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, "step-1", {"value": torch.ones(3)})
+    save(tmp_path, "step-1", {"value": torch.ones(3)})
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UserError, match=r"step-2.*No space left"):
-        checkpoint.save(tmp_path, "step-2", {"value": torch.ones(3)})
+        save(tmp_path, "step-2", {"value": torch.ones(3)})
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
 
 
