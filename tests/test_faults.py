@@ -113,7 +113,8 @@ def mounted(here: Path) -> Iterator[Callable[[str], Path]]:
 
     yield mount
     if os.path.ismount(place):
-        subprocess.run(["umount", place], check=True)
+        # Lazily: a server process of multiprocessing may have been started while this was the working folder, and it stays there.
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def rewrite(path: str, old: str, new: str) -> None:
