@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from windtunnel.report.words import BASELINE, Reading, finite, mapping, signed
+from windtunnel.report.words import BASELINE, Reading, finite, mapping, several, signed
 
 # Light and dark values of every colour a chart uses. The colours of arms follow Okabe and Ito (2008), which readers with any common
 # colour vision tell apart, darkened and lightened until each has a contrast of at least 3 to its background.
@@ -145,7 +145,7 @@ def bands(reading: Reading, name: str, multiple: float = 1) -> list[dict[str, fl
     curves = []
     for run in reading.runs_of(name, multiple):
         points: dict[float, float] = {}
-        for row in map(mapping, run.get("validation") or []):
+        for row in map(mapping, several(run.get("validation"))):
             flops, value = finite(row.get("flops")), finite(mapping(row.get("numbers")).get(reading.metric))
             if flops is not None and flops > 0 and value is not None:
                 points[flops] = value
@@ -170,7 +170,7 @@ def bands(reading: Reading, name: str, multiple: float = 1) -> list[dict[str, fl
 def budget_points(reading: Reading) -> list[dict[str, Any]]:
     """The baseline's test scores at half, one and two budgets."""
     rows = []
-    for point in map(mapping, reading.baseline.get("curve") or []):
+    for point in map(mapping, several(reading.baseline.get("curve"))):
         flops, value = finite(point.get("flops")), finite(point.get("mean"))
         if flops is not None and flops > 0 and value is not None:
             rows.append({"flops": flops, "value": value, "low": finite(point.get("low")), "high": finite(point.get("high"))})

@@ -23,6 +23,7 @@ from windtunnel.report.words import (
     mapping,
     number,
     scientific,
+    several,
     signed,
     storage,
     times,
@@ -213,7 +214,7 @@ def carried(reading: Reading) -> Table:
             found += [mapping(point.get(key)) for key in ("kept", "gained")] if axes else []
             cells = [f"{signed(one.get('mean'), 3)} ({interval(one, 3)})" if one else DASH for one in found]
             rows.append((name, *cells, *((("yes" if point.get("front") else "no") if point else DASH,) if axes else ())))
-    kept = listing([str(source) for source in block.get("kept") or ()])
+    kept = listing([str(source) for source in several(block.get("kept"))])
     columns = ("arm", "forgetting", "backward transfer", "forward transfer", *(("kept", "gained", "on the front") if axes else ()))
     note = (
         f"{reading.measure} on validation with {reading.confidence} intervals over seeds, each by itself. Forgetting: how much worse "
@@ -229,7 +230,7 @@ def corpus(reading: Reading) -> Table:
     """What was read, skipped, removed and kept."""
     rows = [
         (str(row.get("source", "")), str(row.get("what", "")), number(row.get("documents"), 0), storage(row.get("bytes")))
-        for row in map(mapping, reading.result.get("corpus") or [])
+        for row in map(mapping, several(reading.result.get("corpus")))
     ]
     return Table("What was read, skipped and removed", ("source", "what", "documents", "size"), rows, frozenset({0, 1}))
 

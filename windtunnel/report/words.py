@@ -7,7 +7,7 @@ never fails on a half-finished study: what is missing or not finite is written a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 BASELINE = "baseline"
@@ -110,6 +110,11 @@ def plural(amount: Any, word: str) -> str:
     return f"{number(amount, 0)} {word}{'' if known == 1 else 's'}"
 
 
+def several(value: Any) -> Sequence[Any]:
+    """``value`` if it is a list, else an empty one, for the same reason as :func:`mapping`."""
+    return value if isinstance(value, (list, tuple)) else ()
+
+
 def mapping(value: Any) -> Mapping[str, Any]:
     """``value`` if it is a mapping, else an empty one, so that a missing entry of a result needs no case of its own."""
     return value if isinstance(value, Mapping) else {}
@@ -144,7 +149,7 @@ class Reading:
         self.lower_is_better = self.study.get("better", "lower") != "higher"
         self.baseline = mapping(result.get("baseline"))
         self.arms = {str(name): mapping(arm) for name, arm in mapping(result.get("arms")).items()}
-        self.runs = [mapping(run) for run in result.get("runs") or []]
+        self.runs = [mapping(run) for run in several(result.get("runs"))]
         self.finished = bool(result.get("finished"))
         self.margin = finite(self.study.get("margin"))
         widths = [self.half_width(name) for name in self.arms]
