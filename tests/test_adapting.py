@@ -191,8 +191,10 @@ def test_a_small_model_is_adapted_and_keeps_what_it_knew(small, capsys):
     before = (out / "result.json").stat().st_mtime_ns
     assert adapted(small, "kept", "--keep", f"general={small / 'general'}", "--budget", "40 steps", "--rate", "0.02")[0] == 0
     assert (out / "result.json").stat().st_mtime_ns == before
-    code, _ = adapted(small, "kept", "--keep", f"general={small / 'general'}", "--budget", "41 steps", "--rate", "0.02")
-    assert code == 2
+    again = ("--keep", f"general={small / 'general'}", "--rate", "0.02", "--budget")
+    assert adapted(small, "kept", *again, "40 steps", "--seed", "1")[0] == 2
+    assert "with seed 0" in capsys.readouterr().err
+    assert adapted(small, "kept", *again, "41 steps")[0] == 2
     assert "other settings" in capsys.readouterr().err
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
+from windtunnel.corpus.choice import wanted
 from windtunnel.corpus.frame import engine
 from windtunnel.corpus.split import content_key
-from windtunnel.part import Curator, PartError
+from windtunnel.part import Curator
 
 if TYPE_CHECKING:
     import daft
@@ -22,7 +23,7 @@ class Fraction(Curator, name="fraction"):
     """
 
     share: float = Field(gt=0, le=1, description="the share of documents that stays")
-    sources: tuple[str, ...] | None = Field(None, description="the sources it is applied to (default: all)")
+    sources: tuple[str, ...] = Field((), description="the sources it is applied to (default: all)")
 
     @field_validator("sources", mode="before")
     @classmethod
@@ -32,14 +33,8 @@ class Fraction(Curator, name="fraction"):
     def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
         """The documents that stay, unchanged and in their order. Raises PartError for a source that is not there."""
         daft = engine()
-        col, named = daft.col, self.sources
-        if named is not None:
-            there = set(documents.select("source").distinct().to_pydict()["source"])
-            if missing := set(named) - there:
-                known = ", ".join(sorted(there))
-                raise PartError(f"curator 'fraction': no training documents of source {', '.join(sorted(missing))}; there are: {known}")
-        stays: Any = col("text").apply(lambda text: position(text) < self.share, return_dtype=daft.DataType.bool())
-        return documents.where(stays if named is None else stays | ~col("source").is_in(list(named)))
+        stays = daft.col("text").apply(lambda text: position(text) < self.share, return_dtype=daft.DataType.bool())
+        return documents.where(stays | ~wanted(self, documents, self.sources))
 
 
 def position(text: str) -> float:

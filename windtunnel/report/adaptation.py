@@ -37,10 +37,10 @@ def said(result: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, entry in result["sources"].items():
         change = entry["change_after"]
-        went = "fell" if change["high"] < 0 else "rose" if change["low"] > 0 else "changed by an amount that may be none:"
+        went = "fell by" if change["high"] < 0 else "rose by" if change["low"] > 0 else "changed by an amount that may be none:"
+        size = percent(change["mean"]) if change["low"] <= 0 <= change["high"] else f"{abs(change['mean']):.2%}"
         lines.append(
-            f"Bits per byte of {name} ({entry['role']}) {went} {percent(change['mean'])}, from {number(entry['before'], 4)} to "
-            f"{number(entry['after'], 4)}."
+            f"Bits per byte of {name} ({entry['role']}) {went} {size}, from {number(entry['before'], 4)} to {number(entry['after'], 4)}."
         )
     if result["stopped"]:
         lines.append(f"{result['stopped'][:1].upper()}{result['stopped'][1:]}.")

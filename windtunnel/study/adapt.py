@@ -44,6 +44,7 @@ class Wish:
         context: tokens of a sequence.
         batch: sequences of a step.
         rate: the peak learning rate; None: a fifth of what a model of this width is trained from scratch with.
+        own_tokens: about how many tokens the model writes itself where there is no ``keep``.
     """
 
     checkpoint: str
@@ -158,11 +159,13 @@ def adapt(
         raise UserError(f"{out}: holds an adaptation with other settings (see recipe.yaml there); choose another folder with --out")
     if done.exists():
         found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        if found["seed"] != seed:
+            raise UserError(f"{out}: holds an adaptation with seed {found['seed']}; choose another folder with --out")
         return found
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
     if not wish.keep and not own.exists():
-        write_own(wish, own, seed, threads, warn)
+        write_own(wish, own, seed, threads, device, warn)
     recipe = load_recipe(out / "recipe.yaml")
     stream = prepare(recipe, cache or out / "cache", warn)
     record = fly(recipe, seed, stream, out / "run", threads=threads, device=device, report=report, stop=stop, warn=warn)
@@ -173,7 +176,7 @@ def adapt(
     return result
 
 
-def write_own(wish: Wish, path: Path, seed: int, threads: int | None, warn: Callable[[str], None]) -> None:
+def write_own(wish: Wish, path: Path, seed: int, threads: int | None, device: str | None, warn: Callable[[str], None]) -> None:
     """Let the model write the documents that stand for what it knows."""
     import torch
     from transformers import AutoTokenizer
@@ -189,7 +192,7 @@ def write_own(wish: Wish, path: Path, seed: int, threads: int | None, warn: Call
     if threads:
         torch.set_num_threads(threads)
     model = load(wish.checkpoint)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = AutoTokenizer.from_pretrained(located(wish.checkpoint), local_files_only=True)
     shown = -1
 
