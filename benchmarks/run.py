@@ -16,7 +16,7 @@ import torch
 from windtunnel.train.machine import hardware, versions
 
 FOLDER = Path(__file__).parent
-NAMES = ("tokenise", "loop", "launcher", "memory", "growth", "structure_memory", "continuing", "overhead", "calibrate")
+NAMES = ("tokenise", "loop", "launcher", "ranks", "memory", "growth", "structure_memory", "continuing", "overhead", "calibrate")
 
 
 def main(names: list[str]) -> int:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something broke that is our fault or a run's (its tracebac
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import json
@@ -205,6 +206,7 @@ def report(
 
 @app.command()
 def train(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="a recipe with its corpus and budget (YAML)", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder of the run", show_default=False)],
     seed: Annotated[int, typer.Option("--seed", min=0, help="what differs between repetitions")] = 0,
@@ -218,27 +220,42 @@ def train(
     logger: Annotated[
         list[Logger] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
     ] = None,
+    processes: Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added."""
+    """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added.
+
+    With --ranks, processes on this machine share the work; on several machines, let torchrun start `-m windtunnel.cli train ...`.
+    """
     from windtunnel.recipe import load_recipe
     from windtunnel.study.worker import locked
+    from windtunnel.train import ranks
     from windtunnel.train.run import fly, prepare, prepare_needed
 
     recipe = load_recipe(file, sources(corpus))
     check_device(device)
-    with locked(out / ".lock") as mine, stopping() as stop, following(out) as follow:
-        if not mine:
-            raise UserError(f"{out}: another process is flying this run; wait for it, or choose another --out")
+    if processes > 1 and "WORLD_SIZE" not in os.environ:  # which torchrun sets for those it starts
+        raise typer.Exit(ranks.launch(processes, ["-m", "windtunnel.cli", *context.obj]))
+    with ranks.joined(device):
+        speaking = not ranks.rank()
+        with (
+            locked(out / ".lock") if speaking else contextlib.nullcontext(True) as mine,
+            stopping(speaking) as stop,
+            following(out) if speaking else contextlib.nullcontext() as follow,
+        ):
+            if not mine:
+                raise UserError(f"{out}: another process is flying this run; wait for it, or choose another --out")
 
-        def say(message: str) -> None:
-            console().print(escape(message), soft_wrap=True)
+            def say(message: str) -> None:
+                if speaking:
+                    console().print(escape(message), soft_wrap=True)
 
-        stream, others = prepare(recipe, cache, say), prepare_needed(recipe, cache, say)
-        loggers = [kind.value for kind in logger or ()]
-        record = fly(
-            recipe, seed, stream, out, threads=threads, device=device, report=follow, stop=stop, loggers=loggers, warn=say, streams=others
-        )
+            with ranks.rank_0_first():
+                stream, others = prepare(recipe, cache, say), prepare_needed(recipe, cache, say)
+            how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()]}
+            record = fly(recipe, seed, stream, out, report=follow, stop=stop, warn=say, streams=others, **how)
+    if not speaking:
+        raise typer.Exit
     if as_json:
         print_json(record)
     if record["status"] == "interrupted":
@@ -435,7 +452,8 @@ def stop_with(error: str, traceback: str) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. What the user can mend is one message on standard error and exit code 2."""
     try:
-        app(args=arguments, prog_name="windtunnel")
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        app(args=words, prog_name="windtunnel", obj=words)
     except UserError as error:
         leave(str(error))
     except OSError as error:
@@ -444,7 +462,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         leave(f"{error.filename or 'writing'}: {MENDABLE[error.errno]}")
     except SystemExit as end:
         if end.code == 130:
-            words = list(sys.argv[1:] if arguments is None else arguments)
             again = "; give the same command again to go on from here" if words and words[0] in CONTINUES else ""
             print(f"windtunnel: interrupted{again}", file=sys.stderr)
         raise

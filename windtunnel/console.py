@@ -27,7 +27,7 @@ def print_json(value: Any) -> None:
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
+def stopping(speaking: bool = True) -> Iterator[Callable[[], bool]]:
     """Whether somebody asked to stop: the first Ctrl-C or SIGTERM lets the run write a checkpoint, a second one does not wait."""
     asked: list[int] = []
 
@@ -35,7 +35,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        console().print("stopping at the next step, with a checkpoint; once more stops at once")
+        if speaking:
+            console().print("stopping at the next step, with a checkpoint; once more stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from windtunnel.part import UserError
+from windtunnel.train import ranks
 
 BLOCK = 1 << 24
 
@@ -93,7 +94,7 @@ class Writer:
     """Writes the checkpoints of a run to ``folder`` and keeps the ``keep`` newest.
 
     The state is copied into the file at once, which takes as long as copying it in memory. Waiting for the disk and adding up the file
-    happens in a thread beside the training that goes on; :attr:`busy` says whether that is still so.
+    happens in a thread beside the training that goes on; :attr:`busy` says whether that is still so. Of several ranks, rank 0 writes.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -112,6 +113,8 @@ class Writer:
         Raises:
             UserError: when the disk is full or read-only, now or for the checkpoint before; earlier checkpoints stay as they are.
         """
+        if ranks.rank():
+            return
         self.wait()
         temporary = self.folder / f".writing-{uuid.uuid4().hex[:8]}"
         try:

@@ -14,6 +14,7 @@ import torch
 
 from windtunnel.models.checkpoint import load
 from windtunnel.part import Trained
+from windtunnel.train import ranks
 from windtunnel.train.loggers import Logger
 
 
@@ -75,10 +76,10 @@ class RunLog:
 
     def __init__(self, around: Surroundings, steps: int) -> None:
         self.around = around
-        self.path = around.folder / "log.jsonl"
+        self.path = Path(os.devnull) if ranks.rank() else around.folder / "log.jsonl"
         self.finite = torch.ones((), dtype=torch.bool, device=around.device)
         self.reported = 0.0
-        if self.path.exists():  # a resumed run writes the steps after its checkpoint again
+        if self.path.is_file():  # a resumed run writes the steps after its checkpoint again
             os.truncate(self.path, self._kept(self.path.read_bytes(), steps))
         self.file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (open for the whole run)
 

@@ -23,7 +23,7 @@ from windtunnel.part import HeldOut, Progress, UserError
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.stream.stream import Stream
 from windtunnel.stream.tokenizer import rows_needed
-from windtunnel.train import checkpoint
+from windtunnel.train import checkpoint, ranks
 from windtunnel.train.budget import left_of, steps_of
 from windtunnel.train.log import Diverged, Flight, RunLog, Surroundings
 from windtunnel.train.step import (
@@ -67,6 +67,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
         before, shares = sum(p.share for p in recipe.phases[:index]), phase.share
         spent_before: dict[str, float] = {}
         model = begin(recipe, index, model, stream, seed, around, saved, spent_before)
+        ranks.same_weights(model)
         if saved is None and phase.start is not None:
             for trained in phase.start.trained().values():  # weights go on with the documents that come after those they were trained on
                 for source, read in around.cursors_of(trained, seed).items():
@@ -86,6 +87,8 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             cost = measure(leg, optimizer)
             optimizer = build_optimizer(phase, model, moments)
             cost |= {"spent": ahead["seconds"], "from": [flight.flops, flight.effective_flops], "ahead": ahead}
+            cost = ranks.agreed(cost)
+            ahead = cost["ahead"]
             flight.tokens += int(ahead["tokens"])
             flight.flops += ahead["flops"]
             flight.effective_flops += ahead["effective_flops"]
@@ -135,7 +138,8 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             flight.flops += spent_now["flops"]
             flight.effective_flops += spent_now["flops"] - (1.0 - density) * spent_now["matrices"]
             now = time.monotonic()
-            flight.seconds += now - began
+            taken, stopping = ranks.agreed((now - began, around.stop()))
+            flight.seconds += taken
             began = now
             after = flight.step / steps if steps else min(1.0, (flight.seconds - phase_start) / (budget.amount * phase.share))
             overall = before + shares * after
@@ -152,7 +156,6 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
                     if after < 1:
                         end_parts(leg)
                     break
-            stopping = around.stop()
             if stopping or (time.monotonic() - last_save > around.checkpoint_seconds and not writer.busy):
                 log.check()
                 state = {
@@ -301,7 +304,7 @@ def validate(leg: Leg, flight: Flight, judge: HeldOut, log: RunLog) -> None:
     """Evaluate the whole model on validation and write down where the run stands."""
     log.check()
     take_whole(leg)
-    numbers = evaluate(leg.recipe, leg.model, judge)
+    numbers = ranks.agreed(evaluate(leg.recipe, leg.model, judge) if not ranks.rank() else None)
     place = {"step": flight.steps, "phase": leg.index, "tokens": flight.tokens, "flops": flight.flops, "seconds": flight.seconds}
     flight.validation.append(place | {"numbers": numbers})
     log.numbers(flight.steps, numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -113,7 +114,7 @@ def fly(
     from transformers.utils import logging
 
     from windtunnel.models.checkpoint import load
-    from windtunnel.train import loop, machine
+    from windtunnel.train import loop, machine, ranks
     from windtunnel.train.log import Diverged, Surroundings
     from windtunnel.train.loggers import make_logger
 
@@ -130,6 +131,7 @@ def fly(
         torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     plan: dict[str, Any] = {"precision": recipe.precision, "compiled": recipe.compile == "yes", "threads": torch.get_num_threads()}
+    plan |= {"ranks": ranks.count()}
     if "auto" in (recipe.precision, recipe.compile):
         rates = machine.measured(place, stream.folder.parent, torch.get_num_threads())
     if recipe.precision == "auto":
@@ -138,7 +140,7 @@ def fly(
         # A third of the matmul rate is what small models reach; a longer run repays the time that compiling takes, which grows with layers.
         layers = max(phase.model.sizes().layers or 1 for phase in recipe.phases)
         by_clock = recipe.budget.unit == "seconds"
-        seconds = recipe.budget.amount if by_clock else estimate(recipe)["flops"] / (rates[plan["precision"]] / 3)
+        seconds = recipe.budget.amount if by_clock else estimate(recipe)["flops"] / (ranks.count() * rates[plan["precision"]] / 3)
         plan["compiled"] = seconds > machine.COMPILE_REPAYS * max(1.0, layers / 8)
     record = {
         "format": FORMAT,
@@ -147,6 +149,7 @@ def fly(
         "recipe": recipe.model_dump(mode="json"),
         "stream": stream.fingerprint,
         "threads": torch.get_num_threads(),
+        "ranks": ranks.count(),
         "device": str(place),
         "versions": machine.versions(),
         "hardware": machine.hardware(place),
@@ -154,12 +157,15 @@ def fly(
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plan = machine.decided_once(folder / "plan.json", lambda: plan | {"key": key, "stream": stream.fingerprint})
+        with ranks.rank_0_first():
+            plan = machine.decided_once(folder / "plan.json", lambda: plan | {"key": key, "stream": stream.fingerprint})
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
     if (plan["key"], plan["stream"]) != (key, stream.fingerprint):
         raise UserError(f"{folder} holds an unfinished run of another recipe, seed or text; choose another folder or delete it")
     tell = warn or (lambda message: print(message, flush=True))
+    if ranks.rank():
+        tell, report, loggers = (lambda message: None), None, ()
     warnings: list[str] = []
 
     def noted(message: str) -> None:
@@ -167,21 +173,18 @@ def fly(
         tell(message)
 
     record |= {"warnings": warnings}
-    if plan.get("threads", threads) not in (threads, None) and threads:
-        noted(
-            f"this run began with {plan['threads']} thread(s) and goes on with {threads}: not bitwise what it would have been undisturbed"
-        )
+    for what, now in {"thread(s)": threads, "rank(s)": ranks.count()}.items():
+        began = plan.get(what.removesuffix("(s)") + "s", now)
+        if now and began != now:
+            noted(f"this run began with {began} {what} and goes on with {now}: not bitwise what it would have been undisturbed")
     try:
         how = {"threads": threads, "device": device, "report": report, "stop": stop, "streams": streams}
         others = others_of(recipe, seed, stream, folder, needed_in, how)
     except UserError as error:
         record |= {"status": "failed", "traceback": str(error), "error": f"{type(error).__name__}: {error}"}
-        write_json(folder / "record.json", record)
-        return record
+        return written(folder, record)
     if others is None:
-        record |= {"status": "interrupted"}
-        write_json(folder / "record.json", record)
-        return record
+        return written(folder, record | {"status": "interrupted"})
     record |= {"needed": others, "charged": charged(others)}
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     memory = machine.PeakMemory(place)
@@ -223,7 +226,7 @@ def fly(
                 },
             },
         }
-        if finished:
+        if finished and not ranks.rank():
             record |= conclude(recipe, model, stream, around)
     except Exception as error:
         text = str(error) if isinstance(error, (UserError, Diverged)) else traceback.format_exc()
@@ -231,10 +234,24 @@ def fly(
     finally:
         for logger in opened:
             logger.close()
-    write_json(folder / "record.json", record)
-    if record["status"] == "finished":
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return record
+    return written(folder, record)
+
+
+def written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run as rank 0 has it, which writes it to ``folder``.
+
+    What is refused or has diverged is so on every rank; with any other failure a rank leaves, because the rest will not come here.
+    """
+    from windtunnel.train import ranks
+
+    if not ranks.rank():
+        write_json(folder / "record.json", record)
+        if record["status"] == "finished":
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    elif record["status"] == "failed" and record["traceback"].startswith("Traceback"):
+        print(f"rank {ranks.rank()}: {record['traceback']}", file=sys.stderr)
+        raise SystemExit(1)
+    return record if record["status"] == "failed" else ranks.agreed(record)
 
 
 def others_of(

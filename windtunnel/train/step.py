@@ -22,6 +22,7 @@ from windtunnel.part import Ahead, Beginning, Given, Part, PartError, Progress
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.stream.loader import Loader
 from windtunnel.stream.stream import Stream
+from windtunnel.train import ranks
 from windtunnel.train.budget import count_step, counter, mean_density, undone
 from windtunnel.train.checkpoint import unstorable
 from windtunnel.train.log import Surroundings
@@ -45,6 +46,11 @@ class Leg:
     def phase(self) -> Phase:
         """The phase's part of the recipe."""
         return self.recipe.phases[self.index]
+
+    @property
+    def micro_batch(self) -> int:
+        """Sequences that a rank puts through the model at a time."""
+        return self.recipe.micro_batch or max(1, self.phase.batch // ranks.count())
 
     def given(self, key: str, progress: Progress) -> Given:
         """What the part ``key`` may use."""
@@ -162,9 +168,9 @@ def chosen(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> dict[str, 
     assert selection is not None
     given, scores = leg.given("selection", progress), []
     with torch.no_grad(), leg.around.precision():
-        for part in micro_batches(batch, leg.recipe.micro_batch or leg.phase.batch, leg.around.device):
+        for part in micro_batches(ranks.share(batch), leg.micro_batch, leg.around.device):
             scores.append(selection.score(leg.model, part, given).float().cpu())
-    values = torch.cat(scores)
+    values = ranks.collected(torch.cat(scores))
     if values.shape != (len(batch["labels"]),):
         raise PartError(f"{selection.name}: {len(batch['labels'])} sequences need as many scores, not {tuple(values.shape)}")
     values = torch.where(values.isnan(), -math.inf, values)
@@ -179,16 +185,18 @@ def reseed(*place: int) -> None:
 
 
 def gradients(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> tuple[torch.Tensor, int]:
-    """Accumulate gradients of the loss over all micro-batches; returns the loss (on the device) and the number of targets.
+    """Accumulate gradients of the loss over all micro-batches and ranks; returns the loss (on the device) and the number of targets.
 
     The loss is divided by the true number of targets of the whole batch, so that it does not depend on how the batch is cut.
     """
     phase, model = leg.phase, leg.model
+    if ranks.rank():  # rows of their own deserve dropout of their own
+        reseed(leg.seed, leg.index, progress.step, ranks.rank())
     targets = max(1, int((batch["labels"] != -100).sum()))
     needs = frozenset().union(*(term.needs for term in phase.losses))
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), device=leg.around.device)
-    for part in micro_batches(batch, leg.recipe.micro_batch or phase.batch, leg.around.device):
+    for part in micro_batches(ranks.share(batch), leg.micro_batch, leg.around.device):
         with leg.around.precision():
             loss = phase.objective.loss(model, part, needs)
             weights = loss.counts.to(loss.values.dtype)
@@ -200,6 +208,9 @@ def gradients(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> tuple[t
                 value = value + term.term(model, part, loss, leg.states[key], leg.given(key, progress)) * (loss.counts.sum() / targets)
         value.backward()
         total += value.detach()
+    ranks.add_up([total, *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)])
+    if ranks.count() > 1:  # the update is to draw the same numbers everywhere
+        reseed(leg.seed, leg.index, progress.step, ranks.count())
     return total, targets
 
 
@@ -258,12 +269,19 @@ def take_whole(leg: Leg) -> None:
         structure.take(leg.model, count - 1)
 
 
+def refuse_states_of_ranks(leg: Leg) -> None:
+    """Raise PartError where computing the loss has changed a part's state, which each rank would change in its own way."""
+    for key, part in trained_parts(leg.phase).items():
+        if not key.startswith("after_step") and ranks.differs(leg.states[key]):
+            raise PartError(f"{part.name}: it keeps count of the sequences it has seen, which differ by rank; use --ranks 1")
+
+
 def measure(leg: Leg, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """What a step costs: one real step of each variant under the counter, undone. The optimizer is spoilt and has to be built anew.
 
     Returns ``variants`` (for each ``flops``, and ``matrices``: those of them that a structure's density applies to), ``flops`` and
     ``effective_flops`` of a step on average over variants and phase, ``parameters``, how many of them are active at the end of the phase,
-    and ``seconds``.
+    and ``seconds``. Of several ranks, what all execute for the gradient is counted, and once the update, which each makes for itself.
     """
     phase, structure = leg.phase, leg.phase.structure
     restore, cursors = undone(leg.model, list(leg.states.values()), leg.around.folder), leg.loader.state()
@@ -275,11 +293,17 @@ def measure(leg: Leg, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         if structure is not None:
             structure.take(leg.model, variant)
 
-        def step() -> None:
+        def shared() -> None:
             gradients(leg, draw(leg, progress, {}), progress)
+
+        def repeated() -> None:
             update(leg, optimizer, progress)
 
-        flops, matrices = count_step(leg.model, step, matrices=density < 1)
+        flops, matrices = (ranks.count() * amount for amount in count_step(leg.model, shared, matrices=density < 1))
+        if ranks.count() > 1:
+            refuse_states_of_ranks(leg)
+        more, more_matrices = count_step(leg.model, repeated, matrices=density < 1)
+        flops, matrices = flops + more, matrices + more_matrices
         restore()
         leg.loader.load_state(cursors)
         variants.append({"flops": flops, "matrices": matrices})

@@ -1,0 +1,62 @@
+"""What each of two ranks does in the tests of ranks; imported by processes that torch starts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_folder: str) -> None:
+    """Fly every one of ``jobs`` (recipe, folder, stop after) as ``rank`` and write its record beside its folder."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    from windtunnel import part
+    from windtunnel.recipe import recipe_from
+    from windtunnel.stream.stream import Stream
+    from windtunnel.train import loop
+    from windtunnel.train.ranks import differs, joined
+    from windtunnel.train.run import fly
+
+    class Smallest(part.Selection, name="test-smallest"):
+        def score(self, model, batch, given):
+            return -batch["tokens"].float().mean(dim=1)
+
+    class Counting(part.Weighting, name="test-counting"):
+        def state(self, model):
+            return {"seen": 0}
+
+        def weigh(self, loss, batch, state, given):
+            state["seen"] += int(batch["tokens"].sum())
+            return torch.ones_like(loss.values)
+
+    class Noise(part.AfterStep, name="test-noise-of-ranks"):
+        def after_step(self, model, optimizer, progress, state):
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(torch.randn_like(parameter), alpha=1e-3)
+
+    agree: list[bool] = []
+    real = loop.train
+
+    def watched(*arguments: Any) -> Any:
+        model, flight, finished = real(*arguments)
+        agree.append(not differs(model.state_dict()))
+        return model, flight, finished
+
+    loop.train = watched
+    stream = Stream.open(stream_folder)
+    with joined("cpu"):
+        for job in jobs:
+            left = itertools.repeat(False, job["stop"]) if job["stop"] else itertools.repeat(False)
+            folder, told = Path(job["folder"]), []
+            record = fly(
+                recipe_from(job["recipe"]), 0, stream, folder, threads=1, stop=lambda left=left: next(left, True), warn=told.append
+            )
+            record |= {"told": told, "agree": agree[-1:]}
+            (folder.parent / f"{folder.name}-{rank}.json").write_text(json.dumps(record))

@@ -1,0 +1,153 @@
+"""Several ranks train what one rank trains, stop and go on together, and refuse what they cannot share."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing
+import yaml
+from ranks_worker import work
+from safetensors.torch import load_file
+
+from windtunnel.part import UserError
+from windtunnel.recipe import merge
+from windtunnel.train import ranks
+from windtunnel.train.run import fly
+
+HALVES = {"micro_batch": 2}  # of batches of 4: one rank adds up the gradients that two ranks add up
+STACKED = {"phases": [{"share": 0.5, "model": {"layers": 1}}, {"share": 0.5, "start": {"stack": {"factor": 2}}}]}
+SAME = {
+    "plain": HALVES,
+    "muon": HALVES | {"optimizer": "muon"},
+    "stacked": HALVES | STACKED,
+    "penalised": HALVES | {"phases": [{"share": 0.5}, {"share": 0.5, "losses": {"elastic-weights": {"sources": ["code"]}}}]},
+    "sparse": HALVES | {"structure": {"fixed-mask": {"sparsity": 0.5}}},
+}
+ALIKE = {  # what draws numbers, which differ from those of one rank
+    "dropout": {"model": {"family": "gpt2", "dropout": 0.3}},
+    "noise": {"after_step": "test-noise-of-ranks", "model": {"family": "gpt2", "dropout": 0.3}},
+    "chosen": {"selection": {"test-smallest": {"candidates": 3}}},
+    "clock": {"budget": {"seconds": 1.0}},
+}
+REFUSED = {
+    "uneven": ({"batch": 3}, "use --ranks 1 or 3"),
+    "counting": ({"weighting": "test-counting"}, "test-counting: it keeps count"),
+    "diverged": ({"optimizer": {"adamw": {"learning_rate": 1e30}}, "clip": None, "budget": {"steps": 30}}, "not finite"),
+}
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything flown on two ranks, in one go: starting them takes longer than the runs."""
+    folder = tmp_path_factory.mktemp("ranks")
+    raw = tiny().model_dump(mode="json")
+    plain = {key: raw[key] for key in ("corpus", "budget", "tokenizer", "split", "precision", "evaluate_every", "evaluation_tokens")}
+    plain |= {"test_tokens": 512, "context": 32, "batch": 4, "model": {"depth": 2, "layers": 2, "width": 32, "heads": 2}}
+    jobs = [
+        {"recipe": merge(plain, fields), "folder": str(folder / name), "stop": 0}
+        for name, fields in {**SAME, **ALIKE, **{name: fields for name, (fields, _) in REFUSED.items()}}.items()
+    ]
+    jobs += [{"recipe": merge(plain, SAME["stacked"]), "folder": str(folder / "cut"), "stop": stop} for stop in (1, 4, 0)]
+    torch.multiprocessing.spawn(work, args=(2, free_port(), jobs, str(stream.folder)), nprocs=2)
+    return folder
+
+
+def record(flown: Path, name: str, rank: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((flown / f"{name}-{rank}.json").read_text())
+    return found
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = (load_file(folder / "model" / "model.safetensors") for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_two_ranks_train_what_one_rank_trains_to_the_last_bit(name, flown, tiny, stream, tmp_path):
+    told = record(flown, name)
+    assert told["status"] == "finished", told["traceback"]
+    alone = fly(tiny(**SAME[name]), 0, stream, tmp_path / "alone", threads=1)
+    assert same(flown / name, tmp_path / "alone")
+    assert (told["ranks"], alone["ranks"]) == (2, 1)
+    assert told["test"] == alone["test"]
+    for count in ("steps", "tokens", "targets", "flops", "effective_flops"):
+        assert told["totals"][count] == alone["totals"][count]
+
+
+@pytest.mark.parametrize("name", [*SAME, *ALIKE])
+def test_every_rank_holds_the_same_weights_and_the_same_record(name, flown):
+    first, second = (record(flown, name, rank) for rank in (0, 1))
+    assert first["status"] == "finished", first["traceback"]
+    assert first["agree"] == second["agree"] == [True]
+    assert second["totals"] == first["totals"]
+
+
+def test_what_is_drawn_differs_by_rank(flown, tiny, stream, tmp_path):
+    fly(tiny(**ALIKE["dropout"], **HALVES), 0, stream, tmp_path / "alone", threads=1)
+    assert not same(flown / "dropout", tmp_path / "alone")  # the second half of a batch would have got the first half's dropout
+
+
+def test_ranks_that_are_stopped_go_on_together(flown):
+    last = record(flown, "cut")
+    assert last["status"] == "finished", last["traceback"]
+    assert same(flown / "cut", flown / "stacked")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_ranks_cannot_share_is_refused_by_every_rank(name, flown):
+    for rank in (0, 1):
+        found = record(flown, name, rank)
+        assert found["status"] == "failed"
+        assert REFUSED[name][1] in found["error"]
+
+
+def test_rows_are_shared_out_in_order(monkeypatch):
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    assert ranks.share({"labels": [1, 2, 3, 4], "tokens": "abcd"}) == {"labels": [3, 4], "tokens": "cd"}
+    with pytest.raises(UserError, match="--ranks 1 or 3"):
+        ranks.share({"labels": [1, 2, 3]})
+
+
+def test_gradients_travel_in_groups_of_one_kind(monkeypatch):
+    monkeypatch.setattr(ranks, "BUCKET", 40)
+    tensors = [torch.zeros(5), torch.zeros(5), torch.zeros(1), torch.zeros(30), torch.zeros(2, dtype=torch.bfloat16)]
+    groups = list(ranks.buckets(tensors))
+    assert [len(group) for group in groups] == [2, 1, 1, 1]
+    assert [tensor for group in groups for tensor in group] == tensors
+
+
+def test_the_command_line_starts_ranks_and_stops_them(tiny, tmp_path, corpus):
+    recipe = {"corpus": corpus, "budget": {"steps": 3000}, "split": {"validation": 0.1, "test": 0.1}, "tokenizer": {"vocabulary": 512}}
+    recipe |= {"model": {"depth": 2, "layers": 2, "width": 32, "heads": 2}, "context": 32, "batch": 4, "precision": "float32"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"compile": "no", "evaluation_tokens": 256, "test_tokens": 512}))
+    command = [sys.executable, "-m", "windtunnel.cli", "train", "recipe.yaml", "--out", "run", "--cache", "cache"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen([*command, "--ranks", "2"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as flying:
+        log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 300
+        while time.monotonic() < end and flying.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.2)
+        flying.send_signal(signal.SIGTERM)
+        _, said = flying.communicate(timeout=120)
+    assert flying.returncode == 130, said
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["status"] == "interrupted"
+    refused = subprocess.run([*command, "--ranks", "3"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr.count("use --ranks 1 or 2 or 4") == 1

@@ -1,0 +1,192 @@
+"""Training on several processes (ranks), each with its own device: who is who, and what they tell each other.
+
+Every rank draws the same batch, which seed and step alone decide, and computes the gradient of its share of the rows. The gradients are
+added up, and every rank makes the same update; so what is trained does not depend on the number of ranks, save for rounding and for
+dropout, which is drawn for each rank by itself. Weights and moments are held whole on every rank (data parallelism), so the model must
+fit on one device. Clocks, signals and measurements differ between processes, and every decision that hangs on one is rank 0's. With a
+single rank nothing here does anything.
+
+The ranks must see the same files: the folder of the run and the cache of prepared text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from windtunnel.part import UserError
+
+BUCKET = 1 << 25  # bytes of gradients that travel together: fewer messages, for little memory besides the gradients
+SILENT = 10.0  # seconds that other ranks leave to rank 0 to say what is wrong
+PATIENCE = datetime.timedelta(hours=12)  # rank 0 evaluates and prepares text while the others wait
+
+
+def launch(ranks: int, words: Sequence[str]) -> int:
+    """Start ``ranks`` processes of Python with ``words`` on this machine by torchrun, and wait; returns the exit code.
+
+    A signal is handed on to them, and they get half a minute to write a checkpoint.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what went wrong, rank 0 says
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+    try:
+        main(["--standalone", f"--nproc-per-node={ranks}", *words])
+    except ChildFailedError as error:
+        first = error.failures.get(0) or min(error.failures.values(), key=lambda failure: failure.timestamp)
+        return first.exitcode if first.exitcode > 0 else 1
+    except (SignalException, KeyboardInterrupt):
+        return 130
+    return 0
+
+
+@contextlib.contextmanager
+def joined(device: str | None = None) -> Iterator[None]:
+    """Be one of the ranks that torchrun started, if it did.
+
+    Raises:
+        UserError: for ``device`` with a number, and for more ranks than there are accelerators on this machine.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    backend = "gloo"
+    if torch.cuda.is_available() and device != "cpu":
+        local, present = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if device not in (None, "cuda"):
+            raise UserError(f"--device {device}: each of several ranks takes an accelerator of its own; leave the number out")
+        if local >= present:
+            raise UserError(f"--ranks: this machine has {present} accelerator(s), so no more than {present} rank(s) can train on it")
+        torch.cuda.set_device(local)
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield
+    except UserError as error:
+        if rank():  # rank 0 is likely to be refused the same, and to say so; then this process is ended with it
+            time.sleep(SILENT)
+            print(f"windtunnel: rank {rank()}: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        raise
+    dist.destroy_process_group()
+
+
+def count() -> int:
+    """How many ranks train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this process is. Rank 0 is the one that writes and tells."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def agreed(value: Any) -> Any:
+    """What rank 0 gives here, on every rank."""
+    if count() == 1:
+        return value
+    held = [value]
+    with _not_without_rank_0():
+        dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
+    return held[0]
+
+
+@contextlib.contextmanager
+def _not_without_rank_0() -> Iterator[None]:
+    """End this process quietly where rank 0 has gone: it has said why."""
+    try:
+        yield
+    except RuntimeError:
+        if rank():
+            raise SystemExit(1) from None
+        raise
+
+
+@contextlib.contextmanager
+def rank_0_first() -> Iterator[None]:
+    """Let rank 0 do what follows before the others, who find it done."""
+    if rank():
+        agreed(None)
+    yield
+    if not rank():
+        agreed(None)
+
+
+def share(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """This rank's rows of ``batch``: as many as every other rank's, and next to each other.
+
+    Raises:
+        UserError: when the rows cannot be shared out evenly.
+    """
+    ranks, rows = count(), len(batch["labels"])
+    if rows % ranks:
+        fit = [number for number in range(1, rows + 1) if rows % number == 0]
+        raise UserError(f"batch: {rows} sequences cannot be shared out evenly to {ranks} ranks; use --ranks {' or '.join(map(str, fit))}")
+    own = rows // ranks
+    return {key: value[rank() * own : (rank() + 1) * own] for key, value in batch.items()}
+
+
+def add_up(tensors: Sequence[torch.Tensor]) -> None:
+    """Add up each of ``tensors`` over the ranks, in place. They are the same on every rank afterwards, to the last bit."""
+    if count() == 1:
+        return
+    for bucket in buckets(tensors):
+        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        with _not_without_rank_0():
+            dist.all_reduce(flat)
+        for tensor, total in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+
+def buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """``tensors`` in their order, in groups of one dtype of about :data:`BUCKET` bytes."""
+    group: list[torch.Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if group and (tensor.dtype != group[0].dtype or size + tensor.nbytes > BUCKET):
+            yield group
+            group, size = [], 0
+        group.append(tensor)
+        size += tensor.nbytes
+    if group:
+        yield group
+
+
+def collected(values: torch.Tensor) -> torch.Tensor:
+    """The ``values`` of every rank, one after another, on the processor; of rank 0's length on each."""
+    if count() == 1:
+        return values
+    parts = [torch.empty_like(values) for _ in range(count())]
+    dist.all_gather(parts, values)
+    return torch.cat(parts)
+
+
+def same_weights(model: torch.nn.Module) -> None:
+    """Give every rank rank 0's weights and buffers: whatever made them may have been rounded otherwise elsewhere."""
+    if count() > 1:
+        with torch.no_grad():
+            for value in model.state_dict().values():
+                dist.broadcast(value, src=0)
+
+
+def differs(state: Mapping[str, Any]) -> bool:
+    """Whether any rank holds another ``state`` (tensors, numbers, text and dictionaries and lists of them) than rank 0."""
+    stored = io.BytesIO()
+    torch.save(state, stored)
+    own = hashlib.sha256(stored.getvalue()).hexdigest()
+    found = torch.tensor(float(own != agreed(own)))
+    dist.all_reduce(found)
+    return bool(found)
