@@ -213,4 +213,6 @@ def test_without_text_to_keep_the_model_writes_its_own(small, capsys):
     assert code == 0
     assert json.loads((out / "result.json").read_text())["own_text"]
     assert "the model writes about 12,000 tokens itself" in " ".join(capsys.readouterr().err.split())
-    assert sum(1 for _ in (out / "own-text.jsonl").open()) >= 12
+    assert sum(1 for _ in (out / "own-text-12000.jsonl").open()) >= 12
+    assert adapted(small, "own", "--budget", "4 steps", "--own-tokens", "13000")[0] == 2
+    assert "other settings" in capsys.readouterr().err

@@ -100,7 +100,7 @@ def settings(wish: Wish) -> dict[str, Any]:
     from windtunnel.models.origin import facts
     from windtunnel.models.settings import ModelSettings
 
-    kept = dict(wish.keep) or {OWN: OWN + ".jsonl"}
+    kept = dict(wish.keep) or {OWN: f"{OWN}-{wish.own_tokens}.jsonl"}
     raw: dict[str, Any] = {
         "corpus": {**wish.corpus, **kept},
         "split": {"validation": 0.05, "test": 0.1},  # few documents are usual here, and a few of them have to judge
@@ -139,9 +139,9 @@ def adapt(
     """Adapt the model of ``wish`` in folder ``out`` and return what came of it, which is also written to ``out/result.json``.
 
     In ``out``: ``recipe.yaml``, ``run/``, ``model/`` (what AutoModelForCausalLM and AutoTokenizer load) and, without ``keep``,
-    ``own-text.jsonl``. Given again it goes on where it was. The result has ``status`` (as a run's record), ``kept_share`` (how much of the
-    change in weights was kept), ``stopped`` (why training ended before its budget, or ""), ``sources`` (for each its ``role`` and bits
-    per byte before, after training and as exported, on test, each change with a 95 % interval over windows), ``validation`` and
+    ``own-text-TOKENS.jsonl``. Given again it goes on where it was. The result has ``status`` (as a run's record), ``kept_share`` (how much
+    of the change in weights was kept), ``stopped`` (why training ended before its budget, or ""), ``sources`` (for each its ``role`` and
+    bits per byte before, after training and as exported, on test, each change with a 95 % interval over windows), ``validation`` and
     ``samples`` (prompt, truth, before, after).
 
     Raises:
@@ -150,8 +150,8 @@ def adapt(
     from windtunnel.train.run import fly, prepare
 
     done = out / "result.json"
-    own = out / (OWN + ".jsonl")
     raw = settings(wish)
+    own = out / raw["corpus"].get(OWN, "")
     if not wish.keep:
         raw["corpus"][OWN] = str(own)
     present = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")) if (out / "recipe.yaml").exists() else None
