@@ -73,3 +73,16 @@ def stream(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory
     from windtunnel.train.run import prepare
 
     return prepare(tiny(), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def law() -> Callable[..., int]:
+    """``windtunnel law`` with the given words, in this process; returns the exit code."""
+    from windtunnel.cli import main
+
+    def run(*words: Any) -> int:
+        with pytest.raises(SystemExit) as end:
+            main(["law", *map(str, words)])
+        return int(end.value.code or 0)
+
+    return run

@@ -420,7 +420,7 @@ def test_selection_is_spread_or_as_said():
 # Flown, and what a family costs -------------------------------------------------------------------------------------------------
 
 
-def test_a_gene_learned_from_an_ancestor_begins_two_depths_and_its_cost_is_counted_once(tiny, stream, tmp_path, capsys):
+def test_a_gene_learned_from_an_ancestor_begins_two_depths_and_its_cost_is_counted_once(tiny, stream, tmp_path, capsys, law):
     from windtunnel.train.run import fly
 
     soft = {"distillation": {"teacher": {"recipe": "ancestor"}, "weight": 1.0}}
@@ -458,7 +458,7 @@ def test_a_gene_learned_from_an_ancestor_begins_two_depths_and_its_cost_is_count
     }
     path = tmp_path / "result.json"
     path.write_text(json.dumps(result), encoding="utf-8")
-    assert costs.main([str(path)]) == 0
+    assert law("family-cost", path) == 0
     found = json.loads(capsys.readouterr().out)["ways"]
     assert set(found) == {"scratch", "line", "again"}
     assert (
@@ -473,10 +473,9 @@ def test_a_gene_learned_from_an_ancestor_begins_two_depths_and_its_cost_is_count
     make(Structure, "linear-layers").apply(gene)
     assert found["line"]["stored_parameters"] == sum(value.numel() for value in gene.parameters()) and found["line"]["stored_models"] == 1
     assert found["again"]["stored_parameters"] == sum(value.numel() for value in build_of(2, stream).parameters())
-    assert costs.main([str(path), "both=line-2,line-3"]) == 0 and "both" in json.loads(capsys.readouterr().out)["ways"]
-    for wrong, message in (("x=line-2,again-2", "two arms of 2 layers"), ("x=lime-2", "did you mean 'line-2'")):
-        assert costs.main([str(path), wrong]) == 2 and message in capsys.readouterr().err
-    assert costs.main([]) == 2 and costs.main([str(tmp_path / "none.json")]) == 2
+    assert law("family-cost", path, "both=line-2,line-3") == 0 and "both" in json.loads(capsys.readouterr().out)["ways"]
+    for wrong, message in (("x=line-2,again-2", "two arms of 2 layers"), ("x=lime-2", "did you mean 'line-2'"), ("line-2", "WAY=ARM")):
+        assert law("family-cost", path, wrong) == 2 and message in capsys.readouterr().err
     steps = {
         **result,
         "recipes": {"line-2": tiny(start={"trained": {"model": {"recipe": {"budget": {"steps": 3}}}}}).model_dump(mode="json")},

@@ -495,7 +495,7 @@ def sweep_result() -> dict[str, Any]:
     return {"runs": runs}
 
 
-def test_knees_of_a_result(tmp_path, capsys):
+def test_knees_of_a_result(tmp_path, capsys, law):
     found = knee.knees(sweep_result())
     assert {arm: round(sweeps["pruned"]["knee"]["value"], 2) for arm, sweeps in found.items()} == {
         "baseline": pytest.approx(0.5, abs=0.011),
@@ -503,9 +503,10 @@ def test_knees_of_a_result(tmp_path, capsys):
         "other": pytest.approx(0.4, abs=0.011),
     }
     (tmp_path / "result.json").write_text(json.dumps(sweep_result()), encoding="utf-8")
-    assert knee.main([str(tmp_path / "result.json")]) == 0
+    assert law("knee", tmp_path) == 0
     assert json.loads(capsys.readouterr().out)["baseline"]["pruned"]["preferred"] == "two_pieces"
-    assert knee.main([]) == 2 and knee.main([str(tmp_path / "none.json")]) == 2
+    assert law("knee", tmp_path, "--up-to", "0.2") == 2 and "7 sparsities" in capsys.readouterr().err
+    assert law("knee", tmp_path / "none.json") == 2 and "none.json: No such file" in capsys.readouterr().err
     with pytest.raises(UserError, match="sweep of 7"):
         knee.knees({"runs": []})
     with pytest.raises(UserError, match="7 sparsities or more, not 3"):
@@ -619,7 +620,7 @@ def test_the_n_that_made_the_losses_predicts_best(kind, tiny):
         assert set(found["prunable"]["predictive_error_by_setting"]["average"]) >= {"baseline x 0.5", "sparse-0-0.3 x 1"}
 
 
-def test_what_the_law_refuses(tiny, tmp_path, capsys):
+def test_what_the_law_refuses(tiny, tmp_path, capsys, law):
     whole = law_result(tiny)
     few = {**whole, "runs": [run for run in whole["runs"] if run["arm"] in ("baseline", "fixed")]}
     with pytest.raises(UserError, match=r"needs 7 settings .* there are 4"):
@@ -636,10 +637,9 @@ def test_what_the_law_refuses(tiny, tmp_path, capsys):
     assert len(settings_) == 9 and "another recipe" in left_out["fixed"]
     path = tmp_path / "result.json"
     path.write_text(json.dumps(few), encoding="utf-8")
-    assert average_parameters.main([str(path)]) == 2 and "7 settings" in capsys.readouterr().err
-    assert average_parameters.main([]) == 2
+    assert law("average-parameters", path) == 2 and "7 settings" in capsys.readouterr().err
     path.write_text("{}", encoding="utf-8")
-    assert average_parameters.main([str(path)]) == 2
+    assert law("average-parameters", path) == 2 and "not the result of a study" in capsys.readouterr().err
 
 
 def test_two_results_are_read_together(tiny):

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from windtunnel.laws.crossover import crossover, curves
-from windtunnel.laws.crossover import main as crossover_main
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import KINDS, ModelSettings
@@ -578,7 +577,7 @@ def test_a_crossover_is_found_with_its_interval():
         crossover({0: {1.0: 2.0}}, {0: {1.0: 2.0}})
 
 
-def test_the_crossover_of_a_result_file(tmp_path, capsys):
+def test_the_crossover_of_a_result_file(tmp_path, capsys, law):
     one, other = lines(0.4, 3)
     runs = [
         {
@@ -594,9 +593,9 @@ def test_the_crossover_of_a_result_file(tmp_path, capsys):
     ]
     file = tmp_path / "result.json"
     file.write_text(json.dumps({"study": {"metric": "bits", "better": "lower"}, "runs": runs}))
-    assert crossover_main([str(file), "scratch", "continue", "bits/domain"]) == 0
+    assert law("crossover", file, "scratch", "continue", "bits/domain") == 0
     assert json.loads(capsys.readouterr().out)["crossover"]["value"] == pytest.approx(0.4, rel=0.1)
-    assert crossover_main([str(file), "scratsh", "continue"]) == 2
+    assert law("crossover", file, "scratsh", "continue") == 2
     assert "did you mean 'scratch'" in capsys.readouterr().err
     with pytest.raises(UserError, match="no run of scratch measured accuracy"):
         curves(json.loads(file.read_text()), "scratch", "accuracy")

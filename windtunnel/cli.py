@@ -24,6 +24,7 @@ from rich.markup import escape
 from windtunnel.arguments import check_device, look_at, sources
 from windtunnel.console import console, following, overview, percent, plain_table, print_json, show_part, stopping
 from windtunnel.continuing import continue_training
+from windtunnel.law import app as law
 from windtunnel.part import UserError, nearest
 
 app = typer.Typer(
@@ -282,6 +283,7 @@ def export(
 
 
 app.command("continue")(continue_training)
+app.add_typer(law, name="law")
 
 
 # What there is ------------------------------------------------------------------------------------------------------------------

@@ -9,16 +9,13 @@ Whether the average is the right N is a matter of prediction: each setting (an a
 predicted from the others, with N the average, the final and the initial count. N counts the weights of the blocks' matrices
 (``prunable``, as the authors' model cards do) or all parameters (``total``); in small models embeddings are a large part of the latter.
 
-``python -m windtunnel.laws.average_parameters RESULT.json [...]`` prints what :func:`average_law` finds in results of studies or papers.
+``windtunnel law average-parameters RESULT [...]`` prints what :func:`average_law` finds in results of studies or papers.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -267,21 +264,3 @@ def _judged(settings: Sequence[Mapping[str, Any]], count: str, draws: int, confi
         "predictive_error": {kind: math.sqrt(math.fsum(e * e for e in found.values()) / len(found)) for kind, found in errors.items()},
         "predictive_error_by_setting": errors,
     }
-
-
-def main(arguments: list[str]) -> int:
-    """``RESULT.json [...]``: print what :func:`average_law` finds in all of them together, as JSON."""
-    if not arguments:
-        print("usage: python -m windtunnel.laws.average_parameters RESULT.json [...]", file=sys.stderr)
-        return 2
-    try:
-        results = [json.loads(Path(argument).read_text(encoding="utf-8")) for argument in arguments]
-        print(json.dumps(average_law(results), indent=1))
-    except (OSError, ValueError, KeyError, UserError) as error:
-        print(error if isinstance(error, (OSError, UserError)) else f"not the result of a study: {error!r}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

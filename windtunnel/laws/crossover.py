@@ -3,19 +3,16 @@
 Fly a study whose arms are the two ways over shares of the text, named ``WAY-SHARE`` with the share in percent (``scratch-5``,
 ``scratch-25`` ...), then::
 
-    python -m windtunnel.laws.crossover RESULT.json scratch continue [NUMBER]
+    windtunnel law crossover RESULT scratch continue [NUMBER]
 
 NUMBER is what is compared on test (default: the study's own metric), lower being better unless the study says otherwise.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,23 +112,3 @@ def curves(result: Mapping[str, Any], way: str, number: str | None = None) -> di
     if not found:
         raise UserError(f"no run of {way} measured {number}; {nearest(number, numbers)}")
     return found
-
-
-def main(arguments: list[str]) -> int:
-    """``RESULT.json ONE OTHER [NUMBER]``: print what :func:`crossover` finds, as JSON."""
-    if len(arguments) not in (3, 4):
-        print("usage: python -m windtunnel.laws.crossover RESULT.json ONE OTHER [NUMBER]", file=sys.stderr)
-        return 2
-    try:
-        result = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        number = arguments[3] if len(arguments) == 4 else None
-        one, other = (curves(result, way, number) for way in arguments[1:3])
-        print(json.dumps(crossover(one, other, better=result["study"].get("better", "lower")), indent=1))
-    except (OSError, ValueError, KeyError, UserError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -9,17 +9,14 @@ Stored parameters are those of the models that the starts of the arms begin from
 line, or of blocks that share, the trained parameters only (embeddings and head included). Teachers, and so the ancestor of a gene, are
 not stored.
 
-``python -m windtunnel.laws.family_cost RESULT.json [WAY=ARM,ARM ...]`` prints what :func:`family_cost` finds in a study's result.json or
+``windtunnel law family-cost RESULT [WAY=ARM,ARM ...]`` prints what :func:`family_cost` finds in a study's result.json or
 a paper's result. Without ways, arms named WAY-DEPTH belong together (line-4, line-6), and the baseline belongs to ``scratch``.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,21 +139,3 @@ def parameters(recipe: Recipe, vocabulary: int) -> int:
 
 def _layers(recipe: Recipe) -> int | None:
     return recipe.phases[-1].model.sizes().layers
-
-
-def main(arguments: list[str]) -> int:
-    """``RESULT.json [WAY=ARM,ARM ...]``: print what :func:`family_cost` finds, as JSON."""
-    if not arguments or not all("=" in argument for argument in arguments[1:]):
-        print("usage: python -m windtunnel.laws.family_cost RESULT.json [WAY=ARM,ARM ...]", file=sys.stderr)
-        return 2
-    ways = {way: arms.split(",") for way, _, arms in (argument.partition("=") for argument in arguments[1:])}
-    try:
-        print(json.dumps(family_cost(json.loads(Path(arguments[0]).read_text(encoding="utf-8")), ways or None), indent=1))
-    except (OSError, ValueError, KeyError, UserError) as error:
-        print(error if isinstance(error, (OSError, UserError)) else f"not the result of a study: {error!r}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -7,17 +7,14 @@ knee where two pieces are not preferred is where two pieces would meet and not a
 points of a curve are the same model on the same text, so the criterion compares shapes and is no test. The interval of the knee is a
 percentile bootstrap over seeds; with few seeds it is coarse, so the knee of every seed is given too.
 
-``python -m windtunnel.laws.knee RESULT.json`` prints what :func:`knees` finds in a study's result.json or a paper's result.
+``windtunnel law knee RESULT`` prints what :func:`knees` finds in a study's result.json or a paper's result.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,21 +145,3 @@ def knees(result: Mapping[str, Any], *, up_to: float = 1.0, draws: int = 300) ->
 
 def _longest(curves: Mapping[int, Mapping[float, float]]) -> int:
     return max(map(len, curves.values()))
-
-
-def main(arguments: list[str]) -> int:
-    """``RESULT.json [UP_TO]``: print what :func:`knees` finds, as JSON."""
-    try:
-        result = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        print(json.dumps(knees(result, up_to=float(arguments[1]) if len(arguments) > 1 else 1.0), indent=1))
-    except IndexError:
-        print("usage: python -m windtunnel.laws.knee RESULT.json [UP_TO, the largest sparsity that counts]", file=sys.stderr)
-        return 2
-    except (OSError, ValueError, UserError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
