@@ -131,6 +131,7 @@ class HeldOut:
 
     ``batches(source, objective)`` yields dictionaries of tensors on ``device`` in a fixed order; ``text(source)`` yields documents
     as text; ``tokenizer`` is a transformers tokenizer or None. ``precision`` is entered around forwards (a context manager).
+    ``made`` is for what an evaluation has made of it and will need again, by a key of its own: it is judged many times in a run.
     """
 
     sources: tuple[str, ...]
@@ -142,3 +143,4 @@ class HeldOut:
     device: Any
     precision: Any
     extra: dict[str, Any] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict)
