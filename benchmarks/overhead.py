@@ -21,7 +21,7 @@ from windtunnel.models.build import config_for, fresh
 from windtunnel.models.checkpoint import export
 from windtunnel.train.run import prepare
 
-STEPS, REPETITIONS = 14, 5
+STEPS, REPETITIONS = 8, 3
 
 
 def settings(teacher: str) -> dict[str, dict[str, Any]]:
