@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-BATCH, CONTEXT, STEPS, WARM, REPETITIONS = 2, 256, 8, 2, 3
+BATCH, CONTEXT, STEPS, WARM, REPETITIONS = 2, 256, 8, 2, 5
 SIZES = {"family": "llama", "layers": 30, "width": 576, "heads": 9, "key_value_heads": 3, "intermediate": 1536}
 
 
@@ -131,8 +131,8 @@ def alone(side: str, model: str, cache: Path, checkpoint_seconds: float = 1e9) -
     return found
 
 
-def begins(model: str, folder: Path) -> float:
-    """Seconds from the command to the first line of its log, on text that is prepared."""
+def begins(model: str, folder: Path) -> dict[str, float]:
+    """Seconds from the command to its first step, and to the end of it, on text that is prepared."""
     import yaml
 
     file, out = folder / "recipe.yaml", folder / "begins"
@@ -145,7 +145,8 @@ def begins(model: str, folder: Path) -> float:
         time.sleep(0.02)
     seconds = time.perf_counter() - began
     process.wait()
-    return seconds
+    step = json.loads(log.read_text(encoding="utf-8").splitlines()[0])["seconds"]
+    return {"seconds_to_first_step": seconds - step, "seconds_to_its_end": seconds}
 
 
 def main(model: str | None = None) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def main(model: str | None = None) -> dict[str, Any]:
         step = statistics.median(one["seconds_per_step"] for one in sides["ours"])
         kept = alone("ours", model, folder, checkpoint_seconds=0.0)  # as often as the disk takes them
         plain = statistics.median(one["clock_per_step"] for one in sides["ours"])
-        seconds = begins(model, folder)
+        first = begins(model, folder)
     return {
         "model": Path(given).name if given else "SmolLM2's sizes, random weights",
         "tokens_per_second": BATCH * CONTEXT / step,
@@ -173,7 +174,7 @@ def main(model: str | None = None) -> dict[str, Any]:
             }.items()
         },
         "peak_bytes": {side: statistics.median(one["peak_bytes"] for one in found) for side, found in sides.items()},
-        "seconds_to_first_step": seconds,
+        **first,
         "clock_per_step": {"without_checkpoints": plain, "a_checkpoint_whenever_the_last_is_written": kept["clock_per_step"]},
         "checkpoints_written": kept["checkpoints"],
         "share_of_a_minute_that_a_checkpoint_costs": (kept["clock_per_step"] - plain) * (STEPS - WARM) / max(1.0, kept["checkpoints"]) / 60,
