@@ -194,7 +194,12 @@ if __name__ == "__main__":
             from windtunnel.train import checkpoint
 
             begin = checkpoint.Writer.begin
-            checkpoint.Writer.begin = lambda self, name, state: (written.append(name), begin(self, name, state))[1]  # type: ignore[method-assign]
+
+            def counted(writer: checkpoint.Writer, name: str, state: dict[str, Any]) -> None:
+                written.append(name)
+                begin(writer, name, state)
+
+            checkpoint.Writer.begin = counted  # type: ignore[method-assign]
             found = {"ours": ours, "trainer": trainer}[side](given, Path(work), float(often))
         found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
         found["checkpoints"] = float(len(written))
