@@ -463,7 +463,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         leave(f"{error.filename or 'writing'}: {MENDABLE[error.errno]}")
     except SystemExit as end:
-        if end.code == 130:
+        if end.code == 130 and "TORCHELASTIC_RUN_ID" not in os.environ:  # a rank leaves it to whoever launched it
             again = "; give the same command again to go on from here" if words and words[0] in CONTINUES else ""
             print(f"windtunnel: interrupted{again}", file=sys.stderr)
         raise

@@ -41,7 +41,7 @@ def launch(ranks: int, words: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what went wrong, rank 0 says
+    logging.disable()  # what went wrong, rank 0 says
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
     try:
         main(["--standalone", f"--nproc-per-node={ranks}", *words])
@@ -50,6 +50,8 @@ def launch(ranks: int, words: Sequence[str]) -> int:
         return first.exitcode if first.exitcode > 0 else 1
     except (SignalException, KeyboardInterrupt):
         return 130
+    finally:
+        logging.disable(logging.NOTSET)
     return 0
 
 
