@@ -304,6 +304,7 @@ def measure(leg: Leg, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
             refuse_states_of_ranks(leg)
         more, more_matrices = count_step(leg.model, repeated, matrices=density < 1)
         flops, matrices = flops + more, matrices + more_matrices
+        leg.model.zero_grad(set_to_none=True)  # or the weights that come back would lie beside it
         restore()
         leg.loader.load_state(cursors)
         variants.append({"flops": flops, "matrices": matrices})
