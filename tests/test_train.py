@@ -28,8 +28,9 @@ from windtunnel.objectives.prefix_lm import PrefixLM
 from windtunnel.part import UserError
 from windtunnel.train import checkpoint, machine
 from windtunnel.train.budget import count_step
+from windtunnel.train.estimate import estimate
 from windtunnel.train.log import RunLog, Surroundings
-from windtunnel.train.run import estimate, fly
+from windtunnel.train.run import fly
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

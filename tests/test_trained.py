@@ -14,7 +14,8 @@ from windtunnel.part import UserError
 from windtunnel.recipe import Recipe, load_recipe, needed, times
 from windtunnel.study.check import check_study, needed_by, plan, what_cannot_fly
 from windtunnel.study.reading import load_study
-from windtunnel.train.run import estimate, fly
+from windtunnel.train.estimate import estimate
+from windtunnel.train.run import fly
 
 RECIPE = """\
 corpus: {code: here}

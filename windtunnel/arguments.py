@@ -5,9 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from windtunnel.part import UserError
+
+OUT = Path("windtunnel-out")
+CorpusOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--corpus",
+        metavar="NAME=PATH",
+        help="a source of your own: folder, file or builtin:NAME; repeat it for several",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="threads of one run (default: 1)", show_default=False)]
 
 
 def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:

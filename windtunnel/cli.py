@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 something broke that is our fault or a run's (its tracebac
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import errno
 import json
@@ -21,11 +20,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from windtunnel.arguments import check_device, look_at, sources
-from windtunnel.console import console, following, overview, percent, plain_table, print_json, show_part, stopping
+from windtunnel.arguments import OUT, CorpusOption, JsonOption, ThreadsOption, look_at, sources
+from windtunnel.console import MENDABLE, overview, percent, plain_table, print_json, show_part, stop_with
 from windtunnel.continuing import continue_training
 from windtunnel.law import app as law
 from windtunnel.part import UserError, nearest
+from windtunnel.training import export, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,16 +34,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Fly pre-training techniques as small models on your own corpus, and learn which of them pays.",
 )
-MENDABLE = {
-    errno.ENOSPC: "the disk is full; free some space and give the same command again: finished work is kept",
-    errno.EDQUOT: "the disk quota is used up; free some space and give the same command again: finished work is kept",
-    errno.EROFS: "the file system is read-only; choose another folder with --out",
-    errno.EACCES: "permission denied; choose another folder with --out, or change its permissions",
-    errno.ENOTDIR: "a file stands where a folder should; choose another folder with --out",
-    errno.EEXIST: "a file stands where a folder should; choose another folder with --out",
-    errno.EPERM: "not permitted; choose another folder with --out, or change its permissions",
-}
-OUT = Path("windtunnel-out")
 CONTINUES = ("study", "reproduce", "train", "continue")
 
 
@@ -54,15 +44,6 @@ class Engine(enum.StrEnum):
     ray = "ray"
 
 
-class Logger(enum.StrEnum):
-    """Where the numbers of a run go besides its own log."""
-
-    tensorboard = "tensorboard"
-    wandb = "wandb"
-    mlflow = "mlflow"
-    trackio = "trackio"
-
-
 class Scale(enum.StrEnum):
     """How large a reproduction is: minutes on two cores, or minutes on one accelerator."""
 
@@ -71,21 +52,10 @@ class Scale(enum.StrEnum):
 
 
 StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML)", show_default=False)]
-CorpusOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--corpus",
-        metavar="NAME=PATH",
-        help="a source of your own: folder, file or builtin:NAME; repeat it for several",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="where runs, prepared text and results are kept and found again")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)", show_default=False)
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="threads of one run (default: 1)", show_default=False)]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="fly runs here, or as Ray tasks")]
 AddressOption = Annotated[
     str | None, typer.Option("--address", metavar="ADDRESS", help="of a running Ray cluster (default: a local one)", show_default=False)
@@ -164,7 +134,7 @@ def check(
         lines = [f"{scale}: {line}" if scale else line for scale, entry in checked.items() for line in summary(entry)]
     else:
         from windtunnel.study.check import what_cannot_fly
-        from windtunnel.train.run import estimate
+        from windtunnel.train.estimate import estimate
 
         recipe = load_recipe(file, sources(corpus))
         look_at(recipe)
@@ -205,83 +175,8 @@ def report(
 # Single runs --------------------------------------------------------------------------------------------------------------------
 
 
-@app.command()
-def train(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a recipe with its corpus and budget (YAML)", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder of the run", show_default=False)],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="what differs between repetitions")] = 0,
-    corpus: CorpusOption = None,
-    cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="where prepared text is kept; studies share theirs")] = OUT
-    / "cache",
-    threads: ThreadsOption = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)", show_default=False)
-    ] = None,
-    logger: Annotated[
-        list[Logger] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
-    ] = None,
-    processes: Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")] = 1,
-    as_json: JsonOption = False,
-) -> None:
-    """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added.
-
-    With --ranks, processes on this machine share the work; on several machines, let torchrun start `-m windtunnel.cli train ...`.
-    """
-    from windtunnel.recipe import load_recipe
-    from windtunnel.study.worker import locked
-    from windtunnel.train import ranks
-    from windtunnel.train.run import fly, prepare, prepare_needed
-
-    recipe = load_recipe(file, sources(corpus))
-    check_device(device)
-    if processes > 1 and "WORLD_SIZE" not in os.environ:  # which torchrun sets for those it starts
-        raise typer.Exit(ranks.launch(processes, ["-m", "windtunnel.cli", *context.obj]))
-    with ranks.joined(device):
-        speaking = not ranks.rank()
-        with (
-            locked(out / ".lock") if speaking else contextlib.nullcontext(True) as mine,
-            stopping(speaking) as stop,
-            following(out) if speaking else contextlib.nullcontext() as follow,
-        ):
-            if not mine:
-                raise UserError(f"{out}: another process is flying this run; wait for it, or choose another --out")
-
-            def say(message: str) -> None:
-                if speaking:
-                    console().print(escape(message), soft_wrap=True)
-
-            with ranks.rank_0_first():
-                stream, others = prepare(recipe, cache, say), prepare_needed(recipe, cache, say)
-            how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()]}
-            record = fly(recipe, seed, stream, out, report=follow, stop=stop, warn=say, streams=others, **how)
-    if not speaking:
-        raise typer.Exit
-    if as_json:
-        print_json(record)
-    if record["status"] == "interrupted":
-        raise KeyboardInterrupt
-    if record["status"] != "finished":
-        stop_with(record.get("error") or "", record["traceback"] or "")
-    if not as_json:
-        numbers = ", ".join(f"{name} {value:.4f}" for name, value in record["test"].items())
-        print(f"{out}: finished, on test {numbers}\nexport it: windtunnel export {out} FOLDER")
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new or empty folder", show_default=False)],
-    dtype: Annotated[str, typer.Option("--dtype", help="float32 (what runs train in), bfloat16 or float16")] = "float32",
-) -> None:
-    """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure."""
-    from windtunnel.train.export import export_run
-
-    found = export_run(run, out, dtype)
-    size = f"{found['parameters']:,} parameters in {found['dtype']}"
-    print(f"{out}: {found['architecture']}, {size}, loaded with {found['loads_with']} and AutoTokenizer")
-
-
+app.command()(train)
+app.command()(export)
 app.command("continue")(continue_training)
 app.add_typer(law, name="law")
 
@@ -435,20 +330,6 @@ def refuse_mistakes(result: Mapping[str, Any]) -> None:
         first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {re.sub(r'^(User|Part)Error: ', '', failed[0]['error'])}"
         many = f"{len(failed)} of {len(result['runs'])} runs failed"
         raise UserError(f"{many}; {first}; mend it and give the same command again, what is finished is not flown again")
-
-
-def stop_with(error: str, traceback: str) -> NoReturn:
-    """Leave because runs failed: with 2 where the user can mend it, else with 1 and the traceback."""
-    system = re.search(r"\b\w*Error: \[Errno (\d+)\] (.*)", error)
-    if system and int(system[1]) in MENDABLE:
-        raise UserError(f"{system[2]}: {MENDABLE[int(system[1])]}")
-    if re.search(r"\b(User|Part)Error: ", error):
-        raise UserError(re.sub(r"\b(User|Part)Error: ", "", error))
-    console().print(escape(traceback.strip() or error), soft_wrap=True)
-    raise typer.Exit(1)
-
-
-# The end --------------------------------------------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

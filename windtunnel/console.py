@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
+from windtunnel.part import UserError
+
 if TYPE_CHECKING:
     from rich.table import Table
+
+MENDABLE = {
+    errno.ENOSPC: "the disk is full; free some space and give the same command again: finished work is kept",
+    errno.EDQUOT: "the disk quota is used up; free some space and give the same command again: finished work is kept",
+    errno.EROFS: "the file system is read-only; choose another folder with --out",
+    errno.EACCES: "permission denied; choose another folder with --out, or change its permissions",
+    errno.ENOTDIR: "a file stands where a folder should; choose another folder with --out",
+    errno.EEXIST: "a file stands where a folder should; choose another folder with --out",
+    errno.EPERM: "not permitted; choose another folder with --out, or change its permissions",
+}
 
 
 def console() -> Console:
@@ -116,3 +131,17 @@ def show_part(part: Mapping[str, Any]) -> None:
     screen.print(plain_table(("knob", "default", "type", "meaning"), rows) if rows else "It has no knobs.")
     for other, reason in part["conflicts"].items():
         screen.print(f"not together with {other}: {escape(reason)}")
+
+
+def stop_with(error: str, traceback: str) -> NoReturn:
+    """Leave because runs failed: with 2 where the user can mend it, else with 1 and the traceback."""
+    system = re.search(r"\b\w*Error: \[Errno (\d+)\] (.*)", error)
+    if system and int(system[1]) in MENDABLE:
+        raise UserError(f"{system[2]}: {MENDABLE[int(system[1])]}")
+    if re.search(r"\b(User|Part)Error: ", error):
+        raise UserError(re.sub(r"\b(User|Part)Error: ", "", error))
+    console().print(escape(traceback.strip() or error), soft_wrap=True)
+    raise typer.Exit(1)
+
+
+# The end --------------------------------------------------------------------------------------------------------------------------

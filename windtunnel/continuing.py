@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.arguments import check_device, sources
-from windtunnel.console import console, following, plain_table, print_json, stopping
+from windtunnel.console import console, following, plain_table, print_json, stop_with, stopping
 from windtunnel.part import UserError
 
 
@@ -84,8 +84,6 @@ def continue_training(
     if result["status"] == "interrupted":
         raise KeyboardInterrupt
     if result["status"] != "finished":
-        from windtunnel.cli import stop_with
-
         stop_with(result.get("error") or "", result.get("traceback") or "")
     from windtunnel.report.adaptation import page, rows
 

@@ -24,7 +24,7 @@ from scipy import optimize, special
 from windtunnel.part import UserError, Vocabulary
 from windtunnel.recipe import Recipe, needed
 from windtunnel.train.budget import mean_density
-from windtunnel.train.run import estimate
+from windtunnel.train.estimate import estimate
 from windtunnel.weights.structure.fixed_mask import FixedMask
 from windtunnel.weights.structure.pruning_ramp import PruningRamp
 

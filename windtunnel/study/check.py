@@ -63,7 +63,7 @@ def refuse_what_cannot_fly(entries: Sequence[Entry]) -> None:
 
 def what_cannot_fly(recipe: Recipe) -> str | None:
     """Which phase of ``recipe``, or of one that it needs, cannot be flown and what to do, or None."""
-    from windtunnel.train.run import dry_batch
+    from windtunnel.train.estimate import dry_batch
 
     for one in (*needed(recipe).values(), recipe):
         for number, phase in enumerate(one.phases, 1):
@@ -78,7 +78,7 @@ def what_cannot_fly(recipe: Recipe) -> str | None:
 
 def less_than_a_step(recipe: Recipe) -> str | None:
     """Which phase of ``recipe`` cannot make a step and what to do, or None; FLOPs are estimated, tokens and steps are exact."""
-    from windtunnel.train.run import estimate
+    from windtunnel.train.estimate import estimate
 
     enough = {"flops": 0.75, "effective_flops": 0.75, "tokens": 1 - 1e-9, "steps": 1 - 1e-9, "seconds": 0.0}[recipe.budget.unit]
     for number, phase in enumerate(recipe.phases, 1):
@@ -104,8 +104,8 @@ def check_study(study: Study, out: Path | None = None, *, workers: int | None = 
     """
     import torch
 
+    from windtunnel.train.estimate import estimate
     from windtunnel.train.machine import matmul_rate
-    from windtunnel.train.run import estimate
 
     recipes = study.resolved
     entries = plan(study, recipes, dict.fromkeys(recipes, ""))

@@ -160,7 +160,7 @@ class _Flight:
 
     def job(self, entry: Entry, stream: str | None) -> Job:
         """The job that flies ``entry``."""
-        from windtunnel.train.run import estimate
+        from windtunnel.train.estimate import estimate
 
         labels = {"arm": entry.arm, "multiple": entry.multiple}
         plain = entry.recipe.model_dump(mode="json")

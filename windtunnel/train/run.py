@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.part import Trained, UserError, Vocabulary
-from windtunnel.recipe import FORMAT, Phase, Recipe, TokenizerSettings, data_key, needed, run_name
+from windtunnel.part import Trained, UserError
+from windtunnel.recipe import FORMAT, Recipe, data_key, needed, run_name
 from windtunnel.train.checkpoint import write_json
+from windtunnel.train.estimate import estimate
 
 if TYPE_CHECKING:
     from windtunnel.stream.stream import Stream
@@ -384,72 +385,3 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it and the run goes on from its checkpoints") from error
     return record
-
-
-def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
-    """What a run will cost, from sizes alone: FLOPs, steps, tokens, parameters of the last phase; epochs if ``stream`` is given.
-
-    The run itself counts its FLOPs on the real step; this estimate takes 6 FLOPs a token for each weight of a matrix and
-    12 layers x width x context for attention, and is meant for planning. For an encoder-decoder it asks the objective how many
-    columns each half sees. FLOPs, tokens and steps include those of the models that the recipe needs; ``own_flops`` does not. What
-    parts add (a teacher's forwards, a structure's arithmetic, sparsity) is not known here.
-    """
-    vocabulary = stream.vocabulary.size if stream is not None else recipe.tokenizer.reckoned()
-    unit, totals, parameters = recipe.budget.unit, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
-    paid = dict.fromkeys(totals, 0.0)
-    for one in needed(recipe).values():
-        cost = estimate(one, stream)
-        paid = {key: paid[key] + cost[f"own_{key}"] for key in paid}
-    whole = max(0.0, recipe.budget.amount - paid.get(unit.removeprefix("effective_"), 0.0))
-    for phase in recipe.phases:
-        sizes = phase.model.sizes()
-        width, inner = sizes.width or 0, sizes.intermediate or 0
-        narrow = width * (sizes.key_value_heads or 1) / (sizes.heads or 1)
-        matrices = 3 if sizes.family in ("llama", "qwen2", "qwen3", "modernbert", "t5") else 2
-        block = 2 * width * width + 2 * width * narrow + matrices * width * inner
-        layers = sizes.layers or 1
-        if sizes.kind == "encoder-decoder":
-            batch = dry_batch(phase, recipe.tokenizer)
-            reads, writes = batch["encoder_columns"].shape[1], batch["decoder_columns"].shape[1]
-            across = 2 * width * width  # half of the decoder's attention over the encoder; its keys and values are made of what is read
-            parameters = 2 * layers * (block + across) + vocabulary * width
-            sequence = 6 * ((reads + writes) * layers * (block + across) + writes * vocabulary * width)
-            sequence += 12 * layers * width * (reads * reads + writes * writes + reads * writes)
-            per_token = sequence / phase.context
-        else:
-            parameters = layers * block + vocabulary * width * (1 if sizes.tied else 2)
-            per_token = 6 * (layers * block + vocabulary * width) + 12 * layers * width * phase.context
-        step_tokens = phase.batch * phase.context
-        amount = whole * phase.share
-        steps = {
-            "flops": amount / (per_token * step_tokens),
-            "tokens": amount / step_tokens,
-            "steps": amount,
-            "seconds": amount * 3e10 / (per_token * step_tokens),
-        }[unit.removeprefix("effective_")]
-        totals["steps"] += steps
-        totals["tokens"] += steps * step_tokens
-        totals["flops"] += steps * step_tokens * per_token
-    own = {f"own_{key}": value for key, value in totals.items()}
-    if stream is not None:
-        own["epochs"] = totals["tokens"] / max(1, sum(stream.sizes("train").values()))
-    return {key: value + paid[key] for key, value in totals.items()} | own | {"parameters": parameters}
-
-
-def dry_batch(phase: Phase, tokenizer: TokenizerSettings) -> dict[str, Any]:
-    """What the phase's objective makes of one row that stands for any, with a vocabulary as ``tokenizer`` will make it.
-
-    Raises:
-        UserError: where the objective needs what the tokenizer will not have, for example more sentinels.
-    """
-    import numpy as np
-
-    vocabulary = tokenizer.reckoned()
-    size = np.ones(vocabulary, np.int32)
-    # How many sentinels a tokenizer of the user's has is not known before it is read.
-    spans = tuple(range(3, vocabulary if tokenizer.folder else 3 + tokenizer.sentinels))
-    known = Vocabulary(vocabulary, 0, 1, 2, spans, dict.fromkeys("RSX", 0), size, size.astype(bool))
-    row = np.zeros((1, phase.context + 1), np.int64)
-    text = row + vocabulary - 1
-    rows = {"tokens": text, "documents": row, "positions": np.arange(phase.context + 1)[None], "sources": row[0, :1]}
-    return phase.objective.prepare(rows, known, np.random.default_rng(0))
