@@ -460,3 +460,8 @@ def test_numbers_in_a_template_come_from_the_results() -> None:
         filled(f"{{{{exampel: {name}}}}}", {"example": result})
     with pytest.raises(UserError, match="no such arm"):
         filled("{{example: nobody}}", {"example": result})
+    entry = {"role": "kept", "before": 1.2, "after": 1.1, "change_after": {"mean": -0.083, "low": -0.1, "high": -0.06}}
+    adapted = {"adapted": {"kind": "adaptation", "sources": {"news": entry}}}
+    assert filled("{{adapted: news}}", adapted) == "Bits per byte of news (kept) fell: from 1.2000 to 1.1000 (−8.30%, −10.00% to −6.00%)."
+    with pytest.raises(UserError, match=r"did you mean.*news"):
+        filled("{{adapted: new}}", adapted)

@@ -32,16 +32,18 @@ def percent(share: float) -> str:
     return f"{share:+.2%}".replace("-", "−")
 
 
+def change(source: str, entry: Mapping[str, Any]) -> str:
+    """What became of ``source``, in a sentence with its interval; ``entry`` is its entry in the result."""
+    moved = entry["change_after"]
+    interval = f"{percent(moved['low'])} to {percent(moved['high'])}"
+    went = "fell" if moved["high"] < 0 else "rose" if moved["low"] > 0 else "changed by an amount that may be none"
+    figures = f"from {number(entry['before'], 4)} to {number(entry['after'], 4)} ({percent(moved['mean'])}, {interval})"
+    return f"Bits per byte of {source} ({entry['role']}) {went}: {figures}."
+
+
 def said(result: Mapping[str, Any]) -> list[str]:
     """What happened, in sentences."""
-    lines = []
-    for name, entry in result["sources"].items():
-        change = entry["change_after"]
-        went = "fell by" if change["high"] < 0 else "rose by" if change["low"] > 0 else "changed by an amount that may be none:"
-        size = percent(change["mean"]) if change["low"] <= 0 <= change["high"] else f"{abs(change['mean']):.2%}"
-        lines.append(
-            f"Bits per byte of {name} ({entry['role']}) {went} {size}, from {number(entry['before'], 4)} to {number(entry['after'], 4)}."
-        )
+    lines = [change(name, entry) for name, entry in result["sources"].items()]
     if result["stopped"]:
         lines.append(f"{result['stopped'][:1].upper()}{result['stopped'][1:]}.")
     if result["kept_share"] < 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.part import UserError, nearest
+from windtunnel.report.adaptation import change
 from windtunnel.report.charts import picture
 from windtunnel.report.tables import escaped, interval, written
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, signed
@@ -141,17 +142,23 @@ def paper_measured(result: Mapping[str, Any]) -> str:
 def filled(template: str, results: Mapping[str, Any]) -> str:
     """``template`` with every ``{{RESULT: ARM}}`` replaced by what the result says of the arm, in words with its interval.
 
-    ``results`` holds the content of result files, of papers and of studies, by the stem of the file.
+    ``results`` holds the content of result files, of papers, studies and adaptations, by the stem of the file. An adaptation has sources
+    in the place of arms.
 
     Raises:
-        UserError: naming a result or an arm that is not there.
+        UserError: naming a result, an arm or a source that is not there.
     """
 
     def sentence(found: re.Match[str]) -> str:
         name, arm = found.group(1), found.group(2)
         if name not in results:
             raise UserError(f"{found.group(0)}: there is no such result; {nearest(name, results)}")
-        reading = Reading(mapping(results[name]))
+        result = mapping(results[name])
+        if result.get("kind") == "adaptation":
+            if arm not in result["sources"]:
+                raise UserError(f"{found.group(0)}: the result has no such source; {nearest(arm, result['sources'])}")
+            return escaped(change(arm, result["sources"][arm]))
+        reading = Reading(result)
         if arm not in reading.ranked():
             raise UserError(f"{found.group(0)}: the result has no such arm; {nearest(arm, reading.ranked())}")
         return escaped(reading.sentence(arm))
