@@ -188,6 +188,15 @@ def test_a_small_model_is_adapted_and_keeps_what_it_knew(small, capsys):
     assert AutoTokenizer.from_pretrained(out / "model").encode("SELECT")
     assert sum(value.numel() for value in model.parameters()) > 0
     assert "domain" in capsys.readouterr().out
+    (out / "report.html").unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(out), "--picture", str(out / "curves.png")])
+    assert not ended.value.code
+    assert (out / "report.html").read_text() == page
+    assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(SystemExit) as ended:
+        main(["law", "knee", str(out)])
+    assert ended.value.code == 2 and "it has no runs" in capsys.readouterr().err
     before = (out / "result.json").stat().st_mtime_ns
     assert adapted(small, "kept", "--keep", f"general={small / 'general'}", "--budget", "40 steps", "--rate", "0.02")[0] == 0
     assert (out / "result.json").stat().st_mtime_ns == before

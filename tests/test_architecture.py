@@ -23,7 +23,7 @@ FLOORS = (
     ("study",),
     ("laws",),
     ("report",),
-    ("cli", "training", "continuing", "law", "console", "arguments"),
+    ("cli", "training", "continuing", "law", "results", "console", "arguments"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # A flown study ends with its page, written by whoever calls it. The report knows result.json alone and imports nothing of the study.

@@ -187,12 +187,14 @@ def test_an_address_needs_the_ray_engine(here: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_report_needs_a_result(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "nowhere: no such folder" in mistake(capsys, "report", "nowhere")
+    assert "nowhere: no such file or folder" in mistake(capsys, "report", "nowhere")
     assert "notes: holds no result.json" in mistake(capsys, "report", "notes")
     (here / "notes" / "result.json").write_text("{", encoding="utf-8")
-    assert "result.json: not the result of a study" in mistake(capsys, "report", "notes")
+    assert "result.json: not a result" in mistake(capsys, "report", "notes")
     (here / "notes" / "result.json").write_text('{"format": 99}', encoding="utf-8")
     assert "has format 99" in mistake(capsys, "report", "notes")
+    (here / "notes" / "result.json").write_text('{"format": 1}', encoding="utf-8")
+    assert "not the result of a study" in mistake(capsys, "report", "notes/result.json")
 
 
 def test_an_unknown_device_or_paper(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -300,6 +302,8 @@ def test_a_study_from_file_to_report(here: Path, capfd: pytest.CaptureFixture[st
     assert run("report", str(folder)) == 0
     assert (folder / "report.html").read_text().lstrip().lower().startswith("<!doctype html")
     assert run("report", "out") == 0
+    assert run("report", str(folder / "result.json"), "--out", "elsewhere", "--picture", "drawn/study.png") == 0
+    assert (here / "elsewhere" / "report.html").exists() and (here / "drawn" / "study.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_train_and_export(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

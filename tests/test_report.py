@@ -18,7 +18,8 @@ from rich.console import Console
 
 from windtunnel.part import UserError
 from windtunnel.report import charts, markdown, page, tables, terminal, words
-from windtunnel.report.catalogue import filled, papers_page, parts_page, picture, write
+from windtunnel.report.catalogue import filled, papers_page, parts_page, write
+from windtunnel.report.picture import picture
 from windtunnel.report.words import Reading
 
 VOID = {"meta", "link", "br"}
@@ -403,7 +404,7 @@ def test_a_picture_for_the_readme(tmp_path: Path) -> None:
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", data[16:24])
     assert width > 2 * height > 1000
-    with pytest.raises(ValueError, match="no finished run"):
+    with pytest.raises(UserError, match="no finished run"):
         picture({}, tmp_path / "none.png")
 
 

@@ -492,7 +492,7 @@ def sweep_result() -> dict[str, Any]:
             test = {"bits_per_byte": 3.0, "pruned/2:4": 4.0} | {f"pruned/{100 * share:g}%": value for share, value in curve.items()}
             runs.append({"arm": arm, "multiple": multiple, "seed": seed, "status": "finished", "test": test})
     runs.append({"arm": "baseline", "multiple": 1.0, "seed": 9, "status": "failed", "test": {}})
-    return {"runs": runs}
+    return {"format": 1, "arms": {}, "runs": runs}
 
 
 def test_knees_of_a_result(tmp_path, capsys, law):
@@ -506,7 +506,7 @@ def test_knees_of_a_result(tmp_path, capsys, law):
     assert law("knee", tmp_path) == 0
     assert json.loads(capsys.readouterr().out)["baseline"]["pruned"]["preferred"] == "two_pieces"
     assert law("knee", tmp_path, "--up-to", "0.2") == 2 and "7 sparsities" in capsys.readouterr().err
-    assert law("knee", tmp_path / "none.json") == 2 and "none.json: No such file" in capsys.readouterr().err
+    assert law("knee", tmp_path / "none.json") == 2 and "none.json: no such file" in capsys.readouterr().err
     with pytest.raises(UserError, match="sweep of 7"):
         knee.knees({"runs": []})
     with pytest.raises(UserError, match="7 sparsities or more, not 3"):
@@ -596,6 +596,8 @@ def law_result(tiny: Any, noise: float = 0.0, seeds: int = 3, kind: str = "avera
         "stream": {"fingerprint": "x", "vocabulary": 512},
         "study": {"metric": "bits_per_byte"},
         "recipes": {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()},
+        "format": 1,
+        "arms": {},
         "runs": runs,
     }
 
@@ -639,7 +641,7 @@ def test_what_the_law_refuses(tiny, tmp_path, capsys, law):
     path.write_text(json.dumps(few), encoding="utf-8")
     assert law("average-parameters", path) == 2 and "7 settings" in capsys.readouterr().err
     path.write_text("{}", encoding="utf-8")
-    assert law("average-parameters", path) == 2 and "not the result of a study" in capsys.readouterr().err
+    assert law("average-parameters", path) == 2 and "not a result" in capsys.readouterr().err
 
 
 def test_two_results_are_read_together(tiny):

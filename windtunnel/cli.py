@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import errno
-import json
 import os
 import re
 import sys
@@ -22,9 +21,10 @@ from rich.markup import escape
 
 from windtunnel.arguments import OUT, CorpusOption, JsonOption, ThreadsOption, look_at, sources
 from windtunnel.console import MENDABLE, overview, percent, plain_table, print_json, show_part, stop_with
-from windtunnel.continuing import continue_training
+from windtunnel.continuing import continue_training, show_adaptation
 from windtunnel.law import app as law
 from windtunnel.part import UserError, nearest
+from windtunnel.results import read_result, result_files
 from windtunnel.training import export, train
 
 app = typer.Typer(
@@ -151,25 +151,33 @@ def check(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a folder with a result.json, or the --out of studies", show_default=False)],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="a result file, its folder, or the --out of studies", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="where the page goes (default: beside result.json)", show_default=False)
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="also draw the charts into this PNG", show_default=False)
+    ] = None,
 ) -> None:
-    """Build the page of a study again from its result.json, and print its tables."""
-    found = [folder / "result.json"] if (folder / "result.json").is_file() else sorted(folder.glob("studies/*/result.json"))
-    if not found:
-        raise UserError(f"{folder}: {'holds no result.json' if folder.is_dir() else 'no such folder'}; give the folder of a study")
+    """Build the page of a study, a paper or an adaptation again from its result, and print its tables."""
+    found = result_files(path)
+    if len(found) > 1 and (out or picture):
+        raise UserError(f"{path}: holds {len(found)} results; give --out and --picture with one of them, for example {found[0]}")
     for file in found:
-        try:
-            result = json.loads(file.read_text(encoding="utf-8"))
-            known = result["format"] == 1
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file}: not the result of a study: {error}") from error
-        if not known:
-            raise UserError(f"{file}: has format {result['format']}, this version reads format 1")
-        from windtunnel.report import markdown, page
+        result = read_result(file, adaptations=True)
+        folder = out or (file.parent if file.name == "result.json" else file.with_suffix(""))
+        if result.get("kind") == "adaptation":
+            show_adaptation(result, folder, as_json=False)
+        else:
+            from windtunnel.report import markdown, page
 
-        page(result, file.parent)
-        (file.parent / "report.md").write_text(markdown(result), encoding="utf-8")
-        show_result(result, file.parent, as_json=False)
+            page(result, folder)
+            (folder / "report.md").write_text(markdown(result), encoding="utf-8")
+            show_result(result, folder, as_json=False, numbers=file)
+        if picture:
+            from windtunnel.report.picture import picture as draw
+
+            print(f"picture: {draw(result, picture)}")
 
 
 # Single runs --------------------------------------------------------------------------------------------------------------------
@@ -310,7 +318,7 @@ def check_engine(engine: Engine, address: str | None) -> None:
 # Showing -----------------------------------------------------------------------------------------------------------------------
 
 
-def show_result(result: Mapping[str, Any], folder: Path, as_json: bool) -> None:
+def show_result(result: Mapping[str, Any], folder: Path, as_json: bool, numbers: Path | None = None) -> None:
     """The verdicts and where the report is; an error and its exit code where no verdict was possible."""
     if as_json:
         print_json(result)
@@ -318,7 +326,7 @@ def show_result(result: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         from windtunnel.report import terminal
 
         Console().print(terminal(result))
-        print(f"report: {folder / 'report.html'}\nnumbers: {folder / 'result.json'}")
+        print(f"report: {folder / 'report.html'}\nnumbers: {numbers or folder / 'result.json'}")
     if result.get("error"):
         stop_with(result["error"], "")
 

@@ -85,12 +85,19 @@ def continue_training(
         raise KeyboardInterrupt
     if result["status"] != "finished":
         stop_with(result.get("error") or "", result.get("traceback") or "")
+    show_adaptation(result, out, as_json)
+    if not as_json:
+        print(f"model: {out / 'model'}")
+
+
+def show_adaptation(result: Mapping[str, Any], folder: Path, as_json: bool) -> None:
+    """Write the page of an adaptation to ``folder``; unless JSON is wanted, print its table and where the page is."""
     from windtunnel.report.adaptation import page, rows
 
-    path = page(result, out)
+    path = page(result, folder)
     if not as_json:
         Console(highlight=False).print(plain_table(*rows(result)))
-        print(f"report: {path}\nmodel: {out / 'model'}")
+        print(f"report: {path}")
 
 
 def watching(follow: Callable[[dict[str, Any]], None], say: Callable[[str], None]) -> Callable[[dict[str, Any]], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from windtunnel.console import print_json
 from windtunnel.part import UserError
+from windtunnel.results import read_result, result_files
 
 app = typer.Typer(no_args_is_help=True, help="Ask the results of studies for a knee, a crossover, the cost of a family, or a law.")
 Result = Annotated[
@@ -23,17 +23,11 @@ Ways = Annotated[
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The result of a study or paper in the file or folder ``path``. Raises UserError where there is none."""
-    file = path / "result.json" if path.is_dir() else path
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}; give the result of a study or a paper") from error
-    except ValueError as error:
-        raise UserError(f"{file}: not the result of a study: {error}") from error
-    if not isinstance(found, dict) or not {"runs", "arms"} & found.keys():
-        raise UserError(f"{file}: not the result of a study: it has no runs")
-    return found
+    """The one result at ``path``. Raises UserError where there is none, or several."""
+    found = result_files(path)
+    if len(found) > 1:
+        raise UserError(f"{path}: holds {len(found)} results; give one of them, for example {found[0]}")
+    return read_result(found[0])
 
 
 @app.command()

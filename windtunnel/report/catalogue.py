@@ -14,11 +14,8 @@ from typing import Any
 
 from windtunnel.part import UserError, nearest
 from windtunnel.report.adaptation import change
-from windtunnel.report.charts import picture
 from windtunnel.report.tables import escaped, interval, written
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, signed
-
-__all__ = ["papers_page", "parts_page", "picture"]
 
 
 def parts_page() -> str:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, several, signed
@@ -178,14 +176,14 @@ def budget_points(reading: Reading) -> list[dict[str, Any]]:
 
 
 def curves(reading: Reading, width: int = WIDE) -> Any | None:
-    """Validation curves with bands over seeds, and the baseline's test scores at several budgets. None where there are none."""
+    """Validation curves with bands over seeds, and the baseline's test scores at several budgets. None where all is at one budget."""
     import altair as alt
 
     chosen = styles(reading)
     drawn = {name: rows for name in (*reading.ranked(), BASELINE) if (rows := bands(reading, name))}
     points = budget_points(reading)
     everything = [row for rows in drawn.values() for row in rows] + points
-    if not everything:
+    if len({round(math.log(row["flops"]), 2) for row in everything}) < 2:  # one budget and nothing on the way: the forest plot says it
         return None
     last = max(row["flops"] for row in everything)
     first = max(min(row["flops"] for row in everything), last / 60)  # the first moments are all alike and would press the rest flat
@@ -328,30 +326,3 @@ def both(make: Any, reading: Reading, name: str, alternative: str) -> str:
             return ""
         drawings.append(svg(chart, f"{name}-{kind}", alternative, kind))
     return "\n".join(drawings)
-
-
-def picture(result: Mapping[str, Any], path: Path) -> Path:
-    """Write a PNG of the forest plot and the curves side by side, on the light paper, to ``path``.
-
-    Raises:
-        ValueError: where the result has nothing to draw yet.
-
-    """
-    import altair as alt
-
-    reading = Reading(result)
-    made: Iterable[Any] = (forest(reading, 660, 380), curves(reading, 660))
-    charts = [chart for chart in made if chart is not None]
-    if not charts:
-        raise ValueError("the result has no finished run to draw")
-    config = charts[0].config
-    for chart in charts:
-        chart.config = alt.Undefined
-    whole = alt.hconcat(*charts, spacing=48)
-    whole.config = config
-    whole.config["background"] = light("paper")
-    whole.config["padding"] = 20
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole.save(str(path), format="png", scale_factor=2)
-    return path

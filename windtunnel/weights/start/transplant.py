@@ -24,7 +24,9 @@ class Transplant(Start, name="transplant"):
     Tokens that both know, by their text or their role, keep their rows of the embedding and of the head; all other weights stay. Rows
     of new tokens come from ``method``:
 
-    - ``zero``; ``mean`` of all old rows; ``random``, drawn as the family draws first weights;
+    - ``zero``, to be measured and not to be trained: states that begin at zero stay zero in families without biases, and gradients
+      grow through every RMSNorm on such states, in deep models beyond float32;
+    - ``mean`` of all old rows; ``random``, drawn as the family draws first weights;
     - ``pieces``: the mean of the rows of the old tokens that the new token's text is read as;
     - ``omp``: a ``donor`` trained with the new tokens says of which ``atoms`` shared tokens its own row is a combination, and the same
       combination is made of the old rows (Goddard & Fernandes Neto 2025, arXiv:2506.06607). Head and embedding are two searches of their

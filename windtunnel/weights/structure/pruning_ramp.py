@@ -72,7 +72,7 @@ class PruningRamp(Structure, name="pruning-ramp"):
         ramp = (self.end - self.begin) * (self.events - 1) / sum(kept[:-1]) if self.end > self.begin else 0.0
         whole = dense + ramp + last
         between = max(1, self.events - 1)
-        return [((dense + ramp * event / between) / whole, share) for event, share in enumerate(kept)]
+        return [(min(1.0, (dense + ramp * event / between) / whole), share) for event, share in enumerate(kept)]
 
     def kept(self, done: float) -> float:
         """The share of the prunable weights that is kept in a step at share ``done`` of the phase."""

@@ -1,0 +1,46 @@
+"""A result as one picture, for a README or a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from windtunnel.part import UserError
+from windtunnel.report import adaptation, transfer
+from windtunnel.report.charts import curves, forest, light
+from windtunnel.report.words import Reading
+
+WIDTH, LEAST = 660, 380  # of each chart, and the least height of a forest plot that stands beside another
+
+
+def picture(result: Mapping[str, Any], path: Path) -> Path:
+    """Write a PNG to ``path``, on the light paper: what the result of a study, a paper or an adaptation says, in one or two charts.
+
+    A study is drawn as its forest plot beside the curves of loss over compute, or, where it says what is kept, beside what every arm
+    kept and gained; an adaptation as the curves of its sources.
+
+    Raises:
+        UserError: where the result has nothing to draw yet.
+    """
+    import altair as alt
+
+    reading = Reading(result)
+    if result.get("kind") == "adaptation":
+        made = [adaptation.curves(reading, WIDTH)]
+    else:
+        made = [forest(reading, WIDTH, LEAST), transfer.axes(reading, WIDTH) or curves(reading, WIDTH)]
+    charts = [chart for chart in made if chart is not None]
+    if not charts:
+        raise UserError(f"{path}: the result has no finished run to draw")
+    config = charts[0].config
+    for chart in charts:
+        chart.config = alt.Undefined
+    whole = alt.hconcat(*charts, spacing=48)
+    whole.config = config
+    whole.config["background"] = light("paper")
+    whole.config["padding"] = 20
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole.save(str(path), format="png", scale_factor=2)
+    return path
