@@ -457,6 +457,8 @@ def test_numbers_in_a_template_come_from_the_results() -> None:
     name = next(iter(result["arms"]))
     text = filled(f"It {{{{example: {name}}}}}", {"example": result})
     assert text.startswith("It ") and "{" not in text and len(text) > 20
+    table = filled("{{example: *}}", {"example": result})
+    assert table.startswith("| arm | forgetting") and (table.count("\n") > 1) == bool(result.get("transfer"))
     with pytest.raises(UserError, match="did you mean"):
         filled(f"{{{{exampel: {name}}}}}", {"example": result})
     with pytest.raises(UserError, match="no such arm"):

@@ -14,7 +14,7 @@ from typing import Any
 
 from windtunnel.part import UserError, nearest
 from windtunnel.report.adaptation import change
-from windtunnel.report.tables import escaped, interval, written
+from windtunnel.report.tables import carried, cells, escaped, interval, written
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, signed
 
 
@@ -139,6 +139,8 @@ def paper_measured(result: Mapping[str, Any]) -> str:
 def filled(template: str, results: Mapping[str, Any]) -> str:
     """``template`` with every ``{{RESULT: ARM}}`` replaced by what the result says of the arm, in words with its interval.
 
+    ``{{RESULT: *}}`` becomes the table of what every arm kept and gained.
+
     ``results`` holds the content of result files, of papers, studies and adaptations, by the stem of the file. An adaptation has sources
     in the place of arms.
 
@@ -156,6 +158,8 @@ def filled(template: str, results: Mapping[str, Any]) -> str:
                 raise UserError(f"{found.group(0)}: the result has no such source; {nearest(arm, result['sources'])}")
             return escaped(change(arm, result["sources"][arm]))
         reading = Reading(result)
+        if arm == "*":
+            return cells(carried(reading))
         if arm not in reading.ranked():
             raise UserError(f"{found.group(0)}: the result has no such arm; {nearest(arm, reading.ranked())}")
         return escaped(reading.sentence(arm))

@@ -280,6 +280,11 @@ def written(columns: Sequence[str], rows: Sequence[Sequence[str]], words: frozen
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, align, *rows))
 
 
+def cells(table: Table) -> str:
+    """``table`` as Markdown, without its title and its note."""
+    return written([escaped(column) for column in table.columns], [[escaped(cell) for cell in row] for row in table.rows], table.words)
+
+
 def markdown(result: Mapping[str, Any]) -> str:
     """The report as Markdown: the verdicts in words, the warnings, every table."""
     reading = Reading(result)
@@ -295,9 +300,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     blocks.append(escaped(" ".join(reading.honesty())))
     blocks.append("\n".join(f"> Warning: {escaped(line)}\n>" for line in warnings(reading)).rstrip(">\n"))
     for table in every(reading):
-        rows = [[escaped(cell) for cell in row] for row in table.rows]
-        blocks.append(f"## {escaped(table.title)}\n\n{written([escaped(column) for column in table.columns], rows, table.words)}")
-        blocks.append(escaped(table.note))
+        blocks += [f"## {escaped(table.title)}", cells(table), escaped(table.note)]
     failed = [f"- {escaped(line)}" for line in failures(reading)]
     if failed:
         blocks.append("## Failed runs\n\n" + "\n".join(failed))
