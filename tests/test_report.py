@@ -19,6 +19,7 @@ from rich.console import Console
 from windtunnel.part import UserError
 from windtunnel.report import charts, markdown, page, tables, terminal, words
 from windtunnel.report.catalogue import filled, papers_page, parts_page, write
+from windtunnel.report.document import document
 from windtunnel.report.picture import picture
 from windtunnel.report.words import Reading
 
@@ -396,6 +397,22 @@ def test_lines_stand_out_from_the_paper(mode: int) -> None:
     for name, least in [("ink", 4.5), ("muted", 4.5), *((line, 3.0) for line in charts.LINES)]:
         one, other = sorted((luminance(charts.COLOURS[name][mode]), paper))
         assert (other + 0.05) / (one + 0.05) >= least, name
+
+
+def test_where_pruning_turns_is_drawn_and_told() -> None:
+    result = example()
+    for entry in result["runs"]:
+        if entry["arm"] in ("baseline", "wsd") and entry["multiple"] == 1:
+            bend = 0.4 if entry["arm"] == "wsd" else 0.6
+            entry["test"] |= {f"pruned/{share}%": 3 + 9 * max(0, share / 100 - bend) for share in range(0, 100, 10)}
+    reading = Reading(result)
+    rows = {row[0]: row for row in tables.removable(reading).rows}
+    assert rows.keys() == {"baseline", "wsd"} and rows["wsd"][1:4] == ("pruned", "two pieces", "40%") and rows["baseline"][3] == "60%"
+    assert "What can be removed at once" in markdown(result)
+    html = document(result)
+    assert html.count('class="wide"') == document(example()).count('class="wide"') + 1
+    assert "wsd pruned" in html and "knee at 40%" in html
+    assert not tables.removable(Reading(example())).rows
 
 
 def test_a_picture_for_the_readme(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.part import UserError
-from windtunnel.report import charts, tables, transfer
+from windtunnel.report import charts, sweep, tables, transfer
 from windtunnel.report.words import BASELINE, VERDICTS, Reading, listing, mapping
 
 # Nothing may be fetched and nothing may run, whatever a document, a sample or an arm's name contains.
@@ -60,6 +60,7 @@ def document(result: Mapping[str, Any]) -> str:
         forest(reading),
         curves(reading),
         carried(reading),
+        removable(reading),
         section("What it cost", html_table(tables.costs(reading))),
         others(reading),
         samples(reading),
@@ -234,6 +235,15 @@ def carried(reading: Reading) -> str:
         figure(charts.both(transfer.heat, reading, "heat", transfer.HEAT), transfer.HEAT),
         html_table(tables.carried(reading)),
     )
+
+
+def removable(reading: Reading) -> str:
+    """Loss against sparsity of models pruned at once, where it was measured."""
+    table = tables.removable(reading)
+    legend = "".join(f"<li>{swatch(*style)}{safe(' '.join(key))}</li>" for key, style in sweep.drawn(reading).items())
+    alternative = " ".join(f"{row[0]}, {row[1]}: knee at {row[3]} ({row[4]}), best shape {row[2]}." for row in table.rows)
+    drawing = charts.both(sweep.chart, reading, "sweep", alternative)
+    return section(table.title, figure(drawing, sweep.CAPTION, f'<ul class="legend shown">{legend}</ul>\n'), html_table(table))
 
 
 def swatch(colour: str, dash: tuple[int, ...]) -> str:

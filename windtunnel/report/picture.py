@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.part import UserError
-from windtunnel.report import adaptation, transfer
+from windtunnel.report import adaptation, sweep, transfer
 from windtunnel.report.charts import curves, forest, light
 from windtunnel.report.words import Reading
 
@@ -17,8 +17,8 @@ WIDTH, LEAST = 660, 380  # of each chart, and the least height of a forest plot 
 def picture(result: Mapping[str, Any], path: Path) -> Path:
     """Write a PNG to ``path``, on the light paper: what the result of a study, a paper or an adaptation says, in one or two charts.
 
-    A study is drawn as its forest plot beside the curves of loss over compute, or, where it says what is kept, beside what every arm
-    kept and gained; an adaptation as the curves of its sources.
+    A study is drawn as its forest plot and beside it what every arm kept and gained, where it says what is kept, or loss against
+    sparsity, where that was measured, or else loss against compute; an adaptation as the curves of its sources.
 
     Raises:
         UserError: where the result has nothing to draw yet.
@@ -29,7 +29,7 @@ def picture(result: Mapping[str, Any], path: Path) -> Path:
     if result.get("kind") == "adaptation":
         made = [adaptation.curves(reading, WIDTH)]
     else:
-        made = [forest(reading, WIDTH, LEAST), transfer.axes(reading, WIDTH) or curves(reading, WIDTH)]
+        made = [forest(reading, WIDTH, LEAST), transfer.axes(reading, WIDTH) or sweep.chart(reading, WIDTH) or curves(reading, WIDTH)]
     charts = [chart for chart in made if chart is not None]
     if not charts:
         raise UserError(f"{path}: the result has no finished run to draw")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from windtunnel.report.turns import turns
 from windtunnel.report.words import (
     BASELINE,
     DASH,
@@ -226,6 +227,20 @@ def carried(reading: Reading) -> Table:
     return Table("What was kept and what was gained", columns, rows, frozenset({0}), note if rows else "")
 
 
+def removable(reading: Reading) -> Table:
+    """The shape that fits each curve best, and its knee."""
+    rows = []
+    for (arm, name), one in turns(reading).items():
+        knee = one["knee"]
+        interval = DASH if knee["low"] is None else f"{knee['low']:.0%} to {knee['high']:.0%}"
+        half = dict(zip(one["sparsities"], one["loss"], strict=True)).get(0.5)
+        shape = one["preferred"].replace("_", " ")
+        rows.append((arm, name, shape, f"{knee['value']:.0%}", interval, number(one["loss"][0], 4), number(half, 4), str(one["seeds"])))
+    columns = ("arm", "sweep", "best shape", "knee", "interval", "loss unpruned", "loss at 50%", "seeds")
+    note = "A knee is one only where the best shape is two pieces; elsewhere it is where two pieces would meet."
+    return Table("What can be removed at once", columns, rows, frozenset({0, 1, 2}), note if rows else "")
+
+
 def corpus(reading: Reading) -> Table:
     """What was read, skipped, removed and kept."""
     rows = [
@@ -260,7 +275,7 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (verdicts(reading), carried(reading), costs(reading), others(reading), corpus(reading), runs(reading))
+    made = (verdicts(reading), carried(reading), removable(reading), costs(reading), others(reading), corpus(reading), runs(reading))
     return [table for table in made if table.rows]
 
 

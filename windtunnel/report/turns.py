@@ -1,0 +1,33 @@
+"""Where loss against sparsity turns, as the report says it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from windtunnel.laws.knee import knees
+from windtunnel.part import UserError
+from windtunnel.report.words import Reading, finite, mapping
+
+
+def turns(reading: Reading) -> dict[tuple[str, str], dict[str, Any]]:
+    """What :func:`windtunnel.laws.knee.knees` finds, by arm and sweep; empty where no sweep was measured."""
+    runs = []
+    for run in reading.runs:
+        test = tuple((str(name), value) for name, given in mapping(run.get("test")).items() if (value := finite(given)) is not None)
+        place = (str(run.get("arm")), finite(run.get("multiple")) or 1.0, str(run.get("seed")))
+        if run.get("status") == "finished" and test:
+            runs.append((*place, test))
+    return found(tuple(runs))
+
+
+@lru_cache(maxsize=2)
+def found(runs: tuple[tuple[str, float, str, tuple[tuple[str, float], ...]], ...]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The knees of ``runs``; a page asks for them three times."""
+    named = [
+        {"arm": arm, "multiple": multiple, "seed": seed, "status": "finished", "test": dict(test)} for arm, multiple, seed, test in runs
+    ]
+    try:
+        return {(arm, name): one for arm, mine in knees({"runs": named}).items() for name, one in mine.items()}
+    except UserError:
+        return {}
