@@ -607,6 +607,19 @@ def test_a_compiled_run_resumes_exports_plain_names_and_measures_uncompiled(tiny
     assert whole["test"]["bits_per_byte"] == pytest.approx(plainly["test"]["bits_per_byte"], rel=1e-3)
 
 
+def test_a_compiled_run_on_several_threads_can_be_repeated(tiny, stream, tmp_path):
+    """Threads must not decide in which order the gradient of an embedding is added up: many tokens of few kinds would show it."""
+    recipe = tiny(compile="yes", budget={"steps": 16}, batch=32, optimizer={"adamw": {"learning_rate": 0.01}})
+    try:
+        for name in ("one", "two"):
+            record = fly(recipe, 0, stream, tmp_path / name, threads=2)
+            assert record["status"] == "finished", record["traceback"]
+    finally:
+        torch.set_num_threads(1)
+    assert not torch.are_deterministic_algorithms_enabled() and torch.utils.deterministic.fill_uninitialized_memory
+    assert same(tmp_path / "one", tmp_path / "two")
+
+
 def test_kept_moments_are_those_the_phase_before_ended_with(tiny, stream, tmp_path, monkeypatch):
     """Counting a step on kept moments must not move them: two phases that differ in nothing are one phase."""
     fields = {"schedule": "constant", "budget": {"steps": 8}, "sources": ["code"]}

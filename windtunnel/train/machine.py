@@ -11,7 +11,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,26 @@ def hardware(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         about["accelerator"] = torch.cuda.get_device_name(device)
     return about
+
+
+@contextlib.contextmanager
+def repeatable() -> Iterator[None]:
+    """What threads add up, in one order: torch's deterministic algorithms where there are any.
+
+    Compiled, the gradient of an embedding is added up by several threads in whatever order they come, and a run that was resumed would
+    differ in its last digits from one that was not.
+    """
+    settings: Any = torch.utils.deterministic
+    on, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = settings.fill_uninitialized_memory
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = False  # it would cost time and change nothing
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(on, warn_only=warn_only)
+        settings.fill_uninitialized_memory = fill
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 1024, seconds: float = 0.3) -> float:

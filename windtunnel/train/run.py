@@ -205,7 +205,8 @@ def fly(
         tokenizer_of=lambda trained, seed: tokenizer_in(model_folder(trained, seed, others)),
     )
     try:
-        model, flight, finished = loop.train(recipe, seed, stream, around)
+        with machine.repeatable():
+            model, flight, finished = loop.train(recipe, seed, stream, around)
         record |= {
             "status": "finished" if finished else "interrupted",
             "precision": plan["precision"],
