@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windtunnel import part
+from windtunnel.console import improved
 from windtunnel.part import UserError
 from windtunnel.study.papers import (
     Expectation,
@@ -208,6 +209,12 @@ def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):
     assert higher["expectations"][0]["improvement"]["mean"] == pytest.approx(-0.299 / 3) and higher["verdict"] == "not reproduced"
     equal = judge(paper(tmp_path, "[{arm: wide, metric: flops, relation: better, by: 0.01}]"), "cpu", result(runs, gain))
     assert equal["expectations"][0]["improvement"]["mean"] == 0 and equal["verdict"] == "not reproduced"
+    moved = [{**one, "transfer": {"forward": -0.3 if one["arm"] == "wide" else 1e-4 * (one["seed"] - 1)}} for one in runs]
+    absolute = judge(paper(tmp_path, "[{arm: wide, metric: forward, direction: higher, by: 0.2}]"), "cpu", result(moved, gain))[
+        "expectations"
+    ][0]
+    assert absolute["improvement"]["mean"] == pytest.approx(-0.3) and not absolute["relative"] and first["relative"]
+    assert improved(absolute).startswith("-0.300 (") and improved(first).startswith("+10.0% (")
     with pytest.raises(UserError, match="did you mean 'accuracy'"):
         judge(paper(tmp_path, "[{arm: wide, metric: acuracy}]"), "cpu", result(runs, gain))
     assert len(json.dumps(lower)) < 10_000, "learning curves stay out of the committed file"

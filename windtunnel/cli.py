@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.arguments import OUT, CorpusOption, JsonOption, ThreadsOption, look_at, sources
-from windtunnel.console import MENDABLE, overview, percent, plain_table, print_json, show_part, stop_with
+from windtunnel.console import MENDABLE, improved, overview, plain_table, print_json, show_part, stop_with
 from windtunnel.continuing import continue_training, show_adaptation
 from windtunnel.law import app as law
 from windtunnel.part import UserError, nearest
@@ -286,7 +286,7 @@ def reproduce(
             (
                 entry["arm"],
                 f"{entry['relation']} than {entry['against']} in {entry['metric']}",
-                percent(entry["improvement"]),
+                improved(entry),
                 entry["verdict"],
             )
             for entry in found["expectations"]

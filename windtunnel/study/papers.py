@@ -42,7 +42,11 @@ class Expectation(Settings):
     )
     direction: Literal["lower", "higher"] | None = Field(None, description="which way is better (default: as the study says, else lower)")
     relation: Literal["better", "not-worse", "worse"] = Field("better", description="what is expected of the arm")
-    by: float = Field(0.0, ge=0, description="better or worse by more than this, not worse by more than this; relative to `against`")
+    by: float = Field(
+        0.0,
+        ge=0,
+        description="better or worse, or at most worse, by this; relative to `against`, but for numbers of transfer",
+    )
     note: str = Field("", description="the paper's own number for this, and where it stands there")
 
 
@@ -278,7 +282,10 @@ def overall(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _finding(expectation: Expectation, result: Mapping[str, Any]) -> dict[str, Any]:
-    """An expectation with the improvement that was measured (relative; above zero is better), its interval and verdict."""
+    """An expectation with the improvement that was measured (above zero is better), its interval and verdict.
+
+    It is relative to `against`, but for the numbers of transfer, which are differences already and may be about zero: theirs is not.
+    """
     study = result["study"]
     metric = study["metric"] if expectation.metric == "primary" else expectation.metric
     direction = expectation.direction or (study["better"] if metric == study["metric"] else "lower")
@@ -297,10 +304,11 @@ def _finding(expectation: Expectation, result: Mapping[str, Any]) -> dict[str, A
     arm, against = _values(result, expectation.arm, metric), _values(result, expectation.against, metric)
     seeds = sorted(arm.keys() & against.keys())
     found["values"] = {expectation.arm: arm, expectation.against: against}
-    if not seeds or not math.fsum(against[seed] for seed in seeds):
+    found["relative"] = not any(metric in (run.get("transfer") or {}) for run in result["runs"])
+    if not seeds or (found["relative"] and not math.fsum(against[seed] for seed in seeds)):
         return {**found, "improvement": {"mean": None, "low": None, "high": None, "seeds": 0}, "verdict": "undecided"}
     sign = -1 if direction == "lower" else 1
-    level = abs(math.fsum(against[seed] for seed in seeds)) / len(seeds)
+    level = abs(math.fsum(against[seed] for seed in seeds)) / len(seeds) if found["relative"] else 1.0
     gains, nothing = [sign * (arm[seed] - against[seed]) / level for seed in seeds], [0.0] * len(seeds)
     interval = paired_interval(gains, nothing, study["confidence"])
     improvement = {"mean": interval.mean, "low": interval.low, "high": interval.high, "seeds": len(seeds)}
