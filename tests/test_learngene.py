@@ -450,6 +450,8 @@ def test_a_gene_learned_from_an_ancestor_begins_two_depths_and_its_cost_is_count
         return {"flops": flops, "test_bits_per_byte": {"mean": 3.0}}
 
     result = {
+        "format": 1,
+        "runs": [],
         "study": {"metric": "bits_per_byte"},
         "stream": {"vocabulary": 512},
         "recipes": {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()},

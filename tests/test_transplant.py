@@ -592,7 +592,7 @@ def test_the_crossover_of_a_result_file(tmp_path, capsys, law):
         for share, value in curve.items()
     ]
     file = tmp_path / "result.json"
-    file.write_text(json.dumps({"study": {"metric": "bits", "better": "lower"}, "runs": runs}))
+    file.write_text(json.dumps({"format": 1, "study": {"metric": "bits", "better": "lower"}, "arms": {}, "runs": runs}))
     assert law("crossover", file, "scratch", "continue", "bits/domain") == 0
     assert json.loads(capsys.readouterr().out)["crossover"]["value"] == pytest.approx(0.4, rel=0.1)
     assert law("crossover", file, "scratsh", "continue") == 2
