@@ -455,11 +455,16 @@ def test_the_report_shows_matrix_axes_and_numbers(tmp_path):
     assert "What was kept and what was gained" in text
     assert text.count('aria-label="Each block is an arm') == text.count('aria-label="Each point is an arm') == 2, "wide and narrow"
     markdown = report.markdown(result)
-    assert "| arm | forgetting | backward transfer | forward transfer | kept | gained | on the front |" in markdown
+    assert "| arm | forgetting | forward transfer | kept | gained | on the front |" in markdown, "no arm carried anything backward"
     assert "+1.010 (+0.985 to +1.035)" in markdown
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(report.terminal(result))
     assert "forgetting +1.010" in console.export_text()
+    alone = copy.deepcopy(result)
+    for arm in alone["transfer"]["arms"].values():
+        arm["forward"] = None
+    markdown = report.markdown(alone)
+    assert "| arm | forgetting | kept | gained | on the front |" in markdown and "Transfer:" not in markdown
     plain = dict(result)
     del plain["transfer"]
     assert "What was kept" not in report.markdown(plain) and "What was kept" not in report.page(plain, tmp_path).read_text()

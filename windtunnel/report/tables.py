@@ -215,13 +215,16 @@ def carried(reading: Reading) -> Table:
             found += [mapping(point.get(key)) for key in ("kept", "gained")] if axes else []
             cells = [f"{signed(one.get('mean'), 3)} ({interval(one, 3)})" if one else DASH for one in found]
             rows.append((name, *cells, *((("yes" if point.get("front") else "no") if point else DASH,) if axes else ())))
-    kept = listing([str(source) for source in several(block.get("kept"))])
     columns = ("arm", "forgetting", "backward transfer", "forward transfer", *(("kept", "gained", "on the front") if axes else ()))
-    note = (
-        f"{reading.measure} on validation with {reading.confidence} intervals over seeds, each by itself. Forgetting: how much worse "
-        "sources are at the end than when they had just been learned. Transfer: how much better than before training went on."
-    )
+    shown = [place for place in range(len(columns)) if any(row[place] != DASH for row in rows)]  # one domain alone has no transfer
+    columns, rows = tuple(columns[place] for place in shown), [tuple(row[place] for place in shown) for row in rows]
+    note = f"{reading.measure} on validation with {reading.confidence} intervals over seeds, each by itself."
+    if "forgetting" in columns:
+        note += " Forgetting: how much worse sources are at the end than when they had just been learned."
+    if any("transfer" in column for column in columns):
+        note += " Transfer: how much better than before training went on."
     if axes:
+        kept = listing([str(source) for source in several(block.get("kept"))])
         origin = "the baseline before it went on" if mapping(block.get("axes")).get("reference") == "start" else "the baseline's end"
         note += f" Kept ({kept}) and gained (the other sources): change against {origin}, above zero is better."
     return Table("What was kept and what was gained", columns, rows, frozenset({0}), note if rows else "")
