@@ -1,6 +1,7 @@
 """Run every benchmark, one after the other, and write benchmarks/results/NAME.json with versions, hardware and date.
 
-``python benchmarks/run.py [NAME ...]``; each benchmark is a script that prints JSON. Nothing else should run meanwhile.
+``python benchmarks/run.py [NAME ...]``; each benchmark is a script that prints JSON. NAME=ARGUMENT gives it an argument, such as a model.
+Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import torch
 from windtunnel.train.machine import hardware, versions
 
 FOLDER = Path(__file__).parent
-NAMES = ("tokenise", "loop", "launcher", "ranks", "memory", "growth", "structure_memory", "continuing", "overhead", "calibrate")
+NAMES = ("tokenise", "loop", "launcher", "ranks", "memory", "growth", "structure_memory", "continuing", "kills", "overhead", "calibrate")
 
 
 def main(names: list[str]) -> int:
     """Run ``names`` (default: all); returns how many broke."""
     broken = 0
-    for name in names or NAMES:
+    for given in names or NAMES:
+        name, _, argument = given.partition("=")
         print(f"{name} ...", flush=True)
-        done = subprocess.run([sys.executable, str(FOLDER / f"{name}.py")], stdout=subprocess.PIPE, text=True, check=False)
+        words = [sys.executable, str(FOLDER / f"{name}.py"), *([argument] if argument else [])]
+        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             broken += 1
             print(f"{name} ended with exit code {done.returncode}", flush=True)
