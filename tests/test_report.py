@@ -163,6 +163,30 @@ def test_warnings_of_an_unfair_comparison() -> None:
     assert any("The baseline repeats data (code), g-stack does not" in line for line in tables.warnings(Reading(result)))
 
 
+def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp_path) -> None:
+    knob = "optimizer.adamw.learning_rate"
+    losses = {
+        "baseline": {0.001: 2.5, 0.003: 2.4, 0.01: 2.6},
+        "g-stack": {0.001: 2.5, 0.003: 2.4, 0.01: 2.3},
+        "wsd": {0.001: 2.1, 0.003: None},
+    }
+    result = example()
+    result["tuning"] = {"knobs": {knob: [0.001, 0.003, 0.01]}, "share": 0.2, "arms": {}}
+    for arm, trials in losses.items():
+        rows = [{"values": {knob: value}, "validation": loss} for value, loss in trials.items()]
+        best = min((row for row in rows if row["validation"] is not None), key=lambda row: row["validation"])
+        result["tuning"]["arms"][arm] = {"chosen": best["values"], "trials": rows}
+    said = [line for line in tables.warnings(Reading(result)) if knob in line]
+    assert said == [
+        f"The {knob} chosen for g-stack, 0.01, is the highest that was tried: a better one may lie beyond.",
+        f"The {knob} chosen for wsd, 0.001, is the lowest that was tried: a better one may lie beyond.",
+    ]
+    table = tables.tuned(Reading(result))
+    assert table.columns == ("arm", "0.001", "0.003", "0.01") and "20% of the budget" in table.note
+    assert table.rows[0] == ("baseline", "2.500", "2.400*", "2.600") and ("wsd", "2.100*", "–", "–") in table.rows
+    assert "2.400*" in page(result, tmp_path).read_text() and "## Tuning" in tables.markdown(result)
+
+
 def test_an_arm_without_a_verdict_yet() -> None:
     reading = only("wsd", verdict=None)
     assert "has no verdict yet" in reading.sentence("wsd")

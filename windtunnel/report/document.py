@@ -356,12 +356,13 @@ def tuning(reading: Reading) -> str:
     """What was tuned, with how many trials, and what was chosen for each arm."""
     import yaml
 
-    tuned = reading.result.get("tuning")
-    if not tuned:
+    found = reading.result.get("tuning")
+    if not found:
         return ""
-    text = yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
     note = '<p class="note">Every arm and the baseline got the same knobs and the same number of trials, chosen on validation.</p>'
-    return section("Tuning", note, folded("Trials and what was chosen", None, f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>"))
+    table = html_table(tables.tuned(reading))
+    return section("Tuning", note, table, folded("Trials and what was chosen", None, f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>"))
 
 
 def difference(base: list[str], own: list[str]) -> str:

@@ -155,7 +155,7 @@ def parameters(arm: Mapping[str, Any]) -> str:
 
 
 def warnings(reading: Reading) -> list[str]:
-    """What makes a comparison less fair than it looks: data repeated by one side only, budgets that differ, seeds that are missing."""
+    """What makes a comparison less fair than it looks: data repeated by one side only, other budgets, missing seeds, grids too narrow."""
     lines = []
     base = reading.repeats(BASELINE)
     for name in reading.ranked():
@@ -177,7 +177,36 @@ def warnings(reading: Reading) -> list[str]:
         flown = finite(reading.arms[name].get("seeds"))
         if reading.finished and planned and flown is not None and 0 < flown < planned:
             lines.append(f"{name} has {number(flown, 0)} of {number(planned, 0)} seeds; the missing ones failed and are not replaced.")
+    for name, tuned in mapping(mapping(reading.result.get("tuning")).get("arms")).items():
+        for knob, value in mapping(mapping(tuned).get("chosen")).items():
+            trials = [finite(mapping(mapping(row).get("values")).get(knob)) for row in several(mapping(tuned).get("trials"))]
+            tried, chosen = {one for one in trials if one is not None}, finite(value)
+            if len(tried) > 1 and chosen in (min(tried), max(tried)):
+                end = "lowest" if chosen == min(tried) else "highest"
+                lines.append(f"The {knob} chosen for {name}, {chosen:g}, is the {end} that was tried: a better one may lie beyond.")
     return lines
+
+
+def tuned(reading: Reading) -> Table:
+    """The measure on validation of every trial: a row for each arm, a column for each setting."""
+    arms = mapping(mapping(reading.result.get("tuning")).get("arms"))
+    rows, settings = [], dict[str, None]()
+    found: dict[str, dict[str, str]] = {}
+    for name, own in arms.items():
+        for row in several(mapping(own).get("trials")):
+            values = mapping(mapping(row).get("values"))
+            label = ", ".join(f"{value:g}" if finite(value) is not None else str(value) for value in values.values())
+            settings[label] = None
+            mark = "*" if values == mapping(own).get("chosen") else ""
+            found.setdefault(name, {})[label] = number(mapping(row).get("validation"), reading.digits) + mark
+    for name in (BASELINE, *reading.ranked()):
+        if name in found:
+            rows.append((name, *(found[name].get(label, DASH) for label in settings)))
+    knobs = listing([str(knob) for knob in mapping(mapping(reading.result.get("tuning")).get("knobs"))])
+    share = finite(mapping(reading.result.get("tuning")).get("share"))
+    spent = "the whole budget" if share in (None, 1.0) else f"{share:.0%} of the budget"
+    note = f"{reading.measure} on validation at each setting of {knobs}, one trial each with {spent}; * was chosen."
+    return Table("Tuning", ("arm", *settings), rows, frozenset({0}), note if rows else "")
 
 
 def others(reading: Reading) -> Table:
@@ -216,7 +245,8 @@ def carried(reading: Reading) -> Table:
             cells = [f"{signed(one.get('mean'), 3)} ({interval(one, 3)})" if one else DASH for one in found]
             rows.append((name, *cells, *((("yes" if point.get("front") else "no") if point else DASH,) if axes else ())))
     columns = ("arm", "forgetting", "backward transfer", "forward transfer", *(("kept", "gained", "on the front") if axes else ()))
-    shown = [place for place in range(len(columns)) if any(row[place] != DASH for row in rows)]  # one domain alone has no transfer
+    # One domain alone has no transfer.
+    shown = [place for place in range(len(columns)) if not rows or any(row[place] != DASH for row in rows)]
     columns, rows = tuple(columns[place] for place in shown), [tuple(row[place] for place in shown) for row in rows]
     note = f"{reading.measure} on validation with {reading.confidence} intervals over seeds, each by itself."
     if "forgetting" in columns:
@@ -278,8 +308,8 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (verdicts(reading), carried(reading), removable(reading), costs(reading), others(reading), corpus(reading), runs(reading))
-    return [table for table in made if table.rows]
+    made = (verdicts, carried, removable, costs, others, tuned, corpus, runs)
+    return [table for make in made if (table := make(reading)).rows]
 
 
 # Markdown -----------------------------------------------------------------------------------------------------------------------
