@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windtunnel import part
-from windtunnel.console import improved
 from windtunnel.part import UserError
+from windtunnel.report.tables import expected
+from windtunnel.report.words import Reading
 from windtunnel.study.papers import (
     Expectation,
     decide,
@@ -92,6 +93,8 @@ def test_a_scale_is_what_differs_from_the_first(tmp_path):
     )
     with pytest.raises(UserError, match="no scale 'gpus'; did you mean 'gpu'"):
         paper.study("gpus")
+    with pytest.raises(UserError, match=r"outcomes of scale 'gpus'.*did you mean 'gpu'"):
+        load_paper(write(tmp_path, textwrap.dedent(PAPER) + "outcomes: {gpus: nothing}\n"))
 
 
 def test_overriding_leaves_both_as_they_were():
@@ -214,7 +217,9 @@ def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):
         "expectations"
     ][0]
     assert absolute["improvement"]["mean"] == pytest.approx(-0.3) and not absolute["relative"] and first["relative"]
-    assert improved(absolute).startswith("-0.300 (") and improved(first).startswith("+10.0% (")
+    rows = [expected(Reading({"expectations": [entry]})).rows[0] for entry in (absolute, first)]
+    assert rows[0][1] == "better than baseline in forward by more than 0.2" and rows[0][2].startswith("−0.300 (")
+    assert rows[1][1] == "better than baseline in bits per byte by more than 5%" and rows[1][2].startswith("+10.0% (")
     with pytest.raises(UserError, match="did you mean 'accuracy'"):
         judge(paper(tmp_path, "[{arm: wide, metric: acuracy}]"), "cpu", result(runs, gain))
     assert len(json.dumps(lower)) < 10_000, "learning curves stay out of the committed file"

@@ -473,14 +473,22 @@ def test_the_page_of_papers() -> None:
             "arxiv": "2405.15319",
             "claim": "half the tokens",
             "notes": "small",
+            "outcomes": {"cpu": "It | did."},
         },
         {"papers": ["wsd", "other"], "title": "WSD"},
     ]
-    results = {"g-stack.cpu": {**example(), "verdict": "reproduced"}, "g-stack-two.cpu": {"verdict": "not reproduced"}}
+    expectation = {"arm": "wsd", "against": "baseline", "metric": "flops", "relation": "not-worse", "by": 0.02, "note": "a hunch"}
+    expectation |= {"improvement": {"mean": -0.01, "low": None, "high": 0.03}, "verdict": "undecided"}
+    results = {
+        "g-stack.cpu": {**example(), "verdict": "reproduced", "expectations": [expectation]},
+        "g-stack-two.cpu": {"verdict": "not reproduced"},
+    }
     text = papers_page(papers, results)
     assert "[reproduced](../papers/results/g-stack.cpu.json) (cpu)" in text and "Stacking \\| growth" in text
     assert "https://arxiv.org/abs/2405.15319" in text and "not reproduced](" not in text
-    assert "**Measured (cpu).** reproduced. g-stack helps: 0.31 bits per byte lower" in text
+    assert "**Measured (cpu): reproduced.** It \\| did.\n\n| arm | expected |" in text
+    assert "| wsd | worse than baseline in flops by at most 2% | −1.0% (… to +3.0%) | undecided | a hunch |" in text
+    assert "Against the baseline: g-stack helps: 0.31 bits per byte lower" in text
     assert re.search(r"^\| wsd \|.*not measured yet \|$", text, re.MULTILINE)
 
 

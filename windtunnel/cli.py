@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.arguments import OUT, CorpusOption, JsonOption, ThreadsOption, look_at, sources
-from windtunnel.console import MENDABLE, improved, overview, plain_table, print_json, show_part, stop_with
+from windtunnel.console import MENDABLE, overview, plain_table, print_json, show_part, stop_with
 from windtunnel.continuing import continue_training, show_adaptation
 from windtunnel.law import app as law
 from windtunnel.part import UserError, nearest
@@ -229,7 +229,7 @@ def papers(as_json: JsonOption = False) -> None:
     found = [
         {
             "name": paper.name,
-            **paper.model_dump(mode="json", include={"papers", "title", "authors", "year", "arxiv", "claim", "parts", "notes"}),
+            **paper.model_dump(mode="json", include={"papers", "title", "authors", "year", "arxiv", "claim", "parts", "notes", "outcomes"}),
             "scales": list(paper.scales),
             "measured": {
                 scale: {key: result.get(key) for key in ("verdict", "date", "flops", "seconds")}
@@ -270,6 +270,8 @@ def reproduce(
     as_json: JsonOption = False,
 ) -> None:
     """Fly the study of a paper and write down whether its claim was reproduced. Given again, it goes on where it was."""
+    from windtunnel.report.tables import expected
+    from windtunnel.report.words import Reading
     from windtunnel.study import papers as library
 
     check_engine(engine, address)
@@ -282,18 +284,10 @@ def reproduce(
     if as_json:
         print_json(found)
     else:
-        rows = [
-            (
-                entry["arm"],
-                f"{entry['relation']} than {entry['against']} in {entry['metric']}",
-                improved(entry),
-                entry["verdict"],
-            )
-            for entry in found["expectations"]
-        ]
+        table = expected(Reading(found))
         screen = Console(highlight=False)
         screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found['verdict']}[/bold]\n{escape(paper.claim)}\n")
-        screen.print(plain_table(("arm", "expected", "measured improvement", "verdict"), rows))
+        screen.print(plain_table(table.columns[:-1], [row[:-1] for row in table.rows]))
         print(f"written: {(results or library.papers_folder() / 'results') / f'{paper.name}.{scale.value}.json'}")
     if found.get("error"):
         stop_with(found["error"], "")

@@ -98,13 +98,6 @@ def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table
     return table
 
 
-def improved(entry: Mapping[str, Any]) -> str:
-    """The improvement of an expectation with its interval, as a percentage where it is relative; an end that is not known is left open."""
-    form = "+.1%" if entry.get("relative", True) else "+.3f"
-    mean, low, high = (None if (value := entry["improvement"][key]) is None else format(value, form) for key in ("mean", "low", "high"))
-    return f"{mean or '–'} ({low or '…'} to {high or '…'})"
-
-
 def overview(found: Sequence[Mapping[str, Any]], empty: Sequence[str]) -> Table:
     """Every part on a line, by slot."""
     rows, before = [], ""

@@ -14,7 +14,7 @@ from typing import Any
 
 from windtunnel.part import UserError, nearest
 from windtunnel.report.adaptation import change
-from windtunnel.report.tables import carried, cells, escaped, interval, written
+from windtunnel.report.tables import carried, cells, escaped, expected, interval, written
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, signed
 
 
@@ -79,9 +79,9 @@ def code(text: Any) -> str:
 def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any], folder: str = "../papers/results") -> str:
     """A table of papers with their claim, what was measured and where it stands, then one short section for each.
 
-    ``papers`` are paper files as mappings (``name`` or ``papers``, ``title``, ``year``, ``arxiv``, ``claim``, ``notes``). ``results``
-    holds measured results by ``NAME.SCALE`` (the stem of a file in papers/results), each the content of that file. ``folder`` is where
-    the links point, seen from the page.
+    ``papers`` are paper files as mappings (``name`` or ``papers``, ``title``, ``year``, ``arxiv``, ``claim``, ``notes``, ``outcomes``).
+    ``results`` holds measured results by ``NAME.SCALE`` (the stem of a file in papers/results), each the content of that file.
+    ``folder`` is where the links point, seen from the page.
     """
     rows, sections = [], []
     for paper in papers:
@@ -105,7 +105,12 @@ def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any],
         )
         lines = [f"## {escaped(name)}", f"**Claim.** {escaped(paper.get('claim', ''))}"]
         for scale, result in measured.items():
-            lines.append(f"**Measured ({escaped(scale)}).** {escaped(paper_measured(result))}")
+            told = mapping(paper.get("outcomes")).get(scale) or ""
+            lines.append(f"**Measured ({escaped(scale)}): {escaped(paper_verdict(result))}.** {escaped(told)}".rstrip())
+            table = expected(Reading(result))
+            lines += [cells(table)] if table.rows else []
+            arms = paper_measured(result)
+            lines += [f"Against the baseline: {escaped(arms)}"] if arms else []
         if paper.get("notes"):
             lines.append(f"**Notes.** {escaped(paper['notes'])}")
         sections.append("\n\n".join(lines))
@@ -128,12 +133,12 @@ def paper_verdict(result: Mapping[str, Any]) -> str:
 
 
 def paper_measured(result: Mapping[str, Any]) -> str:
-    """The verdict and the numbers it rests on, in one line. A result may hold a study's result or be one."""
+    """What every arm did against the baseline, in one line. A result may hold a study's result or be one."""
     reading = Reading(mapping(result.get("result")) or mapping(result.get("study_result")) or result)
     said = [f"{name} {reading.sentence(name)}" for name in reading.ranked() if name != BASELINE]
     if not said and finite(result.get("difference")) is not None:
         said = [f"difference {signed(result['difference'])} ({interval(result, 3)})"]
-    return " ".join([f"{paper_verdict(result)}.", *said])
+    return " ".join(said)
 
 
 def filled(template: str, results: Mapping[str, Any]) -> str:

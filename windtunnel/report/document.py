@@ -56,6 +56,7 @@ def document(result: Mapping[str, Any]) -> str:
     reading = Reading(result)
     name, version = reading.study.get("name") or "study", mapping(result.get("versions")).get("windtunnel", "")
     sections = (
+        section("What the paper leads us to expect", html_table(tables.expected(reading))),
         verdicts(reading),
         forest(reading),
         curves(reading),

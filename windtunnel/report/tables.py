@@ -23,6 +23,7 @@ from windtunnel.report.words import (
     listing,
     mapping,
     number,
+    percent,
     scientific,
     several,
     signed,
@@ -187,6 +188,25 @@ def warnings(reading: Reading) -> list[str]:
     return lines
 
 
+def expected(reading: Reading) -> Table:
+    """What a paper leads us to expect, and the improvement that was measured; an end of an interval that is not known is left open."""
+    rows = []
+    for entry in several(reading.result.get("expectations")):
+        relative, improvement, by = entry.get("relative", True), mapping(entry.get("improvement")), finite(entry.get("by")) or 0.0
+        shown = {key: percent(value) if relative else signed(value) for key, value in improvement.items() if finite(value) is not None}
+        found = f"{shown.get('mean', DASH)} ({shown.get('low', '…')} to {shown.get('high', '…')})"
+        limit = f"{100 * by:g}%" if relative else f"{by:g}"
+        margin = f" by {'at most' if entry['relation'] == 'not-worse' else 'more than'} {limit}" if by else ""
+        relation = "worse" if entry["relation"] == "not-worse" and by else entry["relation"].replace("-", " ")
+        said = f"{relation} than {entry['against']} in {entry['metric'].replace('_', ' ')}{margin}"
+        rows.append((str(entry["arm"]), said, found, str(entry["verdict"]), str(entry.get("note") or DASH)))
+    columns = ("arm", "expected", "improvement", "verdict", "note")
+    note = (
+        f"Above zero is better; {reading.confidence} intervals over seeds. An expectation is reproduced if its whole interval fulfils it."
+    )
+    return Table("What the paper leads us to expect", columns, rows, frozenset({0, 1, 3, 4}), note if rows else "")
+
+
 def tuned(reading: Reading) -> Table:
     """The measure on validation of every trial: a row for each arm, a column for each setting."""
     arms = mapping(mapping(reading.result.get("tuning")).get("arms"))
@@ -308,7 +328,7 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (verdicts, carried, removable, costs, others, tuned, corpus, runs)
+    made = (expected, verdicts, carried, removable, costs, others, tuned, corpus, runs)
     return [table for make in made if (table := make(reading)).rows]
 
 

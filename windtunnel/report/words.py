@@ -43,6 +43,12 @@ def signed(value: Any, digits: int = 3) -> str:
     return f"+{text}" if above else text
 
 
+def percent(value: Any) -> str:
+    """A share as ``+3.2%``, with its sign."""
+    known = finite(value)
+    return DASH if known is None else f"{signed(100 * known, 1)}%"
+
+
 def times(value: Any) -> str:
     """A ratio as ``1.8``; two decimals below ten, none from a hundred on."""
     known = finite(value)

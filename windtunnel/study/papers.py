@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from windtunnel.part import Settings, UserError, nearest
 from windtunnel.recipe import merge
@@ -62,7 +62,8 @@ class Paper(Settings):
     expect: tuple[Expectation, ...] = Field(min_length=1, description="what would count as reproducing it")
     parts: tuple[str, ...] = Field((), description="names of the parts it uses")
     scales: dict[str, dict[str, Any]] = Field(description="studies: the first whole, each further one as what differs from the first")
-    notes: str = Field("", description="what small scale can and cannot show")
+    notes: str = Field("", description="what differs from the paper, and what small scale can and cannot show")
+    outcomes: dict[str, str] = Field({}, description="by scale: what came out, and what would have to differ for the claim to show")
 
     _document: Document | None = PrivateAttr(default=None)
 
@@ -77,6 +78,13 @@ class Paper(Settings):
         if not value:
             raise ValueError("a paper needs the study of at least one scale, for example cpu")
         return value
+
+    @model_validator(mode="after")
+    def _outcomes_have_scales(self) -> Paper:
+        for scale in self.outcomes:
+            if scale not in self.scales:
+                raise ValueError(f"outcomes of scale {scale!r}, which the paper does not have; {nearest(scale, self.scales)}")
+        return self
 
     @property
     def name(self) -> str:
