@@ -178,9 +178,9 @@ def warnings(reading: Reading) -> list[str]:
         flown = finite(reading.arms[name].get("seeds"))
         if reading.finished and planned and flown is not None and 0 < flown < planned:
             lines.append(f"{name} has {number(flown, 0)} of {number(planned, 0)} seeds; the missing ones failed and are not replaced.")
-    for name, tuned in mapping(mapping(reading.result.get("tuning")).get("arms")).items():
-        for knob, value in mapping(mapping(tuned).get("chosen")).items():
-            trials = [finite(mapping(mapping(row).get("values")).get(knob)) for row in several(mapping(tuned).get("trials"))]
+    for name, own in mapping(mapping(reading.result.get("tuning")).get("arms")).items():
+        for knob, value in mapping(mapping(own).get("chosen")).items():
+            trials = [finite(mapping(mapping(row).get("values")).get(knob)) for row in several(mapping(own).get("trials"))]
             tried, chosen = {one for one in trials if one is not None}, finite(value)
             if len(tried) > 1 and chosen in (min(tried), max(tried)):
                 end = "lowest" if chosen == min(tried) else "highest"
