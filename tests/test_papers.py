@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from windtunnel import part
 from windtunnel.part import UserError
-from windtunnel.report.tables import expected
+from windtunnel.report.tables import expected, markdown
 from windtunnel.report.words import Reading
 from windtunnel.study.papers import (
     Expectation,
@@ -248,6 +248,7 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     assert len([one for one in measurement["runs"] if one["arm"] == "wide"]) == 3 and measurement["versions"] and measurement["date"]
     assert (tmp_path / "out" / "studies" / "twice-the-context.cpu" / "result.json").exists()
     assert measured(found, tmp_path) == {"cpu": measurement}
+    assert "not finished" not in markdown(measurement) and "## What the paper leads us to expect" in markdown(measurement)
 
 
 def committed() -> list[Any]:

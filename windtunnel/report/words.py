@@ -156,7 +156,7 @@ class Reading:
         self.baseline = mapping(result.get("baseline"))
         self.arms = {str(name): mapping(arm) for name, arm in mapping(result.get("arms")).items()}
         self.runs = [mapping(run) for run in several(result.get("runs"))]
-        self.finished = bool(result.get("finished"))
+        self.finished = bool(result.get("finished", "paper" in result))  # a paper is measured when its study has come to an end
         self.margin = finite(self.study.get("margin"))
         widths = [self.half_width(name) for name in self.arms]
         narrowest = min((width for width in widths if width), default=0.05)
