@@ -218,8 +218,8 @@ def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):
     ][0]
     assert absolute["improvement"]["mean"] == pytest.approx(-0.3) and not absolute["relative"] and first["relative"]
     rows = [expected(Reading({"expectations": [entry]})).rows[0] for entry in (absolute, first)]
-    assert rows[0][1] == "better than baseline in forward by more than 0.2" and rows[0][2].startswith("−0.300 (")
-    assert rows[1][1] == "better than baseline in bits per byte by more than 5%" and rows[1][2].startswith("+10.0% (")
+    assert rows[0][1:3] == ("better by more than 0.2 than baseline", "forward") and rows[0][3].startswith("−0.300 (")
+    assert rows[1][1:3] == ("better by more than 5% than baseline", "bits per byte") and rows[1][3].startswith("+10.0% (")
     with pytest.raises(UserError, match="did you mean 'accuracy'"):
         judge(paper(tmp_path, "[{arm: wide, metric: acuracy}]"), "cpu", result(runs, gain))
     assert len(json.dumps(lower)) < 10_000, "learning curves stay out of the committed file"

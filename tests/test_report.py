@@ -487,7 +487,7 @@ def test_the_page_of_papers() -> None:
     assert "[reproduced](../papers/results/g-stack.cpu.json) (cpu)" in text and "Stacking \\| growth" in text
     assert "https://arxiv.org/abs/2405.15319" in text and "not reproduced](" not in text
     assert "**Measured (cpu): reproduced.** It \\| did.\n\n| arm | expected |" in text
-    assert "| wsd | worse than baseline in flops by at most 2% | −1.0% (… to +3.0%) | undecided | a hunch |" in text
+    assert "| wsd | worse by at most 2% than baseline | flops | −1.0% (… to +3.0%) | undecided | a hunch |" in text
     assert "Against the baseline: g-stack helps: 0.31 bits per byte lower" in text
     assert re.search(r"^\| wsd \|.*not measured yet \|$", text, re.MULTILINE)
 

@@ -198,13 +198,13 @@ def expected(reading: Reading) -> Table:
         limit = f"{100 * by:g}%" if relative else f"{by:g}"
         margin = f" by {'at most' if entry['relation'] == 'not-worse' else 'more than'} {limit}" if by else ""
         relation = "worse" if entry["relation"] == "not-worse" and by else entry["relation"].replace("-", " ")
-        said = f"{relation} than {entry['against']} in {entry['metric'].replace('_', ' ')}{margin}"
-        rows.append((str(entry["arm"]), said, found, str(entry["verdict"]), str(entry.get("note") or DASH)))
-    columns = ("arm", "expected", "improvement", "verdict", "note")
+        said, metric = f"{relation}{margin} than {entry['against']}", entry["metric"].replace("_", " ")
+        rows.append((str(entry["arm"]), said, metric, found, str(entry["verdict"]), str(entry.get("note") or DASH)))
+    columns = ("arm", "expected", "in", "improvement", "verdict", "note")
     note = (
         f"Above zero is better; {reading.confidence} intervals over seeds. An expectation is reproduced if its whole interval fulfils it."
     )
-    return Table("What the paper leads us to expect", columns, rows, frozenset({0, 1, 3, 4}), note if rows else "")
+    return Table("What the paper leads us to expect", columns, rows, frozenset({0, 1, 2, 4, 5}), note if rows else "")
 
 
 def tuned(reading: Reading) -> Table:
