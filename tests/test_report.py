@@ -484,7 +484,7 @@ def test_the_page_of_papers() -> None:
         "g-stack-two.cpu": {"verdict": "not reproduced"},
     }
     text = papers_page(papers, results)
-    assert "[reproduced](../papers/results/g-stack.cpu.json) (cpu)" in text and "Stacking \\| growth" in text
+    assert "[reproduced](../papers/results/g-stack.cpu.json) (cpu, 0 of 1)" in text and "Stacking \\| growth" in text
     assert "https://arxiv.org/abs/2405.15319" in text and "not reproduced](" not in text
     assert "**Measured (cpu): reproduced.** It \\| did.\n\n| arm | expected |" in text
     assert "| wsd | worse by at most 2% than baseline | flops | −1.0% (… to +3.0%) | undecided | a hunch |" in text

@@ -15,7 +15,7 @@ from typing import Any
 from windtunnel.part import UserError, nearest
 from windtunnel.report.adaptation import change
 from windtunnel.report.tables import carried, cells, escaped, expected, interval, written
-from windtunnel.report.words import BASELINE, Reading, finite, mapping, signed
+from windtunnel.report.words import BASELINE, Reading, finite, mapping, several, signed
 
 
 def parts_page() -> str:
@@ -89,9 +89,9 @@ def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any],
         measured = {
             key.removeprefix(f"{name}."): mapping(value) for key, value in results.items() if key == name or key.startswith(f"{name}.")
         }
+        links = {scale: f"{folder}/{name}{'' if scale == name else '.' + scale}.json" for scale in measured}
         verdicts = [
-            f"[{escaped(paper_verdict(result))}]({folder}/{name}{'' if scale == name else '.' + scale}.json) ({escaped(scale)})"
-            for scale, result in measured.items()
+            f"[{escaped(paper_verdict(result))}]({links[scale]}) ({escaped(scale)}{held(result)})" for scale, result in measured.items()
         ]
         source = f"[{escaped(paper['arxiv'])}](https://arxiv.org/abs/{paper['arxiv']})" if paper.get("arxiv") else ""
         rows.append(
@@ -116,7 +116,8 @@ def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any],
         sections.append("\n\n".join(lines))
     head = (
         "# Papers\n\nWhat each paper claims and what was measured here. A “not reproduced” is a result: nothing was tuned until it came "
-        "out right.\n\nThis page is made from the files in papers/ and papers/results/."
+        "out right. “4 of 5” are expectations that held; a paper is reproduced if all of them do, and not reproduced if one is refuted.\n\n"
+        "This page is made from the files in papers/ and papers/results/."
     )
     return "\n\n".join([head, written(("name", "title", "year", "arXiv", "measured"), rows, frozenset(range(5))), *sections]) + "\n"
 
@@ -130,6 +131,12 @@ def paper_name(paper: Mapping[str, Any]) -> str:
 def paper_verdict(result: Mapping[str, Any]) -> str:
     """reproduced, not reproduced or undecided, as the result states it."""
     return str(result.get("verdict") or "undecided")
+
+
+def held(result: Mapping[str, Any]) -> str:
+    """How many of a paper's expectations were reproduced, as ``, 4 of 5``; nothing where it has none."""
+    verdicts = [mapping(entry).get("verdict") for entry in several(result.get("expectations"))]
+    return f", {verdicts.count('reproduced')} of {len(verdicts)}" if verdicts else ""
 
 
 def paper_measured(result: Mapping[str, Any]) -> str:
