@@ -76,14 +76,14 @@ def main(model: str | None = None) -> dict[str, Any]:
             raise RuntimeError("the run that was killed did not finish")
         one, two = (load_file(run / "model" / "model.safetensors") for run in (whole, killed))
         ours, theirs = (json.loads((run / "record.json").read_text(encoding="utf-8")) for run in (whole, killed))
-        numbers = ([phase["numbers"] for phase in record["validation"]] for record in (ours, theirs))
+        numbers = [[(each["step"], each["numbers"]) for each in record["validation"]] for record in (ours, theirs)]
         same = {
             "weights": one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one),
             "every_loss_and_gradient_norm": lines(whole) == lines(killed),
-            "validation": next(numbers) == next(numbers),
+            "validation": numbers[0] == numbers[1],
             "test": ours["test"] == theirs["test"],
         }
-        print(same, file=sys.stderr, flush=True)
+        print(same, *([] if same["validation"] else numbers), sep="\n", file=sys.stderr, flush=True)
     return {
         "model": Path(given).name if given else "SmolLM2's sizes, random weights",
         "same_to_the_last_bit": same,
