@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from windtunnel import part
 from windtunnel.part import UserError
-from windtunnel.report.tables import expected, markdown
+from windtunnel.report import markdown
+from windtunnel.report.tables import expected
 from windtunnel.report.words import Reading
 from windtunnel.study.papers import (
     Expectation,

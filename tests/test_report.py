@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from windtunnel.part import UserError
-from windtunnel.report import charts, markdown, page, tables, terminal, words
+from windtunnel.report import charts, markdown, markup, page, tables, terminal, words
 from windtunnel.report.catalogue import filled, papers_page, parts_page, write
 from windtunnel.report.document import document
 from windtunnel.report.picture import picture
@@ -184,7 +184,7 @@ def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp
     table = tables.tuned(Reading(result))
     assert table.columns == ("arm", "0.001", "0.003", "0.01") and "20% of the budget" in table.note
     assert table.rows[0] == ("baseline", "2.500", "2.400*", "2.600") and ("wsd", "2.100*", "–", "–") in table.rows
-    assert "2.400*" in page(result, tmp_path).read_text() and "## Tuning" in tables.markdown(result)
+    assert "2.400*" in page(result, tmp_path).read_text() and "## Tuning" in markdown(result)
 
 
 def test_an_arm_without_a_verdict_yet() -> None:
@@ -202,12 +202,12 @@ def test_page_markdown_and_terminal_say_the_same(tmp_path: Path) -> None:
     text, drawn = markdown(result), " ".join(shown(result).split())
     for name in reading.arms:
         sentence = reading.sentence(name)
-        assert sentence in html and sentence in drawn and tables.escaped(sentence) in text
+        assert sentence in html and sentence in drawn and markup.escaped(sentence) in text
     for row in tables.verdicts(reading).rows:
         for cell in row:
-            assert cell in html and tables.escaped(cell) in text
+            assert cell in html and markup.escaped(cell) in text
     for table in tables.every(reading):
-        assert f"## {tables.escaped(table.title)}" in text
+        assert f"## {markup.escaped(table.title)}" in text
     assert "FloatingPointError: the loss is nan" in html and "FloatingPointError: the loss is nan" in drawn
 
 
@@ -459,9 +459,9 @@ def test_every_part_is_in_the_catalogue() -> None:
     for slot_name, slot in part.slots().items():
         assert f"## {slot_name}\n" in text
         for name, found in part.names(slot).items():
-            assert f"### {tables.escaped(name)}\n" in text
+            assert f"### {markup.escaped(name)}\n" in text
             for knob, about in part.describe(found)["knobs"].items():
-                assert f"| `{knob}` | " in text and tables.escaped(about["description"]) in text
+                assert f"| `{knob}` | " in text and markup.escaped(about["description"]) in text
 
 
 def test_the_page_of_papers() -> None:

@@ -124,14 +124,17 @@ def knee(curves: Mapping[int, Mapping[float, float]], *, draws: int = 300, confi
 def knees(result: Mapping[str, Any], *, up_to: float = 1.0, draws: int = 300) -> dict[str, Any]:
     """What :func:`knee` says of every sweep in a study's result: by arm, ``ARM x MULTIPLE`` where not 1, then by sweep.
 
-    A sweep is the test numbers of a run that are named ``SWEEP/50%``, such as those of the evaluation ``pruned``.
+    A sweep is the test numbers of a run that are named ``SWEEP/50%``, such as those of the evaluation ``pruned``. A run at another
+    budget that is also an arm (the same ``key``) is named by the arm alone.
 
     Raises:
         UserError: where no finished run holds a sweep.
     """
     sweeps: dict[str, dict[str, dict[int, dict[float, float]]]] = {}
-    for run in result.get("runs", ()):
-        if run["status"] != "finished":
+    finished = [run for run in result.get("runs", ()) if run["status"] == "finished"]
+    arms = {run["key"] for run in finished if run["multiple"] == 1 and run.get("key")}
+    for run in finished:
+        if run["multiple"] != 1 and run.get("key") in arms:
             continue
         arm = run["arm"] if run["multiple"] == 1 else f"{run['arm']} x {run['multiple']:g}"
         for name, value in run["test"].items():

@@ -14,7 +14,8 @@ from typing import Any
 
 from windtunnel.part import UserError, nearest
 from windtunnel.report.adaptation import change
-from windtunnel.report.tables import carried, cells, escaped, expected, interval, written
+from windtunnel.report.markup import cells, escaped, written
+from windtunnel.report.tables import carried, expected, interval
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, several, signed
 
 

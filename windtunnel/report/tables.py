@@ -1,12 +1,11 @@
-"""The tables of a report as plain data, and written as Markdown and for the terminal.
+"""The tables of a report as plain data.
 
-Every table is made once, as a ``Table`` of strings, and written three times: here as Markdown and for the terminal (rich), in
-``windtunnel.report.document`` as HTML. So the three always say the same.
+Every table is made once, as a ``Table`` of strings, and written three times: ``markup`` as Markdown, ``screen`` for the terminal,
+``document`` as HTML. So the three always say the same.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +29,6 @@ from windtunnel.report.words import (
     storage,
     times,
 )
-
-COLOURS = {"helps": "green", "hurts": "red", "undecided": "yellow", "no difference": "cyan", "failed": "bold red"}
 
 
 @dataclass(frozen=True)
@@ -332,49 +329,6 @@ def every(reading: Reading) -> list[Table]:
     return [table for make in made if (table := make(reading)).rows]
 
 
-# Markdown -----------------------------------------------------------------------------------------------------------------------
-
-
-def escaped(text: Any, *, whole: bool = True) -> str:
-    """``text`` as Markdown that shows it literally, on one line. A piece of a line (not ``whole``) keeps the spaces at its ends."""
-    text = str(text) if not whole else " ".join(str(text).split())
-    text = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def written(columns: Sequence[str], rows: Sequence[Sequence[str]], words: frozenset[int]) -> str:
-    """A Markdown table of cells that are Markdown already; numbers stand right."""
-    align = [":--" if index in words else "--:" for index in range(len(columns))]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, align, *rows))
-
-
-def cells(table: Table) -> str:
-    """``table`` as Markdown, without its title and its note."""
-    return written([escaped(column) for column in table.columns], [[escaped(cell) for cell in row] for row in table.rows], table.words)
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """The report as Markdown: the verdicts in words, the warnings, every table."""
-    reading = Reading(result)
-    blocks = [f"# {escaped(reading.study.get('name') or 'study')}"]
-    error = reading.result.get("error")
-    if error:
-        blocks.append(f"**{escaped(error)}**")
-    if not reading.finished:
-        blocks.append("**The study is not finished: this is what it says so far.**")
-    if not reading.arms:
-        blocks.append("No arm was flown: there is only a baseline.")
-    blocks.append("\n".join(f"- **{escaped(name)}** {escaped(reading.sentence(name))}" for name in reading.ranked()))
-    blocks.append(escaped(" ".join(reading.honesty())))
-    blocks.append("\n".join(f"> Warning: {escaped(line)}\n>" for line in warnings(reading)).rstrip(">\n"))
-    for table in every(reading):
-        blocks += [f"## {escaped(table.title)}", cells(table), escaped(table.note)]
-    failed = [f"- {escaped(line)}" for line in failures(reading)]
-    if failed:
-        blocks.append("## Failed runs\n\n" + "\n".join(failed))
-    return "\n\n".join(block for block in blocks if block) + "\n"
-
-
 def failures(reading: Reading) -> list[str]:
     """A line for each arm and error: ``muon, seeds 0 and 1: FloatingPointError: ...``."""
     grouped: dict[tuple[str, str], list[str]] = {}
@@ -387,50 +341,3 @@ def last_line(traceback: Any) -> str:
     """The last line of a traceback: what went wrong."""
     lines = str(traceback or "").strip().splitlines()
     return lines[-1].strip() if lines else "no traceback was recorded"
-
-
-# Terminal -----------------------------------------------------------------------------------------------------------------------
-
-
-def terminal(result: Mapping[str, Any]) -> Any:
-    """The verdict table, the verdicts in words and the warnings as a rich renderable."""
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    reading = Reading(result)
-    table = verdicts(reading)
-    # Means stand in the report; a terminal of 80 columns has room for what decides, with each interval below its number.
-    drawn = RichTable(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
-    shown: list[list[int]] = []
-    for index, column in enumerate(table.columns):
-        if column.endswith("interval"):
-            shown[-1].append(index)
-        elif column != "mean":
-            shown.append([index])
-    for first, *below in shown:
-        title = "\n".join(table.columns[index] for index in (first, *below))
-        drawn.add_column(Text(title), justify="left" if first in table.words else "right", overflow="fold")
-    for row in table.rows:
-        cells = ["\n".join(visible(row[index]) for index in places if index == places[0] or row[index] != "–") for places in shown]
-        drawn.add_row(*[Text(cell, style=COLOURS.get(row[1], "") if place == 1 else "") for place, cell in enumerate(cells)])
-    lines: list[Any] = []
-    if reading.result.get("error"):
-        lines.append(Text(visible(str(reading.result["error"])), style="bold red"))
-    if not reading.finished:
-        lines.append(Text("The study is not finished: this is what it says so far.", style="bold yellow"))
-    lines.append(drawn if table.rows else Text("No run has finished yet."))
-    for row in (found := carried(reading)).rows:
-        said = ", ".join(f"{column} {cell}" for column, cell in zip(found.columns[1:], row[1:], strict=True) if cell != DASH)
-        lines.append(Text.assemble((visible(row[0]), "bold"), visible(f": {said}")))
-    for name in reading.ranked():
-        lines.append(Text.assemble((visible(name), "bold"), " ", visible(reading.sentence(name))))
-    lines += [Text(f"Warning: {visible(line)}", style="yellow") for line in warnings(reading)]
-    lines += [Text(visible(f"Failed: {line}"), style="red") for line in failures(reading)]
-    return Group(*lines)
-
-
-def visible(text: str) -> str:
-    """``text`` without control characters, which could move the cursor or recolour the terminal."""
-    return "".join(character if character.isprintable() else "�" for character in text)

@@ -15,17 +15,18 @@ def turns(reading: Reading) -> dict[tuple[str, str], dict[str, Any]]:
     runs = []
     for run in reading.runs:
         test = tuple((str(name), value) for name, given in mapping(run.get("test")).items() if (value := finite(given)) is not None)
-        place = (str(run.get("arm")), finite(run.get("multiple")) or 1.0, str(run.get("seed")))
+        place = (str(run.get("arm")), finite(run.get("multiple")) or 1.0, str(run.get("seed")), str(run.get("key") or ""))
         if run.get("status") == "finished" and test:
             runs.append((*place, test))
     return found(tuple(runs))
 
 
 @lru_cache(maxsize=2)
-def found(runs: tuple[tuple[str, float, str, tuple[tuple[str, float], ...]], ...]) -> dict[tuple[str, str], dict[str, Any]]:
+def found(runs: tuple[tuple[str, float, str, str, tuple[tuple[str, float], ...]], ...]) -> dict[tuple[str, str], dict[str, Any]]:
     """The knees of ``runs``; a page asks for them three times."""
     named = [
-        {"arm": arm, "multiple": multiple, "seed": seed, "status": "finished", "test": dict(test)} for arm, multiple, seed, test in runs
+        {"arm": arm, "multiple": multiple, "seed": seed, "key": key, "status": "finished", "test": dict(test)}
+        for arm, multiple, seed, key, test in runs
     ]
     try:
         return {(arm, name): one for arm, mine in knees({"runs": named}).items() for name, one in mine.items()}

@@ -1,0 +1,50 @@
+"""A report and its tables as Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from windtunnel.report.tables import Table, every, failures, warnings
+from windtunnel.report.words import Reading
+
+
+def escaped(text: Any, *, whole: bool = True) -> str:
+    """``text`` as Markdown that shows it literally, on one line. A piece of a line (not ``whole``) keeps the spaces at its ends."""
+    text = str(text) if not whole else " ".join(str(text).split())
+    text = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def written(columns: Sequence[str], rows: Sequence[Sequence[str]], words: frozenset[int]) -> str:
+    """A Markdown table of cells that are Markdown already; numbers stand right."""
+    align = [":--" if index in words else "--:" for index in range(len(columns))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, align, *rows))
+
+
+def cells(table: Table) -> str:
+    """``table`` as Markdown, without its title and its note."""
+    return written([escaped(column) for column in table.columns], [[escaped(cell) for cell in row] for row in table.rows], table.words)
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The report as Markdown: the verdicts in words, the warnings, every table."""
+    reading = Reading(result)
+    blocks = [f"# {escaped(reading.study.get('name') or 'study')}"]
+    error = reading.result.get("error")
+    if error:
+        blocks.append(f"**{escaped(error)}**")
+    if not reading.finished:
+        blocks.append("**The study is not finished: this is what it says so far.**")
+    if not reading.arms:
+        blocks.append("No arm was flown: there is only a baseline.")
+    blocks.append("\n".join(f"- **{escaped(name)}** {escaped(reading.sentence(name))}" for name in reading.ranked()))
+    blocks.append(escaped(" ".join(reading.honesty())))
+    blocks.append("\n".join(f"> Warning: {escaped(line)}\n>" for line in warnings(reading)).rstrip(">\n"))
+    for table in every(reading):
+        blocks += [f"## {escaped(table.title)}", cells(table), escaped(table.note)]
+    failed = [f"- {escaped(line)}" for line in failures(reading)]
+    if failed:
+        blocks.append("## Failed runs\n\n" + "\n".join(failed))
+    return "\n\n".join(block for block in blocks if block) + "\n"

@@ -1,0 +1,55 @@
+"""A report for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from windtunnel.report.tables import carried, failures, verdicts, warnings
+from windtunnel.report.words import DASH, Reading
+
+COLOURS = {"helps": "green", "hurts": "red", "undecided": "yellow", "no difference": "cyan", "failed": "bold red"}
+
+
+def terminal(result: Mapping[str, Any]) -> Any:
+    """The verdict table, the verdicts in words and the warnings as a rich renderable."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    reading = Reading(result)
+    table = verdicts(reading)
+    # Means stand in the report; a terminal of 80 columns has room for what decides, with each interval below its number.
+    drawn = RichTable(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    shown: list[list[int]] = []
+    for index, column in enumerate(table.columns):
+        if column.endswith("interval"):
+            shown[-1].append(index)
+        elif column != "mean":
+            shown.append([index])
+    for first, *below in shown:
+        title = "\n".join(table.columns[index] for index in (first, *below))
+        drawn.add_column(Text(title), justify="left" if first in table.words else "right", overflow="fold")
+    for row in table.rows:
+        cells = ["\n".join(visible(row[index]) for index in places if index == places[0] or row[index] != "–") for places in shown]
+        drawn.add_row(*[Text(cell, style=COLOURS.get(row[1], "") if place == 1 else "") for place, cell in enumerate(cells)])
+    lines: list[Any] = []
+    if reading.result.get("error"):
+        lines.append(Text(visible(str(reading.result["error"])), style="bold red"))
+    if not reading.finished:
+        lines.append(Text("The study is not finished: this is what it says so far.", style="bold yellow"))
+    lines.append(drawn if table.rows else Text("No run has finished yet."))
+    for row in (found := carried(reading)).rows:
+        said = ", ".join(f"{column} {cell}" for column, cell in zip(found.columns[1:], row[1:], strict=True) if cell != DASH)
+        lines.append(Text.assemble((visible(row[0]), "bold"), visible(f": {said}")))
+    for name in reading.ranked():
+        lines.append(Text.assemble((visible(name), "bold"), " ", visible(reading.sentence(name))))
+    lines += [Text(f"Warning: {visible(line)}", style="yellow") for line in warnings(reading)]
+    lines += [Text(visible(f"Failed: {line}"), style="red") for line in failures(reading)]
+    return Group(*lines)
+
+
+def visible(text: str) -> str:
+    """``text`` without control characters, which could move the cursor or recolour the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)
