@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -225,3 +228,24 @@ def test_without_text_to_keep_the_model_writes_its_own(small, capsys):
     assert sum(1 for _ in (out / "own-text-12000.jsonl").open()) >= 12
     assert adapted(small, "own", "--budget", "4 steps", "--own-tokens", "13000")[0] == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_two_ranks_adapt_as_one_does(small):
+    more = ("--keep", f"general={small / 'general'}", "--budget", "6 steps", "--rate", "0.02", "--max-forgetting", "none")
+    assert adapted(small, "one", *more)[0] == 0
+    words = ["continue", str(small / "run"), "--corpus", f"domain={small / 'domain'}", "--out", str(small / "two"), *more, "--ranks", "2"]
+    fixed = ["--context", "32", "--batch", "8", "--threads", "1", "--cache", str(small / "cache"), "--json"]
+    command = [sys.executable, "-m", "windtunnel.cli", *words, *fixed]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((small / name / "result.json").read_text()) for name in ("one", "two"))
+    assert json.loads(done.stdout) == two  # one of them answers, and only one
+    assert json.loads((small / "two" / "run" / "record.json").read_text())["ranks"] == 2
+    assert two["totals"]["tokens"] == one["totals"]["tokens"]
+    for name, entry in one["sources"].items():
+        assert two["sources"][name]["before"] == entry["before"]
+        assert two["sources"][name]["after"] == pytest.approx(entry["after"], rel=1e-4)
+    refused = subprocess.run(
+        [*command, "--seed", "1"], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False
+    )
+    assert refused.returncode == 2 and refused.stderr.count("with seed 0") == 1

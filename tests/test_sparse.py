@@ -503,8 +503,8 @@ def test_knees_of_a_result(tmp_path, capsys, law):
         "other": pytest.approx(0.4, abs=0.011),
     }
     twice = sweep_result()
-    for run in twice["runs"]:  # "other" is the baseline at twice the budget: the same runs, named once
-        run |= {"key": f"{run['arm'] == 'other' or run['multiple'] == 2} {run['seed']}"}
+    for each in twice["runs"]:  # "other" is the baseline at twice the budget: the same runs, named once
+        each |= {"key": f"{each['arm'] == 'other' or each['multiple'] == 2} {each['seed']}"}
     assert set(knee.knees(twice)) == {"baseline", "other"}
     (tmp_path / "result.json").write_text(json.dumps(sweep_result()), encoding="utf-8")
     assert law("knee", tmp_path) == 0

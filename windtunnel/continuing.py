@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
-from windtunnel.arguments import check_device, sources
-from windtunnel.console import console, following, plain_table, print_json, stop_with, stopping
+from windtunnel.arguments import RanksOption, sources
+from windtunnel.console import plain_table, print_json, stop_with
 from windtunnel.part import UserError
+from windtunnel.training import at_work
 
 
 def continue_training(
+    called: typer.Context,
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="a folder, a file of weights or a hub name", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where all goes; the model in DIR/model", show_default=False)],
     corpus: Annotated[
@@ -46,6 +47,7 @@ def continue_training(
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="threads (default: all cores)", show_default=False)] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    processes: RanksOption = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")] = False,
 ) -> None:
     """Go on training a model on your documents, and keep what it knew. Given again, it goes on where it was.
@@ -53,7 +55,6 @@ def continue_training(
     Training stops before the budget where what is kept gets worse than allowed, and then as much of the change is kept as stays within it.
     """
     from windtunnel.study.adapt import Wish, adapt, budget_of, share_of
-    from windtunnel.study.worker import locked
 
     if rate == 0:
         raise UserError("--rate: above 0")
@@ -69,16 +70,9 @@ def continue_training(
         rate,
         own_tokens,
     )
-    check_device(device)
-
-    def say(message: str) -> None:
-        console().print(escape(message), soft_wrap=True)
-
-    with locked(out / ".lock") as mine, stopping() as stop, following(out) as follow:
-        if not mine:
-            raise UserError(f"{out}: another process is working on it; wait for it, or choose another --out")
-        told = watching(follow, say)
-        result = adapt(wish, out, seed=seed, cache=cache, threads=threads, device=device, report=told, stop=stop, warn=say)
+    with at_work(out, processes, device, called.obj) as crew:
+        told = watching(crew.follow, crew.say) if crew.follow else None
+        result = adapt(wish, out, seed=seed, cache=cache, threads=threads, device=device, report=told, stop=crew.stop, warn=crew.say)
     if as_json:
         print_json(result)
     if result["status"] == "interrupted":

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from windtunnel.arguments import OUT, CorpusOption, JsonOption, ThreadsOption, check_device, sources
+from windtunnel.arguments import OUT, CorpusOption, JsonOption, RanksOption, ThreadsOption, check_device, sources
 from windtunnel.console import console, following, print_json, stop_with, stopping
 from windtunnel.part import UserError
 
@@ -23,6 +25,50 @@ class Logger(enum.StrEnum):
     wandb = "wandb"
     mlflow = "mlflow"
     trackio = "trackio"
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What a process at work reports to, asks whether to stop, and says things with. Of several ranks only the first is heard."""
+
+    follow: Callable[[dict[str, Any]], None] | None
+    stop: Callable[[], bool]
+    say: Callable[[str], None]
+
+
+@contextlib.contextmanager
+def at_work(out: Path, processes: int, device: str | None, words: Sequence[str]) -> Iterator[Crew]:
+    """Hold the folder ``out`` and show progress, as one process or as one of the ranks that share its work.
+
+    Where ``processes`` are asked for and torchrun has not started them, they are started with ``words`` and waited for instead. Ranks
+    that do not speak leave the command at the end.
+
+    Raises:
+        UserError: where another process holds the folder, or this machine has no such device.
+    """
+    from windtunnel.study.worker import locked
+    from windtunnel.train import ranks
+
+    check_device(device)
+    if processes > 1 and "WORLD_SIZE" not in os.environ:  # which torchrun sets for those it starts
+        raise typer.Exit(ranks.launch(processes, ["-m", "windtunnel.cli", *words]))
+    with ranks.joined(device):
+        speaking = not ranks.rank()
+        with (
+            locked(out / ".lock") if speaking else contextlib.nullcontext(True) as mine,
+            stopping(speaking) as stop,
+            following(out) if speaking else contextlib.nullcontext() as follow,
+        ):
+            if not mine:
+                raise UserError(f"{out}: another process is working on it; wait for it, or choose another --out")
+
+            def say(message: str) -> None:
+                if speaking:
+                    console().print(escape(message), soft_wrap=True)
+
+            yield Crew(follow, stop, say)
+    if not speaking:
+        raise typer.Exit
 
 
 def train(
@@ -40,7 +86,7 @@ def train(
     logger: Annotated[
         list[Logger] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
     ] = None,
-    processes: Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")] = 1,
+    processes: RanksOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added.
@@ -48,34 +94,15 @@ def train(
     With --ranks, processes on this machine share the work; on several machines, let torchrun start `-m windtunnel.cli train ...`.
     """
     from windtunnel.recipe import load_recipe
-    from windtunnel.study.worker import locked
     from windtunnel.train import ranks
     from windtunnel.train.run import fly, prepare, prepare_needed
 
     recipe = load_recipe(file, sources(corpus))
-    check_device(device)
-    if processes > 1 and "WORLD_SIZE" not in os.environ:  # which torchrun sets for those it starts
-        raise typer.Exit(ranks.launch(processes, ["-m", "windtunnel.cli", *context.obj]))
-    with ranks.joined(device):
-        speaking = not ranks.rank()
-        with (
-            locked(out / ".lock") if speaking else contextlib.nullcontext(True) as mine,
-            stopping(speaking) as stop,
-            following(out) if speaking else contextlib.nullcontext() as follow,
-        ):
-            if not mine:
-                raise UserError(f"{out}: another process is flying this run; wait for it, or choose another --out")
-
-            def say(message: str) -> None:
-                if speaking:
-                    console().print(escape(message), soft_wrap=True)
-
-            with ranks.rank_0_first():
-                stream, others = prepare(recipe, cache, say), prepare_needed(recipe, cache, say)
-            how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()]}
-            record = fly(recipe, seed, stream, out, report=follow, stop=stop, warn=say, streams=others, **how)
-    if not speaking:
-        raise typer.Exit
+    with at_work(out, processes, device, context.obj) as crew:
+        with ranks.rank_0_first():
+            stream, others = prepare(recipe, cache, crew.say), prepare_needed(recipe, cache, crew.say)
+        how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()]}
+        record = fly(recipe, seed, stream, out, report=crew.follow, stop=crew.stop, warn=crew.say, streams=others, **how)
     if as_json:
         print_json(record)
     if record["status"] == "interrupted":

@@ -147,6 +147,7 @@ def adapt(
     Raises:
         UserError: for what the user can mend.
     """
+    from windtunnel.train import ranks
     from windtunnel.train.run import fly, prepare
 
     done = out / "result.json"
@@ -154,25 +155,27 @@ def adapt(
     own = out / raw["corpus"].get(OWN, "")
     if not wish.keep:
         raw["corpus"][OWN] = str(own)
-    present = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")) if (out / "recipe.yaml").exists() else None
-    if present is not None and present != raw:
-        raise UserError(f"{out}: holds an adaptation with other settings (see recipe.yaml there); choose another folder with --out")
-    if done.exists():
-        found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        if found["seed"] != seed:
-            raise UserError(f"{out}: holds an adaptation with seed {found['seed']}; choose another folder with --out")
-        return found
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    if not wish.keep and not own.exists():
-        write_own(wish, own, seed, threads, device, warn)
-    recipe = load_recipe(out / "recipe.yaml")
-    stream = prepare(recipe, cache or out / "cache", warn)
+    with ranks.rank_0_first():
+        present = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")) if (out / "recipe.yaml").exists() else None
+        if present is not None and present != raw:
+            raise UserError(f"{out}: holds an adaptation with other settings (see recipe.yaml there); choose another folder with --out")
+        if done.exists():
+            found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+            if found["seed"] != seed:
+                raise UserError(f"{out}: holds an adaptation with seed {found['seed']}; choose another folder with --out")
+            return found
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        if not wish.keep and not own.exists():
+            write_own(wish, own, seed, threads, device, warn)
+        recipe = load_recipe(out / "recipe.yaml")
+        stream = prepare(recipe, cache or out / "cache", warn)
     record = fly(recipe, seed, stream, out / "run", threads=threads, device=device, report=report, stop=stop, warn=warn)
     if record["status"] != "finished":
         return record
-    result = conclude(wish, recipe, seed, stream, record, out, warn)
-    write_json(done, result)
+    result: dict[str, Any] = ranks.agreed(None if ranks.rank() else conclude(wish, recipe, seed, stream, record, out, warn))
+    if not ranks.rank():
+        write_json(done, result)
     return result
 
 
