@@ -349,7 +349,7 @@ def test_a_run_is_flown_by_one_process(here: Path, capfd: pytest.CaptureFixture[
     from windtunnel.study.worker import locked
 
     with locked(here / "runs/x/.lock"):
-        assert "another process is flying this run" in mistake_of_run(capfd, "train", "recipe.yaml", "--out", "runs/x")
+        assert "another process is working on it" in mistake_of_run(capfd, "train", "recipe.yaml", "--out", "runs/x")
 
 
 def test_ctrl_c_puts_a_run_down_and_the_same_command_goes_on(here: Path) -> None:

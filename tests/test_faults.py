@@ -476,7 +476,7 @@ def test_two_processes_cannot_train_in_one_folder(here: Path, mistake: Callable[
     first = begin("train", "recipe.yaml", "--out", "runs/x", "--threads", "1")
     log = Path("runs/x/log.jsonl")
     wait_for(lambda: log.exists() and log.stat().st_size, first)
-    assert "another process is flying this run" in mistake("train", "recipe.yaml", "--out", "runs/x")
+    assert "another process is working on it" in mistake("train", "recipe.yaml", "--out", "runs/x")
     first.kill()
     first.communicate()
     rewrite("recipe.yaml", "{steps: 4}", "{steps: 5}")

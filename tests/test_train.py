@@ -11,9 +11,11 @@ import random
 import signal
 import sys
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from windtunnel import part
 from windtunnel.models.anatomy import linears
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
+from windtunnel.objectives.next_token import NextToken
 from windtunnel.objectives.prefix_lm import PrefixLM
 from windtunnel.part import UserError
 from windtunnel.train import checkpoint, machine
@@ -89,6 +92,22 @@ def test_loss_does_not_depend_on_how_the_batch_is_cut(tiny, stream, tmp_path):
     a, b = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     for name in a:
         torch.testing.assert_close(a[name], b[name], atol=2e-5, rtol=1e-3)
+
+
+def test_the_logits_are_gone_when_the_gradient_is_computed(tiny, stream, tmp_path, monkeypatch):
+    """They are the largest tensors of a step, and nothing needs them any more."""
+    compute, alive = NextToken.loss, []
+
+    def watched(self: NextToken, model: Any, batch: Any, needs: Any = frozenset()) -> Any:
+        loss = compute(self, model, batch, needs)
+        if loss.values.requires_grad:
+            logits = weakref.ref(loss.outputs.logits)
+            loss.values.register_hook(lambda _: alive.append(logits() is not None))
+        return loss
+
+    monkeypatch.setattr(NextToken, "loss", watched)
+    fly(tiny(budget={"steps": 2}), 0, stream, tmp_path / "run")
+    assert alive and not any(alive)
 
 
 def test_same_seed_same_weights_other_seed_other_weights(tiny, stream, tmp_path):

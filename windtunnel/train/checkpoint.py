@@ -6,37 +6,53 @@ newest whole one is used; a damaged one is reported and skipped.
 
 from __future__ import annotations
 
+import io
 import json
-import mmap
 import os
 import pickle
 import shutil
 import threading
 import uuid
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 
 from windtunnel.part import UserError
 from windtunnel.train import ranks
 
-BLOCK = 1 << 24
+PIECE = 1 << 20
+
+
+class Summed(io.BufferedWriter):
+    """A file with the checksum of what is written to it, which takes large tensors a piece at a time.
+
+    Handed hundreds of megabytes at once, Linux takes up to three times as long, and a piece is still in the cache when it is added up.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "w"))
+        self.sum = xxhash.xxh3_64()
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``."""
+        with memoryview(data) as view:
+            for begin in range(0, len(view), PIECE):
+                piece = view[begin : begin + PIECE]
+                super().write(piece)
+                self.sum.update(piece)
+            return len(view)
 
 
 def checksum(path: Path) -> str:
-    """The CRC-32 of a file. It finds damage, which is what it is for; a cryptographic hash took five times the time of the processor."""
+    """The 64-bit XXH3 of a file. It finds damage, which is what it is for, and takes a fifth of the time of a CRC-32."""
+    found = xxhash.xxh3_64()
     with open(path, "rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            return "00000000"
-        value = 0
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
-            for begin in range(0, len(view), BLOCK):
-                with view[begin : begin + BLOCK] as block:
-                    value = zlib.crc32(block, value)
-    return f"{value:08x}"
+        while piece := file.read(PIECE):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def sync(path: Path) -> None:
@@ -93,7 +109,7 @@ def back_to(device: torch.device | str) -> Callable[[Any, str], Any]:
 class Writer:
     """Writes the checkpoints of a run to ``folder`` and keeps the ``keep`` newest.
 
-    The state is copied into the file at once, which takes as long as copying it in memory. Waiting for the disk and adding up the file
+    The state is copied into the file and added up at once, which takes little longer than copying it in memory. Waiting for the disk
     happens in a thread beside the training that goes on; :attr:`busy` says whether that is still so. Of several ranks, rank 0 writes.
     """
 
@@ -125,12 +141,13 @@ class Writer:
             summed = torch.serialization.get_crc32_options()
             torch.serialization.set_crc32_options(False)  # the whole file gets a checksum of its own
             try:
-                torch.save(state, temporary / "state.pt")
+                with Summed(temporary / "state.pt") as file:
+                    torch.save(state, file)
             finally:
                 torch.serialization.set_crc32_options(summed)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             raise self._failed(error, name, temporary) from error
-        self.thread = threading.Thread(target=self._finish, args=(name, temporary), name="checkpoint")
+        self.thread = threading.Thread(target=self._finish, args=(name, temporary, file.sum.hexdigest()), name="checkpoint")
         self.thread.start()
 
     def wait(self) -> None:
@@ -141,11 +158,11 @@ class Writer:
         if error is not None:
             raise error
 
-    def _finish(self, name: str, temporary: Path) -> None:
+    def _finish(self, name: str, temporary: Path, summed: str) -> None:
         final = self.folder / name
         try:
             sync(temporary / "state.pt")
-            (temporary / "manifest.json").write_text(json.dumps({"state.pt": checksum(temporary / "state.pt")}))
+            (temporary / "manifest.json").write_text(json.dumps({"state.pt": summed}))
             sync(temporary / "manifest.json")
             sync(temporary)
             if final.exists():

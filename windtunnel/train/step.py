@@ -206,6 +206,7 @@ def gradients(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> tuple[t
             for number, term in enumerate(phase.losses):
                 key = f"losses.{number}"
                 value = value + term.term(model, part, loss, leg.states[key], leg.given(key, progress)) * (loss.counts.sum() / targets)
+        del loss, weights  # the logits with them, which the gradient does not need: tokens times vocabulary times four bytes
         value.backward()
         total += value.detach()
     ranks.add_up([total, *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)])
