@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-BATCH, CONTEXT, STEPS, WARM, REPETITIONS = 2, 256, 8, 2, 5
+BATCH, CONTEXT, STEPS, WARM, REPETITIONS, CHECKPOINTED = 2, 256, 8, 2, 6, 3
 SIZES = {"family": "llama", "layers": 30, "width": 576, "heads": 9, "key_value_heads": 3, "intermediate": 1536}
 
 
@@ -82,7 +82,7 @@ def ours(model: str, folder: Path, checkpoint_seconds: float) -> dict[str, float
     }
 
 
-def trainer(model: str, folder: Path, _: float) -> dict[str, float]:
+def trainer(model: str, folder: Path) -> dict[str, float]:
     """transformers' Trainer on the same sequences, fused AdamW, float32, no logging, no saving."""
     import torch
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
@@ -121,9 +121,9 @@ def trainer(model: str, folder: Path, _: float) -> dict[str, float]:
     return {"seconds_per_step": (stamps[-1] - stamps[WARM - 1]) / (STEPS - WARM)}
 
 
-def alone(side: str, model: str, cache: Path, checkpoint_seconds: float = 1e9) -> dict[str, float]:
+def alone(side: str, model: str, cache: Path) -> dict[str, float]:
     """``side`` in a process of its own."""
-    words = [sys.executable, __file__, "--side", side, model, str(cache), str(checkpoint_seconds)]
+    words = [sys.executable, __file__, "--side", side, model, str(cache)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{side}: {done.stderr[-2000:]}")
@@ -149,25 +149,32 @@ def begins(model: str, folder: Path) -> dict[str, float]:
     return {"seconds_to_first_step": seconds - step, "seconds_to_its_end": seconds}
 
 
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
 def main(model: str | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "cache").mkdir()
         given, model = model, model or made(folder)
         sides: dict[str, list[dict[str, float]]] = {"ours": [], "trainer": []}
-        for _ in range(REPETITIONS):
-            for side in sides:
+        for repetition in range(REPETITIONS):
+            for side in sorted(sides, reverse=bool(repetition % 2)):  # what a side leaves behind in the machine falls on both
                 sides[side].append(alone(side, model, folder))
         pairs = list(zip(sides["ours"], sides["trainer"], strict=True))
         step = statistics.median(one["seconds_per_step"] for one in sides["ours"])
-        kept = alone("ours", model, folder, checkpoint_seconds=0.0)  # as often as the disk takes them
-        plain = statistics.median(one["clock_per_step"] for one in sides["ours"])
+        lost, waits = [], []
+        for _ in range(CHECKPOINTED):
+            never, often = alone("ours", model, folder), alone("ours_with_checkpoints", model, folder)
+            lost.append((often["clock_per_step"] - never["clock_per_step"]) * (STEPS - WARM) / often["checkpoints"])
+            waits.append(often["waited"] / often["checkpoints"])
         first = begins(model, folder)
     return {
         "model": Path(given).name if given else "SmolLM2's sizes, random weights",
         "tokens_per_second": BATCH * CONTEXT / step,
         "ours_over_trainer": {
-            key: {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+            key: spread(ratios)
             for key, ratios in {
                 "seconds_per_step": [one["seconds_per_step"] / other["seconds_per_step"] for one, other in pairs],
                 "peak_memory": [one["peak_bytes"] / other["peak_bytes"] for one, other in pairs],
@@ -175,9 +182,11 @@ def main(model: str | None = None) -> dict[str, Any]:
         },
         "peak_bytes": {side: statistics.median(one["peak_bytes"] for one in found) for side, found in sides.items()},
         **first,
-        "clock_per_step": {"without_checkpoints": plain, "a_checkpoint_whenever_the_last_is_written": kept["clock_per_step"]},
-        "checkpoints_written": kept["checkpoints"],
-        "share_of_a_minute_that_a_checkpoint_costs": (kept["clock_per_step"] - plain) * (STEPS - WARM) / max(1.0, kept["checkpoints"]) / 60,
+        "checkpoint": {
+            "seconds_lost": spread(lost),
+            "share_of_a_minute": spread([seconds / 60 for seconds in lost]),
+            "seconds_training_waits": spread(waits),
+        },
         "batch": BATCH,
         "context": CONTEXT,
         "steps": STEPS - WARM,
@@ -187,22 +196,27 @@ def main(model: str | None = None) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
-        _, _, side, given, cache, often = sys.argv
+        _, _, side, given, cache = sys.argv
         with tempfile.TemporaryDirectory() as work:
             (Path(work) / "cache").symlink_to(Path(cache) / "cache")
-            written: list[str] = []
+            waits: list[float] = []  # for checkpoints between the two instants that the clock is read at
             from windtunnel.train import checkpoint
 
             begin = checkpoint.Writer.begin
 
-            def counted(writer: checkpoint.Writer, name: str, state: dict[str, Any]) -> None:
-                written.append(name)
+            def timed(writer: checkpoint.Writer, name: str, state: dict[str, Any]) -> None:
+                began = time.perf_counter()
                 begin(writer, name, state)
+                if WARM <= int(name.rpartition("-")[2]) < STEPS:
+                    waits.append(time.perf_counter() - began)
 
-            checkpoint.Writer.begin = counted  # type: ignore[method-assign]
-            found = {"ours": ours, "trainer": trainer}[side](given, Path(work), float(often))
+            checkpoint.Writer.begin = timed  # type: ignore[method-assign]
+            if side == "trainer":
+                found = trainer(given, Path(work))
+            else:  # with checkpoints: one whenever that before has reached the disk
+                found = ours(given, Path(work), 0.0 if side == "ours_with_checkpoints" else 1e9)
         found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-        found["checkpoints"] = float(len(written))
+        found |= {"checkpoints": float(len(waits)), "waited": sum(waits)}
         print(json.dumps(found))
     else:
         json.dump(main(*sys.argv[1:2]), sys.stdout, indent=1)
