@@ -109,7 +109,7 @@ def back_to(device: torch.device | str) -> Callable[[Any, str], Any]:
 class Writer:
     """Writes the checkpoints of a run to ``folder`` and keeps the ``keep`` newest.
 
-    The state is copied into the file and added up at once, which takes little longer than copying it in memory. Waiting for the disk
+    The state is copied into the file and added up at once, which takes about twice as long as copying it in memory. Waiting for the disk
     happens in a thread beside the training that goes on; :attr:`busy` says whether that is still so. Of several ranks, rank 0 writes.
     """
 
