@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.recipe import recipe_from
-from windtunnel.study.calibration import calibrate
-from windtunnel.study.launch import launch
-from windtunnel.study.worker import Job
+from windtunnel.study.launch.local import launch
+from windtunnel.study.launch.worker import Job
+from windtunnel.study.statistics.calibration import calibrate
 from windtunnel.train.run import prepare
 
 OUT = Path("windtunnel-out")

@@ -138,7 +138,7 @@ def begins(model: str, folder: Path) -> dict[str, float]:
     file, out = folder / "recipe.yaml", folder / "begins"
     file.write_text(yaml.safe_dump(recipe(model, 1)), encoding="utf-8")
     began = time.perf_counter()
-    words = [sys.executable, "-m", "windtunnel.cli", "train", str(file), "--out", str(out), "--cache", str(folder / "cache")]
+    words = [sys.executable, "-m", "windtunnel.commands.main", "train", str(file), "--out", str(out), "--cache", str(folder / "cache")]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     log = out / "log.jsonl"
     while not (log.exists() and log.stat().st_size) and process.poll() is None:

@@ -48,9 +48,10 @@ def child(name: str) -> None:
     import numpy
     import torch
 
+    from windtunnel.core.registry import make
     from windtunnel.models.build import config_for, fresh
     from windtunnel.models.settings import ModelSettings
-    from windtunnel.part import Start, Vocabulary, make
+    from windtunnel.slots import Start, Vocabulary
 
     warnings.simplefilter("ignore")  # advanced widening says that it changes the function
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))

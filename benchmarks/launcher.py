@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.recipe import recipe_from
-from windtunnel.study.launch import Job, launch
+from windtunnel.study.launch.local import Job, launch
 from windtunnel.train.run import prepare
 
 PILOTS, REPETITIONS = 6, 2

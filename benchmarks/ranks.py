@@ -33,7 +33,7 @@ RECIPE = {
 
 def seconds(folder: Path, name: str, options: list[str]) -> float:
     """Of training, as the run's record has them."""
-    words = [sys.executable, "-m", "windtunnel.cli", "train", str(folder / "recipe.yaml"), "--out", str(folder / name), *options]
+    words = [sys.executable, "-m", "windtunnel.commands.main", "train", str(folder / "recipe.yaml"), "--out", str(folder / name), *options]
     subprocess.run([*words, "--cache", str(folder / "cache")], check=True, capture_output=True)
     lines = [json.loads(line) for line in (folder / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return float(lines[-1]["seconds"] - lines[0]["seconds"])

@@ -54,10 +54,11 @@ def child(name: str) -> dict[str, Any]:
     """Train variant ``name`` for a few steps; memory and seconds."""
     import torch
 
+    from windtunnel.core.registry import make
     from windtunnel.models.build import config_for, fresh
     from windtunnel.models.forward import forward
     from windtunnel.models.settings import ModelSettings
-    from windtunnel.part import Optimizer, Structure, Vocabulary, make
+    from windtunnel.slots import Optimizer, Structure, Vocabulary
 
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")

@@ -30,10 +30,10 @@ from typing import Any
 import numpy
 import tokenizers
 
-from windtunnel.part import Progress
-from windtunnel.stream import tokenizer as tokenizer_room
-from windtunnel.stream.loader import Loader
-from windtunnel.stream.prepare import BATCH, prepare_stream
+from windtunnel.data.loader import Loader
+from windtunnel.kits.text import tokenizer as tokenizer_room
+from windtunnel.kits.text.streams import BATCH, prepare_stream
+from windtunnel.slots import Progress
 
 ASKED = {"ratio": 0.8, "open_seconds": 1.0}
 
@@ -88,7 +88,7 @@ def tokenise_and_pack(corpus: Texts, folder: str, cache: Path, context: int, seq
         loader.rows(progress)
     packed, used = time.perf_counter(), time.process_time() - used
     code = (
-        "import sys, time; from windtunnel.stream.stream import Stream; begin = time.perf_counter(); "
+        "import sys, time; from windtunnel.data.stream import Stream; begin = time.perf_counter(); "
         "stream = Stream.open(sys.argv[1]); stream.vocabulary; stream.read('train', 'code', 0); print(time.perf_counter() - begin)"
     )
     opened = subprocess.run([sys.executable, "-c", code, str(stream.folder)], capture_output=True, text=True, check=True).stdout

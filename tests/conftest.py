@@ -78,7 +78,7 @@ def stream(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def law() -> Callable[..., int]:
     """``windtunnel law`` with the given words, in this process; returns the exit code."""
-    from windtunnel.cli import main
+    from windtunnel.commands.main import main
 
     def run(*words: Any) -> int:
         with pytest.raises(SystemExit) as end:

@@ -16,18 +16,18 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    from windtunnel import part
+    from windtunnel.data.stream import Stream
     from windtunnel.recipe import recipe_from
-    from windtunnel.stream.stream import Stream
+    from windtunnel.slots import AfterStep, Selection, Weighting
     from windtunnel.train import loop
     from windtunnel.train.ranks import differs, joined
     from windtunnel.train.run import fly
 
-    class Smallest(part.Selection, name="test-smallest"):
+    class Smallest(Selection, name="test-smallest"):
         def score(self, model, batch, given):
             return -batch["tokens"].float().mean(dim=1)
 
-    class Counting(part.Weighting, name="test-counting"):
+    class Counting(Weighting, name="test-counting"):
         def state(self, model):
             return {"seen": 0}
 
@@ -35,7 +35,7 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
             state["seen"] += int(batch["tokens"].sum())
             return torch.ones_like(loss.values)
 
-    class Noise(part.AfterStep, name="test-noise-of-ranks"):
+    class Noise(AfterStep, name="test-noise-of-ranks"):
         def after_step(self, model, optimizer, progress, state):
             with torch.no_grad():
                 for parameter in model.parameters():

@@ -15,9 +15,9 @@ import pytest
 import torch
 import yaml
 
-from windtunnel.cli import main
-from windtunnel.corpus.own_text import own_text, write_own_text
-from windtunnel.part import UserError
+from windtunnel.commands.main import main
+from windtunnel.core.errors import UserError
+from windtunnel.kits.text.own_text import own_text, write_own_text
 from windtunnel.recipe import recipe_from
 from windtunnel.study import adapt
 from windtunnel.study.adapt import Wish, budget_of, changes, kept_share, mix, share_of
@@ -235,7 +235,7 @@ def test_two_ranks_adapt_as_one_does(small):
     assert adapted(small, "one", *more)[0] == 0
     words = ["continue", str(small / "run"), "--corpus", f"domain={small / 'domain'}", "--out", str(small / "two"), *more, "--ranks", "2"]
     fixed = ["--context", "32", "--batch", "8", "--threads", "1", "--cache", str(small / "cache"), "--json"]
-    command = [sys.executable, "-m", "windtunnel.cli", *words, *fixed]
+    command = [sys.executable, "-m", "windtunnel.commands.main", *words, *fixed]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False)
     assert done.returncode == 0, done.stderr
     one, two = (json.loads((small / name / "result.json").read_text()) for name in ("one", "two"))

@@ -25,13 +25,15 @@ from transformers import (
     Qwen3Config,
 )
 
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
 from windtunnel.models import checkpoint
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.content import fingerprint
-from windtunnel.models.located import located
+from windtunnel.models.locate import located
 from windtunnel.models.settings import ModelSettings
-from windtunnel.part import ALONE, PartError, Schedule, Start, UserError, make
 from windtunnel.recipe import NestedError, recipe_from
+from windtunnel.slots import ALONE, Schedule, Start
 from windtunnel.train.run import fly, prepare
 
 AUTO = {"decoder": AutoModelForCausalLM, "encoder": AutoModelForMaskedLM, "encoder-decoder": AutoModelForSeq2SeqLM}

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from windtunnel import cli
-from windtunnel.part import PartError, UserError, load_all, names, slots
+from windtunnel.commands import main as cli
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import load_all, names, slots
 
 TINY = """\
   model: {family: llama, depth: 2, width: 64}
@@ -220,14 +221,14 @@ def broken(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def raise_it(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("windtunnel.study.study.fly_study", raise_it)
+    monkeypatch.setattr("windtunnel.study.fly.fly_study", raise_it)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), pytest.param("Interrupted", id="Interrupted")])
 def test_an_interrupt_says_how_to_go_on(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException | str
 ) -> None:
-    from windtunnel.study.launch import Interrupted
+    from windtunnel.study.launch.local import Interrupted
 
     broken(monkeypatch, Interrupted("2 of 6 runs finished") if isinstance(error, str) else error)
     assert run("study", "study.yaml") == 130
@@ -273,7 +274,7 @@ def test_how_failed_runs_end_a_command(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_reader_that_stops_reading_is_no_error(here: Path) -> None:
     done = subprocess.run(
-        f"{sys.executable} -m windtunnel.cli parts --json | head -c 20", shell=True, capture_output=True, text=True, timeout=120
+        f"{sys.executable} -m windtunnel.commands.main parts --json | head -c 20", shell=True, capture_output=True, text=True, timeout=120
     )
     assert "Traceback" not in done.stderr
 
@@ -346,7 +347,7 @@ def test_a_budget_too_small_for_a_step_is_a_users_mistake(here: Path, capfd: pyt
 
 
 def test_a_run_is_flown_by_one_process(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from windtunnel.study.worker import locked
+    from windtunnel.study.launch.worker import locked
 
     with locked(here / "runs/x/.lock"):
         assert "another process is working on it" in mistake_of_run(capfd, "train", "recipe.yaml", "--out", "runs/x")
@@ -354,7 +355,7 @@ def test_a_run_is_flown_by_one_process(here: Path, capfd: pytest.CaptureFixture[
 
 def test_ctrl_c_puts_a_run_down_and_the_same_command_goes_on(here: Path) -> None:
     (here / "recipe.yaml").write_text(RECIPE.replace("{steps: 4}", "{steps: 60}"), encoding="utf-8")
-    command = [sys.executable, "-m", "windtunnel.cli", "train", "recipe.yaml", "--out", "runs/x", "--threads", "1"]
+    command = [sys.executable, "-m", "windtunnel.commands.main", "train", "recipe.yaml", "--out", "runs/x", "--threads", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = here / "runs/x/log.jsonl"
     deadline = time.monotonic() + 120

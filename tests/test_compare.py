@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from windtunnel.study.calibration import calibrate
-from windtunnel.study.compare import (
+from windtunnel.study.statistics.calibration import calibrate
+from windtunnel.study.statistics.compare import (
     Interval,
     adjusted_confidence,
     compare,
@@ -342,7 +342,7 @@ def test_the_instrument_is_calibrated_on_a_pool_of_known_truth():
 
 def test_a_broken_instrument_is_found_out(monkeypatch):
     """With the multiplicity correction taken away, many arms are called too often, and the calibration says so."""
-    monkeypatch.setattr("windtunnel.study.compare.adjusted_confidence", lambda confidence, arms: 0.6)
+    monkeypatch.setattr("windtunnel.study.statistics.compare.adjusted_confidence", lambda confidence, arms: 0.6)
     found = calibrate(pool_of(np.random.default_rng(0)), studies=60, arms=4, seeds=3)
     assert not found["within_stated_rate"]
     assert found["false_calls"]["low"] > 0.05

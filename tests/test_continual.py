@@ -14,24 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.objectives.next_token import NextToken
-from windtunnel.part import (
-    AfterStep,
-    Ahead,
-    Curator,
-    Evaluation,
-    Given,
-    HeldOut,
-    LossTerm,
-    PartError,
-    Progress,
-    Source,
-    UserError,
-    Vocabulary,
-    make,
-)
+from windtunnel.parts.objective.next_token import NextToken
+from windtunnel.slots import AfterStep, Ahead, Curator, Evaluation, Given, HeldOut, LossTerm, Progress, Source, Vocabulary
 from windtunnel.train.run import fly
 
 VOCABULARY = Vocabulary(64, 0, 1, 2, (3, 4), {"R": 5, "S": 6, "X": 7}, np.ones(64, np.int32), np.ones(64, bool))
@@ -189,7 +177,7 @@ def test_the_information_of_the_models_own_labels_is_that_of_the_distribution():
 
 
 def test_looking_ahead_is_charged_happens_once_and_shortens_the_phase(tiny, stream, tmp_path, monkeypatch):
-    from windtunnel.objectives.elastic_weights import ElasticWeights
+    from windtunnel.parts.loss_term.elastic_weights import ElasticWeights
 
     plain = fly(tiny(), 0, stream, tmp_path / "plain")
     budget = plain["totals"]["flops"] * 1.0001
@@ -253,7 +241,7 @@ def counted(first: int, length: int = 24) -> str:
 
 
 def test_a_model_that_knows_the_answers_is_always_right_and_one_that_does_not_guesses(monkeypatch):
-    from windtunnel.part import Loss
+    from windtunnel.slots import Loss
 
     texts = {"old": [counted(n) for n in (0, 13, 29, 41)], "new": [counted(7 * n, 12) for n in range(6)]}
     asked: list[torch.Tensor] = []
@@ -307,7 +295,7 @@ def test_what_cannot_be_asked_is_refused():
 
 
 def make_objective(name: str) -> Any:
-    from windtunnel.part import Objective
+    from windtunnel.slots import Objective
 
     return make(Objective, name)
 
@@ -338,7 +326,7 @@ LEVELS = ((5.0, 6.0, 7.0), (3.0, 5.5, 6.0), (4.0, 2.0, 5.0), (4.5, 2.25, 1.0))
 
 
 def test_the_matrix_of_three_stages_by_hand():
-    from windtunnel.study.transfer import aggregates, matrix_of
+    from windtunnel.study.statistics.transfer import aggregates, matrix_of
 
     early = {"step": 5, "phase": 0, "numbers": {"loss": 0.0, "loss/a": 9.0, "loss/b": 9.0, "loss/c": 9.0}}
     matrix = matrix_of(record_of(*LEVELS, began=True, extra=[early]), recipe_of(("a",), ("b", "a"), ("c",), began=True), "loss")
@@ -356,7 +344,7 @@ def test_the_matrix_of_three_stages_by_hand():
 
 
 def test_a_run_from_scratch_goes_on_from_its_first_phase():
-    from windtunnel.study.transfer import aggregates, matrix_of
+    from windtunnel.study.statistics.transfer import aggregates, matrix_of
 
     matrix = matrix_of(record_of(*LEVELS[:3]), recipe_of(("a",), ("b",), ("a", "b")), "loss")
     assert matrix is not None and matrix.names == ("a", "b", "stage 2") and matrix.stage == {"a": 0, "b": 1, "c": None}
@@ -369,7 +357,7 @@ def test_a_run_from_scratch_goes_on_from_its_first_phase():
 
 
 def test_what_a_named_recipe_was_trained_on_is_old():
-    from windtunnel.study.transfer import matrix_of
+    from windtunnel.study.statistics.transfer import matrix_of
 
     inner = {"recipe": {"budget": {"steps": 2}, "sources": ["a", "b"]}}
     recipe = recipe_of(("a", "c"), start={"trained": {"model": inner}})
@@ -381,7 +369,7 @@ def test_what_a_named_recipe_was_trained_on_is_old():
 
 def test_a_dip_is_the_worst_fall_below_where_training_went_on_in_each_numbers_own_direction():
     from windtunnel.recipe import recipe_from
-    from windtunnel.study.transfer import dips
+    from windtunnel.study.statistics.transfer import dips
 
     recipe = recipe_from(
         {
@@ -400,7 +388,7 @@ def test_a_dip_is_the_worst_fall_below_where_training_went_on_in_each_numbers_ow
 
 
 def example() -> dict[str, Any]:
-    from windtunnel.study.transfer import transfer
+    from windtunnel.study.statistics.transfer import transfer
 
     plain, replay = recipe_of(("a",), ("b",)), recipe_of(("a",), ("a", "b"))
     joint = recipe_of(("a", "b"))
@@ -471,7 +459,7 @@ def test_the_report_shows_matrix_axes_and_numbers(tmp_path):
 
 
 def test_a_study_says_what_is_to_be_kept(tmp_path):
-    from windtunnel.study.study import load_study
+    from windtunnel.study.fly import load_study
 
     path = tmp_path / "s.yaml"
     text = "corpus: {a: builtin:stdlib, b: builtin:docstrings}\nbudget: {steps: 4}\nkept: [%s]\narms: {other: {batch: 3}}\n"
@@ -488,7 +476,7 @@ def test_a_study_says_what_is_to_be_kept(tmp_path):
 
 
 def frame_of(rows: list[tuple[str, str]]) -> Any:
-    from windtunnel.corpus.frame import engine
+    from windtunnel.data.corpus.frame import engine
 
     return engine().from_pydict(
         {"text": [text for text, _ in rows], "origin": [str(n) for n in range(len(rows))], "source": [source for _, source in rows]}
@@ -496,14 +484,14 @@ def frame_of(rows: list[tuple[str, str]]) -> Any:
 
 
 def curated(part: Any, rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    from windtunnel.corpus.tally import Tally
+    from windtunnel.data.corpus.tally import Tally
 
     found = make(Curator, part).curate(frame_of(rows), Tally("all")).to_pydict()
     return list(zip(found["text"], found["source"], strict=True))
 
 
 def test_an_ngram_model_is_witten_and_bells_by_hand_and_adds_up_to_one():
-    from windtunnel.corpus.ngrams import NGrams
+    from windtunnel.kits.text.ngrams import NGrams
 
     model = NGrams(["a b a b a c"], order=2)
     # three words known and one unknown: 1/4 each; six words seen, three kinds of them
@@ -548,7 +536,7 @@ def test_scrambling_hits_a_share_keeps_every_word_and_is_undone_by_the_filter(tm
 
 @pytest.mark.parametrize("text", ["characters", "readmes", "headers"])
 def test_built_in_domains_are_the_same_twice(text):
-    from windtunnel.corpus.tally import Tally
+    from windtunnel.data.corpus.tally import Tally
 
     source = make(Source, {"builtin": {"text": text}})
     try:
@@ -561,7 +549,7 @@ def test_built_in_domains_are_the_same_twice(text):
 
 
 def test_instructions_hold_no_address_and_no_order_of_a_set():
-    from windtunnel.corpus.interpreter import instructions
+    from windtunnel.kits.text.interpreter import instructions
 
     code = "def outer(x):\n    if x in {'b', 'a', 'c'}:\n        return lambda y: (y, 'text')\n"
     text = instructions(code, "module.py")
@@ -583,9 +571,9 @@ FILES = {
 def test_every_arm_of_the_files_flies_at_a_tiny_size(name, stream, tmp_path, monkeypatch, corpus):
     """The recipes as the files write them, but for sizes, budgets and text: on two sources, whatever theirs are called."""
     from windtunnel.recipe import each_recipe
+    from windtunnel.study.fly import load_study
     from windtunnel.study.papers import load_paper, papers_folder
-    from windtunnel.study.study import load_study
-    from windtunnel.study.transfer import transfer
+    from windtunnel.study.statistics.transfer import transfer
 
     study = load_study(papers_folder().parent / "studies" / f"{name}.yaml") if name == "continual" else load_paper(name).study("cpu")
     tiny_sizes = {"depth": 2, "layers": 2, "width": 32, "heads": 2}

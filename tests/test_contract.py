@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from windtunnel import part
+from windtunnel.core import registry
+from windtunnel.slots import Progress
 from windtunnel.train.run import fly, prepare
 
 LOOP_SLOTS = (
@@ -104,7 +105,7 @@ NO_IDENTITY = {
 
 
 def parts(*slots: str) -> list[tuple[str, str]]:
-    return [(slot, name) for slot in slots for name in sorted(part.names(part.slots()[slot]))]
+    return [(slot, name) for slot in slots for name in sorted(registry.names(registry.slots()[slot]))]
 
 
 def recipe_for(slot: str, name: str, tiny: Any, stream: Any, folder: Path, **fields: Any) -> Any:
@@ -174,9 +175,9 @@ def test_identity_setting_equals_plain_training(slot, name, tiny, stream, tmp_pa
     assert all(torch.equal(plain[key], other[key]) for key in plain)
 
 
-@pytest.mark.parametrize(("slot", "name"), parts(*part.slots()))
+@pytest.mark.parametrize(("slot", "name"), parts(*registry.slots()))
 def test_every_part_says_what_it_is(slot, name):
-    found = part.describe(part.names(part.slots()[slot])[name])
+    found = registry.describe(registry.names(registry.slots()[slot])[name])
     assert len(found["documentation"]) > 20
     assert all(knob["description"] for knob in found["knobs"].values()), found["knobs"]
     json.dumps(found)
@@ -184,7 +185,7 @@ def test_every_part_says_what_it_is(slot, name):
 
 def test_the_six_steps_of_arms_see_the_same_documents(tiny, stream, tmp_path):
     """Arms with another model or schedule draw the same sequences as the baseline."""
-    from windtunnel.stream.loader import Loader
+    from windtunnel.data.loader import Loader
 
     rows = []
     for batch in (4, 2):
@@ -200,7 +201,7 @@ def test_the_six_steps_of_arms_see_the_same_documents(tiny, stream, tmp_path):
             packing=phase.packing,
             seed=5,
         )
-        progress = part.Progress(0, 1, 0, 1, batch, 0.0, 0.0, 0)
+        progress = Progress(0, 1, 0, 1, batch, 0.0, 0.0, 0)
         drawn = [loader.rows(progress, {})["tokens"] for _ in range(8 // batch)]
         rows.append(torch.cat([torch.as_tensor(entry) for entry in drawn]))
     assert torch.equal(rows[0], rows[1])

@@ -20,13 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from windtunnel.corpus import files as files_module
-from windtunnel.corpus import frame, prepare, shards
-from windtunnel.corpus.near_duplicates import HASHES, HeldOutSignatures, band_width, signatures, similarity
-from windtunnel.corpus.prepare import Corpus, prepare_corpus
-from windtunnel.corpus.split import SPLITS, Seen, content_key, fraction, split_of
-from windtunnel.corpus.tally import Tally
-from windtunnel.part import Curator, PartError, Source, UserError, make
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
+from windtunnel.data.corpus import frame, prepare, shards
+from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, band_width, signatures, similarity
+from windtunnel.data.corpus.prepare import Corpus, prepare_corpus
+from windtunnel.data.corpus.split import SPLITS, Seen, content_key, fraction, split_of
+from windtunnel.data.corpus.tally import Tally
+from windtunnel.parts.source import files as files_module
+from windtunnel.slots import Curator, Source
 
 WORDS = [first + second + third for first in "bdfgklmnprstv" for second in "aeiou" for third in ("n", "r", "sk", "t", "mb")]
 
@@ -138,7 +140,7 @@ def test_parquet_with_another_field(tmp_path: Path, form: pyarrow.DataType) -> N
 
 
 def test_json_values_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("windtunnel.corpus.formats.CHUNK", 7)
+    monkeypatch.setattr("windtunnel.data.corpus.formats.CHUNK", 7)
     documents = [prose(number, 1 + number * 3) for number in range(30)]
     for name, content in {"a.json": json.dumps([{"text": text} for text in documents]), "b.json": lines(documents)}.items():
         (tmp_path / name).write_text(content)
@@ -299,7 +301,7 @@ def test_duplicates_only_and_a_single_document(tmp_path: Path) -> None:
 
 @given(st.text(alphabet="ab \t\n\u00a0", max_size=40), st.integers(1, 9))
 def test_the_key_sees_words_only_however_the_text_is_cut(text: str, piece: int) -> None:
-    from windtunnel.corpus import split
+    from windtunnel.data.corpus import split
 
     whole, kept = content_key(" ".join(text.split())), split._PIECE
     try:

@@ -19,7 +19,7 @@ import typer
 import yaml
 import zstandard
 
-from windtunnel.cli import app, main
+from windtunnel.commands.main import app, main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

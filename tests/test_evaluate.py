@@ -11,18 +11,19 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from windtunnel.evaluate.bits_per_byte import BitsPerByte, judge
-from windtunnel.evaluate.denoising import Denoising, own_format
-from windtunnel.evaluate.held_out import entered, held_out, text_loss
-from windtunnel.evaluate.samples import samples
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.data.held_out import entered, held_out, text_loss
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.objectives.masked_token import MaskedToken
-from windtunnel.objectives.next_token import NextToken
-from windtunnel.objectives.prefix_lm import PrefixLM
-from windtunnel.objectives.span_corruption import SpanCorruption
-from windtunnel.objectives.ul2 import UL2
-from windtunnel.part import Objective, PartError, UserError
+from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte, judge
+from windtunnel.parts.evaluation.denoising import Denoising, own_format
+from windtunnel.parts.objective.masked_token import MaskedToken
+from windtunnel.parts.objective.next_token import NextToken
+from windtunnel.parts.objective.prefix_lm import PrefixLM
+from windtunnel.parts.objective.span_corruption import SpanCorruption
+from windtunnel.parts.objective.ul2 import UL2
+from windtunnel.slots import Objective
+from windtunnel.train.samples import samples
 
 CONTEXT = 32
 
@@ -59,7 +60,7 @@ def test_sequences_of_one_document_stand_beside_those_of_several(stream, monkeyp
     for source in stream.sources:
         together = list(view.batches(source, NextToken()))
         with monkeypatch.context() as patch:
-            patch.setattr("windtunnel.evaluate.held_out.CHUNK", 1)
+            patch.setattr("windtunnel.data.held_out.CHUNK", 1)
             apart = list(view.batches(source, NextToken()))
         assert all(torch.equal(one[key], other[key]) for one, other in zip(together, apart, strict=True) for key in one)
         alone = torch.cat([batch["documents"].max(dim=1).values == 0 for batch in together])

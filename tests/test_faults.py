@@ -24,7 +24,7 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from windtunnel import cli
+from windtunnel.commands import main as cli
 
 FIELDS = """\
 model: {depth: 2, width: 32, heads: 2}
@@ -272,7 +272,7 @@ def test_a_disk_that_fills_anywhere_is_told_and_the_same_command_goes_on(
 def test_a_checkpoint_that_the_disk_refuses_says_why(here: Path, tmp_path: Path, mounted: Callable[[str], Path]) -> None:
     import torch
 
-    from windtunnel.part import UserError
+    from windtunnel.core.errors import UserError
     from windtunnel.train import checkpoint
 
     disk = mounted("size=400k")
@@ -288,7 +288,7 @@ def test_a_checkpoint_that_the_disk_refuses_says_why(here: Path, tmp_path: Path,
 
 
 def test_what_the_disk_says_afterwards_is_told_at_the_next_occasion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from windtunnel.part import UserError
+    from windtunnel.core.errors import UserError
     from windtunnel.train import checkpoint
 
     def full(path: Path) -> None:
@@ -310,7 +310,7 @@ def test_what_the_disk_says_afterwards_is_told_at_the_next_occasion(tmp_path: Pa
 
 def test_a_limit_on_the_size_of_files_is_told(here: Path) -> None:
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY)); "
-    limited += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from windtunnel import cli; cli.main(sys.argv[1:])"
+    limited += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from windtunnel.commands.main import main; main(sys.argv[1:])"
     words = [sys.executable, "-c", limited, "train", "recipe.yaml", "--out", "runs/x"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
@@ -391,7 +391,7 @@ def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_run_goes_on(here: Path,
 
 def begin(*words: str) -> subprocess.Popen[str]:
     """A command in a process of its own, which leads its own session."""
-    whole = [sys.executable, "-m", "windtunnel.cli", *words]
+    whole = [sys.executable, "-m", "windtunnel.commands.main", *words]
     return subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 

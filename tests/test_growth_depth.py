@@ -14,16 +14,18 @@ from test_models import FAMILIES, LENGTH, build, packed, run
 from test_weights import config_of, moved
 from torch import nn
 
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
+from windtunnel.kits.weights.grow import first_of_each, outputs
+from windtunnel.kits.weights.timing import growth_timing
 from windtunnel.models import build as building
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import fresh
 from windtunnel.models.forward import forward
 from windtunnel.models.settings import KINDS
-from windtunnel.part import Beginning, PartError, Start, UserError, make
-from windtunnel.weights.grow import first_of_each, outputs
-from windtunnel.weights.start.deepen import layer_similarity
-from windtunnel.weights.timing import growth_timing
+from windtunnel.parts.start.deepen import layer_similarity
+from windtunnel.slots import Beginning, Start
 
 PRESERVING = [family for family in FAMILIES if family != "bert"]
 

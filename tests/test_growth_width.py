@@ -13,13 +13,15 @@ from test_models import FAMILIES, LENGTH, SIZE, VOCABULARY, random_tokens, run
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from windtunnel.core.errors import PartError
+from windtunnel.core.registry import make
+from windtunnel.kits.weights.widening import Units, columns_split, deviation, generator, head_maps, layer_map, rows_taken, unit_map
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.part import Beginning, Optimizer, PartError, Start, Structure, make
+from windtunnel.slots import Beginning, Optimizer, Start, Structure
 from windtunnel.train.run import fly
-from windtunnel.weights.widening import Units, columns_split, deviation, generator, head_maps, layer_map, rows_taken, unit_map
 
 SMALL = {"layers": 2, "width": 32, "heads": 4, "intermediate": 48}
 DOUBLE = {"layers": 2, "width": 64, "heads": 8, "intermediate": 112}

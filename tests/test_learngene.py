@@ -13,14 +13,16 @@ from test_models import FAMILIES, LENGTH, build, packed, random_tokens, run
 from test_weights import config_of
 from torch import nn
 
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
+from windtunnel.kits.weights.sharing import SHARES, split
 from windtunnel.laws import family_cost as costs
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import fresh
-from windtunnel.part import Beginning, Optimizer, PartError, Start, Structure, UserError, make
+from windtunnel.parts.start.expand_stages import proportional
+from windtunnel.slots import Beginning, Optimizer, Start, Structure
 from windtunnel.train.budget import count_step
-from windtunnel.weights.sharing import SHARES, split
-from windtunnel.weights.start.expand_stages import proportional
 
 LINE, STAGES = {"linear-layers": {}}, {"shared-stages": {"stages": [3, 1]}}
 

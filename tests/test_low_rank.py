@@ -15,14 +15,16 @@ from pydantic import ValidationError
 from test_models import FAMILIES, build, packed, random_tokens, run
 from torch import nn
 
+from windtunnel.core.errors import PartError
+from windtunnel.core.registry import make
+from windtunnel.kits.weights.factors import Factors, SparseFactors, SparsePlusLowRank, balanced, composed, factorised, support_of, truncated
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears
-from windtunnel.optim.adamw import adamw
-from windtunnel.optim.galore import Projected
-from windtunnel.part import AfterStep, Optimizer, PartError, Progress, Structure, make
+from windtunnel.parts.optimizer.adamw import adamw
+from windtunnel.parts.optimizer.galore import Projected
+from windtunnel.slots import AfterStep, Optimizer, Progress, Structure
 from windtunnel.train.budget import counter
 from windtunnel.train.run import fly
-from windtunnel.weights.factors import Factors, SparseFactors, SparsePlusLowRank, balanced, composed, factorised, support_of, truncated
 
 KINDS = ["low-rank", "sparse-low-rank"]
 

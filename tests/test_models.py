@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
+from windtunnel.core.errors import PartError, UserError
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import ROOM, config_for, family_of, fresh
 from windtunnel.models.forward import attention_mask, forward, positions_of
 from windtunnel.models.settings import KINDS, ModelSettings
-from windtunnel.part import PartError, UserError, Vocabulary
+from windtunnel.slots import Vocabulary
 
 SIZE, LENGTH = 160, 24
 VOCABULARY = Vocabulary(

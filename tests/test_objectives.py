@@ -10,15 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from windtunnel.core.errors import UserError
+from windtunnel.core.registry import make
+from windtunnel.kits.text.corrupt import cut, noise_counts, raw_length, share_out, span_noise, suffix_noise
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.objectives.corrupt import cut, noise_counts, raw_length, share_out, span_noise, suffix_noise
-from windtunnel.objectives.masked_token import MaskedToken
-from windtunnel.objectives.next_token import NextToken
-from windtunnel.objectives.prefix_lm import PrefixLM
-from windtunnel.objectives.span_corruption import SpanCorruption
-from windtunnel.objectives.ul2 import UL2, Denoiser
-from windtunnel.part import Objective, UserError, Vocabulary, make
+from windtunnel.parts.objective.masked_token import MaskedToken
+from windtunnel.parts.objective.next_token import NextToken
+from windtunnel.parts.objective.prefix_lm import PrefixLM
+from windtunnel.parts.objective.span_corruption import SpanCorruption
+from windtunnel.parts.objective.ul2 import UL2, Denoiser
+from windtunnel.slots import Objective, Vocabulary
 
 SPECIAL, SIZE = 40, 256
 TOKEN_BYTES = np.where(np.arange(SIZE) < SPECIAL, 0, 1 + np.arange(SIZE) % 4).astype(np.int32)

@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from windtunnel import part
+from windtunnel.core import registry
+from windtunnel.core.errors import PartError
+from windtunnel.core.registry import make
+from windtunnel.kits.optim.curves import fall
 from windtunnel.models.anatomy import linears
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import KINDS, ModelSettings
-from windtunnel.optim.adamw import adamw
-from windtunnel.optim.curves import fall
-from windtunnel.optim.muon import Joined
-from windtunnel.part import Optimizer, PartError, Progress, Schedule, Vocabulary, make
+from windtunnel.parts.optimizer.adamw import adamw
+from windtunnel.parts.optimizer.muon import Joined
+from windtunnel.slots import Optimizer, Progress, Schedule, Vocabulary
 
 VOCABULARY = Vocabulary(
     size=64,
@@ -32,8 +34,8 @@ VOCABULARY = Vocabulary(
     token_bytes=np.ones(64, dtype=np.int32),
     word_starts=np.ones(64, dtype=bool),
 )
-OPTIMIZERS = sorted(part.names(Optimizer))
-SCHEDULES = sorted(part.names(Schedule))
+OPTIMIZERS = sorted(registry.names(Optimizer))
+SCHEDULES = sorted(registry.names(Schedule))
 
 
 def model_of(family="llama"):

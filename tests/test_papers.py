@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from windtunnel import part
-from windtunnel.part import UserError
+from windtunnel.core import registry
+from windtunnel.core.errors import UserError
 from windtunnel.report import markdown
 from windtunnel.report.tables import expected
 from windtunnel.report.words import Reading
@@ -234,7 +234,7 @@ def test_runs_that_all_failed_leave_a_paper_undecided(tmp_path):
 def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch):
     from test_study import inline
 
-    from windtunnel.study import study as module
+    from windtunnel.study import fly as module
     from windtunnel.train import run as train
 
     monkeypatch.setattr(train, "prepare", lambda recipe, cache, progress=None: stream)
@@ -261,8 +261,8 @@ def committed() -> list[Any]:
 
 @pytest.mark.parametrize("found", committed())
 def test_every_committed_paper_is_whole(found):
-    part.load_all()
-    known = {name for slot in part.slots().values() for name in part.names(slot)}
+    registry.load_all()
+    known = {name for slot in registry.slots().values() for name in registry.names(slot)}
     assert set(found.parts) <= known
     for scale in found.scales:
         study = found.study(scale)

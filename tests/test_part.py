@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from windtunnel import part
-from windtunnel.part import Schedule, UserError, describe, load_all, make, names, plain, slots
+from windtunnel.core import registry
+from windtunnel.core.errors import UserError
+from windtunnel.core.part import Part
+from windtunnel.core.registry import describe, load_all, make, names, slots
+from windtunnel.core.settings import plain
 from windtunnel.recipe import Budget, Recipe, load_recipe, recipe_from, shorthand
+from windtunnel.slots import Schedule
 
 load_all()
 EVERY_PART = [pytest.param(found, id=f"{slot}/{name}") for slot, kind in slots().items() for name, found in names(kind).items()]
@@ -38,7 +42,7 @@ def refused(folder: Path, text: str, corpus: dict[str, str] | None = None) -> st
     return str(caught.value)
 
 
-def filled(found: type[part.Part]) -> part.Part:
+def filled(found: type[Part]) -> Part:
     """``found`` with its defaults, and with some valid value in every knob that has none."""
     values: dict[str, object] = {}
     for key, info in found.model_fields.items():
@@ -49,8 +53,8 @@ def filled(found: type[part.Part]) -> part.Part:
             )
             if "int" in kind or ("float" in kind and not isinstance(values[key], dict)):
                 values[key] = next((limit.le for limit in info.metadata if getattr(limit, "le", None) is not None), 2)
-            if isinstance(info.annotation, type) and issubclass(info.annotation, part.Part):
-                *_, other = part.names(info.annotation).values()
+            if isinstance(info.annotation, type) and issubclass(info.annotation, Part):
+                *_, other = registry.names(info.annotation).values()
                 values[key] = filled(other)
             if "Trained" in kind:
                 values[key] = {"folder": "somewhere"}
@@ -63,7 +67,7 @@ def filled(found: type[part.Part]) -> part.Part:
 
 
 @pytest.mark.parametrize("found", EVERY_PART)
-def test_a_part_survives_being_written_and_read(found: type[part.Part]) -> None:
+def test_a_part_survives_being_written_and_read(found: type[Part]) -> None:
     original = filled(found)
     written = original.model_dump(mode="json")
     assert list(written) == [found.name]
@@ -74,7 +78,7 @@ def test_a_part_survives_being_written_and_read(found: type[part.Part]) -> None:
 
 
 @pytest.mark.parametrize("found", EVERY_PART)
-def test_a_part_is_frozen_and_refuses_unknown_knobs(found: type[part.Part]) -> None:
+def test_a_part_is_frozen_and_refuses_unknown_knobs(found: type[Part]) -> None:
     built = filled(found)
     for key in found.model_fields:
         with pytest.raises(ValidationError):
@@ -84,7 +88,7 @@ def test_a_part_is_frozen_and_refuses_unknown_knobs(found: type[part.Part]) -> N
 
 
 @pytest.mark.parametrize("found", EVERY_PART)
-def test_a_part_explains_itself(found: type[part.Part]) -> None:
+def test_a_part_explains_itself(found: type[Part]) -> None:
     described = describe(found)
     assert described["slot"] in slots()
     assert found.name == found.name.lower() and "_" not in found.name
@@ -138,12 +142,12 @@ def test_a_part_of_another_slot_is_not_taken() -> None:
 
 
 def test_two_parts_of_one_name_in_different_modules_are_refused() -> None:
-    before = dict(part._parts[Schedule])
+    before = dict(registry._parts[Schedule])
     try:
         with pytest.raises(TypeError, match="two parts are called 'cosine'"):
             type("Impostor", (Schedule,), {"__module__": "elsewhere", "__doc__": "Another cosine."}, name="cosine")
     finally:
-        part._parts[Schedule] = before
+        registry._parts[Schedule] = before
 
 
 # Recipes -------------------------------------------------------------------------------------------------------------------------
@@ -384,7 +388,7 @@ def package(folder: Path, body: str) -> dict[str, str]:
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: staircase-parts\nVersion: 1.0\n", encoding="utf-8")
     (information / "entry_points.txt").write_text("[windtunnel.parts]\nstaircase = staircase_parts\n", encoding="utf-8")
-    here = str(Path(part.__file__).resolve().parent.parent)
+    here = str(Path(registry.__file__).resolve().parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), here])}
 
 
@@ -399,7 +403,7 @@ def test_a_part_of_an_installed_package_is_found(tmp_path: Path) -> None:
         tmp_path,
         """\
         from pydantic import Field
-        from windtunnel.part import Schedule
+        from windtunnel.slots import Schedule
 
         class Staircase(Schedule, name="staircase"):
             '''Lower the learning rate in equal steps.'''
@@ -426,7 +430,12 @@ def test_a_part_of_an_installed_package_is_found(tmp_path: Path) -> None:
 def test_a_package_whose_parts_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     environment = package(tmp_path, "import a_library_that_is_not_there\n")
     done = subprocess.run(
-        [sys.executable, "-m", "windtunnel.cli", "parts"], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240
+        [sys.executable, "-m", "windtunnel.commands.main", "parts"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 2
     assert "staircase" in done.stderr and "a_library_that_is_not_there" in done.stderr

@@ -19,7 +19,7 @@ import yaml
 from ranks_worker import work
 from safetensors.torch import load_file
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 from windtunnel.recipe import merge
 from windtunnel.train import ranks
 from windtunnel.train.run import fly
@@ -137,7 +137,7 @@ def test_the_command_line_starts_ranks_and_stops_them(tiny, tmp_path, corpus):
     recipe = {"corpus": corpus, "budget": {"steps": 3000}, "split": {"validation": 0.1, "test": 0.1}, "tokenizer": {"vocabulary": 512}}
     recipe |= {"model": {"depth": 2, "layers": 2, "width": 32, "heads": 2}, "context": 32, "batch": 4, "precision": "float32"}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"compile": "no", "evaluation_tokens": 256, "test_tokens": 512}))
-    command = [sys.executable, "-m", "windtunnel.cli", "train", "recipe.yaml", "--out", "run", "--cache", "cache"]
+    command = [sys.executable, "-m", "windtunnel.commands.main", "train", "recipe.yaml", "--out", "run", "--cache", "cache"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     with subprocess.Popen([*command, "--ranks", "2"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as flying:
         log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 300

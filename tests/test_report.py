@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 from windtunnel.report import charts, markdown, markup, page, tables, terminal, words
 from windtunnel.report.catalogue import filled, papers_page, parts_page, write
 from windtunnel.report.document import document
@@ -453,14 +453,14 @@ def test_a_picture_for_the_readme(tmp_path: Path) -> None:
 
 
 def test_every_part_is_in_the_catalogue() -> None:
-    from windtunnel import part
+    from windtunnel.core import registry
 
     text = parts_page()
-    for slot_name, slot in part.slots().items():
+    for slot_name, slot in registry.slots().items():
         assert f"## {slot_name}\n" in text
-        for name, found in part.names(slot).items():
+        for name, found in registry.names(slot).items():
             assert f"### {markup.escaped(name)}\n" in text
-            for knob, about in part.describe(found)["knobs"].items():
+            for knob, about in registry.describe(found)["knobs"].items():
                 assert f"| `{knob}` | " in text and markup.escaped(about["description"]) in text
 
 

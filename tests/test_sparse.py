@@ -19,18 +19,20 @@ from test_models import FAMILIES, build, packed, run
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from windtunnel.evaluate.bits_per_byte import BitsPerByte
-from windtunnel.evaluate.held_out import held_out
-from windtunnel.evaluate.pruned import limited, removable
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
+from windtunnel.data.held_out import held_out
+from windtunnel.kits.weights.masks import group_of, highest_of_group, keep_highest
 from windtunnel.laws import average_parameters, knee
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import KINDS, ModelSettings
-from windtunnel.part import Evaluation, Objective, PartError, Progress, Structure, UserError, make
+from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
+from windtunnel.parts.evaluation.pruned import limited, removable
+from windtunnel.slots import Evaluation, Objective, Progress, Structure
 from windtunnel.train.budget import mean_density
 from windtunnel.train.run import fly
-from windtunnel.weights.masks import group_of, highest_of_group, keep_highest
 
 
 def ramp(**knobs: Any) -> Any:

@@ -24,14 +24,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from windtunnel.part import Mixture, Packing, Progress, UserError, make, names
-from windtunnel.stream import loader as loader_room
-from windtunnel.stream import prepare as prepare_room
-from windtunnel.stream import tokenizer as tokenizer_room
-from windtunnel.stream.loader import Loader
-from windtunnel.stream.packing.whole_documents import best_fit
-from windtunnel.stream.prepare import encode_documents, prepare_stream, slices
-from windtunnel.stream.stream import Stream
+from windtunnel.core.errors import UserError
+from windtunnel.core.registry import make, names
+from windtunnel.data import loader as loader_room
+from windtunnel.data.loader import Loader
+from windtunnel.data.stream import Stream
+from windtunnel.kits.text import streams as prepare_room
+from windtunnel.kits.text import tokenizer as tokenizer_room
+from windtunnel.kits.text.streams import encode_documents, prepare_stream, slices
+from windtunnel.parts.packing.whole_documents import best_fit
+from windtunnel.slots import Mixture, Packing, Progress
 
 PROGRESS = Progress(step=0, steps=1, tokens=0, step_tokens=0, sequences=0, done=0.0, overall=0.0, phase=0)
 CONTEXT = 16
@@ -350,7 +352,7 @@ def test_any_flipped_byte_and_any_truncation_is_found_and_named(tmp_path):
 
 
 def test_damage_is_found_when_it_is_touched_and_not_before(tmp_path, monkeypatch):
-    for room in (prepare_room, sys.modules["windtunnel.stream.stream"]):
+    for room in (prepare_room, sys.modules["windtunnel.data.stream"]):
         monkeypatch.setattr(room, "BLOCK", 64)
     stream = fresh(tmp_path)
     (path,) = (stream.folder / "train").glob("000*.tokens")
@@ -366,7 +368,7 @@ def test_damage_is_found_when_it_is_touched_and_not_before(tmp_path, monkeypatch
 
 
 def test_a_long_piece_is_checked_in_every_block_it_covers(tmp_path, monkeypatch):
-    for room in (prepare_room, sys.modules["windtunnel.stream.stream"]):
+    for room in (prepare_room, sys.modules["windtunnel.data.stream"]):
         monkeypatch.setattr(room, "BLOCK", 64)
     stream = prepare_stream(Texts({"train": {"one": [words(400, 1)]}}), vocabulary=400, sentinels=2, cache=tmp_path)
     (path,) = (stream.folder / "train").glob("000*.tokens")
@@ -385,7 +387,7 @@ import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_stream import Texts, words
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 from windtunnel.stream.prepare import prepare_stream
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

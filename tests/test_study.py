@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 from windtunnel.recipe import recipe_from
-from windtunnel.study import study as module
-from windtunnel.study.launch import Crew, Interrupted, counted_signals, how_it_died, launch
-from windtunnel.study.study import check_study, fly_study, load_study, plan, study_from, summary
+from windtunnel.study import fly as module
+from windtunnel.study.fly import check_study, fly_study, load_study, plan, study_from, summary
+from windtunnel.study.launch.local import Crew, Interrupted, counted_signals, how_it_died, launch
+from windtunnel.study.launch.watch import Watch
+from windtunnel.study.launch.worker import Job, locked, perform, read_record
 from windtunnel.study.tune import Tune, best, with_knobs
-from windtunnel.study.watch import Watch
-from windtunnel.study.worker import Job, locked, perform, read_record
 
 TESTS = str(Path(__file__).parent)
 sys.path.insert(0, TESTS)  # worker processes inherit it and find study_fakes
@@ -591,7 +591,7 @@ def test_the_same_jobs_fly_as_ray_tasks(fly, tmp_path, monkeypatch):
     pytest.importorskip("ray")
     import ray
 
-    from windtunnel.study import ray_engine
+    from windtunnel.study.launch import ray as ray_engine
 
     monkeypatch.setenv("PYTHONPATH", TESTS)
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")

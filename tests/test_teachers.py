@@ -14,14 +14,16 @@ from safetensors.torch import load_file
 from test_objectives import VOCABULARY, generator, make_rows, tensors
 from torch.nn.functional import cross_entropy
 
+from windtunnel.core.errors import PartError
+from windtunnel.core.registry import make
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.forward import forward
 from windtunnel.models.settings import ModelSettings
-from windtunnel.objectives.distillation import Distillation, logits_of_targets
-from windtunnel.objectives.hidden_distillation import HiddenDistillation
-from windtunnel.objectives.learnable import Learnable
-from windtunnel.optim.pull_to_start import PullToStart
-from windtunnel.part import Given, Objective, PartError, Progress, Vocabulary, make
+from windtunnel.parts.after_step.pull_to_start import PullToStart
+from windtunnel.parts.loss_term.distillation import Distillation, logits_of_targets
+from windtunnel.parts.loss_term.hidden_distillation import HiddenDistillation
+from windtunnel.parts.selection.learnable import Learnable
+from windtunnel.slots import Given, Objective, Progress, Vocabulary
 from windtunnel.train.run import fly
 
 AT = Progress(step=0, steps=1, tokens=0, step_tokens=1, sequences=1, done=0.0, overall=0.0, phase=0)

@@ -20,15 +20,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import Field
 from safetensors.torch import load_file
 
-from windtunnel import part
+from windtunnel.core import registry
+from windtunnel.core.errors import UserError
 from windtunnel.models.anatomy import linears
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.objectives.next_token import NextToken
-from windtunnel.objectives.prefix_lm import PrefixLM
-from windtunnel.part import UserError
+from windtunnel.parts.objective.next_token import NextToken
+from windtunnel.parts.objective.prefix_lm import PrefixLM
+from windtunnel.slots import AfterStep, Evaluation, LossTerm, Structure, Weighting
 from windtunnel.train import checkpoint, machine
 from windtunnel.train.budget import count_step
 from windtunnel.train.estimate import estimate
@@ -167,7 +169,7 @@ def test_interrupted_across_phases_equals_undisturbed(tiny, stream, tmp_path, mo
 
 
 def _fly_for_killing(recipe, stream_folder, folder):
-    from windtunnel.stream.stream import Stream
+    from windtunnel.data.stream import Stream
 
     torch.set_num_threads(1)
     fly(recipe, 0, Stream.open(stream_folder), folder, checkpoint_seconds=0.0)
@@ -177,7 +179,7 @@ def test_killed_at_twenty_random_instants_equals_undisturbed(tiny, stream, tmp_p
     recipe = tiny(budget={"steps": 60}, phases=[{"share": 0.4}, {"share": 0.6, "model": {"layers": 4}, "start": {"stack": {"factor": 2}}}])
     fly(recipe, 0, stream, tmp_path / "whole")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["windtunnel.train.loop", "windtunnel.models.checkpoint", "windtunnel.evaluate.samples"])
+    context.set_forkserver_preload(["windtunnel.train.loop", "windtunnel.models.checkpoint", "windtunnel.train.samples"])
     checkpoints = tmp_path / "killed" / "checkpoints"
     randomness, kills = random.Random(0), 0
     deadline = time.monotonic() + 600
@@ -309,7 +311,7 @@ def spare_part():
     made: list = []
     yield lambda cls: made.append(cls) or cls
     for cls in made:
-        part._parts[cls.slot].pop(cls.name)
+        registry._parts[cls.slot].pop(cls.name)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -348,7 +350,7 @@ def test_a_later_phase_with_other_heads_is_refused_though_all_shapes_agree(tiny,
 
 def test_state_of_every_kind_of_part_survives_a_resume(tiny, stream, tmp_path, spare_part):
     @spare_part
-    class Remembers(part.LossTerm, name="test-remembers"):
+    class Remembers(LossTerm, name="test-remembers"):
         def state(self, model):
             return {"nested": {"seen": [torch.zeros(2), 0]}}
 
@@ -359,7 +361,7 @@ def test_state_of_every_kind_of_part_survives_a_resume(tiny, stream, tmp_path, s
             return 1e-2 * seen[0].sum() * seen[1] * sum(p.square().sum() for p in model.parameters())
 
     @spare_part
-    class Drifts(part.Weighting, name="test-drifts"):
+    class Drifts(Weighting, name="test-drifts"):
         def state(self, model):
             return {"scale": torch.ones(())}
 
@@ -368,7 +370,7 @@ def test_state_of_every_kind_of_part_survives_a_resume(tiny, stream, tmp_path, s
             return state["scale"].expand_as(loss.values)
 
     @spare_part
-    class Pulls(part.AfterStep, name="test-pulls"):
+    class Pulls(AfterStep, name="test-pulls"):
         def state(self, model):
             return {"slow": [p.detach().clone() for p in model.parameters()], "steps": 0}
 
@@ -390,7 +392,7 @@ def test_state_of_every_kind_of_part_survives_a_resume(tiny, stream, tmp_path, s
 
 def test_state_that_a_checkpoint_cannot_hold_is_refused_at_the_start(tiny, stream, tmp_path, spare_part):
     @spare_part
-    class Odd(part.AfterStep, name="test-odd"):
+    class Odd(AfterStep, name="test-odd"):
         def state(self, model):
             return {"counts": {"each": np.float32(1)}}
 
@@ -404,7 +406,7 @@ def test_state_that_a_checkpoint_cannot_hold_is_refused_at_the_start(tiny, strea
 
 def test_a_part_that_draws_at_random_depends_on_the_seed_alone(tiny, stream, tmp_path, spare_part):
     @spare_part
-    class Noise(part.Structure, name="test-noise"):
+    class Noise(Structure, name="test-noise"):
         def apply(self, model):
             for weight in model.parameters():
                 weight.data += 0.1 * torch.randn_like(weight)
@@ -420,8 +422,8 @@ def test_a_part_that_draws_at_random_depends_on_the_seed_alone(tiny, stream, tmp
 
 def test_numbers_of_an_evaluation_are_plain_and_finite(tiny, stream, tmp_path, spare_part):
     @spare_part
-    class Numpy(part.Evaluation, name="test-numpy"):
-        value: float = part.Field(1.0)
+    class Numpy(Evaluation, name="test-numpy"):
+        value: float = Field(1.0)
 
         def evaluate(self, model, held_out):
             return {"number": np.float32(self.value)}
@@ -485,13 +487,13 @@ def test_terms_and_weights_do_not_depend_on_how_the_batch_is_cut(tiny, stream, t
     """Also when the last slice is smaller than the others: a term that is a mean over targets counts each target alike."""
 
     @spare_part
-    class Confidence(part.LossTerm, name="test-confidence"):
+    class Confidence(LossTerm, name="test-confidence"):
         def term(self, model, batch, loss, state, given):
             known = batch["labels"] != -100
             return 0.1 * loss.outputs.logits.float().logsumexp(-1)[known].square().mean()
 
     @spare_part
-    class ByPosition(part.Weighting, name="test-by-position"):
+    class ByPosition(Weighting, name="test-by-position"):
         def weigh(self, loss, batch, state, given):
             return torch.linspace(0.5, 1.5, loss.values.shape[1]).expand_as(loss.values)
 
@@ -608,7 +610,7 @@ def test_tensors_of_a_checkpoint_go_back_to_where_they_were(tmp_path):
 
 
 def test_a_compiled_run_resumes_exports_plain_names_and_measures_uncompiled(tiny, stream, tmp_path, monkeypatch):
-    from windtunnel.evaluate import samples as module
+    from windtunnel.kits.text import samples as module
 
     def plain(model, held_out, real=module.samples):
         assert model._compiled_call_impl is None

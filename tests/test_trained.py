@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from windtunnel import part
-from windtunnel.part import UserError
+from windtunnel.core import registry
+from windtunnel.core.errors import UserError
+from windtunnel.core.part import Trained
 from windtunnel.recipe import Recipe, load_recipe, needed, times
-from windtunnel.study.check import check_study, needed_by, plan, what_cannot_fly
-from windtunnel.study.reading import load_study
+from windtunnel.slots import LossTerm, Selection, Structure
+from windtunnel.study.file import load_study
+from windtunnel.study.plan import check_study, needed_by, plan, what_cannot_fly
 from windtunnel.train.estimate import estimate
 from windtunnel.train.run import fly
 
@@ -120,8 +122,8 @@ def test_the_whole_cost_is_charged_once_and_out_of_the_budget(tiny, stream, tmp_
     outer = {"recipe": {"budget": {"steps": 5}, "start": {"trained": {"model": inner}}}}
     term = {"test-nothing": {"teacher": inner}}
 
-    class Nothing(part.LossTerm, name="test-nothing"):
-        teacher: part.Trained
+    class Nothing(LossTerm, name="test-nothing"):
+        teacher: Trained
 
         def term(self, model, batch, loss, state, given):
             assert not given.models["teacher"].training
@@ -131,7 +133,7 @@ def test_the_whole_cost_is_charged_once_and_out_of_the_budget(tiny, stream, tmp_
         recipe = tiny(budget={"steps": 12}, start={"trained": {"model": outer}}, losses=[term])
         record = fly(recipe, 0, stream, tmp_path / "whole")
     finally:
-        part._parts[part.LossTerm].pop("test-nothing")
+        registry._parts[LossTerm].pop("test-nothing")
     assert record["status"] == "finished", record["traceback"]
     assert record["totals"]["steps"] == 7 and record["charged"]["steps"] == 5
     assert record["totals"]["flops"] == pytest.approx(12 * each)
@@ -202,14 +204,14 @@ def spare_part():
     made: list = []
     yield lambda cls: made.append(cls) or cls
     for cls in made:
-        part._parts[cls.slot].pop(cls.name)
+        registry._parts[cls.slot].pop(cls.name)
 
 
 def test_a_selection_trains_on_the_sequences_it_scores_highest(tiny, stream, tmp_path, spare_part, monkeypatch):
     seen: list[torch.Tensor] = []
 
     @spare_part
-    class Smallest(part.Selection, name="test-smallest"):
+    class Smallest(Selection, name="test-smallest"):
         def score(self, model, batch, given):
             with torch.no_grad():
                 given.objective.loss(model, batch)
@@ -237,7 +239,7 @@ def test_a_selection_trains_on_the_sequences_it_scores_highest(tiny, stream, tmp
 
 def test_variants_are_drawn_counted_apart_and_the_last_is_evaluated(tiny, stream, tmp_path, spare_part):
     @spare_part
-    class Shallow(part.Structure, name="test-shallow"):
+    class Shallow(Structure, name="test-shallow"):
         """Skips the second layer in variant 0."""
 
         def apply(self, model):

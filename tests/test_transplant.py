@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
+from windtunnel.kits.text import tokenizer as tokenizers
+from windtunnel.kits.text.extend import extended
+from windtunnel.kits.weights.embeddings import Mix, contextual, pieces, pursuit, shared, spellings, tables_of
 from windtunnel.laws.crossover import crossover, curves
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import KINDS, ModelSettings
-from windtunnel.part import Beginning, PartError, Start, UserError, make
 from windtunnel.recipe import Recipe, TokenizerSettings, data_key, needed, recipe_from, times
-from windtunnel.stream import tokenizer as tokenizers
-from windtunnel.stream.extend import extended
+from windtunnel.slots import Beginning, Start
 from windtunnel.train.run import fly, prepare, prepare_needed
-from windtunnel.weights.embeddings import Mix, contextual, pieces, pursuit, shared, spellings, tables_of
 
 CODE = ["def area(width, height):\n    return width * height\n", "for width in range(10):\n    print(width, self.height)\n"] * 20
 PROSE = [
@@ -467,8 +469,8 @@ def test_a_model_that_may_have_seen_the_test_documents_is_refused(flown, tiny, t
 
 
 def test_a_study_prepares_every_stream_and_flies_each_model_once(flown, tiny, corpus):
-    from windtunnel.study.reading import study_from
-    from windtunnel.study.study import fly_study
+    from windtunnel.study.file import study_from
+    from windtunnel.study.fly import fly_study
 
     plain = {key: value for key, value in tiny().model_dump(mode="json").items() if key not in ("phases", "budget", "corpus", "tokenizer")}
     study = study_from(
@@ -521,8 +523,8 @@ SMALL = {
 )
 def test_the_papers_fly_in_the_small(name, arms, budgets, flown, corpus, tmp_path):
     """Three steps where the file says a thousand; the text, models and vocabularies are tiny, everything else is the file's."""
+    from windtunnel.study.file import study_from
     from windtunnel.study.papers import load_paper
-    from windtunnel.study.reading import study_from
 
     raw = load_paper(name).scales["cpu"]
     raw = json.loads(json.dumps(raw).replace('"share": 0.01', '"share": 0.3').replace('"share": 0.05', '"share": 0.6'))
@@ -602,9 +604,9 @@ def test_the_crossover_of_a_result_file(tmp_path, capsys, law):
 
 
 def test_a_fraction_of_the_documents_is_part_of_every_larger_one(corpus, tmp_path):
-    from windtunnel.corpus.prepare import prepare_corpus
-    from windtunnel.part import Curator, Source
+    from windtunnel.data.corpus.prepare import prepare_corpus
     from windtunnel.recipe import shorthand
+    from windtunnel.slots import Curator, Source
 
     sources = {name: make(Source, shorthand(path)) for name, path in corpus.items()}
     kept = []

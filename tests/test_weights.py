@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from test_models import DECODERS, FAMILIES, LENGTH, VOCABULARY, build, packed, run
 from torch import nn
 
+from windtunnel.core.errors import PartError
+from windtunnel.core.registry import make
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears
 from windtunnel.models.build import config_for
 from windtunnel.models.settings import ModelSettings
-from windtunnel.part import PartError, Start, Structure, make
+from windtunnel.slots import Start, Structure
 
 
 def config_of(family: str, context: int = LENGTH, **sizes):

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from windtunnel.part import UserError, Vocabulary
+from windtunnel.core.errors import UserError
+from windtunnel.parts.structure.fixed_mask import FixedMask
+from windtunnel.parts.structure.pruning_ramp import PruningRamp
 from windtunnel.recipe import Recipe, needed
+from windtunnel.slots import Vocabulary
 from windtunnel.train.budget import mean_density
 from windtunnel.train.estimate import estimate
-from windtunnel.weights.structure.fixed_mask import FixedMask
-from windtunnel.weights.structure.pruning_ramp import PruningRamp
 
 NAMES = ("E", "A", "alpha", "B", "beta")
 KINDS = ("average", "final", "initial")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from windtunnel.part import UserError, nearest
+from windtunnel.core.errors import UserError, nearest
 
 Curves = Mapping[int, Mapping[float, float]]  # by seed, then by share of the text
 

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from windtunnel.part import UserError, Vocabulary, nearest
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.recipe import Recipe, needed
+from windtunnel.slots import Vocabulary
 
 SCRATCH, BASELINE = "scratch", "baseline"
 

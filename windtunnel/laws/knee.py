@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 
 FEWEST = 7  # points of a curve: two pieces have four numbers to fit, and a shape must be able to be wrong
 CANDIDATES = 400  # knees and rates that are tried

@@ -30,8 +30,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.models.settings import KINDS, ModelSettings
-from windtunnel.part import UserError, Vocabulary, nearest
+from windtunnel.slots import Vocabulary
 
 ROOM = 16  # positions beyond the context, for the tokens that an objective adds (modes, sentinels, a start token)
 

@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
+from windtunnel.core.errors import PartError, UserError
 from windtunnel.models.build import ARCHITECTURES, family_of, hollow
 from windtunnel.models.content import FLOATS, copy_tokenizer, fingerprint, headers, weight_files
-from windtunnel.models.located import located
-from windtunnel.part import PartError, UserError
+from windtunnel.models.locate import located
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -100,7 +100,7 @@ def set_generation(model: PreTrainedModel, written: dict[str, Any]) -> None:
 
 
 def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
-    """The model that ``name`` says (see :func:`windtunnel.models.located.located`), in float32 on the CPU, in training mode.
+    """The model that ``name`` says (see :func:`windtunnel.models.locate.located`), in float32 on the CPU, in training mode.
 
     Reads safetensors and pytorch_model.bin, whole or in shards, of any family that Windtunnel builds. What no recipe says (head size,
     scaling of the rotation, epsilon of the norms) stays as its configuration has it. ``expected`` is the fingerprint it must have.

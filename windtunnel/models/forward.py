@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 
 PADDING = -1
 

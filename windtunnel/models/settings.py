@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from windtunnel.part import Settings
+from windtunnel.core.settings import Settings
 
 KINDS = {
     "llama": "decoder",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from windtunnel.part import UserError, nearest
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.report.adaptation import change
 from windtunnel.report.markup import cells, escaped, written
 from windtunnel.report.tables import carried, expected, interval
@@ -21,26 +21,26 @@ from windtunnel.report.words import BASELINE, Reading, finite, mapping, several,
 
 def parts_page() -> str:
     """All parts by slot as Markdown: what each does and where it comes from, then its knobs with default and meaning."""
-    from windtunnel import part
+    from windtunnel.core import registry
 
-    part.load_all()
+    registry.load_all()
     blocks = [
         "# Parts",
         "Everything that can be plugged into a recipe, by slot. This page is made from the code; `windtunnel parts NAME` prints one entry.",
     ]
-    for slot_name, slot in part.slots().items():
-        parts = part.names(slot)
+    for slot_name, slot in registry.slots().items():
+        parts = registry.names(slot)
         meaning = (slot.__doc__ or "").strip().splitlines()[0] if slot.__doc__ else ""
         blocks += [f"## {slot_name}", escaped(meaning)]
         if not parts:
             blocks.append("No part fills this slot yet.")
         for name in sorted(parts):
-            blocks.append(part_entry(part.describe(parts[name])))
+            blocks.append(part_entry(registry.describe(parts[name])))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def part_entry(entry: Mapping[str, Any]) -> str:
-    """One part as ``part.describe`` gives it: heading, documentation, knobs, conflicts."""
+    """One part as ``registry.describe`` gives it: heading, documentation, knobs, conflicts."""
     blocks = [f"### {escaped(entry['name'])}", *(prose(paragraph) for paragraph in str(entry["documentation"]).split("\n\n"))]
     rows = []
     for knob, about in entry["knobs"].items():

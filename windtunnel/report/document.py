@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 from windtunnel.report import charts, sweep, tables, transfer
 from windtunnel.report.words import BASELINE, VERDICTS, Reading, listing, mapping
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 from windtunnel.report import adaptation, sweep, transfer
 from windtunnel.report.charts import curves, forest, light
 from windtunnel.report.words import Reading

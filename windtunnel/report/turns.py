@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from windtunnel.core.errors import UserError
 from windtunnel.laws.knee import knees
-from windtunnel.part import UserError
 from windtunnel.report.words import Reading, finite, mapping
 
 

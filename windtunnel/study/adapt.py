@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 from windtunnel.recipe import Budget, Recipe, load_recipe
 from windtunnel.train.checkpoint import write_json
 
@@ -97,8 +97,8 @@ def share_of(text: str | None) -> float | None:
 
 def settings(wish: Wish) -> dict[str, Any]:
     """The recipe of ``wish`` as a file would write it, before the model's own settings are filled in."""
-    from windtunnel.models.origin import facts
     from windtunnel.models.settings import ModelSettings
+    from windtunnel.recipe.resolve import facts
 
     kept = dict(wish.keep) or {OWN: f"{OWN}-{wish.own_tokens}.jsonl"}
     raw: dict[str, Any] = {
@@ -184,9 +184,9 @@ def write_own(wish: Wish, path: Path, seed: int, threads: int | None, device: st
     import torch
     from transformers import AutoTokenizer
 
-    from windtunnel.corpus.own_text import own_text, write_own_text
+    from windtunnel.kits.text.own_text import own_text, write_own_text
     from windtunnel.models.checkpoint import load
-    from windtunnel.models.located import located
+    from windtunnel.models.locate import located
 
     warn(
         f"no --keep was given: the model writes about {wish.own_tokens:,} tokens itself, to rehearse and to be judged by; it keeps what it "
@@ -215,10 +215,10 @@ def conclude(
     """Decide how much of the change is kept, measure before and after on test, export, and put together the result."""
     import torch
 
-    from windtunnel.evaluate.samples import samples
     from windtunnel.models.checkpoint import export, load
     from windtunnel.train import loop, machine
     from windtunnel.train.log import Surroundings
+    from windtunnel.train.samples import samples
 
     phase = recipe.phases[0]
     place = torch.device(record["device"])
@@ -327,8 +327,8 @@ def kept_share(
 
 def windows(model: Any, judge: Any, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
     """Nats and bytes of every held-out window, by source: float64 [2, windows]."""
-    from windtunnel.evaluate.bits_per_byte import judge as scorer
-    from windtunnel.evaluate.held_out import window_losses
+    from windtunnel.data.held_out import window_losses
+    from windtunnel.parts.evaluation.bits_per_byte import judge as scorer
 
     objective = scorer(model, judge.objective)
     was = model.training

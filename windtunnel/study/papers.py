@@ -17,13 +17,14 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from windtunnel.part import Settings, UserError, nearest
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.settings import Settings
 from windtunnel.recipe import merge
-from windtunnel.study.compare import paired_interval
-from windtunnel.study.reading import Study, study_from
+from windtunnel.recipe.yaml import Document
+from windtunnel.study.file import Study, study_from
+from windtunnel.study.fly import fly_study
 from windtunnel.study.result import BASELINE, finite
-from windtunnel.study.study import fly_study
-from windtunnel.yaml_document import Document
+from windtunnel.study.statistics.compare import paired_interval
 
 FORMAT = 1
 GAIN = "compute_gain"
@@ -201,7 +202,7 @@ def reproduce(
 ) -> dict[str, Any]:
     """Fly a paper's study at ``scale`` under ``out`` and write what was measured to ``results`` (default: papers/results).
 
-    ``options`` are those of :func:`windtunnel.study.study.fly_study`. Returns the content of the file that was written.
+    ``options`` are those of :func:`windtunnel.study.fly.fly_study`. Returns the content of the file that was written.
 
     Raises:
         UserError: for an unknown paper or scale, and as ``fly_study``.

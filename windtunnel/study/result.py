@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from windtunnel.recipe import Recipe
-from windtunnel.study.compare import compare, paired_interval
-from windtunnel.study.transfer import transfer, transfer_of
+from windtunnel.study.statistics.compare import compare, paired_interval
+from windtunnel.study.statistics.transfer import transfer, transfer_of
 
 FORMAT = 1
 BASELINE = "baseline"

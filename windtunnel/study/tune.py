@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from windtunnel.part import Settings, UserError, nearest
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.settings import Settings
 from windtunnel.recipe import Phase, Recipe, times
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+from windtunnel.core.errors import UserError
 from windtunnel.models.anatomy import linears
-from windtunnel.part import Structure, UserError
 from windtunnel.recipe import Budget
+from windtunnel.slots import Structure
 
 IN_MEMORY = 1 << 28  # bytes of weights that are simply copied
 

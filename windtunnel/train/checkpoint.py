@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import xxhash
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 from windtunnel.train import ranks
 
 PIECE = 1 << 20

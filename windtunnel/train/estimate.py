@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.part import Vocabulary
 from windtunnel.recipe import Phase, Recipe, TokenizerSettings, needed
+from windtunnel.slots import Vocabulary
 
 if TYPE_CHECKING:
-    from windtunnel.stream.stream import Stream
+    from windtunnel.data.stream import Stream
 
 
 def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from windtunnel.part import UserError, nearest
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.recipe import Recipe
 from windtunnel.train.run import read_record
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from windtunnel.core.part import Trained
 from windtunnel.models.checkpoint import load
-from windtunnel.part import Trained
 from windtunnel.train import ranks
 from windtunnel.train.loggers import Logger
 

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any, Protocol
 
-from windtunnel.part import UserError, nearest
+from windtunnel.core.errors import UserError, nearest
 
 
 class Logger(Protocol):

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
-from windtunnel.evaluate.held_out import held_out
+from windtunnel.core.errors import UserError
+from windtunnel.data.held_out import held_out
+from windtunnel.data.stream import Stream
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.checkpoint import set_generation, written_generation
-from windtunnel.part import HeldOut, Progress, UserError
+from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.stream.stream import Stream
-from windtunnel.stream.tokenizer import rows_needed
+from windtunnel.slots import HeldOut, Progress
 from windtunnel.train import checkpoint, ranks
 from windtunnel.train.budget import left_of, steps_of
 from windtunnel.train.log import Diverged, Flight, RunLog, Surroundings
@@ -43,7 +44,6 @@ from windtunnel.train.step import (
     take_whole,
     update,
 )
-from windtunnel.weights.start.scratch import Scratch
 
 
 def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tuple[Any, Flight, bool]:
@@ -221,7 +221,7 @@ def begin(
     phase = recipe.phases[index]
     reseed(seed, index)  # for parts that draw at random without a generator of their own
     config = config_for(phase.model, stream.vocabulary, phase.context)
-    rows = rows_needed(stream.vocabulary, recipe.special_tokens())
+    rows = stream.vocabulary.rows_needed(recipe.special_tokens())
     if previous is not None and rows <= previous.config.vocab_size < config.vocab_size:
         config.vocab_size = previous.config.vocab_size  # that of a checkpoint, which has no rows for tokens that nobody uses
     model: Any

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 
 COMPILE_REPAYS = 600.0  # seconds of estimated training above which compiling (30 to 60 s on a CPU, to save a fifth) pays
 

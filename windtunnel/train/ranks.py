@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from windtunnel.part import UserError
+from windtunnel.core.errors import UserError
 
 BUCKET = 1 << 25  # bytes of gradients that travel together: fewer messages, for little memory besides the gradients
 SILENT = 10.0  # seconds that other ranks leave to rank 0 to say what is wrong

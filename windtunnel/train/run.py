@@ -10,19 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.part import Trained, UserError
+from windtunnel.core.errors import UserError
+from windtunnel.core.part import Trained
 from windtunnel.recipe import FORMAT, Recipe, data_key, needed, run_name
 from windtunnel.train.checkpoint import write_json
 from windtunnel.train.estimate import estimate
 
 if TYPE_CHECKING:
-    from windtunnel.stream.stream import Stream
+    from windtunnel.data.stream import Stream
 
 
 def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> Stream:
     """Read, split and clean the corpus of ``recipe`` and tokenise it, under ``cache``; what is already there is used again."""
-    from windtunnel.corpus.prepare import prepare_corpus
-    from windtunnel.stream.prepare import prepare_stream
+    from windtunnel.data.corpus.prepare import prepare_corpus
+    from windtunnel.kits.text.streams import prepare_stream
 
     split, tokenizer = recipe.split, recipe.tokenizer
     folder = tokenizer.folder
@@ -304,7 +305,7 @@ def stream_of(one: Recipe, recipe: Recipe, stream: Stream, streams: Mapping[str,
             "prepare it with prepare_needed, or let them agree"
         )
     if isinstance(found, str):
-        from windtunnel.stream.stream import Stream
+        from windtunnel.data.stream import Stream
 
         found = Stream.open(found)
     return found
@@ -324,8 +325,8 @@ def refuse_other_tokens(recipe: Recipe, seed: int, stream: Stream, theirs: Mappi
 
 def tokenizer_in(name: str) -> Any:
     """The tokenizer beside the model ``name``. Raises UserError where there is none that is fast."""
-    from windtunnel.models.located import located
-    from windtunnel.stream.tokenizer import load
+    from windtunnel.kits.text.tokenizer import load
+    from windtunnel.models.locate import located
 
     return load(located(name), sentinels=0)
 
@@ -347,9 +348,9 @@ def key_of(trained: Trained, seed: int) -> str:
 
 def conclude(recipe: Recipe, model: Any, stream: Stream, around: Any) -> dict[str, Any]:
     """Evaluate the finished model on test, let it write samples, and save it as a folder that transformers loads."""
-    from windtunnel.evaluate.samples import samples
     from windtunnel.models.checkpoint import export
     from windtunnel.train.loop import evaluate, judges
+    from windtunnel.train.samples import samples
 
     judge = judges(recipe, recipe.phases[-1], stream, "test", around)
     numbers = evaluate(recipe, model, judge)

@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from windtunnel.core.errors import PartError
+from windtunnel.core.part import Part
+from windtunnel.data.loader import Loader
+from windtunnel.data.stream import Stream
 from windtunnel.models.anatomy import linears
-from windtunnel.part import Ahead, Beginning, Given, Part, PartError, Progress
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.stream.loader import Loader
-from windtunnel.stream.stream import Stream
+from windtunnel.slots import Ahead, Beginning, Given, Progress
 from windtunnel.train import ranks
 from windtunnel.train.budget import count_step, counter, mean_density, undone
 from windtunnel.train.checkpoint import unstorable

@@ -1,0 +1,117 @@
+"""The command ``windtunnel continue``: adapt a trained model to documents of one's own, and keep what it knew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from windtunnel.commands.console import plain_table, print_json, stop_with
+from windtunnel.commands.options import RanksOption, sources
+from windtunnel.commands.train import at_work
+from windtunnel.core.errors import UserError
+
+
+def continue_training(
+    called: typer.Context,
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="a folder, a file of weights or a hub name", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where all goes; the model in DIR/model", show_default=False)],
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option("--corpus", metavar="NAME=PATH", help="what to adapt to; repeat it for several", show_default=False),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", metavar="NAME=PATH", help="text like what must be kept (default: the model writes its own)", show_default=False
+        ),
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", help="30m, 2h, 500 steps, 2e6 tokens, 1e15 flops")] = "30m",
+    max_forgetting: Annotated[
+        str, typer.Option("--max-forgetting", help="how far bits per byte of what is kept may rise (none: as far as it likes)")
+    ] = "1%",
+    replay: Annotated[float, typer.Option("--replay", help="share of training documents that come from what is kept (0: none)")] = 0.25,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0.0, help="peak learning rate (default: a fifth of that of training from scratch)", show_default=False),
+    ] = None,
+    context: Annotated[int, typer.Option("--context", min=8, help="tokens of a sequence")] = 256,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="sequences of a step")] = 4,
+    own_tokens: Annotated[int, typer.Option("--own-tokens", min=1, help="tokens the model writes itself without --keep")] = 16_384,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="what differs between repetitions")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", metavar="DIR", help="where prepared text is kept (default: DIR/cache)", show_default=False)
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="threads (default: all cores)", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    processes: RanksOption = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")] = False,
+) -> None:
+    """Go on training a model on your documents, and keep what it knew. Given again, it goes on where it was.
+
+    Training stops before the budget where what is kept gets worse than allowed, and then as much of the change is kept as stays within it.
+    """
+    from windtunnel.study.adapt import Wish, adapt, budget_of, share_of
+
+    if rate == 0:
+        raise UserError("--rate: above 0")
+    wish = Wish(
+        checkpoint,
+        sources(corpus),
+        sources(keep, "--keep"),
+        budget_of(budget),
+        share_of(max_forgetting),
+        replay,
+        context,
+        batch,
+        rate,
+        own_tokens,
+    )
+    with at_work(out, processes, device, called.obj) as crew:
+        told = watching(crew.follow, crew.say) if crew.follow else None
+        result = adapt(wish, out, seed=seed, cache=cache, threads=threads, device=device, report=told, stop=crew.stop, warn=crew.say)
+    if as_json:
+        print_json(result)
+    if result["status"] == "interrupted":
+        raise KeyboardInterrupt
+    if result["status"] != "finished":
+        stop_with(result.get("error") or "", result.get("traceback") or "")
+    show_adaptation(result, out, as_json)
+    if not as_json:
+        print(f"model: {out / 'model'}")
+
+
+def show_adaptation(result: Mapping[str, Any], folder: Path, as_json: bool) -> None:
+    """Write the page of an adaptation to ``folder``; unless JSON is wanted, print its table and where the page is."""
+    from windtunnel.report.adaptation import page, rows
+
+    path = page(result, folder)
+    if not as_json:
+        Console(highlight=False).print(plain_table(*rows(result)))
+        print(f"report: {path}")
+
+
+def watching(follow: Callable[[dict[str, Any]], None], say: Callable[[str], None]) -> Callable[[dict[str, Any]], None]:
+    """``follow``, and besides a line with every source's number, and its change since the first, whenever there is a new one."""
+    first: dict[str, float] = {}
+    shown = -1
+
+    def told(message: dict[str, Any]) -> None:
+        nonlocal shown
+        for entry in message.get("validation", ()):
+            if entry["step"] > shown:
+                shown = entry["step"]
+                first.update({name: value for name, value in entry["numbers"].items() if name not in first})
+                say(f"step {shown}: {changes(entry['numbers'], first)}")
+        follow(message)
+
+    return told
+
+
+def changes(numbers: Mapping[str, float], first: Mapping[str, float]) -> str:
+    """Each source's number and its change since ``first``, on one line."""
+    shown = [f"{name.partition('/')[2]} {value:.4f} ({value / first[name] - 1:+.2%})" for name, value in numbers.items() if "/" in name]
+    return "on validation " + ", ".join(shown)

@@ -1,0 +1,141 @@
+"""What the command line shows: progress, tables and JSON. Answers go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import re
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from windtunnel.core.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MENDABLE = {
+    errno.ENOSPC: "the disk is full; free some space and give the same command again: finished work is kept",
+    errno.EDQUOT: "the disk quota is used up; free some space and give the same command again: finished work is kept",
+    errno.EROFS: "the file system is read-only; choose another folder with --out",
+    errno.EACCES: "permission denied; choose another folder with --out, or change its permissions",
+    errno.ENOTDIR: "a file stands where a folder should; choose another folder with --out",
+    errno.EEXIST: "a file stands where a folder should; choose another folder with --out",
+    errno.EPERM: "not permitted; choose another folder with --out, or change its permissions",
+}
+
+
+def console() -> Console:
+    """Where everything goes that is not the answer itself: standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+@contextlib.contextmanager
+def stopping(speaking: bool = True) -> Iterator[Callable[[], bool]]:
+    """Whether somebody asked to stop: the first Ctrl-C or SIGTERM lets the run write a checkpoint, a second one does not wait."""
+    asked: list[int] = []
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        if speaking:
+            console().print("stopping at the next step, with a checkpoint; once more stops at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def following(run: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show the progress of a run: a bar on a terminal, elsewhere a line for every tenth of it."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    screen = console()
+    if screen.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
+        with Progress(*columns, console=screen) as bar:
+            task = bar.add_task(escape(run.name), total=1.0)
+            yield lambda told: bar.update(
+                task, completed=told["done"], description=f"{escape(run.name)} step {told['step']} loss {told['loss']:.3f}"
+            )
+        return
+    shown = -1
+
+    def line(told: dict[str, Any]) -> None:
+        nonlocal shown
+        if int(told["done"] * 10) > shown:
+            shown = int(told["done"] * 10)
+            screen.print(f"step {told['step']}: {told['done']:.0%}, loss {told['loss']:.3f}, {told['seconds']:.0f} s")
+
+    yield line
+
+
+def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table without lines; its first column is never broken."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading == headings[0])
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def overview(parts: Sequence[tuple[str, str, str]], empty: Sequence[str]) -> Table:
+    """Every part on a line (slot, name, what it does), and the slots that nothing fills."""
+    rows, before = [], ""
+    for slot, name, meaning in parts:
+        rows.append(("" if slot == before else slot, name, meaning))
+        before = slot
+    return plain_table(("slot", "part", "what it does"), [*rows, *((slot, "–", "") for slot in empty)])
+
+
+def reflowed(text: str) -> str:
+    """``text`` with each paragraph on one line, so that the terminal breaks it where it is narrow; lists and code stay."""
+    paragraphs = text.split("\n\n")
+    plain = [all(line[:1].isalnum() or line[:1] in "`(" for line in paragraph.splitlines()) for paragraph in paragraphs]
+    return "\n\n".join(paragraph.replace("\n", " ") if flows else paragraph for paragraph, flows in zip(paragraphs, plain, strict=True))
+
+
+def show_part(part: Mapping[str, Any]) -> None:
+    """One part in full."""
+    screen = Console(highlight=False)
+    screen.print(f"[bold]{part['name']}[/bold] fills the slot {part['slot']}\n\n{escape(reflowed(part['documentation']))}\n")
+    rows = [
+        (key, "(must be given)" if knob["required"] else json.dumps(knob["default"], ensure_ascii=False), knob["type"], knob["description"])
+        for key, knob in part["knobs"].items()
+    ]
+    screen.print(plain_table(("knob", "default", "type", "meaning"), rows) if rows else "It has no knobs.")
+    for other, reason in part["conflicts"].items():
+        screen.print(f"not together with {other}: {escape(reason)}")
+
+
+def stop_with(error: str, traceback: str) -> NoReturn:
+    """Leave because runs failed: with 2 where the user can mend it, else with 1 and the traceback."""
+    system = re.search(r"\b\w*Error: \[Errno (\d+)\] (.*)", error)
+    if system and int(system[1]) in MENDABLE:
+        raise UserError(f"{system[2]}: {MENDABLE[int(system[1])]}")
+    if re.search(r"\b(User|Part)Error: ", error):
+        raise UserError(re.sub(r"\b(User|Part)Error: ", "", error))
+    console().print(escape(traceback.strip() or error), soft_wrap=True)
+    raise typer.Exit(1)
+
+
+# The end --------------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,365 @@
+"""The command line: parse, call, print. Everything else lives in the rooms and can be called from Python in the same way.
+
+Exit codes: 0 done, 1 something broke that is our fault or a run's (its traceback is shown), 2 something the user can mend,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from windtunnel.commands.adapt import continue_training, show_adaptation
+from windtunnel.commands.console import MENDABLE, overview, plain_table, print_json, show_part, stop_with
+from windtunnel.commands.law import app as law
+from windtunnel.commands.options import OUT, CorpusOption, JsonOption, ThreadsOption, look_at, sources
+from windtunnel.commands.train import export, train
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.study.results import read_result, result_files
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Fly pre-training techniques as small models on your own corpus, and learn which of them pays.",
+)
+CONTINUES = ("study", "reproduce", "train", "continue")
+
+
+class Engine(enum.StrEnum):
+    """Where runs are flown."""
+
+    local = "local"
+    ray = "ray"
+
+
+class Scale(enum.StrEnum):
+    """How large a reproduction is: minutes on two cores, or minutes on one accelerator."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML)", show_default=False)]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="where runs, prepared text and results are kept and found again")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)", show_default=False)
+]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="fly runs here, or as Ray tasks")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", metavar="ADDRESS", help="of a running Ray cluster (default: a local one)", show_default=False)
+]
+
+
+def print_version(wanted: bool) -> None:
+    """What ``--version`` does."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"windtunnel {version('windtunnel')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=print_version, is_eager=True, help="print the version and stop")] = False,
+) -> None:
+    """Options before the command."""
+
+
+# Studies ------------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def study(
+    file: StudyFile,
+    corpus: CorpusOption = None,
+    out: OutOption = OUT,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fly a study: a baseline and arms, on your text, until there are verdicts. Given again, it goes on where it was.
+
+    With --corpus, your sources take the place of the whole corpus that the file names.
+    """
+    from windtunnel.study.fly import fly_study
+
+    loaded = read_study(file, corpus)
+    check_engine(engine, address)
+    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address)
+    show_result(result, out / "studies" / loaded.name, as_json)
+    refuse_mistakes(result)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a study, a recipe or a paper (YAML)", show_default=False)],
+    corpus: CorpusOption = None,
+    out: OutOption = OUT,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here."""
+    from windtunnel.recipe import load_recipe
+    from windtunnel.recipe.yaml import Document
+
+    keys = Document(file).data.keys()
+    found: dict[str, Any]
+    if {"baseline", "arms", "seeds", "scales"} & keys:
+        from windtunnel.study.fly import check_study, summary
+        from windtunnel.study.papers import load_paper
+
+        paper = load_paper(file) if "scales" in keys else None
+        studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus)}
+        for each in studies.values():
+            for recipe in each.resolved.values():
+                look_at(recipe)
+        checked = {scale: check_study(each, out, workers=workers, threads=threads) for scale, each in studies.items()}
+        found = checked if paper else checked[""]
+        lines = [f"{scale}: {line}" if scale else line for scale, entry in checked.items() for line in summary(entry)]
+    else:
+        from windtunnel.study.plan import what_cannot_fly
+        from windtunnel.train.estimate import estimate
+
+        recipe = load_recipe(file, sources(corpus))
+        look_at(recipe)
+        problem = what_cannot_fly(recipe)
+        if problem:
+            raise UserError(f"{file}: {problem}")
+        found = estimate(recipe)
+        lines = [f"recipe {file}: about " + ", ".join(f"{value:.3g} {name}" for name, value in found.items())]
+    if as_json:
+        print_json(found)
+    else:
+        print("\n".join(lines))
+
+
+@app.command()
+def report(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="a result file, its folder, or the --out of studies", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="where the page goes (default: beside result.json)", show_default=False)
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="FILE", help="also draw the charts into this PNG", show_default=False)
+    ] = None,
+) -> None:
+    """Build the page of a study, a paper or an adaptation again from its result, and print its tables."""
+    found = result_files(path)
+    if len(found) > 1 and (out or picture):
+        raise UserError(f"{path}: holds {len(found)} results; give --out and --picture with one of them, for example {found[0]}")
+    for file in found:
+        result = read_result(file, adaptations=True)
+        folder = out or (file.parent if file.name == "result.json" else file.with_suffix(""))
+        if result.get("kind") == "adaptation":
+            show_adaptation(result, folder, as_json=False)
+        else:
+            from windtunnel.report import markdown, page
+
+            page(result, folder)
+            (folder / "report.md").write_text(markdown(result), encoding="utf-8")
+            show_result(result, folder, as_json=False, numbers=file)
+        if picture:
+            from windtunnel.report.picture import picture as draw
+
+            print(f"picture: {draw(result, picture)}")
+
+
+# Single runs --------------------------------------------------------------------------------------------------------------------
+
+
+app.command()(train)
+app.command()(export)
+app.command("continue")(continue_training)
+app.add_typer(law, name="law")
+
+
+# What there is ------------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def parts(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="show this part in full", show_default=False)] = None,
+    slot: Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="only parts of this slot", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List what can be plugged in; with NAME its knobs, defaults and source."""
+    from windtunnel.core import registry
+    from windtunnel.slots import by_name
+
+    known = by_name()
+    if slot is not None and slot not in known:
+        raise UserError(f"no slot is called {slot!r}; {nearest(slot, known)}")
+    chosen = {kind: registry.known(kind) for key, kind in known.items() if slot in (None, key)}
+    if name is None and not as_json:
+        rows = [(kind.__name__, each, registry.summary(kind, each)) for kind, filling in chosen.items() for each in sorted(filling)]
+        Console().print(overview(rows, [kind.__name__ for kind in chosen if not chosen[kind]]))
+        return
+    if name is not None and not any(name in filling for filling in chosen.values()):
+        raise UserError(f"no part is called {name!r}; {nearest(name, {key for filling in chosen.values() for key in filling})}")
+    asked = [registry.find(kind, each) for kind, filling in chosen.items() for each in sorted(filling) if name in (None, each)]
+    found = [registry.describe(part) for part in asked if part is not None]
+    if as_json:
+        print_json(found)
+        return
+    for part in found:
+        show_part(part)
+
+
+@app.command()
+def papers(as_json: JsonOption = False) -> None:
+    """List the papers that can be reproduced, and what was measured of them."""
+    from windtunnel.study.papers import list_papers, measured
+
+    found = [
+        {
+            "name": paper.name,
+            **paper.model_dump(mode="json", include={"papers", "title", "authors", "year", "arxiv", "claim", "parts", "notes", "outcomes"}),
+            "scales": list(paper.scales),
+            "measured": {
+                scale: {key: result.get(key) for key in ("verdict", "date", "flops", "seconds")}
+                for scale, result in measured(paper).items()
+            },
+        }
+        for paper in list_papers()
+    ]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            paper["name"],
+            f"{paper['title']} ({paper['year']})",
+            ", ".join(f"{scale}: {paper['measured'].get(scale, {}).get('verdict', 'not measured')}" for scale in paper["scales"]),
+        )
+        for paper in found
+    ]
+    Console().print(plain_table(("name", "paper", "measured"), rows))
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False)],
+    scale: Annotated[Scale, typer.Option("--scale", help="minutes on two cores, or minutes on one accelerator")] = Scale.cpu,
+    out: OutOption = OUT,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", metavar="DIR", help="where the measurement is written (default: results/ beside the paper)", show_default=False
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fly the study of a paper and write down whether its claim was reproduced. Given again, it goes on where it was."""
+    from windtunnel.report.tables import expected
+    from windtunnel.report.words import Reading
+    from windtunnel.study import papers as library
+
+    check_engine(engine, address)
+    if name.endswith((".yaml", ".yml")):
+        results = results or Path(name).parent / "results"
+    paper = library.load_paper(name)
+    found = library.reproduce(
+        paper, scale.value, out, results=results, workers=workers, threads=threads, engine=engine.value, address=address
+    )
+    if as_json:
+        print_json(found)
+    else:
+        table = expected(Reading(found))
+        screen = Console(highlight=False)
+        screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found['verdict']}[/bold]\n{escape(paper.claim)}\n")
+        screen.print(plain_table(table.columns[:-1], [row[:-1] for row in table.rows]))
+        print(f"written: {(results or library.papers_folder() / 'results') / f'{paper.name}.{scale.value}.json'}")
+    if found.get("error"):
+        stop_with(found["error"], "")
+
+
+# Reading what was given -----------------------------------------------------------------------------------------------------------
+
+
+def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
+    """The study in ``file``, on the sources of ``corpus`` instead of its own if any are given."""
+    from windtunnel.study.fly import load_study
+
+    return load_study(file, sources(corpus))
+
+
+def check_engine(engine: Engine, address: str | None) -> None:
+    """Raise UserError for an address that nobody would look at."""
+    if address and engine is not Engine.ray:
+        raise UserError("--address is that of a Ray cluster; add --engine ray")
+
+
+# Showing -----------------------------------------------------------------------------------------------------------------------
+
+
+def show_result(result: Mapping[str, Any], folder: Path, as_json: bool, numbers: Path | None = None) -> None:
+    """The verdicts and where the report is; an error and its exit code where no verdict was possible."""
+    if as_json:
+        print_json(result)
+    else:
+        from windtunnel.report import terminal
+
+        Console().print(terminal(result))
+        print(f"report: {folder / 'report.html'}\nnumbers: {numbers or folder / 'result.json'}")
+    if result.get("error"):
+        stop_with(result["error"], "")
+
+
+def refuse_mistakes(result: Mapping[str, Any]) -> None:
+    """Raise UserError where runs of an arm failed of something that the user can mend; the others are shown already."""
+    failed = [run for run in result["runs"] if re.search(r"\b(User|Part)Error: ", run.get("error") or "")]
+    if failed:
+        first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {re.sub(r'^(User|Part)Error: ', '', failed[0]['error'])}"
+        many = f"{len(failed)} of {len(result['runs'])} runs failed"
+        raise UserError(f"{many}; {first}; mend it and give the same command again, what is finished is not flown again")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit. What the user can mend is one message on standard error and exit code 2."""
+    try:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        app(args=words, prog_name="windtunnel", obj=words)
+    except UserError as error:
+        leave(str(error))
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        leave(f"{error.filename or 'writing'}: {MENDABLE[error.errno]}")
+    except SystemExit as end:
+        if end.code == 130 and "TORCHELASTIC_RUN_ID" not in os.environ:  # a rank leaves it to whoever launched it
+            again = "; give the same command again to go on from here" if words and words[0] in CONTINUES else ""
+            print(f"windtunnel: interrupted{again}", file=sys.stderr)
+        raise
+
+
+def leave(message: str) -> NoReturn:
+    """Print what the user can mend, and exit with code 2."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if os.strerror(number) in message and MENDABLE[number] not in message:
+            message += f": {MENDABLE[number]}"
+    print(f"windtunnel: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    main()

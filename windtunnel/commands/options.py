@@ -1,0 +1,79 @@
+"""What stands on the command line or in a recipe, looked at before anything is read or flown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from windtunnel.core.errors import UserError
+
+OUT = Path("windtunnel-out")
+CorpusOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--corpus",
+        metavar="NAME=PATH",
+        help="a source of your own: folder, file or builtin:NAME; repeat it for several",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="threads of one run (default: 1)", show_default=False)]
+RanksOption = Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")]
+
+
+def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:
+    """``NAME=PATH`` arguments as sources by name; ``~`` is the home folder, ``builtin:NAME`` stays as it is."""
+    if not given:
+        return {}
+    from pydantic import ValidationError
+
+    from windtunnel.core.registry import make
+    from windtunnel.recipe import shorthand
+    from windtunnel.slots import Source
+
+    found: dict[str, Any] = {}
+    for entry in given:
+        name, separator, path = entry.partition("=")
+        if not separator or not name.strip() or not path.strip():
+            raise UserError(f"{option} {entry}: write it as NAME=PATH, for example {option} notes=~/notes")
+        if name in found:
+            raise UserError(f"{option} {entry}: a source called {name!r} was given already; every source needs a name of its own")
+        found[name] = path if path.startswith("builtin:") else os.path.expanduser(path)
+        try:
+            make(Source, shorthand(found[name]))
+        except ValidationError as error:
+            raise UserError(f"{option} {entry}: {error.errors()[0]['msg']}") from error
+    return found
+
+
+def look_at(recipe: Any) -> None:
+    """Raise UserError where a source, the tokenizer or a model to start from is not there, without reading it."""
+    folders = {"tokenizer.folder": recipe.tokenizer.folder}
+    for phase in recipe.phases:
+        if phase.start is not None:
+            folders[f"start.{phase.start.name}.folder"] = getattr(phase.start, "folder", None)
+    for key, folder in folders.items():
+        if folder is not None and not Path(folder).expanduser().is_dir():
+            raise UserError(f"{key}: {folder}: no such folder")
+    for name, source in recipe.corpus.items():
+        signature = getattr(source, "signature", None)
+        if signature is not None:
+            try:
+                signature()
+            except UserError as error:
+                raise UserError(f"source {name}: {error}") from error
+
+
+def check_device(device: str | None) -> None:
+    """Raise UserError unless this machine has ``device``."""
+    import torch
+
+    try:
+        torch.empty(1, device=device or "cpu")
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, settings, parts, and how a part is found."""

@@ -1,0 +1,130 @@
+"""What a part is: a frozen pydantic model whose fields are its knobs, the YAML keys, the documentation and the cache key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
+
+from windtunnel.core import registry
+from windtunnel.core.errors import nearest
+from windtunnel.core.settings import Settings, plain
+
+
+class Part(Settings):
+    """The base of every part. A direct subclass is a slot; a subclass of a slot with ``name=`` is a part that fills it.
+
+    In YAML a part is its bare name (``objective: next-token``) or one key with its knobs (``objective: {ul2: {mean_span: 3}}``); where
+    one knob has no default, its value alone will do (``start: {checkpoint: FOLDER}``).
+
+    ``conflicts`` names the parts (of any slot) that this one cannot be combined with in one phase, each with the reason.
+    ``other_tokens`` says that models it holds may know other tokens than the stream has; elsewhere that is refused.
+    """
+
+    name: ClassVar[str] = ""
+    slot: ClassVar[type[Part]]
+    conflicts: ClassVar[dict[str, str]] = {}
+    other_tokens: ClassVar[bool] = False
+
+    def __init_subclass__(cls, name: str = "", **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if Part in cls.__bases__:
+            cls.slot = cls
+            registry._slots[cls.__name__] = cls
+            registry._parts[cls] = {}
+        elif name:
+            cls.name = name
+            present = registry._parts[cls.slot].setdefault(name, cls)
+            if present.__module__ != cls.__module__:
+                raise TypeError(f"two parts are called {name!r} in slot {cls.slot.__name__}: {present.__module__} and {cls.__module__}")
+            registry._parts[cls.slot][name] = cls
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _find_by_name(cls, data: Any, handler: Any) -> Any:
+        if isinstance(data, cls) and data.name:
+            return data
+        if cls.name:
+            return handler({} if data is None else data)
+        if isinstance(data, str):
+            data = {data: {}}
+        if not isinstance(data, Mapping) or len(data) != 1:
+            raise PydanticCustomError(
+                "not_a_part",
+                "a {slot} is written as its name or as one key with its settings, for example {example}; got {shown}",
+                {"slot": cls.__name__, "example": next(iter(sorted(registry.known(cls))), "name"), "shown": repr(data)},
+            )
+        (name, fields), *_ = data.items()
+        found = registry.find(cls, str(name))
+        if found is None:
+            raise PydanticCustomError(
+                "unknown_part",
+                "no {slot} is called {shown}; {hint}",
+                {"slot": cls.__name__, "key": str(name), "shown": repr(name), "hint": nearest(str(name), registry.known(cls))},
+            )
+        return found.model_validate(_spelt_out(found, fields))
+
+    def trained(self) -> dict[str, Trained]:
+        """The models that this part needs besides the one being trained, by the field that names each."""
+        return {key: value for key in type(self).model_fields if isinstance(value := getattr(self, key), Trained)}
+
+    def special_tokens(self) -> tuple[str, ...]:
+        """Which special tokens it may feed to the model besides the separator and padding: ``mask``, ``spans``, ``modes``.
+
+        A model that begins from a checkpoint gets rows for tokens its own tokenizer lacks only if a part of its recipe uses them.
+        """
+        return ()
+
+    def looks_at(self) -> tuple[str, ...]:
+        """The sources of the corpus that this part names and must find there."""
+        return ()
+
+    @model_serializer(mode="plain")
+    def _as_one_key(self) -> dict[str, Any]:
+        return {self.name: {key: plain(getattr(self, key)) for key in type(self).model_fields}}
+
+
+class Trained(Settings):
+    """Another model that a part needs (a teacher, an ancestor): what a recipe trains, or one in a folder.
+
+    ``{recipe: {model: {depth: 2}, budget: {flops: 1e11}}}`` says how that recipe differs from the one it stands in (from the baseline,
+    in a study), whose phases and whose start, structure, losses, weighting, selection and after_step it does not inherit;
+    ``{recipe: NAME}`` takes one of the file's ``recipes``. Its budget may be ``share: 0.2`` of the budget of the file. It is flown
+    first, once for all that need it, and its whole cost is charged to each run that uses it, out of that run's own budget.
+    """
+
+    recipe: dict[str, Any] | None = Field(None, description="the recipe that trains it: what differs, or the name of one under recipes")
+    folder: str | None = Field(
+        None, description="a model that is there already: folder, file or name on the hub, as for `checkpoint`; it costs nothing here"
+    )
+    fingerprint: str | None = Field(None, description="what the content of `folder` must be; filled in when the recipe is read")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Trained:
+        if (self.recipe is None) == (self.folder is None):
+            raise ValueError("a model is named by exactly one of: recipe, folder")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _short(self, dump: Any) -> dict[str, Any]:
+        """Without the fingerprint where there is none: the hash of a recipe finds the runs that were stored before it existed."""
+        return {key: value for key, value in dump(self).items() if key != "fingerprint" or value is not None}
+
+
+def _spelt_out(part: type[Part], fields: Any) -> Any:
+    """``fields`` of ``part`` as a mapping: nothing, or a plain value of its one knob without a default."""
+    if fields is None:
+        return {}
+    if not isinstance(fields, (str, int, float)):
+        return fields
+    needed = [key for key, info in part.model_fields.items() if info.is_required()]
+    if len(needed) != 1:
+        one = f"it needs {' and '.join(needed)}" if needed else f"known: {', '.join(sorted(part.model_fields)) or 'none'}"
+        raise PydanticCustomError(
+            "not_fields",
+            "{name} is written with the names of its settings, for example {name}: {{{example}: ...}}, not {shown}; {one}",
+            {"name": part.name, "example": (needed or sorted(part.model_fields) or ["setting"])[0], "shown": repr(fields), "one": one},
+        )
+    return {needed[0]: fields}

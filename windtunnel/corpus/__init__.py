@@ -1,1 +1,0 @@
-"""Documents in, better documents out."""

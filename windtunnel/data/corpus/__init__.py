@@ -1,0 +1,1 @@
+"""Documents read, split, cleaned and stored."""

@@ -1,0 +1,92 @@
+"""A prepared corpus: a folder of parquet files by split and source, with the table of what became of every document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.data.corpus.split import SPLITS
+
+MANIFEST = "corpus.json"
+FORMAT = 1  # raised when the folder's layout or any rule that decides what is in it changes
+
+
+class Corpus:
+    """Documents split into train, validation and test, by source.
+
+    Attributes:
+        folder: where the files are.
+        fingerprint: a hash of every document in order and of the table; the same content has the same fingerprint anywhere.
+        sources: the names of the sources in the order of the recipe.
+        table: rows ``{"source", "what", "documents", "bytes"}``: read, skipped, removed, and the documents of each split.
+        examples: for each source and ``what``, up to three places where it occurred.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.fingerprint: str = manifest["fingerprint"]
+        self.sources: tuple[str, ...] = tuple(manifest["sources"])
+        self.table: list[dict[str, Any]] = manifest["table"]
+        self.examples: dict[str, dict[str, list[str]]] = manifest["examples"]
+        self._files: dict[str, dict[str, dict[str, Any]]] = manifest["files"]
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Corpus:
+        """The corpus in ``folder``.
+
+        Raises:
+            UserError: where it is no prepared corpus, or a file is missing or has the wrong size (naming it).
+        """
+        folder = Path(folder)
+        path = folder / MANIFEST
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{folder}: not a prepared corpus ({MANIFEST}: {error.strerror})") from error
+        except ValueError as error:
+            raise UserError(f"{path}: damaged ({error}); remove the folder and prepare the corpus again") from error
+        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+            raise UserError(f"{path}: written by another version of windtunnel; remove the folder and prepare the corpus again")
+        for entries in manifest["files"].values():
+            for entry in entries.values():
+                file = folder / entry["file"]
+                size = file.stat().st_size if file.is_file() else None
+                if size != entry["size"]:
+                    state = "is missing" if size is None else f"has {size} bytes instead of {entry['size']}"
+                    raise UserError(f"{file}: {state}; remove {folder} and prepare the corpus again")
+        return cls(folder, manifest)
+
+    def count(self, split: str, source: str) -> int:
+        """How many documents ``split`` holds of ``source``."""
+        return self._entry(split, source)["documents"]
+
+    def bytes(self, split: str, source: str) -> int:
+        """How many bytes of UTF-8 text ``split`` holds of ``source``."""
+        return self._entry(split, source)["bytes"]
+
+    def documents(self, split: str, source: str) -> Iterator[list[str]]:
+        """The texts of ``split`` of ``source`` in their fixed order, in batches of some 16 MiB or one document.
+
+        Raises:
+            UserError: for an unknown split or source, or a damaged file (every page has a checksum), naming it.
+        """
+        import pyarrow
+        from pyarrow import parquet
+
+        path = self.folder / self._entry(split, source)["file"]
+        try:
+            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, columns=["text"])["text"].to_pylist()
+        except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: damaged ({error}); remove {self.folder} and prepare the corpus again") from error
+
+    def _entry(self, split: str, source: str) -> dict[str, Any]:
+        if split not in self._files:
+            raise UserError(f"no split is called {split!r}; {nearest(split, SPLITS)}")
+        if source not in self._files[split]:
+            raise UserError(f"the corpus has no source {source!r}; {nearest(source, self.sources)}")
+        return self._files[split][source]

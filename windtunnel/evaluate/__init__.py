@@ -1,1 +1,0 @@
-"""Model in, numbers out."""

@@ -1,0 +1,1 @@
+"""Plain functions that several parts share, by subject."""

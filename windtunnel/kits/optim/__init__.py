@@ -1,0 +1,1 @@
+"""Curves of learning rates, and weights held near where they began."""

@@ -1,0 +1,1 @@
+"""Tokens, corruption, n-grams: what parts for text share."""

@@ -1,0 +1,60 @@
+"""What curators share that act on some sources and leave the others alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.errors import PartError, nearest
+from windtunnel.data.corpus.frame import engine, streamed
+
+if TYPE_CHECKING:
+    import daft
+
+
+def digest(text: str, seed: int = 0) -> bytes:
+    """A hash of a document, another for every seed."""
+    return hashlib.blake2b(text.encode("utf-8", errors="replace"), digest_size=16, key=seed.to_bytes(8, "little")).digest()
+
+
+def wanted(part: Any, documents: daft.DataFrame, sources: Sequence[str]) -> daft.Expression:
+    """The expression that says which rows are of ``sources`` (none named: of any).
+
+    Raises:
+        PartError: for a source that the documents are not of.
+    """
+    daft = engine()
+    known = documents.select("source").distinct().to_pydict()["source"]
+    for source in sources:
+        if source not in known:
+            raise PartError(f"{part.name}: no source is called {source!r}; {nearest(source, known)}")
+    return daft.col("source").is_in(list(sources or known))
+
+
+def keep_best(part: Any, documents: daft.DataFrame, sources: Sequence[str], keep: float, rank: Callable[[str], Any]) -> daft.DataFrame:
+    """Of each source named, the documents of the lowest ``rank``, as many as make up the share ``keep`` of its characters.
+
+    At least one of each stays, and the first that passes the share is left out. Order and other sources are unchanged.
+    """
+    daft = engine()
+    judged = wanted(part, documents, sources)
+    found: dict[str, list[tuple[Any, bytes, int]]] = {}
+    for text, source in streamed(documents.where(judged), ("text", "source")):
+        key = digest(text)
+        found.setdefault(source, []).append((rank(text), key, len(text)))
+    kept = {key for entries in found.values() for key in _best(entries, keep)}
+    stays = daft.col("text").apply(lambda text: digest(text) in kept, return_dtype=daft.DataType.bool())
+    return documents.where(~judged | stays)
+
+
+def _best(entries: Iterable[tuple[Any, bytes, int]], keep: float) -> list[bytes]:
+    ordered = sorted(entries)
+    room = keep * sum(size for *_, size in ordered)
+    chosen, held = [ordered[0][1]], ordered[0][2]
+    for _, key, size in ordered[1:]:
+        if held + size > room * (1 + 1e-9):
+            break
+        chosen.append(key)
+        held += size
+    return chosen

@@ -1,0 +1,52 @@
+"""What the objectives share in torch: predictions of a decoder, an encoder or an encoder-decoder, as the loss of every label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from windtunnel.models.forward import forward
+from windtunnel.slots import Loss
+
+MODE_SLOTS = 16  # mode tokens that widen a sequence at most; models keep as many positions beyond their context
+
+
+def loss_of_labels(logits: torch.Tensor, labels: torch.Tensor, outputs: Any) -> Loss:
+    """Cross entropy in nats, in float32, of ``logits`` [B, T, vocabulary] for ``labels`` [B, T] (0 where they are -100)."""
+    values = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none").view_as(labels)
+    return Loss(values, labels != -100, outputs)
+
+
+def loss_of_arranged(model: Any, batch: dict[str, torch.Tensor], bidirectional: bool, needs: frozenset[str]) -> Loss:
+    """The loss of a batch that :func:`windtunnel.kits.text.corrupt.arrange` laid out, for a decoder or an encoder-decoder.
+
+    A decoder reads the columns as they are; ``bidirectional`` lets every position of a document see the document's input. The
+    encoder of an encoder-decoder reads the input, its decoder the targets shifted by one, each document's behind a start token.
+    ``values`` and ``counts`` have the shape of ``labels`` [B, W] in either case.
+    """
+    labels = batch["labels"]
+    if not model.config.is_encoder_decoder:
+        prefix = batch["prefix"] if bidirectional else None
+        outputs = forward(model, batch["tokens"], batch["documents"], batch["positions"], prefix=prefix, needs=needs)
+        return loss_of_labels(outputs.logits, labels, outputs)
+    reads, read_documents = _gather(batch, batch["encoder_columns"], model.config.pad_token_id)
+    columns = batch["decoder_columns"]
+    writes, write_documents = _gather(batch, columns, model.config.pad_token_id)
+    # The column that predicts a document's first target holds the last token of its input, which the decoder must not repeat.
+    first = batch["prefix"].gather(1, columns.clamp(min=0)) & (columns >= 0)
+    writes = torch.where(first, model.config.decoder_start_token_id, writes)
+    outputs = forward(model, reads, read_documents, needs=needs, decoder_tokens=writes, decoder_documents=write_documents)
+    targets = torch.where(columns >= 0, labels.gather(1, columns.clamp(min=0)), -100)
+    loss = loss_of_labels(outputs.logits, targets, outputs)
+    # Back to the columns of the batch, so that values stand where labels do. Padding goes to one column more, which is cut off.
+    width = labels.shape[1]
+    values = loss.values.new_zeros(labels.shape[0], width + 1).scatter(1, torch.where(columns >= 0, columns, width), loss.values)
+    return Loss(values[:, :width], labels != -100, outputs)
+
+
+def _gather(batch: dict[str, torch.Tensor], columns: torch.Tensor, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and documents of ``columns`` [B, N], padding where they are -1."""
+    used, at = columns >= 0, columns.clamp(min=0)
+    return torch.where(used, batch["tokens"].gather(1, at), pad), torch.where(used, batch["documents"].gather(1, at), -1)

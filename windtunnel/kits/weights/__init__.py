@@ -1,0 +1,1 @@
+"""Growing, masking, factoring and sharing weights."""

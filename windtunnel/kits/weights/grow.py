@@ -1,0 +1,145 @@
+"""What every start that grows a model needs: where it grows from, what it refuses, and layers copied by a map.
+
+Plain functions. A grown model is never drawn and then overwritten: only weights that no smaller model gave are drawn, each from the
+generator that :func:`windtunnel.models.build.fresh` gives its name, so a run begins the same whatever else was copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from windtunnel.core.errors import PartError
+from windtunnel.models.anatomy import Block, Matrix, anatomy
+from windtunnel.models.build import family_of, fresh
+from windtunnel.models.sizes import sizes_of
+from windtunnel.slots import Beginning
+
+DEPTH = frozenset({"num_hidden_layers", "n_layer", "num_layers", "num_decoder_layers"})  # how the families' configurations call it
+Layers = Mapping[str, Sequence[int | None]]  # for each stack of blocks, the source of each new layer; None is drawn anew
+
+
+def origin(previous: PreTrainedModel | None, given: Beginning, who: str) -> PreTrainedModel:
+    """The model that the part ``who`` grows: its own ``source`` if it names one, else that of the phase before, else PartError."""
+    model = given.models.get("source", previous)
+    if model is None:
+        raise PartError(
+            f"{who}: there is no phase before this one whose model could grow; give the recipe a first phase, or the start a `source`"
+        )
+    return model
+
+
+def refuse_growth(there: Any, here: Any, who: str, grown: Collection[str]) -> None:
+    """Raise PartError where configurations ``there`` (grown from) and ``here`` (asked for) differ in more than the sizes ``grown``.
+
+    ``grown`` names sizes as a recipe's ``model`` does. Those may differ, but not shrink; growing them is checked by the caller.
+    """
+    before, after = sizes_of(there), sizes_of(here)
+    for key in before:
+        if key not in grown and before[key] != after[key]:
+            raise PartError(
+                f"{who}: the model it begins from has {key} {before[key]} and this one {after[key]}; {who} changes only {', '.join(grown)}"
+            )
+        if key in grown and before[key] > after[key]:
+            raise PartError(f"{who}: {key} {before[key]} cannot become {after[key]}; growth only adds")
+    if there.vocab_size != here.vocab_size:
+        raise PartError(
+            f"{who}: the vocabulary of the model it begins from has {there.vocab_size} tokens, that of this one {here.vocab_size}"
+        )
+    learned = family_of(here) in ("gpt2", "bert")
+    if learned and there.max_position_embeddings < here.max_position_embeddings:
+        raise PartError(
+            f"{who}: the model it begins from has learned {there.max_position_embeddings} positions and this one needs "
+            f"{here.max_position_embeddings}; train it at the same context or a longer one"
+        )
+
+
+def grown_config(there: Any, here: Any, keys: Collection[str], layers: Layers | None = None) -> Any:
+    """The configuration of the grown model: that of ``there`` with ``keys`` of ``here`` and what else a recipe says of a model.
+
+    So what no recipe says (the base of the rotation, the epsilon of norms, a size of heads that does not follow from the width) stays
+    as the weights know it. Dropout and special tokens are the recipe's. With ``layers`` each layer keeps the kind of attention that
+    its source has (modernbert and qwen mix whole and windowed).
+    """
+    known, asked = there.to_dict(), here.to_dict()
+    said = {key: value for key, value in asked.items() if key in keys or "drop" in key or key.endswith("token_id")}
+    name = "n_positions" if "n_positions" in known else "max_position_embeddings"
+    if name in known:
+        said[name] = max(known[name], asked[name])
+    kinds = known.get("layer_types")
+    if layers is not None and kinds:
+        (places,) = layers.values()
+        said["layer_types"] = [kinds[index if index is not None else place % len(kinds)] for place, index in enumerate(places)]
+    return type(here).from_dict(known | said)
+
+
+def depths(model: PreTrainedModel, config: Any) -> dict[str, tuple[int, int]]:
+    """For each stack of blocks, how many layers ``model`` has there and how many ``config`` asks for."""
+    asked = [config.num_hidden_layers, getattr(config, "num_decoder_layers", None)]
+    return {name: (len(blocks), count) for (name, blocks), count in zip(anatomy(model).stacks.items(), asked, strict=False)}
+
+
+def copy_layers(model: PreTrainedModel, config: Any, seed: int, layers: Layers, who: str) -> PreTrainedModel:
+    """A network of ``config`` whose layer ``i`` is a copy of layer ``layers[stack][i]`` of ``model``, or drawn where that is None.
+
+    Everything outside the layers is copied once. ``model`` is left as it is, and nothing is held twice besides the two models.
+
+    Two things do not travel with a layer. t5's table of relative positions belongs to the first place. modernbert's first block has
+    no norm before its attention, since embeddings have just been normalised, so a copy of it further up gets one of ones.
+
+    Raises:
+        PartError: where a weight has no source or another shape.
+    """
+    weights = model.state_dict()
+    missing: list[str] = []
+
+    def given(name: str, shape: torch.Size) -> torch.Tensor | None:
+        source = _source(name, layers)
+        if source is None:
+            return None
+        if source not in weights:
+            missing.append(name)
+            return None
+        if weights[source].shape != shape:
+            raise PartError(f"{who}: {name} does not fit ({tuple(weights[source].shape)} before, {tuple(shape)} now)")
+        return weights[source]
+
+    grown = fresh(config, seed, given)
+    if missing:
+        norms = {id(weight) for block in anatomy(grown).blocks for norm in block.norms.values() for weight in norm.parameters()}
+        for name in missing:
+            if id(grown.get_parameter(name)) not in norms:
+                raise PartError(f"{who}: the model it begins from has no weight for {name}")
+    return grown
+
+
+def _source(name: str, layers: Layers) -> str | None:
+    """The name of the weight that weight ``name`` of the grown model is copied from; None where it is drawn."""
+    for stack, places in layers.items():
+        if name.startswith(f"{stack}."):
+            index, _, rest = name.removeprefix(f"{stack}.").partition(".")
+            source = 0 if "relative_attention_bias" in rest else places[int(index)]
+            return None if source is None else f"{stack}.{source}.{rest}"
+    return name
+
+
+def first_of_each(places: Sequence[int]) -> list[bool]:
+    """For each new layer whether it is the first copy of its source, which continues it; any further copy is a layer that was added."""
+    return [index not in places[:place] for place, index in enumerate(places)]
+
+
+def silence(block: Block) -> None:
+    """Set to zero what ``block`` adds to the residual stream: the outputs of its attentions and of its mlp, biases too."""
+    for matrix in outputs(block):
+        matrix.set(torch.zeros(matrix.shape))
+        bias = matrix.bias()
+        if bias is not None:
+            matrix.set_bias(torch.zeros_like(bias))
+
+
+def outputs(block: Block) -> list[Matrix]:
+    """The matrices through which ``block`` adds to the residual stream."""
+    return [block.attention.o, *([block.cross.o] if block.cross else []), block.mlp.down]

@@ -1,0 +1,205 @@
+"""Where a model lies that is named by a folder, a file, the hub or a package: always a folder in the Hugging Face format in the end.
+
+Nothing heavy is imported before it is needed: a recipe is read with this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.models.content import WHOLE, digest_of
+
+HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+BESIDE = ("*.json", "*.jinja", "*.model", "*.txt")  # what a model needs besides weights: configurations and the tokenizer
+PICKLED = (".bin", ".pt", ".pth")
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: ``$XDG_CACHE_HOME/windtunnel/models``, which is ``~/.cache/windtunnel/models`` unless it is set.
+
+    Not the cache of a study: a conversion depends on the file alone, and every study of this user can use it.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "windtunnel" / "models"
+
+
+def located(name: str | Path, cache: Path | None = None) -> Path:
+    """The folder (config.json, weights, tokenizer) of the model that ``name`` says.
+
+    Args:
+        name: a folder, or one whose subfolder ``model`` is meant, as in a run; a file of weights (.safetensors, .bin, .pt, .pth) with
+            config.json beside it; a .gguf file; ``package:NAME/FILE`` for what an installed Python package contains; else
+            ``owner/name`` on the Hugging Face hub.
+        cache: where a .gguf file is converted to, once for each content (default: :func:`cache_folder`).
+
+    Raises:
+        PartError: where nothing of that name is found, or what is found is no model.
+        UserError: where a file cannot be converted or written.
+    """
+    text = str(name)
+    cache = cache or cache_folder()
+    place = _in_package(text) if text.startswith("package:") else Path(text).expanduser()
+    if place.is_dir():
+        return _whole(place)
+    if place.is_file():
+        if place.suffix == ".gguf":
+            return _once(cache / f"gguf-{digest_of([place])}", lambda folder: _convert(place, folder))
+        if place.suffix in (".safetensors", *PICKLED):
+            return _around(place, cache)
+        raise PartError(f"{text}: not a file of weights that can be read; known: .safetensors, .gguf, {', '.join(PICKLED)}, or a folder")
+    if HUB.fullmatch(text) and not text.startswith("package:"):
+        return _from_hub(text)
+    raise PartError(f"{text}: no such folder or file (a model on the hub is written owner/name)")
+
+
+def _whole(folder: Path) -> Path:
+    for place in (folder, folder / "model"):
+        if (place / "config.json").is_file():
+            return place
+    files = sorted(path.name for path in folder.glob("*.gguf"))
+    hint = f"; name the file itself: {folder / files[0]}" if files else ""
+    raise PartError(f"{folder}: holds no config.json, so it is not the folder of a model{hint}")
+
+
+def _in_package(text: str) -> Path:
+    package, _, file = text.removeprefix("package:").partition("/")
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise PartError(f"{text}: no installed package is called {package!r}")
+    place = Path(found.submodule_search_locations[0]) / file
+    if not place.exists():
+        inside = sorted(path.name for path in place.parent.iterdir()) if place.parent.is_dir() else []
+        raise PartError(f"{text}: the package holds no such file; there: {', '.join(inside[:20]) or 'nothing'}")
+    return place
+
+
+def _around(file: Path, cache: Path) -> Path:
+    """A folder for a file of weights: its own where it is the one that would be read there, else one of links in the cache."""
+    folder = file.parent
+    if not (folder / "config.json").is_file():
+        raise PartError(f"{file}: config.json is missing beside it; it says what the weights are")
+    if re.search(r"-\d+-of-\d+\.", file.name):
+        raise PartError(f"{file}: is one shard of several; name the folder {folder}")
+    wanted = WHOLE[0] if file.suffix == ".safetensors" else WHOLE[1]
+    if file.name == next((name for name in WHOLE if (folder / name).is_file()), None):
+        return folder
+    beside = [path for path in sorted(folder.iterdir()) if path.is_file() and any(path.match(pattern) for pattern in BESIDE)]
+
+    def link(made: Path) -> None:
+        for path in beside:
+            if not path.name.endswith(".index.json"):
+                shutil.copyfile(path, made / path.name)
+        (made / wanted).symlink_to(file.resolve())
+
+    return _once(cache / f"file-{digest_of([file, *beside])}", link)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE
+
+    def fetch(*weights: str) -> Path:
+        return Path(snapshot_download(name, allow_patterns=[*BESIDE, *weights], local_files_only=HF_HUB_OFFLINE))
+
+    try:
+        folder = fetch("*.safetensors")
+        if not any(folder.glob("*.safetensors")):
+            folder = fetch("pytorch_model*.bin")
+    except Exception as error:  # the hub's client, its transport and the disk each have errors of their own
+        if HF_HUB_OFFLINE:
+            raise PartError(
+                f"{name}: no such folder or file, and not in the hub's cache on this machine ({HF_HUB_CACHE}); HF_HUB_OFFLINE=1 forbids "
+                "to download it: unset it, or put the model's folder here and name that"
+            ) from error
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise PartError(f"{name}: no such folder or file, and the hub does not give it: {type(error).__name__}: {reason}") from error
+    return _whole(folder)
+
+
+# Conversion ---------------------------------------------------------------------------------------------------------------------
+
+
+def _once(target: Path, make: Callable[[Path], None]) -> Path:
+    """``target``, made by ``make(folder)`` unless it is there; it appears under its name only when it is whole."""
+    if target.is_dir():
+        return target
+    partial = target.with_name(f"{target.name}.partial-{secrets.token_hex(4)}")
+    try:
+        partial.mkdir(parents=True)
+        make(partial)
+        try:
+            os.rename(partial, target)
+        except OSError:
+            if not target.is_dir():  # unless another process was first
+                raise
+    except OSError as error:
+        raise UserError(f"{error.filename or partial}: {error.strerror or error}; XDG_CACHE_HOME names another place for it") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+# How these pre-tokenizers part text before the bytes of GPT-2's rule: each digit by itself. transformers leaves that out.
+DIGITS_APART = ("smollm", "starcoder", "refact", "command-r")
+
+
+def _convert(file: Path, folder: Path) -> None:
+    """Write the model and the tokenizer of a .gguf ``file`` to ``folder``, every value exactly as the file has it.
+
+    Values that stand for blocks of 4 or 8 bits are products and sums that need up to 24 bits, so that most files become float32;
+    where bfloat16 or float16 holds every value exactly, it is that.
+    """
+    missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"{file}: reading GGUF needs the package {missing[0]}: pip install 'windtunnel[gguf]'")
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.utils import logging
+
+    from windtunnel.models.build import ARCHITECTURES, family_of
+    from windtunnel.models.checkpoint import export
+
+    logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+        architecture = ARCHITECTURES[family_of(config)]
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+        options: Any = {"gguf_file": file.name, "local_files_only": True}
+        model = architecture.from_pretrained(file.parent, config=config, dtype=torch.float32, **options)
+    except UserError:
+        raise
+    except Exception as error:  # the reader raises nearly anything for a file that is damaged or of another kind
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise PartError(f"{file}: cannot be read as GGUF: {type(error).__name__}: {reason}") from error
+    _part_digits(file, tokenizer)
+    dtype = next((d for d in (torch.bfloat16, torch.float16) if all(bool((p.to(d) == p).all()) for p in model.parameters())), torch.float32)
+    del model.config.quantization_config
+    model.config.architectures = [architecture.__name__]
+    card = {"title": file.stem, "text": f"Converted from {file.name} without loss.", "sha256 of the file": _sha256(file)}
+    export(model, folder, tokenizer=tokenizer, card=card, dtype=dtype)
+
+
+def _part_digits(file: Path, tokenizer: Any) -> None:
+    from tokenizers import pre_tokenizers
+
+    with file.open("rb") as stream:
+        start = stream.read(1 << 24)
+    _, _, rest = start.partition(b"tokenizer.ggml.pre")  # then the type of the value (4 bytes; 8 is text), its length (8), the value
+    length = int.from_bytes(rest[4:12], "little")
+    if rest[:4] == b"\x08\0\0\0" and rest[12 : 12 + min(length, 99)].decode(errors="replace") in DIGITS_APART:
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

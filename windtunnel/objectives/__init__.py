@@ -1,1 +1,0 @@
-"""Batch in, loss out; one file each."""

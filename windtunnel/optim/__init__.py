@@ -1,1 +1,0 @@
-"""Optimizers, schedules and after-step rules."""

@@ -1,0 +1,1 @@
+"""Techniques and nothing else, one file each: ``parts/SLOT/NAME.py``."""

@@ -1,0 +1,1 @@
+"""What happens to weights or moments after an optimizer step."""

@@ -1,0 +1,1 @@
+"""Better training documents from training documents."""

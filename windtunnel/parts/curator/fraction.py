@@ -1,0 +1,43 @@
+"""A curator that keeps a share of the training documents."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from windtunnel.data.corpus.frame import engine
+from windtunnel.data.corpus.split import content_key
+from windtunnel.kits.text.choice import wanted
+from windtunnel.slots import Curator
+
+if TYPE_CHECKING:
+    import daft
+
+
+class Fraction(Curator, name="fraction"):
+    """Keep a share of the training documents of some sources, to see what having less text would be worth.
+
+    A document stays or goes by a hash of its text alone, so a smaller share is a part of every larger one, whatever else differs.
+    """
+
+    share: float = Field(gt=0, le=1, description="the share of documents that stays")
+    sources: tuple[str, ...] = Field((), description="the sources it is applied to (default: all)")
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
+        """The documents that stay, unchanged and in their order. Raises PartError for a source that is not there."""
+        daft = engine()
+        stays = daft.col("text").apply(lambda text: position(text) < self.share, return_dtype=daft.DataType.bool())
+        return documents.where(stays | ~wanted(self, documents, self.sources))
+
+
+def position(text: str) -> float:
+    """Where ``text`` stands between 0 (included) and 1, by a hash that says nothing about the split it is in."""
+    key = hashlib.blake2b(content_key(text), digest_size=8, person=b"fraction").digest()
+    return (int.from_bytes(key, "big") >> 11) / (1 << 53)

@@ -1,0 +1,46 @@
+"""A curator that damages documents on purpose."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from windtunnel.data.corpus.frame import engine
+from windtunnel.kits.text.choice import digest, wanted
+from windtunnel.slots import Curator
+
+if TYPE_CHECKING:
+    import daft
+
+
+class Scramble(Curator, name="scramble"):
+    """Shuffle the words within a random share of the training documents, so that it is known which ones a filter should find.
+
+    For measuring curators, not for training: a corpus with text of low quality in a known amount, the same for every arm that names
+    it first. Words keep their white space; which documents are hit depends on their text and ``seed`` alone.
+    """
+
+    share: float = Field(0.5, gt=0, le=1, description="share of the documents that is damaged")
+    sources: tuple[str, ...] = Field((), description="the sources that are damaged (default: all)")
+    seed: int = Field(0, ge=0, description="which documents, and into which order")
+
+    def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
+        """All documents in their order, some of them damaged."""
+        daft = engine()
+        from daft.functions import when
+
+        hit = wanted(self, documents, self.sources)
+        damaged = daft.col("text").apply(self._damaged, return_dtype=daft.DataType.string())
+        return documents.with_column("text", when(hit, damaged).otherwise(daft.col("text")))
+
+    def _damaged(self, text: str) -> str:
+        key = int.from_bytes(digest(text, self.seed + 1), "little")
+        if key % 1_000_000 >= self.share * 1_000_000:
+            return text
+        words = re.findall(r"\S+", text)
+        random.Random(key).shuffle(words)
+        found = iter(words)
+        return re.sub(r"\S+", lambda _: next(found), text)

@@ -1,0 +1,1 @@
+"""Scalars added to the loss."""

@@ -1,0 +1,122 @@
+"""Adam whose moments live in a low-rank subspace of each gradient."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from windtunnel.core.errors import PartError
+from windtunnel.parts.optimizer.adamw import Beta, adamw
+from windtunnel.parts.optimizer.muon import Joined
+from windtunnel.slots import Optimizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_FACTORS = "galore projects the gradients of whole weight matrices, and here there are factors"
+
+
+class GaLore(Optimizer, name="galore"):
+    """Adam on the gradients of the blocks' matrices projected to ``rank`` dimensions; AdamW for everything else.
+
+    Zhao et al. 2024, "GaLore: Memory-Efficient LLM Training by Gradient Low-Rank Projection", arXiv:2403.03507. Every ``every`` steps
+    P becomes the leading singular vectors of the matrix's current gradient G on its smaller side; Adam's moments are those of P^T G (or
+    G P), and its step, projected back and multiplied by ``scale``, is the update. Moments are kept when P changes, and not turned, so
+    the signs of singular vectors, which are whatever the machine's LAPACK makes them, matter.
+    Weights stay of full rank; what is saved is the moments. As in the authors' code, ``eps`` is added to the root of the uncorrected
+    second moment, and what is not projected has the whole rate (theirs is 0.01, so 0.0025 for the matrices, at betas 0.9 and 0.999,
+    eps 1e-6 and no decay). The decompositions are not in the FLOPs counted: the counter does not know them, the seconds do.
+    """
+
+    conflicts: ClassVar[dict[str, str]] = {"low-rank": _FACTORS, "sparse-low-rank": _FACTORS}
+
+    learning_rate: float | None = Field(None, gt=0, description="peak rate (default: the one the model's size suggests)")
+    rank: int = Field(16, ge=1, description="dimensions kept, fewer than the smaller side of every matrix (paper: 128 at width 512)")
+    every: int = Field(200, ge=1, description="steps between two choices of the subspace")
+    scale: float = Field(0.25, gt=0, description="what the updates of the matrices are multiplied with")
+    weight_decay: float = Field(0.1, ge=0, description="decoupled decay of matrices and embeddings, norms and biases spared")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.95), description="decay of the first and the second moment")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
+
+    def build(self, model: PreTrainedModel, learning_rate: float) -> torch.optim.Optimizer:
+        """One optimizer whose groups are the projected matrices, then those of AdamW, each with ``lr`` at its peak.
+
+        Raises PartError where no trainable matrix lies inside a block, or the rank is too large for one; says which ranks fit.
+        """
+        from windtunnel.models.anatomy import linears
+
+        rate = learning_rate if self.learning_rate is None else self.learning_rate
+        found = {id(module.weight): (name, module) for name, module in linears(model).items() if module.weight.requires_grad}
+        if not found:
+            raise PartError("galore finds no trainable weight matrix inside the model's blocks; use adamw")
+        name, narrow = min(found.values(), key=lambda entry: min(entry[1].weight.shape))  # type: ignore[union-attr, arg-type]
+        least = min(narrow.weight.shape)  # type: ignore[union-attr, arg-type]
+        if self.rank >= least:
+            raise PartError(f"galore: rank {self.rank} is not below the smaller side of {name} ({least}); set rank to at most {least - 1}")
+        kinds: dict[bool, list[Any]] = {}
+        for _, module in found.values():
+            kinds.setdefault(type(module).__name__ == "Conv1D", []).append(module.weight)
+        settings = {"betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
+        groups = [{"params": weights, "transposed": transposed, "name": "projected"} for transposed, weights in kinds.items()]
+        matrices = Projected(groups, lr=rate, rank=self.rank, every=self.every, scale=self.scale, **settings)
+        rest = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in found]
+        return Joined(matrices, adamw(rest, rate, **settings)) if rest else Joined(matrices)  # type: ignore[arg-type]
+
+
+class Projected(torch.optim.Optimizer):
+    """Adam in a low-rank subspace, for matrices. All of its state is tensors: ``step``, ``subspace``, ``exp_avg``, ``exp_avg_sq``.
+
+    A group's ``transposed`` says that its matrices are stored [in, out], which only decides the side of square ones.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], **settings: Any) -> None:
+        """``settings``: lr, rank, every, scale, betas, eps, weight_decay."""
+        super().__init__(groups, settings)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One update; a new subspace at steps 0, ``every``, 2 ``every`` and so on of each matrix."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    stored = group["transposed"]
+                    self._update(weight.T if stored else weight, weight.grad.T if stored else weight.grad, self.state[weight], group)
+        return loss
+
+    def _update(self, weight: torch.Tensor, gradient: torch.Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        left = weight.shape[0] < weight.shape[1]
+        if not state:
+            state["step"] = torch.tensor(0.0)  # on the CPU: reading it does not wait for the device
+        count = int(state["step"])
+        if count % group["every"] == 0:
+            state["subspace"] = leading(gradient, group["rank"], left)
+        basis = state["subspace"]
+        projected = basis.T @ gradient if left else gradient @ basis
+        if "exp_avg" not in state:
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(projected), torch.zeros_like(projected)
+        (fast, slow), first, second = group["betas"], state["exp_avg"], state["exp_avg_sq"]
+        first.lerp_(projected, 1 - fast)
+        second.mul_(slow).addcmul_(projected, projected, value=1 - slow)
+        state["step"] += 1
+        rate = group["lr"] * math.sqrt(1 - slow ** (count + 1)) / (1 - fast ** (count + 1))
+        direction = first / second.sqrt().add_(group["eps"])
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.addmm_(*((basis, direction) if left else (direction, basis.T)), alpha=-rate * group["scale"])
+
+
+def leading(gradient: torch.Tensor, rank: int, left: bool) -> torch.Tensor:
+    """The ``rank`` leading left (or right) singular vectors of ``gradient``, as columns, in its type.
+
+    Of a gradient that is not finite they are not a number, for the loop to find: LAPACK would end the run with an error of its own.
+    """
+    if not bool(gradient.isfinite().all()):
+        return gradient.new_full((gradient.shape[0 if left else 1], rank), math.nan)
+    u, _, v = torch.linalg.svd(gradient.to(torch.promote_types(gradient.dtype, torch.float32)), full_matrices=False)
+    return (u[:, :rank] if left else v[:rank].T).to(gradient.dtype).contiguous()

@@ -1,0 +1,128 @@
+"""Muon for the matrices inside blocks, AdamW for everything else."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field
+
+from windtunnel.core.errors import PartError
+from windtunnel.parts.optimizer.adamw import Beta, adamw
+from windtunnel.slots import Optimizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Muon(Optimizer, name="muon"):
+    """Momentum whose update is made orthogonal, for the weight matrices inside blocks; AdamW for embeddings, head, norms and biases.
+
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; ``adjust: match-rms`` scales updates to the size of AdamW's, so
+    that its rate and decay carry over (Liu et al. 2025, arXiv:2502.16982). The kernel is torch.optim.Muon.
+    """
+
+    learning_rate: float | None = Field(None, gt=0, description="peak rate of the AdamW part (default: the one the model's size suggests)")
+    matrix_learning_rate: float | None = Field(
+        None, gt=0, description="peak rate of the matrices (default: 0.02; with match-rms, the rate of the AdamW part)"
+    )
+    adjust: Literal["original", "match-rms"] = Field(
+        "original", description="how the rate depends on a matrix's shape: sqrt(max(1, out / in)), or 0.2 sqrt(max(out, in))"
+    )
+    momentum: float = Field(0.95, ge=0, lt=1, description="momentum of the matrices")
+    nesterov: bool = Field(True, description="whether the momentum looks one step ahead")
+    iterations: int = Field(5, ge=1, le=20, description="Newton-Schulz iterations")
+    matrix_weight_decay: float | None = Field(
+        None, ge=0, description="decay of the matrices (default: what shrinks them as much in a step as the AdamW part would)"
+    )
+    weight_decay: float = Field(0.1, ge=0, description="decoupled decay of the AdamW part, norms and biases spared")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.95), description="decay of the first and the second moment, AdamW part")
+    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment, AdamW part")
+
+    def build(self, model: PreTrainedModel, learning_rate: float) -> torch.optim.Optimizer:
+        """One optimizer whose groups are those of Muon, then those of AdamW, each with ``lr`` at its peak.
+
+        Raises PartError where no trainable matrix lies inside a block.
+        """
+        from windtunnel.models.anatomy import linears
+
+        rate = learning_rate if self.learning_rate is None else self.learning_rate
+        matrix_rate = self.matrix_learning_rate or (0.02 if self.adjust == "original" else rate)
+        decay = self.weight_decay * rate / matrix_rate if self.matrix_weight_decay is None else self.matrix_weight_decay
+        groups: dict[float, list[torch.nn.Parameter]] = {}
+        for module in linears(model).values():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, torch.nn.Parameter) and weight.requires_grad and weight.ndim == 2:
+                groups.setdefault(self._correction(module, weight), []).append(weight)
+        if not groups:
+            raise PartError("muon finds no trainable weight matrix inside the model's blocks; use adamw")
+        matrices = torch.optim.Muon(
+            [
+                {"params": weights, "lr": matrix_rate * scale, "weight_decay": decay / scale, "name": "matrices"}
+                for scale, weights in groups.items()
+            ],
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            ns_steps=self.iterations,
+            adjust_lr_fn="original" if self.adjust == "original" else "match_rms_adamw",
+        )
+        taken = {id(weight) for weights in groups.values() for weight in weights}
+        rest = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in taken]
+        if not rest:
+            return Joined(matrices)
+        return Joined(matrices, adamw(rest, rate, weight_decay=self.weight_decay, betas=self.betas, eps=self.eps))
+
+    def _correction(self, module: torch.nn.Module, weight: torch.Tensor) -> float:
+        """What the rate is multiplied with because torch reads a shape as [out, in], while GPT-2's Conv1D stores [in, out]."""
+        if self.adjust != "original" or type(module).__name__ != "Conv1D":
+            return 1.0
+        inputs, outputs = weight.shape
+        return math.sqrt(max(1, outputs / inputs) / max(1, inputs / outputs))
+
+
+class Joined(torch.optim.Optimizer):
+    """Several optimizers over different parameters as one: its groups and its state are theirs, the very same objects.
+
+    ``state_dict`` and ``load_state_dict`` are those of any optimizer; a loaded one continues bitwise.
+    """
+
+    def __init__(self, *members: torch.optim.Optimizer) -> None:
+        self.members: tuple[torch.optim.Optimizer, ...] = ()
+        super().__init__([group for member in members for group in member.param_groups], {})
+        self.members = members
+        for member in members:
+            self.state.update(member.state)
+        self._share()
+
+    def _share(self) -> None:
+        """Give every member its own groups of the union, and the one state."""
+        start = 0
+        for member in self.members:
+            stop = start + len(member.param_groups)
+            member.param_groups = self.param_groups[start:stop]
+            member.state = self.state
+            start = stop
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Refused once built: nobody could say which member the group belongs to."""
+        if self.members:
+            raise RuntimeError("a joined optimizer takes no further parameter group")
+        super().add_param_group(param_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "members": self.members}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._share()  # loading has replaced groups and state
+
+    def step(self, closure: Any = None) -> Any:
+        """One step of every member; ``closure``, if given, is evaluated once, before them."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for member in self.members:
+            member.step()
+        return loss

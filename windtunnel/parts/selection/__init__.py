@@ -1,0 +1,1 @@
+"""Which of the sequences drawn are trained on."""

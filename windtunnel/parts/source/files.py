@@ -1,0 +1,159 @@
+"""Documents from the user's files: a folder, one file, or a folder of the datasets library."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.data.corpus.formats import Unreadable, read_file
+from windtunnel.data.corpus.frame import StreamedSource
+from windtunnel.data.corpus.tally import Tally
+
+
+class Files(StreamedSource, name="files"):
+    """Documents from a folder (by a glob pattern), from one file, or from a folder that the datasets library saved.
+
+    By suffix: .jsonl, .ndjson, .json, .csv, .tsv and .parquet hold one document a record, in column ``field``; any other file is one
+    document, its encoding detected. All but .parquet may be compressed (.gz, .zst, .bz2, .xz). In a folder, files that cannot be read
+    are skipped and counted; a file that is named alone must be good.
+    """
+
+    path: str = Field(min_length=1, description="folder, file, or a pattern such as data/*.jsonl; ~ is the home folder")
+    glob: str = Field("**/*", min_length=1, description="which files of a folder are read (hidden ones only where the pattern names them)")
+    field: str = Field("text", min_length=1, description="the field or column that holds the text of a record")
+
+    def documents(self, tally: Tally) -> Iterator[tuple[str, str]]:
+        """The texts, file by file in the order of their names, each with its file (relative to the folder) and line."""
+        root, files = self._files(tally)
+        alone = root.is_file()
+        read = 0
+        for file in files:
+            name = file.name if alone else file.relative_to(root).as_posix()
+
+            def note(what: str, documents: int = 1, size: int = 0, where: str = "", name: str = name) -> bool:
+                if alone and what.startswith("skipped"):
+                    return False
+                tally.count(what, documents, size, f"{name}: {where}" if where else name)
+                return True
+
+            before = read
+            try:
+                for text, place in read_file(file, self.field, note):
+                    read += 1
+                    yield text, name + place
+            except Unreadable as error:
+                if alone:
+                    raise UserError(f"{file}: {error.detail}") from error
+                rest = ", rest of a file" if read > before else ""
+                tally.count(f"skipped: {error.what}{rest}", size=_size(file), where=f"{name}: {error.detail}")
+        if not read:
+            skipped = tally.summary("skipped")
+            raise UserError(f"{root}: no document in any of {len(files):,} files: {skipped or 'they hold no record'}")
+
+    def signature(self) -> str:
+        """A hash of the names, sizes and modification times of the files."""
+        root, files = self._files(None)
+        digest = hashlib.blake2b(str(root.absolute()).encode("utf-8", "surrogateescape"), digest_size=16)
+        for file in files:
+            try:
+                status = file.stat()
+                entry = [str(file), status.st_size, status.st_mtime_ns]
+            except OSError as error:
+                entry = [str(file), error.errno, 0]
+            digest.update(json.dumps(entry).encode())
+        return digest.hexdigest()
+
+    def _files(self, tally: Tally | None) -> tuple[Path, list[Path]]:
+        """The folder or file that is read, and the files in it in a fixed order."""
+        root, pattern = self._root()
+        if root.is_file():
+            return root, [root]
+        if not root.is_dir():
+            raise UserError(f"{root}: neither a file nor a folder")
+        saved = saved_dataset(root) if pattern == type(self).model_fields["glob"].default else None
+        if saved is not None:
+            return root, saved
+        try:
+            found = sorted((file for file in root.glob(pattern) if file.is_file()), key=lambda file: file.relative_to(root).parts)
+        except (ValueError, NotImplementedError, IndexError) as error:
+            raise UserError(f"{root}: the glob {pattern!r} is no pattern for files inside the folder: {error}") from error
+        except OSError as error:
+            raise UserError(f"{root}: cannot be listed: {error.strerror or error}") from error
+        files = []
+        for file in found:
+            if any(part.startswith(".") for part in file.relative_to(root).parts) and not _names_hidden(pattern):
+                if tally is not None:
+                    tally.count("skipped: hidden file", size=_size(file), where=file.relative_to(root).as_posix())
+            else:
+                files.append(file)
+        if not files:
+            contents = "it is empty" if not any(root.iterdir()) else f"it holds {_listing(root)}"
+            hidden = f", and {len(found)} hidden files" if found else ""
+            raise UserError(f"{root}: no file in this folder matches {pattern!r}: {contents}{hidden}")
+        return root, files
+
+    def _root(self) -> tuple[Path, str]:
+        try:
+            root = Path(self.path).expanduser()
+        except RuntimeError as error:
+            raise UserError(f"{self.path}: {error}") from error
+        if root.exists():
+            return root, self.glob
+        parts = root.parts
+        wild = next((i for i, part in enumerate(parts) if any(mark in part for mark in "*?[")), None)
+        if wild:
+            return Path(*parts[:wild]), "/".join(parts[wild:])
+        if root.parent.is_dir():
+            near = nearest(root.name, [entry.name for entry in sorted(root.parent.iterdir())[:1000]])
+            hint = near.split("? known:")[0] + "?" if near.startswith("did") else f"{root.parent} has nothing of a similar name"
+        else:
+            hint = f"nor is there a folder {root.parent}"
+        raise UserError(f"{root}: no such file or folder; {hint}")
+
+
+def saved_dataset(folder: Path) -> list[Path] | None:
+    """The Arrow files of what ``Dataset.save_to_disk`` or ``DatasetDict.save_to_disk`` wrote, or None where it is another folder.
+
+    Raises:
+        UserError: where a file that the folder's own list names is missing.
+    """
+    if (folder / "dataset_dict.json").is_file():
+        splits = _json(folder / "dataset_dict.json").get("splits", [])
+        return [file for split in splits for file in saved_dataset(folder / split) or []]
+    if not ((folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()):
+        return None
+    files = [folder / entry["filename"] for entry in _json(folder / "state.json").get("_data_files", [])]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: missing, though {folder / 'state.json'} names it")
+    return files
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not the list of files that the datasets library writes: {error}") from error
+
+
+def _names_hidden(pattern: str) -> bool:
+    return any(part.startswith(".") for part in pattern.split("/"))
+
+
+def _size(file: Path) -> int:
+    try:
+        return os.stat(file).st_size
+    except OSError:
+        return 0
+
+
+def _listing(folder: Path) -> str:
+    names = sorted(entry.name for entry in folder.iterdir())
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

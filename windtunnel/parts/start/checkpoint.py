@@ -1,0 +1,125 @@
+"""Begin from a model that is there already."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from windtunnel.core.errors import PartError
+from windtunnel.models.build import family_of, fresh
+from windtunnel.models.checkpoint import load, set_generation, written_generation
+from windtunnel.models.locate import located
+from windtunnel.models.sizes import sizes_of
+from windtunnel.slots import ALONE, Beginning, Start
+
+
+class Checkpoint(Start, name="checkpoint"):
+    """Begin with the weights of a model in the Hugging Face format (safetensors or pickles, whole or in shards) or in GGUF.
+
+    For continued pre-training. The recipe's ``model`` and ``tokenizer`` are as the model's own unless they are written, and what is
+    written has to agree. What a recipe does not know (size of a head, base and scaling of the rotation, epsilon of the norms) is as the
+    model's configuration says. A run's own folder is understood too. A GGUF file is converted once, exactly (its blocks of few bits
+    become float32), and kept under ``~/.cache/windtunnel/models``.
+
+    Special tokens that the model's tokenizer lacks (a mask, sentinels, mode tokens) get rows only if a part of the recipe uses them;
+    new rows are the mean of the old ones.
+    """
+
+    model: str = Field(
+        min_length=1, description="folder, file (.safetensors, .bin, .pt, .gguf), `package:NAME/FILE`, or `owner/name` on the hub"
+    )
+    fingerprint: str | None = Field(None, description="what the content of the model must be; filled in when the recipe is read")
+
+    def origin(self) -> str:
+        """The model."""
+        return self.model
+
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+        """The model.
+
+        Raises:
+            PartError: naming what is missing, damaged, not finite, or different from what the recipe or the stream's tokenizer say.
+        """
+        try:
+            folder = located(self.model)
+            model = load(folder, self.fingerprint)
+        except PartError as error:
+            raise PartError(f"start.checkpoint: {error}") from error
+        refuse_other_sizes(model.config, config, f"checkpoint {self.model}")
+        refuse_other_tokens(folder, model.config.vocab_size, given.tokenizer, f"checkpoint {self.model}")
+        return with_rows(model, config.vocab_size, given, f"checkpoint {self.model}")
+
+
+def refuse_other_sizes(there: Any, here: Any, who: str) -> None:
+    """Raise PartError, beginning with ``who``, unless a model of configuration ``there`` is one that configuration ``here`` asks for.
+
+    Vocabularies may differ; :func:`with_rows` sees to them.
+    """
+    found, asked = sizes_of(there), sizes_of(here)
+    differ = [f"{key} is {found[key]} there and {asked[key]} in the recipe" for key in found if found[key] != asked[key]]
+    if differ:
+        written = ", ".join(f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in found.items())
+        raise PartError(f"{who}: {'; '.join(differ)}. To use it, write `model: {{{written}}}`")
+    positions, needed = (getattr(one, "max_position_embeddings", 0) for one in (there, here))
+    if family_of(here) in ("gpt2", "bert") and positions < needed:
+        raise PartError(f"{who}: it has learned {positions} positions and the recipe's context needs {needed}")
+
+
+def refuse_other_tokens(folder: Path, rows: int, tokenizer: Any, who: str) -> None:
+    """Raise PartError where the tokenizer beside a model gives a number below ``rows`` to another token than ``tokenizer`` does."""
+    file = folder / "tokenizer.json"
+    if tokenizer is None or not file.is_file():
+        return  # it cannot be told
+    whole = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = whole["model"]["vocab"]
+    theirs = {number: token for token, number in vocabulary.items()} if isinstance(vocabulary, dict) else dict(enumerate(vocabulary))
+    theirs = {number: token if isinstance(token, str) else token[0] for number, token in theirs.items()}  # unigrams have a score each
+    theirs |= {entry["id"]: entry["content"] for entry in whole["added_tokens"]}
+    ours = {number: token for token, number in tokenizer.get_vocab().items()}
+    differ = sorted(number for number in theirs.keys() & ours.keys() if number < rows and theirs[number] != ours[number])
+    if differ:
+        first = differ[0]
+        raise PartError(
+            f"{who}: token {first} is {theirs[first]!r} for the model and {ours[first]!r} in the stream, and {len(differ)} in all differ; "
+            f"prepare the corpus with the tokenizer of that model (`tokenizer: {{folder: {folder}}}`)"
+        )
+
+
+@torch.no_grad()
+def with_rows(model: PreTrainedModel, size: int, given: Beginning, who: str) -> PreTrainedModel:
+    """``model`` with a row for every token that the run feeds to it; those for special tokens that it lacks are the mean of all others.
+
+    ``size`` is that of the stream's vocabulary. An embedding with more rows than tokens stays as it is.
+
+    Raises:
+        PartError: where ordinary tokens of the stream have no row.
+    """
+    there, needed = model.config.vocab_size, size if given.rows is None else given.rows
+    if there >= needed:
+        return model
+    special = given.tokenizer.added_tokens_decoder if given.tokenizer is not None else {}
+    lacking = sorted((number, token) for token, number in given.tokenizer.get_vocab().items() if number >= there) if special else []
+    if not lacking or not all(number in special and special[number].special for number, _ in lacking):
+        raise PartError(
+            f"{who}: its vocabulary has {there} tokens, the stream's {size}; "
+            "prepare the corpus with the tokenizer of that model (`tokenizer: {folder: ...}`)"
+        )
+    weights, config = model.state_dict(), copy.deepcopy(model.config)
+    config.vocab_size = needed
+
+    def rows(name: str, shape: torch.Size) -> torch.Tensor:
+        old = weights[name]
+        return old if old.shape == shape else torch.cat([old, old.mean(dim=0).expand(shape[0] - len(old), *shape[1:])])
+
+    grown, generation = fresh(config, 0, rows), written_generation(model)
+    if generation is not None:
+        set_generation(grown, generation)
+    warnings.warn(f"{who}: {needed - there} rows added for special tokens: {', '.join(token for _, token in lacking)}", stacklevel=2)
+    return grown

@@ -1,0 +1,32 @@
+"""Begin from a model that another recipe trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from windtunnel.core.part import Trained
+from windtunnel.parts.start.checkpoint import refuse_other_sizes, with_rows
+from windtunnel.slots import ALONE, Beginning, Start
+
+
+class TrainedStart(Start, name="trained"):
+    """Begin with the weights that another recipe ends with, at the same sizes.
+
+    The other recipe is flown once for all arms that begin from it, and its whole cost is charged to each. With ``folder`` instead of
+    a recipe it is the part ``checkpoint``.
+    """
+
+    model: Trained = Field(description="the model to begin from")
+
+    def origin(self) -> str | None:
+        """The model, where it is in a folder."""
+        return self.model.folder
+
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+        """That model. Raises PartError where its sizes, vocabulary or positions are not what the recipe says."""
+        model = given.models["model"]
+        refuse_other_sizes(model.config, config, "trained")
+        return with_rows(model, config.vocab_size, given, "trained")

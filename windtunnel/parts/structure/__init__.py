@@ -1,0 +1,1 @@
+"""Shapes imposed on the weights while they train."""

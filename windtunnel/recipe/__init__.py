@@ -1,0 +1,44 @@
+"""Recipes: everything that determines one trained model except the seed, read from YAML with errors that point."""
+
+from windtunnel.recipe.budget import Budget
+from windtunnel.recipe.nesting import (
+    MERGED,
+    OWN,
+    NestedError,
+    completed,
+    data_key,
+    each_recipe,
+    load_recipe,
+    merge,
+    needed,
+    recipe_from,
+    run_name,
+    times,
+)
+from windtunnel.recipe.phase import Phase
+from windtunnel.recipe.recipe import FORMAT, Recipe, shorthand
+from windtunnel.recipe.settings import SplitSettings, TokenizerSettings
+from windtunnel.recipe.yaml import Document
+
+__all__ = [
+    "FORMAT",
+    "MERGED",
+    "OWN",
+    "Budget",
+    "Document",
+    "NestedError",
+    "Phase",
+    "Recipe",
+    "SplitSettings",
+    "TokenizerSettings",
+    "completed",
+    "data_key",
+    "each_recipe",
+    "load_recipe",
+    "merge",
+    "needed",
+    "recipe_from",
+    "run_name",
+    "shorthand",
+    "times",
+]

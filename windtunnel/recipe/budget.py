@@ -1,0 +1,45 @@
+"""What a run may spend."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict, Field, model_validator
+
+from windtunnel.core.settings import Settings
+
+
+class Budget(Settings):
+    """How much a run may spend, in exactly one unit."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    flops: float | None = Field(None, gt=0, description="floating point operations, counted on the real step")
+    effective_flops: float | None = Field(
+        None, gt=0, description="floating point operations that remain where hardware leaves out what a structure holds at zero"
+    )
+    tokens: float | None = Field(None, gt=0, description="input tokens")
+    steps: int | None = Field(None, gt=0, description="optimizer steps")
+    seconds: float | None = Field(None, gt=0, description="wall-clock seconds (not reproducible to the bit)")
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Budget:
+        if len(self._set()) != 1:
+            raise ValueError(f"a budget has exactly one of: {', '.join(Budget.model_fields)}")
+        return self
+
+    def _set(self) -> dict[str, float]:
+        return {unit: amount for unit, amount in self if amount is not None}
+
+    @property
+    def unit(self) -> str:
+        """flops, effective_flops, tokens, steps or seconds."""
+        return next(iter(self._set()))
+
+    @property
+    def amount(self) -> float:
+        """How many of :attr:`unit`."""
+        return next(iter(self._set().values()))
+
+    def times(self, factor: float) -> Budget:
+        """The same budget multiplied."""
+        amount = self.amount * factor
+        return Budget(**{self.unit: max(1, round(amount)) if self.unit == "steps" else amount})

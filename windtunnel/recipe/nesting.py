@@ -1,0 +1,185 @@
+"""Recipes from plain data: what is inherited, and the recipes that parts hold.
+
+A file shows only what differs. A phase inherits every field of its recipe that it does not set; an arm inherits every field of the
+baseline that it does not set. Plain settings (``model``, ``tokenizer``, ``corpus``, ``split``) merge key by key; a part, a budget or
+a list is replaced whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from windtunnel.core.errors import PartError, UserError, nearest
+from windtunnel.recipe.budget import Budget
+from windtunnel.recipe.phase import Phase
+from windtunnel.recipe.recipe import Recipe
+from windtunnel.recipe.resolve import filled, fingerprinted
+from windtunnel.recipe.yaml import Document
+
+MERGED = ("model", "tokenizer", "corpus", "split")
+DEEPEST = 50  # a list in YAML may hold itself; validation says so
+OWN = ("phases", "share", "budget", "recipes", "start", "structure", "losses", "weighting", "selection", "after_step")
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the fields of ``over``; plain settings key by key, everything else replaced whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = {**merged[key], **value} if key in MERGED and both else value
+    return merged
+
+
+def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, around: tuple[str, ...] = ()) -> Recipe:
+    """The recipe that a plain mapping describes; its phases inherit the fields they do not set.
+
+    ``base`` (default: ``raw``) is what the recipes inherit that are held by its parts, and has their names under ``recipes``;
+    ``around`` are the named recipes that this one is part of.
+
+    Raises:
+        pydantic.ValidationError: with the path of the key as the user wrote it.
+        NestedError: for a mistake in a recipe that a part holds.
+    """
+    raw = completed({key: value for key, value in raw.items() if key != "recipes"}, raw if base is None else base, around)
+    shared = {key: value for key, value in raw.items() if key not in Phase.model_fields and key != "phases"}
+    inherited = {key: value for key, value in raw.items() if key in Phase.model_fields}
+    phases = raw.get("phases") or [{}]
+    if isinstance(phases, (list, tuple)) and all(isinstance(phase, Mapping) for phase in phases):
+        try:
+            shared, phases = filled(shared, [merge(inherited, phase) for phase in phases])
+        except PartError as error:
+            raise NestedError(str(error), ("start",)) from error
+    recipe = Recipe.model_validate({**shared, "phases": phases})
+    return recipe.model_copy(update={"phases": tuple(_pinned(phase) for phase in recipe.phases)})
+
+
+def _pinned(phase: Phase) -> Phase:
+    """``phase``, its parts with the content of the models that they name by a folder."""
+    found = {key: getattr(phase, key) for key in Phase.model_fields}
+    pinned = {key: tuple(map(fingerprinted, value)) if isinstance(value, tuple) else fingerprinted(value) for key, value in found.items()}
+    changes = {key: value for key, value in pinned.items() if value != found[key]}
+    return phase.model_copy(update=changes) if changes else phase
+
+
+class NestedError(UserError):
+    """A mistake in a recipe that a part holds; ``path`` is where in the file that recipe is named."""
+
+    def __init__(self, message: str, path: tuple[Any, ...]) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def completed(value: Any, base: Mapping[str, Any], around: tuple[str, ...], depth: int = 0) -> Any:
+    """``value`` with every ``recipe:`` in it, a name or differences, replaced by the whole resolved recipe as plain data.
+
+    ``around`` are the named recipes that this one is part of.
+    """
+    if depth > DEEPEST or not isinstance(value, (list, tuple, Mapping)):
+        return value
+    if not isinstance(value, Mapping):
+        return [completed(entry, base, around, depth + 1) for entry in value]
+    return {
+        key: _nested(entry, base, around) if key == "recipe" else completed(entry, base, around, depth + 1) for key, entry in value.items()
+    }
+
+
+def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any:
+    named = base.get("recipes") or {}
+    path: tuple[Any, ...] = ("recipes", asked) if isinstance(asked, str) else ()
+    title = f"recipe {asked}" if path else "the recipe that a part holds"
+    if isinstance(asked, str):
+        if asked not in named:
+            raise NestedError(f"no recipe is called {asked!r} under recipes; {nearest(asked, named)}", ())
+        if asked in around:
+            raise NestedError(f"recipe {asked} needs itself, by way of {', '.join(around)}", path)
+        around, asked = (*around, asked), named[asked]
+    if not isinstance(asked, Mapping):
+        raise NestedError(f"{title} is a mapping of what differs from the recipe it stands in, not {asked!r}", path)
+    if Recipe.model_fields.keys() <= asked.keys():
+        return asked  # it has been completed before
+    inherited = {key: value for key, value in base.items() if key not in OWN}
+    tokenizer = inherited.get("tokenizer")
+    if isinstance(tokenizer, Mapping) and "recipe" in tokenizer:  # it may be the tokenizer of this very recipe
+        inherited["tokenizer"] = {key: value for key, value in tokenizer.items() if key in ("vocabulary", "sentinels")}
+    full = merge(inherited, {k: v for k, v in asked.items() if k != "share"})
+    try:
+        if "budget" not in full:
+            if "share" not in asked:
+                raise NestedError(f"{title} needs a budget, or a share of the budget of the file", path)
+            full["budget"] = Budget.model_validate(base.get("budget")).times(asked["share"]).model_dump(exclude_none=True)
+        return recipe_from(full, base, around).model_dump(mode="json")
+    except ValidationError as error:
+        found = (f"{'.'.join(map(str, detail['loc']))}: {detail['msg'].removeprefix('Value error, ')}" for detail in error.errors())
+        raise NestedError(f"{title}: {'; '.join(found)}", path) from error
+
+
+def data_key(recipe: Recipe) -> str:
+    """What of a recipe determines its stream."""
+    facts = recipe.model_dump(mode="json", include={"corpus", "tokenizer", "split", "curators"})
+    if recipe.tokenizer.recipe is not None:  # how that recipe trains does not matter
+        facts["tokenizer"]["recipe"] = data_key(Recipe.model_validate(recipe.tokenizer.recipe))
+    return json.dumps(facts)
+
+
+def run_name(key: str, data: str) -> str:
+    """The name of the folder of the run ``key`` on the stream of fingerprint ``data``: both determine the run."""
+    return f"{key}-{data[:8]}"  # the recipe names its files, the fingerprint what was in them
+
+
+def needed(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipes whose models ``recipe`` needs, and those that these need, by their key without a seed; needed ones come first."""
+    found: dict[str, Recipe] = {}
+    for phase in recipe.phases:
+        for part in phase.parts():
+            for trained in part.trained().values():
+                if trained.recipe is not None:
+                    inner = Recipe.model_validate(trained.recipe)
+                    found |= needed(inner) | {inner.key(0): inner}
+    return found
+
+
+def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe]) -> Recipe:
+    """``recipe`` with ``change`` made to it and to every recipe that its parts hold."""
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inside(entry) for entry in value]
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            key: each_recipe(Recipe.model_validate(entry), change).model_dump(mode="json") if key == "recipe" and entry else inside(entry)
+            for key, entry in value.items()
+        }
+
+    if needed(recipe) or recipe.tokenizer.recipe is not None:
+        recipe = Recipe.model_validate(inside(recipe.model_dump(mode="json")))
+    return change(recipe)
+
+
+def times(recipe: Recipe, factor: float) -> Recipe:
+    """``recipe`` at ``factor`` times its budget, the models it needs too."""
+    if factor == 1.0:
+        return recipe
+    return each_recipe(recipe, lambda one: one.model_copy(update={"budget": one.budget.times(factor)}))
+
+
+def load_recipe(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in file ``path`` (``corpus`` and ``budget`` beside its own fields), with ``corpus`` sources added or replaced.
+
+    Raises:
+        UserError: naming file, line, key and the nearest valid spelling.
+    """
+    document = Document(path)
+    if {"baseline", "arms"} & document.data.keys():
+        raise UserError(f"{path}: is a study and not a recipe; fly it with: windtunnel study {path}")
+    try:
+        return recipe_from(merge(document.data, {"corpus": dict(corpus)} if corpus else {}))
+    except NestedError as error:
+        raise document.error(error.path, str(error)) from error
+    except ValidationError as error:
+        raise document.errors(error, fallbacks=((),)) from error

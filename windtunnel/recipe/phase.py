@@ -1,0 +1,66 @@
+"""A stretch of training with fixed parts."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from windtunnel.core.part import Part
+from windtunnel.core.settings import Settings
+from windtunnel.models.settings import ModelSettings
+from windtunnel.slots import AfterStep, LossTerm, Mixture, Objective, Optimizer, Packing, Schedule, Selection, Start, Structure, Weighting
+
+
+def _named(names: Any) -> Any:
+    """The default of a field that holds parts, written as a file would write it; validation turns it into them."""
+    return names
+
+
+class Phase(Settings):
+    """A stretch of training with fixed parts."""
+
+    share: float = Field(1.0, gt=0, le=1, description="share of the budget")
+    model: ModelSettings = ModelSettings()
+    context: int = Field(128, ge=8, description="tokens a sequence holds")
+    batch: int = Field(16, ge=1, description="sequences in one optimizer step, over all micro-batches and ranks")
+    sources: tuple[str, ...] | None = Field(None, description="the corpus sources this phase trains on (default: all)")
+    mixture: Mixture = Field(_named("proportional"), description="how often each source is drawn")
+    packing: Packing = Field(_named("concatenate"), description="how documents become sequences")
+    objective: Objective = Field(_named("next-token"), description="what the model predicts")
+    losses: tuple[LossTerm, ...] = Field((), description="terms added to the loss")
+    weighting: Weighting | None = Field(None, description="how much each target counts (default: equally)")
+    selection: Selection | None = Field(None, description="which of the sequences drawn are trained on (default: all)")
+    start: Start | None = Field(None, description="how the weights begin (default: scratch, and in later phases the weights before)")
+    structure: Structure | None = Field(None, description="shape imposed on the weights in this phase")
+    optimizer: Optimizer = Field(_named("adamw"), description="what turns gradients into updates")
+    schedule: Schedule = Field(_named("cosine"), description="how the learning rate moves within the phase")
+    after_step: tuple[AfterStep, ...] = Field((), description="what happens after each step")
+    clip: float | None = Field(1.0, gt=0, description="largest gradient norm (null: no clipping)")
+    moments: Literal["fresh", "kept"] = Field("fresh", description="whether the optimizer's moments are carried over from the phase before")
+
+    @field_validator("losses", "after_step", "sources", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        if value is None or isinstance(value, (list, tuple)):
+            return value if value is None else tuple(value)
+        return (value,)
+
+    def parts(self) -> list[Part]:
+        """Every part of this phase."""
+        training = (self.optimizer, self.schedule, self.weighting, self.selection)
+        own = (self.mixture, self.packing, self.objective, self.start, self.structure, *training)
+        return [part for part in (*own, *self.losses, *self.after_step) if part is not None]
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Phase:
+        if self.model.kind not in self.objective.kinds:
+            fit = ", ".join(self.objective.kinds)
+            raise ValueError(f"objective {self.objective.name} needs a model of kind {fit}; {self.model.family} is a {self.model.kind}")
+        for one, other in itertools.permutations(self.parts(), 2):
+            if other.name in one.conflicts:
+                raise ValueError(f"{one.name} cannot be combined with {other.name}: {one.conflicts[other.name]}")
+        if self.moments == "kept" and self.start is not None:
+            raise ValueError("moments: kept needs the weights of the phase before; a start builds other weights")
+        return self

@@ -1,0 +1,139 @@
+"""Everything that determines one trained model except the seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.settings import Settings
+from windtunnel.recipe.budget import Budget
+from windtunnel.recipe.phase import Phase, _named
+from windtunnel.recipe.settings import SplitSettings, TokenizerSettings
+from windtunnel.slots import Curator, Evaluation, Progress, Source
+
+FORMAT = 1  # raised when the meaning of a stored recipe changes, so that no run is taken for what it is not
+
+
+class Recipe(Settings):
+    """Everything that determines one trained model, except the seed."""
+
+    corpus: dict[str, Source] = Field(description="sources by name")
+    budget: Budget
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    split: SplitSettings = SplitSettings()
+    curators: tuple[Curator, ...] = Field((), description="what improves the training documents, in order")
+    evaluations: tuple[Evaluation, ...] = Field(
+        _named(("bits-per-byte",)), description="what is measured; the first number of the first is primary"
+    )
+    evaluate_every: float = Field(0.2, gt=0, le=1, description="share of the run between two evaluations on validation")
+    evaluation_tokens: int = Field(4096, ge=1, description="most tokens of each source that an evaluation on validation reads")
+    test_tokens: int = Field(32768, ge=1, description="most tokens of each source that the final evaluation on test reads")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="arithmetic of forward and backward passes (auto: measured at the start)"
+    )
+    compile: Literal["auto", "yes", "no"] = Field(
+        "auto", description="whether to torch.compile (auto: when the run is long enough to repay it)"
+    )
+    micro_batch: int | None = Field(None, ge=1, description="sequences in one forward pass (default: the batch)")
+    limits: dict[str, float] = Field(  # left out of what is stored where it is empty, so that runs from before it existed are found
+        {},
+        exclude_if=lambda limits: not limits,
+        description="by how large a share the loss of a source may rise over the model that the run starts from before training ends",
+    )
+    phases: tuple[Phase, ...] = Field(description="stretches of training, one after the other; their shares add up to 1")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        """As everywhere, but the hint also knows the keys that a file may write once for all its phases."""
+        for key in data if isinstance(data, Mapping) else ():
+            if key not in cls.model_fields:
+                hint = nearest(str(key), {*cls.model_fields, *Phase.model_fields})
+                raise PydanticCustomError("unknown_key", "unknown key {shown}; {hint}", {"key": str(key), "shown": repr(key), "hint": hint})
+        return data
+
+    @field_validator("corpus", mode="before")
+    @classmethod
+    def _named_sources(cls, value: Any) -> Any:
+        return {str(name): shorthand(source) for name, source in value.items()} if isinstance(value, Mapping) else value
+
+    @field_validator("curators", "evaluations", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _a_list_of_mappings(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(phase, (Mapping, Phase)) for phase in value):
+            raise ValueError("expected a list of phases, each a mapping of the fields it sets")
+        return tuple(value)
+
+    @model_validator(mode="after")
+    def _shares_and_sources(self) -> Recipe:
+        total = sum(phase.share for phase in self.phases)
+        if abs(total - 1) > 1e-6:
+            raise _at("phases", f"the shares of the phases add up to {total:g}, not to 1")
+        if not self.corpus:
+            raise _at("corpus", "the corpus has no source")
+        for source in self.tokenizer.sources or ():
+            if source not in self.corpus:
+                hint = nearest(source, self.corpus)
+                raise _at("tokenizer", f"tokens are learnt from source {source!r}, which the corpus does not have; {hint}")
+        for source, limit in self.limits.items():
+            if source not in self.corpus:
+                raise _at("limits", f"a limit is set for source {source!r}, which the corpus does not have; {nearest(source, self.corpus)}")
+            if not limit >= 0:
+                raise _at("limits", f"the limit of source {source!r} is {limit:g}; a share, 0 or more, for example 0.01")
+        if self.limits and (self.phases[0].start is None or self.phases[0].start.name == "scratch"):
+            raise _at("limits", "a limit needs a model to start from: give the first phase a `start:`")
+        if self.limits and self.evaluations[0].better != "lower":
+            raise _at("limits", f"a limit holds a loss; the first evaluation, {self.evaluations[0].name}, is none")
+        for index, phase in enumerate(self.phases):
+            for source in phase.sources or ():
+                if source not in self.corpus:
+                    hint = nearest(source, self.corpus)
+                    raise _at("sources", f"a phase trains on source {source!r}, which the corpus does not have; {hint}")
+            for part in phase.parts():
+                for source in part.looks_at():
+                    if source not in self.corpus:
+                        raise _at(
+                            "sources",
+                            f"{part.name} names source {source!r}, which the corpus does not have; {nearest(source, self.corpus)}",
+                        )
+            try:  # sizes are not known yet, names are
+                sizes = dict.fromkeys(phase.sources or self.corpus, 1)
+                phase.mixture.weights(sizes, Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, index), {})
+            except UserError as error:
+                raise _at("mixture", str(error).removeprefix("mixture.")) from error
+        return self
+
+    def special_tokens(self) -> frozenset[str]:
+        """Which special tokens some part feeds to the model, besides the separator and padding: mask, spans, modes."""
+        parts = [*self.evaluations, *(part for phase in self.phases for part in phase.parts())]
+        return frozenset(name for part in parts for name in part.special_tokens())
+
+    def key(self, seed: int) -> str:
+        """The name under which a run of this recipe is stored: a hash of everything that determines it."""
+        text = json.dumps({"format": FORMAT, "seed": seed, "recipe": self.model_dump(mode="json")}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _at(key: str, message: str) -> PydanticCustomError:
+    """An error of the whole recipe that is shown at ``key``, where the file writes it."""
+    return PydanticCustomError("at_key", "{message}", {"key": key, "message": message})
+
+
+def shorthand(source: Any) -> Any:
+    """``builtin:NAME`` and a path as the Source they stand for; anything else unchanged."""
+    if not isinstance(source, str):
+        return source
+    if source.startswith("builtin:"):
+        return {"builtin": {"text": source.removeprefix("builtin:")}}
+    return {"files": {"path": source}}

@@ -1,0 +1,127 @@
+"""YAML files that remember on which line each key stands, so that messages can point there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from windtunnel.core.errors import UserError, nearest
+
+
+class Document:
+    """A YAML file as plain data that remembers on which line each key stands."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{self.path}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from error
+        try:
+            self.node = yaml.compose(text, Loader=_Loader)
+            self.data = yaml.load(text, Loader=_Loader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise UserError(f"{self.path}:{line}: not valid YAML: {error.problem}") from error
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise UserError(f"{self.path}:{line}: not valid YAML: character {error.character:#x} is not text") from error
+        if not isinstance(self.data, dict):
+            raise UserError(f"{self.path}: expected a mapping of keys to values")
+
+    def line(self, path: tuple[Any, ...]) -> int:
+        """The line (from 1) of the deepest key of ``path`` that the file has."""
+        node, line = self.node, 1
+        for key in path:
+            if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+                node = node.value[key]
+                line = node.start_mark.line + 1
+                continue
+            while isinstance(node, yaml.MappingNode):
+                found = [(k, v) for k, v in node.value if k.value == str(key)]
+                if found:
+                    line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+                    break
+                if len(node.value) != 1:  # a part is one key: its fields stand one level deeper than their path says
+                    break
+                node = node.value[0][1]
+        return line
+
+    def error(self, path: tuple[Any, ...], message: str, line: int | None = None) -> UserError:
+        """An error at ``path`` of this file (on the line of its last key, unless ``line`` says otherwise)."""
+        where = ".".join(str(key) for key in path)
+        return UserError(f"{self.path}:{line or self.line(path)}: {where + ': ' if where else ''}{message}")
+
+    def errors(self, error: ValidationError, prefix: tuple[Any, ...] = (), fallbacks: tuple[tuple[Any, ...], ...] = ()) -> UserError:
+        """A pydantic error as one message, a line for each problem, with file, line and path of the key.
+
+        ``prefix`` is where in the file the validated mapping stands; ``fallbacks`` are the places it inherits from, tried in order
+        for a key that is not written there.
+        """
+        lines = []
+        for detail in error.errors():
+            path = tuple(key for key in detail["loc"] if not (isinstance(key, str) and key.startswith("function-")))
+            key = detail.get("ctx", {}).get("key")
+            full = (*path, key) if key is not None else path
+            shown = path if detail["type"] == "unknown_part" else full  # its message names the part already
+            inherited = full[:1] == ("phases",) and len(full) > 2
+            place, start = next(
+                (
+                    (place, start)
+                    for place in (prefix, *fallbacks)
+                    for start in ((0, 2) if inherited else (0,))
+                    if self.has((*place, *full[start:]))
+                ),
+                (prefix, 2 if inherited and not self.has((*prefix, "phases")) else 0),
+            )
+            message = detail["msg"].removeprefix("Value error, ")
+            if detail["type"] == "literal_error":
+                choices = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+                message = f"{detail['input']!r} is not one of the choices; {nearest(str(detail['input']), choices)}"
+            lines.append(str(self.error((*place, *shown[start:]), message, self.line((*place, *full[start:])))))
+        return UserError("\n".join(dict.fromkeys(lines)))
+
+    def has(self, path: tuple[Any, ...]) -> bool:
+        """Whether the file itself writes the last key of ``path``."""
+        if not path:
+            return True
+        data: Any = self.data
+        for place, key in enumerate(path):
+            if isinstance(data, dict) and key not in data and len(data) == 1:
+                data = next(iter(data.values()))
+            if (isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int) and key < len(data)):
+                data = data[key]
+            else:
+                return isinstance(data, str) and place == len(path) - 1  # the bare name of a part, or the shorthand of a source
+        return True
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e12 is a number, no is a word (only true and false are not), and a key written twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is a single word", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_REWRITTEN = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REWRITTEN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_NUMBER = r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+|[-+]?(\d[\d_]*\.\d*|\.\d+)|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+_Loader.add_implicit_resolver(_REWRITTEN[0], re.compile(f"^({_NUMBER})$"), list("-+0123456789."))
+_Loader.add_implicit_resolver(_REWRITTEN[1], re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))

@@ -1,0 +1,54 @@
+"""The places where parts plug in: the contract of every slot together with the context it is handed, one file each."""
+
+# ruff: noqa: I001 (in the order in which a document meets them, which is how they are listed)
+from windtunnel.core import registry
+from windtunnel.core.part import Part
+from windtunnel.slots.source import Source
+from windtunnel.slots.curator import Curator
+from windtunnel.slots.mixture import Mixture
+from windtunnel.slots.packing import Layout, Packing
+from windtunnel.slots.objective import Loss, Objective, Vocabulary
+from windtunnel.slots.loss_term import LossTerm
+from windtunnel.slots.weighting import Weighting
+from windtunnel.slots.selection import Selection
+from windtunnel.slots.start import ALONE, Beginning, Start
+from windtunnel.slots.structure import Structure
+from windtunnel.slots.optimizer import Optimizer
+from windtunnel.slots.schedule import Schedule
+from windtunnel.slots.after_step import AfterStep
+from windtunnel.slots.evaluation import Evaluation, HeldOut
+from windtunnel.slots.contexts import Ahead, Given
+from windtunnel.slots.progress import Progress
+
+
+def by_name() -> dict[str, type[Part]]:
+    """Every slot by its name, in the order in which a document meets them."""
+    return registry.slots()
+
+
+__all__ = [
+    "ALONE",
+    "AfterStep",
+    "Ahead",
+    "Beginning",
+    "Curator",
+    "Evaluation",
+    "Given",
+    "HeldOut",
+    "Layout",
+    "Loss",
+    "LossTerm",
+    "Mixture",
+    "Objective",
+    "Optimizer",
+    "Packing",
+    "Progress",
+    "Schedule",
+    "Selection",
+    "Source",
+    "Start",
+    "Structure",
+    "Vocabulary",
+    "Weighting",
+    "by_name",
+]

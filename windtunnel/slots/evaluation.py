@@ -1,0 +1,44 @@
+"""The contract of evaluations, and what they may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from windtunnel.core.part import Part
+from windtunnel.slots.objective import Objective, Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass
+class HeldOut:
+    """What an evaluation may look at: batches of a held-out split, prepared by the objective, and how to judge them.
+
+    ``batches(source, objective)`` yields dictionaries of tensors on ``device`` in a fixed order; ``text(source)`` yields documents
+    as text; ``tokenizer`` is a transformers tokenizer or None. ``precision`` is entered around forwards (a context manager).
+    ``made`` is for what an evaluation has made of it and will need again, by a key of its own: it is judged many times in a run.
+    """
+
+    sources: tuple[str, ...]
+    batches: Any
+    text: Any
+    vocabulary: Vocabulary
+    tokenizer: Any
+    objective: Objective
+    device: Any
+    precision: Any
+    extra: dict[str, Any] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict)
+
+
+class Evaluation(Part):
+    """Numbers of a model. ``better`` says which direction is good, ``unit`` what they are counted in."""
+
+    unit: ClassVar[str] = ""
+    better: ClassVar[str] = "lower"
+
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
+        """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept."""
+        raise NotImplementedError

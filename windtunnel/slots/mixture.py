@@ -1,0 +1,16 @@
+"""The contract of mixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from windtunnel.core.part import Part
+from windtunnel.slots.progress import Progress
+
+
+class Mixture(Part):
+    """How often each source is drawn."""
+
+    def weights(self, sizes: Mapping[str, int], progress: Progress, feedback: Mapping[str, float]) -> dict[str, float]:
+        """The share of each source (not negative, sum above zero). ``sizes``: training tokens; ``feedback``: latest validation."""
+        raise NotImplementedError

@@ -1,0 +1,23 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, before the step that is about to be made.
+
+    ``step`` and ``tokens`` count within the phase; ``done`` is the share of the phase (0 to 1), ``overall`` that of the whole run.
+    ``tokens`` counts input tokens; ``step_tokens`` is how many one step adds; ``sequences`` how many sequences one step holds.
+    """
+
+    step: int
+    steps: int
+    tokens: int
+    step_tokens: int
+    sequences: int
+    done: float
+    overall: float
+    phase: int

@@ -1,0 +1,50 @@
+"""The contract of starts, and what they may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from windtunnel.core.part import Part
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Beginning(NamedTuple):
+    """What a start may use besides the model before.
+
+    ``models`` are the part's own other models by field (:meth:`Part.trained`), on the CPU and free to be changed; ``tokenizer`` is that of
+    the stream the phase trains on, as transformers has it. ``tokenizers`` are those of the other models, for a start with
+    ``other_tokens``. ``text()`` yields training documents of the phase's sources, one of each in turn; ``counted(tokens)`` makes the
+    context to enter round forward passes over that many tokens, so that they are charged to the run, out of the budget of the phase.
+    ``rows`` is how many rows of an embedding the run needs: one more than the highest token that is fed to the model, which is less than
+    the stream's vocabulary has where no part uses the special tokens that were added to a tokenizer (None: as many as it has).
+    """
+
+    models: Mapping[str, PreTrainedModel]
+    tokenizer: Any
+    tokenizers: Mapping[str, Any] = MappingProxyType({})
+    text: Callable[[], Iterable[str]] = tuple
+    counted: Callable[[int], AbstractContextManager[Any]] = nullcontext
+    rows: int | None = None
+
+
+ALONE = Beginning(MappingProxyType({}), None)
+
+
+class Start(Part):
+    """How the weights of a phase begin."""
+
+    def origin(self) -> str | None:
+        """The model (folder, file, name on the hub) that it begins with as it is: sizes and tokenizer of a recipe default to its own."""
+        return None
+
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+        """A model of transformers configuration ``config``; ``previous`` is the model the phase before ended with.
+
+        ``seed`` decides every weight that is drawn, together with the weight's name, so that two models agree where shapes do.
+        """
+        raise NotImplementedError

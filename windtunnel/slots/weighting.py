@@ -1,0 +1,25 @@
+"""The contract of weightings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.part import Part
+from windtunnel.slots.contexts import Given
+from windtunnel.slots.objective import Loss
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class Weighting(Part):
+    """How much each target counts."""
+
+    def state(self, model: PreTrainedModel) -> dict[str, Any]:
+        """As :meth:`LossTerm.state`."""
+        return {}
+
+    def weigh(self, loss: Loss, batch: dict[str, torch.Tensor], state: dict[str, Any], given: Given) -> torch.Tensor:
+        """Weights of the shape of ``loss.values``, not negative."""
+        raise NotImplementedError

@@ -1,1 +1,0 @@
-"""Mixtures: how often each source is drawn."""

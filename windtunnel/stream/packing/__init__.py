@@ -1,1 +1,0 @@
-"""Packings: how documents become sequences."""

@@ -1,0 +1,269 @@
+"""What a study file says: read, every arm resolved to a recipe, and what cannot be compared refused with file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.settings import Settings
+from windtunnel.recipe import Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
+from windtunnel.recipe.yaml import Document
+from windtunnel.study.result import BASELINE
+from windtunnel.study.tune import Tune, with_knobs
+
+MUST_AGREE = ("split", "evaluation_tokens", "test_tokens")  # or arm and baseline would be tested on different text
+
+Raise = Callable[[tuple[Any, ...], str], UserError]
+
+
+class Study(Settings):
+    """What a study file says. ``resolved`` holds the recipes of the baseline and every arm."""
+
+    name: str = Field(description="the folder of the result (default: the name of the file)")
+    description: str = Field("", description="what the study asks, in a sentence")
+    corpus: dict[str, Any] = Field(description="sources by name, as in a recipe")
+    budget: Budget
+    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), description="seeds, or how many (0, 1, 2, ...)")
+    baseline: dict[str, Any] = Field({}, description="a recipe without corpus and budget")
+    recipes: dict[str, dict[str, Any]] = Field({}, description="recipes that parts name: by name, what differs from the baseline")
+    arms: dict[str, dict[str, Any]] = Field(description="by name, what differs from the baseline")
+    tune: Tune | None = Field(None, description="knobs that are tuned for the baseline and every arm alike")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together")
+    margin: float = Field(0.005, gt=0, lt=1, description="the smallest change that matters, as a share of the baseline's value")
+    kept: tuple[str, ...] = Field((), description="sources whose knowledge is to be kept while the others are gained: draws both axes")
+    curve: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="multiples of the budget that the baseline flies at")
+
+    _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
+    _notes: list[str] = PrivateAttr(default_factory=list)
+    _file: str | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_where_it_belongs(cls, data: Any) -> Any:
+        for key in data if isinstance(data, Mapping) else ():
+            if key not in cls.model_fields and (key in Recipe.model_fields or key in Phase.model_fields):
+                message = "unknown key {shown} of a study; it belongs under baseline:"
+                raise PydanticCustomError("unknown_key", message, {"key": str(key), "shown": repr(key)})
+        return data
+
+    @model_validator(mode="after")
+    def _keeps_some_and_gains_others(self) -> Study:
+        known = {*self.corpus, *(source for arm in self.arms.values() for source in arm.get("corpus") or ())}
+        for source in self.kept:
+            if source not in known:
+                context = {"key": "kept", "shown": repr(source), "hint": nearest(source, known)}
+                raise PydanticCustomError("kept", "no source is called {shown}; {hint}", context)
+        if self.kept and not known - set(self.kept):
+            raise PydanticCustomError("kept", "kept names every source, so that there is none to gain", {"key": "kept"})
+        return self
+
+    @field_validator("kept", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder(cls, value: str) -> str:
+        if not re.fullmatch(r"\w[\w .+-]*", value):
+            raise ValueError(f"{value!r} cannot be the name of a folder; use letters, digits, dot, hyphen and underscore")
+        return value
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _number_or_list(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if value < 1:
+                raise ValueError("a study needs at least one seed, and two for an interval")
+            return tuple(range(value))
+        return value
+
+    @field_validator("seeds", "curve")
+    @classmethod
+    def _once_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not value or len(set(value)) != len(value) or min(value) < 0:
+            raise ValueError("expected at least one number, none negative and none twice")
+        return value
+
+    @field_validator("curve")
+    @classmethod
+    def _has_one(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if 1.0 not in value or min(value) <= 0:
+            raise ValueError("multiples of the budget must be above 0, and 1 must be among them: it is what arms are compared with")
+        return tuple(sorted(value))
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_differ(cls, value: Any) -> Any:
+        for name, difference in value.items() if isinstance(value, Mapping) else ():
+            if str(name) == BASELINE:
+                raise PydanticCustomError("arm", "an arm cannot be called baseline", {"key": str(name)})
+            if not isinstance(difference, Mapping) or not difference:
+                raise PydanticCustomError("arm", "the arm says nothing that differs from the baseline", {"key": str(name)})
+        if not value:
+            raise ValueError("a study needs at least one arm")
+        return {str(name): difference for name, difference in value.items()} if isinstance(value, Mapping) else value
+
+    @property
+    def resolved(self) -> dict[str, Recipe]:
+        """The baseline's recipe and that of every arm, by name, the baseline first."""
+        return dict(self._recipes)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the result must know about how arms differ."""
+        return list(self._notes)
+
+    @property
+    def file(self) -> str | None:
+        """Where the study was read from."""
+        return self._file
+
+
+# Reading ------------------------------------------------------------------------------------------------------------------------
+
+
+def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Study:
+    """The study in file ``path``, on the sources of ``corpus`` instead of its own if any are given, and every arm resolved.
+
+    Raises:
+        UserError: naming file, line, key and the nearest valid spelling.
+    """
+    document = Document(path)
+    keys = document.data.keys()
+    if "scales" in keys:
+        raise UserError(f"{path}: is a paper and not a study; fly it with: windtunnel reproduce {path}")
+    if not {"baseline", "arms"} & keys and (Recipe.model_fields | Phase.model_fields).keys() & keys - {"corpus", "budget"}:
+        raise UserError(f"{path}: is a recipe and not a study, which has a baseline and arms; train it with: windtunnel train {path}")
+    raw = {**document.data, "corpus": dict(corpus)} if corpus else document.data
+    study = study_from(raw, name=document.path.stem, document=document)
+    study._file = str(path)
+    return study
+
+
+def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None = None, prefix: tuple[Any, ...] = ()) -> Study:
+    """The study that a plain mapping describes. ``document`` and ``prefix`` say where it stands, for messages.
+
+    Raises:
+        UserError: as :func:`load_study`.
+    """
+
+    def complain(path: tuple[Any, ...], message: str) -> UserError:
+        if document is not None:
+            return document.error((*prefix, *path), message)
+        return UserError(f"{name}: {'.'.join(map(str, path))}: {message}")
+
+    def invalid(error: ValidationError, path: tuple[Any, ...], inherits: Sequence[tuple[Any, ...]] = ()) -> UserError:
+        if document is not None:
+            return document.errors(error, (*prefix, *path), tuple((*prefix, *place) for place in inherits))
+        found = [complain((*path, *detail["loc"]), detail["msg"].removeprefix("Value error, ")) for detail in error.errors()]
+        return UserError("\n".join(map(str, found)))
+
+    if not raw.get("corpus"):
+        raise complain((), "no corpus: name its sources in the file (corpus: {notes: ~/notes}) or with --corpus notes=~/notes")
+    try:
+        study = Study.model_validate({"name": name, **raw})
+    except ValidationError as error:
+        raise invalid(error, ()) from error
+
+    shared = {"corpus": raw["corpus"], "budget": raw["budget"], "recipes": study.recipes}
+    base = merge(shared, study.baseline)
+
+    def resolve(path: tuple[str, ...], mapping: Mapping[str, Any], inherits: Sequence[tuple[Any, ...]]) -> Recipe:
+        try:
+            return recipe_from(mapping, base)
+        except ValidationError as error:
+            raise invalid(error, path, inherits) from error
+        except NestedError as error:
+            raise complain(error.path or path, str(error)) from error
+        except UserError as error:
+            raise complain(path, str(error)) from error
+
+    recipes = {BASELINE: resolve((BASELINE,), base, ((),))}
+    for arm, difference in study.arms.items():
+        recipes[arm] = resolve(("arms", arm), merge(base, difference), ((BASELINE,), ()))
+    _refuse_what_cannot_be_compared(recipes, study, complain)
+    recipes, notes = _on_the_same_text(recipes, complain)
+    if study.tune:
+        _check_knobs(study.tune, recipes, complain)
+    study._recipes.update(recipes)
+    study._notes.extend(notes)
+    return study
+
+
+def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: Study, complain: Raise) -> None:
+    base = recipes[BASELINE]
+    seen = {base.key(0): BASELINE}
+    for arm, recipe in recipes.items():
+        if arm == BASELINE:
+            continue
+        for key in MUST_AGREE:
+            if getattr(recipe, key) != getattr(base, key):
+                raise complain(("arms", arm, key), f"an arm cannot change {key}: it would be tested on other text; set it in the baseline")
+        if recipe.evaluations[0] != base.evaluations[0]:
+            raise complain(("arms", arm, "evaluations"), "the first evaluation gives the metric of the study and must be the baseline's")
+        twin = seen.setdefault(recipe.key(0), arm)
+        if twin != arm:
+            ignored = "phases" in study.baseline and "phases" not in study.arms[arm]
+            hint = "; the baseline's phases set these fields themselves, so the arm must write its own phases" if ignored else ""
+            same = "the baseline" if twin == BASELINE else f"arm {twin}"
+            raise complain(("arms", arm), f"this arm is the same recipe as {same}{hint}")
+
+
+def _on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[dict[str, Recipe], list[str]]:
+    """Recipes that all know every source, so that all are tested on the same text, each training on its own sources only."""
+    notes = []
+    union = dict(recipes[BASELINE].corpus)
+    for arm, recipe in recipes.items():
+        for name, source in recipe.corpus.items():
+            if union.setdefault(name, source) != source:
+                message = "an arm cannot replace a source: it would be tested on other text; give the new source another name"
+                raise complain(("arms", arm, "corpus", name), message)
+    changed = {}
+    for arm, recipe in recipes.items():
+
+        def knowing_all(one: Recipe) -> Recipe:
+            own = tuple(one.corpus)
+            if set(union) <= set(own):
+                return one
+            phases = tuple(phase if phase.sources else phase.model_copy(update={"sources": own}) for phase in one.phases)
+            # A recipe that a part holds may have sources that no arm has; nothing is tested on these.
+            return one.model_copy(update={"corpus": {**union, **one.corpus}, "phases": phases})
+
+        changed[arm] = each_recipe(recipe, knowing_all)
+    base = changed[BASELINE]
+    added = [name for name in union if name not in recipes[BASELINE].corpus]
+    if added:
+        notes.append(
+            f"The sources {', '.join(added)} belong to some arms only. Only these train on them, but the tokenizer has seen them, and "
+            "everything is tested on them too, so that all numbers are of the same text."
+        )
+    for arm, recipe in changed.items():
+        if recipe.tokenizer != base.tokenizer:
+            notes.append(f"Arm {arm} has another tokenizer. Bits per byte compare across tokenizers; losses per token do not.")
+        if recipe.phases[-1].objective.measured_by() != base.phases[-1].objective.measured_by():
+            notes.append(
+                f"Held-out text is scored with the objective {recipe.phases[-1].objective.measured_by().name} for arm {arm} and with "
+                f"{base.phases[-1].objective.measured_by().name} for the baseline; the two are comparable only as far as these are."
+            )
+    return changed, notes
+
+
+def _check_knobs(tune: Tune, recipes: Mapping[str, Recipe], complain: Raise) -> None:
+    for values in tune.combinations():
+        keys: dict[str, str] = {}
+        for arm, recipe in recipes.items():
+            try:
+                key = with_knobs(recipe, values).key(0)
+            except UserError as error:
+                knob = next((knob for knob in values if f"knob {knob};" in str(error)), next(iter(values)))
+                raise complain(("tune", knob), f"{arm}: {error}") from error
+            twin = keys.setdefault(key, arm)
+            if twin != arm:
+                raise complain(("tune",), f"tuning sets exactly what arm {arm} changes, so that it becomes the same recipe as {twin}")

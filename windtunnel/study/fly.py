@@ -1,0 +1,304 @@
+"""A study: a baseline, arms that each differ from it, seeds, a budget. Fly it, and end with verdicts.
+
+Everything a study needs lies under one output folder, which studies may share::
+
+    cache/                  prepared corpora and streams
+    runs/KEY/               a run; KEY is the hash of recipe, seed and data, so every study that needs the run finds it
+    studies/NAME/           result.json and the report
+
+What a file says is read in ``reading.py``; what has to be flown, and what it takes, is reckoned in ``check.py``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.errors import UserError
+from windtunnel.recipe import Recipe, data_key, needed
+from windtunnel.study.file import Study, load_study, study_from
+from windtunnel.study.launch import local as local
+from windtunnel.study.launch.watch import Watch
+from windtunnel.study.launch.worker import FLY, Job, failed, locked, read_record
+from windtunnel.study.plan import check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
+from windtunnel.study.result import BASELINE, SETTLED, Entry, assemble
+from windtunnel.study.tune import Tune, best, with_knobs
+
+if TYPE_CHECKING:
+    from windtunnel.data.stream import Stream
+
+__all__ = ["Study", "check_study", "fly_study", "load_study", "plan", "study_from", "summary"]
+
+NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST)
+
+
+def fly_study(
+    study: Study,
+    out: Path,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    quiet: bool = False,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+    function: str = FLY,
+) -> dict[str, Any]:
+    """Fly what is missing of ``study`` under ``out``, compare, and write ``out/studies/NAME/result.json`` and the report.
+
+    Runs that are finished are never flown again; one that failed in an earlier call is tried once more. A run that fails is recorded
+    and leaves the others alone. If all runs of the baseline failed, ``result["error"]`` says why (else it is None).
+
+    Args:
+        workers: processes that fly at once (default: one for each ``threads`` cores, or four on each GPU).
+        threads: of each worker (default 1, so that pilots side by side fill the machine).
+        engine: "local", or "ray" for a Ray cluster at ``address`` (default: the one there is, else one started here).
+        quiet: show nothing; otherwise a live table or, where stderr is no terminal, a line for each run.
+        on_event: told of everything that happens, as a dictionary with ``event`` and, for runs, ``arm``, ``multiple``, ``seed``.
+        function: "module:name" of what flies a run.
+
+    Raises:
+        UserError: for what the user can mend, also when another process is flying the same study in the same folder.
+        Interrupted: after Ctrl-C or SIGTERM; what was flying has written checkpoints.
+    """
+    if engine not in ("local", "ray"):
+        raise UserError(f"engine: no engine is called {engine!r}; known: local, ray")
+    out = Path(out)
+    folder = out / "studies" / study.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (out / "runs").mkdir(exist_ok=True)
+        with locked(folder / ".lock") as mine:
+            if not mine:
+                holder = (folder / ".lock").read_text(encoding="utf-8").strip()
+                raise UserError(f"study {study.name} is being flown in {out} by process {holder}; wait for it, or choose another --out")
+            return _Flight(study, out, folder, workers, threads, engine, address, quiet, on_event, function).fly()
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise UserError(f"cannot write {error.filename or out}: {error.strerror}; what is finished is kept") from error
+
+
+@dataclass
+class _Flight:
+    """One call of :func:`fly_study`: what it was asked for and what is known so far."""
+
+    study: Study
+    out: Path
+    folder: Path
+    workers: int | None
+    threads: int | None
+    engine: str
+    address: str | None
+    quiet: bool
+    on_event: Callable[[dict[str, Any]], None] | None
+    function: str
+    streams: dict[str, Stream] = field(default_factory=dict)  # by arm
+    others: dict[str, Stream] = field(default_factory=dict)  # of models that are not trained on the stream of their arm, by data key
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tuning: dict[str, Any] | None = None
+    broken: dict[str, str] = field(default_factory=dict)
+    console: Any = None
+
+    def fly(self) -> dict[str, Any]:
+        from rich.console import Console
+
+        self.console = None if self.quiet else Console(stderr=True)
+        recipes = self.study.resolved
+        self.prepare(recipes)
+        if self.study.tune:
+            recipes = self.tune(self.study.tune, recipes)
+        # An arm whose corpus or tuning broke has no run; its failed records say why, so that it is shown like any other failure.
+        data = {arm: "" if arm in self.broken else self.streams[arm].fingerprint for arm in recipes}
+        entries = plan(self.study, recipes, data)
+        refuse_what_cannot_fly([entry for entry in entries if entry.arm not in self.broken])
+        for entry in entries:
+            if entry.arm in self.broken:
+                story = self.broken[entry.arm]
+                self.records[entry.folder] = failed(self.job(entry, ""), story.strip().splitlines()[-1], story)
+        self.needed(entries)
+        self.stage(f"study {self.study.name}", entries, lambda: self.write(entries, recipes))
+        result = self.write(entries, recipes)
+        from windtunnel import report
+
+        report.page(result, self.folder)
+        (self.folder / "report.md").write_text(report.markdown(result), encoding="utf-8")
+        return result
+
+    def prepare(self, recipes: Mapping[str, Recipe]) -> None:
+        """One stream for all arms that read the same text in the same way, and those of the models that they need."""
+        from windtunnel.train.run import prepare, prepare_needed
+
+        ready: dict[str, Stream] = {}
+        for arm, recipe in recipes.items():
+            key = data_key(recipe)
+            try:
+                if key not in ready:
+                    ready[key] = prepare(recipe, self.out / "cache", self.say)
+                self.streams[arm] = ready[key]
+                self.others |= prepare_needed(recipe, self.out / "cache", self.say)
+            except UserError as error:
+                raise error if arm == BASELINE else UserError(f"arm {arm}: {error}") from error
+            except Exception:
+                if arm == BASELINE:
+                    raise
+                self.broken[arm] = traceback.format_exc()
+
+    def say(self, message: str) -> None:
+        """Something that happens before runs fly."""
+        if self.console is not None:
+            self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        if self.on_event is not None:
+            self.on_event({"event": "preparing", "message": message})
+
+    def job(self, entry: Entry, stream: str | None) -> Job:
+        """The job that flies ``entry``."""
+        from windtunnel.train.estimate import estimate
+
+        labels = {"arm": entry.arm, "multiple": entry.multiple}
+        plain = entry.recipe.model_dump(mode="json")
+        cost = float(estimate(entry.recipe)["own_flops"])
+        keys = {data_key(recipe) for recipe in needed(entry.recipe).values()} - {data_key(entry.recipe)}
+        # A model that this one needs may be trained on the stream of another arm, which is not among the others.
+        streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
+        return Job(entry.key, entry.seed, plain, stream, str((self.out / entry.folder).absolute()), cost, labels, self.function, streams)
+
+    def stage(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any]) -> None:
+        """Fly what is not flown yet of ``entries`` and keep all records in ``self.records``; ``settled`` is called after each run."""
+        jobs: dict[str, Job] = {}
+        labels: dict[str, list[str]] = {}
+        below = {str((self.out / entry.folder).absolute()): entry.folder for entry in entries}
+        for entry in entries:
+            if entry.arm in self.broken:
+                continue
+            stream = self.others.get(data_key(entry.recipe), self.streams[entry.arm])
+            job = self.job(entry, str(stream.folder))
+            names = labels.setdefault(job.folder, [])
+            label = entry.arm if entry.multiple == 1.0 else f"{entry.arm} at {entry.multiple:g} budgets"
+            if label not in names:
+                names.append(label)
+            if job.folder in jobs or entry.folder in self.records:
+                continue
+            record = read_record(job.folder)
+            if record is not None and record["status"] == "finished":
+                self.records[entry.folder] = record
+                self.tell("cached", job, {})
+            else:
+                jobs[job.folder] = job
+        settled()
+        if not jobs:
+            return
+        crew = local.crew(self.workers, self.threads)
+        with Watch(title, labels, list(jobs.values()), min(crew.workers, len(jobs)), self.console) as watch:
+
+            def heard(what: str, job: Job, details: dict[str, Any]) -> None:
+                watch.event(what, job, details)
+                if what in (*SETTLED, "interrupted"):
+                    self.records[below[job.folder]] = details
+                    settled()
+                self.tell(what, job, details)
+                if what == "failed" and any(reason in str(details.get("error")) for reason in NO_ROOM):
+                    # No other run could be written either: flying on would only cost time.
+                    raise UserError(re.sub(r"^(\w+Error: )", "", str(details["error"])))
+
+            if self.engine == "ray":
+                from windtunnel.study.launch import ray as ray_engine
+
+                ray_engine.launch(list(jobs.values()), threads=crew.threads, address=self.address, on_event=heard)
+            else:
+                local.launch(list(jobs.values()), workers=self.workers, threads=self.threads, on_event=heard)
+
+    def needed(self, entries: Sequence[Entry]) -> None:
+        """Fly the models that runs need. One that fails is told by each run that needs it."""
+        whole = [entry for entry in entries if entry.arm not in self.broken]
+        fingerprints, others = ({key: stream.fingerprint for key, stream in streams.items()} for streams in (self.streams, self.others))
+        for stage in needed_by(whole, fingerprints, others):
+            self.stage(f"models that {self.study.name} needs", stage, lambda: None)
+
+    def tell(self, what: str, job: Job, details: Mapping[str, Any]) -> None:
+        """Pass an event on, without the bulk of a record."""
+        if self.on_event is not None:
+            brief = {key: details[key] for key in ("step", "done", "loss", "flops", "seconds", "error", "worker") if key in details}
+            self.on_event({"event": what, **job.labels, "seed": job.seed, "key": job.key, "folder": job.folder, **brief})
+
+    def tune(self, tune: Tune, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+        """Fly the trials of every arm and return the recipes with the best values, by validation."""
+        seed = tune.seed(self.study.seeds)
+        trials: dict[str, list[tuple[dict[str, Any], Entry]]] = {}
+        for arm, stream in self.streams.items():
+            changed = [(values, with_knobs(recipes[arm], values, tune.share)) for values in tune.combinations()]
+            trials[arm] = [(values, run_of(arm, 1.0, seed, recipe, stream.fingerprint)) for values, recipe in changed]
+        tried_runs = [entry for arm in trials.values() for _, entry in arm]
+        self.needed(tried_runs)
+        self.stage(f"tuning {self.study.name}", tried_runs, lambda: None)
+        chosen = dict(recipes)
+        self.tuning = {"knobs": {knob: list(values) for knob, values in tune.knobs.items()}, "share": tune.share, "seed": seed, "arms": {}}
+        for arm, tried in trials.items():
+            rows = [self.trial(values, entry) for values, entry in tried]
+            better = next((record["better"] for record in self.records.values() if "better" in record), "lower")
+            found = best(rows, better)
+            if found is None:
+                self.broken[arm] = "every trial of tuning failed; the first:\n" + str(rows[0]["error"])
+            else:
+                chosen[arm] = with_knobs(recipes[arm], found["values"])
+            self.tuning["arms"][arm] = {
+                "chosen": found["values"] if found else None,
+                "trials": rows,
+                "flops": sum(row["flops"] or 0.0 for row in rows),
+                "seconds": sum(row["seconds"] or 0.0 for row in rows),
+            }
+        return chosen
+
+    def trial(self, values: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
+        """One row of the tuning table: what was tried and what came of it on validation."""
+        record = self.records[entry.folder]
+        seen = record.get("validation") or []
+        value = seen[-1]["numbers"].get(record.get("primary")) if record["status"] == "finished" and seen else None
+        totals = record.get("totals") or {}
+        return {
+            "values": dict(values),
+            "validation": value if isinstance(value, float) and value == value else None,
+            "status": record["status"],
+            "error": record.get("error"),
+            "key": entry.key,
+            "flops": totals.get("flops"),
+            "seconds": totals.get("seconds"),
+        }
+
+    def write(self, entries: Sequence[Entry], recipes: Mapping[str, Recipe]) -> dict[str, Any]:
+        """The result so far, also on disk, so that nothing is lost whatever comes next."""
+        from windtunnel.train.checkpoint import write_json
+
+        study, stream = self.study, self.streams[BASELINE]
+        about = {
+            "name": study.name,
+            "file": study.file,
+            "description": study.description,
+            "budget": {study.budget.unit: study.budget.amount},
+            "seeds": len(study.seeds),
+            "seed_list": list(study.seeds),
+            "confidence": study.confidence,
+            "margin_share": study.margin,
+            "curve": list(study.curve),
+            "kept": list(study.kept),
+        }
+        extra = {
+            "corpus": stream.table,
+            "stream": {
+                "fingerprint": stream.fingerprint,
+                "vocabulary": stream.vocabulary.size,
+                "sizes": {split: dict(stream.sizes(split)) for split in ("train", "validation", "test")},
+            },
+            "notes": study.notes,
+            "tuning": self.tuning,
+        }
+        result = assemble(about, entries, self.records, recipes, extra)
+        write_json(self.folder / "result.json", result)
+        return result

@@ -1,0 +1,1 @@
+"""Jobs in, records out: on this machine or on a Ray cluster."""

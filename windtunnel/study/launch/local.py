@@ -1,0 +1,279 @@
+"""Fill this machine with runs: warm worker processes, longest job first, and none of them able to take the others down."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from typing import Any
+
+from windtunnel.core.errors import UserError
+from windtunnel.study.launch import worker
+from windtunnel.study.launch.worker import Job
+
+PILOTS_ON_A_GPU = 4  # small models leave most of an accelerator idle; this many share one
+BUSY_PAUSE = 1.0  # seconds before a run that another process is flying is asked for again
+
+OnEvent = Callable[[str, Job, dict[str, Any]], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user or the system stopped the study; every run that was flying has written a checkpoint. Exit code 130."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How the machine is divided: ``workers`` processes of ``threads`` threads, each on its device."""
+
+    workers: int
+    threads: int
+    devices: tuple[str | None, ...]
+
+    def device(self, number: int) -> str | None:
+        """The device of worker ``number``."""
+        return self.devices[number % len(self.devices)]
+
+
+def crew(workers: int | None = None, threads: int | None = None) -> Crew:
+    """The crew for this machine: a worker for every ``threads`` cores (default 1), or several pilots on each GPU.
+
+    Raises:
+        UserError: when a number is below one.
+    """
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value is not None and value < 1:
+            raise UserError(f"{name}: {value} is too few; at least 1")
+    import torch
+
+    cores = len(available_cores())
+    if torch.cuda.is_available():
+        devices: tuple[str | None, ...] = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+        workers = workers or PILOTS_ON_A_GPU * len(devices)
+        return Crew(workers, threads or max(1, cores // workers), devices)
+    # One thread each: two runs side by side finish well before the same two runs one after the other on two threads.
+    threads = threads or (max(1, cores // workers) if workers and workers < cores else 1)
+    return Crew(workers or max(1, cores // threads), threads, ("cpu",))
+
+
+def available_cores() -> list[int]:
+    """The cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+@dataclass
+class _Worker:
+    number: int
+    process: Any
+    connection: Any
+    job: Job | None = None
+    told_to_stop: bool = False
+
+
+@dataclass
+class _Waiting:
+    job: Job
+    not_before: float = 0.0
+
+
+@dataclass
+class _Floor:
+    """The worker processes, and how to start, stop and replace one."""
+
+    plan: Crew
+    context: Any = field(default_factory=lambda: multiprocessing.get_context("spawn"))
+    workers: list[_Worker] = field(default_factory=list)
+
+    def hire(self, number: int) -> _Worker:
+        ours, theirs = self.context.Pipe()
+        cores = available_cores()
+        # Cores are reserved only when the crew fills the machine: beside other work the system places processes better than we do.
+        filled = self.plan.workers * self.plan.threads == len(cores)
+        mine = cores[number * self.plan.threads : (number + 1) * self.plan.threads] if filled else None
+        arguments = (theirs, mine, self.plan.threads, self.plan.device(number))
+        process = self.context.Process(target=worker.main, args=arguments, name=f"windtunnel-worker-{number}")
+        process.start()
+        theirs.close()  # or the death of the worker would not show as the end of the pipe
+        found = _Worker(number, process, ours)
+        self.workers.append(found)
+        return found
+
+    def dismiss(self, seconds: float) -> None:
+        for one in self.workers:
+            with contextlib.suppress(OSError):
+                one.connection.send(None)
+            one.connection.close()
+        deadline = time.monotonic() + seconds
+        for one in self.workers:
+            one.process.join(max(0.0, deadline - time.monotonic()))
+            if one.process.is_alive():
+                one.process.kill()
+                one.process.join()
+            one.process.close()
+        self.workers.clear()
+
+
+def launch(
+    jobs: Sequence[Job],
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    on_event: OnEvent | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Fly ``jobs`` in local worker processes and return the record of each by its folder.
+
+    A job is finished, failed (an exception, or the death of its worker) or interrupted; one that fails leaves the others alone.
+    ``on_event(what, job, details)`` is told of ``started``, ``progress`` (what the run reports), ``finished``, ``failed``,
+    ``interrupted`` (each with its record) and ``waiting`` (another process is flying this run).
+
+    Raises:
+        Interrupted: after SIGINT or SIGTERM, when every worker has put its run down; a second signal does not wait for them.
+    """
+    tell: OnEvent = on_event or (lambda what, job, details: None)
+    plan = crew(workers, threads)
+    plan = Crew(max(1, min(plan.workers, len(jobs))), plan.threads, plan.devices)
+    # Longest first, so that no long run is left alone at the end. The sort is stable: equal jobs keep the order they came in.
+    pending = deque(_Waiting(job) for job in sorted(jobs, key=lambda job: -job.cost))
+    records: dict[str, dict[str, Any]] = {}
+    floor = _Floor(plan)
+    with counted_signals() as signals:
+        try:
+            while pending or any(one.job for one in floor.workers):
+                if signals.count:
+                    pending.clear()
+                    _tell_to_stop(floor)
+                if signals.count > 1:
+                    break
+                _hand_out(floor, pending, tell)
+                _listen(floor, pending, records, tell)
+        finally:
+            floor.dismiss(0.0 if signals.count > 1 else 10.0)
+    if signals.count:
+        finished = sum(record["status"] == "finished" for record in records.values())
+        raise Interrupted(
+            f"interrupted: {finished} of {len(jobs)} runs finished, the others stopped at a checkpoint; give the same command to go on"
+        )
+    return records
+
+
+def _hand_out(floor: _Floor, pending: deque[_Waiting], tell: OnEvent) -> None:
+    """Give a job to every idle worker; hire workers while there are too few."""
+    now = time.monotonic()
+    while ready := next((waiting for waiting in pending if waiting.not_before <= now), None):
+        idle = next((one for one in floor.workers if one.job is None), None)
+        if idle is None:
+            taken = {one.number for one in floor.workers}
+            free = [number for number in range(floor.plan.workers) if number not in taken]
+            if not free:
+                return
+            idle = floor.hire(free[0])
+        try:
+            idle.connection.send(ready.job)
+        except OSError:  # it died while idle
+            floor.workers.remove(idle)
+            continue
+        pending.remove(ready)
+        idle.job = ready.job
+        tell("started", ready.job, {"worker": idle.number})
+
+
+def _listen(floor: _Floor, pending: deque[_Waiting], records: dict[str, dict[str, Any]], tell: OnEvent) -> None:
+    """Wait a moment for messages and deaths, and act on them."""
+    by_handle: dict[Any, _Worker] = {}
+    for one in floor.workers:
+        by_handle[one.connection] = by_handle[one.process.sentinel] = one
+    if not by_handle:
+        time.sleep(0.1)
+        return
+    for one in {id(by_handle[handle]): by_handle[handle] for handle in wait(list(by_handle), timeout=0.2)}.values():
+        # Aliveness is asked before the messages are read: what a worker sent just before it died is then read all the same.
+        alive = one.process.is_alive()
+        try:
+            while one.connection.poll(0):
+                what, details = one.connection.recv()
+                job = one.job
+                if job is None:
+                    continue
+                if what == "progress":
+                    tell("progress", job, details)
+                    continue
+                one.job = None
+                if details["status"] == "busy":
+                    pending.append(_Waiting(job, time.monotonic() + BUSY_PAUSE))
+                    tell("waiting", job, details)
+                else:
+                    records[job.folder] = details
+                    tell(details["status"], job, details)
+        except (EOFError, OSError):
+            alive = False
+        if not alive:
+            _bury(floor, one, records, tell)
+
+
+def _bury(floor: _Floor, dead: _Worker, records: dict[str, dict[str, Any]], tell: OnEvent) -> None:
+    """A worker died: its run has failed, unless the finished record was already written. Its place is free."""
+    dead.process.join()
+    code = dead.process.exitcode
+    floor.workers.remove(dead)
+    dead.connection.close()
+    if dead.job is None:
+        return
+    job = dead.job
+    record = worker.read_record(job.folder)
+    if record is None or record["status"] != "finished":
+        reason = f"the worker process died: {how_it_died(code)}"
+        printed = worker.last_output(job.folder)
+        record = worker.store(job, worker.failed(job, reason, f"{printed}\n{reason}".strip(), record))
+    records[job.folder] = record
+    tell(record["status"], job, record)
+
+
+def how_it_died(code: int | None) -> str:
+    """An exit code in words."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (often: out of memory)" if name == "SIGKILL" else "")
+    return f"killed by signal {-code}"
+
+
+def _tell_to_stop(floor: _Floor) -> None:
+    for one in floor.workers:
+        if not one.told_to_stop:
+            one.told_to_stop = True
+            with contextlib.suppress(OSError):
+                one.connection.send("stop")
+
+
+@dataclass
+class Signals:
+    """How many signals were heard."""
+
+    count: int = 0
+
+
+@contextlib.contextmanager
+def counted_signals() -> Iterator[Signals]:
+    """Count SIGINT and SIGTERM instead of dying of them (in the main thread; elsewhere the caller's handling stays)."""
+    heard = Signals()
+
+    def hear(*_: Any) -> None:
+        heard.count += 1
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(ValueError):  # not the main thread
+            before[number] = signal.signal(number, hear)
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

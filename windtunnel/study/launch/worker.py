@@ -1,0 +1,268 @@
+"""One run inside a worker process, on this machine or on a Ray node: lock its folder, fly it, and always come back with a record."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.errors import UserError
+
+FLY = "windtunnel.train.run:fly"
+OUTPUT = "output.txt"  # in a run's folder: what its process printed
+REPORT_EVERY = 0.25  # seconds between two progress messages of one run
+
+Report = Callable[[dict[str, Any]], None]
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be flown: what determines it, where its folder is, and what it is expected to cost.
+
+    ``recipe`` is the resolved recipe as plain data, ``stream`` the folder of the prepared stream (None for functions that need none),
+    ``cost`` the expected FLOPs, ``labels`` what tables show of it (arm, multiple). ``function`` is "module:name" of what flies it; it is
+    called as ``windtunnel.train.run.fly`` is. ``streams`` are the folders of the streams of models it needs that are not trained on its
+    own, by :func:`windtunnel.recipe.data_key`.
+    """
+
+    key: str
+    seed: int
+    recipe: dict[str, Any]
+    stream: str | None
+    folder: str
+    cost: float
+    labels: dict[str, Any] = field(default_factory=dict)
+    function: str = FLY
+    streams: dict[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path`` if nobody else does; yields whether it is held. The system releases it when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # "a" and not "w": the process that holds the lock has written its number into the file
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield True
+
+
+def read_record(folder: Path | str) -> dict[str, Any] | None:
+    """The record in a run's folder, or None if there is none that can be read."""
+    try:
+        record = json.loads((Path(folder) / "record.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "status" in record else None
+
+
+def failed(job: Job, reason: str, story: str, present: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The record of a run that failed with ``reason`` (one line) and ``story`` (the traceback), after what ``present`` knew of it."""
+    return {
+        "format": 1,
+        "key": job.key,
+        "seed": job.seed,
+        "recipe": job.recipe,
+        "phases": [],
+        "totals": {},
+        "validation": [],
+        "test": {},
+        "samples": [],
+        **(present or {}),
+        "status": "failed",
+        "error": reason,
+        "traceback": story,
+    }
+
+
+def store(job: Job, record: dict[str, Any]) -> dict[str, Any]:
+    """``record``, also written to the run's folder if that is possible: a full or read-only disk is often why a run failed."""
+    from windtunnel.train.checkpoint import write_json
+
+    with contextlib.suppress(OSError, UserError):
+        write_json(Path(job.folder) / "record.json", record)
+    return record
+
+
+def perform(job: Job, *, threads: int | None, device: str | None, report: Report | None, stop: Stop | None) -> dict[str, Any]:
+    """Fly ``job`` unless its folder already holds the finished record. Returns the record; an exception becomes a failed one.
+
+    The status is ``busy`` when another process is flying the same run; the caller asks again later.
+    """
+    folder = Path(job.folder)
+    record: dict[str, Any] = {}
+    try:
+        with locked(folder / ".lock") as mine:
+            if not mine:
+                return {"status": "busy", "key": job.key, "seed": job.seed}
+            present = read_record(folder)
+            if present is not None and present["status"] == "finished":
+                return present
+            if present is not None and present["status"] == "failed":
+                (folder / "record.json").unlink()  # or a kill during this attempt would leave the story of the last one
+            record = _call(job, folder, threads, device, report, stop)
+            if record.get("status") == "failed" and "error" not in record:
+                record["error"] = last_line(record.get("traceback"))
+            return record
+    except Exception as error:
+        return store(job, failed(job, one_line(error), traceback.format_exc()))
+    finally:
+        _tidy(record.get("compiled", True))
+
+
+def _call(job: Job, folder: Path, threads: int | None, device: str | None, report: Report | None, stop: Stop | None) -> dict[str, Any]:
+    from windtunnel.recipe import Recipe, needed
+
+    module, _, name = job.function.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    recipe = Recipe.model_validate(job.recipe)
+    if job.stream is None:
+        stream = None
+    else:
+        from windtunnel.data.stream import Stream
+
+        stream = Stream.open(Path(job.stream))
+    others: dict[str, Any] = {"needed_in": folder.parent} if needed(recipe) else {}
+    if job.streams:
+        others["streams"] = job.streams
+    return function(recipe, job.seed, stream, folder, threads=threads, device=device, report=report, stop=stop, **others)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line, with its type, by which the command line tells a user's mistake from ours."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def last_line(story: str | None) -> str:
+    """The last line of a traceback that says something."""
+    lines = [line for line in (story or "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "unknown reason"
+
+
+def _tidy(compiled: bool) -> None:
+    """Leave nothing of a run behind that would change the next one in this process."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    if compiled and "torch._dynamo" in sys.modules:
+        # Compiled graphs count against a limit for each function; past it the next run would silently train uncompiled.
+        sys.modules["torch._dynamo"].reset()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def thinned(send: Report) -> Report:
+    """``send`` called at most every :data:`REPORT_EVERY` seconds."""
+    last = 0.0
+
+    def report(progress: dict[str, Any]) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= REPORT_EVERY:
+            last = now
+            send(progress)
+
+    return report
+
+
+@contextlib.contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Everything that this process prints, from C++ too, goes to the end of ``path``: a live table must not be written over."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # a read-only folder: the run itself will say so
+        target = os.open(os.devnull, os.O_WRONLY)
+    before = [os.dup(1), os.dup(2)]
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        for number, handle in zip((1, 2), before, strict=True):
+            os.dup2(handle, number)
+            os.close(handle)
+
+
+def last_output(folder: Path | str, characters: int = 2000) -> str:
+    """The end of what a run printed."""
+    try:
+        with open(Path(folder) / OUTPUT, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - characters))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def main(connection: Any, cores: list[int] | None, threads: int, device: str | None) -> None:
+    """The life of a local worker: receive jobs, send back progress and records, until told to end or the parent is gone.
+
+    Messages in: a :class:`Job`, "stop" (checkpoint what is flying and return) or None (end). Messages out: ("progress", dict) and
+    ("record", dict).
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and says "stop"
+    stopping = False
+
+    def told(*_: Any) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, told)
+    if cores and hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, cores)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def stop() -> bool:
+        nonlocal stopping
+        try:
+            while not stopping and connection.poll(0):
+                stopping = connection.recv() in ("stop", None)
+        except (EOFError, OSError):  # the parent died: checkpoint, so that whoever comes next goes on from here
+            stopping = True
+        return stopping
+
+    def send(message: tuple[str, Any]) -> None:
+        with contextlib.suppress(OSError):
+            connection.send(message)
+
+    report = thinned(lambda progress: send(("progress", progress)))
+    while not stopping:
+        try:
+            job = connection.recv()
+        except (EOFError, OSError):
+            return
+        if not isinstance(job, Job):
+            return
+        with output_to(Path(job.folder) / OUTPUT):
+            record = perform(job, threads=threads, device=device, report=report, stop=stop)
+        send(("record", record))

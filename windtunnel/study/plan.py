@@ -1,0 +1,194 @@
+"""What has to be flown for a study, and what that takes, told without flying it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.errors import UserError
+from windtunnel.recipe import Recipe, data_key, needed, run_name, times
+from windtunnel.slots import Progress
+from windtunnel.study.file import Study
+from windtunnel.study.launch import local as local
+from windtunnel.study.launch.watch import duration
+from windtunnel.study.launch.worker import read_record
+from windtunnel.study.result import BASELINE, Entry
+from windtunnel.study.tune import with_knobs
+
+UTILISATION = 1 / 3  # the share of the matmul rate that small models reach; what is reckoned with
+
+
+def plan(study: Study, recipes: Mapping[str, Recipe], data: Mapping[str, str]) -> list[Entry]:
+    """Every run the study needs: the baseline at each multiple and each arm, with each seed.
+
+    ``data`` is the fingerprint of each arm's prepared stream; arms without one are left out.
+    """
+    runs = [(BASELINE, multiple) for multiple in study.curve] + [(arm, 1.0) for arm in recipes if arm != BASELINE]
+    return [run_of(arm, multiple, seed, recipes[arm], data[arm]) for arm, multiple in runs if arm in data for seed in study.seeds]
+
+
+def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str) -> Entry:
+    """One run of ``recipe`` at a multiple of its budget, on the stream whose fingerprint is ``data``."""
+    recipe = times(recipe, multiple)
+    key = recipe.key(seed)
+    return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}")
+
+
+def needed_by(entries: Sequence[Entry], data: Mapping[str, str], others: Mapping[str, str] | None = None) -> list[list[Entry]]:
+    """The runs whose models ``entries`` need, each once, in stages: those of a stage need only what is in the stages before.
+
+    ``others`` is the fingerprint of each stream by its data key, for models that are not trained on that of their arm.
+    """
+    depth: dict[str, int] = {}
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        for recipe in needed(entry.recipe).values():
+            run = run_of(entry.arm, 1.0, entry.seed, recipe, (others or {}).get(data_key(recipe), data[entry.arm]))
+            found.setdefault(run.key, run)
+            depth[run.key] = 1 + max((depth[inner.key(entry.seed)] for inner in needed(recipe).values()), default=-1)
+    return [[found[key] for key in found if depth[key] == stage] for stage in range(max(depth.values(), default=-1) + 1)]
+
+
+def refuse_what_cannot_fly(entries: Sequence[Entry]) -> None:
+    """Say before anything flies that a run cannot. The run itself knows the exact cost of a step; here it is estimated."""
+    for entry in {entry.key: entry for entry in entries}.values():
+        problem = what_cannot_fly(entry.recipe)
+        if problem:
+            who = "the baseline" if entry.arm == BASELINE else f"arm {entry.arm}"
+            where = who if entry.multiple == 1.0 else f"{who} at {entry.multiple:g} budgets"
+            raise UserError(f"{where}: {problem}")
+
+
+def what_cannot_fly(recipe: Recipe) -> str | None:
+    """Which phase of ``recipe``, or of one that it needs, cannot be flown and what to do, or None."""
+    from windtunnel.train.estimate import dry_batch
+
+    for one in (*needed(recipe).values(), recipe):
+        for number, phase in enumerate(one.phases, 1):
+            try:
+                dry_batch(phase, one.tokenizer)
+            except UserError as error:
+                return f"phase {number}: {error}"
+        if problem := less_than_a_step(one):
+            return problem
+    return None
+
+
+def less_than_a_step(recipe: Recipe) -> str | None:
+    """Which phase of ``recipe`` cannot make a step and what to do, or None; FLOPs are estimated, tokens and steps are exact."""
+    from windtunnel.train.estimate import estimate
+
+    enough = {"flops": 0.75, "effective_flops": 0.75, "tokens": 1 - 1e-9, "steps": 1 - 1e-9, "seconds": 0.0}[recipe.budget.unit]
+    for number, phase in enumerate(recipe.phases, 1):
+        alone = (phase.model_copy(update={"share": 1.0}),)
+        steps = estimate(recipe.model_copy(update={"phases": alone}))["own_steps"] * phase.share
+        if steps < enough:
+            amount = f"{phase.share * recipe.budget.amount:.3g} {recipe.budget.unit}"
+            return (
+                f"phase {number} may spend {amount}, which is about {steps:.2g} of one step; "
+                "raise the budget or the share, or lower batch, context or depth"
+            )
+    return None
+
+
+def check_study(study: Study, out: Path | None = None, *, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:
+    """What flying ``study`` takes, without flying it.
+
+    Returns:
+        ``runs``, ``flops`` and ``seconds`` (estimated) of what is still to be flown, ``cached`` runs that ``out`` already holds,
+        ``trials`` of tuning, and by arm ``flops``, ``tokens``, ``steps`` and ``parameters`` of one run. ``epochs`` by arm and source
+        once the stream is prepared, else None. ``seconds`` rests on the ``matmul_rate`` measured now (FLOPs per second of one worker)
+        times ``utilisation``, for ``workers`` at once.
+    """
+    import torch
+
+    from windtunnel.train.estimate import estimate
+    from windtunnel.train.machine import matmul_rate
+
+    recipes = study.resolved
+    entries = plan(study, recipes, dict.fromkeys(recipes, ""))
+    refuse_what_cannot_fly(entries)
+    if study.tune:
+        # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
+        seed = study.tune.seed(study.seeds)
+        for arm, recipe in recipes.items():
+            entries += [run_of(arm, 1.0, seed, with_knobs(recipe, values, study.tune.share), "") for values in study.tune.combinations()]
+    for stage in needed_by(entries, dict.fromkeys(recipes, "")):
+        entries += stage
+    distinct = {entry.key: entry for entry in entries}
+    known = {key for key, entry in distinct.items() if not study.tune or entry.seed not in study.seeds}
+    cached = {key for key in known if out is not None and _flown(Path(out), key)}
+    costs = {key: estimate(entry.recipe)["own_flops"] for key, entry in distinct.items() if key not in cached}
+    crew = local.crew(workers, threads)
+    device = torch.device(crew.device(0) or "cpu")
+    before = torch.get_num_threads()
+    torch.set_num_threads(crew.threads)
+    try:
+        rate = max(matmul_rate(device, dtype, 512, 0.15) for dtype in (torch.float32, torch.bfloat16))
+    finally:
+        torch.set_num_threads(before)
+    if device.type == "cuda":
+        rate /= max(1, crew.workers // max(1, torch.cuda.device_count()))
+    flops = sum(costs.values())
+    longest = max(costs.values(), default=0.0)
+    each = {arm: estimate(recipe) for arm, recipe in recipes.items()}
+    sizes = _sizes_before(study, out)
+    return {
+        "name": study.name,
+        "arms": {arm: {key: each[arm][key] for key in ("flops", "tokens", "steps", "parameters")} for arm in recipes},
+        "seeds": len(study.seeds),
+        "runs": len(costs),
+        "cached": len(cached),
+        "trials": len(study.tune.combinations()) * len(recipes) if study.tune else 0,
+        "flops": flops,
+        "seconds": max(longest, flops / crew.workers) / (rate * UTILISATION),
+        "matmul_rate": rate,
+        "utilisation": UTILISATION,
+        "workers": crew.workers,
+        "epochs": {arm: _epochs(recipes[arm], each[arm]["tokens"], sizes) for arm in recipes} if sizes else None,
+        "notes": study.notes,
+    }
+
+
+def _flown(out: Path, key: str) -> bool:
+    return any((read_record(folder) or {}).get("status") == "finished" for folder in (out / "runs").glob(f"{key}-*"))
+
+
+def _sizes_before(study: Study, out: Path | None) -> dict[str, int] | None:
+    """Training tokens of each source, if the study was begun in ``out`` with the same corpus and tokenizer."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        result = json.loads((Path(out or "") / "studies" / study.name / "result.json").read_text(encoding="utf-8"))
+        if data_key(Recipe.model_validate(result["recipes"][BASELINE])) == data_key(study.resolved[BASELINE]):
+            return dict(result["stream"]["sizes"]["train"])
+    return None
+
+
+def _epochs(recipe: Recipe, tokens: float, sizes: Mapping[str, int]) -> dict[str, float]:
+    """How often each source is gone over, if every phase keeps the mixture it begins with."""
+    found = dict.fromkeys(sizes, 0.0)
+    for index, phase in enumerate(recipe.phases):
+        mine = {name: size for name, size in sizes.items() if size and (phase.sources is None or name in phase.sources)}
+        shares = phase.mixture.weights(mine, Progress(0, 1, 0, 1, phase.batch, 0.0, 0.0, index), {})
+        whole = sum(shares.values()) or 1.0
+        for name, share in shares.items():
+            found[name] += tokens * phase.share * share / whole / sizes[name]
+    return found
+
+
+def summary(check: Mapping[str, Any]) -> Iterable[str]:
+    """What :func:`check_study` found, in sentences for the terminal."""
+    yield f"study {check['name']}: {len(check['arms']) - 1} arms, {check['seeds']} seeds"
+    trials = f", {check['trials']} of them trials of tuning" if check["trials"] else ""
+    yield f"{check['runs']} runs to fly{trials}" + (f"; {check['cached']} are finished already" if check["cached"] else "")
+    yield (
+        f"{check['flops']:.3g} FLOPs, about {duration(check['seconds'])} with {check['workers']} workers "
+        f"(at {check['utilisation']:.0%} of {check['matmul_rate']:.3g} FLOPs per second, measured now)"
+    )
+    for arm, epochs in (check["epochs"] or {}).items():
+        for source, often in epochs.items():
+            if often > 1:
+                yield f"{arm} reads {source} {often:.2g} times: runs that repeat data are not comparable with runs that do not"
+    yield from check["notes"]

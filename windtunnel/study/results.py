@@ -1,0 +1,43 @@
+"""The results that studies, papers and adaptations leave on disk: where they are, and reading one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.errors import UserError
+
+FORMAT = 1
+GIVE = "give a result file, or the folder of a study or an adaptation"
+
+
+def result_files(path: Path) -> list[Path]:
+    """The results at ``path``: itself, its result.json, or those of the studies below it. Raises UserError where there is none."""
+    if path.is_file():
+        return [path]
+    found = [path / "result.json"] if (path / "result.json").is_file() else sorted(path.glob("studies/*/result.json"))
+    if not found:
+        raise UserError(f"{path}: {'holds no result.json' if path.is_dir() else 'no such file or folder'}; {GIVE}")
+    return found
+
+
+def read_result(file: Path, *, adaptations: bool = False) -> dict[str, Any]:
+    """The result of a study or a paper in ``file``; with ``adaptations``, or of an adaptation.
+
+    Raises:
+        UserError: where the file is none, or has another format.
+    """
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; {GIVE}") from error
+    except ValueError as error:
+        raise UserError(f"{file}: not a result: {error}") from error
+    if not isinstance(result, dict) or "format" not in result:
+        raise UserError(f"{file}: not a result: it has no format; {GIVE}")
+    if result["format"] != FORMAT:
+        raise UserError(f"{file}: has format {result['format']}, this version reads format {FORMAT}")
+    if not {"runs", "arms"} <= result.keys() and not (adaptations and result.get("kind") == "adaptation"):
+        raise UserError(f"{file}: not the result of a study: it has no runs")
+    return result

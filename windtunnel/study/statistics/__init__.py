@@ -1,0 +1,1 @@
+"""Comparisons, calibration and transfer: no files, no clocks."""

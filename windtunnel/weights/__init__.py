@@ -1,1 +1,0 @@
-"""How weights begin and how they are shaped."""

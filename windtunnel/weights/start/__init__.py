@@ -1,1 +1,0 @@
-"""How weights begin: from nothing, from a folder, from the model of the phase before."""

@@ -1,1 +1,0 @@
-"""Shapes imposed on weights while they train."""
