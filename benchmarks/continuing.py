@@ -58,14 +58,14 @@ def ours(model: str, folder: Path, checkpoint_seconds: float) -> dict[str, float
 
     from windtunnel.recipe import recipe_from
     from windtunnel.train import loop, machine
-    from windtunnel.train.log import Surroundings
+    from windtunnel.train.log import RunContext
     from windtunnel.train.run import prepare
 
     flight = recipe_from(recipe(model, STEPS))
     stream = prepare(flight, folder / "cache")
     stamps: dict[int, float] = {}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    around = Surroundings(
+    around = RunContext(
         folder=folder / "run",
         device=device,
         precision=machine.precision_context(device, "float32"),
@@ -89,14 +89,14 @@ def trainer(model: str, folder: Path) -> dict[str, float]:
 
     from windtunnel.recipe import recipe_from
     from windtunnel.train import loop
-    from windtunnel.train.log import Surroundings
+    from windtunnel.train.log import RunContext
     from windtunnel.train.run import prepare
-    from windtunnel.train.step import Leg, draw, loader_of
+    from windtunnel.train.step import PhaseRun, draw, loader_of
 
     flight = recipe_from(recipe(model, STEPS))
     stream = prepare(flight, folder / "cache")
-    around = Surroundings(folder=folder, device=torch.device("cpu"), precision=lambda: None)
-    leg = Leg(flight, 0, 0, stream, loader_of(flight.phases[0], stream, 0, {}), None, {}, {}, around)
+    around = RunContext(folder=folder, device=torch.device("cpu"), precision=lambda: None)
+    leg = PhaseRun(flight, 0, 0, stream, loader_of(flight.phases[0], stream, 0, {}), None, {}, {}, around)
     rows = [row for step in range(STEPS) for row in draw(leg, loop.Progress(step, STEPS, 0, 1, BATCH, 0.0, 0.0, 0), {})["tokens"]]
     data = [{"input_ids": torch.as_tensor(row), "labels": torch.as_tensor(row)} for row in rows]
     stamps: list[float] = []

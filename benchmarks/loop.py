@@ -23,7 +23,7 @@ from windtunnel.models.build import config_for, fresh
 from windtunnel.models.forward import forward
 from windtunnel.recipe import recipe_from
 from windtunnel.train import loop, machine
-from windtunnel.train.log import Surroundings
+from windtunnel.train.log import RunContext
 from windtunnel.train.run import prepare
 
 STEPS, WARM, REPETITIONS = 20, 4, 4
@@ -51,8 +51,8 @@ def tensors(flight_recipe: Any, stream: Any, steps: int) -> list[dict[str, torch
     """The very batches our loop draws: ``packing: {concatenate: {separate: false}}``, as the other trainers know no documents."""
     phase = flight_recipe.phases[0]
     progress = loop.Progress(0, 1, 0, 1, phase.batch, 0.0, 0.0, 0)
-    around = Surroundings(folder=Path(), device=torch.device("cpu"), precision=contextlib.nullcontext)
-    leg = loop.Leg(flight_recipe, 0, 0, stream, loop.loader_of(phase, stream, 0, {}), None, {}, {}, around)
+    around = RunContext(folder=Path(), device=torch.device("cpu"), precision=contextlib.nullcontext)
+    leg = loop.PhaseRun(flight_recipe, 0, 0, stream, loop.loader_of(phase, stream, 0, {}), None, {}, {}, around)
     drawn = [loop.draw(leg, replace(progress, step=step), {}) for step in range(steps)]
     return [{name: torch.as_tensor(value) for name, value in batch.items()} for batch in drawn]
 
@@ -60,7 +60,7 @@ def tensors(flight_recipe: Any, stream: Any, steps: int) -> list[dict[str, torch
 def ours(flight_recipe: Any, stream: Any, device: torch.device) -> float:
     """Seconds a step, from the loop's own stopwatch between the first logged step after warming up and the last."""
     with tempfile.TemporaryDirectory() as folder:
-        around = Surroundings(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
+        around = RunContext(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
         loop.train(flight_recipe, 0, stream, around)
         lines = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
     first = next(line for line in lines if line["step"] >= WARM)
@@ -175,7 +175,7 @@ def main() -> dict[str, Any]:
             times["lightning"].append(lightning(fresh(config, 0), batches, phase.batch))
             times["ours_masking_documents"].append(ours(recipe(STEPS, separate=True), stream, device))
         with tempfile.TemporaryDirectory() as folder:
-            around = Surroundings(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
+            around = RunContext(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
             _, flight, _ = loop.train(recipe(2), 0, stream, around)
     peak = machine.matmul_rate(device, torch.float32, seconds=1.0)
     median = {name: statistics.median(values) for name, values in times.items()}

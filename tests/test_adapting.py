@@ -20,7 +20,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.kits.text.own_text import own_text, write_own_text
 from windtunnel.recipe import recipe_from
 from windtunnel.study import adapt
-from windtunnel.study.adapt import Wish, budget_of, changes, kept_share, mix, share_of
+from windtunnel.study.adapt import AdaptRequest, budget_of, changes, kept_share, mix, share_of
 from windtunnel.train.loop import over_limits
 
 
@@ -52,11 +52,11 @@ def test_a_share_is_a_percentage_or_a_number_or_none():
 
 def test_what_cannot_be_wished_for():
     with pytest.raises(UserError, match="--corpus"):
-        Wish("x", {})
+        AdaptRequest("x", {})
     with pytest.raises(UserError, match="--keep a"):
-        Wish("x", {"a": "there"}, {"a": "here"})
+        AdaptRequest("x", {"a": "there"}, {"a": "here"})
     with pytest.raises(UserError, match="--replay"):
-        Wish("x", {"a": "there"}, replay=1.0)
+        AdaptRequest("x", {"a": "there"}, replay=1.0)
 
 
 def entry(step: int, **numbers: float) -> dict[str, Any]:

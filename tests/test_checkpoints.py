@@ -30,7 +30,7 @@ from windtunnel.core.registry import make
 from windtunnel.models import checkpoint
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.content import fingerprint
-from windtunnel.models.locate import located
+from windtunnel.models.locate import locate
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import NestedError, recipe_from
 from windtunnel.slots import ALONE, Schedule, Start
@@ -140,22 +140,22 @@ def test_what_no_recipe_says_stays_as_the_checkpoint_has_it(kind, options, tmp_p
 
 def test_a_model_is_found_by_folder_run_file_and_package(tmp_path, monkeypatch):
     there = written(tmp_path / "run" / "model")
-    assert located(there) == located(tmp_path / "run") == located(there / "model.safetensors") == there
+    assert locate(there) == locate(tmp_path / "run") == locate(there / "model.safetensors") == there
     torch.save({name: value + 1 for name, value in load_file(there / "model.safetensors").items()}, there / "other.pt")
     moved_by_one = checkpoint.load(there / "other.pt")
     assert all(torch.equal(value, checkpoint.load(there).state_dict()[name] + 1) for name, value in moved_by_one.state_dict().items())
     shutil.copy(there / "model.safetensors", there / "best.safetensors")
-    found = located(there / "best.safetensors", tmp_path / "cache")
-    assert found.parent == tmp_path / "cache" and located(there / "best.safetensors", tmp_path / "cache") == found
+    found = locate(there / "best.safetensors", tmp_path / "cache")
+    assert found.parent == tmp_path / "cache" and locate(there / "best.safetensors", tmp_path / "cache") == found
     (tmp_path / "carrier").mkdir()
     (tmp_path / "carrier" / "__init__.py").touch()
     shutil.copytree(there, tmp_path / "carrier" / "small")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert located("package:carrier/small") == tmp_path / "carrier" / "small"
+    assert locate("package:carrier/small") == tmp_path / "carrier" / "small"
     with pytest.raises(PartError, match=r"holds no such file; there: .*small"):
-        located("package:carrier/large")
+        locate("package:carrier/large")
     with pytest.raises(PartError, match="no installed package is called 'no_carrier'"):
-        located("package:no_carrier/small")
+        locate("package:no_carrier/small")
 
 
 @pytest.fixture(autouse=True)
@@ -177,22 +177,22 @@ def test_what_is_no_model_is_named(tmp_path):
         (tmp_path / "model.safetensors", "config.json is missing beside it"),
     ):
         with pytest.raises(PartError, match=message):
-            located(name)
+            locate(name)
     (tmp_path / "empty" / "tiny.gguf").write_bytes(b"GGUF")
     with pytest.raises(PartError, match=r"name the file itself: .*tiny.gguf"):
-        located(tmp_path / "empty")
+        locate(tmp_path / "empty")
 
 
 def test_a_name_on_the_hub_is_taken_from_the_cache_or_refused_plainly(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PartError, match=r"some/model: .*not in the hub's cache .*HF_HUB_OFFLINE=1 forbids"):
-        located("some/model")
+        locate("some/model")
     stored = tmp_path / "hub" / "models--some--model"
     written(stored / "snapshots" / "abc")
     (stored / "refs").mkdir()
     (stored / "refs" / "main").write_text("abc")
-    assert located("some/model") == stored / "snapshots" / "abc"
+    assert locate("some/model") == stored / "snapshots" / "abc"
 
 
 # Refusals -----------------------------------------------------------------------------------------------------------------------
@@ -400,7 +400,7 @@ def test_gguf_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "gguf" else find(name, *rest))
     with pytest.raises(UserError, match=r"a\.gguf: reading GGUF needs the package gguf: pip install 'windtunnel\[gguf\]'"):
-        located(tmp_path / "a.gguf")
+        locate(tmp_path / "a.gguf")
 
 
 def test_gguf_is_converted_once_and_exactly(tmp_path):
@@ -409,10 +409,10 @@ def test_gguf_is_converted_once_and_exactly(tmp_path):
     there = with_tokenizer(tmp_path / "there", tied=False)
     model = checkpoint.load(there)
     write_gguf(gguf, tmp_path / "tiny.gguf", model, there)
-    found = located(tmp_path / "tiny.gguf")
+    found = locate(tmp_path / "tiny.gguf")
     stamp = (found / "model.safetensors").stat().st_mtime_ns
     again = checkpoint.load(tmp_path / "tiny.gguf")
-    assert (located(tmp_path / "tiny.gguf") / "model.safetensors").stat().st_mtime_ns == stamp
+    assert (locate(tmp_path / "tiny.gguf") / "model.safetensors").stat().st_mtime_ns == stamp
     assert json.loads((found / "config.json").read_text())["dtype"] == "bfloat16", "which holds every one of these values"
     assert torch.equal(logits_of(again), logits_of(model))
     text = "Tab\tand 2024, 3.14!"
@@ -422,7 +422,7 @@ def test_gguf_is_converted_once_and_exactly(tmp_path):
     assert digits["pretokenizers"][0]["type"] == "Digits"
     (tmp_path / "cut.gguf").write_bytes((tmp_path / "tiny.gguf").read_bytes()[:2000])
     with pytest.raises(PartError, match=r"cut\.gguf: cannot be read as GGUF"):
-        located(tmp_path / "cut.gguf")
+        locate(tmp_path / "cut.gguf")
 
 
 def write_gguf(gguf, file: Path, model, folder: Path) -> None:

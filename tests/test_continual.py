@@ -19,7 +19,7 @@ from windtunnel.core.registry import make
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.next_token import NextToken
-from windtunnel.slots import AfterStep, Ahead, Curator, Evaluation, Given, HeldOut, LossTerm, Progress, Source, Vocabulary
+from windtunnel.slots import AfterStep, BatchContext, Curator, Evaluation, HeldOut, LookContext, LossTerm, Progress, Source, Vocabulary
 from windtunnel.train.run import fly
 
 VOCABULARY = Vocabulary(64, 0, 1, 2, (3, 4), {"R": 5, "S": 6, "X": 7}, np.ones(64, np.int32), np.ones(64, bool))
@@ -134,13 +134,13 @@ class Coin:
         return SimpleNamespace(values=values.view_as(labels), counts=labels != -100, outputs=SimpleNamespace(logits=logits))
 
 
-def ahead_of(rows: list[list[int]]) -> Ahead:
+def ahead_of(rows: list[list[int]]) -> LookContext:
     def batches(source: str, sequences: int, size: int):
         assert size == 1, "a square of a sum is not the sum of squares"
         for row in rows[:sequences]:
             yield {"labels": torch.tensor([row])}
 
-    return Ahead(Coin(), batches, contextlib.nullcontext, {})  # type: ignore[arg-type]
+    return LookContext(Coin(), batches, contextlib.nullcontext, {})  # type: ignore[arg-type]
 
 
 def test_the_information_of_the_texts_labels_is_the_squared_gradient_of_each_sequence():
@@ -156,7 +156,7 @@ def test_the_information_of_the_texts_labels_is_the_squared_gradient_of_each_seq
         model.weight.add_(0.2)
     loss = Coin().loss(model, {"labels": torch.tensor([[1]])})
     model.zero_grad()
-    value = term.term(model, {}, loss, state, Given(Coin(), at(0), {}))  # type: ignore[arg-type]
+    value = term.term(model, {}, loss, state, BatchContext(Coin(), at(0), {}))  # type: ignore[arg-type]
     assert float(value.detach()) == pytest.approx(0.5 * 3.0 * by_hand * 0.2**2, rel=1e-4)
     value.backward()
     assert float(model.weight.grad) == pytest.approx(3.0 * by_hand * 0.2, rel=1e-4)

@@ -25,7 +25,7 @@ from windtunnel.models.build import fresh
 from windtunnel.models.forward import forward
 from windtunnel.models.settings import KINDS
 from windtunnel.parts.start.deepen import layer_similarity
-from windtunnel.slots import Beginning, Start
+from windtunnel.slots import Start, StartContext
 
 PRESERVING = [family for family in FAMILIES if family != "bert"]
 
@@ -213,7 +213,7 @@ def test_its_own_source_comes_before_the_phase_before():
         part = make(Start, {name: knobs | {"source": {"folder": "anywhere"}}})
         assert set(part.trained()) == {"source"}
         for previous in (None, build("llama", seed=5), build("gpt2")):
-            big = part.build(previous, config_of("llama", layers=4), 0, Beginning({"source": small}, None))
+            big = part.build(previous, config_of("llama", layers=4), 0, StartContext({"source": small}, None))
             assert set(map(tuple, sources(big, small).values())) == {(0, 1, 0, 1)}
 
 

@@ -20,7 +20,7 @@ from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.slots import Beginning, Optimizer, Start, Structure
+from windtunnel.slots import Optimizer, Start, StartContext, Structure
 from windtunnel.train.run import fly
 
 SMALL = {"layers": 2, "width": 32, "heads": 4, "intermediate": 48}
@@ -56,7 +56,7 @@ def precise(model: nn.Module) -> nn.Module:
 
 
 def widen(old: nn.Module, config, previous=None, **knobs) -> nn.Module:
-    given = Beginning({} if previous is None else {"source": old}, None)
+    given = StartContext({} if previous is None else {"source": old}, None)
     return make(Start, {"widen": knobs}).build(old if previous is None else previous, config, 0, given)
 
 

@@ -21,7 +21,7 @@ from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import fresh
 from windtunnel.parts.start.expand_stages import proportional
-from windtunnel.slots import Beginning, Optimizer, Start, Structure
+from windtunnel.slots import Optimizer, Start, StartContext, Structure
 from windtunnel.train.budget import count_step
 
 LINE, STAGES = {"linear-layers": {}}, {"shared-stages": {"stages": [3, 1]}}
@@ -298,10 +298,10 @@ def test_any_depth_lies_on_the_learned_line(family, depth):
 def test_the_line_of_the_source_and_not_of_the_phase_before():
     model, other = learned("llama", LINE), build("llama", layers=4, seed=8)
     part = make(Start, {"expand-line": {"source": {"folder": "somewhere"}}})
-    grown = part.build(other, config_of("llama", layers=6), 0, Beginning({"source": model}, None))
+    grown = part.build(other, config_of("llama", layers=6), 0, StartContext({"source": model}, None))
     assert torch.equal(blocks_of(grown)["model.layers"][0]["mlp.up_proj.weight"], blocks_of(model)["model.layers"][0]["mlp.up_proj.weight"])
     model.config.rope_parameters = {**model.config.rope_parameters, "rope_theta": 5e5}
-    grown = part.build(None, config_of("llama", layers=3, dropout=0.1), 0, Beginning({"source": model}, None))
+    grown = part.build(None, config_of("llama", layers=3, dropout=0.1), 0, StartContext({"source": model}, None))
     assert grown.config.rope_parameters["rope_theta"] == 5e5 and grown.config.attention_dropout == 0.1
     assert grown.config.num_hidden_layers == 3
 

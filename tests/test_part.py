@@ -42,7 +42,7 @@ def refused(folder: Path, text: str, corpus: dict[str, str] | None = None) -> st
     return str(caught.value)
 
 
-def filled(found: type[Part]) -> Part:
+def with_origin_sizes(found: type[Part]) -> Part:
     """``found`` with its defaults, and with some valid value in every knob that has none."""
     values: dict[str, object] = {}
     for key, info in found.model_fields.items():
@@ -55,7 +55,7 @@ def filled(found: type[Part]) -> Part:
                 values[key] = next((limit.le for limit in info.metadata if getattr(limit, "le", None) is not None), 2)
             if isinstance(info.annotation, type) and issubclass(info.annotation, Part):
                 *_, other = registry.names(info.annotation).values()
-                values[key] = filled(other)
+                values[key] = with_origin_sizes(other)
             if "Trained" in kind:
                 values[key] = {"folder": "somewhere"}
             if "Literal" in kind:
@@ -68,7 +68,7 @@ def filled(found: type[Part]) -> Part:
 
 @pytest.mark.parametrize("found", EVERY_PART)
 def test_a_part_survives_being_written_and_read(found: type[Part]) -> None:
-    original = filled(found)
+    original = with_origin_sizes(found)
     written = original.model_dump(mode="json")
     assert list(written) == [found.name]
     again = make(found.slot, written)
@@ -79,7 +79,7 @@ def test_a_part_survives_being_written_and_read(found: type[Part]) -> None:
 
 @pytest.mark.parametrize("found", EVERY_PART)
 def test_a_part_is_frozen_and_refuses_unknown_knobs(found: type[Part]) -> None:
-    built = filled(found)
+    built = with_origin_sizes(found)
     for key in found.model_fields:
         with pytest.raises(ValidationError):
             setattr(built, key, getattr(built, key))

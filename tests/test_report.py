@@ -430,13 +430,13 @@ def test_where_pruning_turns_is_drawn_and_told() -> None:
             bend = 0.4 if entry["arm"] == "wsd" else 0.6
             entry["test"] |= {f"pruned/{share}%": 3 + 9 * max(0, share / 100 - bend) for share in range(0, 100, 10)}
     reading = Reading(result)
-    rows = {row[0]: row for row in tables.removable(reading).rows}
+    rows = {row[0]: row for row in tables.pruning_sweep(reading).rows}
     assert rows.keys() == {"baseline", "wsd"} and rows["wsd"][1:4] == ("pruned", "two pieces", "40%") and rows["baseline"][3] == "60%"
     assert "What can be removed at once" in markdown(result)
     html = document(result)
     assert html.count('class="wide"') == document(example()).count('class="wide"') + 1
     assert "wsd pruned" in html and "knee at 40%" in html
-    assert not tables.removable(Reading(example())).rows
+    assert not tables.pruning_sweep(Reading(example())).rows
 
 
 def test_a_picture_for_the_readme(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import KINDS, ModelSettings
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
-from windtunnel.parts.evaluation.pruned import limited, removable
+from windtunnel.parts.evaluation.pruned import limited, removable_share
 from windtunnel.slots import Evaluation, Objective, Progress, Structure
 from windtunnel.train.budget import mean_density
 from windtunnel.train.run import fly
@@ -409,8 +409,8 @@ def test_the_control_and_tracking_have_names_of_their_own(stream):
 
 def test_removable_is_where_the_straight_line_crosses_the_tolerance():
     curve = {0.0: 2.0, 0.2: 1.99, 0.4: 2.01, 0.6: 2.05, 0.8: 1.9}
-    assert removable(curve, 0.01) == pytest.approx(0.4 + 0.2 * (2.02 - 2.01) / 0.04)
-    assert removable(curve, 0.1) == 0.8 and removable({0.0: 1.0, 0.5: 2.0}, 0.01) == pytest.approx(0.005)
+    assert removable_share(curve, 0.01) == pytest.approx(0.4 + 0.2 * (2.02 - 2.01) / 0.04)
+    assert removable_share(curve, 0.1) == 0.8 and removable_share({0.0: 1.0, 0.5: 2.0}, 0.01) == pytest.approx(0.005)
 
 
 def test_what_is_read_does_not_depend_on_the_batch_size(stream):

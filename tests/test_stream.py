@@ -253,7 +253,7 @@ def test_a_prepared_stream_is_used_again_and_anything_that_matters_makes_another
 def test_opening_needs_no_corpus_library_and_no_transformers(stream):
     code = f"""
 import sys
-from windtunnel.stream.stream import Stream
+from windtunnel.data.stream import Stream
 stream = Stream.open({str(stream.folder)!r})
 stream.vocabulary, stream.read("train", "code", 0)
 print(sorted({{"daft", "ray", "torch", "transformers", "tokenizers", "pyarrow"}} & set(sys.modules)))
@@ -388,7 +388,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_stream import Texts, words
 from windtunnel.core.errors import UserError
-from windtunnel.stream.prepare import prepare_stream
+from windtunnel.kits.text.streams import prepare_stream
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     prepare_stream(Texts({{"train": {{"one": [words(60000, 1)]}}}}), vocabulary=400, sentinels=2, cache=Path({str(tmp_path)!r}))

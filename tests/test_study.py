@@ -291,7 +291,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_study import job
-from windtunnel.study.launch import Interrupted, launch
+from windtunnel.study.launch.local import Interrupted, launch
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     def heard(what, one, details):

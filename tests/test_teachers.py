@@ -23,7 +23,7 @@ from windtunnel.parts.after_step.pull_to_start import PullToStart
 from windtunnel.parts.loss_term.distillation import Distillation, logits_of_targets
 from windtunnel.parts.loss_term.hidden_distillation import HiddenDistillation
 from windtunnel.parts.selection.learnable import Learnable
-from windtunnel.slots import Given, Objective, Progress, Vocabulary
+from windtunnel.slots import BatchContext, Objective, Progress, Vocabulary
 from windtunnel.train.run import fly
 
 AT = Progress(step=0, steps=1, tokens=0, step_tokens=1, sequences=1, done=0.0, overall=0.0, phase=0)
@@ -59,7 +59,7 @@ def total(objective: Any, part: Any, model: Any, batch: dict[str, torch.Tensor],
     """The loss of a (micro-)batch as the loop combines it."""
     loss = objective.loss(model, batch, part.needs)
     targets = targets or int(loss.counts.sum())
-    term = part.term(model, batch, loss, {}, Given(objective, AT, {"teacher": teacher}))
+    term = part.term(model, batch, loss, {}, BatchContext(objective, AT, {"teacher": teacher}))
     return (loss.counts * loss.values).sum() / targets + term * (loss.counts.sum() / targets)
 
 
@@ -133,7 +133,9 @@ def test_a_teacher_like_the_student_leaves_nothing_to_learn():
     assert abs(value) < 1e-6
     assert all(entry.abs().max() < 1e-6 for entry in gradient(model, value).values())
     loss = objective.loss(model, batch, HiddenDistillation.needs)
-    assert HiddenDistillation(teacher=OTHER).term(model, batch, loss, {}, Given(objective, AT, {"teacher": copy.deepcopy(model)})) == 0
+    assert (
+        HiddenDistillation(teacher=OTHER).term(model, batch, loss, {}, BatchContext(objective, AT, {"teacher": copy.deepcopy(model)})) == 0
+    )
 
 
 @pytest.mark.parametrize("part", [Distillation(teacher=OTHER), HiddenDistillation(teacher=OTHER)], ids=lambda part: part.name)
@@ -181,7 +183,7 @@ def test_a_batch_without_targets_adds_nothing():
     batch["labels"] = torch.full_like(batch["labels"], -100)
     for part in (Distillation(teacher=OTHER), HiddenDistillation(teacher=OTHER)):
         loss = objective.loss(model, batch, part.needs)
-        assert part.term(model, batch, loss, {}, Given(objective, AT, {"teacher": network("llama", 1)})) == 0
+        assert part.term(model, batch, loss, {}, BatchContext(objective, AT, {"teacher": network("llama", 1)})) == 0
 
 
 def refusal(part: Any, model: Any, teacher: Any, written: str = "next-token") -> str:
@@ -200,9 +202,11 @@ def test_what_cannot_be_taught_is_refused():
     assert "encoder-decoder" in refusal(HiddenDistillation(teacher=OTHER), student, network("t5"))
     objective = make(Objective, "next-token")
     with pytest.raises(PartError, match="raise top"):
-        Learnable(scorer=OTHER, top=2).score(student, batch_of(objective), Given(objective, AT, {"scorer": network("llama", 1)}))
+        Learnable(scorer=OTHER, top=2).score(student, batch_of(objective), BatchContext(objective, AT, {"scorer": network("llama", 1)}))
     with pytest.raises(PartError, match="300"):
-        Learnable(scorer=OTHER).score(student, batch_of(objective), Given(objective, AT, {"scorer": network("llama", vocabulary=wider)}))
+        Learnable(scorer=OTHER).score(
+            student, batch_of(objective), BatchContext(objective, AT, {"scorer": network("llama", vocabulary=wider)})
+        )
 
 
 # Hidden states ----------------------------------------------------------------------------------------------------------------
@@ -228,7 +232,7 @@ def test_hidden_distance_is_that_of_whole_documents(family, written, pool):
     original = torch.from_numpy(rows["tokens"][:, :-1])
     part = HiddenDistillation(teacher=OTHER, weight=0.5, pool=pool, as_width=96)
     loss = objective.loss(model, batch, part.needs)
-    found = part.term(model, batch, loss, {}, Given(objective, AT, {"teacher": teacher}))
+    found = part.term(model, batch, loss, {}, BatchContext(objective, AT, {"teacher": teacher}))
 
     if written == "masked-token":
         assert not torch.equal(batch["tokens"], original), "nothing was masked"
@@ -253,7 +257,7 @@ def test_an_encoder_decoder_compares_its_encoders():
     batch = batch_of(objective, 4, sequences=2, density=0.0)
     part = HiddenDistillation(teacher=OTHER, pool="positions")
     loss = objective.loss(model, batch, part.needs)
-    found = part.term(model, batch, loss, {}, Given(objective, AT, {"teacher": teacher}))
+    found = part.term(model, batch, loss, {}, BatchContext(objective, AT, {"teacher": teacher}))
     seen = objective.loss(teacher, batch).outputs.encoder_last_hidden_state
     distances = (loss.outputs.encoder_last_hidden_state - seen).square().sum(-1)
     used = batch["encoder_columns"] >= 0
@@ -272,7 +276,7 @@ def test_score_is_the_median_of_losses_of_what_can_be_learned(family, written, t
     objective, scorer = make(Objective, written), network(family, 1)
     batch = batch_of(objective, 11, sequences=6)
     batch["labels"][2] = -100
-    scores = Learnable(scorer=OTHER, top=top).score(network(family), batch, Given(objective, LATER, {"scorer": scorer}))
+    scores = Learnable(scorer=OTHER, top=top).score(network(family), batch, BatchContext(objective, LATER, {"scorer": scorer}))
     assert scores.shape == (6,) and not scores.requires_grad
     with torch.no_grad():
         loss = objective.loss(scorer, batch)
@@ -295,7 +299,7 @@ def test_score_is_the_median_of_losses_of_what_can_be_learned(family, written, t
 
 def test_scores_do_not_depend_on_how_candidates_are_cut():
     objective, scorer = make(Objective, "next-token"), network("llama", 1)
-    batch, around = batch_of(objective, 2, sequences=6), Given(objective, AT, {"scorer": scorer})
+    batch, around = batch_of(objective, 2, sequences=6), BatchContext(objective, AT, {"scorer": scorer})
     part, model = Learnable(scorer=OTHER, top=200), network("llama")
     whole = part.score(model, batch, around)
     cut = torch.cat([part.score(model, {key: value[i : i + 4] for key, value in batch.items()}, around) for i in (0, 4)])

@@ -34,7 +34,7 @@ from windtunnel.slots import AfterStep, Evaluation, LossTerm, Structure, Weighti
 from windtunnel.train import checkpoint, machine
 from windtunnel.train.budget import count_step
 from windtunnel.train.estimate import estimate
-from windtunnel.train.log import RunLog, Surroundings
+from windtunnel.train.log import RunContext, RunLog
 from windtunnel.train.run import fly
 
 
@@ -443,7 +443,7 @@ def test_divergence_in_the_last_step_is_noticed(tiny, stream, tmp_path):
 
 
 def test_the_log_drops_what_comes_after_the_checkpoint_and_the_line_cut_off(tmp_path):
-    around = Surroundings(folder=tmp_path, device=torch.device("cpu"), precision=contextlib.nullcontext)
+    around = RunContext(folder=tmp_path, device=torch.device("cpu"), precision=contextlib.nullcontext)
     path = tmp_path / "log.jsonl"
     lines = [json.dumps({"step": step, "loss": 1.0}) for step in (1, 2, 3, 4)]
     path.write_text("\n".join(lines) + '\n{"step": 5, "lo\xff', encoding="latin-1")
@@ -459,7 +459,7 @@ def test_the_log_drops_what_comes_after_the_checkpoint_and_the_line_cut_off(tmp_
 
 
 def test_a_kill_while_the_log_is_cut_back_loses_no_line(tmp_path, monkeypatch):
-    around = Surroundings(folder=tmp_path, device=torch.device("cpu"), precision=contextlib.nullcontext)
+    around = RunContext(folder=tmp_path, device=torch.device("cpu"), precision=contextlib.nullcontext)
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 9}\n')
     found, real = [], builtins.open

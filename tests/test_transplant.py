@@ -20,7 +20,7 @@ from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import KINDS, ModelSettings
 from windtunnel.recipe import Recipe, TokenizerSettings, data_key, needed, recipe_from, times
-from windtunnel.slots import Beginning, Start
+from windtunnel.slots import Start, StartContext
 from windtunnel.train.run import fly, prepare, prepare_needed
 
 CODE = ["def area(width, height):\n    return width * height\n", "for width in range(10):\n    print(width, self.height)\n"] * 20
@@ -239,7 +239,7 @@ def moved(source: Any, old: Any, new: Any, seed: int = 3, **knobs: Any) -> Any:
     start = make(Start, {"transplant": {**folders, **knobs}})
     config = type(source.config).from_dict(source.config.to_dict() | {"vocab_size": len(new)})
     models = {"source": source} | ({"donor": donor} if donor is not None else {})
-    given = Beginning(models, new, {"source": old, "donor": new}, lambda: text)
+    given = StartContext(models, new, {"source": old, "donor": new}, lambda: text)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         model = start.build(None, config, seed, given)
@@ -356,14 +356,14 @@ def test_what_a_transplant_cannot_do_is_refused(old, new):
         moved(source, old, new, method="contextual", layer=9, text=CODE)
     with pytest.raises(PartError, match="donor does not know"):
         start = make(Start, {"transplant": {"source": {"folder": "x"}, "donor": {"folder": "y"}, "method": "omp"}})
-        given = Beginning({"source": source, "donor": model_of("llama", old, 1)}, new, {"source": old, "donor": old})
+        given = StartContext({"source": source, "donor": model_of("llama", old, 1)}, new, {"source": old, "donor": old})
         start.build(None, type(source.config).from_dict(source.config.to_dict() | {"vocab_size": len(new)}), 0, given)
     with pytest.raises(ValueError, match="a donor is needed by method omp and used by no other"):
         make(Start, {"transplant": {"source": {"folder": "x"}, "method": "omp"}})
     with pytest.raises(PartError, match=r"width is 32 there and 64"):
         config = config_for(ModelSettings(family="llama", depth=2, layers=2, width=64, heads=2), tokenizers.describe(new, sentinels=4), 32)
         start = make(Start, {"transplant": {"source": {"folder": "x"}}})
-        start.build(None, config, 0, Beginning({"source": source}, new, {"source": old}))
+        start.build(None, config, 0, StartContext({"source": source}, new, {"source": old}))
 
 
 # Recipes of several tokenizers --------------------------------------------------------------------------------------------------

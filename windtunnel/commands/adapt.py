@@ -54,11 +54,11 @@ def continue_training(
 
     Training stops before the budget where what is kept gets worse than allowed, and then as much of the change is kept as stays within it.
     """
-    from windtunnel.study.adapt import Wish, adapt, budget_of, share_of
+    from windtunnel.study.adapt import AdaptRequest, adapt, budget_of, share_of
 
     if rate == 0:
         raise UserError("--rate: above 0")
-    wish = Wish(
+    wish = AdaptRequest(
         checkpoint,
         sources(corpus),
         sources(keep, "--keep"),

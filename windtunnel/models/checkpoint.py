@@ -14,7 +14,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.models.build import ARCHITECTURES, family_of, hollow
 from windtunnel.models.content import FLOATS, copy_tokenizer, fingerprint, headers, weight_files
-from windtunnel.models.locate import located
+from windtunnel.models.locate import locate
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -100,7 +100,7 @@ def set_generation(model: PreTrainedModel, written: dict[str, Any]) -> None:
 
 
 def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
-    """The model that ``name`` says (see :func:`windtunnel.models.locate.located`), in float32 on the CPU, in training mode.
+    """The model that ``name`` says (see :func:`windtunnel.models.locate.locate`), in float32 on the CPU, in training mode.
 
     Reads safetensors and pytorch_model.bin, whole or in shards, of any family that Windtunnel builds. What no recipe says (head size,
     scaling of the rotation, epsilon of the norms) stays as its configuration has it. ``expected`` is the fingerprint it must have.
@@ -109,7 +109,7 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
         PartError: for a missing folder, configuration, weight file, shard or weight; a shape that does not fit the configuration; a
             damaged file; weights that are quantised or not finite; another content than expected. The message names it.
     """
-    folder = located(name)
+    folder = locate(name)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

@@ -31,7 +31,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "windtunnel" / "models"
 
 
-def located(name: str | Path, cache: Path | None = None) -> Path:
+def locate(name: str | Path, cache: Path | None = None) -> Path:
     """The folder (config.json, weights, tokenizer) of the model that ``name`` says.
 
     Args:

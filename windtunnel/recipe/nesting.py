@@ -18,7 +18,7 @@ from windtunnel.core.errors import PartError, UserError, nearest
 from windtunnel.recipe.budget import Budget
 from windtunnel.recipe.phase import Phase
 from windtunnel.recipe.recipe import Recipe
-from windtunnel.recipe.resolve import filled, fingerprinted
+from windtunnel.recipe.resolve import pinned_part, with_origin_sizes
 from windtunnel.recipe.yaml import Document
 
 MERGED = ("model", "tokenizer", "corpus", "split")
@@ -51,7 +51,7 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
     phases = raw.get("phases") or [{}]
     if isinstance(phases, (list, tuple)) and all(isinstance(phase, Mapping) for phase in phases):
         try:
-            shared, phases = filled(shared, [merge(inherited, phase) for phase in phases])
+            shared, phases = with_origin_sizes(shared, [merge(inherited, phase) for phase in phases])
         except PartError as error:
             raise NestedError(str(error), ("start",)) from error
     recipe = Recipe.model_validate({**shared, "phases": phases})
@@ -61,7 +61,7 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
 def _pinned(phase: Phase) -> Phase:
     """``phase``, its parts with the content of the models that they name by a folder."""
     found = {key: getattr(phase, key) for key in Phase.model_fields}
-    pinned = {key: tuple(map(fingerprinted, value)) if isinstance(value, tuple) else fingerprinted(value) for key, value in found.items()}
+    pinned = {key: tuple(map(pinned_part, value)) if isinstance(value, tuple) else pinned_part(value) for key, value in found.items()}
     changes = {key: value for key, value in pinned.items() if value != found[key]}
     return phase.model_copy(update=changes) if changes else phase
 

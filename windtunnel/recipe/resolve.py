@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from windtunnel.core.errors import PartError, nearest
 from windtunnel.core.part import Part, Trained
 from windtunnel.models.content import fingerprint
-from windtunnel.models.locate import located
+from windtunnel.models.locate import locate
 from windtunnel.models.settings import KINDS
 from windtunnel.slots import Start
 
@@ -40,7 +40,7 @@ class Facts(NamedTuple):
 
 def facts(name: str) -> Facts:
     """What the files of the model ``name`` say. Raises PartError naming what is missing or of a family that is not supported."""
-    folder = located(name)
+    folder = locate(name)
     content = fingerprint(folder)
     model, rows = _sizes(folder, content)
     tokenizer = {"folder": str(folder), "vocabulary": max(400, rows)} if any((folder / file).is_file() for file in TOKENIZERS) else {}
@@ -71,7 +71,7 @@ def _sizes(folder: Path, content: str) -> tuple[dict[str, Any], int]:
     return {"family": family, **found}, int(rows)
 
 
-def filled(shared: Mapping[str, Any], phases: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def with_origin_sizes(shared: Mapping[str, Any], phases: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A recipe's ``shared`` fields and ``phases``, as plain data, with what the models say that its phases begin from.
 
     What is written stays: where it disagrees with the model, the start refuses it by name. A phase after one that begins from a model
@@ -110,7 +110,7 @@ def _start(written: Any) -> Start | None:
         return None
 
 
-def fingerprinted(part: Any) -> Any:
+def pinned_part(part: Any) -> Any:
     """``part`` with the content of the models that are named in it by their folder, as it is now."""
     if not isinstance(part, Part):
         return part

@@ -15,7 +15,7 @@ from typing import Any
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.report.adaptation import change
 from windtunnel.report.markup import cells, escaped, written
-from windtunnel.report.tables import carried, expected, interval
+from windtunnel.report.tables import expected, interval, transfer_table
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, several, signed
 
 
@@ -172,7 +172,7 @@ def filled(template: str, results: Mapping[str, Any]) -> str:
             return escaped(change(arm, result["sources"][arm]))
         reading = Reading(result)
         if arm == "*":
-            return cells(carried(reading))
+            return cells(transfer_table(reading))
         if arm not in reading.ranked():
             raise UserError(f"{found.group(0)}: the result has no such arm; {nearest(arm, reading.ranked())}")
         return escaped(reading.sentence(arm))

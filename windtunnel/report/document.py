@@ -60,8 +60,8 @@ def document(result: Mapping[str, Any]) -> str:
         verdicts(reading),
         forest(reading),
         curves(reading),
-        carried(reading),
-        removable(reading),
+        transfer_section(reading),
+        pruning_sweep(reading),
         section("What it cost", html_table(tables.costs(reading))),
         others(reading),
         samples(reading),
@@ -228,19 +228,19 @@ def curves(reading: Reading) -> str:
     )
 
 
-def carried(reading: Reading) -> str:
+def transfer_section(reading: Reading) -> str:
     """What training on one source after another kept and gained: both axes, the matrix of each arm, the numbers."""
     return section(
         "What was kept and what was gained",
         figure(charts.both(transfer.axes, reading, "axes", transfer.AXES), transfer.AXES),
         figure(charts.both(transfer.heat, reading, "heat", transfer.HEAT), transfer.HEAT),
-        html_table(tables.carried(reading)),
+        html_table(tables.transfer_table(reading)),
     )
 
 
-def removable(reading: Reading) -> str:
+def pruning_sweep(reading: Reading) -> str:
     """Loss against sparsity of models pruned at once, where it was measured."""
-    table = tables.removable(reading)
+    table = tables.pruning_sweep(reading)
     legend = "".join(f"<li>{swatch(*style)}{safe(' '.join(key))}</li>" for key, style in sweep.drawn(reading).items())
     alternative = " ".join(f"{row[0]}, {row[1]}: knee at {row[3]} ({row[4]}), best shape {row[2]}." for row in table.rows)
     drawing = charts.both(sweep.chart, reading, "sweep", alternative)

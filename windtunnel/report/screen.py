@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from windtunnel.report.tables import carried, failures, verdicts, warnings
+from windtunnel.report.tables import failures, transfer_table, verdicts, warnings
 from windtunnel.report.words import DASH, Reading
 
 COLOURS = {"helps": "green", "hurts": "red", "undecided": "yellow", "no difference": "cyan", "failed": "bold red"}
@@ -40,7 +40,7 @@ def terminal(result: Mapping[str, Any]) -> Any:
     if not reading.finished:
         lines.append(Text("The study is not finished: this is what it says so far.", style="bold yellow"))
     lines.append(drawn if table.rows else Text("No run has finished yet."))
-    for row in (found := carried(reading)).rows:
+    for row in (found := transfer_table(reading)).rows:
         said = ", ".join(f"{column} {cell}" for column, cell in zip(found.columns[1:], row[1:], strict=True) if cell != DASH)
         lines.append(Text.assemble((visible(row[0]), "bold"), visible(f": {said}")))
     for name in reading.ranked():

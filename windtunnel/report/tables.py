@@ -249,7 +249,7 @@ def others(reading: Reading) -> Table:
     )
 
 
-def carried(reading: Reading) -> Table:
+def transfer_table(reading: Reading) -> Table:
     """What each arm forgot and carried over, and, where the study says what is to be kept, what it kept and gained."""
     block = mapping(reading.result.get("transfer"))
     measured, axes = mapping(block.get("arms")), mapping(mapping(block.get("axes")).get("arms"))
@@ -277,7 +277,7 @@ def carried(reading: Reading) -> Table:
     return Table("What was kept and what was gained", columns, rows, frozenset({0}), note if rows else "")
 
 
-def removable(reading: Reading) -> Table:
+def pruning_sweep(reading: Reading) -> Table:
     """The shape that fits each curve best, and its knee."""
     rows = []
     for (arm, name), one in turns(reading).items():
@@ -325,7 +325,7 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (expected, verdicts, carried, removable, costs, others, tuned, corpus, runs)
+    made = (expected, verdicts, transfer_table, pruning_sweep, costs, others, tuned, corpus, runs)
     return [table for make in made if (table := make(reading)).rows]
 
 

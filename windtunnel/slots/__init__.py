@@ -11,13 +11,13 @@ from windtunnel.slots.objective import Loss, Objective, Vocabulary
 from windtunnel.slots.loss_term import LossTerm
 from windtunnel.slots.weighting import Weighting
 from windtunnel.slots.selection import Selection
-from windtunnel.slots.start import ALONE, Beginning, Start
+from windtunnel.slots.start import ALONE, StartContext, Start
 from windtunnel.slots.structure import Structure
 from windtunnel.slots.optimizer import Optimizer
 from windtunnel.slots.schedule import Schedule
 from windtunnel.slots.after_step import AfterStep
 from windtunnel.slots.evaluation import Evaluation, HeldOut
-from windtunnel.slots.contexts import Ahead, Given
+from windtunnel.slots.contexts import LookContext, BatchContext
 from windtunnel.slots.progress import Progress
 
 
@@ -29,13 +29,12 @@ def by_name() -> dict[str, type[Part]]:
 __all__ = [
     "ALONE",
     "AfterStep",
-    "Ahead",
-    "Beginning",
+    "BatchContext",
     "Curator",
     "Evaluation",
-    "Given",
     "HeldOut",
     "Layout",
+    "LookContext",
     "Loss",
     "LossTerm",
     "Mixture",
@@ -47,6 +46,7 @@ __all__ = [
     "Selection",
     "Source",
     "Start",
+    "StartContext",
     "Structure",
     "Vocabulary",
     "Weighting",

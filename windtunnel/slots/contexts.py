@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Given(NamedTuple):
+class BatchContext(NamedTuple):
     """What a part may use while a batch is judged: the phase's objective, where the run stands, and the part's own other models.
 
     ``models`` holds them by the field that names them (:meth:`Part.trained`), frozen, in evaluation mode, on the device of the batch.
@@ -24,7 +24,7 @@ class Given(NamedTuple):
     models: Mapping[str, PreTrainedModel]
 
 
-class Ahead(NamedTuple):
+class LookContext(NamedTuple):
     """What a part may look at before its phase begins: training text, prepared by the phase's objective.
 
     ``batches(source, sequences, size)`` yields the first ``sequences`` sequences of a source in the run's own order (those that an

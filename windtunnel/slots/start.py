@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Beginning(NamedTuple):
+class StartContext(NamedTuple):
     """What a start may use besides the model before.
 
     ``models`` are the part's own other models by field (:meth:`Part.trained`), on the CPU and free to be changed; ``tokenizer`` is that of
@@ -32,7 +32,7 @@ class Beginning(NamedTuple):
     rows: int | None = None
 
 
-ALONE = Beginning(MappingProxyType({}), None)
+ALONE = StartContext(MappingProxyType({}), None)
 
 
 class Start(Part):
@@ -42,7 +42,7 @@ class Start(Part):
         """The model (folder, file, name on the hub) that it begins with as it is: sizes and tokenizer of a recipe default to its own."""
         return None
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A model of transformers configuration ``config``; ``previous`` is the model the phase before ended with.
 
         ``seed`` decides every weight that is drawn, together with the weight's name, so that two models agree where shapes do.

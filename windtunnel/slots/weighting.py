@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.part import Part
-from windtunnel.slots.contexts import Given
+from windtunnel.slots.contexts import BatchContext
 from windtunnel.slots.objective import Loss
 
 if TYPE_CHECKING:
@@ -20,6 +20,6 @@ class Weighting(Part):
         """As :meth:`LossTerm.state`."""
         return {}
 
-    def weigh(self, loss: Loss, batch: dict[str, torch.Tensor], state: dict[str, Any], given: Given) -> torch.Tensor:
+    def weigh(self, loss: Loss, batch: dict[str, torch.Tensor], state: dict[str, Any], context: BatchContext) -> torch.Tensor:
         """Weights of the shape of ``loss.values``, not negative."""
         raise NotImplementedError

@@ -31,7 +31,7 @@ RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Wish:
+class AdaptRequest:
     """What the user asks for.
 
     Args:
@@ -95,7 +95,7 @@ def share_of(text: str | None) -> float | None:
         raise UserError(f"{text}: write a share as 1% or 0.01, or none for no limit") from None
 
 
-def settings(wish: Wish) -> dict[str, Any]:
+def settings(wish: AdaptRequest) -> dict[str, Any]:
     """The recipe of ``wish`` as a file would write it, before the model's own settings are filled in."""
     from windtunnel.models.settings import ModelSettings
     from windtunnel.recipe.resolve import facts
@@ -125,7 +125,7 @@ def settings(wish: Wish) -> dict[str, Any]:
 
 
 def adapt(
-    wish: Wish,
+    wish: AdaptRequest,
     out: Path,
     *,
     seed: int = 0,
@@ -173,20 +173,20 @@ def adapt(
     record = fly(recipe, seed, stream, out / "run", threads=threads, device=device, report=report, stop=stop, warn=warn)
     if record["status"] != "finished":
         return record
-    result: dict[str, Any] = ranks.agreed(None if ranks.rank() else conclude(wish, recipe, seed, stream, record, out, warn))
+    result: dict[str, Any] = ranks.broadcast(None if ranks.rank() else conclude(wish, recipe, seed, stream, record, out, warn))
     if not ranks.rank():
         write_json(done, result)
     return result
 
 
-def write_own(wish: Wish, path: Path, seed: int, threads: int | None, device: str | None, warn: Callable[[str], None]) -> None:
+def write_own(wish: AdaptRequest, path: Path, seed: int, threads: int | None, device: str | None, warn: Callable[[str], None]) -> None:
     """Let the model write the documents that stand for what it knows."""
     import torch
     from transformers import AutoTokenizer
 
     from windtunnel.kits.text.own_text import own_text, write_own_text
     from windtunnel.models.checkpoint import load
-    from windtunnel.models.locate import located
+    from windtunnel.models.locate import locate
 
     warn(
         f"no --keep was given: the model writes about {wish.own_tokens:,} tokens itself, to rehearse and to be judged by; it keeps what it "
@@ -196,7 +196,7 @@ def write_own(wish: Wish, path: Path, seed: int, threads: int | None, device: st
         torch.set_num_threads(threads)
     model = load(wish.checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = AutoTokenizer.from_pretrained(located(wish.checkpoint), local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(locate(wish.checkpoint), local_files_only=True)
     shown = -1
 
     def tell(share: float) -> None:
@@ -210,19 +210,19 @@ def write_own(wish: Wish, path: Path, seed: int, threads: int | None, device: st
 
 
 def conclude(
-    wish: Wish, recipe: Recipe, seed: int, stream: Any, record: Mapping[str, Any], out: Path, warn: Callable[[str], None]
+    wish: AdaptRequest, recipe: Recipe, seed: int, stream: Any, record: Mapping[str, Any], out: Path, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Decide how much of the change is kept, measure before and after on test, export, and put together the result."""
     import torch
 
     from windtunnel.models.checkpoint import export, load
     from windtunnel.train import loop, machine
-    from windtunnel.train.log import Surroundings
+    from windtunnel.train.log import RunContext
     from windtunnel.train.samples import samples
 
     phase = recipe.phases[0]
     place = torch.device(record["device"])
-    around = Surroundings(folder=out / "run", device=place, precision=machine.precision_context(place, record["precision"]))
+    around = RunContext(folder=out / "run", device=place, precision=machine.precision_context(place, record["precision"]))
     before = loop.begin(recipe, 0, None, stream, seed, around, None, {}).eval()
     after = load(out / "run" / "model").to(place).eval()  # type: ignore[arg-type]
     judges = {split: loop.judges(recipe, phase, stream, split, around) for split in ("validation", "test")}

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.core.errors import UserError
 from windtunnel.recipe import Recipe, data_key, needed
 from windtunnel.study.file import Study, load_study, study_from
-from windtunnel.study.launch import local as local
+from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed, locked, read_record
 from windtunnel.study.plan import check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
@@ -79,7 +79,7 @@ def fly_study(
             if not mine:
                 holder = (folder / ".lock").read_text(encoding="utf-8").strip()
                 raise UserError(f"study {study.name} is being flown in {out} by process {holder}; wait for it, or choose another --out")
-            return _Flight(study, out, folder, workers, threads, engine, address, quiet, on_event, function).fly()
+            return StudyFlight(study, out, folder, workers, threads, engine, address, quiet, on_event, function).fly()
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
             raise
@@ -87,7 +87,7 @@ def fly_study(
 
 
 @dataclass
-class _Flight:
+class StudyFlight:
     """One call of :func:`fly_study`: what it was asked for and what is known so far."""
 
     study: Study

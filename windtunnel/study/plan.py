@@ -12,7 +12,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.recipe import Recipe, data_key, needed, run_name, times
 from windtunnel.slots import Progress
 from windtunnel.study.file import Study
-from windtunnel.study.launch import local as local
+from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
 from windtunnel.study.launch.worker import read_record
 from windtunnel.study.result import BASELINE, Entry

@@ -66,7 +66,7 @@ def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bo
     return float(counts.get_total_flops()), sparse
 
 
-def undone(model: torch.nn.Module, states: list[Any], folder: Path) -> Callable[[], None]:
+def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callable[[], None]:
     """Remember weights, buffers and part states now; the returned function puts them back.
 
     The counted step is to need no more memory than any other. So weights on an accelerator wait in the machine's memory, and many weights

@@ -23,7 +23,7 @@ class Diverged(Exception):
 
 
 @dataclass
-class Flight:
+class RunState:
     """Where a run stands: the plain data of a checkpoint. ``step`` is within the phase, the other counts are over the whole run.
 
     ``tokens``, FLOPs and ``seconds`` include what the models that the run needs have cost.
@@ -43,14 +43,14 @@ class Flight:
     stopped: str = ""  # why training ended before its budget
 
     @classmethod
-    def after(cls, charged: Mapping[str, float]) -> Flight:
+    def after(cls, charged: Mapping[str, float]) -> RunState:
         """The beginning of a run whose needed models have cost ``charged``, by unit."""
         flops, effective, seconds = (charged.get(unit, 0.0) for unit in ("flops", "effective_flops", "seconds"))
         return cls(tokens=int(charged.get("tokens", 0)), flops=flops, effective_flops=effective, seconds=seconds)
 
 
 @dataclass
-class Surroundings:
+class RunContext:
     """What a run is flown with that does not change what it computes, save for the arithmetic of ``precision``."""
 
     folder: Path
@@ -74,7 +74,7 @@ class RunLog:
     Losses stay on the device until a line is written, so that no step waits for them.
     """
 
-    def __init__(self, around: Surroundings, steps: int) -> None:
+    def __init__(self, around: RunContext, steps: int) -> None:
         self.around = around
         self.path = Path(os.devnull) if ranks.rank() else around.folder / "log.jsonl"
         self.finite = torch.ones((), dtype=torch.bool, device=around.device)
@@ -96,7 +96,9 @@ class RunLog:
             kept += len(line)
         return kept
 
-    def step(self, flight: Flight, loss: torch.Tensor, norm: torch.Tensor, rate: float, overall: float, *, last: bool, every: int) -> None:
+    def step(
+        self, flight: RunState, loss: torch.Tensor, norm: torch.Tensor, rate: float, overall: float, *, last: bool, every: int
+    ) -> None:
         """Take note of a step; write a line for every ``every``-th."""
         self.finite &= torch.isfinite(loss) & torch.isfinite(norm)
         if flight.step == 1 or last or flight.step % every == 0:

@@ -26,10 +26,9 @@ from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import HeldOut, Progress
 from windtunnel.train import checkpoint, ranks
 from windtunnel.train.budget import left_of, steps_of
-from windtunnel.train.log import Diverged, Flight, RunLog, Surroundings
+from windtunnel.train.log import Diverged, RunContext, RunLog, RunState
 from windtunnel.train.step import (
-    Leg,
-    begin_parts,
+    PhaseRun,
     beginning,
     clip,
     draw,
@@ -40,13 +39,14 @@ from windtunnel.train.step import (
     measure,
     reseed,
     set_rates,
+    start_parts,
     take_variant,
     take_whole,
     update,
 )
 
 
-def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tuple[Any, Flight, bool]:
+def train(recipe: Recipe, seed: int, stream: Stream, around: RunContext) -> tuple[Any, RunState, bool]:
     """Train ``recipe`` with ``seed``, going on from the newest whole checkpoint in the run's folder if there is one.
 
     Returns the model (dense, folded), where the run stands, and whether it is finished (False: it was asked to stop).
@@ -56,7 +56,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
         Diverged: when the loss is not finite.
     """
     saved = checkpoint.newest(around.folder / "checkpoints", around.warn, around.device)
-    flight = Flight(**saved["flight"]) if saved else Flight.after(around.charged)
+    flight = RunState(**saved["flight"]) if saved else RunState.after(around.charged)
     budget = left_of(recipe.budget, around.charged)
     log, writer = RunLog(around, flight.steps), checkpoint.Writer(around.folder / "checkpoints")
     model: Any = None
@@ -72,9 +72,9 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             for trained in phase.start.trained().values():  # weights go on with the documents that come after those they were trained on
                 for source, read in around.cursors_of(trained, seed).items():
                     flight.cursors[source] = max(read, flight.cursors.get(source, 0))
-        states, models = begin_parts(phase, model, seed, around)
+        states, models = start_parts(phase, model, seed, around)
         optimizer = build_optimizer(phase, model, moments)
-        leg = Leg(recipe, index, seed, stream, loader_of(phase, stream, seed, flight.cursors), model, states, models, around)
+        leg = PhaseRun(recipe, index, seed, stream, loader_of(phase, stream, seed, flight.cursors), model, states, models, around)
         if saved:
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
@@ -87,7 +87,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             cost = measure(leg, optimizer)
             optimizer = build_optimizer(phase, model, moments)
             cost |= {"spent": ahead["seconds"], "from": [flight.flops, flight.effective_flops], "ahead": ahead}
-            cost = ranks.agreed(cost)
+            cost = ranks.broadcast(cost)
             ahead = cost["ahead"]
             flight.tokens += int(ahead["tokens"])
             flight.flops += ahead["flops"]
@@ -138,7 +138,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, around: Surroundings) -> tu
             flight.flops += spent_now["flops"]
             flight.effective_flops += spent_now["flops"] - (1.0 - density) * spent_now["matrices"]
             now = time.monotonic()
-            taken, stopping = ranks.agreed((now - began, around.stop()))
+            taken, stopping = ranks.broadcast((now - began, around.stop()))
             flight.seconds += taken
             began = now
             after = flight.step / steps if steps else min(1.0, (flight.seconds - phase_start) / (budget.amount * phase.share))
@@ -210,7 +210,7 @@ def begin(
     previous: Any,
     stream: Stream,
     seed: int,
-    around: Surroundings,
+    around: RunContext,
     saved: Mapping[str, Any] | None,
     spent: dict[str, float],
 ) -> Any:
@@ -285,7 +285,7 @@ def build_optimizer(phase: Phase, model: Any, moments: Mapping[str, Any] | None)
     return optimizer
 
 
-def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, around: Surroundings) -> HeldOut:
+def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, around: RunContext) -> HeldOut:
     """What evaluations look at: ``split`` as the phase's objective sees it."""
     limit = recipe.evaluation_tokens if split == "validation" else recipe.test_tokens
     return held_out(
@@ -300,11 +300,11 @@ def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, around: Sur
     )
 
 
-def validate(leg: Leg, flight: Flight, judge: HeldOut, log: RunLog) -> None:
+def validate(leg: PhaseRun, flight: RunState, judge: HeldOut, log: RunLog) -> None:
     """Evaluate the whole model on validation and write down where the run stands."""
     log.check()
     take_whole(leg)
-    numbers = ranks.agreed(evaluate(leg.recipe, leg.model, judge) if not ranks.rank() else None)
+    numbers = ranks.broadcast(evaluate(leg.recipe, leg.model, judge) if not ranks.rank() else None)
     place = {"step": flight.steps, "phase": leg.index, "tokens": flight.tokens, "flops": flight.flops, "seconds": flight.seconds}
     flight.validation.append(place | {"numbers": numbers})
     log.numbers(flight.steps, numbers)

@@ -96,7 +96,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def agreed(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """What rank 0 gives here, on every rank."""
     if count() == 1:
         return value
@@ -121,10 +121,10 @@ def _not_without_rank_0() -> Iterator[None]:
 def rank_0_first() -> Iterator[None]:
     """Let rank 0 do what follows before the others, who find it done."""
     if rank():
-        agreed(None)
+        broadcast(None)
     yield
     if not rank():
-        agreed(None)
+        broadcast(None)
 
 
 def share(batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def share(batch: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value[rank() * own : (rank() + 1) * own] for key, value in batch.items()}
 
 
-def add_up(tensors: Sequence[torch.Tensor]) -> None:
+def all_reduce(tensors: Sequence[torch.Tensor]) -> None:
     """Add up each of ``tensors`` over the ranks, in place. They are the same on every rank afterwards, to the last bit."""
     if count() == 1:
         return
@@ -167,7 +167,7 @@ def buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         yield group
 
 
-def collected(values: torch.Tensor) -> torch.Tensor:
+def all_gather(values: torch.Tensor) -> torch.Tensor:
     """The ``values`` of every rank, one after another, on the processor; of rank 0's length on each."""
     if count() == 1:
         return values
@@ -189,6 +189,6 @@ def differs(state: Mapping[str, Any]) -> bool:
     stored = io.BytesIO()
     torch.save(state, stored)
     own = hashlib.sha256(stored.getvalue()).hexdigest()
-    found = torch.tensor(float(own != agreed(own)))
+    found = torch.tensor(float(own != broadcast(own)))
     dist.all_reduce(found)
     return bool(found)

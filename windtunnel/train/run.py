@@ -117,7 +117,7 @@ def fly(
 
     from windtunnel.models.checkpoint import load
     from windtunnel.train import loop, machine, ranks
-    from windtunnel.train.log import Diverged, Surroundings
+    from windtunnel.train.log import Diverged, RunContext
     from windtunnel.train.loggers import make_logger
 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
@@ -190,7 +190,7 @@ def fly(
     record |= {"needed": others, "charged": charged(others)}
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     memory = machine.PeakMemory(place)
-    around = Surroundings(
+    around = RunContext(
         folder=folder,
         device=place,
         precision=machine.precision_context(place, plan["precision"]),
@@ -254,7 +254,7 @@ def written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     elif record["status"] == "failed" and record["traceback"].startswith("Traceback"):
         print(f"rank {ranks.rank()}: {record['traceback']}", file=sys.stderr)
         raise SystemExit(1)
-    return record if record["status"] == "failed" else ranks.agreed(record)
+    return record if record["status"] == "failed" else ranks.broadcast(record)
 
 
 def others_of(
@@ -326,9 +326,9 @@ def refuse_other_tokens(recipe: Recipe, seed: int, stream: Stream, theirs: Mappi
 def tokenizer_in(name: str) -> Any:
     """The tokenizer beside the model ``name``. Raises UserError where there is none that is fast."""
     from windtunnel.kits.text.tokenizer import load
-    from windtunnel.models.locate import located
+    from windtunnel.models.locate import locate
 
-    return load(located(name), sentinels=0)
+    return load(locate(name), sentinels=0)
 
 
 def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

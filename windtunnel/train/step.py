@@ -23,15 +23,15 @@ from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
 from windtunnel.models.anatomy import linears
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.slots import Ahead, Beginning, Given, Progress
+from windtunnel.slots import BatchContext, LookContext, Progress, StartContext
 from windtunnel.train import ranks
-from windtunnel.train.budget import count_step, counter, mean_density, undone
+from windtunnel.train.budget import count_step, counter, mean_density, snapshot
 from windtunnel.train.checkpoint import unstorable
-from windtunnel.train.log import Surroundings
+from windtunnel.train.log import RunContext
 
 
 @dataclass
-class Leg:
+class PhaseRun:
     """A phase while it is flown: what its steps act on. ``states`` and ``models`` are those of the parts, by :meth:`part_key`."""
 
     recipe: Recipe
@@ -42,7 +42,7 @@ class Leg:
     model: Any
     states: dict[str, dict[str, Any]]
     models: dict[str, dict[str, Any]]
-    around: Surroundings
+    around: RunContext
 
     @property
     def phase(self) -> Phase:
@@ -54,12 +54,12 @@ class Leg:
         """Sequences that a rank puts through the model at a time."""
         return self.recipe.micro_batch or max(1, self.phase.batch // ranks.count())
 
-    def given(self, key: str, progress: Progress) -> Given:
+    def given(self, key: str, progress: Progress) -> BatchContext:
         """What the part ``key`` may use."""
-        return Given(self.phase.objective, progress, self.models.get(key, {}))
+        return BatchContext(self.phase.objective, progress, self.models.get(key, {}))
 
 
-def trained_parts(phase: Phase) -> dict[str, Part]:
+def stepping_parts(phase: Phase) -> dict[str, Part]:
     """The parts of ``phase`` that act within its steps, by the key under which their state and models are kept."""
     found: dict[str, Part] = {f"losses.{number}": part for number, part in enumerate(phase.losses)}
     if phase.weighting is not None:
@@ -69,7 +69,7 @@ def trained_parts(phase: Phase) -> dict[str, Part]:
     return found | {f"after_step.{number}": part for number, part in enumerate(phase.after_step)}
 
 
-def beginning(phase: Phase, stream: Stream, seed: int, around: Surroundings, spent: dict[str, float], rows: int) -> Beginning:
+def beginning(phase: Phase, stream: Stream, seed: int, around: RunContext, spent: dict[str, float], rows: int) -> StartContext:
     """What the start of ``phase`` may use, where models need ``rows``; what it costs by unit is added to ``spent``."""
     trained = phase.start.trained() if phase.start is not None else {}
 
@@ -82,7 +82,7 @@ def beginning(phase: Phase, stream: Stream, seed: int, around: Surroundings, spe
         for unit, amount in {"flops": flops, "effective_flops": flops, "tokens": tokens, "seconds": time.monotonic() - began}.items():
             spent[unit] = spent.get(unit, 0.0) + amount
 
-    return Beginning(
+    return StartContext(
         models={name: around.model_of(one, seed) for name, one in trained.items()},
         tokenizer=stream.tokenizer,
         tokenizers={name: around.tokenizer_of(one, seed) for name, one in trained.items() if phase.start and phase.start.other_tokens},
@@ -92,11 +92,11 @@ def beginning(phase: Phase, stream: Stream, seed: int, around: Surroundings, spe
     )
 
 
-def begin_parts(phase: Phase, model: Any, seed: int, around: Surroundings) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def start_parts(phase: Phase, model: Any, seed: int, around: RunContext) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """First states of the parts of ``phase``, and their own other models: frozen, evaluating, on the device."""
     states: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any]] = {}
-    for key, part in trained_parts(phase).items():
+    for key, part in stepping_parts(phase).items():
         make = getattr(part, "state", None)
         states[key] = make(model) if make else {}
         if odd := unstorable(states[key]):
@@ -122,7 +122,7 @@ def loader_of(phase: Phase, stream: Stream, seed: int, cursors: dict[str, int]) 
     )
 
 
-def look_ahead(leg: Leg) -> dict[str, float]:
+def look_ahead(leg: PhaseRun) -> dict[str, float]:
     """Let the parts of the phase estimate from data what their states are to hold; what that cost, by unit."""
     phase, around, tokens = leg.phase, leg.around, 0
 
@@ -138,9 +138,9 @@ def look_ahead(leg: Leg) -> dict[str, float]:
             yield from micro_batches(prepared, count, around.device)
 
     def look() -> None:
-        for key, part in trained_parts(phase).items():
+        for key, part in stepping_parts(phase).items():
             if hasattr(part, "look"):
-                ahead = Ahead(phase.objective, batches, around.precision, leg.models.get(key, {}))
+                ahead = LookContext(phase.objective, batches, around.precision, leg.models.get(key, {}))
                 part.look(leg.model, leg.states[key], ahead)
 
     began = time.monotonic()
@@ -155,7 +155,7 @@ def look_ahead(leg: Leg) -> dict[str, float]:
     return {"flops": flops, "effective_flops": flops - (1.0 - density) * matrices, "tokens": tokens, "seconds": seconds}
 
 
-def draw(leg: Leg, progress: Progress, feedback: Mapping[str, float]) -> dict[str, Any]:
+def draw(leg: PhaseRun, progress: Progress, feedback: Mapping[str, float]) -> dict[str, Any]:
     """The prepared batch of one step. Everything random in it and in the step depends on seed, phase and step alone."""
     place = (leg.seed, leg.index, progress.step)
     reseed(*place)  # dropout: no generator state has to be kept for an exact resume
@@ -164,7 +164,7 @@ def draw(leg: Leg, progress: Progress, feedback: Mapping[str, float]) -> dict[st
     return batch if leg.phase.selection is None else chosen(leg, batch, progress)
 
 
-def chosen(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def chosen(leg: PhaseRun, batch: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """The sequences of ``batch`` that the phase's selection scores highest, in the order they were drawn."""
     selection = leg.phase.selection
     assert selection is not None
@@ -172,7 +172,7 @@ def chosen(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> dict[str, 
     with torch.no_grad(), leg.around.precision():
         for part in micro_batches(ranks.share(batch), leg.micro_batch, leg.around.device):
             scores.append(selection.score(leg.model, part, given).float().cpu())
-    values = ranks.collected(torch.cat(scores))
+    values = ranks.all_gather(torch.cat(scores))
     if values.shape != (len(batch["labels"]),):
         raise PartError(f"{selection.name}: {len(batch['labels'])} sequences need as many scores, not {tuple(values.shape)}")
     values = torch.where(values.isnan(), -math.inf, values)
@@ -186,7 +186,7 @@ def reseed(*place: int) -> None:
     torch.manual_seed(int.from_bytes(key, "little") >> 1)
 
 
-def gradients(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> tuple[torch.Tensor, int]:
+def gradients(leg: PhaseRun, batch: Mapping[str, Any], progress: Progress) -> tuple[torch.Tensor, int]:
     """Accumulate gradients of the loss over all micro-batches and ranks; returns the loss (on the device) and the number of targets.
 
     The loss is divided by the true number of targets of the whole batch, so that it does not depend on how the batch is cut.
@@ -211,7 +211,7 @@ def gradients(leg: Leg, batch: Mapping[str, Any], progress: Progress) -> tuple[t
         del loss, weights  # the logits with them, which the gradient does not need: tokens times vocabulary times four bytes
         value.backward()
         total += value.detach()
-    ranks.add_up([total, *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)])
+    ranks.all_reduce([total, *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)])
     if ranks.count() > 1:  # the update is to draw the same numbers everywhere
         reseed(leg.seed, leg.index, progress.step, ranks.count())
     return total, targets
@@ -239,7 +239,7 @@ def clip(model: Any, phase: Phase) -> torch.Tensor:
     return torch.nn.utils.clip_grad_norm_(trainable, phase.clip if phase.clip is not None else math.inf)
 
 
-def update(leg: Leg, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def update(leg: PhaseRun, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """The optimizer's step and what follows it."""
     optimizer.step()
     if leg.phase.structure is not None:
@@ -248,13 +248,13 @@ def update(leg: Leg, optimizer: torch.optim.Optimizer, progress: Progress) -> No
         rule.after_step(leg.model, optimizer, progress, leg.states[f"after_step.{number}"])
 
 
-def end_parts(leg: Leg) -> None:
+def end_parts(leg: PhaseRun) -> None:
     """What follows the last step of the phase. A phase that is resumed behind it does not come here again."""
     for number, rule in enumerate(leg.phase.after_step):
         rule.end(leg.model, leg.states[f"after_step.{number}"])
 
 
-def take_variant(leg: Leg, step: int) -> int:
+def take_variant(leg: PhaseRun, step: int) -> int:
     """Give the model the shape of ``step``, drawn by seed, phase and step alone; returns which it is."""
     structure = leg.phase.structure
     count = structure.variants(leg.model) if structure else 1
@@ -265,21 +265,21 @@ def take_variant(leg: Leg, step: int) -> int:
     return variant
 
 
-def take_whole(leg: Leg) -> None:
+def take_whole(leg: PhaseRun) -> None:
     """Give the model its whole shape, which is what is evaluated and kept: the last of a structure's variants."""
     structure = leg.phase.structure
     if structure is not None and (count := structure.variants(leg.model)) > 1:
         structure.take(leg.model, count - 1)
 
 
-def refuse_states_of_ranks(leg: Leg) -> None:
+def refuse_states_of_ranks(leg: PhaseRun) -> None:
     """Raise PartError where computing the loss has changed a part's state, which each rank would change in its own way."""
-    for key, part in trained_parts(leg.phase).items():
+    for key, part in stepping_parts(leg.phase).items():
         if not key.startswith("after_step") and ranks.differs(leg.states[key]):
             raise PartError(f"{part.name}: it keeps count of the sequences it has seen, which differ by rank; use --ranks 1")
 
 
-def measure(leg: Leg, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def measure(leg: PhaseRun, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """What a step costs: one real step of each variant under the counter, undone. The optimizer is spoilt and has to be built anew.
 
     Returns ``variants`` (for each ``flops``, and ``matrices``: those of them that a structure's density applies to), ``flops`` and
@@ -287,7 +287,7 @@ def measure(leg: Leg, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     and ``seconds``. Of several ranks, what all execute for the gradient is counted, and once the update, which each makes for itself.
     """
     phase, structure = leg.phase, leg.phase.structure
-    restore, cursors = undone(leg.model, list(leg.states.values()), leg.around.folder), leg.loader.state()
+    restore, cursors = snapshot(leg.model, list(leg.states.values()), leg.around.folder), leg.loader.state()
     progress = Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, leg.index)
     leg.model.train()
     density = mean_density(structure, leg.model)

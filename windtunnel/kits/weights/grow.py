@@ -16,15 +16,15 @@ from windtunnel.core.errors import PartError
 from windtunnel.models.anatomy import Block, Matrix, anatomy
 from windtunnel.models.build import family_of, fresh
 from windtunnel.models.sizes import sizes_of
-from windtunnel.slots import Beginning
+from windtunnel.slots import StartContext
 
 DEPTH = frozenset({"num_hidden_layers", "n_layer", "num_layers", "num_decoder_layers"})  # how the families' configurations call it
 Layers = Mapping[str, Sequence[int | None]]  # for each stack of blocks, the source of each new layer; None is drawn anew
 
 
-def origin(previous: PreTrainedModel | None, given: Beginning, who: str) -> PreTrainedModel:
+def origin(previous: PreTrainedModel | None, context: StartContext, who: str) -> PreTrainedModel:
     """The model that the part ``who`` grows: its own ``source`` if it names one, else that of the phase before, else PartError."""
-    model = given.models.get("source", previous)
+    model = context.models.get("source", previous)
     if model is None:
         raise PartError(
             f"{who}: there is no phase before this one whose model could grow; give the recipe a first phase, or the start a `source`"

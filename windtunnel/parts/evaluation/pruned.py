@@ -98,14 +98,14 @@ class Pruned(Evaluation, name="pruned"):
             kept, size = group_of(pattern) or (1, 1)
             numbers[f"{tag}/{pattern}"] = measured(kept / size, (kept, size))
         if not tracking and len(curve) > 1 and 0.0 in curve:
-            numbers["removable_weights" if self.score == "magnitude" else "removable_random"] = removable(curve, self.tolerance)
+            numbers["removable_weights" if self.score == "magnitude" else "removable_random"] = removable_share(curve, self.tolerance)
         if self.score == "magnitude":
             small = sum(int((w.abs() < self.near_zero * w.square().mean().sqrt()).sum()) for w in before.values())
             numbers["near_zero_weights"] = small / sum(weight.numel() for weight in before.values())
         return numbers
 
 
-def removable(curve: dict[float, float], tolerance: float) -> float:
+def removable_share(curve: dict[float, float], tolerance: float) -> float:
     """The sparsity at which ``curve`` (sparsity: loss, rising sparsities from 0) first exceeds its beginning by ``tolerance`` of it."""
     limit = curve[0.0] * (1 + tolerance)
     for (share, low), (after, high) in pairwise(curve.items()):

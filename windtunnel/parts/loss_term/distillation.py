@@ -10,7 +10,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
-from windtunnel.slots import Given, Loss, LossTerm
+from windtunnel.slots import BatchContext, Loss, LossTerm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,13 +38,15 @@ class Distillation(LossTerm, name="distillation"):
     temperature: float = Field(1.0, gt=0, description="what logits are divided by: above 1 soft labels are softer, below 1 sharper")
     soften: Literal["teacher", "both"] = Field("teacher", description="whose logits the temperature divides: the teacher's, or both")
 
-    def term(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], given: Given) -> torch.Tensor:
+    def term(
+        self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], context: BatchContext
+    ) -> torch.Tensor:
         """weight (KL - CE) in nats, a mean over the counted targets.
 
         Raises:
             PartError: for a teacher of another vocabulary.
         """
-        teacher, both = given.models["teacher"], self.soften == "both"
+        teacher, both = context.models["teacher"], self.soften == "both"
         known, own = teacher.config.vocab_size, model.config.vocab_size
         if known != own:
             raise PartError(
@@ -52,7 +54,7 @@ class Distillation(LossTerm, name="distillation"):
                 "with the same tokenizer"
             )
         with torch.no_grad():
-            seen = given.objective.loss(teacher, batch, self.needs)
+            seen = context.objective.loss(teacher, batch, self.needs)
             soft = log_softmax(logits_of_targets(teacher, batch, loss.counts, seen.outputs.logits) / self.temperature, dim=-1)
         logits = logits_of_targets(model, batch, loss.counts, loss.outputs.logits)
         guess = log_softmax(logits / self.temperature if both else logits, dim=-1)

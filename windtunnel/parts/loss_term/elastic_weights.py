@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.slots import Ahead, Given, Loss, LossTerm
+from windtunnel.slots import BatchContext, LookContext, Loss, LossTerm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,7 +45,7 @@ class ElasticWeights(LossTerm, name="elastic-weights"):
             "information": {name: torch.zeros_like(weight) for name, weight in weights.items()},
         }
 
-    def look(self, model: PreTrainedModel, state: dict[str, Any], ahead: Ahead) -> None:
+    def look(self, model: PreTrainedModel, state: dict[str, Any], context: LookContext) -> None:
         """Estimate the information, one sequence at a time: the square of a sum of gradients is not the sum of their squares.
 
         Raises:
@@ -55,11 +55,11 @@ class ElasticWeights(LossTerm, name="elastic-weights"):
             return
         targets = 0
         for source in self.sources:
-            for batch in ahead.batches(source, self.sequences, 1):
-                judged = self._drawn(model, batch, ahead) if self.labels == "model" else batch
+            for batch in context.batches(source, self.sequences, 1):
+                judged = self._drawn(model, batch, context) if self.labels == "model" else batch
                 model.zero_grad(set_to_none=True)
-                with ahead.precision():
-                    loss = ahead.objective.loss(model, judged)
+                with context.precision():
+                    loss = context.objective.loss(model, judged)
                     total = (loss.values * loss.counts).sum()
                 total.backward()
                 targets += int(loss.counts.sum())
@@ -71,17 +71,19 @@ class ElasticWeights(LossTerm, name="elastic-weights"):
         for information in state["information"].values():
             information.div_(targets)
 
-    def _drawn(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], ahead: Ahead) -> dict[str, torch.Tensor]:
+    def _drawn(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], context: LookContext) -> dict[str, torch.Tensor]:
         """``batch`` with labels drawn from what the model predicts where the text has them."""
-        with torch.no_grad(), ahead.precision():
-            logits = ahead.objective.loss(model, batch, frozenset({"logits"})).outputs.logits
+        with torch.no_grad(), context.precision():
+            logits = context.objective.loss(model, batch, frozenset({"logits"})).outputs.logits
         labels = batch["labels"]
         if logits.shape[:-1] != labels.shape:  # an encoder-decoder predicts in another layout than that of its labels
-            raise PartError(f"elastic-weights: targets of {ahead.objective.name} cannot be drawn from this model; write labels: data")
+            raise PartError(f"elastic-weights: targets of {context.objective.name} cannot be drawn from this model; write labels: data")
         drawn = torch.multinomial(logits.float().softmax(-1).flatten(0, 1), 1).view_as(labels)
         return {**batch, "labels": torch.where(labels != -100, drawn, labels)}
 
-    def term(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], given: Given) -> torch.Tensor:
+    def term(
+        self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], context: BatchContext
+    ) -> torch.Tensor:
         """Half the strength times the weighted squared distance."""
         total = loss.values.new_zeros(())
         if not self.strength:

@@ -10,7 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
 from windtunnel.parts.objective.masked_token import MaskedToken
-from windtunnel.slots import Given, Loss, LossTerm
+from windtunnel.slots import BatchContext, Loss, LossTerm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,13 +42,15 @@ class HiddenDistillation(LossTerm, name="hidden-distillation"):
         None, ge=1, description="scale the sum over dimensions as if there were this many (768: weights as in the paper; null: as it is)"
     )
 
-    def term(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], given: Given) -> torch.Tensor:
+    def term(
+        self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], context: BatchContext
+    ) -> torch.Tensor:
         """The weighted squared distance, averaged over inputs, each weighing by its counted targets.
 
         Raises:
             PartError: for a teacher of another width or kind, and for ``pool: first`` where the first position sees only itself.
         """
-        teacher, masked = given.models["teacher"], isinstance(given.objective, MaskedToken)
+        teacher, masked = context.models["teacher"], isinstance(context.objective, MaskedToken)
         known, own = teacher.config.hidden_size, model.config.hidden_size
         if known != own:
             raise PartError(
@@ -59,13 +61,13 @@ class HiddenDistillation(LossTerm, name="hidden-distillation"):
         reads_both_ways = masked or model.config.is_encoder_decoder
         if self.pool == "first" and not reads_both_ways:
             raise PartError(
-                f"hidden-distillation: with {given.objective.name} the first position of a document sees nothing but itself; "
+                f"hidden-distillation: with {context.objective.name} the first position of a document sees nothing but itself; "
                 "use pool: mean or pool: positions"
             )
         whole = batch | {"tokens": torch.where(batch["labels"] != -100, batch["labels"], batch["tokens"])} if masked else batch
         with torch.no_grad():
-            goal = _last(given.objective.loss(teacher, whole, self.needs))
-        states = _last(given.objective.loss(model, whole, self.needs) if masked else loss)
+            goal = _last(context.objective.loss(teacher, whole, self.needs))
+        states = _last(context.objective.loss(model, whole, self.needs) if masked else loss)
         apart = (states - goal) if states.dtype == torch.float64 else (states.float() - goal.float())
         weight = self.weight * (1.0 if self.as_width is None else self.as_width / own)
 

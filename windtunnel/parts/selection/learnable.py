@@ -10,7 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
 from windtunnel.parts.loss_term.distillation import logits_of_targets
-from windtunnel.slots import Given, Selection
+from windtunnel.slots import BatchContext, Selection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,22 +33,22 @@ class Learnable(Selection, name="learnable"):
     scorer: Trained = Field(description="the model whose losses choose; it must have the student's vocabulary")
     top: int = Field(10, ge=1, description="how many of the scorer's likeliest tokens a label must be among for its loss to count")
 
-    def score(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], given: Given) -> torch.Tensor:
+    def score(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], context: BatchContext) -> torch.Tensor:
         """The median in nats of each sequence, float [sequences]; not a number where a sequence has no target.
 
         Raises:
             PartError: for a scorer of another vocabulary, and before the first step for one to which nearly everything is hopeless.
         """
-        scorer = given.models["scorer"]
+        scorer = context.models["scorer"]
         known, own = scorer.config.vocab_size, model.config.vocab_size
         if known != own:
             raise PartError(f"learnable: the scorer predicts {known} tokens and the student {own}; train both with the same tokenizer")
         with torch.no_grad():
-            seen = given.objective.loss(scorer, batch)
+            seen = context.objective.loss(scorer, batch)
             logits = logits_of_targets(scorer, batch, seen.counts, seen.outputs.logits)
             label = logits.gather(1, batch["labels"][seen.counts][:, None])
             hopeful = (logits > label).sum(dim=1) < self.top
-            if given.progress.step == 0 and len(hopeful) and (share := float(hopeful.float().mean())) < ENOUGH:
+            if context.progress.step == 0 and len(hopeful) and (share := float(hopeful.float().mean())) < ENOUGH:
                 raise PartError(
                     f"learnable: only {share:.0%} of the labels are among the scorer's {self.top} likeliest tokens, so that nearly every "
                     "sequence scores 0 and nothing would be chosen; raise top, or train the scorer for longer"

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 from windtunnel.core.errors import PartError
 from windtunnel.models.build import family_of, fresh
 from windtunnel.models.checkpoint import load, set_generation, written_generation
-from windtunnel.models.locate import located
+from windtunnel.models.locate import locate
 from windtunnel.models.sizes import sizes_of
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 
 class Checkpoint(Start, name="checkpoint"):
@@ -41,20 +41,20 @@ class Checkpoint(Start, name="checkpoint"):
         """The model."""
         return self.model
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """The model.
 
         Raises:
             PartError: naming what is missing, damaged, not finite, or different from what the recipe or the stream's tokenizer say.
         """
         try:
-            folder = located(self.model)
+            folder = locate(self.model)
             model = load(folder, self.fingerprint)
         except PartError as error:
             raise PartError(f"start.checkpoint: {error}") from error
         refuse_other_sizes(model.config, config, f"checkpoint {self.model}")
-        refuse_other_tokens(folder, model.config.vocab_size, given.tokenizer, f"checkpoint {self.model}")
-        return with_rows(model, config.vocab_size, given, f"checkpoint {self.model}")
+        refuse_other_tokens(folder, model.config.vocab_size, context.tokenizer, f"checkpoint {self.model}")
+        return with_rows(model, config.vocab_size, context, f"checkpoint {self.model}")
 
 
 def refuse_other_sizes(there: Any, here: Any, who: str) -> None:
@@ -93,7 +93,7 @@ def refuse_other_tokens(folder: Path, rows: int, tokenizer: Any, who: str) -> No
 
 
 @torch.no_grad()
-def with_rows(model: PreTrainedModel, size: int, given: Beginning, who: str) -> PreTrainedModel:
+def with_rows(model: PreTrainedModel, size: int, context: StartContext, who: str) -> PreTrainedModel:
     """``model`` with a row for every token that the run feeds to it; those for special tokens that it lacks are the mean of all others.
 
     ``size`` is that of the stream's vocabulary. An embedding with more rows than tokens stays as it is.
@@ -101,11 +101,11 @@ def with_rows(model: PreTrainedModel, size: int, given: Beginning, who: str) -> 
     Raises:
         PartError: where ordinary tokens of the stream have no row.
     """
-    there, needed = model.config.vocab_size, size if given.rows is None else given.rows
+    there, needed = model.config.vocab_size, size if context.rows is None else context.rows
     if there >= needed:
         return model
-    special = given.tokenizer.added_tokens_decoder if given.tokenizer is not None else {}
-    lacking = sorted((number, token) for token, number in given.tokenizer.get_vocab().items() if number >= there) if special else []
+    special = context.tokenizer.added_tokens_decoder if context.tokenizer is not None else {}
+    lacking = sorted((number, token) for token, number in context.tokenizer.get_vocab().items() if number >= there) if special else []
     if not lacking or not all(number in special and special[number].special for number, _ in lacking):
         raise PartError(
             f"{who}: its vocabulary has {there} tokens, the stream's {size}; "

@@ -15,7 +15,7 @@ from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, first_of_ea
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.forward import forward
 from windtunnel.parts.start.stack import interleaved, stacked
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 
 class Deepen(Start, name="deepen"):
@@ -46,14 +46,14 @@ class Deepen(Start, name="deepen"):
             raise ValueError(f"{' and '.join(said)} each say where layers come from; give one of them")
         return self
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config`` made of the layers of ``source`` or ``previous``.
 
         Raises:
             PartError: without a model to begin from; where any other size than depth differs; where the map does not fit the layers,
                 names what is not there, or adds nothing; for ``zero`` where silent layers would not preserve the function.
         """
-        model = origin(previous, given, self.name)
+        model = origin(previous, context, self.name)
         refuse_growth(model.config, config, self.name, ["layers"])
         places = {stack: self.places(old, new) for stack, (old, new) in depths(model, config).items()}
         if self.new == "zero":

@@ -16,7 +16,7 @@ from windtunnel.kits.weights.grow import DEPTH, depths, grown_config, origin
 from windtunnel.kits.weights.sharing import holders, refuse_all_but_depth
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import fresh
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 ROUNDING = 16  # how many units in the last place of its largest value a layer may be off the line
 
@@ -32,14 +32,14 @@ class ExpandLine(Start, name="expand-line"):
 
     source: Trained | None = Field(None, description="the learned model (default: that of the phase before)")
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config``, its layers on the line of the learned model.
 
         Raises:
             PartError: without a learned model, where its layers do not lie on a line (with the deviation) or are too few to make one,
                 or where anything but depth differs.
         """
-        source = origin(previous, given, self.name)
+        source = origin(previous, context, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         stacks = {stack: holders(blocks) for stack, blocks in anatomy(source).stacks.items()}
         count, rest = depths(source, config), source.state_dict()

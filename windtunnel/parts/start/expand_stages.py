@@ -15,7 +15,7 @@ from windtunnel.core.part import Trained
 from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
 from windtunnel.kits.weights.sharing import holders, refuse_all_but_depth, split
 from windtunnel.models.anatomy import Block, anatomy
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 
 class ExpandStages(Start, name="expand-stages"):
@@ -34,14 +34,14 @@ class ExpandStages(Start, name="expand-stages"):
     )
     source: Trained | None = Field(None, description="the learned model (default: that of the phase before)")
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config``, every layer a copy of a stage.
 
         Raises:
             PartError: without a learned model, where the blocks of a stage differ, where the layers are fewer than the stages or not
                 those of ``order``, or where anything but depth differs.
         """
-        source = origin(previous, given, self.name)
+        source = origin(previous, context, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         places = {}
         for stack, (old, new) in depths(source, config).items():

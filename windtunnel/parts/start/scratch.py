@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from windtunnel.models.build import fresh
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 
 class Scratch(Start, name="scratch"):
@@ -17,6 +17,6 @@ class Scratch(Start, name="scratch"):
     with equal weights. In a later phase it forgets the model of the phase before.
     """
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config`` with first weights drawn from ``seed``."""
         return fresh(config, seed)

@@ -11,7 +11,7 @@ from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
 from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
 from windtunnel.kits.weights.sharing import refuse_all_but_depth
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 
 class SelectLayers(Start, name="select-layers"):
@@ -27,14 +27,14 @@ class SelectLayers(Start, name="select-layers"):
     )
     source: Trained | None = Field(None, description="the model it begins from (default: that of the phase before)")
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config`` made of chosen layers.
 
         Raises:
             PartError: without a model to begin from, where anything but depth differs, where there is nothing to leave out, or where
                 the chosen layers are not there, not ascending, or not as many as asked for.
         """
-        source = origin(previous, given, self.name)
+        source = origin(previous, context, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         places = {stack: self.places(old, new) for stack, (old, new) in depths(source, config).items()}
         return copy_layers(source, grown_config(source.config, config, DEPTH, places), seed, places, self.name)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
 from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin, refuse_growth
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 
 class Stack(Start, name="stack"):
@@ -26,14 +26,14 @@ class Stack(Start, name="stack"):
     layout: Literal["stack", "interleave"] = Field("stack", description="whole model after whole model, or each layer beside its copies")
     source: Trained | None = Field(None, description="the model it begins from (default: that of the phase before)")
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config`` made of the layers of ``source`` or ``previous``.
 
         Raises:
             PartError: without a model to begin from, or where family, width, vocabulary or any other size than depth differs, or
                 where the layers are not ``factor`` times those of that model.
         """
-        model = origin(previous, given, self.name)
+        model = origin(previous, context, self.name)
         refuse_growth(model.config, config, self.name, ["layers"])
         layers = {}
         for stack, (old, new) in depths(model, config).items():

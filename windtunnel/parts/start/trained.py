@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from windtunnel.core.part import Trained
 from windtunnel.parts.start.checkpoint import refuse_other_sizes, with_rows
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 
 class TrainedStart(Start, name="trained"):
@@ -25,8 +25,8 @@ class TrainedStart(Start, name="trained"):
         """The model, where it is in a folder."""
         return self.model.folder
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """That model. Raises PartError where its sizes, vocabulary or positions are not what the recipe says."""
-        model = given.models["model"]
+        model = context.models["model"]
         refuse_other_sizes(model.config, config, "trained")
-        return with_rows(model, config.vocab_size, given, "trained")
+        return with_rows(model, config.vocab_size, context, "trained")

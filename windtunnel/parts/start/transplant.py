@@ -17,7 +17,7 @@ from windtunnel.kits.weights.embeddings import Mix, contextual, pieces, pursuit,
 from windtunnel.kits.weights.grow import grown_config
 from windtunnel.models.build import fresh, hollow
 from windtunnel.parts.start.checkpoint import refuse_other_sizes
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 
 class Transplant(Start, name="transplant"):
@@ -63,19 +63,19 @@ class Transplant(Start, name="transplant"):
         return self.source.folder
 
     @torch.no_grad()
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network like ``source`` with a row for every token of the stream.
 
         Raises:
             PartError: where sizes differ in more than the vocabulary, a tokenizer is missing, or there is nothing to change.
         """
-        source, old, new = given.models["source"], given.tokenizers.get("source"), given.tokenizer
+        source, old, new = context.models["source"], context.tokenizers.get("source"), context.tokenizer
         if old is None or new is None:
             raise PartError("transplant: the tokenizer of the model it begins from, or that of the stream, is not known")
         refuse_other_sizes(source.config, config, "transplant")
         rows, asked = len(tables_of(source)["embedding"]), copy.deepcopy(config)
-        if given.rows is not None:
-            asked.vocab_size = given.rows  # none for special tokens that nobody uses
+        if context.rows is not None:
+            asked.vocab_size = context.rows  # none for special tokens that nobody uses
         same = shared(new, old, rows, asked.vocab_size)
         if len(same) == rows and torch.equal(same, torch.arange(rows)):
             raise PartError("transplant: both tokenizers give every token the same number, so there is nothing to change; use `trained`")
@@ -91,7 +91,7 @@ class Transplant(Start, name="transplant"):
         grown = fresh(grown_as, seed, lambda name, _: None if name in own else weights.get(name))
         for name in own:
             grown.get_parameter(name)[known] = weights[name][same[known]]
-        made, told = self.rows(source, new, old, same, fresh_ones, config, given)
+        made, told = self.rows(source, new, old, same, fresh_ones, config, context)
         for kind, rows_made in made.items():
             tables_of(grown)[kind][fresh_ones] = rows_made.to(torch.float32)
         warnings.warn(
@@ -101,7 +101,7 @@ class Transplant(Start, name="transplant"):
         return grown
 
     def rows(
-        self, source: PreTrainedModel, new: Any, old: Any, same: Tensor, fresh_ones: Tensor, config: Any, given: Beginning
+        self, source: PreTrainedModel, new: Any, old: Any, same: Tensor, fresh_ones: Tensor, config: Any, context: StartContext
     ) -> tuple[dict[str, Tensor], str]:
         """The rows of the new tokens ``fresh_ones`` for each table (none: drawn), and what more there is to tell."""
         tables, numbers = tables_of(source), fresh_ones.tolist()
@@ -116,7 +116,7 @@ class Transplant(Start, name="transplant"):
         if self.method == "mean":
             return {kind: mean.expand(len(numbers), *mean.shape) for kind, mean in means.items()}, ""
         if self.method == "omp":
-            return self.by_donor(given, tables, same, fresh_ones)
+            return self.by_donor(context, tables, same, fresh_ones)
         read = pieces(new, numbers, old, len(tables["embedding"]))
         made = {kind: Mix.mean(read).of(table) for kind, table in tables.items()}
         none = torch.tensor([not piece for piece in read])
@@ -131,12 +131,12 @@ class Transplant(Start, name="transplant"):
                 old,
                 new,
                 numbers,
-                given.text(),
+                context.text(),
                 layer=-1 if self.layer is None else self.layer,
                 occurrences=self.occurrences,
                 tokens=self.tokens,
                 window=getattr(config, "max_position_embeddings", 512),
-                counted=given.counted,
+                counted=context.counted,
             )
             if not seen.any():
                 raise PartError("transplant: none of the new tokens occurs in the training text that was read; raise tokens, or use pieces")
@@ -146,14 +146,14 @@ class Transplant(Start, name="transplant"):
             told += f"; {int((seen == 0).sum())} of them do not occur in the text that was read and get the mean of their pieces"
         return made, told
 
-    def by_donor(self, given: Beginning, tables: dict[str, Tensor], same: Tensor, fresh_ones: Tensor) -> tuple[dict[str, Tensor], str]:
+    def by_donor(self, context: StartContext, tables: dict[str, Tensor], same: Tensor, fresh_ones: Tensor) -> tuple[dict[str, Tensor], str]:
         """As :meth:`rows`, each as the combination that the donor's own row is."""
-        giver = tables_of(given.models["donor"])
-        place = shared(given.tokenizer, given.tokenizers["donor"], len(giver["embedding"]), len(same))
+        giver = tables_of(context.models["donor"])
+        place = shared(context.tokenizer, context.tokenizers["donor"], len(giver["embedding"]), len(same))
         lost = int((place[fresh_ones] < 0).sum())
         if lost:
             raise PartError(f"transplant: the donor does not know {lost} of the new tokens; train it with the tokenizer of this recipe")
-        texts = spellings(given.tokenizer)
+        texts = spellings(context.tokenizer)
         ordinary = torch.tensor([texts.get(number) is not None for number in range(len(same))])
         atoms = ((same >= 0) & (place >= 0) & ordinary).nonzero()[:, 0]
         if not len(atoms):

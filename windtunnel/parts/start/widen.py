@@ -14,7 +14,7 @@ from windtunnel.core.part import Trained
 from windtunnel.kits.weights.grow import origin, refuse_growth
 from windtunnel.kits.weights.widening import deviation, widened
 from windtunnel.models.sizes import sizes_of
-from windtunnel.slots import ALONE, Beginning, Start
+from windtunnel.slots import ALONE, Start, StartContext
 
 SIZES = ("layers", "width", "heads", "key_value_heads", "intermediate")
 EXACT = 1e-4  # a relative deviation of the logits below this is rounding
@@ -48,7 +48,7 @@ class Widen(Start, name="widen"):
     map_seed: int = Field(0, ge=0, description="decides, with the names of weights, what is copied and the noise")
     source: Trained | None = Field(None, description="the model it begins from (default: that of the phase before)")
 
-    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, given: Beginning = ALONE) -> PreTrainedModel:
+    def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of the sizes of ``config`` made of the weights of ``source`` or else ``previous``.
 
         What ``config`` does not size (the base of the rotation, the epsilon of the norms) is as in the old model. Warns with the
@@ -58,7 +58,7 @@ class Widen(Start, name="widen"):
             PartError: without such a model, or where family, vocabulary, head size or positions differ, something shrinks, heads
                 cannot be grouped as before, or nothing grows.
         """
-        old = origin(previous, given, self.name)
+        old = origin(previous, context, self.name)
         refuse_growth(old.config, config, self.name, SIZES)
         before, after = sizes_of(old.config), sizes_of(config)
         refuse_heads(before, after, head_size(old.config), head_size(config))

@@ -84,7 +84,7 @@ class _Waiting:
 
 
 @dataclass
-class _Floor:
+class _WorkerPool:
     """The worker processes, and how to start, stop and replace one."""
 
     plan: Crew
@@ -142,7 +142,7 @@ def launch(
     # Longest first, so that no long run is left alone at the end. The sort is stable: equal jobs keep the order they came in.
     pending = deque(_Waiting(job) for job in sorted(jobs, key=lambda job: -job.cost))
     records: dict[str, dict[str, Any]] = {}
-    floor = _Floor(plan)
+    floor = _WorkerPool(plan)
     with counted_signals() as signals:
         try:
             while pending or any(one.job for one in floor.workers):
@@ -163,7 +163,7 @@ def launch(
     return records
 
 
-def _hand_out(floor: _Floor, pending: deque[_Waiting], tell: OnEvent) -> None:
+def _hand_out(floor: _WorkerPool, pending: deque[_Waiting], tell: OnEvent) -> None:
     """Give a job to every idle worker; hire workers while there are too few."""
     now = time.monotonic()
     while ready := next((waiting for waiting in pending if waiting.not_before <= now), None):
@@ -184,7 +184,7 @@ def _hand_out(floor: _Floor, pending: deque[_Waiting], tell: OnEvent) -> None:
         tell("started", ready.job, {"worker": idle.number})
 
 
-def _listen(floor: _Floor, pending: deque[_Waiting], records: dict[str, dict[str, Any]], tell: OnEvent) -> None:
+def _listen(floor: _WorkerPool, pending: deque[_Waiting], records: dict[str, dict[str, Any]], tell: OnEvent) -> None:
     """Wait a moment for messages and deaths, and act on them."""
     by_handle: dict[Any, _Worker] = {}
     for one in floor.workers:
@@ -217,7 +217,7 @@ def _listen(floor: _Floor, pending: deque[_Waiting], records: dict[str, dict[str
             _bury(floor, one, records, tell)
 
 
-def _bury(floor: _Floor, dead: _Worker, records: dict[str, dict[str, Any]], tell: OnEvent) -> None:
+def _bury(floor: _WorkerPool, dead: _Worker, records: dict[str, dict[str, Any]], tell: OnEvent) -> None:
     """A worker died: its run has failed, unless the finished record was already written. Its place is free."""
     dead.process.join()
     code = dead.process.exitcode
@@ -245,7 +245,7 @@ def how_it_died(code: int | None) -> str:
     return f"killed by signal {-code}"
 
 
-def _tell_to_stop(floor: _Floor) -> None:
+def _tell_to_stop(floor: _WorkerPool) -> None:
     for one in floor.workers:
         if not one.told_to_stop:
             one.told_to_stop = True
