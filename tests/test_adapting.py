@@ -166,8 +166,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# What is compared has one precision on every machine: added up in another way, bfloat16 differs in the third digit.
+FIXED = ("--context", "32", "--batch", "8", "--threads", "1", "--precision", "float32")
+
+
 def adapted(folder: Path, out: str, *more: str) -> tuple[int, Path]:
-    fixed = ["--context", "32", "--batch", "8", "--threads", "1", "--cache", str(folder / "cache")]
+    fixed = [*FIXED, "--cache", str(folder / "cache")]
     with pytest.raises(SystemExit) as ended:
         main(["continue", str(folder / "run"), "--corpus", f"domain={folder / 'domain'}", "--out", str(folder / out), *fixed, *more])
     return int(ended.value.code or 0), folder / out
@@ -234,7 +238,7 @@ def test_two_ranks_adapt_as_one_does(small):
     more = ("--keep", f"general={small / 'general'}", "--budget", "6 steps", "--rate", "0.02", "--max-forgetting", "none")
     assert adapted(small, "one", *more)[0] == 0
     words = ["continue", str(small / "run"), "--corpus", f"domain={small / 'domain'}", "--out", str(small / "two"), *more, "--ranks", "2"]
-    fixed = ["--context", "32", "--batch", "8", "--threads", "1", "--cache", str(small / "cache"), "--json"]
+    fixed = [*FIXED, "--cache", str(small / "cache"), "--json"]
     command = [sys.executable, "-m", "windtunnel.commands.main", *words, *fixed]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False)
     assert done.returncode == 0, done.stderr

@@ -60,6 +60,17 @@ def test_a_run_learns_and_leaves_a_whole_record(tiny, stream, tmp_path):
     assert fly(tiny(budget={"steps": 40}, optimizer={"adamw": {"learning_rate": 0.01}}), 0, stream, tmp_path) == record
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_precision_trains_and_repeats_bitwise(precision, tiny, stream, tmp_path):
+    """A processor without instructions for bfloat16 computes it too, more slowly."""
+    one, other = (fly(tiny(precision=precision), 0, stream, tmp_path / name) for name in ("one", "other"))
+    assert (one["status"], one["precision"]) == ("finished", precision), one["traceback"]
+    assert one["test"] == other["test"]
+    exact = fly(tiny(precision="float32"), 0, stream, tmp_path / "exact")
+    assert one["test"]["bits_per_byte"] == pytest.approx(exact["test"]["bits_per_byte"], rel=1e-2)
+    assert (one["test"] == exact["test"]) == (precision == "float32")
+
+
 def test_flops_of_a_step_are_those_of_its_matrices(tiny, stream, tmp_path):
     record = fly(tiny(budget={"steps": 1}), 0, stream, tmp_path)
     tokens, width, layers, vocabulary, inner = 4 * 32, 32, 2, 512, 96

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,14 @@ from windtunnel.commands.console import plain_table, print_json, stop_with
 from windtunnel.commands.options import RanksOption, sources
 from windtunnel.commands.train import at_work
 from windtunnel.core.errors import UserError
+
+
+class Precision(enum.StrEnum):
+    """Arithmetic of forward and backward passes."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 def continue_training(
@@ -47,6 +56,9 @@ def continue_training(
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="threads (default: all cores)", show_default=False)] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="arithmetic of forward and backward passes (auto: the faster one here)")
+    ] = Precision.auto,
     processes: RanksOption = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")] = False,
 ) -> None:
@@ -69,6 +81,7 @@ def continue_training(
         batch,
         rate,
         own_tokens,
+        precision.value,
     )
     with at_work(out, processes, device, called.obj) as crew:
         told = watching(crew.follow, crew.say) if crew.follow else None

@@ -45,6 +45,7 @@ class AdaptRequest:
         batch: sequences of a step.
         rate: the peak learning rate; None: a fifth of what a model of this width is trained from scratch with.
         own_tokens: about how many tokens the model writes itself where there is no ``keep``.
+        precision: arithmetic of forward and backward passes: ``float32``, ``bfloat16``, or ``auto``, the faster one on this machine.
     """
 
     checkpoint: str
@@ -57,6 +58,7 @@ class AdaptRequest:
     batch: int = 4
     rate: float | None = None
     own_tokens: int = OWN_TOKENS
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.corpus:
@@ -117,6 +119,8 @@ def settings(wish: AdaptRequest) -> dict[str, Any]:
         raw["mixture"] = {"fixed": {"shares": {name: round(share, 6) for name, share in shares.items()}}}
     else:
         raw["sources"] = list(wish.corpus)
+    if wish.precision != "auto":
+        raw["precision"] = wish.precision
     if wish.tolerance is not None:
         raw["limits"] = dict.fromkeys(kept, wish.tolerance)
     width = ModelSettings(width=facts(wish.checkpoint).model["width"])
