@@ -513,6 +513,11 @@ def test_documents_in_order_and_long_ones_whole(tmp_path: Path, monkeypatch: pyt
         assert texts(corpus, split, "a/b: c") == expected
         assert corpus.count(split, "a/b: c") == len(expected)
         assert corpus.bytes(split, "a/b: c") == sum(map(len, expected))
+        rows = [row for batch in corpus.rows(split, "a/b: c") for row in batch.to_pylist()]
+        assert [row["text"] for row in rows] == expected and rows[0]["origin"].startswith("a.jsonl:")
+        assert next(row for batch in corpus.rows(split, "a/b: c", ["origin"]) for row in batch.to_pylist()) == {"origin": rows[0]["origin"]}
+    with pytest.raises(UserError, match="no field 'txt'; did you mean 'text'"):
+        list(corpus.rows("train", "a/b: c", ["txt"]))
     with pytest.raises(UserError, match="did you mean 'train'"):
         list(corpus.documents("trane", "a/b: c"))
     with pytest.raises(UserError, match="no source 'b'"):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.split import SPLITS
+
+if TYPE_CHECKING:
+    import pyarrow
 
 MANIFEST = "corpus.json"
 FORMAT = 1  # raised when the folder's layout or any rule that decides what is in it changes
@@ -67,22 +70,57 @@ class Corpus:
         """How many bytes of UTF-8 text ``split`` holds of ``source``."""
         return self._entry(split, source)["bytes"]
 
+    def schema(self, source: str) -> pyarrow.Schema:
+        """The fields that documents of ``source`` have, with their Arrow types: the same in every split.
+
+        ``origin`` (text, where the document came from) is always there; ``text`` and ``group`` where the source has them. Text is
+        ``large_string``, bytes are ``large_binary``, lists are ``large_list``; a value may be null.
+
+        Raises:
+            UserError: for an unknown source.
+        """
+        from pyarrow import parquet
+
+        return parquet.read_schema(self.folder / self._entry("train", source)["file"]).remove_metadata()
+
+    def rows(self, split: str, source: str, columns: Sequence[str] | None = None) -> Iterator[pyarrow.RecordBatch]:
+        """The documents of ``split`` of ``source`` in their fixed order, a row each, in record batches of some 16 MiB or one document.
+
+        Every batch has the fields of :meth:`schema`, or ``columns`` of them in the order named. The n-th row is the n-th document of
+        :meth:`documents`. Use ``batch.column("values")`` for a field of all rows, ``batch.to_pylist()`` for dictionaries.
+
+        Raises:
+            UserError: for an unknown split, source or column, or a damaged file (every page has a checksum), naming it.
+        """
+        import pyarrow
+        from pyarrow import parquet
+
+        path = self.folder / self._entry(split, source)["file"]
+        schema = self.schema(source)
+        for name in columns or ():
+            if name not in schema.names:
+                raise UserError(f"the documents of source {source!r} have no field {name!r}; {nearest(name, schema.names)}")
+        wanted = list(schema.names if columns is None else columns)
+        try:
+            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, columns=wanted).select(wanted).combine_chunks()
+                    yield from table.to_batches()
+        except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: damaged ({error}); remove {self.folder} and prepare the corpus again") from error
+
     def documents(self, split: str, source: str) -> Iterator[list[str]]:
         """The texts of ``split`` of ``source`` in their fixed order, in batches of some 16 MiB or one document.
 
         Raises:
             UserError: for an unknown split or source, or a damaged file (every page has a checksum), naming it.
         """
-        import pyarrow
-        from pyarrow import parquet
-
-        path = self.folder / self._entry(split, source)["file"]
-        try:
-            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-                for group in range(file.num_row_groups):
-                    yield file.read_row_group(group, columns=["text"])["text"].to_pylist()
-        except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: damaged ({error}); remove {self.folder} and prepare the corpus again") from error
+        for batch in self.rows(split, source, ["text"]):
+            try:
+                yield batch.column(0).to_pylist()
+            except UnicodeDecodeError as error:
+                path = self.folder / self._entry(split, source)["file"]
+                raise UserError(f"{path}: damaged ({error}); remove {self.folder} and prepare the corpus again") from error
 
     def _entry(self, split: str, source: str) -> dict[str, Any]:
         if split not in self._files:
