@@ -347,7 +347,7 @@ def test_a_budget_too_small_for_a_step_is_a_users_mistake(here: Path, capfd: pyt
 
 
 def test_a_run_is_flown_by_one_process(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from windtunnel.study.launch.worker import locked
+    from windtunnel.core.files import locked
 
     with locked(here / "runs/x/.lock"):
         assert "another process is working on it" in mistake_of_run(capfd, "train", "recipe.yaml", "--out", "runs/x")

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.files import temporary_folder
 from windtunnel.core.registry import make
 from windtunnel.data.corpus import frame, prepare, shards
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, band_width, signatures, similarity
@@ -580,6 +581,6 @@ def test_what_a_killed_preparation_left_is_removed(notes: Path, tmp_path: Path) 
     left = tmp_path / "cache" / ".preparing-left"
     left.mkdir(parents=True)
     (left / "lock").touch()
-    with prepare._temporary_folder(tmp_path / "cache") as living:
+    with temporary_folder(tmp_path / "cache", prepare.TEMPORARY) as living:
         flown(tmp_path / "cache", {"notes": files(notes)})
         assert living.is_dir() and not left.exists()

@@ -249,7 +249,7 @@ def test_ids_are_unique_and_charts_have_words_for_who_cannot_see_them(tmp_path: 
 
 def test_the_folder_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"report\.html: the report cannot be written"):
+    with pytest.raises(UserError, match=r"cannot write .*report\.html"):
         page(example(), tmp_path / "file")
 
 

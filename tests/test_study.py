@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.files import locked
 from windtunnel.recipe import recipe_from
 from windtunnel.study import fly as module
 from windtunnel.study.fly import check_study, fly_study, load_study, plan, study_from, summary
 from windtunnel.study.launch.local import Crew, Interrupted, counted_signals, how_it_died, launch
 from windtunnel.study.launch.watch import Watch
-from windtunnel.study.launch.worker import Job, locked, perform, read_record
+from windtunnel.study.launch.worker import Job, perform, read_record
 from windtunnel.study.tune import Tune, best, with_knobs
 
 TESTS = str(Path(__file__).parent)

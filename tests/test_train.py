@@ -31,7 +31,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.slots import AfterStep, Evaluation, LossTerm, Structure, Weighting
-from windtunnel.train import checkpoint, machine
+from windtunnel.train import checkpoint
 from windtunnel.train.budget import count_step
 from windtunnel.train.estimate import estimate
 from windtunnel.train.log import RunContext, RunLog
@@ -569,35 +569,6 @@ def test_effective_flops_leave_another_model_of_the_same_class_alone():
 
 
 # One machine, many processes ----------------------------------------------------------------------------------------------------
-
-
-def test_what_is_decided_once_is_whole_or_not_there(tmp_path, monkeypatch):
-    path = tmp_path / "plan.json"
-
-    def no_links(*_, **__):
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", no_links)  # as on exFAT or some network folders
-    assert machine.decided_once(path, lambda: {"a": 1}) == {"a": 1}
-    assert machine.decided_once(path, lambda: {"a": 2}) == {"a": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["plan.json"]
-    with pytest.raises(ZeroDivisionError):
-        machine.decided_once(tmp_path / "other.json", lambda: {"a": 1 / 0})
-    assert [entry.name for entry in tmp_path.iterdir()] == ["plan.json"]
-    path.write_text("")  # what a power cut can leave
-    with pytest.raises(UserError, match=r"plan\.json is damaged"):
-        machine.decided_once(path, lambda: {"a": 3})
-
-
-def test_first_to_decide_wins(tmp_path):
-    path = tmp_path / "plan.json"
-    inner = []
-
-    def late():
-        inner.append(machine.decided_once(path, lambda: {"who": "first"}))
-        return {"who": "second"}
-
-    assert machine.decided_once(path, late) == {"who": "first"} == inner[0]
 
 
 def test_going_on_with_other_threads_is_said(tiny, stream, tmp_path):

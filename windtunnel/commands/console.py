@@ -132,8 +132,8 @@ def stop_with(error: str, traceback: str) -> NoReturn:
     system = re.search(r"\b\w*Error: \[Errno (\d+)\] (.*)", error)
     if system and int(system[1]) in MENDABLE:
         raise UserError(f"{system[2]}: {MENDABLE[int(system[1])]}")
-    if re.search(r"\b(User|Part)Error: ", error):
-        raise UserError(re.sub(r"\b(User|Part)Error: ", "", error))
+    if re.search(r"\b(User|Part|Disk)Error: ", error):
+        raise UserError(re.sub(r"\b(User|Part|Disk)Error: ", "", error))
     console().print(escape(traceback.strip() or error), soft_wrap=True)
     raise typer.Exit(1)
 

@@ -327,9 +327,9 @@ def show_result(result: Mapping[str, Any], folder: Path, as_json: bool, numbers:
 
 def refuse_mistakes(result: Mapping[str, Any]) -> None:
     """Raise UserError where runs of an arm failed of something that the user can mend; the others are shown already."""
-    failed = [run for run in result["runs"] if re.search(r"\b(User|Part)Error: ", run.get("error") or "")]
+    failed = [run for run in result["runs"] if re.search(r"\b(User|Part|Disk)Error: ", run.get("error") or "")]
     if failed:
-        first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {re.sub(r'^(User|Part)Error: ', '', failed[0]['error'])}"
+        first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {re.sub(r'^(User|Part|Disk)Error: ', '', failed[0]['error'])}"
         many = f"{len(failed)} of {len(result['runs'])} runs failed"
         raise UserError(f"{many}; {first}; mend it and give the same command again, what is finished is not flown again")
 

@@ -16,6 +16,7 @@ from rich.markup import escape
 from windtunnel.commands.console import console, following, print_json, stop_with, stopping
 from windtunnel.commands.options import OUT, CorpusOption, JsonOption, RanksOption, ThreadsOption, check_device, sources
 from windtunnel.core.errors import UserError
+from windtunnel.core.files import locked
 
 
 class Logger(enum.StrEnum):
@@ -46,7 +47,6 @@ def at_work(out: Path, processes: int, device: str | None, words: Sequence[str])
     Raises:
         UserError: where another process holds the folder, or this machine has no such device.
     """
-    from windtunnel.study.launch.worker import locked
     from windtunnel.train import ranks
 
     check_device(device)

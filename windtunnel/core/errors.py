@@ -10,6 +10,14 @@ class UserError(Exception):
     """Something the user can mend: bad input, a full disk, an unknown name. The command line prints it and exits with code 2."""
 
 
+class DiskError(UserError):
+    """What the disk refused; ``number`` is the system's errno, which says why."""
+
+    def __init__(self, message: str, number: int | None = None) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class PartError(UserError):
     """A part that found nothing to act on, or that refuses what it was asked for."""
 

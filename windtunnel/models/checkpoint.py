@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
-from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.errors import DiskError, PartError
 from windtunnel.models.build import ARCHITECTURES, family_of, hollow
 from windtunnel.models.content import FLOATS, copy_tokenizer, fingerprint, headers, weight_files
 from windtunnel.models.locate import locate
@@ -65,7 +66,9 @@ def export(
         for path in folder.glob("*.safetensors"):  # the library makes them readable to this user alone
             path.chmod((folder / "config.json").stat().st_mode)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: cannot write the model: {error}") from error
+        system = re.search(r"os error (\d+)", str(error))  # all that safetensors tells of a full disk
+        number = error.errno if isinstance(error, OSError) else int(system[1]) if system else None
+        raise DiskError(f"{folder}: cannot write the model: {error}", number) from error
     return folder
 
 

@@ -9,13 +9,13 @@ import hashlib
 import importlib.util
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder
 from windtunnel.models.content import WHOLE, digest_of
 
 HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -131,19 +131,13 @@ def _once(target: Path, make: Callable[[Path], None]) -> Path:
     """``target``, made by ``make(folder)`` unless it is there; it appears under its name only when it is whole."""
     if target.is_dir():
         return target
-    partial = target.with_name(f"{target.name}.partial-{secrets.token_hex(4)}")
-    try:
-        partial.mkdir(parents=True)
-        make(partial)
-        try:
-            os.rename(partial, target)
-        except OSError:
-            if not target.is_dir():  # unless another process was first
-                raise
-    except OSError as error:
-        raise UserError(f"{error.filename or partial}: {error.strerror or error}; XDG_CACHE_HOME names another place for it") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    prefix = f"{target.name}.partial-"
+    with naming(target, "; XDG_CACHE_HOME names another place for it"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target.parent, prefix)
+        with temporary_folder(target.parent, prefix) as partial:
+            make(partial)
+            publish(partial, target)
     return target
 
 

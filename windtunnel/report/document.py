@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import importlib.resources
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.files import write_text
 from windtunnel.report import charts, sweep, tables, transfer
 from windtunnel.report.words import BASELINE, VERDICTS, Reading, listing, mapping
 
@@ -39,15 +37,7 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
 
 def written(text: str, path: Path) -> Path:
     """Put ``text`` into ``path``, whole or not at all. Raises UserError where that cannot be done."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"{path}: the report cannot be written: {error.strerror or error}") from error
+    write_text(path, text, errors="replace")
     return path
 
 

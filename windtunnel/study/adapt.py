@@ -17,8 +17,8 @@ import numpy as np
 import yaml
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.files import write_json
 from windtunnel.recipe import Budget, Recipe, load_recipe
-from windtunnel.train.checkpoint import write_json
 
 OWN = "own-text"  # the source of documents that the model wrote itself
 OWN_TOKENS = 16_384

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.files import holder, locked, write_json
 from windtunnel.recipe import Recipe, data_key, needed
 from windtunnel.study.file import Study, load_study, study_from
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
-from windtunnel.study.launch.worker import FLY, Job, failed, locked, read_record
+from windtunnel.study.launch.worker import FLY, Job, failed, read_record
 from windtunnel.study.plan import check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
 from windtunnel.study.result import BASELINE, SETTLED, Entry, assemble
 from windtunnel.study.tune import Tune, best, with_knobs
@@ -77,8 +78,8 @@ def fly_study(
         (out / "runs").mkdir(exist_ok=True)
         with locked(folder / ".lock") as mine:
             if not mine:
-                holder = (folder / ".lock").read_text(encoding="utf-8").strip()
-                raise UserError(f"study {study.name} is being flown in {out} by process {holder}; wait for it, or choose another --out")
+                number = holder(folder / ".lock")
+                raise UserError(f"study {study.name} is being flown in {out} by process {number}; wait for it, or choose another --out")
             return StudyFlight(study, out, folder, workers, threads, engine, address, quiet, on_event, function).fly()
     except OSError as error:
         if error.errno not in CANNOT_WRITE:
@@ -274,8 +275,6 @@ class StudyFlight:
 
     def write(self, entries: Sequence[Entry], recipes: Mapping[str, Recipe]) -> dict[str, Any]:
         """The result so far, also on disk, so that nothing is lost whatever comes next."""
-        from windtunnel.train.checkpoint import write_json
-
         study, stream = self.study, self.streams[BASELINE]
         about = {
             "name": study.name,

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.files import write_json
 from windtunnel.core.settings import Settings
 from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
@@ -207,8 +208,6 @@ def reproduce(
     Raises:
         UserError: for an unknown paper or scale, and as ``fly_study``.
     """
-    from windtunnel.train.checkpoint import write_json
-
     paper = name if isinstance(name, Paper) else load_paper(name)
     study = paper.study(scale)
     # Each scale is a study of its own, so that flying one leaves the report of the other alone.

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 import xxhash
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import DiskError, UserError
+from windtunnel.core.files import sync
 from windtunnel.train import ranks
 
 PIECE = 1 << 20
@@ -53,34 +54,6 @@ def checksum(path: Path) -> str:
         while piece := file.read(PIECE):
             found.update(piece)
     return found.hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Replace ``path`` by ``value`` as JSON, whole or not at all.
-
-    Raises:
-        UserError: when the folder cannot be written or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def unstorable(value: Any, path: str = "") -> str | None:
@@ -176,12 +149,13 @@ class Writer:
             shutil.rmtree(old, ignore_errors=True)
 
     def _failed(self, error: Exception, name: str, temporary: Path) -> UserError:
-        reason = getattr(error, "strerror", None) or _why(temporary) or str(error).splitlines()[0]
+        found = error if isinstance(error, OSError) else _why(temporary)
+        reason = getattr(found, "strerror", None) or str(error).splitlines()[0]
         shutil.rmtree(temporary, ignore_errors=True)
-        return UserError(f"cannot write checkpoint {self.folder / name}: {reason}")
+        return DiskError(f"cannot write checkpoint {self.folder / name}: {reason}", found.errno if found else None)
 
 
-def _why(folder: Path) -> str | None:
+def _why(folder: Path) -> OSError | None:
     """What the disk says to a few more bytes in ``folder``; torch only says that a write failed. None if it takes them."""
     try:
         with open(folder / "probe", "wb") as file:
@@ -189,7 +163,7 @@ def _why(folder: Path) -> str | None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        return error.strerror
+        return error
     return None
 
 

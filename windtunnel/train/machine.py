@@ -6,18 +6,16 @@ import contextlib
 import ctypes
 import gc
 import importlib.metadata
-import json
 import os
 import platform
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.files import decided_once
 
 COMPILE_REPAYS = 600.0  # seconds of estimated training above which compiling (30 to 60 s on a CPU, to save a fifth) pays
 
@@ -82,36 +80,6 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 1024, seco
     while time.perf_counter() < end:
         best = min(best, once())
     return 2 * size**3 / best
-
-
-def decided_once(path: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``path`` holds; the first process to come writes ``decide()`` there, so that all runs of a study agree.
-
-    Raises:
-        UserError: when the file is damaged.
-        OSError: when the folder cannot be written.
-    """
-    if not path.exists():
-        decided = json.dumps(decide())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(decided)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(temporary, path)  # fails where another process came first
-            except OSError:
-                if not path.exists():  # a file system without links
-                    os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and it will be made anew") from error
-    return found
 
 
 def measured(device: torch.device, cache: Path, threads: int) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.files import decided_once, naming, write_json
 from windtunnel.core.part import Trained
 from windtunnel.recipe import FORMAT, Recipe, data_key, needed, run_name
-from windtunnel.train.checkpoint import write_json
 from windtunnel.train.estimate import estimate
 
 if TYPE_CHECKING:
@@ -157,12 +157,9 @@ def fly(
         "hardware": machine.hardware(place),
         "traceback": None,
     }
-    try:
+    with naming(folder), ranks.rank_0_first():
         folder.mkdir(parents=True, exist_ok=True)
-        with ranks.rank_0_first():
-            plan = machine.decided_once(folder / "plan.json", lambda: plan | {"key": key, "stream": stream.fingerprint})
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}") from error
+        plan = decided_once(folder / "plan.json", lambda: plan | {"key": key, "stream": stream.fingerprint})
     if (plan["key"], plan["stream"]) != (key, stream.fingerprint):
         raise UserError(f"{folder} holds an unfinished run of another recipe, seed or text; choose another folder or delete it")
     tell = warn or (lambda message: print(message, flush=True))

@@ -8,7 +8,6 @@ order of documents nor limits how many it holds.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import heapq
 import importlib.metadata
@@ -27,6 +26,7 @@ from urllib.parse import quote
 import numpy as np
 
 from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder, write_text
 from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, Corpus
 from windtunnel.data.corpus.frame import StreamedSource, engine, grouped, streamed
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
@@ -35,8 +35,7 @@ from windtunnel.data.corpus.split import SPLITS, Seen, content_key, fraction, sp
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Curator, Source
 
-STALE = 3600.0  # seconds after which a temporary folder without an owner is removed
-_TEMPORARY = ".preparing-"
+TEMPORARY = ".preparing-"
 Say = Callable[[str], None]
 
 
@@ -70,18 +69,15 @@ def prepare_corpus(
     known = _known(cache, pointer)
     if known is not None:
         return known
-    try:
+    with naming(cache, what=f"{cache}: the corpus cannot be written"):
         cache.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(cache)
-        with _temporary_folder(cache) as folder:
+        remove_abandoned(cache, TEMPORARY)
+        with temporary_folder(cache, TEMPORARY) as folder:
             fingerprint = _build(folder, sources, settings, curators, say)
             corpus = _publish(folder, cache / fingerprint)
         # A source that changed while it was read is not remembered under the look it had before.
         if pointer is not None and pointer == _pointer(cache, sources, settings, curators):
-            _write_whole(pointer, json.dumps({"fingerprint": fingerprint}))
-    except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        raise UserError(f"{cache}: the corpus cannot be written: {error.strerror or error}{place}") from error
+            write_text(pointer, json.dumps({"fingerprint": fingerprint}))
     return corpus
 
 
@@ -148,7 +144,7 @@ def _build(folder: Path, sources: Mapping[str, Source], settings: dict[str, Any]
     fingerprint = hashlib.blake2b(json.dumps(decided).encode(), digest_size=10).hexdigest()
     manifest = {"format": FORMAT, "fingerprint": fingerprint, "sources": names, "settings": settings, "table": table, "files": files}
     manifest["examples"] = {name: {what: places for what, places in tally.examples.items() if places} for name, tally in tallies.items()}
-    _write_whole(folder / MANIFEST, json.dumps(manifest, indent=1))
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
     return fingerprint
 
 
@@ -335,68 +331,19 @@ def _curate(
 # Folders ------------------------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _temporary_folder(cache: Path) -> Iterator[Path]:
-    """A fresh folder in ``cache``, marked as ours by a lock that ends with this process, and removed unless it was renamed."""
-    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=cache))
-    try:
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_abandoned(cache: Path) -> None:
-    """Remove temporary folders whose process was killed. A living one holds its lock, so another preparation is left alone."""
-    for folder in cache.glob(f"{_TEMPORARY}*"):
-        try:
-            with (folder / "lock").open("r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            with contextlib.suppress(OSError):
-                if time.time() - folder.stat().st_mtime > STALE:
-                    shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def _publish(folder: Path, target: Path) -> Corpus:
     """Rename a finished folder to its final name. Where another process was faster, its result is used, being the same."""
-    (folder / "lock").unlink(missing_ok=True)
     for _ in range(3):
-        try:
-            os.rename(folder, target)
-        except OSError:
-            if not target.exists():
-                raise
-        else:
+        if publish(folder, target):
             return Corpus.open(target)
         try:
             return Corpus.open(target)
         except UserError:  # what is there is damaged: out of the way with it
-            aside = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=target.parent))
+            aside = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=target.parent))
             with contextlib.suppress(OSError):
                 os.rename(target, aside / "damaged")
             shutil.rmtree(aside, ignore_errors=True)
     raise UserError(f"{target}: damaged, and cannot be replaced; remove it and prepare the corpus again")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 __all__ = ["Corpus", "prepare_corpus"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from windtunnel.core.files import whole
 
 
 def own_text(
@@ -71,11 +72,9 @@ def write_own_text(path: Path, texts: Iterator[str]) -> int:
     """Write documents as JSON lines to ``path``, whole or not at all; returns how many. A file that is there already is kept (0)."""
     if path.exists():
         return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, count = path.with_name(f".{path.name}.{os.getpid()}"), 0
-    with open(temporary, "w", encoding="utf-8") as file:
+    count = 0
+    with whole(path) as file:
         for text in texts:
             file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
             count += 1
-    os.replace(temporary, path)
     return count

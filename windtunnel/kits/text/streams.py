@@ -7,21 +7,21 @@ held. The folder appears under its final name only when everything in it is writ
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.files import awaited, naming, publish, temporary_folder
 from windtunnel.data.stream import BLOCK, FORMAT, SPLITS, Stream, manifest_hash
 from windtunnel.kits.text import tokenizer as tokenizers_room
 from windtunnel.kits.text.extend import extended
@@ -95,22 +95,18 @@ def prepare_stream(
     target = cache / fingerprint
     if target.exists():
         return Stream.open(target)
-    with _disk(cache):
+    waiting = partial(tell, "another process is preparing this stream; waiting for it")
+    with naming(cache, "; nothing unfinished was kept, free or choose another folder"):
         cache.mkdir(parents=True, exist_ok=True)
-    with _alone(cache / f"{fingerprint}.lock", tell) as alone:
-        if target.exists():
-            return Stream.open(target)
-        if alone:  # what a killed process left behind
-            for stale in cache.glob(f"{fingerprint}.partial-*"):
-                shutil.rmtree(stale, ignore_errors=True)
-        partial = cache / f"{fingerprint}.partial-{secrets.token_hex(4)}"
-        try:
-            with _disk(partial):
-                partial.mkdir()
-                _build(corpus, partial, fingerprint, wanted, tell)
-                _publish(partial, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with awaited(cache / f"{fingerprint}.lock", waiting) as alone:
+            if target.exists():
+                return Stream.open(target)
+            if alone:  # what a killed process left behind
+                for stale in cache.glob(f"{fingerprint}.partial-*"):
+                    shutil.rmtree(stale, ignore_errors=True)
+            with temporary_folder(cache, f"{fingerprint}.partial-") as made:
+                _build(corpus, made, fingerprint, wanted, tell)
+                publish(made, target)
     return Stream.open(target)
 
 
@@ -398,56 +394,6 @@ def _enter(folder: Path, path: Path, files: dict[str, dict[str, Any]]) -> None:
         os.fsync(file.fileno())
     sums = [f"{zlib.crc32(data[begin : begin + BLOCK]):08x}" for begin in range(0, len(data), BLOCK)]
     files[path.relative_to(folder).as_posix()] = {"bytes": len(data), "blocks": "".join(sums)}
-
-
-def _publish(partial: Path, target: Path) -> None:
-    """Give a whole folder its final name, unless another process was first."""
-    for folder in (*(path for path in partial.rglob("*") if path.is_dir()), partial):
-        _sync_folder(folder)
-    try:
-        os.rename(partial, target)
-    except OSError:
-        if not target.exists():
-            raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """What the disk refuses (full, read-only, not a folder), told as a UserError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{error.filename or path}: {reason}; nothing unfinished was kept, free or choose another folder") from error
-
-
-@contextlib.contextmanager
-def _alone(path: Path, tell: Callable[[str], None]) -> Iterator[bool]:
-    """Hold the lock file ``path``; the system lets go of it even when the process is killed. Yields whether locks work here."""
-    with _disk(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = True
-        except BlockingIOError:
-            tell("another process is preparing this stream; waiting for it")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            alone = True
-        except OSError:  # some network file systems have no locks: work side by side, the first to finish wins
-            alone = False
-        yield alone
-    finally:
-        os.close(handle)
 
 
 __all__: Sequence[str] = ("Documents", "encode_documents", "prepare_stream", "slices", "utf8_length")

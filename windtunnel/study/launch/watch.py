@@ -150,7 +150,7 @@ class Watch:
         if what == "finished" and primary in (details.get("test") or {}):
             text += f", {primary} {details['test'][primary]:.4f} in {duration((details.get('totals') or {}).get('seconds'))}"
         if what == "failed":
-            text += f": {re.sub(r'^(User|Part)Error: ', '', str(details.get('error')))}"
+            text += f": {re.sub(r'^(User|Part|Disk)Error: ', '', str(details.get('error')))}"
         left = self.seconds_left()
         if done < len(self.status):
             text += f" (about {duration(left)} left)" if left is not None else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import importlib
 import json
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.files import locked, write_json
 
 FLY = "windtunnel.train.run:fly"
 OUTPUT = "output.txt"  # in a run's folder: what its process printed
@@ -46,24 +46,6 @@ class Job:
     labels: dict[str, Any] = field(default_factory=dict)
     function: str = FLY
     streams: dict[str, str] = field(default_factory=dict)
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Hold the lock file ``path`` if nobody else does; yields whether it is held. The system releases it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # "a" and not "w": the process that holds the lock has written its number into the file
-    with open(path, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield True
 
 
 def read_record(folder: Path | str) -> dict[str, Any] | None:
@@ -96,8 +78,6 @@ def failed(job: Job, reason: str, story: str, present: dict[str, Any] | None = N
 
 def store(job: Job, record: dict[str, Any]) -> dict[str, Any]:
     """``record``, also written to the run's folder if that is possible: a full or read-only disk is often why a run failed."""
-    from windtunnel.train.checkpoint import write_json
-
     with contextlib.suppress(OSError, UserError):
         write_json(Path(job.folder) / "record.json", record)
     return record
