@@ -264,7 +264,7 @@ def test_a_recipe_takes_sizes_from_the_checkpoint(family, tmp_path):
     recipe = recipe_from(raw)
     model, start = recipe.phases[0].model, recipe.phases[0].start
     assert model == ModelSettings(family=family, depth=2, layers=2, width=32, heads=4, **sizes, **tied).sizes()
-    assert start.fingerprint == fingerprint(there) and recipe.tokenizer.folder is None
+    assert start.fingerprint == fingerprint(there) and recipe.encoding.folder is None
     assert start.build(None, config_for(model, VOCABULARY, LENGTH - 8), 0).config.num_hidden_layers == 2
     assert recipe_from(recipe.model_dump(mode="json")) == recipe, "what is stored is the whole recipe"
     for written_too in ({"layers": 4}, {"depth": 4}):
@@ -278,9 +278,9 @@ def test_the_phases_after_a_checkpoint_go_on_with_its_sizes(tmp_path):
     two = [{"share": 0.5, "start": {"checkpoint": str(there)}}, {"share": 0.5, "schedule": "constant"}]
     recipe = recipe_from({"corpus": {"a": "x"}, "budget": {"steps": 2}, "phases": two})
     assert recipe.phases[0].model == recipe.phases[1].model and recipe.phases[1].start is None
-    assert recipe.tokenizer.folder == str(there)
+    assert recipe.encoding.folder == str(there)
     own = recipe_from({"corpus": {"a": "x"}, "budget": {"steps": 2}, "phases": two, "tokenizer": {"vocabulary": 500}})
-    assert own.tokenizer.folder is None, "a tokenizer that is described is trained"
+    assert own.encoding.folder is None, "a tokenizer that is described is trained"
 
 
 def test_a_recipe_is_known_by_the_content_of_its_checkpoints(tmp_path):

@@ -526,7 +526,7 @@ def test_an_arm_whose_text_cannot_be_prepared_leaves_the_others_alone(fly, strea
     from windtunnel.train import run
 
     def prepare(recipe: Any, cache: Path, progress: Any = None) -> Any:
-        if recipe.tokenizer.vocabulary == 600:
+        if recipe.encoding.vocabulary == 600:
             raise RuntimeError("the tokenizer tripped")
         return stream
 

@@ -19,8 +19,8 @@ from windtunnel.laws.crossover import crossover, curves
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import KINDS, ModelSettings
-from windtunnel.recipe import Recipe, TokenizerSettings, data_key, needed, recipe_from, times
-from windtunnel.slots import Start, StartContext
+from windtunnel.recipe import Recipe, data_key, load_recipe, merge, needed, recipe_from, times
+from windtunnel.slots import Encoding, Start, StartContext
 from windtunnel.train.run import fly, prepare, prepare_needed
 
 CODE = ["def area(width, height):\n    return width * height\n", "for width in range(10):\n    print(width, self.height)\n"] * 20
@@ -109,11 +109,35 @@ def test_a_tokenizer_that_is_no_bpe_is_not_extended(old):
 )
 def test_settings_that_contradict_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):
-        TokenizerSettings(**settings)
+        make(Encoding, {"bpe": settings})
 
 
-def test_settings_that_came_later_leave_the_hash_of_old_recipes_alone():
-    assert TokenizerSettings().model_dump(mode="json") == {"folder": None, "vocabulary": 4096, "sentinels": 64}
+def test_tokenizer_and_encoding_are_one_meaning_and_one_key():
+    base = {"corpus": {"a": "x"}, "budget": {"steps": 2}}
+    short = recipe_from({**base, "tokenizer": {"vocabulary": 512}})
+    long = recipe_from({**base, "encoding": {"bpe": {"vocabulary": 512}}})
+    assert short.key(0) == long.key(0) and data_key(short) == data_key(long) and "tokenizer" not in short.model_dump()
+    assert recipe_from(base).key(0) == recipe_from({**base, "encoding": "bpe"}).key(0) == recipe_from({**base, "tokenizer": {}}).key(0)
+    with pytest.raises(ValueError, match=r"`tokenizer` is the short form of `encoding: \{bpe: \.\.\.\}`, which is written too"):
+        recipe_from({**base, "encoding": "bpe", "tokenizer": {"vocabulary": 512}})
+    # An arm that writes the one changes what the baseline wrote as the other: settings key by key, a part whole.
+    knobs = {"vocabulary": 512, "sentinels": 3}
+    for written in ({"tokenizer": knobs}, {"encoding": {"bpe": knobs}}):
+        assert recipe_from(merge({**base, **written}, {"tokenizer": {"sentinels": 5}})).encoding == make(
+            Encoding, {"bpe": {"vocabulary": 512, "sentinels": 5}}
+        )
+        assert recipe_from(merge({**base, **written}, {"encoding": {"bpe": {"sentinels": 5}}})).encoding == make(
+            Encoding, {"bpe": {"sentinels": 5}}
+        )
+
+
+@pytest.mark.parametrize("written", ["tokenizer: {vocabulari: 512}", "encoding:\n  bpe:\n    vocabulari: 512"])
+def test_a_misspelt_knob_is_told_where_it_is_written(tmp_path, written):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"corpus: {{a: x}}\nbudget: {{steps: 2}}\n{written}\n")
+    line, first = (3, "tokenizer") if written.startswith("tokenizer") else (5, "encoding")
+    with pytest.raises(UserError, match=rf"recipe.yaml:{line}: {first}.*unknown key 'vocabulari'.*'vocabulary'"):
+        load_recipe(file)
 
 
 # Which tokens are the same --------------------------------------------------------------------------------------------------------
@@ -388,7 +412,7 @@ def around(tiny: Any, **fields: Any) -> Recipe:
 
 def test_a_recipe_takes_the_tokenizer_of_another(tiny):
     recipe = around(tiny, tokenizer={"recipe": BASE["recipe"], "extend": 30, "sources": ["code"]})
-    assert recipe.tokenizer.reckoned() == 450 and needed(recipe) == {}
+    assert recipe.encoding.reckoned().size == 450 and needed(recipe) == {}
     longer = around(tiny, tokenizer={"recipe": {**BASE["recipe"], "batch": 8}, "extend": 30, "sources": ["code"]})
     assert data_key(recipe) == data_key(longer) and recipe.key(0) != longer.key(0)
     assert data_key(times(recipe, 2.0)) == data_key(recipe)
@@ -434,7 +458,7 @@ def test_other_tokens_are_refused_where_they_would_be_taken_for_these(flown, tin
         ({"losses": [{"distillation": {"teacher": BASE}}]}, "distillation.teacher"),
         ({"start": {"trained": {"model": BASE}}}, "trained.model"),
     ):
-        other = around(tiny, tokenizer=recipe.tokenizer.model_dump(mode="json"), **fields)
+        other = around(tiny, encoding=recipe.encoding.model_dump(mode="json"), **fields)
         record = fly(other, 0, flown["stream"], tmp_path / part, streams=flown["others"])
         assert record["status"] == "failed" and f"{part}: this model is trained with another tokenizer" in record["error"]
 
@@ -472,7 +496,7 @@ def test_a_study_prepares_every_stream_and_flies_each_model_once(flown, tiny, co
     from windtunnel.study.file import study_from
     from windtunnel.study.fly import fly_study
 
-    plain = {key: value for key, value in tiny().model_dump(mode="json").items() if key not in ("phases", "budget", "corpus", "tokenizer")}
+    plain = {key: value for key, value in tiny().model_dump(mode="json").items() if key not in ("phases", "budget", "corpus", "encoding")}
     study = study_from(
         {
             "corpus": corpus,

@@ -52,8 +52,8 @@ def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, 
 
 
 def look_at(recipe: Any) -> None:
-    """Raise UserError where a source, the tokenizer or a model to start from is not there, without reading it."""
-    folders = {"tokenizer.folder": recipe.tokenizer.folder}
+    """Raise UserError where a source, a folder of the encoding or a model to start from is not there, without reading it."""
+    folders: dict[str, str | None] = {f"tokenizer.{knob}": folder for knob, folder in recipe.encoding.folders().items()}
     for phase in recipe.phases:
         if phase.start is not None:
             folders[f"start.{phase.start.name}.folder"] = getattr(phase.start, "folder", None)

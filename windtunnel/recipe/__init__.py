@@ -17,7 +17,7 @@ from windtunnel.recipe.nesting import (
 )
 from windtunnel.recipe.phase import Phase
 from windtunnel.recipe.recipe import FORMAT, Recipe, shorthand
-from windtunnel.recipe.settings import SplitSettings, TokenizerSettings
+from windtunnel.recipe.settings import SplitSettings
 from windtunnel.recipe.yaml import Document
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "Phase",
     "Recipe",
     "SplitSettings",
-    "TokenizerSettings",
     "completed",
     "data_key",
     "each_recipe",

@@ -2,7 +2,7 @@
 
 A file shows only what differs. A phase inherits every field of its recipe that it does not set; an arm inherits every field of the
 baseline that it does not set. Plain settings (``model``, ``tokenizer``, ``corpus``, ``split``) merge key by key; a part, a budget or
-a list is replaced whole.
+a list is replaced whole. ``tokenizer`` and ``encoding`` are one meaning: what is set last holds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from windtunnel.recipe.budget import Budget
 from windtunnel.recipe.phase import Phase
 from windtunnel.recipe.recipe import Recipe
 from windtunnel.recipe.resolve import pinned_part, with_origin_sizes
+from windtunnel.recipe.settings import SHORT, encoding_knobs
 from windtunnel.recipe.yaml import Document
 
 MERGED = ("model", "tokenizer", "corpus", "split")
@@ -29,6 +30,10 @@ OWN = ("phases", "share", "budget", "recipes", "start", "structure", "losses", "
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``base`` with the fields of ``over``; plain settings key by key, everything else replaced whole."""
     merged = dict(base)
+    if "encoding" in over:
+        merged.pop(SHORT, None)
+    elif SHORT in over and "encoding" in merged:
+        merged[SHORT] = encoding_knobs({"encoding": merged.pop("encoding")}) or {}
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = {**merged[key], **value} if key in MERGED and both else value
@@ -84,7 +89,8 @@ def completed(value: Any, base: Mapping[str, Any], around: tuple[str, ...], dept
     if not isinstance(value, Mapping):
         return [completed(entry, base, around, depth + 1) for entry in value]
     return {
-        key: _nested(entry, base, around) if key == "recipe" else completed(entry, base, around, depth + 1) for key, entry in value.items()
+        key: _nested(entry, base, around) if key == "recipe" and entry is not None else completed(entry, base, around, depth + 1)
+        for key, entry in value.items()
     }
 
 
@@ -103,9 +109,10 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
     if Recipe.model_fields.keys() <= asked.keys():
         return asked  # it has been completed before
     inherited = {key: value for key, value in base.items() if key not in OWN}
-    tokenizer = inherited.get("tokenizer")
-    if isinstance(tokenizer, Mapping) and "recipe" in tokenizer:  # it may be the tokenizer of this very recipe
-        inherited["tokenizer"] = {key: value for key, value in tokenizer.items() if key in ("vocabulary", "sentinels")}
+    tokenizer = encoding_knobs(inherited)
+    if tokenizer and tokenizer.get("recipe") is not None:  # it may be the tokenizer of this very recipe
+        inherited.pop("encoding", None)
+        inherited[SHORT] = {key: value for key, value in tokenizer.items() if key in ("vocabulary", "sentinels")}
     full = merge(inherited, {k: v for k, v in asked.items() if k != "share"})
     try:
         if "budget" not in full:
@@ -120,9 +127,10 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
 
 def data_key(recipe: Recipe) -> str:
     """What of a recipe determines its stream."""
-    facts = recipe.model_dump(mode="json", include={"corpus", "tokenizer", "split", "curators"})
-    if recipe.tokenizer.recipe is not None:  # how that recipe trains does not matter
-        facts["tokenizer"]["recipe"] = data_key(Recipe.model_validate(recipe.tokenizer.recipe))
+    facts = recipe.model_dump(mode="json", include={"corpus", "encoding", "split", "curators"})
+    before = recipe.encoding.before()
+    if before is not None:  # how that recipe trains does not matter
+        facts["encoding"][recipe.encoding.name]["recipe"] = data_key(Recipe.model_validate(before))
     return json.dumps(facts)
 
 
@@ -156,7 +164,7 @@ def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe]) -> Recipe:
             for key, entry in value.items()
         }
 
-    if needed(recipe) or recipe.tokenizer.recipe is not None:
+    if needed(recipe) or recipe.encoding.before() is not None:
         recipe = Recipe.model_validate(inside(recipe.model_dump(mode="json")))
     return change(recipe)
 

@@ -14,8 +14,8 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Settings
 from windtunnel.recipe.budget import Budget
 from windtunnel.recipe.phase import Phase, _named
-from windtunnel.recipe.settings import SplitSettings, TokenizerSettings
-from windtunnel.slots import Curator, Evaluation, Progress, Source
+from windtunnel.recipe.settings import SHORT, SplitSettings, long_form
+from windtunnel.slots import Curator, Encoding, Evaluation, Progress, Source
 
 FORMAT = 1  # raised when the meaning of a stored recipe changes, so that no run is taken for what it is not
 
@@ -25,7 +25,7 @@ class Recipe(Settings):
 
     corpus: dict[str, Source] = Field(description="sources by name")
     budget: Budget
-    tokenizer: TokenizerSettings = TokenizerSettings()
+    encoding: Encoding = Field(_named("bpe"), description="how documents become numbers; `tokenizer` is the short form for text")
     split: SplitSettings = SplitSettings()
     curators: tuple[Curator, ...] = Field((), description="what improves the training documents, in order")
     evaluations: tuple[Evaluation, ...] = Field(
@@ -54,9 +54,14 @@ class Recipe(Settings):
         """As everywhere, but the hint also knows the keys that a file may write once for all its phases."""
         for key in data if isinstance(data, Mapping) else ():
             if key not in cls.model_fields:
-                hint = nearest(str(key), {*cls.model_fields, *Phase.model_fields})
+                hint = nearest(str(key), {*cls.model_fields, *Phase.model_fields, SHORT})
                 raise PydanticCustomError("unknown_key", "unknown key {shown}; {hint}", {"key": str(key), "shown": repr(key), "hint": hint})
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_meaning_one_key(cls, data: Any) -> Any:
+        return long_form(data) if isinstance(data, Mapping) else data
 
     @field_validator("corpus", mode="before")
     @classmethod
@@ -82,10 +87,10 @@ class Recipe(Settings):
             raise _at("phases", f"the shares of the phases add up to {total:g}, not to 1")
         if not self.corpus:
             raise _at("corpus", "the corpus has no source")
-        for source in self.tokenizer.sources or ():
+        for source in self.encoding.looks_at():
             if source not in self.corpus:
                 hint = nearest(source, self.corpus)
-                raise _at("tokenizer", f"tokens are learnt from source {source!r}, which the corpus does not have; {hint}")
+                raise _at("encoding", f"{self.encoding.unit}s are learnt from source {source!r}, which the corpus does not have; {hint}")
         for source, limit in self.limits.items():
             if source not in self.corpus:
                 raise _at("limits", f"a limit is set for source {source!r}, which the corpus does not have; {nearest(source, self.corpus)}")

@@ -15,6 +15,7 @@ from windtunnel.core.part import Part, Trained
 from windtunnel.models.content import fingerprint
 from windtunnel.models.locate import locate
 from windtunnel.models.settings import KINDS
+from windtunnel.recipe.settings import SHORT, encoding_knobs
 from windtunnel.slots import Start
 
 # How configurations of the families call what a recipe writes under `model`.
@@ -89,9 +90,10 @@ def with_origin_sizes(shared: Mapping[str, Any], phases: list[dict[str, Any]]) -
             if getattr(start, "fingerprint", "") is None:
                 start = start.model_copy(update={"fingerprint": known.fingerprint})
             phase = {**phase, "start": start}
-            tokenizer = shared.get("tokenizer") or {}
-            if isinstance(tokenizer, Mapping) and not {"folder", "recipe", "vocabulary"} & tokenizer.keys() and known.tokenizer:
-                shared["tokenizer"] = {**known.tokenizer, **tokenizer}
+            tokenizer = encoding_knobs(shared)
+            if tokenizer is not None and not {"folder", "recipe", "vocabulary"} & tokenizer.keys() and known.tokenizer:
+                shared.pop("encoding", None)
+                shared[SHORT] = {**known.tokenizer, **tokenizer}
         model = phase.get("model") or {}
         if known is not None and isinstance(model, Mapping):
             own = {"depth": min(96, known.model["layers"]), **known.model}

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.recipe.settings import SHORT
 
 
 class Document:
@@ -67,6 +68,8 @@ class Document:
         lines = []
         for detail in error.errors():
             path = tuple(key for key in detail["loc"] if not (isinstance(key, str) and key.startswith("function-")))
+            if path[:1] == ("encoding",) and any(self.has((*place, SHORT)) for place in (prefix, *fallbacks)):
+                path = (SHORT, *path[1:])
             key = detail.get("ctx", {}).get("key")
             full = (*path, key) if key is not None else path
             shown = path if detail["type"] == "unknown_part" else full  # its message names the part already

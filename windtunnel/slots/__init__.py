@@ -5,6 +5,7 @@ from windtunnel.core import registry
 from windtunnel.core.part import Part
 from windtunnel.slots.source import Source
 from windtunnel.slots.curator import Curator
+from windtunnel.slots.encoding import Encoding
 from windtunnel.slots.mixture import Mixture
 from windtunnel.slots.packing import Layout, Packing
 from windtunnel.slots.objective import Loss, Objective, Vocabulary
@@ -31,6 +32,7 @@ __all__ = [
     "AfterStep",
     "BatchContext",
     "Curator",
+    "Encoding",
     "Evaluation",
     "HeldOut",
     "Layout",

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Settings
 from windtunnel.recipe import Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
+from windtunnel.recipe.settings import SHORT
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.result import BASELINE
 from windtunnel.study.tune import Tune, with_knobs
@@ -47,7 +48,7 @@ class Study(Settings):
     @classmethod
     def _say_where_it_belongs(cls, data: Any) -> Any:
         for key in data if isinstance(data, Mapping) else ():
-            if key not in cls.model_fields and (key in Recipe.model_fields or key in Phase.model_fields):
+            if key not in cls.model_fields and key in {*Recipe.model_fields, *Phase.model_fields, SHORT}:
                 message = "unknown key {shown} of a study; it belongs under baseline:"
                 raise PydanticCustomError("unknown_key", message, {"key": str(key), "shown": repr(key)})
         return data
@@ -139,7 +140,7 @@ def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Stu
     keys = document.data.keys()
     if "scales" in keys:
         raise UserError(f"{path}: is a paper and not a study; fly it with: windtunnel reproduce {path}")
-    if not {"baseline", "arms"} & keys and (Recipe.model_fields | Phase.model_fields).keys() & keys - {"corpus", "budget"}:
+    if not {"baseline", "arms"} & keys and {*Recipe.model_fields, *Phase.model_fields, SHORT} & keys - {"corpus", "budget"}:
         raise UserError(f"{path}: is a recipe and not a study, which has a baseline and arms; train it with: windtunnel train {path}")
     raw = {**document.data, "corpus": dict(corpus)} if corpus else document.data
     study = study_from(raw, name=document.path.stem, document=document)
@@ -241,12 +242,12 @@ def _on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[d
     added = [name for name in union if name not in recipes[BASELINE].corpus]
     if added:
         notes.append(
-            f"The sources {', '.join(added)} belong to some arms only. Only these train on them, but the tokenizer has seen them, and "
-            "everything is tested on them too, so that all numbers are of the same text."
+            f"The sources {', '.join(added)} belong to some arms only. Only these train on them, but the encoding has seen them, and "
+            "everything is tested on them too, so that all numbers are of the same documents."
         )
     for arm, recipe in changed.items():
-        if recipe.tokenizer != base.tokenizer:
-            notes.append(f"Arm {arm} has another tokenizer. Bits per byte compare across tokenizers; losses per token do not.")
+        if recipe.encoding != base.encoding:
+            notes.append(f"Arm {arm} has {recipe.encoding.differs()}")
         if recipe.phases[-1].objective.measured_by() != base.phases[-1].objective.measured_by():
             notes.append(
                 f"Held-out text is scored with the objective {recipe.phases[-1].objective.measured_by().name} for arm {arm} and with "

@@ -69,7 +69,7 @@ def what_cannot_fly(recipe: Recipe) -> str | None:
     for one in (*needed(recipe).values(), recipe):
         for number, phase in enumerate(one.phases, 1):
             try:
-                dry_batch(phase, one.tokenizer)
+                dry_batch(phase, one.encoding)
             except UserError as error:
                 return f"phase {number}: {error}"
         if problem := less_than_a_step(one):

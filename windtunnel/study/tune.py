@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Settings
 from windtunnel.recipe import Phase, Recipe, times
+from windtunnel.recipe.settings import LONG, SHORT
 
 
 class Tune(Settings):
@@ -35,7 +36,7 @@ class Tune(Settings):
         knobs = {key: values for key, values in data.items() if key not in ("trials", "share")}
         for key in knobs:
             first = str(key).split(".")[0]
-            known = (set(Recipe.model_fields) | set(Phase.model_fields)) - {"corpus", "budget", "split", "phases", "share"}
+            known = (set(Recipe.model_fields) | set(Phase.model_fields) | {SHORT}) - {"corpus", "budget", "split", "phases", "share"}
             if first not in known:
                 raise PydanticCustomError(
                     "unknown_key",
@@ -77,6 +78,7 @@ def with_knobs(recipe: Recipe, values: Mapping[str, Any], share: float = 1.0) ->
     phases = data.pop("phases")
     for knob, value in values.items():
         path = str(knob).split(".")
+        path = ["encoding", LONG, *path[1:]] if path[0] == SHORT else path
         if not sum(_assign(place, path, value) for place in (data, *phases)):
             known = sorted({knob for place in (data, *phases) for knob in _paths(place)})
             raise UserError(f"the recipe has no knob {knob}; {nearest(str(knob), _similar(path[0], known))}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.recipe import Phase, Recipe, TokenizerSettings, needed
-from windtunnel.slots import Vocabulary
+from windtunnel.recipe import Phase, Recipe, needed
+from windtunnel.slots import Encoding
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -19,7 +19,7 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     columns each half sees. FLOPs, tokens and steps include those of the models that the recipe needs; ``own_flops`` does not. What
     parts add (a teacher's forwards, a structure's arithmetic, sparsity) is not known here.
     """
-    vocabulary = stream.vocabulary.size if stream is not None else recipe.tokenizer.reckoned()
+    vocabulary = stream.vocabulary.size if stream is not None else recipe.encoding.reckoned().size
     unit, totals, parameters = recipe.budget.unit, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
     paid = dict.fromkeys(totals, 0.0)
     for one in needed(recipe).values():
@@ -34,7 +34,7 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
         block = 2 * width * width + 2 * width * narrow + matrices * width * inner
         layers = sizes.layers or 1
         if sizes.kind == "encoder-decoder":
-            batch = dry_batch(phase, recipe.tokenizer)
+            batch = dry_batch(phase, recipe.encoding)
             reads, writes = batch["encoder_columns"].shape[1], batch["decoder_columns"].shape[1]
             across = 2 * width * width  # half of the decoder's attention over the encoder; its keys and values are made of what is read
             parameters = 2 * layers * (block + across) + vocabulary * width
@@ -61,20 +61,12 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     return {key: value + paid[key] for key, value in totals.items()} | own | {"parameters": parameters}
 
 
-def dry_batch(phase: Phase, tokenizer: TokenizerSettings) -> dict[str, Any]:
-    """What the phase's objective makes of one row that stands for any, with a vocabulary as ``tokenizer`` will make it.
+def dry_batch(phase: Phase, encoding: Encoding) -> dict[str, Any]:
+    """What the phase's objective makes of one row that stands for any, of ``encoding`` as far as it is known before it is fitted.
 
     Raises:
-        UserError: where the objective needs what the tokenizer will not have, for example more sentinels.
+        UserError: where the objective needs what the encoding will not have, for example more sentinels.
     """
     import numpy as np
 
-    vocabulary = tokenizer.reckoned()
-    size = np.ones(vocabulary, np.int32)
-    # How many sentinels a tokenizer of the user's has is not known before it is read.
-    spans = tuple(range(3, vocabulary if tokenizer.folder else 3 + tokenizer.sentinels))
-    known = Vocabulary(vocabulary, 0, 1, 2, spans, dict.fromkeys("RSX", 0), size, size.astype(bool))
-    row = np.zeros((1, phase.context + 1), np.int64)
-    text = row + vocabulary - 1
-    rows = {"tokens": text, "documents": row, "positions": np.arange(phase.context + 1)[None], "sources": row[0, :1]}
-    return phase.objective.prepare(rows, known, np.random.default_rng(0))
+    return phase.objective.prepare(encoding.example(phase.context), encoding.reckoned(), np.random.default_rng(0))

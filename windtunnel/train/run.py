@@ -21,16 +21,14 @@ if TYPE_CHECKING:
 
 
 def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> Stream:
-    """Read, split and clean the corpus of ``recipe`` and tokenise it, under ``cache``; what is already there is used again."""
+    """Read, split and clean the corpus of ``recipe`` and encode it, under ``cache``; what is already there is used again."""
     from windtunnel.data.corpus.prepare import prepare_corpus
-    from windtunnel.kits.text.streams import prepare_stream
 
-    split, tokenizer = recipe.split, recipe.tokenizer
-    folder = tokenizer.folder
-    if tokenizer.recipe is not None:
-        other = Recipe.model_validate(tokenizer.recipe)
+    split, before = recipe.split, None
+    if (named := recipe.encoding.before()) is not None:
+        other = Recipe.model_validate(named)
         refuse_other_documents(other, recipe)
-        folder = str(prepare(other, cache, progress).folder / "tokenizer")
+        before = prepare(other, cache, progress)
     corpus = prepare_corpus(
         recipe.corpus,
         validation=split.validation,
@@ -40,16 +38,8 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
         cache=cache / "corpora",
         progress=progress,
     )
-    return prepare_stream(
-        corpus,
-        folder=folder,
-        vocabulary=tokenizer.vocabulary,
-        sentinels=tokenizer.sentinels,
-        extend=tokenizer.extend,
-        learn_from=tokenizer.sources,
-        cache=cache / "streams",
-        progress=progress,
-    )
+    stream: Stream = recipe.encoding.prepare(corpus, cache / "streams", before, progress)
+    return stream
 
 
 def prepare_needed(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> dict[str, Stream]:

@@ -1,0 +1,1 @@
+"""Techniques that fill the slot Encoding, one file each."""
