@@ -57,7 +57,7 @@ def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     """Everything flown on two ranks, in one go: starting them takes longer than the runs."""
     folder = tmp_path_factory.mktemp("ranks")
     raw = tiny().model_dump(mode="json")
-    plain = {key: raw[key] for key in ("corpus", "budget", "tokenizer", "split", "precision", "evaluate_every", "evaluation_tokens")}
+    plain = {key: raw[key] for key in ("corpus", "budget", "encoding", "split", "precision", "evaluate_every", "evaluation_tokens")}
     plain |= {"test_tokens": 512, "context": 32, "batch": 4, "model": {"depth": 2, "layers": 2, "width": 32, "heads": 2}}
     jobs = [
         {"recipe": merge(plain, fields), "folder": str(folder / name), "stop": 0}

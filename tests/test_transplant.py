@@ -400,7 +400,8 @@ BASE = {"recipe": {"budget": {"steps": 3}, "tokenizer": OTHER, "sources": ["pros
 def around(tiny: Any, **fields: Any) -> Recipe:
     """A tiny recipe whose parts may hold recipes, as a file would write it."""
     plain = tiny().model_dump(mode="json")
-    base = {key: value for key, value in plain.items() if key != "phases"} | {
+    replaced = {"phases", "encoding"} if "tokenizer" in fields else {"phases"}
+    base = {key: value for key, value in plain.items() if key not in replaced} | {
         "model": {"depth": 2, "layers": 2, "width": 32, "heads": 2},
         "context": 32,
         "batch": 4,
