@@ -36,10 +36,7 @@ class Part(Settings):
             registry._parts[cls] = {}
         elif name:
             cls.name = name
-            present = registry._parts[cls.slot].setdefault(name, cls)
-            if present.__module__ != cls.__module__:
-                raise TypeError(f"two parts are called {name!r} in slot {cls.slot.__name__}: {present.__module__} and {cls.__module__}")
-            registry._parts[cls.slot][name] = cls
+            registry.add(cls)
 
     @model_validator(mode="wrap")
     @classmethod

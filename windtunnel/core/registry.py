@@ -24,7 +24,25 @@ ENTRY_POINTS = "windtunnel.parts"  # the group under which other packages name m
 
 _slots: dict[str, type[Part]] = {}
 _parts: dict[type[Part], dict[str, type[Part]]] = {}  # those whose class has been defined so far
-_offered = False
+_offered: set[str] | None = None  # the modules that other packages offer, once they are imported
+
+
+def add(part: type[Part]) -> None:
+    """Make a new class known by its name.
+
+    A part outside any package may be defined again: a cell of a notebook is run twice, a file is changed and loaded anew.
+
+    Raises:
+        TypeError: where another module has a part of this name in this slot.
+    """
+    from windtunnel.core.outside import is_outside
+
+    present = _parts[part.slot].get(part.name)
+    taken = part.name in files(part.slot) and not part.__module__.startswith("windtunnel.")
+    if taken or (present is not None and present.__module__ != part.__module__ and not (is_outside(present) and is_outside(part))):
+        there = present.__module__ if present is not None else "windtunnel"
+        raise TypeError(f"two parts are called {part.name!r} in slot {part.slot.__name__}: {there} and {part.__module__}")
+    _parts[part.slot][part.name] = part
 
 
 def slots() -> dict[str, type[Part]]:
@@ -71,14 +89,21 @@ def load_all() -> None:
         names(slot)
 
 
+def offered() -> set[str]:
+    """The modules that other packages offer under :data:`ENTRY_POINTS`, imported."""
+    _load_offered()
+    return set(_offered or ())
+
+
 def _load_offered() -> None:
     """Import the modules that other packages offer."""
     global _offered
-    if _offered:
+    if _offered is not None:
         return
-    _offered = True
+    _offered = set()
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
+            _offered.add(entry.module)
             entry.load()
         except Exception as error:
             raise UserError(f"the parts of entry point {entry.name!r} ({entry.value}) cannot be loaded: {error}") from error
