@@ -132,6 +132,14 @@ def sources_of(value: Any) -> tuple[Source, ...]:
     return tuple(sorted(found))
 
 
+def store(value: Any, folder: Path) -> None:
+    """Write the sources of the outside parts in ``value`` to ``folder/parts``, so that a run says with what it was flown."""
+    for source in sources_of(value):
+        target = folder / "parts" / source.digest / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.text, encoding="utf-8")
+
+
 def without_source(value: Any) -> list[str]:
     """The names of the outside parts in ``value`` whose source is not known."""
     return sorted({part.name for part in parts_in(value) if is_outside(type(part)) and source_of(type(part)) is None})
@@ -183,15 +191,14 @@ def _write(thing: Any, lines: dict[str, str]) -> None:
 
 
 def _write_name(name: str, value: Any, lines: dict[str, str]) -> None:
-    home = getattr(value, "__module__", None)
+    home: Any = getattr(value, "__module__", None)
     if isinstance(value, types.ModuleType):
         lines[name] = f"import {value.__name__} as {name}" if value.__name__ != name else f"import {name}"
     elif isinstance(value, (type, types.FunctionType)) and home in ("__main__", "__mp_main__"):
         _write(value, lines)
     elif isinstance(value, (bool, int, float, str, bytes, tuple, frozenset, type(None))):
         lines[name] = f"{name} = {value!r}"
-    elif home and getattr(importlib.import_module(home), getattr(value, "__name__", ""), None) is value:
-        own = value.__name__
+    elif home and getattr(importlib.import_module(home), own := str(getattr(value, "__name__", "")), None) is value:
         lines[name] = f"from {home} import {own}" + (f" as {name}" if own != name else "")
     elif home == "typing" or getattr(builtins, name, None) is value:
         lines[name] = f"from typing import {name}" if home == "typing" else ""

@@ -185,6 +185,8 @@ def load_recipe(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Re
     document = Document(path)
     if {"baseline", "arms"} & document.data.keys():
         raise UserError(f"{path}: is a study and not a recipe; fly it with: windtunnel study {path}")
+    document.define_parts()
+    document.data.pop("parts", None)
     try:
         return recipe_from(merge(document.data, {"corpus": dict(corpus)} if corpus else {}))
     except NestedError as error:

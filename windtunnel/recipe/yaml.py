@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from windtunnel.core import outside
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.recipe.settings import SHORT
 
@@ -89,6 +90,23 @@ class Document:
                 message = f"{detail['input']!r} is not one of the choices; {nearest(str(detail['input']), choices)}"
             lines.append(str(self.error((*place, *shown[start:]), message, self.line((*place, *full[start:])))))
         return UserError("\n".join(dict.fromkeys(lines)))
+
+    def define_parts(self, path: tuple[Any, ...] = ("parts",)) -> None:
+        """Define the parts in the Python files that are listed at ``path``, which lie beside this file unless they say otherwise.
+
+        Raises:
+            UserError: naming the file (and its line) that is not there, cannot be run or defines no part.
+        """
+        listed: Any = self.data
+        for key in path:
+            listed = listed.get(key) if isinstance(listed, dict) else None
+        for place, name in enumerate([listed] if isinstance(listed, str) else listed or ()):
+            if not isinstance(name, str):
+                raise self.error((*path, place), f"expected the name of a Python file, not {name!r}")
+            try:
+                outside.load_file(self.path.parent / Path(name).expanduser())
+            except UserError as error:
+                raise self.error((*path, place), str(error)) from error
 
     def has(self, path: tuple[Any, ...]) -> bool:
         """Whether the file itself writes the last key of ``path``."""

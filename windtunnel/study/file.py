@@ -33,6 +33,7 @@ class Study(Settings):
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), description="seeds, or how many (0, 1, 2, ...)")
     baseline: dict[str, Any] = Field({}, description="a recipe without corpus and budget")
     recipes: dict[str, dict[str, Any]] = Field({}, description="recipes that parts name: by name, what differs from the baseline")
+    parts: tuple[str, ...] = Field((), description="Python files beside this one that define parts of your own")
     arms: dict[str, dict[str, Any]] = Field(description="by name, what differs from the baseline")
     tune: Tune | None = Field(None, description="knobs that are tuned for the baseline and every arm alike")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together")
@@ -64,7 +65,7 @@ class Study(Settings):
             raise PydanticCustomError("kept", "kept names every source, so that there is none to gain", {"key": "kept"})
         return self
 
-    @field_validator("kept", mode="before")
+    @field_validator("kept", "parts", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -166,6 +167,8 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
         found = [complain((*path, *detail["loc"]), detail["msg"].removeprefix("Value error, ")) for detail in error.errors()]
         return UserError("\n".join(map(str, found)))
 
+    if document is not None:
+        document.define_parts((*prefix, "parts"))
     if not raw.get("corpus"):
         raise complain((), "no corpus: name its sources in the file (corpus: {notes: ~/notes}) or with --corpus notes=~/notes")
     try:

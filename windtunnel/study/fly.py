@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.core import outside
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import holder, locked, write_json
 from windtunnel.recipe import Recipe, data_key, needed
@@ -107,12 +108,14 @@ class StudyFlight:
     tuning: dict[str, Any] | None = None
     broken: dict[str, str] = field(default_factory=dict)
     console: Any = None
+    here: bool = False  # in this process, one run after the other
 
     def fly(self) -> dict[str, Any]:
         from rich.console import Console
 
         self.console = None if self.quiet else Console(stderr=True)
         recipes = self.study.resolved
+        self.here = self.only_here(recipes)
         self.prepare(recipes)
         if self.study.tune:
             recipes = self.tune(self.study.tune, recipes)
@@ -132,6 +135,22 @@ class StudyFlight:
         report.page(result, self.folder)
         (self.folder / "report.md").write_text(report.markdown(result), encoding="utf-8")
         return result
+
+    def only_here(self, recipes: Mapping[str, Recipe]) -> bool:
+        """Whether runs can only fly in this process, because a part of theirs has no source that another one could define it from.
+
+        Raises:
+            UserError: where Ray is to fly them.
+        """
+        lacking = outside.without_source(recipes)
+        if not lacking:
+            return False
+        what = f"the source of {', '.join(lacking)} is not known, so no other process can define it"
+        cure = "put it into a file and name that under `parts:`"
+        if self.engine == "ray":
+            raise UserError(f"{what}; {cure}")
+        self.say(f"{what}: all runs fly in this one, one after the other ({cure} to fly them side by side)")
+        return True
 
     def prepare(self, recipes: Mapping[str, Recipe]) -> None:
         """One stream for all arms that read the same text in the same way, and those of the models that they need."""
@@ -169,7 +188,8 @@ class StudyFlight:
         keys = {data_key(recipe) for recipe in needed(entry.recipe).values()} - {data_key(entry.recipe)}
         # A model that this one needs may be trained on the stream of another arm, which is not among the others.
         streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
-        return Job(entry.key, entry.seed, plain, stream, str((self.out / entry.folder).absolute()), cost, labels, self.function, streams)
+        folder, sources = str((self.out / entry.folder).absolute()), outside.sources_of(entry.recipe)
+        return Job(entry.key, entry.seed, plain, stream, folder, cost, labels, self.function, streams, sources)
 
     def stage(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any]) -> None:
         """Fly what is not flown yet of ``entries`` and keep all records in ``self.records``; ``settled`` is called after each run."""
@@ -213,6 +233,8 @@ class StudyFlight:
                 from windtunnel.study.launch import ray as ray_engine
 
                 ray_engine.launch(list(jobs.values()), threads=crew.threads, address=self.address, on_event=heard)
+            elif self.here:
+                local.launch_here(list(jobs.values()), threads=self.threads, on_event=heard)
             else:
                 local.launch(list(jobs.values()), workers=self.workers, threads=self.threads, on_event=heard)
 

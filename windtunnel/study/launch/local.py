@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any
@@ -156,11 +157,32 @@ def launch(
         finally:
             floor.dismiss(0.0 if signals.count > 1 else 10.0)
     if signals.count:
-        finished = sum(record["status"] == "finished" for record in records.values())
-        raise Interrupted(
-            f"interrupted: {finished} of {len(jobs)} runs finished, the others stopped at a checkpoint; give the same command to go on"
-        )
+        raise _interrupted(records, jobs)
     return records
+
+
+def launch_here(jobs: Sequence[Job], *, threads: int | None = None, on_event: OnEvent | None = None) -> dict[str, dict[str, Any]]:
+    """Fly ``jobs`` one after the other in this process, for parts that another process could not define; else as :func:`launch`."""
+    tell: OnEvent = on_event or (lambda what, job, details: None)
+    plan = crew(1, threads)
+    records: dict[str, dict[str, Any]] = {}
+    with counted_signals() as signals:
+        for job in jobs:
+            tell("started", job, {"worker": 0})
+            report = worker.thinned(functools.partial(tell, "progress", job))
+            record = worker.perform(job, threads=plan.threads, device=plan.device(0), report=report, stop=lambda: signals.count > 0)
+            records[job.folder] = record
+            tell(record["status"], job, record)
+            if signals.count:
+                raise _interrupted(records, jobs)
+    return records
+
+
+def _interrupted(records: Mapping[str, Mapping[str, Any]], jobs: Sequence[Job]) -> Interrupted:
+    finished = sum(record["status"] == "finished" for record in records.values())
+    return Interrupted(
+        f"interrupted: {finished} of {len(jobs)} runs finished, the others stopped at a checkpoint; give the same command to go on"
+    )
 
 
 def _hand_out(floor: _WorkerPool, pending: deque[_Waiting], tell: OnEvent) -> None:

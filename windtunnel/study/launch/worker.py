@@ -18,6 +18,7 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked, write_json
+from windtunnel.core.outside import Source, define
 
 FLY = "windtunnel.train.run:fly"
 OUTPUT = "output.txt"  # in a run's folder: what its process printed
@@ -34,7 +35,7 @@ class Job:
     ``recipe`` is the resolved recipe as plain data, ``stream`` the folder of the prepared stream (None for functions that need none),
     ``cost`` the expected FLOPs, ``labels`` what tables show of it (arm, multiple). ``function`` is "module:name" of what flies it; it is
     called as ``windtunnel.train.run.fly`` is. ``streams`` are the folders of the streams of models it needs that are not trained on its
-    own, by :func:`windtunnel.recipe.data_key`.
+    own, by :func:`windtunnel.recipe.data_key`. ``sources`` are the texts of the parts that stand in no package.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Job:
     labels: dict[str, Any] = field(default_factory=dict)
     function: str = FLY
     streams: dict[str, str] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
 
 
 def read_record(folder: Path | str) -> dict[str, Any] | None:
@@ -112,6 +114,7 @@ def perform(job: Job, *, threads: int | None, device: str | None, report: Report
 def _call(job: Job, folder: Path, threads: int | None, device: str | None, report: Report | None, stop: Stop | None) -> dict[str, Any]:
     from windtunnel.recipe import Recipe, needed
 
+    define(job.sources)
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
     recipe = Recipe.model_validate(job.recipe)
