@@ -46,6 +46,8 @@ LATE = {
     "vl_convert",
     "wandb",
 }
+# What is imported to read a recipe or a result. A part is read before anybody knows whether it will be flown.
+READ = ("core", "slots", "parts", "recipe", "report", "commands")
 # What a machine with an accelerator may lack. Training a prepared stream must not ask for it.
 ABSENT = ("accelerate", "altair", "charset_normalizer", "daft", "datasets", "lightning", "ray", "tensorboard", "vl_convert", "zstandard")
 
@@ -97,7 +99,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
-    late = LATE | ({"torch", "transformers"} if room(path) in ("core", "slots", "recipe", "report", "commands") else set())
+    late = LATE | ({"torch", "transformers"} if room(path) in READ else set())
     at_once = [
         name for statement in tree(path).body if isinstance(statement, (ast.Import, ast.ImportFrom)) for name in imported(statement, path)
     ]
@@ -149,6 +151,21 @@ def test_the_name_of_a_paper_is_nowhere_in_the_code() -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = "import sys, windtunnel.commands.main; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert not set(done.stdout.split()) & (LATE | {"torch", "transformers", "numpy", "scipy", "pandas", "pyarrow"})
+
+
+def test_reading_a_study_and_every_part_loads_nothing_heavy() -> None:
+    """Seconds that a user would wait for the answer to a misspelt key. Where a part needs a class of torch's, the class lives in kits."""
+    code = """
+import sys
+from windtunnel.core.registry import load_all
+from windtunnel.study.fly import load_study
+load_all()
+load_study("studies/first-flight.yaml")
+print(*sorted({name.split(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
     assert not set(done.stdout.split()) & (LATE | {"torch", "transformers", "numpy", "scipy", "pandas", "pyarrow"})
 
 

@@ -17,11 +17,11 @@ from torch import nn
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
+from windtunnel.kits.optim.projected import Projected
 from windtunnel.kits.weights.factors import Factors, SparseFactors, SparsePlusLowRank, balanced, composed, factorised, support_of, truncated
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears
 from windtunnel.parts.optimizer.adamw import adamw
-from windtunnel.parts.optimizer.galore import Projected
 from windtunnel.slots import AfterStep, Optimizer, Progress, Structure
 from windtunnel.train.budget import counter
 from windtunnel.train.run import fly

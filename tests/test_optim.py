@@ -17,11 +17,11 @@ from windtunnel.core import registry
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.kits.optim.curves import fall
+from windtunnel.kits.optim.joined import Joined
 from windtunnel.models.anatomy import linears
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import KINDS, ModelSettings
 from windtunnel.parts.optimizer.adamw import adamw
-from windtunnel.parts.optimizer.muon import Joined
 from windtunnel.slots import Optimizer, Progress, Schedule, Vocabulary
 
 VOCABULARY = Vocabulary(

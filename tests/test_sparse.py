@@ -22,7 +22,8 @@ from transformers.pytorch_utils import Conv1D
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.data.held_out import held_out
-from windtunnel.kits.weights.masks import group_of, highest_of_group, keep_highest
+from windtunnel.kits.weights.masks import highest_of_group, keep_highest
+from windtunnel.kits.weights.patterns import group_of
 from windtunnel.laws import average_parameters, knee
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count

@@ -25,7 +25,6 @@ from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import Study, study_from
 from windtunnel.study.fly import fly_study
 from windtunnel.study.result import BASELINE, finite
-from windtunnel.study.statistics.compare import paired_interval
 
 FORMAT = 1
 GAIN = "compute_gain"
@@ -294,6 +293,8 @@ def _finding(expectation: Expectation, result: Mapping[str, Any]) -> dict[str, A
 
     It is relative to `against`, but for the numbers of transfer, which are differences already and may be about zero: theirs is not.
     """
+    from windtunnel.study.statistics.compare import paired_interval
+
     study = result["study"]
     metric = study["metric"] if expectation.metric == "primary" else expectation.metric
     direction = expectation.direction or (study["better"] if metric == study["metric"] else "lower")

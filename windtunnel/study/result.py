@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from windtunnel.recipe import Recipe
-from windtunnel.study.statistics.compare import compare, paired_interval
-from windtunnel.study.statistics.transfer import transfer, transfer_of
 
 FORMAT = 1
 BASELINE = "baseline"
@@ -45,6 +43,9 @@ def assemble(
         recipes: the resolved recipe of the baseline and of each arm.
         extra: further blocks, taken over as they are.
     """
+    from windtunnel.study.statistics.compare import compare
+    from windtunnel.study.statistics.transfer import transfer, transfer_of
+
     settled = {folder: record for folder, record in records.items() if record["status"] in SETTLED}
     done = [record for record in settled.values() if record["status"] == "finished"]
     primary = done[0]["primary"] if done else "bits_per_byte"
@@ -175,6 +176,8 @@ def _mean(values: Mapping[int, float]) -> float | None:
 
 def _other(arm: Mapping[int, float], base: Mapping[int, float], confidence: float) -> dict[str, float | None]:
     """A number that the verdict does not rest on, with its paired interval at the same confidence."""
+    from windtunnel.study.statistics.compare import paired_interval
+
     seeds = sorted(arm.keys() & base.keys())
     if not seeds:
         return {"mean": _mean(arm), "difference": None, "low": None, "high": None}

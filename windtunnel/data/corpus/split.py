@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 SPLITS = ("train", "validation", "test")
 KEY_BYTES = 16
@@ -56,6 +58,8 @@ class Seen:
 
     def new(self, keys: Sequence[bytes]) -> np.ndarray:
         """Which of ``keys`` occur for the first time (bool array), remembering all of them."""
+        import numpy as np
+
         batch = np.array(keys, dtype=f"S{KEY_BYTES}")
         fresh = np.zeros(len(batch), dtype=bool)
         fresh[np.unique(batch, return_index=True)[1]] = True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 # A structure that goes on changing what it removes would find its removed weights brought back from the remembered ones.
 NOT_WITH = {
@@ -19,12 +20,14 @@ def remembered(model: Any) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-@torch.no_grad()
 def move_back(model: Any, anchor: Mapping[str, torch.Tensor], share: float | Callable[[Any], float]) -> None:
     """Move each weight in ``anchor`` towards it by ``share`` of the distance (of each weight, if a function), in place.
 
     A share of 0 leaves a weight as it is to the last bit, 1 makes it the anchor's.
     """
-    for name, weight in model.named_parameters():
-        if name in anchor and (part := share(weight) if callable(share) else share):
-            weight.lerp_(anchor[name], part)
+    import torch
+
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name in anchor and (part := share(weight) if callable(share) else share):
+                weight.lerp_(anchor[name], part)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.nn.functional import cross_entropy
-
-from windtunnel.models.forward import forward
 from windtunnel.slots import Loss
+
+if TYPE_CHECKING:
+    import torch
 
 MODE_SLOTS = 16  # mode tokens that widen a sequence at most; models keep as many positions beyond their context
 
 
 def loss_of_labels(logits: torch.Tensor, labels: torch.Tensor, outputs: Any) -> Loss:
     """Cross entropy in nats, in float32, of ``logits`` [B, T, vocabulary] for ``labels`` [B, T] (0 where they are -100)."""
+    from torch.nn.functional import cross_entropy
+
     values = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none").view_as(labels)
     return Loss(values, labels != -100, outputs)
 
@@ -26,6 +27,10 @@ def loss_of_arranged(model: Any, batch: dict[str, torch.Tensor], bidirectional: 
     encoder of an encoder-decoder reads the input, its decoder the targets shifted by one, each document's behind a start token.
     ``values`` and ``counts`` have the shape of ``labels`` [B, W] in either case.
     """
+    import torch
+
+    from windtunnel.models.forward import forward
+
     labels = batch["labels"]
     if not model.config.is_encoder_decoder:
         prefix = batch["prefix"] if bidirectional else None
@@ -48,5 +53,7 @@ def loss_of_arranged(model: Any, batch: dict[str, torch.Tensor], bidirectional: 
 
 def _gather(batch: dict[str, torch.Tensor], columns: torch.Tensor, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens and documents of ``columns`` [B, N], padding where they are -1."""
+    import torch
+
     used, at = columns >= 0, columns.clamp(min=0)
     return torch.where(used, batch["tokens"].gather(1, at), pad), torch.where(used, batch["documents"].gather(1, at), -1)

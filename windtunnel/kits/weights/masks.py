@@ -7,7 +7,6 @@ A mask is a bool buffer of its weight's shape, True where the weight lives, save
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -87,16 +86,6 @@ def _gradient_mask(module: nn.Module) -> Any:
 def drawing(seed: int, name: str) -> torch.Generator:
     """The generator of what is drawn at random for the weight ``name``."""
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little") >> 1)
-
-
-def group_of(pattern: str) -> tuple[int, int] | None:
-    """``"2:4"`` as (2, 4): at most 2 of every 4 weights are kept; ``"unstructured"`` as None. Raises ValueError for anything else."""
-    if pattern == "unstructured":
-        return None
-    found = re.fullmatch(r"(\d+):(\d+)", pattern)
-    if not found or not 0 < int(found[1]) < int(found[2]):
-        raise ValueError(f"{pattern!r} is no pattern: unstructured, or KEPT:GROUP with 0 < KEPT < GROUP, as 2:4 (two of four are kept)")
-    return int(found[1]), int(found[2])
 
 
 @torch.no_grad()

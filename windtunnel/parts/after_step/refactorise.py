@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field, model_validator
-from transformers import PreTrainedModel
 
-from windtunnel.kits.weights.factors import balanced, factorised
 from windtunnel.slots import AfterStep, Progress
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 LOWEST = 0.001  # share of the usual rate that the first step after a reset is made with
 
@@ -43,6 +44,8 @@ class Refactorise(AfterStep, name="refactorise"):
 
     def state(self, model: PreTrainedModel) -> dict[str, Any]:
         """Nothing to remember. Raises PartError, before the first step, where nothing is factorised."""
+        from windtunnel.kits.weights.factors import factorised
+
         factorised(model, self.name)
         return {}
 
@@ -53,19 +56,23 @@ class Refactorise(AfterStep, name="refactorise"):
             return 1.0
         return LOWEST + (1 - LOWEST) * since / max(1, self.recovery - 1)
 
-    @torch.no_grad()
     def after_step(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, progress: Progress, state: dict[str, Any]) -> None:
         """Acts after updates ``every``, 2 ``every`` and so on. Raises PartError where nothing is factorised."""
         if (progress.step + 1) % self.every:
             return
+        import torch
+
+        from windtunnel.kits.weights.factors import balanced, factorised
+
         found = factorised(model, self.name)
         if self.factors:
             seen = set()
-            for module in found.values():
-                if id(module.left) not in seen:
-                    seen.add(id(module.left))
-                    left, right = balanced(module.left, module.right)
-                    module.left.copy_(left)
-                    module.right.copy_(right)
+            with torch.no_grad():
+                for module in found.values():
+                    if id(module.left) not in seen:
+                        seen.add(id(module.left))
+                        left, right = balanced(module.left, module.right)
+                        module.left.copy_(left)
+                        module.right.copy_(right)
         if self.reset:
             optimizer.state.clear()  # every optimizer here makes its state when it first needs it

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 from windtunnel.core.errors import PartError
-from windtunnel.data.held_out import text_loss
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.slots import Evaluation, HeldOut, Objective
@@ -38,6 +37,8 @@ class BitsPerByte(Evaluation, name="bits-per-byte"):
         Raises:
             PartError: where no target of the held-out text stands for any byte.
         """
+        from windtunnel.data.held_out import text_loss
+
         objective = judge(model, held_out.objective)
         name = getattr(objective, "measure", "bits_per_byte")
         sums = {source: text_loss(model, held_out, source, objective) for source in held_out.sources}

@@ -5,16 +5,15 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import torch
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.data.held_out import entered
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
+    import numpy as np
+    import torch
     from transformers import PreTrainedModel
 
 ROWS = 32  # sequences in one forward pass
@@ -53,6 +52,8 @@ class Cloze(Evaluation, name="cloze"):
             PartError: for a model that is not scored on next tokens, for questions longer than the context, and where no source has
                 two documents that are long enough.
         """
+        import torch
+
         objective = held_out.objective.measured_by()
         if model.config.is_encoder_decoder or not isinstance(objective, NextToken):
             raise PartError(f"cloze: needs a decoder that can be scored on next tokens, not one trained with {held_out.objective.name}")
@@ -77,6 +78,8 @@ class Cloze(Evaluation, name="cloze"):
 
     def _questions(self, held_out: HeldOut, source: str, most: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids [questions, choices, separator + given + continuation], and which choice is the true one."""
+        import numpy as np
+
         length = self.given + self.continuation
         pieces: list[np.ndarray] = []
         documents: list[int] = []
@@ -108,6 +111,11 @@ class Cloze(Evaluation, name="cloze"):
 
     def _scores(self, model: PreTrainedModel, held_out: HeldOut, objective: NextToken, questions: np.ndarray) -> torch.Tensor:
         """The log-likelihood of each continuation, [questions, choices]: all are as long, so sums rank as means do."""
+        import numpy as np
+        import torch
+
+        from windtunnel.data.held_out import entered
+
         rows = questions.reshape(-1, questions.shape[-1])
         found = []
         for first in range(0, len(rows), ROWS):

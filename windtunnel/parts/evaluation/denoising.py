@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.data.held_out import text_loss
 from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.parts.objective.span_corruption import SpanCorruption
@@ -87,6 +86,8 @@ def own_format(objective: Objective) -> tuple[bool, bool]:
 
 
 def _mean(model: PreTrainedModel, held_out: HeldOut, objective: Objective) -> float:
+    from windtunnel.data.held_out import text_loss
+
     sums = [text_loss(model, held_out, source, objective) for source in held_out.sources]
     targets = sum(count for _, count, _ in sums)
     if not targets:

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, field_validator
 
 from windtunnel.core.errors import PartError
-from windtunnel.kits.weights.masks import group_of, keep_highest
-from windtunnel.models.anatomy import linears
+from windtunnel.kits.weights.patterns import group_of
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
 from windtunnel.slots import Evaluation, HeldOut, Objective
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -70,6 +69,11 @@ class Pruned(Evaluation, name="pruned"):
         Raises:
             PartError: where the blocks hold no weight matrix, groups do not divide inputs, or no text was read.
         """
+        import torch
+
+        from windtunnel.kits.weights.masks import keep_highest
+        from windtunnel.models.anatomy import linears
+
         modules = linears(model)
         if not modules:
             raise PartError("pruned: the blocks of this model hold no weight matrix")
@@ -119,6 +123,8 @@ def limited(held_out: HeldOut, source: str, objective: Objective, tokens: int) -
 
     By sequence and not by batch, so that the batch size does not decide what is read.
     """
+    import torch
+
     left = tokens
     for batch in held_out.batches(source, objective):
         counts = (batch["labels"] != -100).sum(dim=1)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch.nn.functional import kl_div, log_softmax
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
 from windtunnel.slots import BatchContext, Loss, LossTerm
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -46,6 +45,9 @@ class Distillation(LossTerm, name="distillation"):
         Raises:
             PartError: for a teacher of another vocabulary.
         """
+        import torch
+        from torch.nn.functional import kl_div, log_softmax
+
         teacher, both = context.models["teacher"], self.soften == "both"
         known, own = teacher.config.vocab_size, model.config.vocab_size
         if known != own:
@@ -69,6 +71,8 @@ def logits_of_targets(model: PreTrainedModel, batch: dict[str, torch.Tensor], co
     Only these rows become float32, as a softmax over the vocabulary is the largest thing a step holds. The ``logits`` of an
     encoder-decoder stand in its decoder's columns [B, N, vocabulary], which the batch's ``decoder_columns`` says the columns of.
     """
+    import torch
+
     sequence, column = counts.nonzero(as_tuple=True)
     if model.config.is_encoder_decoder:
         columns, width = batch["decoder_columns"], counts.shape[1]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.slots import BatchContext, LookContext, Loss, LossTerm
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -39,6 +39,8 @@ class ElasticWeights(LossTerm, name="elastic-weights"):
 
     def state(self, model: PreTrainedModel) -> dict[str, Any]:
         """``start``: the weights that the phase began with; ``information``: the diagonal, still zero."""
+        import torch
+
         weights = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
         return {
             "start": {name: weight.clone() for name, weight in weights.items()},
@@ -73,6 +75,8 @@ class ElasticWeights(LossTerm, name="elastic-weights"):
 
     def _drawn(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], context: LookContext) -> dict[str, torch.Tensor]:
         """``batch`` with labels drawn from what the model predicts where the text has them."""
+        import torch
+
         with torch.no_grad(), context.precision():
             logits = context.objective.loss(model, batch, frozenset({"logits"})).outputs.logits
         labels = batch["labels"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
@@ -13,6 +12,7 @@ from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.slots import BatchContext, Loss, LossTerm
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -50,6 +50,8 @@ class HiddenDistillation(LossTerm, name="hidden-distillation"):
         Raises:
             PartError: for a teacher of another width or kind, and for ``pool: first`` where the first position sees only itself.
         """
+        import torch
+
         teacher, masked = context.models["teacher"], isinstance(context.objective, MaskedToken)
         known, own = teacher.config.hidden_size, model.config.hidden_size
         if known != own:
@@ -87,6 +89,8 @@ def _last(loss: Loss) -> torch.Tensor:
 
 def _distances(apart: torch.Tensor, documents: torch.Tensor, most: int, pool: str) -> torch.Tensor:
     """The squared distance of every document [B, most], of states that are ``apart`` [B, T, width] at positions of ``documents`` [B, T]."""
+    import torch
+
     if pool == "first":
         first = torch.ones_like(documents, dtype=torch.bool)
         first[:, 1:] = documents[:, 1:] != documents[:, :-1]
@@ -102,6 +106,8 @@ def _sums(values: torch.Tensor, documents: torch.Tensor, most: int | None = None
 
     A document's number within its sequence is below the sequence's length, which is what ``most`` is if not given.
     """
+    import torch
+
     most = most or documents.shape[1]
     # Padding goes to one place more, which is cut off. The size is fixed so that nothing waits for the device.
     sums = values.new_zeros(len(values), most + 1, *values.shape[2:])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from windtunnel.kits.text.predict import loss_of_labels
-from windtunnel.models.forward import forward
 from windtunnel.slots import Loss, Objective, Vocabulary
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import PreTrainedModel
 
@@ -51,6 +50,8 @@ class MaskedToken(Objective, name="masked-token"):
 
     def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
         """``tokens``, ``documents``, ``positions``, ``labels``, each int64 [sequences, context]."""
+        import numpy as np
+
         tokens, documents, positions = (rows[key][:, :-1].astype(np.int64) for key in ("tokens", "documents", "positions"))
         maskable = (documents >= 0) & (vocabulary.token_bytes[tokens] > 0)
         units = self._units(tokens, documents, maskable, vocabulary, random)
@@ -71,6 +72,8 @@ class MaskedToken(Objective, name="masked-token"):
         self, tokens: np.ndarray, documents: np.ndarray, maskable: np.ndarray, vocabulary: Vocabulary, random: np.random.Generator
     ) -> np.ndarray:
         """The number of the unit that each token belongs to, [B, T], counted over the whole batch."""
+        import numpy as np
+
         begins = np.ones(tokens.shape, bool)
         if self.unit == "token":
             return np.cumsum(begins.ravel()).reshape(tokens.shape)
@@ -91,6 +94,8 @@ class MaskedToken(Objective, name="masked-token"):
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """Cross entropy of the chosen tokens, in nats."""
+        from windtunnel.models.forward import forward
+
         outputs = forward(model, batch["tokens"], batch["documents"], batch["positions"], causal=False, needs=needs)
         return loss_of_labels(outputs.logits, batch["labels"], outputs)
 
@@ -101,6 +106,8 @@ def choose(units: np.ndarray, maskable: np.ndarray, rate: float, random: np.rand
     Units are taken in random order while that brings the row's count nearer to what is wanted; those of more than twice as many
     tokens only where a row has no others. A row with a maskable token has at least one chosen.
     """
+    import numpy as np
+
     width = units.shape[1]
     number = units - units.min()
     sizes = np.bincount(number[maskable], minlength=int(number.max()) + 1)

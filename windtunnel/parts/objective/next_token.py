@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from pydantic import Field
 
-from windtunnel.kits.text.corrupt import arrange, suffix_noise
 from windtunnel.kits.text.predict import MODE_SLOTS, loss_of_labels
-from windtunnel.models.forward import forward
 from windtunnel.slots import Loss, Objective, Vocabulary
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import PreTrainedModel
 
@@ -37,6 +35,10 @@ class NextToken(Objective, name="next-token"):
         Where every sequence is one document and full, ``documents`` and ``positions`` are left out: causal attention needs no mask then,
         and without one it is faster.
         """
+        import numpy as np
+
+        from windtunnel.kits.text.corrupt import arrange, suffix_noise
+
         tokens, documents = rows["tokens"], rows["documents"]
         if self.mode is not None:
             count, length = tokens.shape
@@ -57,5 +59,7 @@ class NextToken(Objective, name="next-token"):
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """Cross entropy of every next token, in nats."""
+        from windtunnel.models.forward import forward
+
         outputs = forward(model, batch["tokens"], batch.get("documents"), batch.get("positions"), needs=needs)
         return loss_of_labels(outputs.logits, batch["labels"], outputs)

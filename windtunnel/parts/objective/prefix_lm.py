@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
-from windtunnel.kits.text.corrupt import arrange, suffix_noise
 from windtunnel.kits.text.predict import MODE_SLOTS, loss_of_arranged
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Loss, Objective, Vocabulary
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import PreTrainedModel
 
@@ -48,6 +47,10 @@ class PrefixLM(Objective, name="prefix-lm"):
 
     def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
         """What :func:`windtunnel.kits.text.corrupt.arrange` returns, [sequences, context], 16 columns more with a mode."""
+        import numpy as np
+
+        from windtunnel.kits.text.corrupt import arrange, suffix_noise
+
         tokens, documents = rows["tokens"], rows["documents"]
         count, length = tokens.shape
         noise = suffix_noise(documents, self.lowest, self.highest, self.least, random)

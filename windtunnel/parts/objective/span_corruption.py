@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
-from windtunnel.kits.text.corrupt import arrange, need_sentinels, raw_length, span_noise, window
 from windtunnel.kits.text.predict import loss_of_arranged
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Loss, Objective, Vocabulary
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import PreTrainedModel
 
@@ -48,6 +47,10 @@ class SpanCorruption(Objective, name="span-corruption"):
         Raises:
             UserError: where the tokenizer has too few sentinels, or the context is too short.
         """
+        import numpy as np
+
+        from windtunnel.kits.text.corrupt import arrange, need_sentinels, raw_length, span_noise, window
+
         count, context = rows["tokens"].shape[0], rows["tokens"].shape[1] - 1
         length, noise, spans = raw_length(context, self.rate, self.mean_span)
         need_sentinels(spans, vocabulary, context)

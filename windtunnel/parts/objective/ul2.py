@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from windtunnel.core.settings import Settings
-from windtunnel.kits.text.corrupt import arrange, need_sentinels, raw_length, span_noise, suffix_noise, window
 from windtunnel.kits.text.predict import loss_of_arranged
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Loss, Objective, Vocabulary
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import PreTrainedModel
 
@@ -90,6 +89,10 @@ class UL2(Objective, name="ul2"):
         Raises:
             UserError: where the tokenizer has too few sentinels, or the context is too short.
         """
+        import numpy as np
+
+        from windtunnel.kits.text.corrupt import arrange, need_sentinels, raw_length, span_noise, suffix_noise, window
+
         count, context = rows["tokens"].shape[0], rows["tokens"].shape[1] - 1
         weights = np.array([denoiser.weight for denoiser in self.denoisers])
         drawn = random.choice(len(self.denoisers), size=count, p=weights / weights.sum())

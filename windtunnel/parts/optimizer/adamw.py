@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.slots import Optimizer
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 FUSED = ("cpu", "cuda")  # kinds of device whose fused kernel is used
@@ -44,6 +44,8 @@ def adamw(parameters: list[torch.nn.Parameter], rate: float, *, weight_decay: fl
 
     Raises PartError where there is no parameter.
     """
+    import torch
+
     if not parameters:
         raise PartError("the optimizer finds no trainable parameter in the model")
     kinds = (

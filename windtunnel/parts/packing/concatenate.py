@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from windtunnel.data.pieces import cut
 from windtunnel.slots import Layout, Packing
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Concatenate(Packing, name="concatenate"):
@@ -18,6 +20,10 @@ class Concatenate(Packing, name="concatenate"):
 
     def pack(self, lengths: np.ndarray, length: int, random: np.random.Generator) -> Layout:
         """Windows of ``length`` tokens over one permutation of the documents, in a random order."""
+        import numpy as np
+
+        from windtunnel.data.pieces import cut
+
         order = random.permutation(len(lengths))
         order = order[lengths[order] > 0]
         ends = np.cumsum(lengths[order])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from windtunnel.slots import Layout, Packing
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class WholeDocuments(Packing, name="whole-documents"):
@@ -20,6 +22,8 @@ class WholeDocuments(Packing, name="whole-documents"):
 
     def pack(self, lengths: np.ndarray, length: int, random: np.random.Generator) -> Layout:
         """Best-fit decreasing over a permutation of the documents (which decides ties); the sequences come in a random order."""
+        import numpy as np
+
         document, start, stop = parts(random.permutation(len(lengths)), lengths, length)
         inside = start > 0
         placing = np.lexsort((start - stop, ~inside))  # parts from inside a document, then the rest, largest first
@@ -32,6 +36,8 @@ class WholeDocuments(Packing, name="whole-documents"):
 
 def parts(order: np.ndarray, lengths: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each document of ``order`` as parts of at most ``length`` tokens that overlap by one: document, start and stop of each."""
+    import numpy as np
+
     order = order[lengths[order] > 0]
     stride = length - 1
     counts = np.maximum(1, -(-(lengths[order] - 1) // stride))

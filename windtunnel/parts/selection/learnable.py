@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
@@ -13,6 +12,7 @@ from windtunnel.parts.loss_term.distillation import logits_of_targets
 from windtunnel.slots import BatchContext, Selection
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 ENOUGH = 1 / 3  # share of labels the scorer must rank high; a median needs a half of them, and sequences differ
@@ -39,6 +39,8 @@ class Learnable(Selection, name="learnable"):
         Raises:
             PartError: for a scorer of another vocabulary, and before the first step for one to which nearly everything is hopeless.
         """
+        import torch
+
         scorer = context.models["scorer"]
         known, own = scorer.config.vocab_size, model.config.vocab_size
         if known != own:

@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import Field
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.data.corpus.formats import Unreadable, read_file
 from windtunnel.data.corpus.frame import StreamedSource
 from windtunnel.data.corpus.tally import Tally
 
@@ -31,6 +30,8 @@ class Files(StreamedSource, name="files"):
 
     def documents(self, tally: Tally) -> Iterator[tuple[str, str]]:
         """The texts, file by file in the order of their names, each with its file (relative to the folder) and line."""
+        from windtunnel.data.corpus.formats import Unreadable, read_file
+
         root, files = self._files(tally)
         alone = root.is_file()
         read = 0

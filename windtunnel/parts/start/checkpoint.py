@@ -6,18 +6,17 @@ import copy
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.models.build import family_of, fresh
-from windtunnel.models.checkpoint import load, set_generation, written_generation
 from windtunnel.models.locate import locate
-from windtunnel.models.sizes import sizes_of
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 
 class Checkpoint(Start, name="checkpoint"):
@@ -47,6 +46,8 @@ class Checkpoint(Start, name="checkpoint"):
         Raises:
             PartError: naming what is missing, damaged, not finite, or different from what the recipe or the stream's tokenizer say.
         """
+        from windtunnel.models.checkpoint import load
+
         try:
             folder = locate(self.model)
             model = load(folder, self.fingerprint)
@@ -62,6 +63,9 @@ def refuse_other_sizes(there: Any, here: Any, who: str) -> None:
 
     Vocabularies may differ; :func:`with_rows` sees to them.
     """
+    from windtunnel.models.build import family_of
+    from windtunnel.models.sizes import sizes_of
+
     found, asked = sizes_of(there), sizes_of(here)
     differ = [f"{key} is {found[key]} there and {asked[key]} in the recipe" for key in found if found[key] != asked[key]]
     if differ:
@@ -92,7 +96,6 @@ def refuse_other_tokens(folder: Path, rows: int, tokenizer: Any, who: str) -> No
         )
 
 
-@torch.no_grad()
 def with_rows(model: PreTrainedModel, size: int, context: StartContext, who: str) -> PreTrainedModel:
     """``model`` with a row for every token that the run feeds to it; those for special tokens that it lacks are the mean of all others.
 
@@ -101,25 +104,31 @@ def with_rows(model: PreTrainedModel, size: int, context: StartContext, who: str
     Raises:
         PartError: where ordinary tokens of the stream have no row.
     """
-    there, needed = model.config.vocab_size, size if context.rows is None else context.rows
-    if there >= needed:
-        return model
-    special = context.tokenizer.added_tokens_decoder if context.tokenizer is not None else {}
-    lacking = sorted((number, token) for token, number in context.tokenizer.get_vocab().items() if number >= there) if special else []
-    if not lacking or not all(number in special and special[number].special for number, _ in lacking):
-        raise PartError(
-            f"{who}: its vocabulary has {there} tokens, the stream's {size}; "
-            "prepare the corpus with the tokenizer of that model (`tokenizer: {folder: ...}`)"
-        )
-    weights, config = model.state_dict(), copy.deepcopy(model.config)
-    config.vocab_size = needed
+    import torch
 
-    def rows(name: str, shape: torch.Size) -> torch.Tensor:
-        old = weights[name]
-        return old if old.shape == shape else torch.cat([old, old.mean(dim=0).expand(shape[0] - len(old), *shape[1:])])
+    from windtunnel.models.build import fresh
+    from windtunnel.models.checkpoint import set_generation, written_generation
 
-    grown, generation = fresh(config, 0, rows), written_generation(model)
-    if generation is not None:
-        set_generation(grown, generation)
-    warnings.warn(f"{who}: {needed - there} rows added for special tokens: {', '.join(token for _, token in lacking)}", stacklevel=2)
-    return grown
+    with torch.no_grad():
+        there, needed = model.config.vocab_size, size if context.rows is None else context.rows
+        if there >= needed:
+            return model
+        special = context.tokenizer.added_tokens_decoder if context.tokenizer is not None else {}
+        lacking = sorted((number, token) for token, number in context.tokenizer.get_vocab().items() if number >= there) if special else []
+        if not lacking or not all(number in special and special[number].special for number, _ in lacking):
+            raise PartError(
+                f"{who}: its vocabulary has {there} tokens, the stream's {size}; "
+                "prepare the corpus with the tokenizer of that model (`tokenizer: {folder: ...}`)"
+            )
+        weights, config = model.state_dict(), copy.deepcopy(model.config)
+        config.vocab_size = needed
+
+        def rows(name: str, shape: torch.Size) -> torch.Tensor:
+            old = weights[name]
+            return old if old.shape == shape else torch.cat([old, old.mean(dim=0).expand(shape[0] - len(old), *shape[1:])])
+
+        grown, generation = fresh(config, 0, rows), written_generation(model)
+        if generation is not None:
+            set_generation(grown, generation)
+        warnings.warn(f"{who}: {needed - there} rows added for special tokens: {', '.join(token for _, token in lacking)}", stacklevel=2)
+        return grown

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import Field, model_validator
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
-from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, first_of_each, grown_config, origin, refuse_growth, silence
-from windtunnel.models.anatomy import anatomy
-from windtunnel.models.forward import forward
 from windtunnel.parts.start.stack import interleaved, stacked
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 
 class Deepen(Start, name="deepen"):
@@ -53,6 +52,9 @@ class Deepen(Start, name="deepen"):
             PartError: without a model to begin from; where any other size than depth differs; where the map does not fit the layers,
                 names what is not there, or adds nothing; for ``zero`` where silent layers would not preserve the function.
         """
+        from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, first_of_each, grown_config, origin, refuse_growth, silence
+        from windtunnel.models.anatomy import anatomy
+
         model = origin(previous, context, self.name)
         refuse_growth(model.config, config, self.name, ["layers"])
         places = {stack: self.places(old, new) for stack, (old, new) in depths(model, config).items()}
@@ -93,6 +95,9 @@ class Deepen(Start, name="deepen"):
         return found
 
     def _refuse_to_silence(self, model: PreTrainedModel, places: Mapping[str, list[int]]) -> None:
+        from windtunnel.kits.weights.grow import first_of_each
+        from windtunnel.models.anatomy import anatomy
+
         view = anatomy(model)
         if any(block.residual == "post" for block in view.blocks):
             # Exact only where the stream already has mean 0 and variance 1, which norms with trained weights do not give it.
@@ -109,7 +114,6 @@ class Deepen(Start, name="deepen"):
                 raise PartError("deepen.new: zero needs layers to keep their place, as this gpt2 scales attention by it; use layout: stack")
 
 
-@torch.no_grad()
 def layer_similarity(model: PreTrainedModel, tokens: torch.Tensor, documents: torch.Tensor | None = None) -> list[float]:
     """The mean cosine similarity of what goes into each block of ``model`` with what comes out of it, over all positions.
 
@@ -124,23 +128,29 @@ def layer_similarity(model: PreTrainedModel, tokens: torch.Tensor, documents: to
     Returns:
         One number for each block, those of an encoder before those of its decoder.
     """
-    view = anatomy(model)
-    found: list[float] = []
+    import torch
 
-    def compare(_: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
-        before = inputs[0] if inputs else keywords["hidden_states"]
-        after = output[0] if isinstance(output, tuple) else output
-        similar = torch.nn.functional.cosine_similarity(before.double(), after.double(), dim=-1)
-        found.append(float(similar.mean() if documents is None else similar[documents >= 0].mean()))
+    from windtunnel.models.anatomy import anatomy
+    from windtunnel.models.forward import forward
 
-    handles = [block.module.register_forward_hook(compare, with_kwargs=True) for block in view.blocks]
-    training = model.training
-    model.eval()
-    try:
-        writes = (tokens, documents) if view.kind == "encoder-decoder" else (None, None)
-        forward(model, tokens, documents, causal=view.kind != "encoder", decoder_tokens=writes[0], decoder_documents=writes[1])
-    finally:
-        model.train(training)
-        for handle in handles:
-            handle.remove()
-    return found
+    with torch.no_grad():
+        view = anatomy(model)
+        found: list[float] = []
+
+        def compare(_: Any, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+            before = inputs[0] if inputs else keywords["hidden_states"]
+            after = output[0] if isinstance(output, tuple) else output
+            similar = torch.nn.functional.cosine_similarity(before.double(), after.double(), dim=-1)
+            found.append(float(similar.mean() if documents is None else similar[documents >= 0].mean()))
+
+        handles = [block.module.register_forward_hook(compare, with_kwargs=True) for block in view.blocks]
+        training = model.training
+        model.eval()
+        try:
+            writes = (tokens, documents) if view.kind == "encoder-decoder" else (None, None)
+            forward(model, tokens, documents, causal=view.kind != "encoder", decoder_tokens=writes[0], decoder_documents=writes[1])
+        finally:
+            model.train(training)
+            for handle in handles:
+                handle.remove()
+        return found

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
-from windtunnel.kits.weights.grow import DEPTH, depths, grown_config, origin
-from windtunnel.kits.weights.sharing import holders, refuse_all_but_depth
-from windtunnel.models.anatomy import anatomy
-from windtunnel.models.build import fresh
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 ROUNDING = 16  # how many units in the last place of its largest value a layer may be off the line
 
@@ -39,6 +37,11 @@ class ExpandLine(Start, name="expand-line"):
             PartError: without a learned model, where its layers do not lie on a line (with the deviation) or are too few to make one,
                 or where anything but depth differs.
         """
+        from windtunnel.kits.weights.grow import DEPTH, depths, grown_config, origin
+        from windtunnel.kits.weights.sharing import holders, refuse_all_but_depth
+        from windtunnel.models.anatomy import anatomy
+        from windtunnel.models.build import fresh
+
         source = origin(previous, context, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         stacks = {stack: holders(blocks) for stack, blocks in anatomy(source).stacks.items()}
@@ -66,6 +69,8 @@ class Line:
 
     def __init__(self, name: str, values: Mapping[int, Tensor], depth: int) -> None:
         """Raises PartError where a layer is further off the line than rounding explains."""
+        import torch
+
         self.name, self.depth = name, depth
         self.values = {layer: value.detach() for layer, value in values.items()}
         self.first, self.last = min(values), max(values)

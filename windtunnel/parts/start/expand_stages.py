@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
-from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
-from windtunnel.kits.weights.sharing import holders, refuse_all_but_depth, split
-from windtunnel.models.anatomy import Block, anatomy
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from windtunnel.models.anatomy import Block
 
 
 class ExpandStages(Start, name="expand-stages"):
@@ -41,6 +41,10 @@ class ExpandStages(Start, name="expand-stages"):
             PartError: without a learned model, where the blocks of a stage differ, where the layers are fewer than the stages or not
                 those of ``order``, or where anything but depth differs.
         """
+        from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
+        from windtunnel.kits.weights.sharing import refuse_all_but_depth, split
+        from windtunnel.models.anatomy import anatomy
+
         source = origin(previous, context, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         places = {}
@@ -93,6 +97,10 @@ def proportional(stages: Sequence[int], depth: int) -> list[int]:
 
 def refuse_unequal(stack: str, blocks: Sequence[Block], stages: Sequence[int]) -> None:
     """Raises PartError, with the deviation and the stages there are, where the blocks of a stage differ in what they both have."""
+    import torch
+
+    from windtunnel.kits.weights.sharing import holders
+
     for stage, length in enumerate(stages):
         start = sum(stages[:stage])
         for path, values in holders(blocks[start : start + length]).items():
@@ -109,6 +117,8 @@ def refuse_unequal(stack: str, blocks: Sequence[Block], stages: Sequence[int]) -
 
 def runs(blocks: Sequence[Block]) -> list[int]:
     """The lengths of the runs of neighbouring blocks that are equal in what both have."""
+    import torch
+
     lengths = [1]
     for one, other in itertools.pairwise(blocks):
         before = dict(one.module.named_parameters())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedModel
-
-from windtunnel.models.build import fresh
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Scratch(Start, name="scratch"):
@@ -19,4 +19,6 @@ class Scratch(Start, name="scratch"):
 
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config`` with first weights drawn from ``seed``."""
+        from windtunnel.models.build import fresh
+
         return fresh(config, seed)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
-from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
-from windtunnel.kits.weights.sharing import refuse_all_but_depth
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class SelectLayers(Start, name="select-layers"):
@@ -34,6 +34,9 @@ class SelectLayers(Start, name="select-layers"):
             PartError: without a model to begin from, where anything but depth differs, where there is nothing to leave out, or where
                 the chosen layers are not there, not ascending, or not as many as asked for.
         """
+        from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
+        from windtunnel.kits.weights.sharing import refuse_all_but_depth
+
         source = origin(previous, context, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         places = {stack: self.places(old, new) for stack, (old, new) in depths(source, config).items()}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
-from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin, refuse_growth
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Stack(Start, name="stack"):
@@ -33,6 +34,8 @@ class Stack(Start, name="stack"):
             PartError: without a model to begin from, or where family, width, vocabulary or any other size than depth differs, or
                 where the layers are not ``factor`` times those of that model.
         """
+        from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin, refuse_growth
+
         model = origin(previous, context, self.name)
         refuse_growth(model.config, config, self.name, ["layers"])
         layers = {}

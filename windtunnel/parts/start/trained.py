@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
-from transformers import PreTrainedModel
 
 from windtunnel.core.part import Trained
 from windtunnel.parts.start.checkpoint import refuse_other_sizes, with_rows
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class TrainedStart(Start, name="trained"):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
-from windtunnel.kits.weights.embeddings import Mix, contextual, pieces, pursuit, shared, spellings, tables_of
-from windtunnel.kits.weights.grow import grown_config
-from windtunnel.models.build import fresh, hollow
 from windtunnel.parts.start.checkpoint import refuse_other_sizes
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 
 class Transplant(Start, name="transplant"):
@@ -62,48 +60,58 @@ class Transplant(Start, name="transplant"):
         """The model in a folder; its tokenizer, where the recipe describes none, may be extended."""
         return self.source.folder
 
-    @torch.no_grad()
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network like ``source`` with a row for every token of the stream.
 
         Raises:
             PartError: where sizes differ in more than the vocabulary, a tokenizer is missing, or there is nothing to change.
         """
-        source, old, new = context.models["source"], context.tokenizers.get("source"), context.tokenizer
-        if old is None or new is None:
-            raise PartError("transplant: the tokenizer of the model it begins from, or that of the stream, is not known")
-        refuse_other_sizes(source.config, config, "transplant")
-        rows, asked = len(tables_of(source)["embedding"]), copy.deepcopy(config)
-        if context.rows is not None:
-            asked.vocab_size = context.rows  # none for special tokens that nobody uses
-        same = shared(new, old, rows, asked.vocab_size)
-        if len(same) == rows and torch.equal(same, torch.arange(rows)):
-            raise PartError("transplant: both tokenizers give every token the same number, so there is nothing to change; use `trained`")
-        known = same >= 0
-        fresh_ones = torch.tensor(
-            [number for number in sorted(spellings(new)) if number < len(known) and not known[number]], dtype=torch.int64
-        )
-        weights = source.state_dict()
-        there = copy.deepcopy(source.config)
-        there.vocab_size = rows + 1
-        own = {name for name, weight in hollow(there).named_parameters() if weight.shape != weights[name].shape}
-        grown_as = grown_config(source.config, asked, {"vocab_size"})
-        grown = fresh(grown_as, seed, lambda name, _: None if name in own else weights.get(name))
-        for name in own:
-            grown.get_parameter(name)[known] = weights[name][same[known]]
-        made, told = self.rows(source, new, old, same, fresh_ones, config, context)
-        for kind, rows_made in made.items():
-            tables_of(grown)[kind][fresh_ones] = rows_made.to(torch.float32)
-        warnings.warn(
-            f"transplant: {int(known.sum())} of {len(known)} tokens keep their rows, {len(fresh_ones)} are new ({self.method}){told}",
-            stacklevel=2,
-        )
-        return grown
+        import torch
+
+        from windtunnel.kits.weights.embeddings import shared, spellings, tables_of
+        from windtunnel.kits.weights.grow import grown_config
+        from windtunnel.models.build import fresh, hollow
+
+        with torch.no_grad():
+            source, old, new = context.models["source"], context.tokenizers.get("source"), context.tokenizer
+            if old is None or new is None:
+                raise PartError("transplant: the tokenizer of the model it begins from, or that of the stream, is not known")
+            refuse_other_sizes(source.config, config, "transplant")
+            rows, asked = len(tables_of(source)["embedding"]), copy.deepcopy(config)
+            if context.rows is not None:
+                asked.vocab_size = context.rows  # none for special tokens that nobody uses
+            same = shared(new, old, rows, asked.vocab_size)
+            if len(same) == rows and torch.equal(same, torch.arange(rows)):
+                raise PartError("transplant: both tokenizers number every token alike, so there is nothing to change; use `trained`")
+            known = same >= 0
+            fresh_ones = torch.tensor(
+                [number for number in sorted(spellings(new)) if number < len(known) and not known[number]], dtype=torch.int64
+            )
+            weights = source.state_dict()
+            there = copy.deepcopy(source.config)
+            there.vocab_size = rows + 1
+            own = {name for name, weight in hollow(there).named_parameters() if weight.shape != weights[name].shape}
+            grown_as = grown_config(source.config, asked, {"vocab_size"})
+            grown = fresh(grown_as, seed, lambda name, _: None if name in own else weights.get(name))
+            for name in own:
+                grown.get_parameter(name)[known] = weights[name][same[known]]
+            made, told = self.rows(source, new, old, same, fresh_ones, config, context)
+            for kind, rows_made in made.items():
+                tables_of(grown)[kind][fresh_ones] = rows_made.to(torch.float32)
+            warnings.warn(
+                f"transplant: {int(known.sum())} of {len(known)} tokens keep their rows, {len(fresh_ones)} are new ({self.method}){told}",
+                stacklevel=2,
+            )
+            return grown
 
     def rows(
         self, source: PreTrainedModel, new: Any, old: Any, same: Tensor, fresh_ones: Tensor, config: Any, context: StartContext
     ) -> tuple[dict[str, Tensor], str]:
         """The rows of the new tokens ``fresh_ones`` for each table (none: drawn), and what more there is to tell."""
+        import torch
+
+        from windtunnel.kits.weights.embeddings import Mix, contextual, pieces, spellings, tables_of
+
         tables, numbers = tables_of(source), fresh_ones.tolist()
         if self.method == "random" or not numbers:
             return {}, ""
@@ -148,6 +156,10 @@ class Transplant(Start, name="transplant"):
 
     def by_donor(self, context: StartContext, tables: dict[str, Tensor], same: Tensor, fresh_ones: Tensor) -> tuple[dict[str, Tensor], str]:
         """As :meth:`rows`, each as the combination that the donor's own row is."""
+        import torch
+
+        from windtunnel.kits.weights.embeddings import pursuit, shared, spellings, tables_of
+
         giver = tables_of(context.models["donor"])
         place = shared(context.tokenizer, context.tokenizers["donor"], len(giver["embedding"]), len(same))
         lost = int((place[fresh_ones] < 0).sum())

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
-from windtunnel.kits.weights.grow import origin, refuse_growth
-from windtunnel.kits.weights.widening import deviation, widened
-from windtunnel.models.sizes import sizes_of
 from windtunnel.slots import ALONE, Start, StartContext
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SIZES = ("layers", "width", "heads", "key_value_heads", "intermediate")
 EXACT = 1e-4  # a relative deviation of the logits below this is rounding
@@ -58,6 +57,10 @@ class Widen(Start, name="widen"):
             PartError: without such a model, or where family, vocabulary, head size or positions differ, something shrinks, heads
                 cannot be grouped as before, or nothing grows.
         """
+        from windtunnel.kits.weights.grow import origin, refuse_growth
+        from windtunnel.kits.weights.widening import deviation, widened
+        from windtunnel.models.sizes import sizes_of
+
         old = origin(previous, context, self.name)
         refuse_growth(old.config, config, self.name, SIZES)
         before, after = sizes_of(old.config), sizes_of(config)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 from pydantic import Field
-from torch import Tensor
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.kits.weights.masks import drawing, hold, put_on, take_off
-from windtunnel.models.anatomy import linears
 from windtunnel.slots import Progress, Structure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 
 class FixedMask(Structure, name="fixed-mask"):
@@ -32,12 +33,19 @@ class FixedMask(Structure, name="fixed-mask"):
         Raises:
             PartError: where the blocks hold no weight matrix, or a mask is already in place.
         """
+        from windtunnel.kits.weights.masks import put_on
+        from windtunnel.models.anatomy import linears
+
         found = linears(model)
         shapes = {name: tuple(module.weight.shape) for name, module in found.items()}  # type: ignore[union-attr, arg-type]
         put_on(found, {name: self.mask(f"{name}.weight", shape) for name, shape in shapes.items()}, self.name)
 
     def mask(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """The mask (bool, True where the weight lives) of the weight ``name``."""
+        import torch
+
+        from windtunnel.kits.weights.masks import drawing
+
         size = int(torch.Size(shape).numel())
         kept = torch.ones(size, dtype=torch.bool)
         kept[torch.randperm(size, generator=drawing(self.seed, name))[: round(size * self.sparsity)]] = False
@@ -45,10 +53,14 @@ class FixedMask(Structure, name="fixed-mask"):
 
     def constrain(self, model: PreTrainedModel, progress: Progress | None = None) -> None:
         """Put masked weights back to zero, which optimizers that mix directions (Muon) do not leave there."""
+        from windtunnel.kits.weights.masks import hold
+
         hold(model, self.name)
 
     def remove(self, model: PreTrainedModel) -> None:
         """Drop masks and gradient hooks; weights, and so the function, stay as they are."""
+        from windtunnel.kits.weights.masks import take_off
+
         take_off(model, self.name)
 
     def density(self, model: PreTrainedModel, done: float = 1.0) -> float:
@@ -57,6 +69,8 @@ class FixedMask(Structure, name="fixed-mask"):
         Raises:
             PartError: where the blocks hold no weight matrix.
         """
+        from windtunnel.models.anatomy import linears
+
         sizes = [int(module.weight.numel()) for module in linears(model).values()]  # type: ignore[union-attr, operator]
         if not sizes:
             raise PartError(f"{self.name}: the blocks of this model hold no weight matrix")

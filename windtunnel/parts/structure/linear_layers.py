@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.kits.weights.sharing import refuse_shared, share, unshare
-from windtunnel.models.anatomy import anatomy
 from windtunnel.slots import Structure
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class LinearLayers(Structure, name="linear-layers"):
@@ -37,6 +37,9 @@ class LinearLayers(Structure, name="linear-layers"):
         Raises:
             PartError: where a stack has a single block, or parameters are shared already.
         """
+        from windtunnel.kits.weights.sharing import refuse_shared, share
+        from windtunnel.models.anatomy import anatomy
+
         refuse_shared(model, self.name)
         for stack, blocks in anatomy(model).stacks.items():
             if not share(blocks, self.slope, depth=len(blocks)):
@@ -44,4 +47,6 @@ class LinearLayers(Structure, name="linear-layers"):
 
     def remove(self, model: PreTrainedModel) -> None:
         """Fold every block into plain weights, with the values that the line gives it."""
+        from windtunnel.kits.weights.sharing import unshare
+
         unshare(model, self.name)

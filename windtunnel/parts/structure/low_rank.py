@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
-from transformers import PreTrainedModel
 
-from windtunnel.kits.weights.factors import Factors, fold, impose, truncated, uniform
 from windtunnel.slots import Structure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 
 class LowRank(Structure, name="low-rank"):
@@ -39,10 +39,14 @@ class LowRank(Structure, name="low-rank"):
         Raises:
             PartError: where nothing can be factorised, or the rank is too large for a matrix; says which ranks fit.
         """
+        from windtunnel.kits.weights.factors import Factors, impose
+
         seed, scale = drawn_seed(), self.alpha / self.rank
         impose(model, self.name, self.rank, lambda name, weight: Factors(*self._factors(name, weight, seed, scale), scale))
 
     def _factors(self, name: str, weight: Tensor, seed: int, scale: float) -> tuple[Tensor, Tensor]:
+        from windtunnel.kits.weights.factors import truncated, uniform
+
         if self.begin == "factorise":
             return truncated(weight, self.rank, scale)
         (out, inside), rank = weight.shape, self.rank
@@ -51,9 +55,13 @@ class LowRank(Structure, name="low-rank"):
 
     def remove(self, model: PreTrainedModel) -> None:
         """Fold the products into plain dense matrices."""
+        from windtunnel.kits.weights.factors import fold
+
         fold(model, self.name)
 
 
 def drawn_seed() -> int:
     """A seed from torch's generator, which the loop sets by seed and phase; then each weight draws by its name, as models do."""
+    import torch
+
     return int(torch.randint(2**62, ()))

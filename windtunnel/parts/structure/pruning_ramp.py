@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field, field_validator, model_validator
-from torch import nn
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.kits.weights.masks import BUFFER, group_of, hold, keep_highest, masked, put_on, take_off
-from windtunnel.models.anatomy import anatomy, linears
+from windtunnel.kits.weights.patterns import group_of
 from windtunnel.slots import Progress, Structure
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
 
 ROUNDING = 1e-9  # of a share of the phase: an event that is due at a step's very beginning happens before it
 
@@ -85,6 +85,10 @@ class PruningRamp(Structure, name="pruning-ramp"):
         Raises:
             PartError: where there is nothing to prune, a mask is already in place, the head is tied, or groups do not divide inputs.
         """
+        import torch
+
+        from windtunnel.kits.weights.masks import hold, put_on
+
         modules = self._prunable(model)
         put_on(modules, {name: torch.ones_like(module.weight, dtype=torch.bool) for name, module in modules.items()}, self.name)  # type: ignore[arg-type]
         self._prune(model, self.kept(0.0))
@@ -92,6 +96,8 @@ class PruningRamp(Structure, name="pruning-ramp"):
 
     def constrain(self, model: PreTrainedModel, progress: Progress | None = None) -> None:
         """Remove what is due before the next step, and keep at zero what was removed."""
+        from windtunnel.kits.weights.masks import hold
+
         if progress is not None:
             now, coming = self.kept(progress.step / progress.steps), self.kept((progress.step + 1) / progress.steps)
             by_the_clock = progress.done != progress.step / progress.steps  # then the number of steps is a guess and an event may be missed
@@ -101,6 +107,8 @@ class PruningRamp(Structure, name="pruning-ramp"):
 
     def remove(self, model: PreTrainedModel) -> None:
         """Drop masks and gradient hooks; weights, and so the function, stay as they are."""
+        from windtunnel.kits.weights.masks import take_off
+
         take_off(model, self.name)
 
     def density(self, model: PreTrainedModel, done: float = 1.0) -> float:
@@ -108,6 +116,8 @@ class PruningRamp(Structure, name="pruning-ramp"):
         return self.kept(done)
 
     def _prunable(self, model: PreTrainedModel) -> dict[str, nn.Module]:
+        from windtunnel.models.anatomy import anatomy, linears
+
         modules = linears(model)
         if self.head:
             view = anatomy(model)
@@ -117,6 +127,8 @@ class PruningRamp(Structure, name="pruning-ramp"):
         return modules
 
     def _prune(self, model: PreTrainedModel, kept: float) -> None:
+        from windtunnel.kits.weights.masks import BUFFER, keep_highest, masked
+
         modules = masked(model, self.name)
         masks = keep_highest(modules, kept, score=self.score, seed=self.seed, group=group_of(self.pattern), part=self.name)
         for name, module in modules.items():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PositiveInt
-from transformers import PreTrainedModel
 
-from windtunnel.kits.weights.sharing import refuse_shared, share, split, unshare
-from windtunnel.models.anatomy import anatomy
 from windtunnel.slots import Structure
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class SharedStages(Structure, name="shared-stages"):
@@ -33,6 +33,9 @@ class SharedStages(Structure, name="shared-stages"):
         Raises:
             PartError: where the stages do not make up the model's depth, or parameters are shared already.
         """
+        from windtunnel.kits.weights.sharing import refuse_shared, share, split
+        from windtunnel.models.anatomy import anatomy
+
         refuse_shared(model, self.name)
         stacks = anatomy(model).stacks.values()
         lengths = [split(self.stages, len(blocks), self.name) for blocks in stacks]
@@ -43,5 +46,8 @@ class SharedStages(Structure, name="shared-stages"):
 
     def remove(self, model: PreTrainedModel) -> None:
         """Give every block a copy of its stage's parameters."""
+        from windtunnel.kits.weights.sharing import split, unshare
+        from windtunnel.models.anatomy import anatomy
+
         if any(length > 1 for blocks in anatomy(model).stacks.values() for length in split(self.stages, len(blocks), self.name)):
             unshare(model, self.name)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.kits.weights.factors import SparseFactors, composed, fold, impose, support_of, truncated, uniform
 from windtunnel.parts.structure.low_rank import drawn_seed
 from windtunnel.slots import Structure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from windtunnel.kits.weights.factors import SparseFactors
 
 
 class SparseLowRank(Structure, name="sparse-low-rank"):
@@ -47,10 +50,14 @@ class SparseLowRank(Structure, name="sparse-low-rank"):
         Raises:
             PartError: where nothing can be factorised, the rank is too large for a matrix or no position would be left; says what fits.
         """
+        from windtunnel.kits.weights.factors import impose
+
         seed = drawn_seed()
         impose(model, self.name, self.rank, lambda name, weight: self._factors(name, weight, seed))
 
     def _factors(self, name: str, weight: Tensor, seed: int) -> SparseFactors:
+        from windtunnel.kits.weights.factors import SparseFactors, composed, support_of, truncated, uniform
+
         (out, inside), rank, scale = weight.shape, self.rank, self.alpha / self.rank
         count = int(self.nonzero * out * inside)
         if not count:
@@ -68,4 +75,6 @@ class SparseLowRank(Structure, name="sparse-low-rank"):
 
     def remove(self, model: PreTrainedModel) -> None:
         """Fold everything into plain dense matrices."""
+        from windtunnel.kits.weights.factors import fold
+
         fold(model, self.name)

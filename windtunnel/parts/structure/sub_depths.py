@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.models.anatomy import Block, anatomy
 from windtunnel.slots import Structure
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+    from windtunnel.models.anatomy import Block
 
 
 class SubDepths(Structure, name="sub-depths"):
@@ -62,6 +64,8 @@ class SubDepths(Structure, name="sub-depths"):
             _restore(block.module)
 
     def _blocks(self, model: PreTrainedModel) -> tuple[Block, ...]:
+        from windtunnel.models.anatomy import anatomy
+
         view = anatomy(model)
         if len(view.stacks) > 1:
             raise PartError(f"sub-depths: {view.family} has an encoder and a decoder, so no bottom of it makes predictions; use one stack")
@@ -80,5 +84,7 @@ def _passing(module: nn.Module, hidden_states: Tensor, *_: Any, **__: Any) -> Te
 
 def _without_gradient(module: nn.Module, *arguments: Any, **named: Any) -> Any:
     """The forward of a block that only computes: what comes out is a constant to the blocks above, and to the embeddings below."""
+    import torch
+
     with torch.no_grad():
         return type(module).forward(module, *arguments, **named)
