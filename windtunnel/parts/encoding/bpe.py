@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from windtunnel.slots import Encoding, Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Bpe(Encoding, name="bpe"):
@@ -80,6 +82,8 @@ class Bpe(Encoding, name="bpe"):
 
     def reckoned(self) -> Vocabulary:
         """A vocabulary of the size that it will have. How many sentinels a tokenizer of the user's has is not known before it is read."""
+        import numpy as np
+
         count = self._size()
         size = np.ones(count, np.int32)
         spans = tuple(range(3, count if self.folder else 3 + self.sentinels))
@@ -87,6 +91,8 @@ class Bpe(Encoding, name="bpe"):
 
     def example(self, context: int) -> dict[str, np.ndarray]:
         """As for every encoding."""
+        import numpy as np
+
         row = np.zeros((1, context + 1), np.int64)
         text = row + self._size() - 1
         return {"tokens": text, "documents": row, "positions": np.arange(context + 1)[None], "sources": row[0, :1]}
