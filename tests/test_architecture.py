@@ -30,6 +30,8 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # A flown study ends with its page, written by whoever calls it. The report knows result.json alone and imports nothing of the study.
 CALLED_AT_THE_END = {("study", "windtunnel.report")}
+# Recipes hold parts and parts hold recipes: what stands below names them for the type checker alone, and the registry reads them.
+NAMED_FOR_TYPING = {("core", "windtunnel.recipe"), ("slots", "windtunnel.recipe")}
 # Heavy or optional: imported where they are used, so that a part can be listed and a prepared stream trained without them.
 LATE = {
     "accelerate",
@@ -75,6 +77,12 @@ def imported(node: ast.AST, path: Path) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+def for_typing(module: ast.Module) -> set[ast.AST]:
+    """The statements that only a type checker reads."""
+    checks = [node for node in ast.walk(module) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {statement for check in checks for statement in check.body}
+
+
 def named(module: ast.Module) -> Iterator[str]:
     """Modules of this package that string constants name, as in import_module("windtunnel.train.run").
 
@@ -91,7 +99,13 @@ def test_imports_point_one_way(path: Path) -> None:
         return
     module = tree(path)
     floor = FLOOR[room(path)]  # a KeyError here: a new room needs its place in the plan
-    found = {name for node in ast.walk(module) for name in imported(node, path)} | (set(named(module)) - {"windtunnel.parts"})
+    typing = for_typing(module)
+    found = {
+        name
+        for node in ast.walk(module)
+        for name in imported(node, path)
+        if not (node in typing and (room(path), name) in NAMED_FOR_TYPING)
+    } | (set(named(module)) - {"windtunnel.parts"})
     below = {name: name.split(".")[1] for name in found if name.startswith("windtunnel.") and (room(path), name) not in CALLED_AT_THE_END}
     upward = sorted(name for name, other in below.items() if other in FLOOR and FLOOR[other] > floor)
     assert not upward, f"{path.name} of floor {FLOORS[floor]} imports {upward}, which stand above it"

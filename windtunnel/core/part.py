@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core import registry
 from windtunnel.core.errors import nearest
 from windtunnel.core.settings import Settings, plain
+
+if TYPE_CHECKING:
+    from windtunnel.recipe import Recipe as HeldRecipe
+else:  # core stands below recipes; the registry knows their class once it is defined
+    HeldRecipe = Annotated[Any, PlainValidator(registry.read_recipe), PlainSerializer(plain)]
 
 
 class Part(Settings):
@@ -64,8 +69,11 @@ class Part(Settings):
         return found.model_validate(_spelt_out(found, fields))
 
     def trained(self) -> dict[str, Trained]:
-        """The models that this part needs besides the one being trained, by the field that names each."""
-        return {key: value for key in type(self).model_fields if isinstance(value := getattr(self, key), Trained)}
+        """The models that this part needs besides the one being trained, by the path of the field that names each.
+
+        Fields may be tuples and mappings of them: ``teacher``, ``ingredients.0``, ``experts.code``.
+        """
+        return dict(_trained_in(self))
 
     def special_tokens(self) -> tuple[str, ...]:
         """Which special tokens it may feed to the model besides the separator and padding: ``mask``, ``spans``, ``modes``.
@@ -87,12 +95,13 @@ class Trained(Settings):
     """Another model that a part needs (a teacher, an ancestor): what a recipe trains, or one in a folder.
 
     ``{recipe: {model: {depth: 2}, budget: {flops: 1e11}}}`` says how that recipe differs from the one it stands in (from the baseline,
-    in a study), whose phases and whose start, structure, losses, weighting, selection and after_step it does not inherit;
-    ``{recipe: NAME}`` takes one of the file's ``recipes``. Its budget may be ``share: 0.2`` of the budget of the file. It is flown
-    first, once for all that need it, and its whole cost is charged to each run that uses it, out of that run's own budget.
+    in a study). It does not inherit phases, start, structure, losses, weighting, selection and after_step, nor the field that it stands
+    in: what a curator holds is flown without curators. ``{recipe: NAME}`` takes one of the file's ``recipes``. Its budget may be
+    ``share: 0.2`` of the budget of the file. It is flown first, once for all that need it, and its whole cost is charged to each run that
+    uses it, out of that run's own budget.
     """
 
-    recipe: dict[str, Any] | None = Field(None, description="the recipe that trains it: what differs, or the name of one under recipes")
+    recipe: HeldRecipe | None = Field(None, description="the recipe that trains it: what differs, or the name of one under recipes")
     folder: str | None = Field(
         None, description="a model that is there already: folder, file or name on the hub, as for `checkpoint`; it costs nothing here"
     )
@@ -108,6 +117,37 @@ class Trained(Settings):
     def _short(self, dump: Any) -> dict[str, Any]:
         """Without the fingerprint where there is none: the hash of a recipe finds the runs that were stored before it existed."""
         return {key: value for key, value in dump(self).items() if key != "fingerprint" or value is not None}
+
+
+def _trained_in(value: Any, path: str = "") -> Iterator[tuple[str, Trained]]:
+    """Every :class:`Trained` within ``value`` (settings, tuples, mappings) with its path; those within its recipe are not its own."""
+    if isinstance(value, Trained):
+        yield path, value
+        return
+    for key, entry in _entries(value):
+        yield from _trained_in(entry, f"{path}.{key}" if path else str(key))
+
+
+def with_trained(value: Any, change: Callable[[Trained], Trained]) -> Any:
+    """``value`` (settings, tuples, mappings) with ``change`` made to every :class:`Trained` in it; the same object where none changes."""
+    if isinstance(value, Trained):
+        return change(value)
+    found = [(key, entry, with_trained(entry, change)) for key, entry in _entries(value)]
+    changes = {key: after for key, before, after in found if after is not before}
+    if not changes:
+        return value
+    if isinstance(value, Settings):
+        return value.model_copy(update=changes)
+    return {**value, **changes} if isinstance(value, Mapping) else tuple(after for *_, after in found)
+
+
+def _entries(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, Settings):
+        yield from ((key, getattr(value, key)) for key in type(value).model_fields)
+    elif isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)
 
 
 def _spelt_out(part: type[Part], fields: Any) -> Any:

@@ -10,6 +10,7 @@ import importlib
 import importlib.metadata
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from windtunnel.core.settings import plain
 
 if TYPE_CHECKING:
     from windtunnel.core.part import Part
+    from windtunnel.recipe import Recipe
 
 FOLDER = Path(__file__).parent.parent / "parts"
 ENTRY_POINTS = "windtunnel.parts"  # the group under which other packages name modules that define parts
@@ -25,6 +27,7 @@ ENTRY_POINTS = "windtunnel.parts"  # the group under which other packages name m
 _slots: dict[str, type[Part]] = {}
 _parts: dict[type[Part], dict[str, type[Part]]] = {}  # those whose class has been defined so far
 _offered: set[str] | None = None  # the modules that other packages offer, once they are imported
+_recipe: list[type[Recipe]] = []  # the class of recipes, which stand above parts although parts hold them
 
 
 def add(part: type[Part]) -> None:
@@ -43,6 +46,21 @@ def add(part: type[Part]) -> None:
         there = present.__module__ if present is not None else "windtunnel"
         raise TypeError(f"two parts are called {part.name!r} in slot {part.slot.__name__}: {there} and {part.__module__}")
     _parts[part.slot][part.name] = part
+
+
+def add_recipe(kind: type[Recipe]) -> type[Recipe]:
+    """Say which class reads the recipes that parts hold."""
+    _recipe[:] = [kind]
+    return kind
+
+
+def read_recipe(data: Any) -> Recipe:
+    """The recipe that a part holds: itself, or its fields as plain data."""
+    if not _recipe:
+        raise TypeError("a part that holds a recipe is read after `import windtunnel.recipe`")
+    if not isinstance(data, (Mapping, *_recipe)):
+        raise ValueError(f"expected a recipe, not {data!r}; a name or a difference is understood in a file, or by recipe_from")
+    return _recipe[0].model_validate(data)
 
 
 def slots() -> dict[str, type[Part]]:

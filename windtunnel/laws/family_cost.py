@@ -123,7 +123,7 @@ def own_costs(recipe: Recipe) -> dict[str, float]:
 def begins_from(recipe: Recipe) -> list[Recipe]:
     """The recipes whose models the starts of ``recipe`` begin from."""
     starts = [phase.start for phase in recipe.phases if phase.start is not None]
-    return [Recipe.model_validate(t.recipe) for start in starts for t in start.trained().values() if t.recipe is not None]
+    return [t.recipe for start in starts for t in start.trained().values() if t.recipe is not None]
 
 
 def parameters(recipe: Recipe, vocabulary: int) -> int:

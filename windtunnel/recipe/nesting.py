@@ -15,15 +15,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from windtunnel.core.errors import PartError, UserError, nearest
+from windtunnel.core.part import Trained, with_trained
 from windtunnel.recipe.budget import Budget
-from windtunnel.recipe.phase import Phase
+from windtunnel.recipe.phase import Phase, slot_fields
 from windtunnel.recipe.recipe import Recipe
-from windtunnel.recipe.resolve import pinned_part, with_origin_sizes
+from windtunnel.recipe.resolve import pinned, with_origin_sizes
 from windtunnel.recipe.settings import SHORT, encoding_knobs
 from windtunnel.recipe.yaml import Document
 
 MERGED = ("model", "tokenizer", "corpus", "split")
+WHOLE = {key for key, info in Recipe.model_fields.items() if info.exclude_if is None}  # what every stored recipe says
 DEEPEST = 50  # a list in YAML may hold itself; validation says so
+PARTS = {*slot_fields(Phase), *slot_fields(Recipe)} - {"corpus", "encoding"}  # the fields whose parts may hold models
 OWN = ("phases", "share", "budget", "recipes", "start", "structure", "losses", "weighting", "selection", "after_step")
 
 
@@ -50,7 +53,8 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
         pydantic.ValidationError: with the path of the key as the user wrote it.
         NestedError: for a mistake in a recipe that a part holds.
     """
-    raw = completed({key: value for key, value in raw.items() if key != "recipes"}, raw if base is None else base, around)
+    base = raw if base is None else base
+    raw = {key: completed(value, base, around, key) for key, value in raw.items() if key != "recipes"}
     shared = {key: value for key, value in raw.items() if key not in Phase.model_fields and key != "phases"}
     inherited = {key: value for key, value in raw.items() if key in Phase.model_fields}
     phases = raw.get("phases") or [{}]
@@ -60,15 +64,7 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
         except PartError as error:
             raise NestedError(str(error), ("start",)) from error
     recipe = Recipe.model_validate({**shared, "phases": phases})
-    return recipe.model_copy(update={"phases": tuple(_pinned(phase) for phase in recipe.phases)})
-
-
-def _pinned(phase: Phase) -> Phase:
-    """``phase``, its parts with the content of the models that they name by a folder."""
-    found = {key: getattr(phase, key) for key in Phase.model_fields}
-    pinned = {key: tuple(map(pinned_part, value)) if isinstance(value, tuple) else pinned_part(value) for key, value in found.items()}
-    changes = {key: value for key, value in pinned.items() if value != found[key]}
-    return phase.model_copy(update=changes) if changes else phase
+    return recipe.model_copy(update={"phases": pinned(recipe.phases)})
 
 
 class NestedError(UserError):
@@ -79,19 +75,24 @@ class NestedError(UserError):
         self.path = path
 
 
-def completed(value: Any, base: Mapping[str, Any], around: tuple[str, ...], depth: int = 0) -> Any:
-    """``value`` with every ``recipe:`` in it, a name or differences, replaced by the whole resolved recipe as plain data.
+def completed(value: Any, base: Mapping[str, Any], around: tuple[str, ...], field: str = "", depth: int = 0) -> Any:
+    """``value`` with every ``recipe:`` in it, a name or differences, replaced by the whole recipe.
 
-    ``around`` are the named recipes that this one is part of.
+    ``field`` is the field of the recipe or phase that ``value`` stands in: what holds a recipe is not inherited by it, or it would hold
+    itself. ``around`` are the named recipes that this one is part of.
     """
     if depth > DEEPEST or not isinstance(value, (list, tuple, Mapping)):
         return value
     if not isinstance(value, Mapping):
-        return [completed(entry, base, around, depth + 1) for entry in value]
-    return {
-        key: _nested(entry, base, around) if key == "recipe" and entry is not None else completed(entry, base, around, depth + 1)
-        for key, entry in value.items()
-    }
+        return [completed(entry, base, around, field, depth + 1) for entry in value]
+    found = {}
+    for key, entry in value.items():
+        inside = key if field == "phases" and key in PARTS else field
+        if key == "recipe" and entry is not None:
+            found[key] = _nested(entry, {name: kept for name, kept in base.items() if name != field or field not in PARTS}, around)
+        else:
+            found[key] = completed(entry, base, around, inside, depth + 1)
+    return found
 
 
 def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any:
@@ -104,10 +105,12 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
         if asked in around:
             raise NestedError(f"recipe {asked} needs itself, by way of {', '.join(around)}", path)
         around, asked = (*around, asked), named[asked]
+    if isinstance(asked, Recipe):
+        return asked
     if not isinstance(asked, Mapping):
         raise NestedError(f"{title} is a mapping of what differs from the recipe it stands in, not {asked!r}", path)
-    if Recipe.model_fields.keys() <= asked.keys():
-        return asked  # it has been completed before
+    if asked.keys() >= WHOLE:
+        return Recipe.model_validate(asked)  # it has been completed before
     inherited = {key: value for key, value in base.items() if key not in OWN}
     tokenizer = encoding_knobs(inherited)
     if tokenizer and tokenizer.get("recipe") is not None:  # it may be the tokenizer of this very recipe
@@ -119,7 +122,7 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
             if "share" not in asked:
                 raise NestedError(f"{title} needs a budget, or a share of the budget of the file", path)
             full["budget"] = Budget.model_validate(base.get("budget")).times(asked["share"]).model_dump(exclude_none=True)
-        return recipe_from(full, base, around).model_dump(mode="json")
+        return recipe_from(full, base, around)
     except ValidationError as error:
         found = (f"{'.'.join(map(str, detail['loc']))}: {detail['msg'].removeprefix('Value error, ')}" for detail in error.errors())
         raise NestedError(f"{title}: {'; '.join(found)}", path) from error
@@ -130,7 +133,7 @@ def data_key(recipe: Recipe) -> str:
     facts = recipe.model_dump(mode="json", include={"corpus", "encoding", "split", "curators"})
     before = recipe.encoding.before()
     if before is not None:  # how that recipe trains does not matter
-        facts["encoding"][recipe.encoding.name]["recipe"] = data_key(Recipe.model_validate(before))
+        facts["encoding"][recipe.encoding.name]["recipe"] = data_key(before)
     return json.dumps(facts)
 
 
@@ -139,41 +142,41 @@ def run_name(key: str, data: str) -> str:
     return f"{key}-{data[:8]}"  # the recipe names its files, the fingerprint what was in them
 
 
-def needed(recipe: Recipe) -> dict[str, Recipe]:
-    """The recipes whose models ``recipe`` needs, and those that these need, by their key without a seed; needed ones come first."""
+def needed(recipe: Recipe, curators: bool = True) -> dict[str, Recipe]:
+    """The recipes whose models ``recipe`` needs, and those that these need, by their key without a seed; needed ones come first.
+
+    Without ``curators`` those are left out that only its corpus needs: they are flown before it is prepared.
+    """
     found: dict[str, Recipe] = {}
-    for phase in recipe.phases:
-        for part in phase.parts():
-            for trained in part.trained().values():
-                if trained.recipe is not None:
-                    inner = Recipe.model_validate(trained.recipe)
-                    found |= needed(inner) | {inner.key(0): inner}
+    for part in (*(recipe.curators if curators else ()), *recipe.evaluations, *(part for phase in recipe.phases for part in phase.parts())):
+        for trained in part.trained().values():
+            if trained.recipe is not None:
+                found |= needed(trained.recipe, curators) | {trained.recipe.key(0): trained.recipe}
     return found
 
 
-def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe]) -> Recipe:
-    """``recipe`` with ``change`` made to it and to every recipe that its parts hold."""
+def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe], curators: bool = True) -> Recipe:
+    """``recipe`` with ``change`` made to it and to every recipe that its parts hold, those of its ``curators`` only if asked to."""
 
-    def inside(value: Any) -> Any:
-        if isinstance(value, list):
-            return [inside(entry) for entry in value]
-        if not isinstance(value, Mapping):
-            return value
-        return {
-            key: each_recipe(Recipe.model_validate(entry), change).model_dump(mode="json") if key == "recipe" and entry else inside(entry)
-            for key, entry in value.items()
-        }
+    def inside(trained: Trained) -> Trained:
+        if trained.recipe is None:
+            return trained
+        return trained.model_copy(update={"recipe": each_recipe(trained.recipe, change, curators)})
 
-    if needed(recipe) or recipe.encoding.before() is not None:
-        recipe = Recipe.model_validate(inside(recipe.model_dump(mode="json")))
-    return change(recipe)
+    fields = ("phases", "evaluations", "curators") if curators else ("phases", "evaluations")
+    changed = {key: with_trained(getattr(recipe, key), inside) for key in fields}
+    encoding, before = recipe.encoding, recipe.encoding.before()
+    if before is not None:
+        changed["encoding"] = encoding.model_copy(update={"recipe": each_recipe(before, change, curators)})
+    changed = {key: value for key, value in changed.items() if value is not getattr(recipe, key)}
+    return change(recipe.model_copy(update=changed) if changed else recipe)
 
 
 def times(recipe: Recipe, factor: float) -> Recipe:
-    """``recipe`` at ``factor`` times its budget, the models it needs too."""
+    """``recipe`` at ``factor`` times its budget, the models it needs too. Its corpus stays, and so do the models of its curators."""
     if factor == 1.0:
         return recipe
-    return each_recipe(recipe, lambda one: one.model_copy(update={"budget": one.budget.times(factor)}))
+    return each_recipe(recipe, lambda one: one.model_copy(update={"budget": one.budget.times(factor)}), curators=False)
 
 
 def load_recipe(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Recipe:

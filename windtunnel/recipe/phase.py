@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +12,30 @@ from windtunnel.core.part import Part
 from windtunnel.core.settings import Settings
 from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import AfterStep, LossTerm, Mixture, Objective, Optimizer, Packing, Schedule, Selection, Start, Structure, Weighting
+
+
+def slot_fields(settings: type[Settings]) -> dict[str, type[Part]]:
+    """The fields of ``settings`` that hold a part, or several, with the slot of each, as their annotations say."""
+    return {key: slot for key, info in settings.model_fields.items() if (slot := _slot_in(info.annotation)) is not None}
+
+
+def _slot_in(annotation: Any) -> type[Part] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return annotation
+    return next((slot for inner in get_args(annotation) if (slot := _slot_in(inner)) is not None), None)
+
+
+def parts_of(settings: Settings) -> dict[str, Part]:
+    """Every part in the fields of ``settings``, by its place: ``optimizer``, ``losses.0``, ``corpus.code``."""
+    found: dict[str, Part] = {}
+    for key in slot_fields(type(settings)):
+        value = getattr(settings, key)
+        if isinstance(value, Part):
+            found[key] = value
+        else:
+            places = value.items() if isinstance(value, Mapping) else enumerate(value or ())
+            found |= {f"{key}.{place}": part for place, part in places}
+    return found
 
 
 def _named(names: Any) -> Any:
@@ -49,9 +74,7 @@ class Phase(Settings):
 
     def parts(self) -> list[Part]:
         """Every part of this phase."""
-        training = (self.optimizer, self.schedule, self.weighting, self.selection)
-        own = (self.mixture, self.packing, self.objective, self.start, self.structure, *training)
-        return [part for part in (*own, *self.losses, *self.after_step) if part is not None]
+        return list(parts_of(self).values())
 
     @model_validator(mode="after")
     def _fit_together(self) -> Phase:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Settings
 from windtunnel.recipe.budget import Budget
@@ -20,6 +21,7 @@ from windtunnel.slots import Curator, Encoding, Evaluation, Progress, Source
 FORMAT = 1  # raised when the meaning of a stored recipe changes, so that no run is taken for what it is not
 
 
+@registry.add_recipe
 class Recipe(Settings):
     """Everything that determines one trained model, except the seed."""
 
@@ -114,7 +116,7 @@ class Recipe(Settings):
                         )
             try:  # sizes are not known yet, names are
                 sizes = dict.fromkeys(phase.sources or self.corpus, 1)
-                phase.mixture.weights(sizes, Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, index), {})
+                phase.mixture.weights(sizes, Progress.first(phase.batch, phase.context, index), {})
             except UserError as error:
                 raise _at("mixture", str(error).removeprefix("mixture.")) from error
         return self

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from windtunnel.core.errors import PartError, nearest
-from windtunnel.core.part import Part, Trained
+from windtunnel.core.part import Trained, with_trained
 from windtunnel.models.content import fingerprint
 from windtunnel.models.locate import locate
 from windtunnel.models.settings import KINDS
@@ -112,13 +112,12 @@ def _start(written: Any) -> Start | None:
         return None
 
 
-def pinned_part(part: Any) -> Any:
-    """``part`` with the content of the models that are named in it by their folder, as it is now."""
-    if not isinstance(part, Part):
-        return part
-    changes = {
-        key: trained.model_copy(update={"fingerprint": facts(trained.folder).fingerprint})
-        for key, trained in part.trained().items()
-        if isinstance(trained, Trained) and trained.folder is not None and trained.fingerprint is None
-    }
-    return part.model_copy(update=changes) if changes else part
+def pinned(value: Any) -> Any:
+    """``value`` (settings, tuples, parts) with the content of the models that are named in it by their folder, as it is now."""
+    return with_trained(value, _pinned)
+
+
+def _pinned(trained: Trained) -> Trained:
+    if trained.folder is None or trained.fingerprint is not None:
+        return trained
+    return trained.model_copy(update={"fingerprint": facts(trained.folder).fingerprint})

@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from windtunnel.recipe import Recipe
+
 
 class Encoding(Part):
     """How documents become named arrays of numbers."""
 
     unit: ClassVar[str] = "unit"  # what one entry of the first array is: a token, an image, a step
 
-    def before(self) -> dict[str, Any] | None:
-        """The recipe, as plain data, whose encoding this one takes over or goes on from; its stream is prepared first."""
+    def before(self) -> Recipe | None:
+        """The recipe, in the knob ``recipe``, whose encoding this one takes over or goes on from; its stream is prepared first."""
         return None
 
     def folders(self) -> dict[str, str]:

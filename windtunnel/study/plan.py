@@ -171,7 +171,7 @@ def _epochs(recipe: Recipe, tokens: float, sizes: Mapping[str, int]) -> dict[str
     found = dict.fromkeys(sizes, 0.0)
     for index, phase in enumerate(recipe.phases):
         mine = {name: size for name, size in sizes.items() if size and (phase.sources is None or name in phase.sources)}
-        shares = phase.mixture.weights(mine, Progress(0, 1, 0, 1, phase.batch, 0.0, 0.0, index), {})
+        shares = phase.mixture.weights(mine, Progress.first(phase.batch, phase=index), {})
         whole = sum(shares.values()) or 1.0
         for name, share in shares.items():
             found[name] += tokens * phase.share * share / whole / sizes[name]

@@ -25,8 +25,7 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
     from windtunnel.data.corpus.prepare import prepare_corpus
 
     split, before = recipe.split, None
-    if (named := recipe.encoding.before()) is not None:
-        other = Recipe.model_validate(named)
+    if (other := recipe.encoding.before()) is not None:
         refuse_other_documents(other, recipe)
         before = prepare(other, cache, progress)
     corpus = prepare_corpus(
@@ -330,7 +329,8 @@ def model_folder(trained: Trained, seed: int, others: Mapping[str, Mapping[str, 
 
 def key_of(trained: Trained, seed: int) -> str:
     """The key of the run that trains it."""
-    return Recipe.model_validate(trained.recipe).key(seed)
+    assert trained.recipe is not None, "a model in a folder is not flown"
+    return trained.recipe.key(seed)
 
 
 def conclude(recipe: Recipe, model: Any, stream: Stream, around: Any) -> dict[str, Any]:

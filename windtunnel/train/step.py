@@ -131,7 +131,7 @@ def look_ahead(leg: PhaseRun) -> dict[str, float]:
         loader = Loader(leg.stream, sources=(source,), context=phase.context, sequences=size, packing=phase.packing, seed=leg.seed)
         for first in range(0, sequences, size):
             count = min(size, sequences - first)
-            rows = loader.rows(Progress(0, 1, 0, size * phase.context, size, 0.0, 0.0, leg.index))
+            rows = loader.rows(Progress.first(size, phase.context, leg.index))
             random = np.random.default_rng((leg.seed, leg.index, zlib.crc32(source.encode()), first))
             prepared = phase.objective.prepare({key: value[:count] for key, value in rows.items()}, leg.stream.vocabulary, random)
             tokens += count * phase.context
@@ -288,7 +288,7 @@ def measure(leg: PhaseRun, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """
     phase, structure = leg.phase, leg.phase.structure
     restore, cursors = snapshot(leg.model, list(leg.states.values()), leg.around.folder), leg.loader.state()
-    progress = Progress(0, 1, 0, phase.batch * phase.context, phase.batch, 0.0, 0.0, leg.index)
+    progress = Progress.first(phase.batch, phase.context, leg.index)
     leg.model.train()
     density = mean_density(structure, leg.model)
     variants, began = [], time.monotonic()

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
+from windtunnel.core.part import HeldRecipe
 from windtunnel.slots import Encoding, Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from windtunnel.recipe import Recipe
 
 
 class Bpe(Encoding, name="bpe"):
@@ -28,7 +31,7 @@ class Bpe(Encoding, name="bpe"):
     unit: ClassVar[str] = "token"
 
     folder: str | None = Field(None, description="folder of a tokenizer that AutoTokenizer loads (default: train one)")
-    recipe: dict[str, Any] | None = Field(
+    recipe: HeldRecipe | None = Field(
         None, description="the recipe whose tokenizer is taken, by its name under recipes or as what differs; nothing is trained for it"
     )
     vocabulary: int = Field(4096, ge=400, description="size of the trained vocabulary, special tokens included")
@@ -53,7 +56,7 @@ class Bpe(Encoding, name="bpe"):
         """As for every part."""
         return self.sources or ()
 
-    def before(self) -> dict[str, Any] | None:
+    def before(self) -> Recipe | None:
         """As for every encoding."""
         return self.recipe
 
@@ -99,8 +102,5 @@ class Bpe(Encoding, name="bpe"):
 
     def _size(self) -> int:
         """How many tokens there will be, as far as that can be told."""
-        if self.recipe is None:
-            return self.vocabulary + self.extend
-        from windtunnel.recipe import Recipe
-
-        return Recipe.model_validate(self.recipe).encoding.reckoned().size + self.extend
+        size: int = self.vocabulary if self.recipe is None else self.recipe.encoding.reckoned().size
+        return size + self.extend

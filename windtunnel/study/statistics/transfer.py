@@ -68,9 +68,8 @@ def _before(recipe: Recipe) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for trained in start.trained().values() if start else ():
         if trained.recipe is not None:
-            inner = Recipe.model_validate(trained.recipe)
-            for phase in inner.phases:
-                found |= dict.fromkeys((*(phase.sources or inner.corpus), *_before(inner)))
+            for phase in trained.recipe.phases:
+                found |= dict.fromkeys((*(phase.sources or trained.recipe.corpus), *_before(trained.recipe)))
     return tuple(found)
 
 
