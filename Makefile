@@ -27,9 +27,9 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile
 
-# The cpu scale of every paper with a committed file. Hours rather than minutes; interrupted, it goes on where it was.
+# The cpu scale of every paper. Hours rather than minutes; interrupted, it goes on where it was.
 reproduce: setup
-	for paper in papers/*.yaml; do $(BIN)/windtunnel reproduce "$$(basename "$$paper" .yaml)" --scale cpu || exit $$?; done
+	for paper in papers/*/*/paper.yaml; do $(BIN)/windtunnel reproduce "$$paper" --scale cpu || exit $$?; done
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),bench]'

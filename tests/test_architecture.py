@@ -11,6 +11,7 @@ import pytest
 
 import windtunnel
 import windtunnel.slots
+from windtunnel.core.library import paper_files
 from windtunnel.core.registry import folder_of, load_all, names, slots
 
 PACKAGE = Path(windtunnel.__file__).parent
@@ -148,7 +149,7 @@ def test_no_part_is_named_by_the_loop() -> None:
 
 def test_the_name_of_a_paper_is_nowhere_in_the_code() -> None:
     """Papers are files under papers/; the package knows mechanisms. Only docstrings may tell where an idea comes from."""
-    papers = {path.stem for path in (PACKAGE.parent / "papers").glob("*.yaml")}
+    papers = set(paper_files())
     load_all()
     mechanisms = {name for kind in slots().values() for name in names(kind)}
     for path in MODULES:

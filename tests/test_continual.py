@@ -570,12 +570,13 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_every_arm_of_the_files_flies_at_a_tiny_size(name, stream, tmp_path, monkeypatch, corpus):
     """The recipes as the files write them, but for sizes, budgets and text: on two sources, whatever theirs are called."""
+    from windtunnel.core.library import library
     from windtunnel.recipe import each_recipe
     from windtunnel.study.fly import load_study
-    from windtunnel.study.papers import load_paper, papers_folder
+    from windtunnel.study.papers import load_paper
     from windtunnel.study.statistics.transfer import transfer
 
-    study = load_study(papers_folder().parent / "studies" / f"{name}.yaml") if name == "continual" else load_paper(name).study("cpu")
+    study = load_study(library("studies") / f"{name}.yaml") if name == "continual" else load_paper(name).study("cpu")
     tiny_sizes = {"depth": 2, "layers": 2, "width": 32, "heads": 2}
 
     def few(parts: tuple[Any, ...], **knobs: int) -> tuple[Any, ...]:

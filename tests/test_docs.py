@@ -86,10 +86,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mail.jsonl.zst").write_bytes(zstandard.compress(lines.encode()))
     (folder / ".venv").mkdir()
     (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
-    if (ROOT / "studies").is_dir():
-        shutil.copytree(ROOT / "studies", folder / "studies")
-    if (ROOT / "papers").is_dir():
-        shutil.copytree(ROOT / "papers", folder / "papers")
+    shutil.copytree(ROOT / "studies", folder / "studies")
+    shutil.copytree(ROOT / "papers", folder / "papers")
     for page in PAGES:
         for body in blocks(page):
             first, _, rest = body.partition("\n")

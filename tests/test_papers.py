@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError
+from windtunnel.core.library import AREAS, library, paper_files
 from windtunnel.report import markdown
 from windtunnel.report.tables import expected
 from windtunnel.report.words import Reading
@@ -26,10 +27,10 @@ from windtunnel.study.papers import (
     measured,
     overall,
     overridden,
-    papers_folder,
     reproduce,
 )
 from windtunnel.study.result import finite
+from windtunnel.study.results import load
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -69,7 +70,8 @@ PAPER = """\
 
 
 def write(folder: Path, text: str = PAPER, name: str = "twice-the-context") -> Path:
-    path = folder / f"{name}.yaml"
+    path = folder / "context" / name / "paper.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(textwrap.dedent(text), encoding="utf-8")
     return path
 
@@ -77,9 +79,28 @@ def write(folder: Path, text: str = PAPER, name: str = "twice-the-context") -> P
 def test_a_paper_is_found_by_any_of_its_slugs(tmp_path):
     write(tmp_path)
     found = [load_paper("twice-the-context", tmp_path), load_paper("longer-is-better", tmp_path), *list_papers(tmp_path)]
-    assert [paper.name for paper in found] == ["twice-the-context"] * 3
+    assert [(paper.name, paper.area) for paper in found] == [("twice-the-context", "context")] * 3
+    assert [len(list_papers(tmp_path, area)) for area in ("context", "weights")] == [1, 0]
+    with pytest.raises(UserError, match="did you mean 'weights'"):
+        list_papers(tmp_path, "weight")
     with pytest.raises(UserError, match="did you mean 'longer-is-better'"):
         load_paper("longer-is-worse", tmp_path)
+
+
+def test_a_paper_is_found_by_its_folder_and_no_other_is_read(tmp_path):
+    write(tmp_path)
+    write(tmp_path, "not: [yaml", name="another")
+    assert load_paper("twice-the-context", tmp_path).name == "twice-the-context"
+    assert list(paper_files(tmp_path)) == ["another", "twice-the-context"]
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_paper("another", tmp_path)
+
+
+def test_a_paper_may_be_a_file_of_its_name(tmp_path):
+    path = tmp_path / "twice-the-context.yaml"
+    path.write_text(textwrap.dedent(PAPER), encoding="utf-8")
+    found = load_paper(path)
+    assert found.area == "" and found.result_file("cpu") == tmp_path / "twice-the-context.cpu.json"
 
 
 def test_a_scale_is_what_differs_from_the_first(tmp_path):
@@ -240,26 +261,38 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     monkeypatch.setattr(train, "prepare", lambda recipe, cache, progress=None: stream)
     monkeypatch.setattr(module.local, "launch", inline)
     found = load_paper(write(tmp_path))
-    measurement = reproduce(found, "cpu", tmp_path / "out", results=tmp_path / "results", quiet=True, function="study_fakes:measure")
-    path = tmp_path / "results" / "twice-the-context.cpu.json"
-    assert json.loads(path.read_text()) == measurement == finite(measurement) and path.stat().st_size < 200_000
+    measurement = reproduce(found, "cpu", tmp_path / "out", quiet=True, function="study_fakes:measure")
+    path = tmp_path / "context" / "twice-the-context" / "cpu.json"
+    assert path == found.result_file("cpu") and found.result_file("cpu", tmp_path) == tmp_path / "twice-the-context" / "cpu.json"
+    assert load(path) == measurement == finite(measurement) and path.stat().st_size < 60_000
     verdicts = [finding["verdict"] for finding in measurement["expectations"]]
     assert verdicts == ["reproduced", "reproduced", "reproduced", "reproduced"] and measurement["verdict"] == "reproduced"
     assert set(measurement["arms"]["wide"]["test_bits_per_byte"]) == {"mean", "difference", "low", "high"}
     assert len([one for one in measurement["runs"] if one["arm"] == "wide"]) == 3 and measurement["versions"] and measurement["date"]
     assert (tmp_path / "out" / "studies" / "twice-the-context.cpu" / "result.json").exists()
-    assert measured(found, tmp_path) == {"cpu": measurement}
+    assert measured(found) == {"cpu": measurement}
     assert "not finished" not in markdown(measurement) and "## What the paper leads us to expect" in markdown(measurement)
 
 
-def committed() -> list[Any]:
-    try:
-        return [pytest.param(found, id=found.name) for found in list_papers(papers_folder())]
-    except UserError:
-        return []
+def test_every_paper_lies_in_an_area():
+    areas = library("papers").iterdir()
+    assert {area.name for area in areas} <= set(AREAS)
+    assert all(path.parent.name in paper_files() for path in library("papers").glob("*/*/*"))
 
 
-@pytest.mark.parametrize("found", committed())
+def committed() -> list[Path]:
+    """Every result that is committed."""
+    return sorted([*library("papers").glob("*/*/*.json"), *library("studies").glob("results/*.json")])
+
+
+@pytest.mark.parametrize("path", committed(), ids=lambda path: "-".join(path.parts[-2:]))
+def test_a_committed_result_is_small(path):
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert path.stat().st_size <= 60_000, f"make it smaller: python -m windtunnel.study.compact {path}"
+    assert content.get("compact") or content.get("kind") == "adaptation"
+
+
+@pytest.mark.parametrize("found", [pytest.param(found, id=found.name) for found in list_papers()])
 def test_every_committed_paper_is_whole(found):
     registry.load_all()
     known = {name for slot in registry.slots().values() for name in registry.names(slot)}
@@ -269,6 +302,5 @@ def test_every_committed_paper_is_whole(found):
         assert len(study.seeds) >= 5, "a paper's own comparison needs at least five seeds"
     for scale, measurement in measured(found).items():
         assert measurement["paper"] == found.name and measurement["scale"] == scale
-        assert (papers_folder() / "results" / f"{found.name}.{scale}.json").stat().st_size < 200_000
         # A claim that was changed after it was measured would be judged by the wrong words.
         assert [finding["arm"] for finding in measurement["expectations"]] == [expectation.arm for expectation in found.expect]

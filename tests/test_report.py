@@ -468,6 +468,7 @@ def test_the_page_of_papers() -> None:
     papers = [
         {
             "name": "g-stack",
+            "area": "weights",
             "title": "Stacking | growth",
             "year": 2024,
             "arxiv": "2405.15319",
@@ -484,7 +485,7 @@ def test_the_page_of_papers() -> None:
         "g-stack-two.cpu": {"verdict": "not reproduced"},
     }
     text = papers_page(papers, results)
-    assert "[reproduced](../papers/results/g-stack.cpu.json) (cpu, 0 of 1)" in text and "Stacking \\| growth" in text
+    assert "[reproduced](../papers/weights/g-stack/cpu.json) (cpu, 0 of 1)" in text and "Stacking \\| growth" in text
     assert "https://arxiv.org/abs/2405.15319" in text and "not reproduced](" not in text
     assert "**Measured (cpu): reproduced.** It \\| did.\n\n| arm | expected |" in text
     assert "| wsd | worse by at most 2% than baseline | flops | −1.0% (… to +3.0%) | undecided | a hunch |" in text
@@ -493,12 +494,13 @@ def test_the_page_of_papers() -> None:
 
 
 def test_the_documentation_is_written_from_files(tmp_path: Path) -> None:
-    (tmp_path / "papers" / "results").mkdir(parents=True)
-    (tmp_path / "papers" / "g-stack.yaml").write_text("papers: [g-stack]\ntitle: Growth\nclaim: it helps\n")
-    (tmp_path / "papers" / "results" / "g-stack.cpu.json").write_text('{"verdict": "undecided"}')
+    folder = tmp_path / "papers" / "weights" / "g-stack"
+    folder.mkdir(parents=True)
+    (folder / "paper.yaml").write_text("papers: [g-stack]\ntitle: Growth\nclaim: it helps\n")
+    (folder / "cpu.json").write_text('{"verdict": "undecided"}')
     written = write(tmp_path / "docs", tmp_path / "papers")
     assert [path.name for path in written] == ["parts.md", "papers.md"]
-    assert "[undecided](../papers/results/g-stack.cpu.json) (cpu)" in written[1].read_text()
+    assert "[undecided](../papers/weights/g-stack/cpu.json) (cpu)" in written[1].read_text()
 
 
 def test_numbers_in_a_template_come_from_the_results() -> None:

@@ -25,6 +25,7 @@ from windtunnel.commands.law import app as law
 from windtunnel.commands.options import OUT, CorpusOption, JsonOption, ThreadsOption, look_at, sources
 from windtunnel.commands.train import export, train
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.library import checkout
 from windtunnel.study.results import read_result, result_files
 
 app = typer.Typer(
@@ -222,13 +223,17 @@ def parts(
 
 
 @app.command()
-def papers(as_json: JsonOption = False) -> None:
+def papers(
+    area: Annotated[str | None, typer.Option("--area", metavar="AREA", help="only papers of this area", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the papers that can be reproduced, and what was measured of them."""
     from windtunnel.study.papers import list_papers, measured
 
     found = [
         {
             "name": paper.name,
+            "area": paper.area,
             **paper.model_dump(mode="json", include={"papers", "title", "authors", "year", "arxiv", "claim", "parts", "notes", "outcomes"}),
             "scales": list(paper.scales),
             "measured": {
@@ -236,7 +241,7 @@ def papers(as_json: JsonOption = False) -> None:
                 for scale, result in measured(paper).items()
             },
         }
-        for paper in list_papers()
+        for paper in list_papers(area=area)
     ]
     if as_json:
         print_json(found)
@@ -244,12 +249,13 @@ def papers(as_json: JsonOption = False) -> None:
     rows = [
         (
             paper["name"],
+            paper["area"],
             f"{paper['title']} ({paper['year']})",
             ", ".join(f"{scale}: {paper['measured'].get(scale, {}).get('verdict', 'not measured')}" for scale in paper["scales"]),
         )
         for paper in found
     ]
-    Console().print(plain_table(("name", "paper", "measured"), rows))
+    Console().print(plain_table(("name", "area", "paper", "measured"), rows))
 
 
 @app.command()
@@ -260,7 +266,7 @@ def reproduce(
     results: Annotated[
         Path | None,
         typer.Option(
-            "--results", metavar="DIR", help="where the measurement is written (default: results/ beside the paper)", show_default=False
+            "--results", metavar="DIR", help="write DIR/NAME/SCALE.json (default: SCALE.json beside the paper's file)", show_default=False
         ),
     ] = None,
     workers: WorkersOption = None,
@@ -275,9 +281,9 @@ def reproduce(
     from windtunnel.study import papers as library
 
     check_engine(engine, address)
-    if name.endswith((".yaml", ".yml")):
-        results = results or Path(name).parent / "results"
     paper = library.load_paper(name)
+    if results is None and not name.endswith((".yaml", ".yml")) and checkout() is None:
+        results = out / "papers"  # an installed package is not written to
     found = library.reproduce(
         paper, scale.value, out, results=results, workers=workers, threads=threads, engine=engine.value, address=address
     )
@@ -288,7 +294,7 @@ def reproduce(
         screen = Console(highlight=False)
         screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found['verdict']}[/bold]\n{escape(paper.claim)}\n")
         screen.print(plain_table(table.columns[:-1], [row[:-1] for row in table.rows]))
-        print(f"written: {(results or library.papers_folder() / 'results') / f'{paper.name}.{scale.value}.json'}")
+        print(f"written: {paper.result_file(scale.value, results)}")
     if found.get("error"):
         stop_with(found["error"], "")
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.library import paper_files
 from windtunnel.report.adaptation import change
 from windtunnel.report.markup import cells, escaped, written
 from windtunnel.report.tables import expected, interval, transfer_table
 from windtunnel.report.words import BASELINE, Reading, finite, mapping, several, signed
+from windtunnel.study.results import load
 
 
 def parts_page() -> str:
@@ -77,20 +79,19 @@ def code(text: Any) -> str:
     return f"{fence}{space}{plain}{space}{fence}"
 
 
-def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any], folder: str = "../papers/results") -> str:
+def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any], folder: str = "../papers") -> str:
     """A table of papers with their claim, what was measured and where it stands, then one short section for each.
 
-    ``papers`` are paper files as mappings (``name`` or ``papers``, ``title``, ``year``, ``arxiv``, ``claim``, ``notes``, ``outcomes``).
-    ``results`` holds measured results by ``NAME.SCALE`` (the stem of a file in papers/results), each the content of that file.
+    ``papers`` are paper files as mappings (``area``, ``name`` or ``papers``,
+    ``title``, ``year``, ``arxiv``, ``claim``, ``notes``, ``outcomes``).
+    ``results`` holds measured results by ``NAME.SCALE``, each the content of papers/AREA/NAME/SCALE.json.
     ``folder`` is where the links point, seen from the page.
     """
     rows, sections = [], []
     for paper in papers:
         name = paper_name(paper)
-        measured = {
-            key.removeprefix(f"{name}."): mapping(value) for key, value in results.items() if key == name or key.startswith(f"{name}.")
-        }
-        links = {scale: f"{folder}/{name}{'' if scale == name else '.' + scale}.json" for scale in measured}
+        measured = {key.removeprefix(f"{name}."): mapping(value) for key, value in results.items() if key.startswith(f"{name}.")}
+        links = {scale: f"{folder}/{paper.get('area')}/{name}/{scale}.json" for scale in measured}
         verdicts = [
             f"[{escaped(paper_verdict(result))}]({links[scale]}) ({escaped(scale)}{held(result)})" for scale, result in measured.items()
         ]
@@ -118,7 +119,7 @@ def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any],
     head = (
         "# Papers\n\nWhat each paper claims and what was measured here. A “not reproduced” is a result: nothing was tuned until it came "
         "out right. “4 of 5” are expectations that held; a paper is reproduced if all of them do, and not reproduced if one is refuted.\n\n"
-        "This page is made from the files in papers/ and papers/results/."
+        "This page is made from the files in papers/."
     )
     return "\n\n".join([head, written(("name", "title", "year", "arXiv", "measured"), rows, frozenset(range(5))), *sections]) + "\n"
 
@@ -189,16 +190,19 @@ def write(folder: Path, papers: Path) -> list[Path]:
 
     import yaml
 
-    files = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(papers.glob("*.yaml"))}
-    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((papers / "results").glob("*.json"))}
-    listed = [{"name": name, **mapping(content)} for name, content in files.items()]
+    files = paper_files(papers)
+    results = {f"{name}.{result.stem}": load(result) for name, path in files.items() for result in sorted(path.parent.glob("*.json"))}
+    listed = [
+        {"name": name, "area": path.parents[1].name, **mapping(yaml.safe_load(path.read_text(encoding="utf-8")))}
+        for name, path in files.items()
+    ]
     pages = {
         "parts.md": parts_page(),
-        "papers.md": papers_page(listed, results, Path(os.path.relpath(papers / "results", folder)).as_posix()),
+        "papers.md": papers_page(listed, results, Path(os.path.relpath(papers, folder)).as_posix()),
     }
     measured = {**results}
     for path in sorted((papers.parent / "studies" / "results").glob("*.json")):
-        measured[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        measured[path.stem] = load(path)
     for path in sorted(folder.glob("*.md.in")):
         pages[path.name.removesuffix(".in")] = filled(path.read_text(encoding="utf-8"), measured)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,13 @@
 """Papers: a claim, the study that would show it, and what was measured.
 
-A paper is a file ``papers/NAME.yaml``. ``reproduce`` flies its study at one scale and writes ``papers/results/NAME.SCALE.json``. What
-comes out is published as it is: *reproduced*, *not reproduced* or *undecided*.
+A paper is a folder ``papers/AREA/NAME``: ``paper.yaml``, and beside it what was measured at each scale, ``SCALE.json``. ``reproduce``
+flies its study at one scale and writes that file. What comes out is published as it is: *reproduced*, *not reproduced* or *undecided*.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.resources
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +16,13 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.files import write_json
+from windtunnel.core.library import AREAS, PAPER, paper_files
 from windtunnel.core.settings import Settings
 from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import Study, study_from
-from windtunnel.study.fly import fly_study
 from windtunnel.study.result import BASELINE, finite
+from windtunnel.study.results import load, save
 
 FORMAT = 1
 GAIN = "compute_gain"
@@ -89,8 +87,23 @@ class Paper(Settings):
 
     @property
     def name(self) -> str:
-        """Its own slug, which is also the name of its file."""
+        """Its own slug, which is also the name of its folder."""
         return self.papers[0]
+
+    @property
+    def area(self) -> str:
+        """The area that it is sorted into, the folder above its own; empty for a paper that was not read from such a folder."""
+        return self._document.path.resolve().parents[1].name if self._document and self._document.path.name == PAPER else ""
+
+    def result_file(self, scale: str, folder: Path | None = None) -> Path:
+        """Where the result of ``scale`` lies: beside the paper's file, or below ``folder`` in a folder of the paper's name.
+
+        A paper in a file of its own name (``NAME.yaml``) has ``NAME.SCALE.json`` beside it.
+        """
+        if folder is not None:
+            return folder / self.name / f"{scale}.json"
+        path = self._document.path if self._document else Path(self.name) / PAPER
+        return path.parent / (f"{scale}.json" if path.name == PAPER else f"{self.name}.{scale}.json")
 
     def study(self, scale: str) -> Study:
         """The study of one scale, every arm resolved.
@@ -133,59 +146,54 @@ def overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 # Files --------------------------------------------------------------------------------------------------------------------------
 
 
-def papers_folder() -> Path:
-    """Where paper files lie: beside the package in a checkout, inside it when installed.
-
-    Raises:
-        UserError: when neither is there.
-    """
-    beside = Path(__file__).resolve().parents[2] / "papers"
-    inside = Path(str(importlib.resources.files("windtunnel"))) / "papers"
-    for folder in (beside, inside):
-        if any(folder.glob("*.yaml")):
-            return folder
-    raise UserError(f"no paper files are installed (looked in {beside} and {inside}); they come with a checkout of windtunnel")
-
-
 def load_paper(name: str | Path, folder: Path | None = None) -> Paper:
     """The paper called ``name``, by its own slug or any it answers, or in the file ``name``.
+
+    Only its own file is read, unless ``name`` is a further slug of some paper: then all of ``folder`` (default: the papers that come with
+    Windtunnel) are.
 
     Raises:
         UserError: naming the nearest paper, or file, line and key of what is wrong in it.
     """
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        folder = folder or papers_folder()
-        path = folder / f"{name}.yaml"
-        if not path.exists():
+        files = paper_files(folder)
+        if str(name) not in files:
             known = {slug: paper for paper in list_papers(folder) for slug in paper.papers}
             if str(name) in known:
                 return known[str(name)]
             raise UserError(f"no paper is called {str(name)!r}; {nearest(str(name), known)}")
+        path = files[str(name)]
     document = Document(path)
     try:
         paper = Paper.model_validate(document.data)
     except ValidationError as error:
         raise document.errors(error) from error
-    if paper.name != path.stem:
-        raise document.error(("papers",), f"the first slug is the paper's own name and must be that of the file, {path.stem!r}")
+    own = path.resolve().parent.name if path.name == PAPER else path.stem
+    if paper.name != own:
+        what = "folder" if path.name == PAPER else "file"
+        raise document.error(("papers",), f"the first slug is the paper's own name and must be that of the {what}, {own!r}")
     paper._document = document
     return paper
 
 
-def list_papers(folder: Path | None = None) -> list[Paper]:
-    """Every paper, by name."""
-    folder = folder or papers_folder()
-    return [load_paper(path) for path in sorted(folder.glob("*.yaml"))]
+def list_papers(folder: Path | None = None, area: str | None = None) -> list[Paper]:
+    """Every paper by name, or those of one area.
+
+    Raises:
+        UserError: for an area that is none, and as :func:`load_paper`.
+    """
+    if area is not None and area not in AREAS:
+        raise UserError(f"no area is called {area!r}; {nearest(area, AREAS)}")
+    return [load_paper(path) for path in paper_files(folder).values() if area in (None, path.parents[1].name)]
 
 
 def measured(paper: Paper, folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The committed result of each scale that was flown."""
+    """The result of each scale that was flown: those beside the paper's file, or below ``folder``."""
     found = {}
     for scale in paper.scales:
         with contextlib.suppress(OSError, ValueError):
-            path = (folder or papers_folder()) / "results" / f"{paper.name}.{scale}.json"
-            found[scale] = json.loads(path.read_text(encoding="utf-8"))
+            found[scale] = load(paper.result_file(scale, folder))
     return found
 
 
@@ -200,21 +208,20 @@ def reproduce(
     results: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Fly a paper's study at ``scale`` under ``out`` and write what was measured to ``results`` (default: papers/results).
+    """Fly a paper's study at ``scale`` under ``out`` and write what was measured to ``paper.result_file(scale, results)``.
 
     ``options`` are those of :func:`windtunnel.study.fly.fly_study`. Returns the content of the file that was written.
 
     Raises:
         UserError: for an unknown paper or scale, and as ``fly_study``.
     """
+    from windtunnel.study.fly import fly_study
+
     paper = name if isinstance(name, Paper) else load_paper(name)
     study = paper.study(scale)
     # Each scale is a study of its own, so that flying one leaves the report of the other alone.
     result = fly_study(study.model_copy(update={"name": f"{paper.name}.{scale}"}), out, **options)
-    measurement = judge(paper, scale, result)
-    folder = results or papers_folder() / "results"
-    write_json(folder / f"{paper.name}.{scale}.json", measurement)
-    return measurement
+    return save(judge(paper, scale, result), paper.result_file(scale, results))
 
 
 def judge(paper: Paper, scale: str, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,8 +300,7 @@ def _finding(expectation: Expectation, result: Mapping[str, Any]) -> dict[str, A
 
     It is relative to `against`, but for the numbers of transfer, which are differences already and may be about zero: theirs is not.
     """
-    from windtunnel.study.statistics.compare import paired_interval
-
+    
     study = result["study"]
     metric = study["metric"] if expectation.metric == "primary" else expectation.metric
     direction = expectation.direction or (study["better"] if metric == study["metric"] else "lower")

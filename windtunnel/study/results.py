@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.files import write_text
+from windtunnel.study.compact import compact, restored, text
 
 FORMAT = 1
 GIVE = "give a result file, or the folder of a study or an adaptation"
@@ -22,6 +25,23 @@ def result_files(path: Path) -> list[Path]:
     return found
 
 
+def load(file: Path) -> Any:
+    """What a result file holds, whichever form it has. Raises OSError, and ValueError where it is no JSON."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return restored(content) if isinstance(content, dict) else content
+
+
+def save(result: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Write ``result`` to ``file`` in the compact form, whole or not at all; returns what :func:`load` will read there.
+
+    Raises:
+        DiskError: when it cannot be written.
+    """
+    found = compact(result)
+    write_text(file, text(found))
+    return restored(found)
+
+
 def read_result(file: Path, *, adaptations: bool = False) -> dict[str, Any]:
     """The result of a study or a paper in ``file``; with ``adaptations``, or of an adaptation.
 
@@ -29,7 +49,7 @@ def read_result(file: Path, *, adaptations: bool = False) -> dict[str, Any]:
         UserError: where the file is none, or has another format.
     """
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = load(file)
     except OSError as error:
         raise UserError(f"{file}: {error.strerror}; {GIVE}") from error
     except ValueError as error:

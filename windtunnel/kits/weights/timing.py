@@ -47,7 +47,7 @@ def growth_timing(parameters: float, flops: float) -> Timing:
             raise UserError(
                 f"the growth guideline speaks of {low:.2g} to {high:.2g} {unit}, from the models it was fitted on to the largest its "
                 f"authors apply it to; {what} {value:.3g} is outside. Measure instead: sweep the small model's share of the compute "
-                "(papers/g-stack.yaml does)"
+                "(papers/weights/g-stack/paper.yaml does)"
             )
     tokens = 10 ** (0.88 * math.log10(parameters) + 163.27 / math.log10(flops) - 5.74)
     share = 6 * parameters / FACTOR * tokens / flops
