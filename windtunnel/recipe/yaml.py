@@ -26,8 +26,7 @@ class Document:
         except UnicodeDecodeError as error:
             raise UserError(f"{self.path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from error
         try:
-            self.node = yaml.compose(text, Loader=_Loader)
-            self.data = yaml.load(text, Loader=_Loader)
+            self.node, self.data = _parsed(text)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise UserError(f"{self.path}:{line}: not valid YAML: {error.problem}") from error
@@ -123,7 +122,7 @@ class Document:
         return True
 
 
-class _Loader(yaml.SafeLoader):
+class _Rules(yaml.constructor.SafeConstructor):
     """YAML as people write it: 1e12 is a number, no is a word (only true and false are not), and a key written twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -138,6 +137,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class _Loader(_Rules, yaml.SafeLoader):
+    """The parser in Python: slow, and its messages are the better ones."""
+
+
 _REWRITTEN = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REWRITTEN]
@@ -146,3 +149,26 @@ _Loader.yaml_implicit_resolvers = {
 _NUMBER = r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+|[-+]?(\d[\d_]*\.\d*|\.\d+)|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 _Loader.add_implicit_resolver(_REWRITTEN[0], re.compile(f"^({_NUMBER})$"), list("-+0123456789."))
 _Loader.add_implicit_resolver(_REWRITTEN[1], re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+class _Fast(_Rules, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The parser in C (libyaml), where PyYAML was built with it: about ten times as fast."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes of a YAML text, with their lines, and what they say. Raises YAMLError as the parser in Python words it."""
+    try:
+        return _parsed_by(_Fast, text)
+    except yaml.YAMLError:
+        return _parsed_by(_Loader, text)
+
+
+def _parsed_by(kind: Any, text: str) -> tuple[yaml.Node | None, Any]:
+    loader = kind(text)
+    try:
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
