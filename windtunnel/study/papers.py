@@ -300,7 +300,8 @@ def _finding(expectation: Expectation, result: Mapping[str, Any]) -> dict[str, A
 
     It is relative to `against`, but for the numbers of transfer, which are differences already and may be about zero: theirs is not.
     """
-    
+    from windtunnel.study.statistics.compare import paired_interval
+
     study = result["study"]
     metric = study["metric"] if expectation.metric == "primary" else expectation.metric
     direction = expectation.direction or (study["better"] if metric == study["metric"] else "lower")
