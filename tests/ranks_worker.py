@@ -58,5 +58,5 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
             record = fly(
                 recipe_from(job["recipe"]), 0, stream, folder, threads=1, stop=lambda left=left: next(left, True), warn=told.append
             )
-            record |= {"told": told, "agree": agree[-1:]}
-            (folder.parent / f"{folder.name}-{rank}.json").write_text(json.dumps(record))
+            known = {**record.plain(), "error": record.error, "traceback": record.traceback, "told": told, "agree": agree[-1:]}
+            (folder.parent / f"{folder.name}-{rank}.json").write_text(json.dumps(known))

@@ -39,8 +39,7 @@ def _record(recipe: Any, seed: int, folder: Path, status: str, value: float | No
         "test": {} if value is None else {"bits_per_byte": value, "bits_per_byte/code": value - 0.1},
         "samples": [{"source": "code", "prompt": "def ", "continuation": "f(", "truth": "g("}],
         "versions": {"windtunnel": "0"},
-        "hardware": {"cores": 2},
-        "pid": os.getpid(),
+        "hardware": {"cores": 2, "pid": os.getpid()},
         "traceback": None,
     }
     (folder / "record.json").write_text(json.dumps(record))

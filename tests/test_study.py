@@ -26,8 +26,9 @@ from windtunnel.study import fly as module
 from windtunnel.study.fly import check_study, fly_study, load_study, plan, study_from, summary
 from windtunnel.study.launch.local import Crew, Interrupted, counted_signals, how_it_died, launch
 from windtunnel.study.launch.watch import Watch
-from windtunnel.study.launch.worker import Job, perform, read_record
+from windtunnel.study.launch.worker import Job, perform
 from windtunnel.study.tune import Tune, best, with_knobs
+from windtunnel.train.record import read_record
 
 TESTS = str(Path(__file__).parent)
 sys.path.insert(0, TESTS)  # worker processes inherit it and find study_fakes
@@ -255,7 +256,7 @@ def test_runs_share_warm_workers_and_one_that_breaks_or_dies_leaves_the_others_a
     assert ("progress", 0) in events
     assert by_seed[1]["error"] == "ValueError: the wing came off" and "explode" in by_seed[1]["traceback"]
     assert "SIGKILL" in by_seed[2]["error"] and "last words" in by_seed[2]["traceback"]
-    assert len({by_seed[seed]["pid"] for seed in (0, 3, 4)}) == 1, "one worker flew them all"
+    assert len({by_seed[seed].hardware["pid"] for seed in (0, 3, 4)}) == 1, "one worker flew them all"
     assert all(read_record(one.folder)["status"] == by_seed[one.seed]["status"] for one in jobs)
     again = inline([one for one in jobs if one.seed != 2])
     assert all(again[one.folder]["status"] == by_seed[one.seed]["status"] for one in jobs if one.seed != 2)
@@ -268,7 +269,7 @@ def test_two_workers_fly_at_once_and_wait_for_a_run_that_another_process_is_flyi
 
     def heard(what: str, one: Job, details: dict[str, Any]) -> None:
         if what == "waiting":
-            (Path(shared.folder) / "record.json").write_text(json.dumps({"status": "finished", "seed": 0, "by": "the other"}))
+            (Path(shared.folder) / "record.json").write_text(json.dumps({"status": "finished", "seed": 0, "key": "the other"}))
             release.set()
 
     def hold() -> None:
@@ -283,7 +284,7 @@ def test_two_workers_fly_at_once_and_wait_for_a_run_that_another_process_is_flyi
     holding.wait(60)
     records = launch([shared, *own], workers=2, threads=1, on_event=heard)
     thread.join()
-    assert records[shared.folder]["by"] == "the other" and not (Path(shared.folder) / "flown").exists()
+    assert records[shared.folder].key == "the other" and not (Path(shared.folder) / "flown").exists()
     assert [records[one.folder]["status"] for one in own] == ["finished", "finished"], "each waits until the other is there"
 
 

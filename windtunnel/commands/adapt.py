@@ -91,7 +91,7 @@ def continue_training(
     if result["status"] == "interrupted":
         raise KeyboardInterrupt
     if result["status"] != "finished":
-        stop_with(result.get("error") or "", result.get("traceback") or "")
+        stop_with(result["failure"])
     show_adaptation(result, out, as_json)
     if not as_json:
         print(f"model: {out / 'model'}")

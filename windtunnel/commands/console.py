@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,19 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.typed import Failure
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-MENDABLE = {
-    errno.ENOSPC: "the disk is full; free some space and give the same command again: finished work is kept",
-    errno.EDQUOT: "the disk quota is used up; free some space and give the same command again: finished work is kept",
-    errno.EROFS: "the file system is read-only; choose another folder with --out",
-    errno.EACCES: "permission denied; choose another folder with --out, or change its permissions",
-    errno.ENOTDIR: "a file stands where a folder should; choose another folder with --out",
-    errno.EEXIST: "a file stands where a folder should; choose another folder with --out",
-    errno.EPERM: "not permitted; choose another folder with --out, or change its permissions",
-}
+MENDABLE = ("user", "disk")  # kinds of failure that the user can mend
 
 
 def console() -> Console:
@@ -127,14 +118,12 @@ def show_part(part: Mapping[str, Any]) -> None:
         screen.print(f"not together with {other}: {escape(reason)}")
 
 
-def stop_with(error: str, traceback: str) -> NoReturn:
+def stop_with(failure: Failure | Mapping[str, Any]) -> NoReturn:
     """Leave because runs failed: with 2 where the user can mend it, else with 1 and the traceback."""
-    system = re.search(r"\b\w*Error: \[Errno (\d+)\] (.*)", error)
-    if system and int(system[1]) in MENDABLE:
-        raise UserError(f"{system[2]}: {MENDABLE[int(system[1])]}")
-    if re.search(r"\b(User|Part|Disk)Error: ", error):
-        raise UserError(re.sub(r"\b(User|Part|Disk)Error: ", "", error))
-    console().print(escape(traceback.strip() or error), soft_wrap=True)
+    found = Failure.model_validate(failure)
+    if found.kind in MENDABLE:
+        raise UserError(found.message)
+    console().print(escape(found.story.strip()), soft_wrap=True)
     raise typer.Exit(1)
 
 

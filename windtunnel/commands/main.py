@@ -7,9 +7,7 @@ Exit codes: 0 done, 1 something broke that is our fault or a run's (its tracebac
 from __future__ import annotations
 
 import enum
-import errno
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +22,7 @@ from windtunnel.commands.console import MENDABLE, overview, plain_table, print_j
 from windtunnel.commands.law import app as law
 from windtunnel.commands.options import OUT, CorpusOption, JsonOption, ThreadsOption, look_at, sources
 from windtunnel.commands.train import export, train
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import ADVICE, UserError, nearest
 from windtunnel.core.library import checkout
 from windtunnel.study.results import read_result, result_files
 
@@ -295,8 +293,8 @@ def reproduce(
         screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found['verdict']}[/bold]\n{escape(paper.claim)}\n")
         screen.print(plain_table(table.columns[:-1], [row[:-1] for row in table.rows]))
         print(f"written: {paper.result_file(scale.value, results)}")
-    if found.get("error"):
-        stop_with(found["error"], "")
+    if found.get("failure"):
+        stop_with(found["failure"])
 
 
 # Reading what was given -----------------------------------------------------------------------------------------------------------
@@ -327,15 +325,15 @@ def show_result(result: Mapping[str, Any], folder: Path, as_json: bool, numbers:
 
         Console().print(terminal(result))
         print(f"report: {folder / 'report.html'}\nnumbers: {numbers or folder / 'result.json'}")
-    if result.get("error"):
-        stop_with(result["error"], "")
+    if result.get("failure"):
+        stop_with(result["failure"])
 
 
 def refuse_mistakes(result: Mapping[str, Any]) -> None:
     """Raise UserError where runs of an arm failed of something that the user can mend; the others are shown already."""
-    failed = [run for run in result["runs"] if re.search(r"\b(User|Part|Disk)Error: ", run.get("error") or "")]
+    failed = [run for run in result["runs"] if (run["failure"] or {}).get("kind") in MENDABLE]
     if failed:
-        first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {re.sub(r'^(User|Part|Disk)Error: ', '', failed[0]['error'])}"
+        first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {failed[0]['failure']['message']}"
         many = f"{len(failed)} of {len(result['runs'])} runs failed"
         raise UserError(f"{many}; {first}; mend it and give the same command again, what is finished is not flown again")
 
@@ -348,9 +346,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         leave(str(error))
     except OSError as error:
-        if error.errno not in MENDABLE:
+        if error.errno not in ADVICE:
             raise
-        leave(f"{error.filename or 'writing'}: {MENDABLE[error.errno]}")
+        leave(f"{error.filename or 'writing'}: {ADVICE[error.errno]}")
     except SystemExit as end:
         if end.code == 130 and "TORCHELASTIC_RUN_ID" not in os.environ:  # a rank leaves it to whoever launched it
             again = "; give the same command again to go on from here" if words and words[0] in CONTINUES else ""
@@ -360,9 +358,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def leave(message: str) -> NoReturn:
     """Print what the user can mend, and exit with code 2."""
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        if os.strerror(number) in message and MENDABLE[number] not in message:
-            message += f": {MENDABLE[number]}"
     print(f"windtunnel: {message}", file=sys.stderr)
     raise SystemExit(2)
 

@@ -104,13 +104,13 @@ def train(
         how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()]}
         record = fly(recipe, seed, stream, out, report=crew.follow, stop=crew.stop, warn=crew.say, streams=others, **how)
     if as_json:
-        print_json(record)
-    if record["status"] == "interrupted":
+        print_json(record.plain())
+    if record.status == "interrupted":
         raise KeyboardInterrupt
-    if record["status"] != "finished":
-        stop_with(record.get("error") or "", record["traceback"] or "")
+    if record.failure is not None:
+        stop_with(record.failure)
     if not as_json:
-        numbers = ", ".join(f"{name} {value:.4f}" for name, value in record["test"].items())
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in record.test.items())
         print(f"{out}: finished, on test {numbers}\nexport it: windtunnel export {out} FOLDER")
 
 

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from typing import ClassVar
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # after which nothing else could be written either
+ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and give the same command again: finished work is kept",
+    errno.EDQUOT: "the disk quota is used up; free some space and give the same command again: finished work is kept",
+    errno.EROFS: "the file system is read-only; choose another folder with --out",
+    errno.EACCES: "permission denied; choose another folder with --out, or change its permissions",
+    errno.ENOTDIR: "a file stands where a folder should; choose another folder with --out",
+    errno.EEXIST: "a file stands where a folder should; choose another folder with --out",
+    errno.EPERM: "not permitted; choose another folder with --out, or change its permissions",
+}
 
 
 class UserError(Exception):
     """Something the user can mend: bad input, a full disk, an unknown name. The command line prints it and exits with code 2."""
 
+    kind: str = "user"  # of the failure that it becomes; see core/typed.py
+
 
 class DiskError(UserError):
-    """What the disk refused; ``number`` is the system's errno, which says why."""
+    """What the disk refused; ``number`` is the system's errno. Where there is no room left the message says what to do."""
 
     def __init__(self, message: str, number: int | None = None) -> None:
-        super().__init__(message)
+        room = number in NO_ROOM
+        super().__init__(f"{message}: {ADVICE[number]}" if number is not None and room else message)
         self.number = number
+        self.kind = "disk" if room else "user"
 
 
 class PartError(UserError):
     """A part that found nothing to act on, or that refuses what it was asked for."""
+
+
+class Diverged(Exception):
+    """The loss of a run is no longer a finite number."""
+
+    kind: ClassVar[str] = "diverged"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

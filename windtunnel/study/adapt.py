@@ -19,6 +19,7 @@ import yaml
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_json
 from windtunnel.recipe import Budget, Recipe, load_recipe
+from windtunnel.train.record import RunRecord
 
 OWN = "own-text"  # the source of documents that the model wrote itself
 OWN_TOKENS = 16_384
@@ -175,8 +176,8 @@ def adapt(
         recipe = load_recipe(out / "recipe.yaml")
         stream = prepare(recipe, cache or out / "cache", warn)
     record = fly(recipe, seed, stream, out / "run", threads=threads, device=device, report=report, stop=stop, warn=warn)
-    if record["status"] != "finished":
-        return record
+    if not record.finished:
+        return record.plain()
     result: dict[str, Any] = ranks.broadcast(None if ranks.rank() else conclude(wish, recipe, seed, stream, record, out, warn))
     if not ranks.rank():
         write_json(done, result)
@@ -214,7 +215,7 @@ def write_own(wish: AdaptRequest, path: Path, seed: int, threads: int | None, de
 
 
 def conclude(
-    wish: AdaptRequest, recipe: Recipe, seed: int, stream: Any, record: Mapping[str, Any], out: Path, warn: Callable[[str], None]
+    wish: AdaptRequest, recipe: Recipe, seed: int, stream: Any, record: RunRecord, out: Path, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Decide how much of the change is kept, measure before and after on test, export, and put together the result."""
     import torch
@@ -225,8 +226,8 @@ def conclude(
     from windtunnel.train.samples import samples
 
     phase = recipe.phases[0]
-    place = torch.device(record["device"])
-    around = RunContext(folder=out / "run", device=place, precision=machine.precision_context(place, record["precision"]))
+    place = torch.device(record.device)
+    around = RunContext(folder=out / "run", device=place, precision=machine.precision_context(place, record.precision or "float32"))
     before = loop.begin(recipe, 0, None, stream, seed, around, None, {}).eval()
     after = load(out / "run" / "model").to(place).eval()  # type: ignore[arg-type]
     judges = {split: loop.judges(recipe, phase, stream, split, around) for split in ("validation", "test")}
@@ -257,18 +258,18 @@ def conclude(
         "own_text": not wish.keep,
         "kept_share": kept,
         "tried": tried,
-        "stopped": record.get("stopped") or "",
+        "stopped": record.stopped,
         "sources": sources,
-        "validation": record["validation"],
+        "validation": [one.plain() for one in record.validation],
         "samples": [
             {**{key: one[key] for key in ("source", "prompt", "truth")}, "before": one["continuation"], "after": two["continuation"]}
             for one, two in zip(written["before"], written["after"], strict=True)
         ],
-        "totals": record["totals"],
+        "totals": record.totals.plain() if record.totals else {},
         "seed": seed,
-        "recipe": record["recipe"],
-        "versions": record["versions"],
-        "hardware": record["hardware"],
+        "recipe": record.recipe,
+        "versions": record.versions,
+        "hardware": record.hardware,
     }
     card = {
         "title": f"{Path(wish.checkpoint).name}, adapted",

@@ -11,34 +11,29 @@ What a file says is read in ``reading.py``; what has to be flown, and what it ta
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core import outside
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import ADVICE, DiskError, UserError
 from windtunnel.core.files import holder, locked, write_json
+from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed
 from windtunnel.study.file import Study, load_study, study_from
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
-from windtunnel.study.launch.worker import FLY, Job, failed, read_record
+from windtunnel.study.launch.worker import FLY, Job, failed
 from windtunnel.study.plan import check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
 from windtunnel.study.result import BASELINE, SETTLED, Entry, assemble
 from windtunnel.study.tune import Tune, best, with_knobs
+from windtunnel.train.record import RunRecord, finished_record
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
 
 __all__ = ["Study", "check_study", "fly_study", "load_study", "plan", "study_from", "summary"]
-
-NO_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
-CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST)
 
 
 def fly_study(
@@ -83,9 +78,9 @@ def fly_study(
                 raise UserError(f"study {study.name} is being flown in {out} by process {number}; wait for it, or choose another --out")
             return StudyFlight(study, out, folder, workers, threads, engine, address, quiet, on_event, function).fly()
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        if error.errno not in ADVICE:
             raise
-        raise UserError(f"cannot write {error.filename or out}: {error.strerror}; what is finished is kept") from error
+        raise DiskError(f"cannot write {error.filename or out}: {error.strerror}; what is finished is kept", error.errno) from error
 
 
 @dataclass
@@ -104,9 +99,9 @@ class StudyFlight:
     function: str
     streams: dict[str, Stream] = field(default_factory=dict)  # by arm
     others: dict[str, Stream] = field(default_factory=dict)  # of models that are not trained on the stream of their arm, by data key
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, RunRecord] = field(default_factory=dict)
     tuning: dict[str, Any] | None = None
-    broken: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, Failure] = field(default_factory=dict)
     console: Any = None
     here: bool = False  # in this process, one run after the other
 
@@ -125,8 +120,7 @@ class StudyFlight:
         refuse_what_cannot_fly([entry for entry in entries if entry.arm not in self.broken])
         for entry in entries:
             if entry.arm in self.broken:
-                story = self.broken[entry.arm]
-                self.records[entry.folder] = failed(self.job(entry, ""), story.strip().splitlines()[-1], story)
+                self.records[entry.folder] = failed(self.job(entry, ""), self.broken[entry.arm])
         self.needed(entries)
         self.stage(f"study {self.study.name}", entries, lambda: self.write(entries, recipes))
         result = self.write(entries, recipes)
@@ -166,10 +160,10 @@ class StudyFlight:
                 self.others |= prepare_needed(recipe, self.out / "cache", self.say)
             except UserError as error:
                 raise error if arm == BASELINE else UserError(f"arm {arm}: {error}") from error
-            except Exception:
+            except Exception as error:
                 if arm == BASELINE:
                     raise
-                self.broken[arm] = traceback.format_exc()
+                self.broken[arm] = Failure.of(error)
 
     def say(self, message: str) -> None:
         """Something that happens before runs fly."""
@@ -207,8 +201,8 @@ class StudyFlight:
                 names.append(label)
             if job.folder in jobs or entry.folder in self.records:
                 continue
-            record = read_record(job.folder)
-            if record is not None and record["status"] == "finished":
+            record = finished_record(job.folder)
+            if record is not None:
                 self.records[entry.folder] = record
                 self.tell("cached", job, {})
             else:
@@ -219,15 +213,15 @@ class StudyFlight:
         crew = local.crew(self.workers, self.threads)
         with Watch(title, labels, list(jobs.values()), min(crew.workers, len(jobs)), self.console) as watch:
 
-            def heard(what: str, job: Job, details: dict[str, Any]) -> None:
+            def heard(what: str, job: Job, details: Any) -> None:
                 watch.event(what, job, details)
                 if what in (*SETTLED, "interrupted"):
                     self.records[below[job.folder]] = details
                     settled()
                 self.tell(what, job, details)
-                if what == "failed" and any(reason in str(details.get("error")) for reason in NO_ROOM):
+                if what == "failed" and details.failure.kind == "disk":
                     # No other run could be written either: flying on would only cost time.
-                    raise UserError(re.sub(r"^(\w+Error: )", "", str(details["error"])))
+                    raise UserError(details.failure.message)
 
             if self.engine == "ray":
                 from windtunnel.study.launch import ray as ray_engine
@@ -245,10 +239,13 @@ class StudyFlight:
         for stage in needed_by(whole, fingerprints, others):
             self.stage(f"models that {self.study.name} needs", stage, lambda: None)
 
-    def tell(self, what: str, job: Job, details: Mapping[str, Any]) -> None:
+    def tell(self, what: str, job: Job, details: Any) -> None:
         """Pass an event on, without the bulk of a record."""
         if self.on_event is not None:
-            brief = {key: details[key] for key in ("step", "done", "loss", "flops", "seconds", "error", "worker") if key in details}
+            if isinstance(details, RunRecord):
+                brief: dict[str, Any] = {"error": details.error} if details.failure else {}
+            else:
+                brief = {key: details[key] for key in ("step", "done", "loss", "flops", "seconds", "worker") if key in details}
             self.on_event({"event": what, **job.labels, "seed": job.seed, "key": job.key, "folder": job.folder, **brief})
 
     def tune(self, tune: Tune, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
@@ -265,10 +262,12 @@ class StudyFlight:
         self.tuning = {"knobs": {knob: list(values) for knob, values in tune.knobs.items()}, "share": tune.share, "seed": seed, "arms": {}}
         for arm, tried in trials.items():
             rows = [self.trial(values, entry) for values, entry in tried]
-            better = next((record["better"] for record in self.records.values() if "better" in record), "lower")
+            better = next((record.better for record in self.records.values() if record.better), "lower")
             found = best(rows, better)
             if found is None:
-                self.broken[arm] = "every trial of tuning failed; the first:\n" + str(rows[0]["error"])
+                first = self.records[tried[0][1].folder].failure or Failure(kind="fault", message="unknown reason")
+                why = f"every trial of tuning failed; the first: {first.message}"
+                self.broken[arm] = first.model_copy(update={"message": why, "traceback": first.traceback and f"{why}\n{first.traceback}"})
             else:
                 chosen[arm] = with_knobs(recipes[arm], found["values"])
             self.tuning["arms"][arm] = {
@@ -282,17 +281,16 @@ class StudyFlight:
     def trial(self, values: Mapping[str, Any], entry: Entry) -> dict[str, Any]:
         """One row of the tuning table: what was tried and what came of it on validation."""
         record = self.records[entry.folder]
-        seen = record.get("validation") or []
-        value = seen[-1]["numbers"].get(record.get("primary")) if record["status"] == "finished" and seen else None
-        totals = record.get("totals") or {}
+        seen = record.validation
+        value = seen[-1].numbers.get(record.primary or "") if record.finished and seen else None
         return {
             "values": dict(values),
             "validation": value if isinstance(value, float) and value == value else None,
-            "status": record["status"],
-            "error": record.get("error"),
+            "status": record.status,
+            "error": record.error,
             "key": entry.key,
-            "flops": totals.get("flops"),
-            "seconds": totals.get("seconds"),
+            "flops": record.totals and record.totals.flops,
+            "seconds": record.totals and record.totals.seconds,
         }
 
     def write(self, entries: Sequence[Entry], recipes: Mapping[str, Recipe]) -> dict[str, Any]:

@@ -272,6 +272,7 @@ def judge(paper: Paper, scale: str, result: Mapping[str, Any]) -> dict[str, Any]
         "versions": result["versions"],
         "hardware": result["hardware"],
         "notes": paper.notes,
+        "failure": result.get("failure"),
         "error": result.get("error"),
     }
     return finite(measurement)

@@ -14,9 +14,9 @@ from windtunnel.slots import Progress
 from windtunnel.study.file import Study
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
-from windtunnel.study.launch.worker import read_record
 from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.tune import with_knobs
+from windtunnel.train.record import finished_record
 
 UTILISATION = 1 / 3  # the share of the matmul rate that small models reach; what is reckoned with
 
@@ -154,7 +154,7 @@ def check_study(study: Study, out: Path | None = None, *, workers: int | None = 
 
 
 def _flown(out: Path, key: str) -> bool:
-    return any((read_record(folder) or {}).get("status") == "finished" for folder in (out / "runs").glob(f"{key}-*"))
+    return any(finished_record(folder) is not None for folder in (out / "runs").glob(f"{key}-*"))
 
 
 def _sizes_before(study: Study, out: Path | None) -> dict[str, int] | None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
+from windtunnel.train.record import RunRecord
 
 FORMAT = 1
 BASELINE = "baseline"
@@ -30,7 +32,7 @@ class Entry:
 def assemble(
     about: Mapping[str, Any],
     entries: Sequence[Entry],
-    records: Mapping[str, Mapping[str, Any]],
+    records: Mapping[str, RunRecord],
     recipes: Mapping[str, Recipe],
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -46,17 +48,17 @@ def assemble(
     from windtunnel.study.statistics.compare import compare
     from windtunnel.study.statistics.transfer import transfer, transfer_of
 
-    settled = {folder: record for folder, record in records.items() if record["status"] in SETTLED}
-    done = [record for record in settled.values() if record["status"] == "finished"]
-    primary = done[0]["primary"] if done else "bits_per_byte"
-    better = done[0]["better"] if done else "lower"
-    study = {**about, "metric": primary, "unit": done[0]["unit"] if done else "", "better": better}
+    settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
+    done = [record for record in settled.values() if record.finished]
+    primary = done[0].primary or "bits_per_byte" if done else "bits_per_byte"
+    better = done[0].better or "lower" if done else "lower"
+    study = {**about, "metric": primary, "unit": done[0].unit if done else "", "better": better}
 
     def values(arm: str, multiple: float, name: str, block: str = "test") -> dict[int, float]:
         found = {}
         for entry in entries:
             record = settled.get(entry.folder)
-            if (entry.arm, entry.multiple) == (arm, multiple) and record is not None and record["status"] == "finished":
+            if (entry.arm, entry.multiple) == (arm, multiple) and record is not None and record.finished:
                 value = record[block].get(name)
                 if isinstance(value, (int, float)) and math.isfinite(value):
                     found[entry.seed] = float(value)
@@ -77,11 +79,11 @@ def assemble(
 
     def costs(arm: str) -> dict[str, Any]:
         mine = [settled[e.folder] for e in entries if (e.arm, e.multiple) == (arm, 1.0) and e.folder in settled]
-        finished = [record for record in mine if record["status"] == "finished"]
+        finished = [record for record in mine if record.finished]
         totals = {name: _mean(values(arm, 1.0, name, "totals")) for name in TOTALS}
         epochs: dict[str, list[float]] = {}
         for record in finished:
-            for source, times in (record["totals"].get("epochs") or {}).items():
+            for source, times in (record.totals.epochs if record.totals else {}).items():
                 epochs.setdefault(source, []).append(times)
         return {
             **totals,
@@ -120,16 +122,16 @@ def assemble(
 
     flown: dict[str, dict[int, Any]] = {name: {} for name in recipes}
     for entry in entries:
-        if entry.multiple == 1.0 and (settled.get(entry.folder) or {}).get("status") == "finished":
+        if entry.multiple == 1.0 and entry.folder in settled and settled[entry.folder].finished:
             flown[entry.arm][entry.seed] = settled[entry.folder]
     kept = tuple(about.get("kept") or ())
     carried = transfer(flown, recipes, metric=primary, better=better, confidence=about["confidence"], kept=kept)
 
     def aggregates(entry: Entry) -> dict[str, float]:
         record = records[entry.folder]
-        return transfer_of(record, entry.recipe, primary, better, kept) if record["status"] == "finished" else {}
+        return transfer_of(record, entry.recipe, primary, better, kept) if record.finished else {}
 
-    numbers = list(dict.fromkeys(number for record in done for number in record["test"] if number != primary))
+    numbers = list(dict.fromkeys(number for record in done for number in record.test if number != primary))
     result = {
         "format": FORMAT,
         "study": study,
@@ -150,11 +152,12 @@ def assemble(
         },
         "recipes": {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()},
         "samples": {name: samples for name in recipes if (samples := _samples(name, entries, settled))},
-        "versions": done[0].get("versions", {}) if done else {},
-        "hardware": done[0].get("hardware", {}) if done else {},
+        "versions": done[0].versions if done else {},
+        "hardware": done[0].hardware if done else {},
         **extra,
         "finished": all(entry.folder in settled for entry in entries),
-        "error": _error(entries, settled),
+        "failure": failure.plain() if (failure := _failure(entries, settled)) else None,
+        "error": failure.message if failure else None,
     }
     return finite(result)
 
@@ -185,42 +188,43 @@ def _other(arm: Mapping[int, float], base: Mapping[int, float], confidence: floa
     return {"mean": math.fsum(arm[seed] for seed in seeds) / len(seeds), "difference": found.mean, "low": found.low, "high": found.high}
 
 
-def _parameters(record: Mapping[str, Any], which: str) -> Any:
+def _parameters(record: RunRecord, which: str) -> Any:
     """The parameters of the last phase: a number, or the total of a table of them; None where an older record does not say."""
-    phases = record.get("phases") or [{}]
-    found = phases[-1].get(which)
+    found = record.phases[-1].get(which) if record.phases else None
     return found.get("total") if isinstance(found, Mapping) else found
 
 
-def _run(entry: Entry, record: Mapping[str, Any], carried: Mapping[str, float]) -> dict[str, Any]:
+def _run(entry: Entry, record: RunRecord, carried: Mapping[str, float]) -> dict[str, Any]:
     return {
         "arm": entry.arm,
         "multiple": entry.multiple,
         "seed": entry.seed,
         "key": entry.key,
         "folder": entry.folder,
-        "status": record["status"],
-        "test": record.get("test") or {},
-        "totals": record.get("totals") or {},
-        "validation": record.get("validation") or [],
+        "status": record.status,
+        "test": record.test,
+        "totals": record.totals.plain() if record.totals else {},
+        "validation": [one.plain() for one in record.validation],
         **({"transfer": dict(carried)} if carried else {}),
-        "error": record.get("error"),
-        "traceback": record.get("traceback"),
+        "failure": record.failure.plain() if record.failure else None,
+        "error": record.error,
+        "traceback": record.traceback,
     }
 
 
-def _samples(arm: str, entries: Sequence[Entry], settled: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+def _samples(arm: str, entries: Sequence[Entry], settled: Mapping[str, RunRecord]) -> list[Any]:
     """What the arm's first finished run wrote."""
     for entry in entries:
-        if (entry.arm, entry.multiple) == (arm, 1.0) and (settled.get(entry.folder) or {}).get("samples"):
-            return list(settled[entry.folder]["samples"])
+        if (entry.arm, entry.multiple) == (arm, 1.0) and entry.folder in settled and settled[entry.folder].samples:
+            return list(settled[entry.folder].samples)
     return []
 
 
-def _error(entries: Sequence[Entry], settled: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _failure(entries: Sequence[Entry], settled: Mapping[str, RunRecord]) -> Failure | None:
     """Why the study can say nothing: every run of the baseline at its budget failed."""
     base = [settled.get(entry.folder) for entry in entries if (entry.arm, entry.multiple) == (BASELINE, 1.0)]
-    if not base or any(record is None or record["status"] != "failed" for record in base):
+    failures = [record.failure for record in base if record is not None and record.failure is not None]
+    if not base or len(failures) < len(base):
         return None
-    reason = (base[0] or {}).get("error") or "unknown reason"
-    return f"every run of the baseline failed, so there is nothing to compare with; the first: {reason}"
+    why = "every run of the baseline failed, so there is nothing to compare with; the first: "
+    return failures[0].model_copy(update={"message": why + failures[0].message})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.recipe import Recipe
-from windtunnel.train.run import read_record
+from windtunnel.train.record import read_record, write_record
 
 
 def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
@@ -26,8 +25,8 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
     record = read_record(run)
     if record is None:
         raise UserError(f"{run}: {'holds no record.json' if run.is_dir() else 'no such folder'}; give the folder of a finished run")
-    if record["status"] != "finished":
-        raise UserError(f"{run}: the run is {record['status']}, not finished; give its train command again")
+    if record.totals is None or not record.finished:
+        raise UserError(f"{run}: the run is {record.status}, not finished; give its train command again")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already and not an empty folder; choose another")
     from transformers import AutoTokenizer
@@ -44,18 +43,18 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
     card = {
         "title": run.resolve().name,
         "text": "Trained with Windtunnel. `record.json` beside it says how: the resolved recipe, the seed, versions and hardware.",
-        **{f"test {name}": f"{value:.5g}" for name, value in record["test"].items()},
-        **{name: f"{record['totals'][name]:,.0f}" for name in ("tokens", "flops")},
-        "seed": record["seed"],
+        **{f"test {name}": f"{value:.5g}" for name, value in record.test.items()},
+        **{name: f"{record.totals[name]:,.0f}" for name in ("tokens", "flops")},
+        "seed": record.seed,
         "dtype": dtype,
-        **origins(record["recipe"]),
+        **origins(record.recipe),
     }
-    if added := record.get("tokens_added"):
+    if added := record.tokens_added:
         card["special tokens added to the tokenizer"] = f"{len(added)}: {', '.join(added)}"
     tokenizer = run / "model"  # its files are copied as they are
     checkpoint.export(model, out, tokenizer=tokenizer, card=card, dtype=checkpoint.DTYPES[dtype])
     model = model.to(checkpoint.DTYPES[dtype])  # type: ignore[arg-type]
-    (out / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_record(out, record)
     parameters = same_model(model, out)
     return {"architecture": type(model).__name__, "loads_with": auto_class(model).__name__, "parameters": parameters, "dtype": dtype}
 

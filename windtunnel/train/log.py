@@ -12,14 +12,11 @@ from typing import Any
 
 import torch
 
+from windtunnel.core.errors import Diverged
 from windtunnel.core.part import Trained
 from windtunnel.models.checkpoint import load
 from windtunnel.train import ranks
 from windtunnel.train.loggers import Logger
-
-
-class Diverged(Exception):
-    """The loss of a run is no longer a finite number."""
 
 
 @dataclass

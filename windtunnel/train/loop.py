@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import Diverged, UserError
 from windtunnel.data.held_out import held_out
 from windtunnel.data.stream import Stream
 from windtunnel.models.build import config_for, fresh
@@ -26,7 +26,7 @@ from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import HeldOut, Progress
 from windtunnel.train import checkpoint, ranks
 from windtunnel.train.budget import left_of, steps_of
-from windtunnel.train.log import Diverged, RunContext, RunLog, RunState
+from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.step import (
     PhaseRun,
     beginning,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.files import decided_once, naming, write_json
+from windtunnel.core.files import decided_once, naming
 from windtunnel.core.part import Trained
-from windtunnel.recipe import FORMAT, Recipe, data_key, needed, run_name
+from windtunnel.core.typed import Failure
+from windtunnel.recipe import Recipe, data_key, needed, run_name
 from windtunnel.train.estimate import estimate
+from windtunnel.train.record import RunRecord, read_record, write_record
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -88,12 +88,12 @@ def fly(
     warn: Callable[[str], None] | None = None,
     needed_in: Path | None = None,
     streams: Mapping[str, Stream | str] | None = None,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Fly ``recipe`` with ``seed`` in ``folder`` and return its record, which is also written to ``folder/record.json``.
 
     A finished run is not flown again; an interrupted one goes on from its newest whole checkpoint. ``report`` is told the
     progress (step, done, loss, flops, seconds); when ``stop`` returns True the run writes a checkpoint and returns with status
-    "interrupted". A run that breaks returns with status "failed" and its traceback.
+    "interrupted". A run that breaks returns with status "failed" and its failure.
 
     Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
     ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see :func:`prepare_needed`.
@@ -106,18 +106,18 @@ def fly(
 
     from windtunnel.models.checkpoint import load
     from windtunnel.train import loop, machine, ranks
-    from windtunnel.train.log import Diverged, RunContext
+    from windtunnel.train.log import RunContext
     from windtunnel.train.loggers import make_logger
 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
     folder = Path(folder)
     key = recipe.key(seed)
-    record = read_record(folder)
-    if record is not None and (record["key"], record.get("stream")) != (key, stream.fingerprint):
+    present = read_record(folder)
+    if present is not None and (present.key, present.stream) != (key, stream.fingerprint):
         raise UserError(f"{folder} holds a run of another recipe, seed or text; choose another folder")
-    if record is not None and record["status"] == "finished":
+    if present is not None and present.finished:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # a kill may have come between the record and this
-        return record
+        return present
     if threads:
         torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -133,8 +133,7 @@ def fly(
         by_clock = recipe.budget.unit == "seconds"
         seconds = recipe.budget.amount if by_clock else estimate(recipe)["flops"] / (ranks.count() * rates[plan["precision"]] / 3)
         plan["compiled"] = seconds > machine.COMPILE_REPAYS * max(1.0, layers / 8)
-    record = {
-        "format": FORMAT,
+    record: dict[str, Any] = {
         "key": key,
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
@@ -144,7 +143,6 @@ def fly(
         "device": str(place),
         "versions": machine.versions(),
         "hardware": machine.hardware(place),
-        "traceback": None,
     }
     with naming(folder), ranks.rank_0_first():
         folder.mkdir(parents=True, exist_ok=True)
@@ -169,10 +167,9 @@ def fly(
         how = {"threads": threads, "device": device, "report": report, "stop": stop, "streams": streams}
         others = others_of(recipe, seed, stream, folder, needed_in, how)
     except UserError as error:
-        record |= {"status": "failed", "traceback": str(error), "error": f"{type(error).__name__}: {error}"}
-        return written(folder, record)
+        return written(folder, RunRecord(**record, status="failed", failure=Failure.of(error)))
     if others is None:
-        return written(folder, record | {"status": "interrupted"})
+        return written(folder, RunRecord(**record, status="interrupted"))
     record |= {"needed": others, "charged": charged(others)}
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     memory = machine.PeakMemory(place)
@@ -218,15 +215,14 @@ def fly(
         if finished and not ranks.rank():
             record |= conclude(recipe, model, stream, around)
     except Exception as error:
-        text = str(error) if isinstance(error, (UserError, Diverged)) else traceback.format_exc()
-        record |= {"status": "failed", "traceback": text, "error": f"{type(error).__name__}: {error}"}
+        record |= {"status": "failed", "failure": Failure.of(error)}
     finally:
         for logger in opened:
             logger.close()
-    return written(folder, record)
+    return written(folder, RunRecord(**record))
 
 
-def written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+def written(folder: Path, record: RunRecord) -> RunRecord:
     """The record of a run as rank 0 has it, which writes it to ``folder``.
 
     What is refused or has diverged is so on every rank; with any other failure a rank leaves, because the rest will not come here.
@@ -234,13 +230,13 @@ def written(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     from windtunnel.train import ranks
 
     if not ranks.rank():
-        write_json(folder / "record.json", record)
-        if record["status"] == "finished":
+        write_record(folder, record)
+        if record.finished:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    elif record["status"] == "failed" and record["traceback"].startswith("Traceback"):
-        print(f"rank {ranks.rank()}: {record['traceback']}", file=sys.stderr)
+    elif record.failure and record.failure.traceback:
+        print(f"rank {ranks.rank()}: {record.failure.traceback}", file=sys.stderr)
         raise SystemExit(1)
-    return record if record["status"] == "failed" else ranks.broadcast(record)
+    return record if record.failure else ranks.broadcast(record)
 
 
 def others_of(
@@ -265,19 +261,19 @@ def others_of(
         own_stream = theirs[key]
         place = (needed_in or folder / "needed") / run_name(key, own_stream.fingerprint)
         record = read_record(place)
-        if needed_in is None and (record is None or record["status"] != "finished"):
+        if needed_in is None and (record is None or not record.finished):
             # Looked up from the other side, this recipe's stream is one of those that are not its own.
             streams = {**(how["streams"] or {}), data_key(recipe): stream}
             record = fly(one, seed, own_stream, place, needed_in=folder / "needed", **how | {"streams": streams})
-        if record is not None and record["status"] == "interrupted" and needed_in is None:
+        if record is not None and record.status == "interrupted" and needed_in is None:
             return None
-        if record is None or record["status"] != "finished":
-            reason = "has not been flown" if record is None else f"has {record['status']}: {record.get('error') or record['traceback']}"
+        if record is None or record.totals is None or not record.finished:
+            reason = "has not been flown" if record is None else f"has {record.status}: {record.error}"
             raise UserError(f"the run {key}, whose model this recipe needs, {reason}")
-        totals, before = record["totals"], record.get("charged") or {}
+        totals, before = record.totals, record.charged
         own = {unit: totals[unit] - before.get(unit, 0) for unit in ("tokens", "flops", "effective_flops", "seconds")}
-        cursors = record["cursors"] if own_stream.fingerprint == stream.fingerprint else {}
-        found[key] = {"folder": str(place), "steps": totals["steps"], "cursors": cursors, **own}
+        cursors = record.cursors if own_stream.fingerprint == stream.fingerprint else {}
+        found[key] = {"folder": str(place), "steps": totals.steps, "cursors": cursors, **own}
     return found
 
 
@@ -357,20 +353,3 @@ def added_tokens(stream: Stream) -> list[str]:
 
     before = AutoTokenizer.from_pretrained(stream.folder / "given", local_files_only=True).get_vocab()
     return [token for token, _ in sorted(stream.tokenizer.get_vocab().items(), key=lambda item: item[1]) if token not in before]
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record in a run's folder, or None where there is none yet.
-
-    Raises:
-        UserError: when the record is damaged.
-    """
-    path = Path(folder) / "record.json"
-    if not path.exists():
-        return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["key"], record["status"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and the run goes on from its checkpoints") from error
-    return record

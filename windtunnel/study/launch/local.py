@@ -17,11 +17,12 @@ from typing import Any
 from windtunnel.core.errors import UserError
 from windtunnel.study.launch import worker
 from windtunnel.study.launch.worker import Job
+from windtunnel.train.record import RunRecord
 
 PILOTS_ON_A_GPU = 4  # small models leave most of an accelerator idle; this many share one
 BUSY_PAUSE = 1.0  # seconds before a run that another process is flying is asked for again
 
-OnEvent = Callable[[str, Job, dict[str, Any]], None]
+OnEvent = Callable[[str, Job, Any], None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -127,12 +128,12 @@ def launch(
     workers: int | None = None,
     threads: int | None = None,
     on_event: OnEvent | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, RunRecord]:
     """Fly ``jobs`` in local worker processes and return the record of each by its folder.
 
     A job is finished, failed (an exception, or the death of its worker) or interrupted; one that fails leaves the others alone.
     ``on_event(what, job, details)`` is told of ``started``, ``progress`` (what the run reports), ``finished``, ``failed``,
-    ``interrupted`` (each with its record) and ``waiting`` (another process is flying this run).
+    ``interrupted`` (each with its record, a RunRecord) and ``waiting`` (another process is flying this run).
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, when every worker has put its run down; a second signal does not wait for them.
@@ -142,7 +143,7 @@ def launch(
     plan = Crew(max(1, min(plan.workers, len(jobs))), plan.threads, plan.devices)
     # Longest first, so that no long run is left alone at the end. The sort is stable: equal jobs keep the order they came in.
     pending = deque(_Waiting(job) for job in sorted(jobs, key=lambda job: -job.cost))
-    records: dict[str, dict[str, Any]] = {}
+    records: dict[str, RunRecord] = {}
     floor = _WorkerPool(plan)
     with counted_signals() as signals:
         try:
@@ -161,25 +162,27 @@ def launch(
     return records
 
 
-def launch_here(jobs: Sequence[Job], *, threads: int | None = None, on_event: OnEvent | None = None) -> dict[str, dict[str, Any]]:
+def launch_here(jobs: Sequence[Job], *, threads: int | None = None, on_event: OnEvent | None = None) -> dict[str, RunRecord]:
     """Fly ``jobs`` one after the other in this process, for parts that another process could not define; else as :func:`launch`."""
     tell: OnEvent = on_event or (lambda what, job, details: None)
     plan = crew(1, threads)
-    records: dict[str, dict[str, Any]] = {}
+    records: dict[str, RunRecord] = {}
     with counted_signals() as signals:
         for job in jobs:
             tell("started", job, {"worker": 0})
             report = worker.thinned(functools.partial(tell, "progress", job))
             record = worker.perform(job, threads=plan.threads, device=plan.device(0), report=report, stop=lambda: signals.count > 0)
+            if record is None:
+                raise UserError(f"{job.folder}: another process is flying this run; wait for it, or choose another folder")
             records[job.folder] = record
-            tell(record["status"], job, record)
+            tell(record.status, job, record)
             if signals.count:
                 raise _interrupted(records, jobs)
     return records
 
 
-def _interrupted(records: Mapping[str, Mapping[str, Any]], jobs: Sequence[Job]) -> Interrupted:
-    finished = sum(record["status"] == "finished" for record in records.values())
+def _interrupted(records: Mapping[str, RunRecord], jobs: Sequence[Job]) -> Interrupted:
+    finished = sum(record.finished for record in records.values())
     return Interrupted(
         f"interrupted: {finished} of {len(jobs)} runs finished, the others stopped at a checkpoint; give the same command to go on"
     )
@@ -206,7 +209,7 @@ def _hand_out(floor: _WorkerPool, pending: deque[_Waiting], tell: OnEvent) -> No
         tell("started", ready.job, {"worker": idle.number})
 
 
-def _listen(floor: _WorkerPool, pending: deque[_Waiting], records: dict[str, dict[str, Any]], tell: OnEvent) -> None:
+def _listen(floor: _WorkerPool, pending: deque[_Waiting], records: dict[str, RunRecord], tell: OnEvent) -> None:
     """Wait a moment for messages and deaths, and act on them."""
     by_handle: dict[Any, _Worker] = {}
     for one in floor.workers:
@@ -227,19 +230,19 @@ def _listen(floor: _WorkerPool, pending: deque[_Waiting], records: dict[str, dic
                     tell("progress", job, details)
                     continue
                 one.job = None
-                if details["status"] == "busy":
+                if details is None:
                     pending.append(_Waiting(job, time.monotonic() + BUSY_PAUSE))
-                    tell("waiting", job, details)
+                    tell("waiting", job, {})
                 else:
                     records[job.folder] = details
-                    tell(details["status"], job, details)
+                    tell(details.status, job, details)
         except (EOFError, OSError):
             alive = False
         if not alive:
             _bury(floor, one, records, tell)
 
 
-def _bury(floor: _WorkerPool, dead: _Worker, records: dict[str, dict[str, Any]], tell: OnEvent) -> None:
+def _bury(floor: _WorkerPool, dead: _Worker, records: dict[str, RunRecord], tell: OnEvent) -> None:
     """A worker died: its run has failed, unless the finished record was already written. Its place is free."""
     dead.process.join()
     code = dead.process.exitcode
@@ -248,13 +251,10 @@ def _bury(floor: _WorkerPool, dead: _Worker, records: dict[str, dict[str, Any]],
     if dead.job is None:
         return
     job = dead.job
-    record = worker.read_record(job.folder)
-    if record is None or record["status"] != "finished":
-        reason = f"the worker process died: {how_it_died(code)}"
-        printed = worker.last_output(job.folder)
-        record = worker.store(job, worker.failed(job, reason, f"{printed}\n{reason}".strip(), record))
+    reason = f"the worker process died: {how_it_died(code)}"
+    record = worker.lost(job, reason, f"{worker.last_output(job.folder)}\n{reason}".strip())
     records[job.folder] = record
-    tell(record["status"], job, record)
+    tell(record.status, job, record)
 
 
 def how_it_died(code: int | None) -> str:

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.typed import Failure
 from windtunnel.study.launch import worker
 from windtunnel.study.launch.local import PILOTS_ON_A_GPU, Interrupted, OnEvent, counted_signals
 from windtunnel.study.launch.worker import Job
+from windtunnel.train.record import RunRecord
 
+UNSTARTED = "unstarted"  # what a task answers that was told to stop before it began
 ASK_EVERY = 2.0  # seconds between two questions of a task whether it should stop
 
 
@@ -29,7 +32,7 @@ def launch(
     threads: int = 1,
     address: str | None = None,
     on_event: OnEvent | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, RunRecord]:
     """Fly ``jobs`` as Ray tasks and return the record of each by its folder, as :func:`windtunnel.study.launch.local.launch` does.
 
     ``address`` is that of a cluster, "auto" for the one this machine belongs to; without it Ray is started here and stopped at the end.
@@ -57,7 +60,7 @@ def launch(
         if ours:
             ray.shutdown()
     if signals.count:
-        finished = sum(record["status"] == "finished" for record in records.values())
+        finished = sum(record.finished for record in records.values())
         raise Interrupted(
             f"interrupted: {finished} of {len(jobs)} runs finished, the others stopped at a checkpoint; give the same command to go on"
         )
@@ -80,7 +83,7 @@ def _start(ray: Any, address: str | None) -> None:
         raise UserError(f"cannot reach {where}: {' '.join(str(error).split())[:300]}") from error
 
 
-def _fly(ray: Any, jobs: Sequence[Job], threads: int, tell: OnEvent, stopped: Callable[[], int]) -> dict[str, dict[str, Any]]:
+def _fly(ray: Any, jobs: Sequence[Job], threads: int, tell: OnEvent, stopped: Callable[[], int]) -> dict[str, RunRecord]:
     board = ray.remote(num_cpus=0)(Board).remote()
     gpu = 1 / PILOTS_ON_A_GPU if ray.cluster_resources().get("GPU") else 0
     # No retries by Ray: a run that killed its worker would kill the next one. What was interrupted goes on in the next call.
@@ -88,7 +91,7 @@ def _fly(ray: Any, jobs: Sequence[Job], threads: int, tell: OnEvent, stopped: Ca
     path = [entry for entry in sys.path if entry]
     waiting = sorted(jobs, key=lambda job: -job.cost)
     flying: dict[Any, Job] = {task.remote(asdict(job), board, threads, bool(gpu), path): job for job in waiting}
-    records: dict[str, dict[str, Any]] = {}
+    records: dict[str, RunRecord] = {}
     said = False
     while flying:
         if stopped() and not said:
@@ -109,25 +112,21 @@ def _fly(ray: Any, jobs: Sequence[Job], threads: int, tell: OnEvent, stopped: Ca
                 record = ray.get(reference)
             except Exception as error:  # Ray's own errors: the worker or its node died
                 record = _died(job, error)
-            if record["status"] == "busy":
-                tell("waiting", job, record)
+            if record is None:
+                tell("waiting", job, {})
                 if not stopped():
                     time.sleep(0.5)
                     flying[task.remote(asdict(job), board, threads, bool(gpu), path)] = job
                 continue
-            if record["status"] == "unstarted":
+            if record == UNSTARTED:
                 continue
             records[job.folder] = record
-            tell(record["status"], job, record)
+            tell(record.status, job, record)
     return records
 
 
-def _died(job: Job, error: BaseException) -> dict[str, Any]:
-    record = worker.read_record(job.folder)
-    if record is not None and record["status"] == "finished":
-        return record
-    reason = f"the Ray worker died: {' '.join(str(error).split())[:300]}"
-    return worker.store(job, worker.failed(job, reason, str(error), record))
+def _died(job: Job, error: BaseException) -> RunRecord:
+    return worker.lost(job, f"the Ray worker died: {' '.join(str(error).split())[:300]}", str(error))
 
 
 class Board:
@@ -161,7 +160,7 @@ class Board:
         return self.stopping
 
 
-def fly_on_node(job: dict[str, Any], board: Any, threads: int, gpu: bool, path: Sequence[str]) -> dict[str, Any]:
+def fly_on_node(job: dict[str, Any], board: Any, threads: int, gpu: bool, path: Sequence[str]) -> RunRecord | str | None:
     """The task: fly one job on whichever node it landed on, and return its record."""
     import ray
 
@@ -171,7 +170,7 @@ def fly_on_node(job: dict[str, Any], board: Any, threads: int, gpu: bool, path: 
     torch.set_num_threads(threads)
     asked, answer = 0.0, ray.get(board.stopped.remote())
     if answer:
-        return {"status": "unstarted"}
+        return UNSTARTED
 
     def stop() -> bool:
         nonlocal asked, answer
@@ -185,5 +184,5 @@ def fly_on_node(job: dict[str, Any], board: Any, threads: int, gpu: bool, path: 
     for stream in (job["stream"], *job["streams"].values()):
         if stream is not None and not Path(stream).is_dir():
             reason = f"node {os.uname().nodename} does not see {stream}: the output folder has to be on storage that every node mounts"
-            return worker.failed(Job(**job), reason, reason)
+            return worker.failed(Job(**job), Failure(kind="user", message=reason))
     return worker.perform(Job(**job), threads=threads, device="cuda" if gpu else "cpu", report=report, stop=stop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -60,7 +59,7 @@ class Watch:
             self.live.refresh()
             self.live.stop()
 
-    def event(self, what: str, job: Job, details: Mapping[str, Any]) -> None:
+    def event(self, what: str, job: Job, details: Any) -> None:
         """Something happened to a run."""
         now, folder = time.monotonic(), job.folder
         if what == "started":
@@ -143,14 +142,13 @@ class Watch:
         text = f"{text}: step {known.get('step', '?')}, {self.share(folder):.0%}"
         return f"{text}, loss {loss:.3f}" if isinstance(loss, float) else text
 
-    def _line(self, what: str, job: Job, details: Mapping[str, Any]) -> None:
+    def _line(self, what: str, job: Job, record: Any) -> None:
         done = sum(status in SETTLED for status in self.status.values())
         text = f"[{done}/{len(self.status)}] {' = '.join(self.labels[job.folder])} seed {job.seed}: {what}"
-        primary = details.get("primary")
-        if what == "finished" and primary in (details.get("test") or {}):
-            text += f", {primary} {details['test'][primary]:.4f} in {duration((details.get('totals') or {}).get('seconds'))}"
+        if what == "finished" and record.primary in record.test:
+            text += f", {record.primary} {record.test[record.primary]:.4f} in {duration(record.totals and record.totals.seconds)}"
         if what == "failed":
-            text += f": {re.sub(r'^(User|Part|Disk)Error: ', '', str(details.get('error')))}"
+            text += f": {record.error}"
         left = self.seconds_left()
         if done < len(self.status):
             text += f" (about {duration(left)} left)" if left is not None else ""

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import json
 import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.files import locked, write_json
+from windtunnel.core.files import locked
 from windtunnel.core.outside import Source, define
+from windtunnel.core.typed import Failure
+from windtunnel.train.record import FILE, RunRecord, finished_record, read_record, write_record
 
 FLY = "windtunnel.train.run:fly"
 OUTPUT = "output.txt"  # in a run's folder: what its process printed
@@ -50,68 +50,56 @@ class Job:
     sources: tuple[Source, ...] = ()
 
 
-def read_record(folder: Path | str) -> dict[str, Any] | None:
-    """The record in a run's folder, or None if there is none that can be read."""
-    try:
-        record = json.loads((Path(folder) / "record.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and "status" in record else None
+def failed(job: Job, failure: Failure, present: RunRecord | None = None) -> RunRecord:
+    """The record of a run that failed, after what ``present`` knew of it."""
+    if present is None:
+        return RunRecord(key=job.key, seed=job.seed, recipe=job.recipe, status="failed", failure=failure)
+    return present.model_copy(update={"status": "failed", "failure": failure})
 
 
-def failed(job: Job, reason: str, story: str, present: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The record of a run that failed with ``reason`` (one line) and ``story`` (the traceback), after what ``present`` knew of it."""
-    return {
-        "format": 1,
-        "key": job.key,
-        "seed": job.seed,
-        "recipe": job.recipe,
-        "phases": [],
-        "totals": {},
-        "validation": [],
-        "test": {},
-        "samples": [],
-        **(present or {}),
-        "status": "failed",
-        "error": reason,
-        "traceback": story,
-    }
+def lost(job: Job, reason: str, story: str) -> RunRecord:
+    """The record of a run whose process died for ``reason``: the finished one if it was written, else a failed one, also on disk."""
+    finished = finished_record(job.folder)
+    if finished is not None:
+        return finished
+    with contextlib.suppress(UserError):
+        return store(job, failed(job, Failure(kind="lost", message=reason, traceback=story), read_record(job.folder)))
+    return store(job, failed(job, Failure(kind="lost", message=reason, traceback=story)))
 
 
-def store(job: Job, record: dict[str, Any]) -> dict[str, Any]:
+def store(job: Job, record: RunRecord) -> RunRecord:
     """``record``, also written to the run's folder if that is possible: a full or read-only disk is often why a run failed."""
     with contextlib.suppress(OSError, UserError):
-        write_json(Path(job.folder) / "record.json", record)
+        write_record(Path(job.folder), record)
     return record
 
 
-def perform(job: Job, *, threads: int | None, device: str | None, report: Report | None, stop: Stop | None) -> dict[str, Any]:
+def perform(job: Job, *, threads: int | None, device: str | None, report: Report | None, stop: Stop | None) -> RunRecord | None:
     """Fly ``job`` unless its folder already holds the finished record. Returns the record; an exception becomes a failed one.
 
-    The status is ``busy`` when another process is flying the same run; the caller asks again later.
+    None when another process is flying the same run; the caller asks again later.
     """
     folder = Path(job.folder)
-    record: dict[str, Any] = {}
+    compiled = True
     try:
         with locked(folder / ".lock") as mine:
             if not mine:
-                return {"status": "busy", "key": job.key, "seed": job.seed}
+                return None
             present = read_record(folder)
-            if present is not None and present["status"] == "finished":
+            if present is not None and present.finished:
                 return present
-            if present is not None and present["status"] == "failed":
-                (folder / "record.json").unlink()  # or a kill during this attempt would leave the story of the last one
-            record = _call(job, folder, threads, device, report, stop)
-            if record.get("status") == "failed" and "error" not in record:
-                record["error"] = last_line(record.get("traceback"))
+            if present is not None and present.failure is not None:
+                (folder / FILE).unlink()  # or a kill during this attempt would leave the story of the last one
+            record = RunRecord.model_validate(_call(job, folder, threads, device, report, stop))
+            compiled = record.compiled is not False
             return record
     except Exception as error:
-        return store(job, failed(job, one_line(error), traceback.format_exc()))
+        return store(job, failed(job, Failure.of(error)))
     finally:
-        _tidy(record.get("compiled", True))
+        _tidy(compiled)
 
 
-def _call(job: Job, folder: Path, threads: int | None, device: str | None, report: Report | None, stop: Stop | None) -> dict[str, Any]:
+def _call(job: Job, folder: Path, threads: int | None, device: str | None, report: Report | None, stop: Stop | None) -> Any:
     from windtunnel.recipe import Recipe, needed
 
     define(job.sources)
@@ -128,18 +116,6 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
     if job.streams:
         others["streams"] = job.streams
     return function(recipe, job.seed, stream, folder, threads=threads, device=device, report=report, stop=stop, **others)
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line, with its type, by which the command line tells a user's mistake from ours."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def last_line(story: str | None) -> str:
-    """The last line of a traceback that says something."""
-    lines = [line for line in (story or "").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "unknown reason"
 
 
 def _tidy(compiled: bool) -> None:
@@ -207,7 +183,7 @@ def main(connection: Any, cores: list[int] | None, threads: int, device: str | N
     """The life of a local worker: receive jobs, send back progress and records, until told to end or the parent is gone.
 
     Messages in: a :class:`Job`, "stop" (checkpoint what is flying and return) or None (end). Messages out: ("progress", dict) and
-    ("record", dict).
+    ("record", RunRecord, or None where another process is flying the run).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides and says "stop"
     stopping = False

@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 
 from windtunnel.recipe import Recipe
 from windtunnel.study.statistics.compare import interval, paired_interval
+from windtunnel.train.record import RunRecord
 
+Record = RunRecord | Mapping[str, Any]  # what is asked of it is the list ``validation``
 AGGREGATES = ("forgetting", "backward", "forward")
 
 
@@ -34,7 +36,7 @@ class Matrix(NamedTuple):
     stage: dict[str, int | None]
 
 
-def matrix_of(record: Mapping[str, Any], recipe: Recipe, metric: str, kept: Sequence[str] = ()) -> Matrix | None:
+def matrix_of(record: Record, recipe: Recipe, metric: str, kept: Sequence[str] = ()) -> Matrix | None:
     """The matrix of one finished run; None where it has fewer than two stages or its metric is not told by source.
 
     ``kept`` are sources that the model of stage 0 is known to have been trained on, besides those that recipes tell.
@@ -73,8 +75,8 @@ def _before(recipe: Recipe) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _entries(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [entry for entry in record.get("validation") or [] if {"step", "phase", "numbers"} <= entry.keys()]
+def _entries(record: Record) -> list[Any]:
+    return [entry for entry in record.get("validation") or [] if all(name in entry for name in ("step", "phase", "numbers"))]
 
 
 def _number(value: Any) -> float | None:
@@ -102,7 +104,7 @@ def aggregates(matrix: Matrix, better: str = "lower") -> dict[str, float | None]
     return {"forgetting": mean(forgotten), "backward": mean(backward), "forward": mean(forward)}
 
 
-def dips(record: Mapping[str, Any], recipe: Recipe) -> dict[str, float]:
+def dips(record: Record, recipe: Recipe) -> dict[str, float]:
     """By how much each validation number was worse, at its worst, than when training went on from stage 0; 0 if it never was.
 
     The numbers are those of evaluations whose direction is known: ``cloze/code`` is told by the evaluation cloze.
@@ -123,7 +125,7 @@ def dips(record: Mapping[str, Any], recipe: Recipe) -> dict[str, float]:
     return found
 
 
-def transfer_of(record: Mapping[str, Any], recipe: Recipe, metric: str, better: str, kept: Sequence[str] = ()) -> dict[str, float]:
+def transfer_of(record: Record, recipe: Recipe, metric: str, better: str, kept: Sequence[str] = ()) -> dict[str, float]:
     """What a paper may be judged by, of one run: its aggregates under their names, and ``dip/NUMBER``; empty for a run of one stage."""
     matrix = matrix_of(record, recipe, metric, kept)
     if matrix is None:
@@ -133,7 +135,7 @@ def transfer_of(record: Mapping[str, Any], recipe: Recipe, metric: str, better: 
 
 
 def transfer(
-    runs: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    runs: Mapping[str, Mapping[int, Record]],
     recipes: Mapping[str, Recipe],
     *,
     metric: str,
@@ -180,12 +182,12 @@ def _block(values: Sequence[float | None], confidence: float) -> dict[str, float
     return {"mean": found.mean, "low": found.low, "high": found.high}
 
 
-def _last(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def _last(record: Record) -> Mapping[str, Any]:
     return entries[-1]["numbers"] if (entries := _entries(record)) else {}
 
 
 def axes(
-    runs: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    runs: Mapping[str, Mapping[int, Record]],
     recipes: Mapping[str, Recipe],
     *,
     metric: str,
