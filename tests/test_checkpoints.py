@@ -263,7 +263,8 @@ def test_a_recipe_takes_sizes_from_the_checkpoint(family, tmp_path):
     raw["objective"] = {"encoder": "masked-token", "encoder-decoder": "span-corruption"}.get(KINDS[family], "next-token")
     recipe = recipe_from(raw)
     model, start = recipe.phases[0].model, recipe.phases[0].start
-    assert model == ModelSettings(family=family, depth=2, layers=2, width=32, heads=4, **sizes, **tied).sizes()
+    assert model.shape() == ModelSettings(family=family, depth=2, layers=2, width=32, heads=4, **sizes, **tied).shape()
+    assert {"depth", "layers", "width", "heads", "intermediate"} <= model.model_fields_set
     assert start.fingerprint == fingerprint(there) and recipe.encoding.folder is None
     assert start.build(None, config_for(model, VOCABULARY, LENGTH - 8), 0).config.num_hidden_layers == 2
     assert recipe_from(recipe.model_dump(mode="json")) == recipe, "what is stored is the whole recipe"

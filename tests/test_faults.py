@@ -205,7 +205,7 @@ def test_one_long_document_among_short_ones(here: Path, command: Command) -> Non
     ("old", "new", "line", "says"),
     [
         ("depth: 2,", "depth: 0,", 3, "model.depth: Input should be greater than or equal to 1"),
-        ("depth: 2,", "depth: 2, family: lama,", 3, "model.family: 'lama' is not one of the choices; did you mean 'llama'?"),
+        ("depth: 2,", "depth: 2, family: lama,", 3, "model.family: no Family is called 'lama'; did you mean 'llama'?"),
         ("heads: 2", "heads: 7", 3, "model: 7 heads do not divide width 32; these do: 1, 2, 4"),
         ("batch: 4", "batch: -4", 5, "batch: Input should be greater than or equal to 1"),
         ("batch: 4", "mixture: {fixed: {shares: {notes: 0}}}", 5, "mixture.shares: the share of source 'notes' is 0"),

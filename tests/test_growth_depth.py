@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from families import KINDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -23,7 +24,6 @@ from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import fresh
 from windtunnel.models.forward import forward
-from windtunnel.models.settings import KINDS
 from windtunnel.parts.start.deepen import layer_similarity
 from windtunnel.slots import Start, StartContext
 

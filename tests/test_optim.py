@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from families import KINDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from windtunnel.kits.optim.curves import fall
 from windtunnel.kits.optim.joined import Joined
 from windtunnel.models.anatomy import linears
 from windtunnel.models.build import config_for, fresh
-from windtunnel.models.settings import KINDS, ModelSettings
+from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.optimizer.adamw import adamw
 from windtunnel.slots import Optimizer, Progress, Schedule, Vocabulary
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from families import KINDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -28,7 +29,7 @@ from windtunnel.laws import average_parameters, knee
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import config_for, fresh
-from windtunnel.models.settings import KINDS, ModelSettings
+from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
 from windtunnel.parts.evaluation.pruned import limited, removable_share
 from windtunnel.slots import Evaluation, Objective, Progress, Structure

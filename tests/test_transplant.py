@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from families import KINDS
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
@@ -18,7 +19,7 @@ from windtunnel.kits.weights.embeddings import Mix, contextual, pieces, pursuit,
 from windtunnel.laws.crossover import crossover, curves
 from windtunnel.models.anatomy import anatomy
 from windtunnel.models.build import config_for, fresh
-from windtunnel.models.settings import KINDS, ModelSettings
+from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import Recipe, data_key, load_recipe, merge, needed, recipe_from, times
 from windtunnel.slots import Encoding, Start, StartContext
 from windtunnel.train.run import fly, prepare, prepare_needed

@@ -22,10 +22,10 @@ import numpy as np
 from scipy import optimize, special
 
 from windtunnel.core.errors import UserError
+from windtunnel.kits.text.network import TokenFacts
 from windtunnel.parts.structure.fixed_mask import FixedMask
 from windtunnel.parts.structure.pruning_ramp import PruningRamp
 from windtunnel.recipe import Recipe, needed
-from windtunnel.slots import Vocabulary
 from windtunnel.train.budget import mean_density
 from windtunnel.train.estimate import estimate
 
@@ -57,12 +57,10 @@ def average_active(recipe: Recipe, vocabulary: int, tokens: Sequence[float] | No
     import torch
 
     from windtunnel.models.anatomy import anatomy, linears, parameters_count
-    from windtunnel.models.build import ARCHITECTURES, config_for, family_of
+    from windtunnel.models.build import config_for
 
     if needed(recipe):
         raise UserError("a part holds another recipe, whose training this count does not know")
-    some = np.ones(vocabulary, np.int32)
-    known = Vocabulary(vocabulary, 0, 1, 2, (), {}, some, some.astype(bool))
     phases: list[dict[str, dict[str, float]]] = []
     amounts = []
     for index, phase in enumerate(recipe.phases):
@@ -70,13 +68,13 @@ def average_active(recipe: Recipe, vocabulary: int, tokens: Sequence[float] | No
         if structure is not None and not isinstance(structure, (FixedMask, PruningRamp)):
             raise UserError(f"structure {structure.name} is not a mask, so this count does not know what is active")
         with torch.device("meta"):
-            config = config_for(phase.model, known, phase.context)
-            model: Any = ARCHITECTURES[family_of(config)](config)
+            model: Any = phase.model.family.model_class()(config_for(phase.model, TokenFacts(vocabulary), phase.context))
         whole = float(parameters_count(model)["total"])
         blocks = float(sum(module.weight.numel() for module in linears(model).values()))  # type: ignore[union-attr, operator, misc]
         masked = blocks
         if isinstance(structure, PruningRamp) and structure.head:
-            masked += anatomy(model).head.module.weight.numel()  # type: ignore[union-attr, operator]
+            head: Any = anatomy(model).head
+            masked += head.module.weight.numel()
         density = {"average": mean_density(structure, model), "initial": 1.0, "final": 1.0}
         if structure is not None:
             density |= {"initial": structure.density(model, 0.0), "final": structure.density(model, 1.0)}

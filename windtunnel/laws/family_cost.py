@@ -19,11 +19,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.kits.text.network import TokenFacts
 from windtunnel.recipe import Recipe, needed
-from windtunnel.slots import Vocabulary
 
 SCRATCH, BASELINE = "scratch", "baseline"
 
@@ -130,8 +128,8 @@ def parameters(recipe: Recipe, vocabulary: int) -> int:
     """How many numbers the last phase of ``recipe`` trains, tied and shared ones once, with ``vocabulary`` tokens. No weight is drawn."""
     from windtunnel.models.build import config_for, hollow
 
-    phase, some = recipe.phases[-1], np.ones(vocabulary, np.int32)
-    model = hollow(config_for(phase.model, Vocabulary(vocabulary, 0, 1, 2, (), {}, some, some.astype(bool)), phase.context))
+    phase = recipe.phases[-1]
+    model = hollow(config_for(phase.model, TokenFacts(vocabulary), phase.context))
     model.tie_weights()
     if phase.structure is not None:
         phase.structure.apply(model)

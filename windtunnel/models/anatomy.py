@@ -1,8 +1,8 @@
 """One view of every family: embeddings, blocks, attention, mlp, norms, head.
 
 A part that grows, prunes or factorises weights is written once against this view. Matrices are shown as [out, in] whatever the
-family stores: some fuse queries, keys and values into one matrix, gpt2 stores its matrices transposed, gpt-neox interleaves the
-three kinds head by head.
+family stores: some fuse queries, keys and values into one matrix, some store matrices transposed or interleave the three kinds head
+by head. Each family says where its modules stand (:meth:`windtunnel.slots.Family.places`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from windtunnel.models.build import family_of
-from windtunnel.models.settings import KINDS
+from windtunnel.models.sizes import rows_of
+from windtunnel.slots import AttentionPlace, BlockPlace, MlpPlace
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Matrix:
     @property
     def transposed(self) -> bool:
         """Whether the module stores [in, out]."""
-        return isinstance(self.module, Conv1D)
+        return transposed(self.module)
 
     @property
     def parameter(self) -> str:
@@ -136,10 +137,10 @@ class Block:
 class Anatomy:
     """What a model consists of. Every module is the model's own, so changing it changes the model.
 
-    ``stacks`` maps the name of each list of blocks (t5 has two, the encoder's first) to its blocks. ``embeddings`` are the tables
+    ``stacks`` maps the name of each list of blocks (an encoder's before its decoder's) to its blocks. ``embeddings`` are the tables
     that tokens, positions and segments are looked up in, by the parameter's name, tokens first. ``final_norms`` follow the stacks.
-    ``head`` is the matrix that makes logits, ``head_transform`` the matrix before it (encoders). ``tied``: the head is the token
-    embedding.
+    ``head`` is the matrix that makes logits (None where there is no such matrix), ``head_transform`` the matrix before it (encoders).
+    ``tied``: the head is the token embedding.
     """
 
     family: str
@@ -150,7 +151,7 @@ class Anatomy:
     embedding_norms: dict[str, nn.Module]
     stacks: dict[str, tuple[Block, ...]]
     final_norms: dict[str, nn.Module]
-    head: Matrix
+    head: Matrix | None
     tied: bool
     head_transform: Matrix | None = None
     head_norms: dict[str, nn.Module] = field(default_factory=dict)
@@ -161,133 +162,53 @@ class Anatomy:
         return tuple(block for stack in self.stacks.values() for block in stack)
 
 
-# Family by family ---------------------------------------------------------------------------------------------------------------
-
-# Where a family keeps its things. Attention: query, key, value (one name: fused) and output; mlp: gate, up (one name: fused), down.
-_LLAMA = {
-    "stacks": ["model.layers"],
-    "attention": ("self_attn", ["q_proj", "k_proj", "v_proj"], "o_proj"),
-    "mlp": ("mlp", ["gate_proj", "up_proj"], "down_proj"),
-    "norms": {"attention": "input_layernorm", "mlp": "post_attention_layernorm"},
-    "embeddings": ["model.embed_tokens"],
-    "final": ["model.norm"],
-    "head": "lm_head",
-}
-_PLACES: dict[str, dict[str, Any]] = {
-    "llama": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "gpt2": {
-        "stacks": ["transformer.h"],
-        "attention": ("attn", ["c_attn"], "c_proj"),
-        "mlp": ("mlp", [None, "c_fc"], "c_proj"),
-        "norms": {"attention": "ln_1", "mlp": "ln_2"},
-        "embeddings": ["transformer.wte", "transformer.wpe"],
-        "final": ["transformer.ln_f"],
-        "head": "lm_head",
-    },
-    "gpt-neox": {
-        "stacks": ["gpt_neox.layers"],
-        "attention": ("attention", ["query_key_value"], "dense"),
-        "mlp": ("mlp", [None, "dense_h_to_4h"], "dense_4h_to_h"),
-        "norms": {"attention": "input_layernorm", "mlp": "post_attention_layernorm"},
-        "embeddings": ["gpt_neox.embed_in"],
-        "final": ["gpt_neox.final_layer_norm"],
-        "head": "lm_head",
-    },
-    "bert": {
-        "stacks": ["bert.encoder.layer"],
-        "attention": ("attention", ["self.query", "self.key", "self.value"], "output.dense"),
-        "mlp": ("", [None, "intermediate.dense"], "output.dense"),
-        "norms": {"attention": "attention.output.LayerNorm", "mlp": "output.LayerNorm"},
-        "embeddings": [f"bert.embeddings.{kind}_embeddings" for kind in ("word", "position", "token_type")],
-        "embedding_norms": ["bert.embeddings.LayerNorm"],
-        "final": [],
-        "head": "cls.predictions.decoder",
-        "transform": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm"),
-        "residual": "post",
-    },
-    "modernbert": {
-        "stacks": ["model.layers"],
-        "attention": ("attn", ["Wqkv"], "Wo"),
-        "mlp": ("mlp", ["Wi"], "Wo"),
-        "norms": {"attention": "attn_norm", "mlp": "mlp_norm"},
-        "embeddings": ["model.embeddings.tok_embeddings"],
-        "embedding_norms": ["model.embeddings.norm"],
-        "final": ["model.final_norm"],
-        "head": "decoder",
-        "transform": ("head.dense", "head.norm"),
-    },
-    "t5": {
-        "stacks": ["encoder.block", "decoder.block"],
-        "embeddings": ["shared"],
-        "final": ["encoder.final_layer_norm", "decoder.final_layer_norm"],
-        "head": "lm_head",
-    },
-}
+# Of any model -------------------------------------------------------------------------------------------------------------------
 
 
 def anatomy(model: Any) -> Anatomy:
-    """The view of ``model``. Raises UserError for a family that is not in :data:`windtunnel.models.settings.KINDS`."""
+    """The view of ``model``. Raises UserError for a model of no family that there is."""
     model = getattr(model, "_orig_mod", model)  # a compiled model
     config = model.config
     family = family_of(config)
-    places = _PLACES[family]
+    places = family.places(config)
     of: Callable[[str], Any] = model.get_submodule
-    transform = places.get("transform")
     stacks = {
-        stack: tuple(_block(config, family, f"{stack}.{i}", i, module) for i, module in enumerate(of(stack))) for stack in places["stacks"]
+        stack: tuple(_block(config, place, f"{stack}.{i}", i, module) for i, module in enumerate(of(stack)))
+        for stack, place in places.stacks.items()
     }
+    head, transform = places.head, places.transform
     return Anatomy(
-        family=family,
-        kind=KINDS[family],
+        family=family.name,
+        kind=family.kind,
         width=config.hidden_size,
-        vocabulary=config.vocab_size,
-        embeddings={f"{name}.weight": of(name) for name in places["embeddings"]},
-        embedding_norms={name: of(name) for name in places.get("embedding_norms", [])},
+        vocabulary=rows_of(config) or 0,
+        embeddings={f"{name}.weight": of(name) for name in places.embeddings},
+        embedding_norms={name: of(name) for name in places.embedding_norms},
         stacks=stacks,
-        final_norms={name: of(name) for name in places["final"]},
-        head=Matrix(places["head"], of(places["head"]), "vocabulary", "width"),
-        tied=of(places["head"]).weight is of(places["embeddings"][0]).weight,
+        final_norms={name: of(name) for name in places.final},
+        head=Matrix(head, of(head), "vocabulary", "width") if head else None,
+        tied=head is not None and of(head).weight is of(places.embeddings[0]).weight,
         head_transform=Matrix(transform[0], of(transform[0]), "width", "width") if transform else None,
         head_norms={transform[1]: of(transform[1])} if transform else {},
     )
 
 
-def _block(config: Any, family: str, name: str, index: int, module: Any) -> Block:
-    places = _PLACES[family]
-    attention: tuple[str, list[str], str]
-    mlp: tuple[str, list[str | None], str]
-    if family == "t5":
-        attention, mlp = (
-            ("layer.0.SelfAttention", ["q", "k", "v"], "o"),
-            (f"layer.{len(module.layer) - 1}.DenseReluDense", ["wi_0", "wi_1"], "wo"),
-        )
-        norms = {"attention": "layer.0.layer_norm", "mlp": f"layer.{len(module.layer) - 1}.layer_norm"}
-        if not config.is_gated_act:
-            mlp = (mlp[0], [None, "wi"], "wo")
-        cross = None
-        if len(module.layer) == 3:
-            cross = _attention(config, family, name, module, ("layer.1.EncDecAttention", ["q", "k", "v"], "o"))
-            norms["cross"] = "layer.1.layer_norm"
-    else:
-        attention, mlp, norms, cross = places["attention"], places["mlp"], places["norms"], None
-    residual = "parallel" if getattr(config, "use_parallel_residual", False) else places.get("residual", "pre")
+def _block(config: Any, place: BlockPlace, name: str, index: int, module: nn.Module) -> Block:
     return Block(
         name=name,
         index=index,
         module=module,
-        residual=residual,
-        attention=_attention(config, family, name, module, attention),
-        mlp=_mlp(name, module, mlp),
-        # The first block of modernbert has no norm of its own, as the embeddings have just been normalised.
-        norms={key: norm for key, path in norms.items() if not isinstance(norm := module.get_submodule(path), nn.Identity)},
-        cross=cross,
+        residual=place.residual,
+        attention=_attention(config, name, module, place.attention),
+        mlp=_mlp(name, module, place.mlp),
+        # A first block may have no norm of its own, as the embeddings have just been normalised.
+        norms={key: norm for key, path in place.norms.items() if not isinstance(norm := module.get_submodule(path), nn.Identity)},
+        cross=_attention(config, name, module, place.cross) if place.cross else None,
     )
 
 
-def _attention(config: Any, family: str, block: str, module: nn.Module, place: tuple[str, list[str], str]) -> Attention:
-    path, inputs, output = place
+def _attention(config: Any, block: str, module: nn.Module, place: AttentionPlace) -> Attention:
+    path, inputs, output, by_head = place
     heads = config.num_attention_heads
     shared = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -299,8 +220,7 @@ def _attention(config: Any, family: str, block: str, module: nn.Module, place: t
         )
     else:
         index = torch.arange(3 * heads * size)
-        # gpt-neox: query, key and value of the first head, then of the second; the others: all queries, all keys, all values.
-        parts = index.view(heads, 3, size).transpose(0, 1).reshape(3, -1) if family == "gpt-neox" else index.view(3, -1)
+        parts = index.view(heads, 3, size).transpose(0, 1).reshape(3, -1) if by_head else index.view(3, -1)
         fused = owner.get_submodule(inputs[0])
         q, k, v = (Matrix(f"{block}.{path}.{inputs[0]}", fused, kind, "width", rows) for rows, kind in zip(parts, kinds, strict=True))
     return Attention(
@@ -317,7 +237,7 @@ def _attention(config: Any, family: str, block: str, module: nn.Module, place: t
     )
 
 
-def _mlp(block: str, module: nn.Module, place: tuple[str, list[str | None], str]) -> Mlp:
+def _mlp(block: str, module: nn.Module, place: MlpPlace) -> Mlp:
     path, inputs, output = place
     owner = module.get_submodule(path)
     name = f"{block}.{path}".rstrip(".")
@@ -326,7 +246,7 @@ def _mlp(block: str, module: nn.Module, place: tuple[str, list[str | None], str]
         return Matrix(f"{name}.{key}", owner.get_submodule(key), rows_are, columns_are, rows)
 
     gate = up = None
-    if len(inputs) == 1 and inputs[0]:  # fused: the half that goes through the activation comes first
+    if len(inputs) == 1 and inputs[0]:
         fused = matrix(inputs[0], "intermediate", "width")
         first, second = torch.arange(fused.shape[0]).chunk(2)
         gate, up = matrix(inputs[0], "intermediate", "width", first), matrix(inputs[0], "intermediate", "width", second)
@@ -339,8 +259,18 @@ def _mlp(block: str, module: nn.Module, place: tuple[str, list[str | None], str]
 # What every structure and optimizer asks ---------------------------------------------------------------------------------------
 
 
+def transposed(module: nn.Module) -> bool:
+    """Whether a module of :func:`linears` stores its weight as [in, out]."""
+    return isinstance(module, Conv1D)
+
+
+def linear(out: int, inside: int, stored_transposed: bool) -> nn.Module:
+    """A module of the kind that :func:`linears` finds, whose weight and bias are to be put in their place."""
+    return Conv1D(out, inside) if stored_transposed else nn.Linear(inside, out, bias=False)
+
+
 def linears(model: Any) -> dict[str, nn.Module]:
-    """Every weight matrix inside the blocks by the name of its module: Linear, and the transposed Conv1D of gpt2."""
+    """Every weight matrix inside the blocks by the name of its module; :func:`transposed` tells which way it is stored."""
     found: dict[str, nn.Module] = {}
     for block in anatomy(model).blocks:
         for name, module in block.module.named_modules(prefix=block.name):
@@ -354,6 +284,7 @@ def parameters_count(model: Any) -> dict[str, int]:
     view = anatomy(model)
     total = sum(parameter.numel() for parameter in model.parameters())
     tables = {id(table.weight): table.weight.numel() for table in view.embeddings.values()}
-    tables[id(view.head.module.weight)] = view.head.module.weight.numel()  # type: ignore[union-attr, operator]
+    if view.head is not None:
+        tables[id(view.head.module.weight)] = view.head.module.weight.numel()  # type: ignore[union-attr, operator]
     embedding = sum(tables.values())
     return {"total": total, "embedding": embedding, "non_embedding": total - embedding}

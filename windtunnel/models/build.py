@@ -9,130 +9,31 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    ModernBertConfig,
-    ModernBertForMaskedLM,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    T5Config,
-    T5ForConditionalGeneration,
-)
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.models.settings import KINDS, ModelSettings
-from windtunnel.slots import Vocabulary
-
-ROOM = 16  # positions beyond the context, for the tokens that an objective adds (modes, sentinels, a start token)
-
-ARCHITECTURES: dict[str, type[PreTrainedModel]] = {
-    "llama": LlamaForCausalLM,
-    "qwen2": Qwen2ForCausalLM,
-    "qwen3": Qwen3ForCausalLM,
-    "gpt2": GPT2LMHeadModel,
-    "gpt-neox": GPTNeoXForCausalLM,
-    "bert": BertForMaskedLM,
-    "modernbert": ModernBertForMaskedLM,
-    "t5": T5ForConditionalGeneration,
-}
+from windtunnel.models.settings import ModelSettings
+from windtunnel.slots import Family
 
 
-def family_of(config: PreTrainedConfig) -> str:
-    """The family, as :data:`windtunnel.models.settings.KINDS` spells it, of a transformers configuration.
+def family_of(config: PreTrainedConfig) -> Family:
+    """The family of a transformers configuration, with the fields that the configuration has.
 
     Raises:
-        UserError: for a ``model_type`` that is not one of ours.
+        UserError: for a ``model_type`` that no family is called.
     """
-    family = config.model_type.replace("_", "-")
-    if family not in KINDS:
-        raise UserError(f"models of type {config.model_type!r} are not supported; {nearest(family, KINDS)}")
+    name = config.model_type.replace("_", "-")
+    found = registry.find(Family, name)
+    if found is None:
+        raise UserError(f"models of type {config.model_type!r} are not supported; {nearest(name, registry.known(Family))}")
+    family: Family = found.of(config)  # type: ignore[attr-defined]
     return family
 
 
-def config_for(settings: ModelSettings, vocabulary: Vocabulary, context: int) -> PreTrainedConfig:
-    """The transformers configuration of ``settings`` for sequences of ``context`` tokens, plain enough that AutoModel loads it.
-
-    Everything that settings do not say (normalisation epsilon, rope base, scale of the first weights) is the family's own default.
-    The document separator is the begin- and end-of-sequence token. The attention of ``modernbert`` keeps its window of 128 tokens.
-
-    Raises:
-        ValueError: where heads do not divide the width.
-        UserError: where a family cannot do what the settings ask.
-    """
-    sizes = settings.sizes()
-    family, width, heads = sizes.family, int(sizes.width or 0), int(sizes.heads or 1)
-    head_size = width // heads
-    dropout = sizes.dropout
-    rotary = family not in ("gpt2", "bert", "t5")
-    if rotary and head_size % 2:
-        raise UserError(
-            f"model: {family} rotates pairs of dimensions, so a head needs an even size; width {width} / {heads} heads = {head_size}"
-        )
-    if family in ("gpt2", "gpt-neox", "bert", "modernbert", "t5") and sizes.key_value_heads != heads:
-        raise UserError(
-            f"model.key_value_heads: {family} has as many heads of keys and values as heads ({heads}); llama and qwen may have fewer"
-        )
-    pad = None if vocabulary.pad == vocabulary.document else vocabulary.pad  # the row of the padding token is never trained
-    special: dict[str, Any] = {"pad_token_id": pad, "bos_token_id": vocabulary.document, "eos_token_id": vocabulary.document}
-    shared: dict[str, Any] = {"vocab_size": vocabulary.size, "tie_word_embeddings": sizes.tied, "use_cache": False, **special}
-    usual: dict[str, Any] = {
-        "hidden_size": width,
-        "num_hidden_layers": sizes.layers,
-        "num_attention_heads": heads,
-        "intermediate_size": sizes.intermediate,
-        "max_position_embeddings": context + ROOM,
-        **shared,
-    }
-    if family in ("llama", "qwen2", "qwen3"):
-        usual |= {"num_key_value_heads": sizes.key_value_heads, "attention_dropout": dropout}  # they have no other dropout
-        if family == "llama":
-            return LlamaConfig(**usual, head_dim=head_size)
-        return Qwen2Config(**usual) if family == "qwen2" else Qwen3Config(**usual, head_dim=head_size)
-    if family == "gpt2":
-        names: dict[str, Any] = {
-            "n_embd": width,
-            "n_layer": sizes.layers,
-            "n_head": heads,
-            "n_inner": sizes.intermediate,
-            "n_positions": context + ROOM,
-        }
-        return GPT2Config(**names, **shared, resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout)
-    if family == "gpt-neox":
-        # A quarter of each head rotates. At small heads a quarter can be an odd number of dimensions, which cannot be paired.
-        rotated = max(2, 2 * round(head_size / 8))
-        rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": rotated / head_size}
-        return GPTNeoXConfig(**usual, rope_parameters=rope, attention_dropout=dropout, hidden_dropout=dropout)
-    if family == "bert":
-        return BertConfig(**usual, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-    if family == "modernbert":
-        separators: dict[str, Any] = {"cls_token_id": vocabulary.document, "sep_token_id": vocabulary.document}
-        return ModernBertConfig(**usual, **separators, attention_dropout=dropout, embedding_dropout=dropout, mlp_dropout=dropout)
-    if not sizes.tied:
-        raise UserError("model.tied: transformers ties the embeddings of every t5, so it cannot be false for this family")
-    begins: dict[str, Any] = {"decoder_start_token_id": vocabulary.pad}  # T5's convention
-    return T5Config(
-        **shared,
-        **begins,
-        d_model=width,
-        d_kv=head_size,
-        d_ff=int(sizes.intermediate or 0),
-        num_layers=int(sizes.layers or 0),
-        num_decoder_layers=sizes.layers,
-        num_heads=heads,
-        dropout_rate=dropout,
-        feed_forward_proj="gated-gelu",
-    )
+def config_for(settings: ModelSettings, facts: Any, context: int) -> PreTrainedConfig:
+    """The transformers configuration of ``settings`` for sequences of ``context`` units, of which the encoding tells ``facts``."""
+    return settings.family.config(settings.sizes(), facts, context)
 
 
 def hollow(config: PreTrainedConfig) -> PreTrainedModel:
@@ -140,7 +41,7 @@ def hollow(config: PreTrainedConfig) -> PreTrainedModel:
 
     Weights are on the meta device and untied; :func:`fresh` gives them values. So none is drawn that would be overwritten.
     """
-    architecture = ARCHITECTURES[family_of(config)]
+    architecture = family_of(config).model_class()
     config._attn_implementation = "sdpa" if architecture._supports_sdpa else "eager"
     # What such a hook returns takes the parameter's place, which torch's annotation does not know.
     hook = register_module_parameter_registration_hook(_without_values)  # type: ignore[arg-type]
@@ -182,7 +83,7 @@ def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size]
             parameter = _hold(model, name, value)
             if value is None:
                 for owner, module in _initialisers(model, name):
-                    # Parents may draw the weights of their children anew (the residual projections of gpt2), so the last one decides.
+                    # Parents may draw the weights of their children anew (as of residual projections), so the last one decides.
                     torch.default_generator.manual_seed(_seed_of(seed, name))
                     owner._init_weights(module)
             parameter._is_hf_initialized = True  # type: ignore[attr-defined]  # initialising its neighbours leaves it alone

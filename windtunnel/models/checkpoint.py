@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from windtunnel.core.errors import DiskError, PartError
-from windtunnel.models.build import ARCHITECTURES, family_of, hollow
+from windtunnel.models.build import family_of, hollow
 from windtunnel.models.content import FLOATS, copy_tokenizer, fingerprint, headers, weight_files
 from windtunnel.models.locate import locate
 
@@ -45,7 +45,7 @@ def export(
     with torch.device("meta"):
         plain = {
             name: tuple(value.shape)
-            for name, value in ARCHITECTURES[family_of(model.config)](copy.deepcopy(model.config)).state_dict().items()
+            for name, value in family_of(model.config).model_class()(copy.deepcopy(model.config)).state_dict().items()
         }
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     odd = sorted(set(own.items()) ^ set(plain.items()))
@@ -117,7 +117,7 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise PartError(f"{folder / 'config.json'}: not a configuration that transformers reads: {error}") from error
-    architecture = ARCHITECTURES[family_of(config)]
+    architecture = family_of(config).model_class()
     quantised = getattr(config, "quantization_config", None)
     if quantised:
         method = dict(quantised).get("quant_method", "unnamed") if isinstance(quantised, dict) else type(quantised).__name__
@@ -185,9 +185,9 @@ def _is_zip(path: Path) -> bool:
 
 def _card(model: PreTrainedModel, card: dict[str, Any]) -> str:
     """The README of an exported model: what the hub reads on top, then what it is and how to load it."""
-    kind = {"ForCausalLM": "AutoModelForCausalLM", "LMHeadModel": "AutoModelForCausalLM", "ForMaskedLM": "AutoModelForMaskedLM"}
-    auto = next((name for ending, name in kind.items() if type(model).__name__.endswith(ending)), "AutoModelForSeq2SeqLM")
-    rows = {"family": family_of(model.config), "parameters": f"{sum(value.numel() for value in model.parameters()):,}"}
+    family = family_of(model.config)
+    auto = family.auto_class
+    rows = {"family": family.name, "parameters": f"{sum(value.numel() for value in model.parameters()):,}"}
     rows |= {key: value for key, value in card.items() if key not in ("title", "text")}
     lines = [
         "---",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from windtunnel.core.errors import UserError
+from windtunnel.models.build import family_of
+from windtunnel.slots import Call, Family
 
 PADDING = -1
 
@@ -23,7 +25,7 @@ AttentionInterface.register(PLAIN, sdpa_attention_forward)
 
 def forward(
     model: Any,
-    tokens: Tensor,
+    tokens: Tensor | None = None,
     documents: Tensor | None = None,
     positions: Tensor | None = None,
     *,
@@ -32,16 +34,17 @@ def forward(
     needs: frozenset[str] = frozenset(),
     decoder_tokens: Tensor | None = None,
     decoder_documents: Tensor | None = None,
+    **others: Tensor | None,
 ) -> Any:
-    """The outputs of ``model``, with ``logits`` [B, T, vocabulary] (for an encoder-decoder [B, T of the decoder, vocabulary]).
+    """The outputs of ``model``, with ``logits`` for every unit: [B, T, vocabulary]; of an encoder-decoder for what its decoder reads.
 
     Args:
-        model: a network of any family in :data:`windtunnel.models.settings.KINDS`.
+        model: a network of any family.
         tokens: [B, T] token ids; for an encoder-decoder what its encoder reads.
         documents: [B, T] number of the document each position belongs to, -1 for padding. A position sees only its own document.
             None says that every sequence is one document without padding, which is faster: causal attention then needs no mask.
         positions: [B, T] positions, counted from the beginning of each document; ignored where ``documents`` is None (they are
-            0, 1, 2 ... then) and by t5, whose positions are relative. Values below zero (padding) count as zero.
+            0, 1, 2 ... then) and where positions are relative. Values below zero (padding) count as zero.
         causal: whether a position sees only itself and what is before it. The encoder of an encoder-decoder sees everything and
             its decoder is causal, whatever is given here.
         prefix: bool [B, T], positions that every position of the same document sees, also earlier ones.
@@ -49,99 +52,62 @@ def forward(
             never hold them).
         decoder_tokens: [B, S] what the decoder of an encoder-decoder reads.
         decoder_documents: [B, S] as ``documents``; a decoder position sees the encoder positions of the same document.
+        others: what families of other kinds read (:class:`windtunnel.slots.Family`), by name.
 
     Padding positions see padding, never text, and never make a row of the softmax empty; what they predict means nothing.
     Nothing here waits for the device.
 
     Raises:
-        UserError: for an encoder-decoder without ``decoder_tokens``, another family with them, or a sequence longer than the
-            learned positions of the model.
+        UserError: for an array that the family does not read or cannot go without, or a sequence longer than the positions that the
+            model has learned.
     """
-    family = model.config.model_type
+    family = family_of(model.config)
+    named = {"tokens": tokens, "documents": documents, "positions": positions, "prefix": prefix}
+    named |= {"decoder_tokens": decoder_tokens, "decoder_documents": decoder_documents, **others}
+    arrays = {name: array for name, array in named.items() if array is not None}
+    odd = [name for name in arrays if name not in family.reads]
+    if odd:
+        raise UserError(f"{family.name} does not read {', '.join(odd)}, which the objective gives; it reads {', '.join(family.reads)}")
     options: dict[str, Any] = {"return_dict": True}
     options |= {f"output_{name}": True for name in ("hidden_states", "attentions") if name in needs}
     with _kernel(model, "eager" if "attentions" in needs else model.config._attn_implementation):
         additive = model.config._attn_implementation == "eager"  # eager attention adds the mask to the scores
-        if family == "t5":
-            if decoder_tokens is None:
-                raise UserError("an encoder-decoder needs decoder_tokens; this objective gives none")
-            return _encoder_decoder(model, tokens, documents, decoder_tokens, decoder_documents, additive, options)
-        if decoder_tokens is not None:
-            raise UserError(f"{family} has no decoder of its own, but the objective gives decoder_tokens")
-        return _single(model, tokens, documents, positions, causal, prefix, additive, options)
+        return family.forward(model, arrays, Call(causal, additive, options))
 
 
-def _single(
-    model: Any,
-    tokens: Tensor,
-    documents: Tensor | None,
-    positions: Tensor | None,
-    causal: bool,
-    prefix: Tensor | None,
-    additive: bool,
-    options: dict[str, Any],
-) -> Any:
-    family, length, usual = model.config.model_type, tokens.shape[1], model.config._attn_implementation
-    encoder = family in ("bert", "modernbert")
-    if family in ("gpt2", "bert") and length > model.config.max_position_embeddings:
-        raise UserError(
-            f"sequences of {length} tokens are longer than the {model.config.max_position_embeddings} positions this {family} has learned"
-        )
-    if not encoder:
-        options["use_cache"] = False
-    shape = _as_added if additive else lambda allowed: allowed
-    if documents is None and prefix is None and causal != encoder:
+def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Call, near: Tensor | None = None) -> Any:
+    """The forward pass of a family of one stack that reads sequences of documents, for :meth:`windtunnel.slots.Family.forward`.
+
+    ``near`` is, for a family with local layers, which position is within the window of which: bool [T, T].
+
+    Raises:
+        UserError: without tokens, or for a sequence longer than the positions that the model has learned.
+    """
+    tokens, documents, positions, prefix = (arrays.get(name) for name in ("tokens", "documents", "positions", "prefix"))
+    if tokens is None:
+        raise UserError(f"{family.name} needs tokens; this objective gives none")
+    encoder, learned, usual = family.kind == "encoder", family.positions(model.config), model.config._attn_implementation
+    if learned is not None and tokens.shape[1] > learned:
+        raise UserError(f"sequences of {tokens.shape[1]} tokens are longer than the {learned} positions this {family.name} has learned")
+    options = dict(call.options) if encoder else {**call.options, "use_cache": False}
+    shape = as_added if call.additive else lambda allowed: allowed
+    if documents is None and prefix is None and call.causal != encoder:
         # What the family does by itself is what is asked for. The mask of ones says to transformers that nobody forgot the padding,
         # which it would otherwise look for in the tokens; PLAIN attention drops it.
-        plain: Any = None if additive else torch.ones_like(tokens)
-        if family == "modernbert":
-            plain = {"full_attention": None, "sliding_attention": shape(near(model, tokens)[None, None])}
-        with _kernel(model, usual if additive else PLAIN):
+        plain: Any = None if call.additive else torch.ones_like(tokens)
+        if near is not None:
+            plain = {"full_attention": None, "sliding_attention": shape(near[None, None])}
+        with _kernel(model, usual if call.additive else PLAIN):
             return model(input_ids=tokens, attention_mask=plain, **options)
     if documents is None:
         documents, positions = torch.zeros_like(tokens), None
-    allowed = attention_mask(documents, causal=causal, prefix=prefix)
+    allowed = attention_mask(documents, causal=call.causal, prefix=prefix)
     mask: Any = shape(allowed)
-    if family == "modernbert":
-        mask = {"full_attention": mask, "sliding_attention": shape(allowed & near(model, tokens))}
+    if near is not None:
+        mask = {"full_attention": mask, "sliding_attention": shape(allowed & near)}
     if positions is None:
         positions = positions_of(documents)
     return model(input_ids=tokens, attention_mask=mask, position_ids=positions.clamp(min=0), **options)
-
-
-def _encoder_decoder(
-    model: Any,
-    tokens: Tensor,
-    documents: Tensor | None,
-    decoder_tokens: Tensor,
-    decoder_documents: Tensor | None,
-    additive: bool,
-    options: dict[str, Any],
-) -> Any:
-    if (documents is None) != (decoder_documents is None):
-        # Only one side has padding or several documents: the other is one document without padding.
-        documents = torch.zeros_like(tokens) if documents is None else documents
-        decoder_documents = torch.zeros_like(decoder_tokens) if decoder_documents is None else decoder_documents
-    within = across = after = None
-    if documents is not None and decoder_documents is not None:
-        within = attention_mask(documents, causal=False)
-        after = attention_mask(decoder_documents, causal=True)
-        # Decoder padding may find no padding in the encoder; it then looks at everything, as an empty softmax is not a number.
-        across = (decoder_documents[:, :, None] == documents[:, None, :]) | (decoder_documents == PADDING)[:, :, None]
-        across = across[:, None]
-        if additive:
-            within, across, after = _as_added(within), _as_added(across), _as_added(after)
-    # The encoder is called by itself because transformers gives one mask to it and to the decoder's attention over it, and with
-    # packed documents these are different masks.
-    read = model.encoder(input_ids=tokens, attention_mask=within, **options)
-    return model(
-        encoder_outputs=read,
-        attention_mask=across,
-        decoder_input_ids=decoder_tokens,
-        decoder_attention_mask=after,
-        use_cache=False,
-        **options,
-    )
 
 
 def attention_mask(documents: Tensor, *, causal: bool, prefix: Tensor | None = None) -> Tensor:
@@ -157,12 +123,6 @@ def attention_mask(documents: Tensor, *, causal: bool, prefix: Tensor | None = N
     return allowed[:, None]
 
 
-def near(model: Any, tokens: Tensor) -> Tensor:
-    """Which position of ``tokens`` [B, T] is within the window of which, for the local layers of modernbert: bool [T, T]."""
-    index = torch.arange(tokens.shape[1], device=tokens.device)
-    return (index[:, None] - index[None, :]).abs() <= model.config.sliding_window
-
-
 def positions_of(documents: Tensor) -> Tensor:
     """Positions counted from the beginning of each run of equal ``documents`` [B, T]."""
     index = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
@@ -171,7 +131,7 @@ def positions_of(documents: Tensor) -> Tensor:
     return index - torch.where(begins, index, 0).cummax(dim=1).values
 
 
-def _as_added(allowed: Tensor) -> Tensor:
+def as_added(allowed: Tensor) -> Tensor:
     """A bool mask as the number that is added to attention scores."""
     return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, torch.finfo(torch.float32).min)
 

@@ -158,13 +158,13 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
-    from windtunnel.models.build import ARCHITECTURES, family_of
+    from windtunnel.models.build import family_of
     from windtunnel.models.checkpoint import export
 
     logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
-        architecture = ARCHITECTURES[family_of(config)]
+        architecture = family_of(config).model_class()
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
         options: Any = {"gguf_file": file.name, "local_files_only": True}
         model = architecture.from_pretrained(file.parent, config=config, dtype=torch.float32, **options)

@@ -1,23 +1,22 @@
-"""The size of a model from one dial, and which architecture each family is."""
+"""A model's family, and its sizes from one dial."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
 
+from windtunnel.core import registry
+from windtunnel.core.errors import nearest
 from windtunnel.core.settings import Settings
+from windtunnel.slots import Family, Sizes
 
-KINDS = {
-    "llama": "decoder",
-    "qwen2": "decoder",
-    "qwen3": "decoder",
-    "gpt2": "decoder",
-    "gpt-neox": "decoder",
-    "bert": "encoder",
-    "modernbert": "encoder",
-    "t5": "encoder-decoder",
-}
+
+def _named(name: Any) -> Any:
+    """The default of a field that holds a part; validation turns the name into it."""
+    return name
 
 
 class ModelSettings(Settings):
@@ -26,51 +25,97 @@ class ModelSettings(Settings):
     The dial is ``layers = depth`` and ``width = 2 * depth**2`` rounded to a multiple of 32 (at least 64), so that parameters grow
     roughly as the fifth power of depth: 8 is 1.6 million, 12 is 12, 16 is 50, 24 is 380 and 32 is 1,600 million parameters without
     embeddings, which keeps small models deep enough to behave like large ones and reaches the usual aspect ratios at the top.
+
+    ``family`` is written as its name, and its own fields stand beside the sizes: ``{family: vit, depth: 4, patch: 2}``.
     """
 
-    family: Literal["llama", "qwen2", "qwen3", "gpt2", "gpt-neox", "bert", "modernbert", "t5"] = Field("llama", description="architecture")
+    family: Family = Field(_named("llama"), description="architecture")
     depth: int = Field(8, ge=1, le=96, description="the dial: sets layers, width, heads and the default learning rate")
-    layers: int | None = Field(None, ge=1, description="transformer blocks (default: depth); for t5 in the encoder and in the decoder")
+    layers: int | None = Field(None, ge=1, description="transformer blocks, of each stack where there are two (default: depth)")
     width: int | None = Field(None, ge=8, description="hidden size (default: 2 depth^2, a multiple of 32)")
     heads: int | None = Field(None, ge=1, description="attention heads (default: width over a head size of 32, 64 or 128)")
-    key_value_heads: int | None = Field(None, ge=1, description="heads of keys and values, for llama and qwen (default: heads)")
+    key_value_heads: int | None = Field(None, ge=1, description="heads of keys and values, where there may be fewer (default: heads)")
     intermediate: int | None = Field(None, ge=8, description="inner size of the MLP (default: 8/3 width if gated, else 4 width)")
     tied: bool = Field(True, description="whether the output head is the input embedding")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate wherever the family has it")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        """As everywhere, but the family's own fields are known too; they become part of it."""
+        if not isinstance(data, Mapping):
+            return data
+        written = data.get("family", cls.model_fields["family"].default)
+        family = type(written) if isinstance(written, Family) else None
+        if isinstance(written, str):
+            family = registry.find(Family, written)  # type: ignore[assignment]
+        elif family is None:
+            raise _at("family", f"a family is written as its name, its own settings beside the sizes, not as {written!r}")
+        own = {} if family is None else {key: value for key, value in data.items() if key in family.model_fields}
+        for key in data:
+            if key not in cls.model_fields and key not in own and family is not None:
+                hint = nearest(str(key), {*cls.model_fields, *family.model_fields})
+                raise PydanticCustomError("unknown_key", "unknown key {shown}; {hint}", {"key": str(key), "shown": repr(key), "hint": hint})
+        sizes = {key: value for key, value in data.items() if key in cls.model_fields}
+        if family is None:  # its name is misspelt, which its own validation tells
+            return sizes
+        if isinstance(written, Family):
+            own = {key: getattr(written, key) for key in family.model_fields} | own
+        try:
+            return {**sizes, "family": family.model_validate(own)}
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise _at(str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")) from error
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> ModelSettings:
-        self.sizes()
+        for key, reason in self.family.unable(self.sizes()).items():
+            raise _at(key, reason)
         return self
+
+    @model_serializer(mode="wrap")
+    def _flat(self, dump: Any) -> dict[str, Any]:
+        """As it is written: the family's name, and its own fields beside the sizes."""
+        own: dict[str, Any] = self.family.model_dump(mode="json")[self.family.name]
+        return {**dump(self), "family": self.family.name, **own}
 
     @property
     def kind(self) -> str:
-        """decoder, encoder or encoder-decoder."""
-        return KINDS[self.family]
+        """decoder, encoder, encoder-decoder or another kind of family."""
+        return self.family.kind
 
-    def sizes(self) -> ModelSettings:
-        """The same settings with every size filled in. Raises ValueError where heads do not divide the width."""
+    def sizes(self) -> Sizes:
+        """Every size, those that are not set derived from the dial. Raises ValueError where heads do not divide the width."""
         width = self.width or max(64, 32 * round(2 * self.depth**2 / 32))
         head_size = 32 if width < 512 else 64 if width < 2048 else 128
         heads = self.heads or max(1, width // head_size)
         key_value_heads = self.key_value_heads or heads
-        gated = self.family in ("llama", "qwen2", "qwen3", "modernbert", "t5")
-        intermediate = self.intermediate or (32 * round(width * 8 / 3 / 32) if gated else 4 * width)
+        intermediate = self.intermediate or (32 * round(width * 8 / 3 / 32) if self.family.gated else 4 * width)
         if width % heads:
             near = [h for h in range(1, width + 1) if width % h == 0]
             raise ValueError(f"{heads} heads do not divide width {width}; these do: {', '.join(map(str, near))}")
         if heads % key_value_heads:
             raise ValueError(f"{key_value_heads} key_value_heads do not divide {heads} heads")
-        return self.model_copy(
-            update={
-                "layers": self.layers or self.depth,
-                "width": width,
-                "heads": heads,
-                "key_value_heads": key_value_heads,
-                "intermediate": intermediate,
-            }
-        )
+        return Sizes(self.layers or self.depth, width, heads, key_value_heads, intermediate, self.tied, self.dropout)
+
+    def shape(self) -> dict[str, Any]:
+        """What two models of one shape agree in: family, its own fields and every size, without dropout."""
+        own = {key: getattr(self.family, key) for key in type(self.family).model_fields}
+        sizes = {key: value for key, value in self.sizes()._asdict().items() if key != "dropout"}
+        return {"family": self.family.name, **sizes, **own}
 
     def learning_rate(self) -> float:
         """The default AdamW peak rate of this width: 0.003 at 128, inversely proportional to width."""
-        return 0.003 * 128 / (self.sizes().width or 128)
+        return 0.003 * 128 / self.sizes().width
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain settings ``base`` with those of ``over``. Another family inherits sizes, but not the other's own fields."""
+    if over.get("family", base.get("family")) != base.get("family"):
+        base = {key: value for key, value in base.items() if key in ModelSettings.model_fields}
+    return {**base, **over}
+
+
+def _at(key: str, message: str) -> PydanticCustomError:
+    """An error that is shown at ``key``, where the file writes it."""
+    return PydanticCustomError("at_key", "{message}", {"key": key, "message": message})

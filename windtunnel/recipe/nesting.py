@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from windtunnel.core.errors import PartError, UserError, nearest
 from windtunnel.core.part import Trained, with_trained
+from windtunnel.models.settings import merged as merged_model
 from windtunnel.recipe.budget import Budget
 from windtunnel.recipe.phase import Phase, slot_fields
 from windtunnel.recipe.recipe import Recipe
@@ -39,7 +40,10 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         merged[SHORT] = encoding_knobs({"encoding": merged.pop("encoding")}) or {}
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = {**merged[key], **value} if key in MERGED and both else value
+        if not both or key not in MERGED:
+            merged[key] = value
+        else:
+            merged[key] = merged_model(merged[key], value) if key == "model" else {**merged[key], **value}
     return merged
 
 

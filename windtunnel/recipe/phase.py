@@ -80,7 +80,9 @@ class Phase(Settings):
     def _fit_together(self) -> Phase:
         if self.model.kind not in self.objective.kinds:
             fit = ", ".join(self.objective.kinds)
-            raise ValueError(f"objective {self.objective.name} needs a model of kind {fit}; {self.model.family} is a {self.model.kind}")
+            raise ValueError(
+                f"objective {self.objective.name} needs a model of kind {fit}; {self.model.family.name} is of kind {self.model.kind}"
+            )
         for one, other in itertools.permutations(self.parts(), 2):
             if other.name in one.conflicts:
                 raise ValueError(f"{one.name} cannot be combined with {other.name}: {one.conflicts[other.name]}")

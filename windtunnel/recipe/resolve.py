@@ -10,23 +10,14 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from windtunnel.core import registry
 from windtunnel.core.errors import PartError, nearest
 from windtunnel.core.part import Trained, with_trained
 from windtunnel.models.content import fingerprint
 from windtunnel.models.locate import locate
-from windtunnel.models.settings import KINDS
 from windtunnel.recipe.settings import SHORT, encoding_knobs
-from windtunnel.slots import Start
+from windtunnel.slots import Family, Start
 
-# How configurations of the families call what a recipe writes under `model`.
-NAMES = {
-    "layers": ("num_hidden_layers", "n_layer", "num_layers"),
-    "width": ("hidden_size", "n_embd", "d_model"),
-    "heads": ("num_attention_heads", "n_head", "num_heads"),
-    "key_value_heads": ("num_key_value_heads",),
-    "intermediate": ("intermediate_size", "n_inner", "d_ff"),
-    "tied": ("tie_word_embeddings",),
-}
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
@@ -55,21 +46,20 @@ def _sizes(folder: Path, content: str) -> tuple[dict[str, Any], int]:
         kind = str(config["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PartError(f"{folder / 'config.json'}: not a configuration that transformers reads: {error}") from error
-    family = kind.replace("_", "-")
-    if family not in KINDS:
-        raise PartError(f"{folder}: models of type {kind!r} are not supported; {nearest(family, KINDS)}")
-    found = {key: next((config[name] for name in names if config.get(name) is not None), None) for key, names in NAMES.items()}
-    if found["key_value_heads"] is None and family not in ("llama", "qwen2", "qwen3"):
-        found["key_value_heads"] = found["heads"]
-    rows = config.get("vocab_size")
-    if rows is None or None in found.values():  # what a file leaves out, only its class knows
+    name = kind.replace("_", "-")
+    family: Any = registry.find(Family, name)
+    if family is None:
+        raise PartError(f"{folder}: models of type {kind!r} are not supported; {nearest(name, registry.known(Family))}")
+    found = family.written(config)
+    rows = config.get(*family.names.get("rows", ("",)))
+    if None in found.values() or (rows is None and "rows" in family.names):  # what a file leaves out, only its class knows
         from transformers import AutoConfig
 
-        from windtunnel.models.sizes import sizes_of
+        from windtunnel.models.sizes import rows_of, sizes_of
 
         whole = AutoConfig.from_pretrained(folder, local_files_only=True)
-        found, rows = sizes_of(whole), whole.vocab_size
-    return {"family": family, **found}, int(rows)
+        found, rows = sizes_of(whole), rows_of(whole)
+    return {"family": name, **found}, int(rows or 0)
 
 
 def with_origin_sizes(shared: Mapping[str, Any], phases: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

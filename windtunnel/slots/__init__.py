@@ -12,6 +12,7 @@ from windtunnel.slots.objective import Loss, Objective, Vocabulary
 from windtunnel.slots.loss_term import LossTerm
 from windtunnel.slots.weighting import Weighting
 from windtunnel.slots.selection import Selection
+from windtunnel.slots.family import SIZES, AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
 from windtunnel.slots.start import ALONE, StartContext, Start
 from windtunnel.slots.structure import Structure
 from windtunnel.slots.optimizer import Optimizer
@@ -29,23 +30,31 @@ def by_name() -> dict[str, type[Part]]:
 
 __all__ = [
     "ALONE",
+    "SIZES",
     "AfterStep",
+    "AttentionPlace",
     "BatchContext",
+    "BlockPlace",
+    "Call",
     "Curator",
     "Encoding",
     "Evaluation",
+    "Family",
     "HeldOut",
     "Layout",
     "LookContext",
     "Loss",
     "LossTerm",
     "Mixture",
+    "MlpPlace",
     "Objective",
     "Optimizer",
     "Packing",
+    "Places",
     "Progress",
     "Schedule",
     "Selection",
+    "Sizes",
     "Source",
     "Start",
     "StartContext",

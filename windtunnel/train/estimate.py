@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     """What a run will cost, from sizes alone: FLOPs, steps, tokens, parameters of the last phase; epochs if ``stream`` is given.
 
-    The run itself counts its FLOPs on the real step; this estimate takes 6 FLOPs a token for each weight of a matrix and
-    12 layers x width x context for attention, and is meant for planning. For an encoder-decoder it asks the objective how many
-    columns each half sees. FLOPs, tokens and steps include those of the models that the recipe needs; ``own_flops`` does not. What
-    parts add (a teacher's forwards, a structure's arithmetic, sparsity) is not known here.
+    The run itself counts its FLOPs on the real step; this estimate asks the family (:meth:`windtunnel.slots.Family.flops`) and is
+    meant for planning. For an encoder-decoder it asks the objective how many columns each half sees. FLOPs, tokens and steps include
+    those of the models that the recipe needs; ``own_flops`` does not. What parts add (a teacher's forwards, a structure's arithmetic,
+    sparsity) is not known here.
     """
-    vocabulary = stream.vocabulary.size if stream is not None else recipe.encoding.reckoned().size
+    facts: Any = stream.vocabulary if stream is not None else recipe.encoding.reckoned()
     unit, totals, parameters = recipe.budget.unit, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
     paid = dict.fromkeys(totals, 0.0)
     for one in needed(recipe).values():
@@ -27,23 +27,13 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
         paid = {key: paid[key] + cost[f"own_{key}"] for key in paid}
     whole = max(0.0, recipe.budget.amount - paid.get(unit.removeprefix("effective_"), 0.0))
     for phase in recipe.phases:
-        sizes = phase.model.sizes()
-        width, inner = sizes.width or 0, sizes.intermediate or 0
-        narrow = width * (sizes.key_value_heads or 1) / (sizes.heads or 1)
-        matrices = 3 if sizes.family in ("llama", "qwen2", "qwen3", "modernbert", "t5") else 2
-        block = 2 * width * width + 2 * width * narrow + matrices * width * inner
-        layers = sizes.layers or 1
-        if sizes.kind == "encoder-decoder":
+        family, sizes = phase.model.family, phase.model.sizes()
+        reads, writes = phase.context, 0
+        if family.kind == "encoder-decoder":
             batch = dry_batch(phase, recipe.encoding)
             reads, writes = batch["encoder_columns"].shape[1], batch["decoder_columns"].shape[1]
-            across = 2 * width * width  # half of the decoder's attention over the encoder; its keys and values are made of what is read
-            parameters = 2 * layers * (block + across) + vocabulary * width
-            sequence = 6 * ((reads + writes) * layers * (block + across) + writes * vocabulary * width)
-            sequence += 12 * layers * width * (reads * reads + writes * writes + reads * writes)
-            per_token = sequence / phase.context
-        else:
-            parameters = layers * block + vocabulary * width * (1 if sizes.tied else 2)
-            per_token = 6 * (layers * block + vocabulary * width) + 12 * layers * width * phase.context
+        parameters = family.parameters(sizes, facts)
+        per_token = family.flops(sizes, facts, reads, writes) / phase.context
         step_tokens = phase.batch * phase.context
         amount = whole * phase.share
         steps = {

@@ -74,9 +74,9 @@ def auto_class(model: Any) -> Any:
     """The Auto class of transformers that loads a model like ``model``."""
     import transformers
 
-    endings = {"ForMaskedLM": "AutoModelForMaskedLM", "ForConditionalGeneration": "AutoModelForSeq2SeqLM"}
-    found = next((auto for ending, auto in endings.items() if type(model).__name__.endswith(ending)), "AutoModelForCausalLM")
-    return getattr(transformers, found)
+    from windtunnel.models.build import family_of
+
+    return getattr(transformers, family_of(model.config).auto_class)
 
 
 def same_model(model: Any, folder: Path) -> int:

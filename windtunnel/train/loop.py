@@ -241,8 +241,8 @@ def begin(
         model = Scratch().build(None, config, seed)
     else:
         before = recipe.phases[index - 1]
-        old, new = (settings.sizes().model_dump(exclude={"depth", "dropout"}) for settings in (before.model, phase.model))
-        differ = ", ".join(f"{key} was {old[key]} and is {new[key]}" for key in new if new[key] != old[key])
+        old, new = (settings.shape() for settings in (before.model, phase.model))
+        differ = ", ".join(f"{key} was {old.get(key)} and is {new[key]}" for key in new if new[key] != old.get(key))
         if differ:
             raise UserError(f"phases.{index}.model: {differ}; say with `start:` how the weights of the phase before become these")
         model = continued(previous, config_for(before.model, stream.vocabulary, before.context), config, f"phases.{index}")

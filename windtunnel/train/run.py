@@ -129,7 +129,7 @@ def fly(
         plan["precision"] = rates["precision"]
     if recipe.compile == "auto":
         # A third of the matmul rate is what small models reach; a longer run repays the time that compiling takes, which grows with layers.
-        layers = max(phase.model.sizes().layers or 1 for phase in recipe.phases)
+        layers = max(phase.model.sizes().layers for phase in recipe.phases)
         by_clock = recipe.budget.unit == "seconds"
         seconds = recipe.budget.amount if by_clock else estimate(recipe)["flops"] / (ranks.count() * rates[plan["precision"]] / 3)
         plan["compiled"] = seconds > machine.COMPILE_REPAYS * max(1.0, layers / 8)

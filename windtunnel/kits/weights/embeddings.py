@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from windtunnel.core.errors import PartError
 from windtunnel.kits.text import tokenizer as tokenizers
 from windtunnel.models.anatomy import anatomy
 
@@ -60,6 +61,8 @@ class Mix(NamedTuple):
 def tables_of(model: PreTrainedModel) -> dict[str, Tensor]:
     """What has a row for each token: ``embedding``, ``head`` where it is another matrix, and its ``bias`` where it has one."""
     view = anatomy(model)
+    if view.head is None or not view.embeddings:
+        raise PartError(f"a model of the family {view.family} has no table of tokens")
     module: Any = view.head.module
     found: dict[str, Any] = {"embedding": next(iter(view.embeddings.values())).weight}
     if not view.tied:

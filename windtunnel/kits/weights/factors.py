@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from transformers.pytorch_utils import Conv1D
 
 from windtunnel.core.errors import PartError
-from windtunnel.models.anatomy import linears
+from windtunnel.models.anatomy import linear, linears, transposed
 
 
 class Factors(nn.Module):
@@ -176,11 +175,11 @@ def impose(model: nn.Module, part: str, rank: int, make: Callable[[str, Tensor],
     for name, module in found.items():
         if id(module.weight) in outside:
             raise PartError(f"{part}: {name}.weight is also used outside the blocks' matrices, and would be untied")
-        transposed = isinstance(module, Conv1D)
+        stored_transposed = transposed(module)
         if id(module.weight) not in made:
-            made[id(module.weight)] = make(name, module.weight.T if transposed else module.weight).to(module.weight.device)
+            made[id(module.weight)] = make(name, module.weight.T if stored_transposed else module.weight).to(module.weight.device)
         factors = copy.copy(made[id(module.weight)])
-        factors._parameters, factors.transposed = {**factors._parameters, "bias": module.bias}, transposed
+        factors._parameters, factors.transposed = {**factors._parameters, "bias": module.bias}, stored_transposed
         model.set_submodule(name, factors.train(module.training))
 
 
@@ -203,6 +202,6 @@ def fold(model: nn.Module, part: str) -> None:
             dense = factors.dense()
             weights[key] = nn.Parameter(dense.T.contiguous() if factors.transposed else dense)
         with torch.device("meta"):  # no weights are drawn that would be thrown away
-            module: Any = Conv1D(out, inside) if factors.transposed else nn.Linear(inside, out, bias=False)
+            module: Any = linear(out, inside, factors.transposed)
         module.weight, module.bias = weights[key], factors.bias
         model.set_submodule(name, module.train(factors.training))

@@ -15,10 +15,9 @@ from transformers import PreTrainedModel
 from windtunnel.core.errors import PartError
 from windtunnel.models.anatomy import Block, Matrix, anatomy
 from windtunnel.models.build import family_of, fresh
-from windtunnel.models.sizes import sizes_of
+from windtunnel.models.sizes import rows_of, sizes_of
 from windtunnel.slots import StartContext
 
-DEPTH = frozenset({"num_hidden_layers", "n_layer", "num_layers", "num_decoder_layers"})  # how the families' configurations call it
 Layers = Mapping[str, Sequence[int | None]]  # for each stack of blocks, the source of each new layer; None is drawn anew
 
 
@@ -45,30 +44,35 @@ def refuse_growth(there: Any, here: Any, who: str, grown: Collection[str]) -> No
             )
         if key in grown and before[key] > after[key]:
             raise PartError(f"{who}: {key} {before[key]} cannot become {after[key]}; growth only adds")
-    if there.vocab_size != here.vocab_size:
+    if rows_of(there) != rows_of(here):
+        raise PartError(f"{who}: the vocabulary of the model it begins from has {rows_of(there)} tokens, that of this one {rows_of(here)}")
+    refuse_fewer_positions(there, here, who)
+
+
+def refuse_fewer_positions(there: Any, here: Any, who: str) -> None:
+    """Raise PartError, beginning with ``who``, where a model of ``there`` has learned fewer positions than one of ``here`` needs."""
+    learned, asked = (family_of(config).positions(config) for config in (there, here))
+    if learned is not None and asked is not None and learned < asked:
         raise PartError(
-            f"{who}: the vocabulary of the model it begins from has {there.vocab_size} tokens, that of this one {here.vocab_size}"
-        )
-    learned = family_of(here) in ("gpt2", "bert")
-    if learned and there.max_position_embeddings < here.max_position_embeddings:
-        raise PartError(
-            f"{who}: the model it begins from has learned {there.max_position_embeddings} positions and this one needs "
-            f"{here.max_position_embeddings}; train it at the same context or a longer one"
+            f"{who}: the model it begins from has learned {learned} positions and this one needs {asked}; "
+            "train it at the same context or a longer one"
         )
 
 
-def grown_config(there: Any, here: Any, keys: Collection[str], layers: Layers | None = None) -> Any:
-    """The configuration of the grown model: that of ``there`` with ``keys`` of ``here`` and what else a recipe says of a model.
+def grown_config(there: Any, here: Any, sizes: Collection[str], layers: Layers | None = None) -> Any:
+    """The configuration of the grown model: that of ``there`` with ``sizes`` of ``here`` and what else a recipe says of a model.
 
+    ``sizes`` are called as in :attr:`windtunnel.slots.Family.names`; anything else is a name of the configuration itself.
     So what no recipe says (the base of the rotation, the epsilon of norms, a size of heads that does not follow from the width) stays
     as the weights know it. Dropout and special tokens are the recipe's. With ``layers`` each layer keeps the kind of attention that
-    its source has (modernbert and qwen mix whole and windowed).
+    its source has (some families mix whole and windowed).
     """
-    known, asked = there.to_dict(), here.to_dict()
+    known, asked, names = there.to_dict(), here.to_dict(), family_of(here).names
+    keys = {name for size in sizes for name in names.get(size, (size,))}
     said = {key: value for key, value in asked.items() if key in keys or "drop" in key or key.endswith("token_id")}
-    name = "n_positions" if "n_positions" in known else "max_position_embeddings"
-    if name in known:
-        said[name] = max(known[name], asked[name])
+    for name in names.get("positions", ()):
+        if name in known:
+            said[name] = max(known[name], asked[name])
     kinds = known.get("layer_types")
     if layers is not None and kinds:
         (places,) = layers.values()
@@ -78,8 +82,8 @@ def grown_config(there: Any, here: Any, keys: Collection[str], layers: Layers | 
 
 def depths(model: PreTrainedModel, config: Any) -> dict[str, tuple[int, int]]:
     """For each stack of blocks, how many layers ``model`` has there and how many ``config`` asks for."""
-    asked = [config.num_hidden_layers, getattr(config, "num_decoder_layers", None)]
-    return {name: (len(blocks), count) for (name, blocks), count in zip(anatomy(model).stacks.items(), asked, strict=False)}
+    asked = [getattr(config, name) for name in family_of(config).names["layers"]]
+    return {name: (len(blocks), count) for (name, blocks), count in zip(anatomy(model).stacks.items(), asked, strict=True)}
 
 
 def copy_layers(model: PreTrainedModel, config: Any, seed: int, layers: Layers, who: str) -> PreTrainedModel:

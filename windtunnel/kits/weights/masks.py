@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from windtunnel.core.errors import PartError
+from windtunnel.models.anatomy import transposed
 
 BUFFER = "weight_mask"
 HANDLE = "_weight_mask_hook"
@@ -120,7 +120,7 @@ def keep_highest(
         mask = getattr(module, BUFFER, None)
         scores[name] = values if mask is None else values.masked_fill(~mask, GONE)
         if group is not None:
-            spared = highest_of_group(scores[name], *group, axis=0 if isinstance(module, Conv1D) else 1, name=name, part=part)
+            spared = highest_of_group(scores[name], *group, axis=0 if transposed(module) else 1, name=name, part=part)
             scores[name] = scores[name].masked_fill(spared, torch.inf)
     flat = torch.cat([values.flatten() for values in scores.values()])
     drop = flat.numel() - round(kept * flat.numel())

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from windtunnel.core.errors import PartError
+from windtunnel.kits.weights.grow import refuse_fewer_positions
 from windtunnel.models.anatomy import Block, anatomy
-from windtunnel.models.build import family_of
-from windtunnel.models.sizes import sizes_of
+from windtunnel.models.sizes import rows_of, sizes_of
 
 SLOPE = "slope"  # the child of an owner's block that holds the slopes
 SHARES = "_shares"  # on a module that reads its weights elsewhere: name -> (owner, slope or None, distance)
@@ -138,15 +138,11 @@ def _reading(kind: Any, name: str) -> type[Any]:
 
 def refuse_all_but_depth(there: Any, here: Any, who: str) -> None:
     """Raise PartError, beginning with ``who``, where configurations ``there`` and ``here`` differ in more than the number of layers."""
-    before, after = ({**sizes_of(config), "vocabulary": config.vocab_size} for config in (there, here))
+    before, after = ({**sizes_of(config), "vocabulary": rows_of(config)} for config in (there, here))
     for key in before:
         if key != "layers" and before[key] != after[key]:
             raise PartError(
                 f"{who}: the model it begins from has {key} {before[key]} and this one {after[key]}; only layers may differ, set {key}: "
                 f"{str(before[key]).lower()}"
             )
-    if family_of(here) in ("gpt2", "bert") and there.max_position_embeddings < here.max_position_embeddings:
-        raise PartError(
-            f"{who}: the model it begins from has learned {there.max_position_embeddings} positions and this one needs "
-            f"{here.max_position_embeddings}; train it at the same context or a longer one"
-        )
+    refuse_fewer_positions(there, here, who)

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.kits.weights.grow import DEPTH, depths, grown_config
+from windtunnel.kits.weights.grow import depths, grown_config
 from windtunnel.models.anatomy import Anatomy, Attention, Matrix, Mlp, anatomy
-from windtunnel.models.build import fresh
+from windtunnel.models.build import family_of, fresh
 from windtunnel.models.forward import forward
+from windtunnel.models.sizes import rows_of
 
-WIDTH = frozenset({"hidden_size", "n_embd", "d_model", "intermediate_size", "n_inner", "d_ff", "head_dim", "d_kv"})
-HEADS = frozenset({"num_attention_heads", "n_head", "num_heads", "num_key_value_heads"})  # how the families' configurations call them
+GROWN = frozenset({"layers", "width", "heads", "key_value_heads", "intermediate", "head_size"})
 
 
 # Maps ---------------------------------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def widened(previous: PreTrainedModel, config: Any, *, advanced: bool, mapping: 
     """
     zero = torch.zeros(())
     layers = {stack: layer_map(old, new) for stack, (old, new) in depths(previous, config).items()}
-    sized = grown_config(previous.config, config, WIDTH | HEADS | DEPTH, layers)
+    sized = grown_config(previous.config, config, GROWN, layers)
     model: Any = fresh(sized, 0, given=lambda _, shape: zero.expand(shape))  # nothing is drawn
     model.to(previous.dtype)
     old, new = anatomy(previous), anatomy(model)
@@ -201,7 +201,7 @@ def widened(previous: PreTrainedModel, config: Any, *, advanced: bool, mapping: 
             _fill_mlp(fill, block.mlp, source.mlp, inner[source.name], upper.mlp if upper else None, inner[upper.name] if upper else None)
             for key, norm in block.norms.items():  # modernbert's first block has none before its attention
                 fill.norm(norm, source.norms.get(key), width)
-    _fill_ends(fill, new, old)
+    _fill_ends(fill, new, old, family_of(config).head_power)
     for name, weight in model.named_parameters():
         if id(weight) not in fill.written:
             if weight.shape != (new.vocabulary,):
@@ -238,27 +238,27 @@ def _fill_mlp(fill: Filler, target: Mlp, source: Mlp, units: Units, above: Mlp |
     fill.matrix(target.down, source.down, fill.width, units)
 
 
-def _fill_ends(fill: Filler, new: Anatomy, old: Anatomy) -> None:
+def _fill_ends(fill: Filler, new: Anatomy, old: Anatomy, head_power: float) -> None:
     """Embeddings, the norms around them, final norms and head.
 
     A tied head cannot be divided by the number of copies, as it is the embedding; so the gain and bias of the norm before it are.
+    ``head_power``: the family multiplies what a tied head reads with the width to this power.
     """
     width = fill.width
     for name, table in new.embeddings.items():
         fill.table(table, old.embeddings[name], width)
     for name, norm in new.embedding_norms.items():
         fill.norm(norm, old.embedding_norms[name], width)
-    last = list(new.head_norms or new.final_norms)[-1]
+    last = next(reversed([*new.final_norms, *new.head_norms]), None)
     divided: Tensor | float = 1.0
     if new.tied:
-        # t5 multiplies what its tied head reads with width ** -0.5.
-        divided = ((new.width / old.width) ** 0.5 if new.family == "t5" else 1.0) / width.copies.double()
+        divided = (new.width / old.width) ** -head_power / width.copies.double()
     for norms, others in ((new.final_norms, old.final_norms), (new.head_norms, old.head_norms)):
         for name, norm in norms.items():
             fill.norm(norm, others[name], width, divided if name == last else 1.0)
     if new.head_transform is not None and old.head_transform is not None:
         fill.matrix(new.head_transform, old.head_transform, width, width)
-    if not new.tied:
+    if not new.tied and new.head is not None and old.head is not None:
         fill.matrix(new.head, old.head, None, width)
 
 
@@ -268,12 +268,12 @@ def _fill_ends(fill: Filler, new: Anatomy, old: Anatomy) -> None:
 @torch.no_grad()
 def deviation(old: PreTrainedModel, new: PreTrainedModel, seed: int = 0) -> float:
     """The largest difference of their logits on a fixed random batch of tokens, relative to the standard deviation of the old logits."""
-    tokens = torch.randint(old.config.vocab_size, (2, 16), generator=generator(seed, "tokens"))
+    tokens = torch.randint(rows_of(old.config) or 0, (2, 16), generator=generator(seed, "tokens"))
     logits = []
+    kind = anatomy(old).kind
     for model in (old, new):
         training, here = model.training, tokens.to(model.device)
-        family = model.config.model_type
-        outputs = forward(model.eval(), here, causal=family not in ("bert", "modernbert"), decoder_tokens=here if family == "t5" else None)
+        outputs = forward(model.eval(), here, causal=kind != "encoder", decoder_tokens=here if kind == "encoder-decoder" else None)
         logits.append(outputs.logits.double().cpu())
         model.train(training)
     return float((logits[1] - logits[0]).abs().max() / logits[0].std())

@@ -46,7 +46,7 @@ class GaLore(Optimizer, name="galore"):
         """
         from windtunnel.kits.optim.joined import Joined
         from windtunnel.kits.optim.projected import Projected
-        from windtunnel.models.anatomy import linears
+        from windtunnel.models.anatomy import linears, transposed
 
         rate = learning_rate if self.learning_rate is None else self.learning_rate
         found = {id(module.weight): (name, module) for name, module in linears(model).items() if module.weight.requires_grad}
@@ -58,9 +58,9 @@ class GaLore(Optimizer, name="galore"):
             raise PartError(f"galore: rank {self.rank} is not below the smaller side of {name} ({least}); set rank to at most {least - 1}")
         kinds: dict[bool, list[Any]] = {}
         for _, module in found.values():
-            kinds.setdefault(type(module).__name__ == "Conv1D", []).append(module.weight)
+            kinds.setdefault(transposed(module), []).append(module.weight)
         settings = {"betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
-        groups = [{"params": weights, "transposed": transposed, "name": "projected"} for transposed, weights in kinds.items()]
+        groups = [{"params": weights, "transposed": stored, "name": "projected"} for stored, weights in kinds.items()]
         matrices = Projected(groups, lr=rate, rank=self.rank, every=self.every, scale=self.scale, **settings)
         rest = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in found]
         return Joined(matrices, adamw(rest, rate, **settings)) if rest else Joined(matrices)  # type: ignore[arg-type]

@@ -77,8 +77,10 @@ class Muon(Optimizer, name="muon"):
         return Joined(matrices, adamw(rest, rate, weight_decay=self.weight_decay, betas=self.betas, eps=self.eps))
 
     def _correction(self, module: torch.nn.Module, weight: torch.Tensor) -> float:
-        """What the rate is multiplied with because torch reads a shape as [out, in], while GPT-2's Conv1D stores [in, out]."""
-        if self.adjust != "original" or type(module).__name__ != "Conv1D":
+        """What the rate is multiplied with because torch reads a shape as [out, in], while some families store [in, out]."""
+        from windtunnel.models.anatomy import transposed
+
+        if self.adjust != "original" or not transposed(module):
             return 1.0
         inputs, outputs = weight.shape
         return math.sqrt(max(1, outputs / inputs) / max(1, inputs / outputs))

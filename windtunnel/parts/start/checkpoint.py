@@ -71,8 +71,8 @@ def refuse_other_sizes(there: Any, here: Any, who: str) -> None:
     if differ:
         written = ", ".join(f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in found.items())
         raise PartError(f"{who}: {'; '.join(differ)}. To use it, write `model: {{{written}}}`")
-    positions, needed = (getattr(one, "max_position_embeddings", 0) for one in (there, here))
-    if family_of(here) in ("gpt2", "bert") and positions < needed:
+    positions, needed = (family_of(config).positions(config) for config in (there, here))
+    if positions is not None and needed is not None and positions < needed:
         raise PartError(f"{who}: it has learned {positions} positions and the recipe's context needs {needed}")
 
 

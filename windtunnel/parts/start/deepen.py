@@ -52,7 +52,7 @@ class Deepen(Start, name="deepen"):
             PartError: without a model to begin from; where any other size than depth differs; where the map does not fit the layers,
                 names what is not there, or adds nothing; for ``zero`` where silent layers would not preserve the function.
         """
-        from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, first_of_each, grown_config, origin, refuse_growth, silence
+        from windtunnel.kits.weights.grow import copy_layers, depths, first_of_each, grown_config, origin, refuse_growth, silence
         from windtunnel.models.anatomy import anatomy
 
         model = origin(previous, context, self.name)
@@ -65,7 +65,7 @@ class Deepen(Start, name="deepen"):
             stack: [None if new and self.new == "random" else index for index, new in zip(sources, added[stack], strict=True)]
             for stack, sources in places.items()
         }
-        grown = copy_layers(model, grown_config(model.config, config, DEPTH, places), seed, drawn, self.name)
+        grown = copy_layers(model, grown_config(model.config, config, {"layers"}, places), seed, drawn, self.name)
         if self.new == "zero":
             for stack, blocks in anatomy(grown).stacks.items():
                 for block in blocks:

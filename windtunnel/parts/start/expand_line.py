@@ -37,7 +37,7 @@ class ExpandLine(Start, name="expand-line"):
             PartError: without a learned model, where its layers do not lie on a line (with the deviation) or are too few to make one,
                 or where anything but depth differs.
         """
-        from windtunnel.kits.weights.grow import DEPTH, depths, grown_config, origin
+        from windtunnel.kits.weights.grow import depths, grown_config, origin
         from windtunnel.kits.weights.sharing import holders, refuse_all_but_depth
         from windtunnel.models.anatomy import anatomy
         from windtunnel.models.build import fresh
@@ -61,7 +61,7 @@ class ExpandLine(Start, name="expand-line"):
 
         # Which layers look at a window only is a matter of depth; at the learned depth it is as the learned model has it.
         same = all(old == new for old, new in count.values())
-        return fresh(grown_config(source.config, config, DEPTH if same else {*DEPTH, "layer_types"}), seed, value_of)
+        return fresh(grown_config(source.config, config, {"layers"} if same else {"layers", "layer_types"}), seed, value_of)
 
 
 class Line:

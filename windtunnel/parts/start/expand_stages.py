@@ -41,7 +41,7 @@ class ExpandStages(Start, name="expand-stages"):
             PartError: without a learned model, where the blocks of a stage differ, where the layers are fewer than the stages or not
                 those of ``order``, or where anything but depth differs.
         """
-        from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
+        from windtunnel.kits.weights.grow import copy_layers, depths, grown_config, origin
         from windtunnel.kits.weights.sharing import refuse_all_but_depth, split
         from windtunnel.models.anatomy import anatomy
 
@@ -52,7 +52,7 @@ class ExpandStages(Start, name="expand-stages"):
             stages = split(self.stages, old, self.name)
             refuse_unequal(stack, anatomy(source).stacks[stack], stages)
             places[stack] = self.places(stages, new)
-        return copy_layers(source, grown_config(source.config, config, DEPTH, places), seed, places, self.name)
+        return copy_layers(source, grown_config(source.config, config, {"layers"}, places), seed, places, self.name)
 
     def places(self, stages: Sequence[int], depth: int) -> list[int]:
         """The learned layer that each of ``depth`` layers copies, given the blocks of each stage.

@@ -34,13 +34,13 @@ class SelectLayers(Start, name="select-layers"):
             PartError: without a model to begin from, where anything but depth differs, where there is nothing to leave out, or where
                 the chosen layers are not there, not ascending, or not as many as asked for.
         """
-        from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin
+        from windtunnel.kits.weights.grow import copy_layers, depths, grown_config, origin
         from windtunnel.kits.weights.sharing import refuse_all_but_depth
 
         source = origin(previous, context, self.name)
         refuse_all_but_depth(source.config, config, self.name)
         places = {stack: self.places(old, new) for stack, (old, new) in depths(source, config).items()}
-        return copy_layers(source, grown_config(source.config, config, DEPTH, places), seed, places, self.name)
+        return copy_layers(source, grown_config(source.config, config, {"layers"}, places), seed, places, self.name)
 
     def places(self, old: int, new: int) -> list[int]:
         """The layer, from 0 to ``old`` - 1, that each of ``new`` layers is. Raises PartError where they do not fit."""

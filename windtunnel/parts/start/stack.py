@@ -34,7 +34,7 @@ class Stack(Start, name="stack"):
             PartError: without a model to begin from, or where family, width, vocabulary or any other size than depth differs, or
                 where the layers are not ``factor`` times those of that model.
         """
-        from windtunnel.kits.weights.grow import DEPTH, copy_layers, depths, grown_config, origin, refuse_growth
+        from windtunnel.kits.weights.grow import copy_layers, depths, grown_config, origin, refuse_growth
 
         model = origin(previous, context, self.name)
         refuse_growth(model.config, config, self.name, ["layers"])
@@ -45,7 +45,7 @@ class Stack(Start, name="stack"):
                 deep = old * self.factor
                 raise PartError(f"stack: {old} layers repeated {self.factor} times are {deep}, not {new}; set layers: {deep}{fits}")
             layers[stack] = (stacked if self.layout == "stack" else interleaved)(old, new)
-        return copy_layers(model, grown_config(model.config, config, DEPTH, layers), seed, layers, self.name)
+        return copy_layers(model, grown_config(model.config, config, {"layers"}, layers), seed, layers, self.name)
 
 
 def stacked(old: int, new: int) -> list[int]:

@@ -91,7 +91,7 @@ class Transplant(Start, name="transplant"):
             there = copy.deepcopy(source.config)
             there.vocab_size = rows + 1
             own = {name for name, weight in hollow(there).named_parameters() if weight.shape != weights[name].shape}
-            grown_as = grown_config(source.config, asked, {"vocab_size"})
+            grown_as = grown_config(source.config, asked, {"rows"})
             grown = fresh(grown_as, seed, lambda name, _: None if name in own else weights.get(name))
             for name in own:
                 grown.get_parameter(name)[known] = weights[name][same[known]]

@@ -121,6 +121,8 @@ class PruningRamp(Structure, name="pruning-ramp"):
         modules = linears(model)
         if self.head:
             view = anatomy(model)
+            if view.head is None:
+                raise PartError(f"{self.name}: {view.family} has no matrix for a head; set head: false")
             if view.tied:
                 raise PartError(f"{self.name}: the head of this model is its embedding, which stays dense; set tied: false or head: false")
             modules[view.head.name] = view.head.module

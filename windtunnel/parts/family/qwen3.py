@@ -1,0 +1,49 @@
+"""Qwen 3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from windtunnel.kits.text.network import usual
+from windtunnel.parts.family.llama import NAMES, PLACES
+from windtunnel.slots import Call, Family, Places, Sizes
+
+
+class Qwen3(Family, name="qwen3"):
+    """A llama with norms of queries and keys inside attention.
+
+    Yang et al. 2025, arXiv:2505.09388. Its only dropout is that of attention.
+    """
+
+    kind: ClassVar[str] = "decoder"
+    names: ClassVar[Mapping[str, tuple[str, ...]]] = NAMES
+    gated: ClassVar[bool] = True
+    rotary: ClassVar[bool] = True
+
+    def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
+        """As for every family."""
+        from transformers import Qwen3Config
+
+        own: dict[str, Any] = {
+            "num_key_value_heads": sizes.key_value_heads,
+            "attention_dropout": sizes.dropout,
+            "head_dim": sizes.head_size,
+        }
+        return Qwen3Config(**usual(sizes, facts, context), **own)
+
+    def model_class(self) -> Any:
+        """As for every family."""
+        from transformers import Qwen3ForCausalLM
+
+        return Qwen3ForCausalLM
+
+    def places(self, config: Any) -> Places:
+        """As for every family."""
+        return PLACES
+
+    def forward(self, model: Any, arrays: Mapping[str, Any], call: Call) -> Any:
+        """As for every family."""
+        from windtunnel.models.forward import one_stack
+
+        return one_stack(self, model, arrays, call)
