@@ -3,75 +3,49 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from families import KINDS
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 import windtunnel
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError
-from windtunnel.kits.text.network import TokenFacts, usual
+from windtunnel.kits.text.network import TokenFacts
 from windtunnel.models.anatomy import anatomy, linears
 from windtunnel.models.build import config_for, family_of, fresh
 from windtunnel.models.checkpoint import export, load
 from windtunnel.models.forward import forward
 from windtunnel.models.settings import ModelSettings
 from windtunnel.models.sizes import sizes_of
-from windtunnel.parts.family.llama import NAMES, PLACES
 from windtunnel.recipe import load_recipe, merge, recipe_from
-from windtunnel.slots import Call, Family, Places, Sizes
+from windtunnel.slots import Family
 
 PACKAGE = Path(windtunnel.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "adding-a-part.md"
 RECIPE = "corpus: {code: builtin:stdlib}\nbudget: {flops: 1e12}\nmodel: {%s}\n"
 
 
 @pytest.fixture(scope="module")
-def mistral() -> Any:
-    """A family as another package would bring it, with a field of its own: one class, and nothing else changes."""
-
-    class Mistral(Family, name="mistral"):
-        """A llama whose layers attend within a window."""
-
-        kind: ClassVar[str] = "decoder"
-        names: ClassVar[Mapping[str, tuple[str, ...]]] = {**NAMES, "window": ("sliding_window",)}
-        gated: ClassVar[bool] = True
-        rotary: ClassVar[bool] = True
-
-        window: int = Field(8, ge=1, description="how many positions a token sees, itself included")
-
-        def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
-            from transformers import MistralConfig
-
-            own: dict[str, Any] = {"num_key_value_heads": sizes.key_value_heads, "sliding_window": self.window}
-            return MistralConfig(**usual(sizes, facts, context), **own, head_dim=sizes.head_size)
-
-        def model_class(self) -> Any:
-            from transformers import MistralForCausalLM
-
-            return MistralForCausalLM
-
-        def places(self, config: Any) -> Places:
-            return PLACES
-
-        def forward(self, model: Any, arrays: Mapping[str, Any], call: Call) -> Any:
-            from windtunnel.models.forward import attention_mask, positions_of
-
-            documents = arrays.get("documents", torch.zeros_like(arrays["tokens"]))
-            index = torch.arange(documents.shape[1])
-            near = index[:, None] - index[None, :] < model.config.sliding_window
-            mask = attention_mask(documents, causal=call.causal) & near
-            return model(arrays["tokens"], attention_mask=mask, position_ids=positions_of(documents), use_cache=False, **call.options)
-
-    yield Mistral
-    del registry._parts[Family]["mistral"]
+def mistral(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The family that the documentation shows, as another package would bring it: one class, and nothing else changes."""
+    (block,) = re.findall(r"^```python\n(\"\"\"Mistral.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    file = tmp_path_factory.mktemp("elsewhere") / "mistral_family.py"
+    file.write_text(block, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("mistral_family", file)
+    assert spec is not None and spec.loader is not None
+    sys.modules["mistral_family"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module.Mistral
+    del registry._parts[Family]["mistral"], sys.modules["mistral_family"]
 
 
 def refused(folder: Path, model: str) -> str:
@@ -201,5 +175,10 @@ def test_a_family_from_elsewhere_is_a_family_like_any_other(mistral: Any, tmp_pa
     assert "AutoModelForCausalLM" in (tmp_path / "README.md").read_text(encoding="utf-8")
     again = load(tmp_path)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    documents = torch.tensor([[0] * 9 + [1] * 15, [0] * 20 + [-1] * 4])
+    apart = forward(model, tokens, documents).logits
+    torch.testing.assert_close(apart[0, 9:], forward(model, tokens[:1, 9:]).logits[0], atol=2e-6, rtol=1e-5)
+    rich = forward(model, tokens, documents, needs=frozenset({"attentions"}))
+    torch.testing.assert_close(rich.logits[documents >= 0], apart[documents >= 0], atol=5e-6, rtol=1e-4)
     with pytest.raises(UserError, match="mistral does not read pixels"):
         forward(model, tokens, pixels=tokens)
