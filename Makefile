@@ -4,7 +4,7 @@ BIN := .venv/bin
 EXTRAS := datasets,gguf,ray,loggers,test
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo test reproduce bench docs clean
+.PHONY: setup demo test reproduce bench docs wheel clean
 
 setup: .venv/.installed
 
@@ -35,8 +35,12 @@ bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),bench]'
 	$(BIN)/python benchmarks/run.py
 
+# Pages of parts and papers go to windtunnel/library/pages, which git ignores. Numbers from results are filled into docs/*.md.in.
 docs: setup
 	$(BIN)/python -m windtunnel.report.catalogue docs
+
+wheel: docs
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

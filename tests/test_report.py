@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from windtunnel.core import registry
 from windtunnel.core.errors import UserError
 from windtunnel.report import charts, markdown, markup, page, tables, terminal, words
-from windtunnel.report.catalogue import filled, papers_page, parts_page, write
+from windtunnel.report.catalogue import filled, papers_pages, parts_pages, write
 from windtunnel.report.document import document
 from windtunnel.report.picture import picture
 from windtunnel.report.words import Reading
+from windtunnel.slots import by_name
 
 VOID = {"meta", "link", "br"}
 
@@ -80,13 +82,11 @@ def only(name: str, **changes: Any) -> Reading:
 def test_verdicts_in_plain_words() -> None:
     reading = Reading(example())
     assert {name: reading.sentence(name) for name in reading.arms} == {
-        "g-stack": "helps: 0.31 bits per byte lower (0.26 to 0.36), as if the baseline had at least 2.0 times the compute, "
-        "the largest budget it was measured at.",
-        "wsd": "is undecided: 0.02 bits per byte lower on average, but the truth may be anywhere from 0.08 lower to 0.04 higher; "
-        "about 38 seeds would decide it (5 flown).",
-        "qk-norm": "makes no difference: 0.004 bits per byte higher (0.004 lower to 0.012 higher), inside the margin of ±0.02.",
-        "ul2": "hurts: 0.14 bits per byte higher (0.10 to 0.18), as if the baseline had 0.71 times the compute (0.62 to 0.84).",
-        "muon": "failed: 5 of 5 runs ended with an error, shown below.",
+        "g-stack": "Helps: −0.31 bits per byte (95 % CI −0.36 to −0.26); compute gain at least 2.0, the largest budget of the baseline.",
+        "wsd": "Undecided: −0.02 bits per byte (95 % CI −0.08 to +0.04); about 38 seeds would settle it (5 flown).",
+        "qk-norm": "No difference: +0.004 bits per byte (95 % CI −0.004 to +0.012); within the margin of ±0.02.",
+        "ul2": "Hurts: +0.14 bits per byte (95 % CI +0.10 to +0.18); compute gain 0.71 (0.62 to 0.84).",
+        "muon": "Failed: 5 of 5 runs ended with an error, shown below.",
     }
     assert reading.ranked() == ["g-stack", "wsd", "qk-norm", "ul2", "muon"]
 
@@ -94,12 +94,12 @@ def test_verdicts_in_plain_words() -> None:
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None}, "as if the baseline had 1.8 times the compute (1.5 to 2.0)"),
-        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None, "high_open": True}, "1.8 times the compute (1.5 to 2.0 or more)"),
-        ({"value": 0.7, "low": 0.5, "high": 0.9, "bounded": None, "low_open": True}, "0.70 times the compute (0.50 or less to 0.90)"),
-        ({"value": 2.0, "low": 2.0, "high": 2.0, "bounded": "at least"}, "at least 2.0 times the compute, the largest budget"),
-        ({"value": 0.5, "low": 0.5, "high": 0.7, "bounded": "at most"}, "at most 0.50 times the compute, the smallest budget"),
-        ({"value": 1.0, "low": 0.9, "high": 1.0, "bounded": "at least"}, "at least 1.0 times the compute"),
+        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None}, "compute gain 1.8 (1.5 to 2.0)"),
+        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None, "high_open": True}, "compute gain 1.8 (1.5 to 2.0 or more)"),
+        ({"value": 0.7, "low": 0.5, "high": 0.9, "bounded": None, "low_open": True}, "compute gain 0.70 (0.50 or less to 0.90)"),
+        ({"value": 2.0, "low": 2.0, "high": 2.0, "bounded": "at least"}, "compute gain at least 2.0, the largest budget"),
+        ({"value": 0.5, "low": 0.5, "high": 0.7, "bounded": "at most"}, "compute gain at most 0.50, the smallest budget"),
+        ({"value": 1.0, "low": 0.9, "high": 1.0, "bounded": "at least"}, "compute gain at least 1.0"),
         ({"value": None, "low": None, "high": None, "bounded": None}, ""),
         (None, ""),
     ],
@@ -118,7 +118,7 @@ def test_a_gain_in_the_table_shows_bounds_and_open_ends() -> None:
 
 def test_no_end_of_an_interval_reads_as_zero() -> None:
     block = {"mean": 1.5, "difference": -0.03, "low": -0.06, "high": -0.0004}
-    assert "(0.0004 to 0.0600)" in only("g-stack", test_bits_per_byte=block).sentence("g-stack")
+    assert "(95 % CI −0.0600 to −0.0004)" in only("g-stack", test_bits_per_byte=block).sentence("g-stack")
 
 
 def test_a_metric_that_should_be_high_and_has_another_name() -> None:
@@ -128,15 +128,15 @@ def test_a_metric_that_should_be_high_and_has_another_name() -> None:
         block["test_accuracy"] = block.pop("test_bits_per_byte")
     reading = Reading(result)
     assert reading.ranked()[:2] == ["ul2", "qk-norm"]  # the highest difference is the best
-    assert "0.14 accuracy higher" in reading.sentence("ul2")
+    assert "+0.14 accuracy" in reading.sentence("ul2")
     assert "never say “no difference”" in " ".join(reading.honesty())
     assert "positive is better" in markdown(result)
 
 
 def test_an_undecided_arm_says_how_many_seeds_it_takes() -> None:
-    assert "about 12 seeds would decide it (5 flown)" in only("wsd", required_seeds=12).sentence("wsd")
-    assert "cannot be told" in only("wsd", required_seeds=None).sentence("wsd")
-    assert "no reasonable number" in only("wsd", required_seeds=10**7).sentence("wsd")
+    assert "about 12 seeds would settle it (5 flown)" in only("wsd", required_seeds=12).sentence("wsd")
+    assert "too few runs to estimate" in only("wsd", required_seeds=None).sentence("wsd")
+    assert "no practical number" in only("wsd", required_seeds=10**7).sentence("wsd")
 
 
 def test_how_sure_it_is() -> None:
@@ -189,7 +189,7 @@ def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp
 
 def test_an_arm_without_a_verdict_yet() -> None:
     reading = only("wsd", verdict=None)
-    assert "has no verdict yet" in reading.sentence("wsd")
+    assert "No verdict yet" in reading.sentence("wsd")
 
 
 # The same in every form ---------------------------------------------------------------------------------------------------------
@@ -453,13 +453,12 @@ def test_a_picture_for_the_readme(tmp_path: Path) -> None:
 
 
 def test_every_part_is_in_the_catalogue() -> None:
-    from windtunnel.core import registry
-
-    text = parts_page()
-    for slot_name, slot in registry.slots().items():
-        assert f"## {slot_name}\n" in text
+    pages = parts_pages()
+    for slot_name, slot in by_name().items():
+        text, file = pages[f"parts/{registry.folder_of(slot_name)}.md"], f"{registry.folder_of(slot_name)}.md"
+        assert text.startswith(f"# {slot_name}\n") and f"[{slot_name}]({file})" in pages["parts/index.md"]
         for name, found in registry.names(slot).items():
-            assert f"### {markup.escaped(name)}\n" in text
+            assert f"## {markup.escaped(name)}\n" in text and f"({file}#{name})" in pages["parts/index.md"]
             for knob, about in registry.describe(found)["knobs"].items():
                 assert f"| `{knob}` | " in text and markup.escaped(about["description"]) in text
 
@@ -467,7 +466,7 @@ def test_every_part_is_in_the_catalogue() -> None:
 def test_the_page_of_papers() -> None:
     papers = [
         {
-            "name": "g-stack",
+            "papers": ["g-stack"],
             "area": "weights",
             "title": "Stacking | growth",
             "year": 2024,
@@ -481,26 +480,34 @@ def test_the_page_of_papers() -> None:
     expectation = {"arm": "wsd", "against": "baseline", "metric": "flops", "relation": "not-worse", "by": 0.02, "note": "a hunch"}
     expectation |= {"improvement": {"mean": -0.01, "low": None, "high": 0.03}, "verdict": "undecided"}
     results = {
-        "g-stack.cpu": {**example(), "verdict": "reproduced", "expectations": [expectation]},
-        "g-stack-two.cpu": {"verdict": "not reproduced"},
+        "g-stack": {"cpu": {**example(), "verdict": "reproduced", "expectations": [expectation]}},
+        "g-stack-two": {"cpu": {"verdict": "not reproduced"}},
     }
-    text = papers_page(papers, results)
-    assert "[reproduced](../papers/weights/g-stack/cpu.json) (cpu, 0 of 1)" in text and "Stacking \\| growth" in text
-    assert "https://arxiv.org/abs/2405.15319" in text and "not reproduced](" not in text
-    assert "**Measured (cpu): reproduced.** It \\| did.\n\n| arm | expected |" in text
+    pages = papers_pages(papers, results)
+    assert list(pages) == ["papers/index.md", "papers/wsd.md", "papers/g-stack.md"]
+    index, text = pages["papers/index.md"], pages["papers/g-stack.md"]
+    assert "| weights | [g-stack](g-stack.md) | Stacking \\| growth (2024) | reproduced (cpu, 0 of 1) |" in index
+    assert re.search(r"^\|  \| \[wsd\]\(wsd.md\) .*not measured yet \|$", index, re.MULTILINE) and "not reproduced (" not in index
+    assert "https://arxiv.org/abs/2405.15319" in text and "`papers/weights/g-stack/cpu.json`" in text
+    assert "## Measured (cpu): reproduced, 0 of 1\n\nIt \\| did.\n\n### What was expected\n\n| arm | expected |" in text
     assert "| wsd | worse by at most 2% than baseline | flops | −1.0% (… to +3.0%) | undecided | a hunch |" in text
-    assert "Against the baseline: g-stack helps: 0.31 bits per byte lower" in text
-    assert re.search(r"^\| wsd \|.*not measured yet \|$", text, re.MULTILINE)
+    assert re.search(r"^\| wsd \| undecided \| [\d.]+ \| −[\d.]+ \| −[\d.]+ to \+[\d.]+ \|", text, re.MULTILINE), "a row and no paragraph"
+    assert "## Not measured yet" in pages["papers/wsd.md"]
 
 
-def test_the_documentation_is_written_from_files(tmp_path: Path) -> None:
+def test_the_pages_are_written_from_files(tmp_path: Path) -> None:
     folder = tmp_path / "papers" / "weights" / "g-stack"
     folder.mkdir(parents=True)
     (folder / "paper.yaml").write_text("papers: [g-stack]\ntitle: Growth\nclaim: it helps\n")
     (folder / "cpu.json").write_text('{"verdict": "undecided"}')
-    written = write(tmp_path / "docs", tmp_path / "papers")
-    assert [path.name for path in written] == ["parts.md", "papers.md"]
-    assert "[undecided](../papers/weights/g-stack/cpu.json) (cpu)" in written[1].read_text()
+    written = {path.relative_to(tmp_path / "pages").as_posix(): path.read_text() for path in write(tmp_path / "pages", tmp_path / "papers")}
+    assert "undecided (cpu)" in written["papers/index.md"] and "# g-stack" in written["papers/g-stack.md"]
+    for slot, kind in by_name().items():
+        page = written[f"parts/{registry.folder_of(slot)}.md"]
+        assert re.findall(r"^## (.+)$", page, re.MULTILINE) == sorted(registry.names(kind))
+    for page, text in written.items():
+        for target in re.findall(r"\]\(([\w./-]+\.md)", text):
+            assert (tmp_path / "pages" / page).parent.joinpath(target).exists(), f"{page} links to {target}"
 
 
 def test_numbers_in_a_template_come_from_the_results() -> None:

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 something broke that is our fault or a run's (its tracebac
 
 from __future__ import annotations
 
-import enum
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,15 +14,28 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from windtunnel.commands.adapt import continue_training, show_adaptation
-from windtunnel.commands.console import MENDABLE, overview, plain_table, print_json, show_part, stop_with
+from windtunnel.commands.console import MENDABLE, overview, print_json, show_part, stop_with
 from windtunnel.commands.law import app as law
-from windtunnel.commands.options import OUT, CorpusOption, JsonOption, ThreadsOption, look_at, sources
+from windtunnel.commands.options import (
+    OUT,
+    AddressOption,
+    CorpusOption,
+    Engine,
+    EngineOption,
+    JsonOption,
+    OutOption,
+    ThreadsOption,
+    WorkersOption,
+    check_engine,
+    look_at,
+    sources,
+)
+from windtunnel.commands.papers import papers, reproduce
 from windtunnel.commands.train import export, train
 from windtunnel.core.errors import ADVICE, UserError, nearest
-from windtunnel.core.library import checkout
+from windtunnel.core.library import page, shipped
 from windtunnel.study.results import read_result, result_files
 
 app = typer.Typer(
@@ -36,29 +48,7 @@ app = typer.Typer(
 CONTINUES = ("study", "reproduce", "train", "continue")
 
 
-class Engine(enum.StrEnum):
-    """Where runs are flown."""
-
-    local = "local"
-    ray = "ray"
-
-
-class Scale(enum.StrEnum):
-    """How large a reproduction is: minutes on two cores, or minutes on one accelerator."""
-
-    cpu = "cpu"
-    gpu = "gpu"
-
-
-StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML)", show_default=False)]
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="where runs, prepared text and results are kept and found again")]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)", show_default=False)
-]
-EngineOption = Annotated[Engine, typer.Option("--engine", help="fly runs here, or as Ray tasks")]
-AddressOption = Annotated[
-    str | None, typer.Option("--address", metavar="ADDRESS", help="of a running Ray cluster (default: a local one)", show_default=False)
-]
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML), or the name of a shipped one", show_default=False)]
 
 
 def print_version(wanted: bool) -> None:
@@ -106,7 +96,10 @@ def study(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a study, a recipe or a paper (YAML)", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="a study, a recipe or a paper (YAML), or the name of a shipped one", show_default=False),
+    ],
     corpus: CorpusOption = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
@@ -117,6 +110,7 @@ def check(
     from windtunnel.recipe import load_recipe
     from windtunnel.recipe.yaml import Document
 
+    file = shipped(file, papers=True)
     keys = Document(file).data.keys()
     found: dict[str, Any]
     if {"baseline", "arms", "seeds", "scales"} & keys:
@@ -218,83 +212,12 @@ def parts(
         return
     for part in found:
         show_part(part)
+        if built := page("parts", registry.folder_of(part["slot"])):
+            print(f"page: {built}")
 
 
-@app.command()
-def papers(
-    area: Annotated[str | None, typer.Option("--area", metavar="AREA", help="only papers of this area", show_default=False)] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the papers that can be reproduced, and what was measured of them."""
-    from windtunnel.study.papers import list_papers, measured
-
-    found = [
-        {
-            "name": paper.name,
-            "area": paper.area,
-            **paper.model_dump(mode="json", include={"papers", "title", "authors", "year", "arxiv", "claim", "parts", "notes", "outcomes"}),
-            "scales": list(paper.scales),
-            "measured": {
-                scale: {key: result.get(key) for key in ("verdict", "date", "flops", "seconds")}
-                for scale, result in measured(paper).items()
-            },
-        }
-        for paper in list_papers(area=area)
-    ]
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            paper["name"],
-            paper["area"],
-            f"{paper['title']} ({paper['year']})",
-            ", ".join(f"{scale}: {paper['measured'].get(scale, {}).get('verdict', 'not measured')}" for scale in paper["scales"]),
-        )
-        for paper in found
-    ]
-    Console().print(plain_table(("name", "area", "paper", "measured"), rows))
-
-
-@app.command()
-def reproduce(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False)],
-    scale: Annotated[Scale, typer.Option("--scale", help="minutes on two cores, or minutes on one accelerator")] = Scale.cpu,
-    out: OutOption = OUT,
-    results: Annotated[
-        Path | None,
-        typer.Option(
-            "--results", metavar="DIR", help="write DIR/NAME/SCALE.json (default: SCALE.json beside the paper's file)", show_default=False
-        ),
-    ] = None,
-    workers: WorkersOption = None,
-    threads: ThreadsOption = None,
-    engine: EngineOption = Engine.local,
-    address: AddressOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fly the study of a paper and write down whether its claim was reproduced. Given again, it goes on where it was."""
-    from windtunnel.report.tables import expected
-    from windtunnel.report.words import Reading
-    from windtunnel.study import papers as library
-
-    check_engine(engine, address)
-    paper = library.load_paper(name)
-    if results is None and not name.endswith((".yaml", ".yml")) and checkout() is None:
-        results = out / "papers"  # an installed package is not written to
-    found = library.reproduce(
-        paper, scale.value, out, results=results, workers=workers, threads=threads, engine=engine.value, address=address
-    )
-    if as_json:
-        print_json(found)
-    else:
-        table = expected(Reading(found))
-        screen = Console(highlight=False)
-        screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found['verdict']}[/bold]\n{escape(paper.claim)}\n")
-        screen.print(plain_table(table.columns[:-1], [row[:-1] for row in table.rows]))
-        print(f"written: {paper.result_file(scale.value, results)}")
-    if found.get("failure"):
-        stop_with(found["failure"])
+app.command()(papers)
+app.command()(reproduce)
 
 
 # Reading what was given -----------------------------------------------------------------------------------------------------------
@@ -304,13 +227,7 @@ def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
     """The study in ``file``, on the sources of ``corpus`` instead of its own if any are given."""
     from windtunnel.study.fly import load_study
 
-    return load_study(file, sources(corpus))
-
-
-def check_engine(engine: Engine, address: str | None) -> None:
-    """Raise UserError for an address that nobody would look at."""
-    if address and engine is not Engine.ray:
-        raise UserError("--address is that of a Ray cluster; add --engine ray")
+    return load_study(shipped(file), sources(corpus))
 
 
 # Showing -----------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from windtunnel.core.errors import UserError
+
+
+class Engine(enum.StrEnum):
+    """Where runs are flown."""
+
+    local = "local"
+    ray = "ray"
+
 
 OUT = Path("windtunnel-out")
 CorpusOption = Annotated[
@@ -24,6 +33,14 @@ CorpusOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="threads of one run (default: 1)", show_default=False)]
 RanksOption = Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="where runs, prepared text and results are kept and found again")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)", show_default=False)
+]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="fly runs here, or as Ray tasks")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", metavar="ADDRESS", help="of a running Ray cluster (default: a local one)", show_default=False)
+]
 
 
 def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:
@@ -77,3 +94,9 @@ def check_device(device: str | None) -> None:
         torch.empty(1, device=device or "cpu")
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error
+
+
+def check_engine(engine: Engine, address: str | None) -> None:
+    """Raise UserError for an address that nobody would look at."""
+    if address and engine is not Engine.ray:
+        raise UserError("--address is that of a Ray cluster; add --engine ray")

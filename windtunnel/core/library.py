@@ -1,10 +1,10 @@
-"""The papers and studies that come with Windtunnel: where they lie, and a list of them made from names of folders and files alone."""
+"""The papers, studies and pages that come with Windtunnel: where they lie, and lists made from names of folders and files alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, nearest
 
 # The areas that papers are sorted into: the folders of papers/.
 AREAS = (
@@ -25,6 +25,8 @@ AREAS = (
 )
 PAPER = "paper.yaml"
 _PACKAGE = Path(__file__).resolve().parents[1]
+# Pages of parts and papers, built by `make docs`; a wheel holds them.
+PAGES = _PACKAGE / "library" / "pages"
 
 
 def checkout() -> Path | None:
@@ -53,3 +55,23 @@ def paper_files(folder: Path | None = None) -> dict[str, Path]:
 def study_files(folder: Path | None = None) -> dict[str, Path]:
     """The file of every study by name, from ``NAME.yaml`` in ``folder`` (default: those that come with Windtunnel)."""
     return {path.stem: path for path in sorted((folder or library("studies")).glob("*.yaml"))}
+
+
+def shipped(name: Path, *, papers: bool = False) -> Path:
+    """``name`` where that is a file; else the study of that name that comes with Windtunnel, or with ``papers`` the paper.
+
+    Raises:
+        UserError: naming the nearest, where ``name`` looks like no file and is none of these.
+    """
+    if name.exists() or name.suffix or len(name.parts) > 1:
+        return name
+    known = study_files() | (paper_files() if papers else {})
+    if name.name not in known:
+        raise UserError(f"{name}: no such file, and no {'study or paper' if papers else 'study'} is called so; {nearest(name.name, known)}")
+    return known[name.name]
+
+
+def page(kind: str, name: str) -> Path | None:
+    """The built page of a slot (``parts``) or a paper (``papers``); None where pages were not built."""
+    path = PAGES / kind / f"{name}.md"
+    return path if path.is_file() else None

@@ -1,6 +1,7 @@
-"""Pages of the documentation that are made from the code and the measured results: every part, every paper.
+"""Pages of the documentation that are made from the code and the measured results: one for each slot and paper, and an index.
 
-Pure functions from data to Markdown; the documentation build writes them to files.
+Pure functions from data to Markdown. ``make docs`` writes these pages to windtunnel/library/pages, which git ignores and a wheel holds,
+and fills numbers into the templates of docs/.
 """
 
 from __future__ import annotations
@@ -13,37 +14,41 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.library import paper_files
+from windtunnel.core.files import write_text
+from windtunnel.core.library import PAGES, library, paper_files
+from windtunnel.recipe.yaml import Document
 from windtunnel.report.adaptation import change
 from windtunnel.report.markup import cells, escaped, written
-from windtunnel.report.tables import expected, interval, transfer_table
-from windtunnel.report.words import BASELINE, Reading, finite, mapping, several, signed
+from windtunnel.report.tables import expected, transfer_table, verdicts
+from windtunnel.report.words import Reading, mapping, several
 from windtunnel.study.results import load
 
 
-def parts_page() -> str:
-    """All parts by slot as Markdown: what each does and where it comes from, then its knobs with default and meaning."""
+def parts_pages() -> dict[str, str]:
+    """A page for each slot with its parts (what each does and where it comes from, its knobs with default and meaning), and an index."""
     from windtunnel.core import registry
+    from windtunnel.slots import by_name
 
-    registry.load_all()
-    blocks = [
-        "# Parts",
-        "Everything that can be plugged into a recipe, by slot. This page is made from the code; `windtunnel parts NAME` prints one entry.",
-    ]
-    for slot_name, slot in registry.slots().items():
+    pages, rows = {}, []
+    for slot_name, slot in by_name().items():
         parts = registry.names(slot)
         meaning = (slot.__doc__ or "").strip().splitlines()[0] if slot.__doc__ else ""
-        blocks += [f"## {slot_name}", escaped(meaning)]
-        if not parts:
-            blocks.append("No part fills this slot yet.")
-        for name in sorted(parts):
-            blocks.append(part_entry(registry.describe(parts[name])))
+        blocks = [f"# {escaped(slot_name)}", escaped(meaning), *(part_entry(registry.describe(parts[name])) for name in sorted(parts))]
+        file = f"{registry.folder_of(slot_name)}.md"
+        pages[f"parts/{file}"] = joined(blocks if parts else [*blocks, "No part fills this slot yet."])
+        rows.append((f"[{escaped(slot_name)}]({file})", ", ".join(f"[{escaped(name)}]({file}#{name})" for name in sorted(parts)) or "–"))
+    head = ["# Parts", "Everything that can be plugged into a recipe, by slot. `windtunnel parts NAME` prints one entry."]
+    return {"parts/index.md": joined([*head, written(("slot", "parts"), rows, frozenset(range(2)))]), **pages}
+
+
+def joined(blocks: Sequence[str]) -> str:
+    """Blocks of Markdown as a page, empty ones left out."""
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def part_entry(entry: Mapping[str, Any]) -> str:
     """One part as ``registry.describe`` gives it: heading, documentation, knobs, conflicts."""
-    blocks = [f"### {escaped(entry['name'])}", *(prose(paragraph) for paragraph in str(entry["documentation"]).split("\n\n"))]
+    blocks = [f"## {escaped(entry['name'])}", *(prose(paragraph) for paragraph in str(entry["documentation"]).split("\n\n"))]
     rows = []
     for knob, about in entry["knobs"].items():
         default = "required" if about["required"] else code(json.dumps(about["default"], ensure_ascii=False))
@@ -79,55 +84,59 @@ def code(text: Any) -> str:
     return f"{fence}{space}{plain}{space}{fence}"
 
 
-def papers_page(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Any], folder: str = "../papers") -> str:
-    """A table of papers with their claim, what was measured and where it stands, then one short section for each.
+def papers_pages(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """A page for each paper, and an index of them by area.
 
-    ``papers`` are paper files as mappings (``area``, ``name`` or ``papers``,
-    ``title``, ``year``, ``arxiv``, ``claim``, ``notes``, ``outcomes``).
-    ``results`` holds measured results by ``NAME.SCALE``, each the content of papers/AREA/NAME/SCALE.json.
-    ``folder`` is where the links point, seen from the page.
+    ``papers`` are paper files as mappings (``area``, ``papers``, ``title``, ``year``, ``arxiv``, ``claim``, ``notes``, ``outcomes``).
+    ``results`` holds what was measured by name of the paper and by scale, each the content of papers/AREA/NAME/SCALE.json.
     """
-    rows, sections = [], []
-    for paper in papers:
+    pages: dict[str, str] = {}
+    rows = []
+    for paper in sorted(papers, key=lambda paper: (str(paper.get("area")), paper_name(paper))):
         name = paper_name(paper)
-        measured = {key.removeprefix(f"{name}."): mapping(value) for key, value in results.items() if key.startswith(f"{name}.")}
-        links = {scale: f"{folder}/{paper.get('area')}/{name}/{scale}.json" for scale in measured}
-        verdicts = [
-            f"[{escaped(paper_verdict(result))}]({links[scale]}) ({escaped(scale)}{held(result)})" for scale, result in measured.items()
-        ]
-        source = f"[{escaped(paper['arxiv'])}](https://arxiv.org/abs/{paper['arxiv']})" if paper.get("arxiv") else ""
-        rows.append(
-            (
-                escaped(name),
-                escaped(paper.get("title", "")),
-                escaped(paper.get("year", "")),
-                source,
-                ", ".join(verdicts) or "not measured yet",
-            )
-        )
-        lines = [f"## {escaped(name)}", f"**Claim.** {escaped(paper.get('claim', ''))}"]
-        for scale, result in measured.items():
-            told = mapping(paper.get("outcomes")).get(scale) or ""
-            lines.append(f"**Measured ({escaped(scale)}): {escaped(paper_verdict(result))}.** {escaped(told)}".rstrip())
-            table = expected(Reading(result))
-            lines += [cells(table)] if table.rows else []
-            arms = paper_measured(result)
-            lines += [f"Against the baseline: {escaped(arms)}"] if arms else []
-        if paper.get("notes"):
-            lines.append(f"**Notes.** {escaped(paper['notes'])}")
-        sections.append("\n\n".join(lines))
+        measured = {scale: mapping(result) for scale, result in mapping(results.get(name)).items()}
+        pages[f"papers/{name}.md"] = paper_page(paper, measured)
+        verdicts = [f"{escaped(paper_verdict(result))} ({escaped(scale)}{held(result)})" for scale, result in measured.items()]
+        link = f"[{escaped(name)}]({name}.md)"
+        title = f"{escaped(paper.get('title', ''))} ({escaped(paper.get('year', ''))})"
+        rows.append((escaped(paper.get("area", "")), link, title, ", ".join(verdicts) or "not measured yet"))
     head = (
-        "# Papers\n\nWhat each paper claims and what was measured here. A “not reproduced” is a result: nothing was tuned until it came "
-        "out right. “4 of 5” are expectations that held; a paper is reproduced if all of them do, and not reproduced if one is refuted.\n\n"
-        "This page is made from the files in papers/."
+        "# Papers",
+        "What published papers claim, and what was measured here. “Not reproduced” is a result: nothing was tuned until it came out "
+        "right. “4 of 5” counts the expectations that held. A paper is reproduced if all hold, and not reproduced if one is refuted.",
     )
-    return "\n\n".join([head, written(("name", "title", "year", "arXiv", "measured"), rows, frozenset(range(5))), *sections]) + "\n"
+    return {"papers/index.md": joined([*head, written(("area", "name", "title", "measured"), rows, frozenset(range(4)))]), **pages}
+
+
+def paper_page(paper: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page of one paper: its claim, then what was expected and measured at each scale, then the notes."""
+    arxiv, area = paper.get("arxiv"), paper.get("area")
+    source = [str(paper.get("authors") or ""), str(paper.get("year") or "")]
+    where = f"papers/{area}/{paper_name(paper)}" if area else ""
+    blocks = [
+        f"# {escaped(paper_name(paper))}",
+        f"*{escaped(paper.get('title', ''))}*",
+        ", ".join([escaped(entry) for entry in source if entry] + ([f"[arXiv:{arxiv}](https://arxiv.org/abs/{arxiv})"] if arxiv else [])),
+        f"The study is in `{where}/paper.yaml`: `windtunnel reproduce {paper_name(paper)}` flies it." if where else "",
+        f"**Claim.** {escaped(paper.get('claim', ''))}",
+    ]
+    for scale, result in measured.items():
+        reading = Reading(result)
+        table, arms = expected(reading), verdicts(reading)
+        told = mapping(paper.get("outcomes")).get(scale) or ""
+        blocks += [f"## Measured ({escaped(scale)}): {escaped(paper_verdict(result))}{held(result)}", escaped(told)]
+        blocks += ["### What was expected", cells(table), escaped(table.note)] if table.rows else []
+        blocks += ["### Against the baseline", escaped(arms.title) + ".", cells(arms), escaped(arms.note)] if reading.arms else []
+        blocks += [f"Numbers of every seed: `{where}/{scale}.json`." if where else ""]
+    if not measured:
+        blocks.append("## Not measured yet")
+    return joined([*blocks, *(["## Notes", escaped(paper["notes"])] if paper.get("notes") else [])])
 
 
 def paper_name(paper: Mapping[str, Any]) -> str:
-    """A paper's own name: ``name``, else the first of the catalogue slugs it answers."""
+    """A paper's own name: the first of the catalogue slugs it answers."""
     slugs = paper.get("papers")
-    return str(paper.get("name") or (slugs[0] if isinstance(slugs, (list, tuple)) and slugs else slugs) or "paper")
+    return str((slugs[0] if isinstance(slugs, (list, tuple)) and slugs else slugs) or "paper")
 
 
 def paper_verdict(result: Mapping[str, Any]) -> str:
@@ -139,15 +148,6 @@ def held(result: Mapping[str, Any]) -> str:
     """How many of a paper's expectations were reproduced, as ``, 4 of 5``; nothing where it has none."""
     verdicts = [mapping(entry).get("verdict") for entry in several(result.get("expectations"))]
     return f", {verdicts.count('reproduced')} of {len(verdicts)}" if verdicts else ""
-
-
-def paper_measured(result: Mapping[str, Any]) -> str:
-    """What every arm did against the baseline, in one line. A result may hold a study's result or be one."""
-    reading = Reading(mapping(result.get("result")) or mapping(result.get("study_result")) or result)
-    said = [f"{name} {reading.sentence(name)}" for name in reading.ranked() if name != BASELINE]
-    if not said and finite(result.get("difference")) is not None:
-        said = [f"difference {signed(result['difference'])} ({interval(result, 3)})"]
-    return " ".join(said)
 
 
 def filled(template: str, results: Mapping[str, Any]) -> str:
@@ -182,35 +182,35 @@ def filled(template: str, results: Mapping[str, Any]) -> str:
 
 
 def write(folder: Path, papers: Path) -> list[Path]:
-    """Write the generated pages to ``folder`` from the code, the files in ``papers`` and templates there; returns what was written.
-
-    A template is a file ``NAME.md.in`` of ``folder``; see :func:`filled`.
-    """
-    import os
-
-    import yaml
-
+    """Write the pages of parts and of the papers in ``papers`` below ``folder``; returns what was written."""
     files = paper_files(papers)
-    results = {f"{name}.{result.stem}": load(result) for name, path in files.items() for result in sorted(path.parent.glob("*.json"))}
-    listed = [
-        {"name": name, "area": path.parents[1].name, **mapping(yaml.safe_load(path.read_text(encoding="utf-8")))}
-        for name, path in files.items()
-    ]
-    pages = {
-        "parts.md": parts_page(),
-        "papers.md": papers_page(listed, results, Path(os.path.relpath(papers, folder)).as_posix()),
-    }
-    measured = {**results}
-    for path in sorted((papers.parent / "studies" / "results").glob("*.json")):
-        measured[path.stem] = load(path)
-    for path in sorted(folder.glob("*.md.in")):
-        pages[path.name.removesuffix(".in")] = filled(path.read_text(encoding="utf-8"), measured)
-    folder.mkdir(parents=True, exist_ok=True)
+    listed = [{**Document(path).data, "area": path.parents[1].name} for path in files.values()]
+    results = {name: {file.stem: load(file) for file in sorted(path.parent.glob("*.json"))} for name, path in files.items()}
+    pages = {**parts_pages(), **papers_pages(listed, results)}
     for name, text in pages.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     return [folder / name for name in pages]
 
 
+def fill(folder: Path, papers: Path, studies: Path) -> list[Path]:
+    """Fill the templates ``NAME.md.in`` of ``folder`` with numbers from results into ``NAME.md``; returns what was written.
+
+    Results are called by what stands in a template: NAME.SCALE for a paper's, NAME for one in ``studies``/results.
+    """
+    found = {f"{name}.{file.stem}": file for name, path in paper_files(papers).items() for file in path.parent.glob("*.json")}
+    found |= {file.stem: file for file in (studies / "results").glob("*.json")}
+    made = []
+    for template in sorted(folder.glob("*.md.in")):
+        text = template.read_text(encoding="utf-8")
+        named = {name: load(file) if f"{{{{{name}:" in text else {} for name, file in found.items()}
+        made.append(folder / template.name.removesuffix(".in"))
+        write_text(made[-1], filled(text, named))
+    return made
+
+
 if __name__ == "__main__":
-    for written_file in write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"), Path("papers")):
-        print(written_file)
+    templates = [Path(name) for name in sys.argv[1:]]
+    built = write(PAGES, library("papers"))
+    for file in (file for folder in templates for file in fill(folder, library("papers"), library("studies"))):
+        print(file)
+    print(f"{len(built)} pages: {PAGES}")

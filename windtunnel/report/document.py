@@ -185,7 +185,7 @@ def forest(reading: Reading) -> str:
     """The forest plot."""
     shown = [name for name in reading.ranked() if charts.finite(reading.test(name).get("difference")) is not None]
     missing = [name for name in reading.arms if name not in shown]
-    alternative = "Forest plot of the differences to the baseline. " + " ".join(f"{name} {reading.sentence(name)}" for name in shown)
+    alternative = "Forest plot of the differences to the baseline. " + " ".join(f"{name}: {reading.sentence(name)}" for name in shown)
     caption = f"Difference of each arm to the baseline with its {reading.confidence} interval."
     if reading.margin:
         caption += " The shaded band is the equivalence margin: an interval wholly inside it is “no difference”."

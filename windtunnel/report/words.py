@@ -226,19 +226,13 @@ class Reading:
         known = finite(self.study.get("confidence"))
         return DASH if known is None else f"{100 * known if known <= 1 else known:.4g} %"
 
-    def direction(self, value: float) -> str:
-        """``lower`` or ``higher``."""
-        return "lower" if value < 0 else "higher"
-
-    def span(self, name: str) -> str:
-        """The interval of an arm's difference in words: ``0.22 to 0.40``, or with both directions; empty where there is none."""
-        low, high = finite(self.test(name).get("low")), finite(self.test(name).get("high"))
-        if low is None or high is None:
-            return ""
-        digits = self.figures(name)
-        if low < 0 < high:
-            return f"{number(-low, digits)} lower to {number(high, digits)} higher"
-        return " to ".join(number(abs(entry), digits) for entry in sorted((low, high), key=abs))
+    def difference(self, name: str) -> str:
+        """An arm's difference to the baseline with its interval: ``−0.31 bits per byte (95 % CI −0.40 to −0.22)``."""
+        test, digits = self.test(name), self.figures(name)
+        low, high = finite(test.get("low")), finite(test.get("high"))
+        known = low is not None and high is not None
+        interval = f"{self.confidence} CI {signed(low, digits)} to {signed(high, digits)}" if known else "no interval"
+        return f"{signed(test.get('difference'), digits)} {self.measure} ({interval})"
 
     def figures(self, name: str) -> int:
         """How many decimals a sentence about this arm deserves: enough that no end of its interval reads as zero."""
@@ -249,14 +243,14 @@ class Reading:
         return digits
 
     def gain(self, name: str) -> str:
-        """The compute gain as half a sentence, empty where there is none."""
+        """The compute gain: ``compute gain 1.6 (1.2 to 2.0 or more)``; empty where there is none."""
         gain = mapping(self.arms[name].get("compute_gain"))
         value, low, high = (finite(gain.get(key)) for key in ("value", "low", "high"))
         if value is None:
             return ""
         if gain.get("bounded"):
             limit, edge = ("at least", "largest") if above(gain) else ("at most", "smallest")
-            return f"as if the baseline had {limit} {briefly(value)} times the compute, the {edge} budget it was measured at"
+            return f"compute gain {limit} {briefly(value)}, the {edge} budget of the baseline"
         bounds = ""
         if low is not None and high is not None:
             lowest, highest = (
@@ -264,50 +258,33 @@ class Reading:
                 f"{briefly(high)}{' or more' if gain.get('high_open') else ''}",
             )
             bounds = f" ({lowest} to {highest})" if lowest != highest else ""
-        return f"as if the baseline had {briefly(value)} times the compute{bounds}"
+        return f"compute gain {briefly(value)}{bounds}"
 
     def seeds_needed(self, name: str) -> str:
-        """How many seeds would decide an undecided arm."""
+        """How many seeds would settle an undecided arm."""
         needed, flown = finite(self.arms[name].get("required_seeds")), finite(self.arms[name].get("seeds"))
         if needed is None:
-            return "how many seeds would decide it cannot be told yet"
+            return "too few runs to estimate how many seeds would settle it"
         if needed > MOST_SEEDS:
-            return "no reasonable number of seeds would decide it; a larger budget or another corpus might"
-        return (
-            f"about {plural(needed, 'seed')} would decide it ({number(flown, 0)} flown)"
-            if flown
-            else f"about {plural(needed, 'seed')} would decide it"
-        )
+            return "no practical number of seeds would settle it; try a larger budget or another corpus"
+        return f"about {plural(needed, 'seed')} would settle it" + (f" ({number(flown, 0)} flown)" if flown else "")
 
     def sentence(self, name: str) -> str:
-        """The verdict on an arm in plain words, without its name: ``helps: 0.31 bits per byte lower (0.22 to 0.40), as if ...``."""
-        arm, test = self.arms[name], self.test(name)
-        verdict, difference = arm.get("verdict"), finite(test.get("difference"))
-        failures = sum(run.get("status") == "failed" for run in self.runs_of(name))
+        """The verdict on an arm in words: ``Helps: −0.31 bits per byte (95 % CI −0.40 to −0.22); compute gain 1.6 (1.2 to 2.1).``."""
+        arm = self.arms[name]
+        verdict, failures = arm.get("verdict"), sum(run.get("status") == "failed" for run in self.runs_of(name))
         if verdict == "failed":
-            flown = len(self.runs_of(name))
-            detail = (
-                f"{failures} of {plural(flown, 'run')} ended with an error, shown below"
-                if failures
-                else "it has no finished run to compare"
-            )
-            return f"failed: {detail}."
-        if difference is None or verdict not in VERDICTS:
-            return "has no verdict yet: its runs, or the baseline's, are not finished."
-        size, span, gain = (
-            f"{number(abs(difference), self.figures(name))} {self.measure} {self.direction(difference)}",
-            self.span(name),
-            self.gain(name),
-        )
-        tail = f" {plural(failures, 'run')} of it failed, shown below." if failures else ""
+            flown = plural(len(self.runs_of(name)), "run")
+            return f"Failed: {failures} of {flown} ended with an error, shown below." if failures else "Failed: no run finished."
+        if finite(self.test(name).get("difference")) is None or verdict not in VERDICTS:
+            return "No verdict yet: its runs, or the baseline's, are not finished."
+        more = self.gain(name)
         if verdict == "undecided":
-            doubt = f", but the truth may be anywhere from {span}" if span else ", without an interval"
-            return f"is undecided: {size} on average{doubt}; {self.seeds_needed(name)}.{tail}"
-        interval = f" ({span})" if span else " (no interval)"
-        if verdict == "no difference":
-            inside = f", inside the margin of ±{number(self.margin, decimals(self.margin or 0.01))}" if self.margin is not None else ""
-            return f"makes no difference: {size}{interval}{inside}.{tail}"
-        return f"{verdict}: {size}{interval}{', ' + gain if gain else ''}.{tail}"
+            more = self.seeds_needed(name)
+        elif verdict == "no difference":
+            more = f"within the margin of ±{number(self.margin, decimals(self.margin or 0.01))}" if self.margin is not None else ""
+        tail = f" {plural(failures, 'run')} failed, shown below." if failures else ""
+        return f"{str(verdict).capitalize()}: {self.difference(name)}{'; ' + more if more else ''}.{tail}"
 
     def seeds(self) -> str:
         """How many seeds were flown: of the study, or the range over its arms."""

@@ -95,6 +95,11 @@ class Paper(Settings):
         """The area that it is sorted into, the folder above its own; empty for a paper that was not read from such a folder."""
         return self._document.path.resolve().parents[1].name if self._document and self._document.path.name == PAPER else ""
 
+    @property
+    def file(self) -> Path | None:
+        """Where it was read from."""
+        return self._document.path if self._document else None
+
     def result_file(self, scale: str, folder: Path | None = None) -> Path:
         """Where the result of ``scale`` lies: beside the paper's file, or below ``folder`` in a folder of the paper's name.
 

@@ -1,0 +1,85 @@
+"""The wheel, installed and used where there is no checkout: papers and studies are found inside the package."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+BACKEND = importlib.util.find_spec("hatchling") is not None
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input")
+
+
+def laid_out(folder: Path) -> None:
+    """What the wheel is to install, copied by hand as pyproject.toml says."""
+    kept = shutil.ignore_patterns("__pycache__", "*.pyc", "library")
+    for package in BUILT["packages"]:
+        shutil.copytree(ROOT / package, folder / package, ignore=kept)
+    for source, target in BUILT["force-include"].items():
+        shutil.copytree(ROOT / source, folder / target, ignore=kept)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built without network."""
+    if not BACKEND:
+        assert "CI" not in os.environ, "hatchling belongs to the extra `test`"
+        pytest.skip("needs hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), str(ROOT)], check=True, timeout=300
+    )
+    (found,) = folder.glob("windtunnel-*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that windtunnel is installed in: from the wheel, or where no wheel can be built from what it would hold."""
+    folder = tmp_path_factory.mktemp("installed")
+    if BACKEND:
+        built = request.getfixturevalue("wheel")
+        subprocess.run([*PIP, "install", "--no-deps", "--no-index", "--target", str(folder), str(built)], check=True, timeout=300)
+    else:
+        laid_out(folder)
+    return folder
+
+
+def test_a_wheel_holds_package_papers_and_studies(wheel: Path, tmp_path: Path) -> None:
+    laid_out(tmp_path)
+    expected = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name for name in held if not name.startswith("windtunnel/library/pages/")} == expected
+    assert "windtunnel/library/papers/weights/g-stack/paper.yaml" in held and "windtunnel/library/studies/first-flight.yaml" in held
+
+
+def windtunnel(installed: Path, where: Path, *words: str, code: int = 0) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "WINDTUNNEL"))}
+    environment |= {"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    command = [sys.executable, "-m", "windtunnel.commands.main", *words]
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if not code else done.stderr
+
+
+def test_an_installed_wheel_knows_its_papers_parts_and_studies(installed: Path, tmp_path: Path) -> None:
+    found: list[dict[str, Any]] = json.loads(windtunnel(installed, tmp_path, "papers", "--json"))
+    assert {paper["name"] for paper in found} == {path.parent.name for path in (ROOT / "papers").glob("*/*/paper.yaml")}
+    assert all(paper["area"] for paper in found) and any(paper["measured"] for paper in found)
+    assert str(installed) in windtunnel(installed, tmp_path, "papers", "g-stack")
+    assert "next-token" in windtunnel(installed, tmp_path, "parts")
+    assert "runs to fly" in windtunnel(installed, tmp_path, "check", "first-flight", "--workers", "1")
+    assert "did you mean 'first-flight'" in windtunnel(installed, tmp_path, "study", "first-fligth", code=2)
+    assert list(json.loads(windtunnel(installed, tmp_path, "check", "ul2-mod", "--json"))) == ["cpu", "gpu"]
+    assert not list(tmp_path.iterdir()), "nothing is written where it was asked"

@@ -1,0 +1,141 @@
+"""The commands about papers: list them, show one, fly one."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from windtunnel.commands.console import plain_table, print_json, reflowed, stop_with
+from windtunnel.commands.options import (
+    OUT,
+    AddressOption,
+    Engine,
+    EngineOption,
+    JsonOption,
+    OutOption,
+    ThreadsOption,
+    WorkersOption,
+    check_engine,
+)
+from windtunnel.core.library import checkout, page
+
+if TYPE_CHECKING:
+    from windtunnel.study.papers import Paper
+
+
+class Scale(enum.StrEnum):
+    """How large a reproduction is: minutes on two cores, or minutes on one accelerator."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+def papers(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="show this paper in full", show_default=False)] = None,
+    area: Annotated[str | None, typer.Option("--area", metavar="AREA", help="only papers of this area", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the papers that can be reproduced, and what was measured of them; with NAME its claim, expectations and notes."""
+    from windtunnel.study.papers import list_papers, load_paper, measured
+
+    chosen = list_papers(area=area) if name is None else [load_paper(name)]
+    found = [
+        {
+            "name": paper.name,
+            "area": paper.area,
+            **paper.model_dump(mode="json", include={"papers", "title", "authors", "year", "arxiv", "claim", "parts", "notes", "outcomes"}),
+            "scales": list(paper.scales),
+            "measured": {
+                scale: {key: result.get(key) for key in ("verdict", "date", "flops", "seconds")}
+                for scale, result in measured(paper).items()
+            },
+        }
+        for paper in chosen
+    ]
+    if as_json:
+        print_json(found)
+        return
+    if name is not None:
+        show_paper(chosen[0])
+        return
+    rows = [
+        (
+            paper["name"],
+            paper["area"],
+            f"{paper['title']} ({paper['year']})",
+            ", ".join(f"{scale}: {paper['measured'].get(scale, {}).get('verdict', 'not measured')}" for scale in paper["scales"]),
+        )
+        for paper in found
+    ]
+    Console().print(plain_table(("name", "area", "paper", "measured"), rows))
+
+
+def show_paper(paper: Paper) -> None:
+    """One paper in full."""
+    from windtunnel.report.tables import expected, verdicts
+    from windtunnel.report.words import Reading
+    from windtunnel.study.papers import measured
+
+    screen = Console(highlight=False)
+    source = f" [{paper.authors or 'authors not named'}, {paper.year}]" + (f" arXiv:{paper.arxiv}" if paper.arxiv else "")
+    screen.print(f"[bold]{paper.name}[/bold] {escape(paper.title)}{escape(source)}\n\n{escape(paper.claim)}\n")
+    results = measured(paper)
+    for scale in paper.scales:
+        if scale not in results:
+            screen.print(f"[bold]{scale}: not measured yet[/bold]\n")
+            continue
+        reading = Reading(results[scale])
+        screen.print(f"[bold]{scale}: {results[scale]['verdict']}[/bold]\n{escape(paper.outcomes.get(scale, ''))}\n")
+        for table in (expected(reading), verdicts(reading)):
+            screen.print(plain_table(table.columns, table.rows))
+            screen.print()
+    if paper.notes:
+        screen.print(escape(reflowed(paper.notes)))
+    for what, path in (("study", paper.file), ("page", page("papers", paper.name))):
+        if path is not None:
+            print(f"{what}: {path}")
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False)],
+    scale: Annotated[Scale, typer.Option("--scale", help="minutes on two cores, or minutes on one accelerator")] = Scale.cpu,
+    out: OutOption = OUT,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results", metavar="DIR", help="write DIR/NAME/SCALE.json (default: SCALE.json beside the paper's file)", show_default=False
+        ),
+    ] = None,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fly the study of a paper and write down whether its claim was reproduced. Given again, it goes on where it was."""
+    from windtunnel.report.tables import expected
+    from windtunnel.report.words import Reading
+    from windtunnel.study import papers as library
+
+    check_engine(engine, address)
+    paper = library.load_paper(name)
+    if results is None and not name.endswith((".yaml", ".yml")) and checkout() is None:
+        results = out / "papers"  # an installed package is not written to
+    found = library.reproduce(
+        paper, scale.value, out, results=results, workers=workers, threads=threads, engine=engine.value, address=address
+    )
+    if as_json:
+        print_json(found)
+    else:
+        table = expected(Reading(found))
+        screen = Console(highlight=False)
+        screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found['verdict']}[/bold]\n{escape(paper.claim)}\n")
+        screen.print(plain_table(table.columns[:-1], [row[:-1] for row in table.rows]))
+        print(f"written: {paper.result_file(scale.value, results)}")
+    if found.get("failure"):
+        stop_with(found["failure"])
