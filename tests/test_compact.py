@@ -74,6 +74,11 @@ def test_a_table_holds_every_value_of_its_records(records):
     assert all(blocks <= one.keys() for one in found)
 
 
+def test_what_is_nothing_in_one_record_and_a_mapping_in_another():
+    records = [{"seed": 0, "failure": None}, {"seed": 1, "failure": {"kind": "user", "message": "no such file"}}]
+    assert rows(json.loads(json.dumps(table(records)))) == records
+
+
 def told(shown: str) -> tuple[list[str], list[float]]:
     """The words of a page, and its numbers: one that is rounded twice may end in another digit."""
     pattern = r"\d+\.\d+"
