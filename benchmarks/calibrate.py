@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.study.launch.local import launch
 from windtunnel.study.launch.worker import Job
@@ -40,7 +41,7 @@ def main() -> dict[str, Any]:
     for multiple in MULTIPLES:
         flight = recipe(multiple)
         for seed in range(SEEDS):
-            key = flight.key(seed)
+            key = flight.key(seed, Variant())
             places[multiple, seed] = folder = str(OUT / "runs" / key)
             jobs.append(Job(key, seed, flight.model_dump(mode="json"), str(stream.folder), folder, 2e11 * multiple))
     records = launch(jobs, on_event=lambda what, job, _: print(what, job.folder, file=sys.stderr) if what == "finished" else None)

@@ -92,7 +92,7 @@ def main(model: str | None = None) -> dict[str, Any]:
         "checkpoint_seconds": CHECKPOINT_SECONDS,
         "undisturbed_seconds": undisturbed,
         "threads": ours["threads"],
-        "compiled": ours["compiled"],
+        "compiled": ours["variant"]["compiled"],
     }
 
 

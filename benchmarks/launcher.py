@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.study.launch.local import Job, launch
 from windtunnel.train.run import prepare
@@ -37,7 +38,9 @@ def wall(flight: Any, stream: Any, workers: int, threads: int) -> float:
     """Seconds for all pilots, starting the workers included."""
     with tempfile.TemporaryDirectory() as out:
         recipe = flight.model_dump(mode="json")
-        jobs = [Job(flight.key(seed), seed, recipe, str(stream.folder), str(Path(out) / str(seed)), 1.0) for seed in range(PILOTS)]
+        jobs = [
+            Job(flight.key(seed, Variant()), seed, recipe, str(stream.folder), str(Path(out) / str(seed)), 1.0) for seed in range(PILOTS)
+        ]
         began = time.perf_counter()
         results = launch(jobs, workers=workers, threads=threads)
         seconds = time.perf_counter() - began

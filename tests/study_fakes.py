@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from windtunnel.core.keys import Variant
+
 BROKEN = 13  # the batch size that makes `measure` fail
 
 
@@ -18,7 +20,7 @@ def _record(recipe: Any, seed: int, folder: Path, status: str, value: float | No
     flops = recipe.budget.amount
     record = {
         "format": 1,
-        "key": recipe.key(seed),
+        "key": recipe.key(seed, Variant()),
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
         "status": status,
@@ -52,7 +54,7 @@ def _count(folder: Path) -> None:
         file.write("x")
 
 
-def measure(recipe: Any, seed: int, stream: Any, folder: Path, *, threads: Any, device: Any, report: Any, stop: Any) -> dict[str, Any]:
+def measure(recipe: Any, seed: int, stream: Any, folder: Path, *, report: Any, stop: Any, **_: Any) -> dict[str, Any]:
     """A law with noise that the seed decides: doubling the budget lowers the loss by 0.3; so does twice the context; a batch counts 0.01.
 
     Tuning has a best value: the clipping norm 2.
@@ -62,7 +64,7 @@ def measure(recipe: Any, seed: int, stream: Any, folder: Path, *, threads: Any, 
     if phase.batch == BROKEN:
         raise ValueError("the wing came off")
     report({"step": 1, "done": 0.5, "loss": 3.0, "flops": 1.0, "seconds": 0.1})
-    noise = random.Random(seed).gauss(0, 0.05) + random.Random(f"{seed} {recipe.key(seed)}").gauss(0, 0.002)
+    noise = random.Random(seed).gauss(0, 0.05) + random.Random(f"{seed} {recipe.identity()}").gauss(0, 0.002)
     clip = 0.1 * abs(math.log2(phase.clip or 1) - 1)
     value = 3 - 0.3 * math.log2(recipe.budget.amount / 1e9) - 0.3 * math.log2(phase.context / 32) + 0.01 * (phase.batch - 4) + clip + noise
     return _record(recipe, seed, folder, "finished", value)
@@ -80,9 +82,7 @@ def die(recipe: Any, seed: int, stream: Any, folder: Path, **_: Any) -> dict[str
     raise AssertionError
 
 
-def wait_for_stop(
-    recipe: Any, seed: int, stream: Any, folder: Path, *, threads: Any, device: Any, report: Any, stop: Any
-) -> dict[str, Any]:
+def wait_for_stop(recipe: Any, seed: int, stream: Any, folder: Path, *, report: Any, stop: Any, **_: Any) -> dict[str, Any]:
     """Goes on until it is told to stop; the second time it is asked it finishes."""
     _count(folder)
     if (folder / "checkpoint").exists():
@@ -94,7 +94,7 @@ def wait_for_stop(
     return _record(recipe, seed, folder, "interrupted")
 
 
-def meet(recipe: Any, seed: int, stream: Any, folder: Path, *, threads: Any, device: Any, report: Any, stop: Any) -> dict[str, Any]:
+def meet(recipe: Any, seed: int, stream: Any, folder: Path, *, report: Any, stop: Any, **_: Any) -> dict[str, Any]:
     """Finishes only when two runs are under way at the same time."""
     (folder.parent / f"here-{seed}").touch()
     deadline = time.monotonic() + 60

@@ -90,9 +90,9 @@ def test_what_parts_of_every_slot_hold_is_needed_once(tiny, spare_part):
     assert len(recipe.evaluations[1].trained()["other"].recipe.evaluations) == 1
     assert recipe.phases[0].mixture.trained()["reference"].recipe.phases[0].mixture.name == "proportional"
     # ... and what needs a corpus with curators needs their models too.
-    assert len({one.key(0) for one in needed(recipe).values()}) == len(needed(recipe))
+    assert len({one.identity() for one in needed(recipe).values()}) == len(needed(recipe))
     alone = needed(recipe, curators=False)
-    assert set(alone) < set(needed(recipe)) and recipe.curators[0].trained()["scorer"].recipe.key(0) not in alone
+    assert set(alone) < set(needed(recipe)) and recipe.curators[0].trained()["scorer"].recipe.identity() not in alone
     # Plain data is the same recipe, and a budget is multiplied in all but what makes the corpus.
     assert Recipe.model_validate(json.loads(recipe.model_dump_json())) == recipe
     double = times(recipe, 2.0)
@@ -101,7 +101,7 @@ def test_what_parts_of_every_slot_hold_is_needed_once(tiny, spare_part):
     assert double.phases[0].losses[0].trained()["ingredients.1"].recipe.curators == recipe.curators
     seen: list[Recipe] = []
     each_recipe(recipe, lambda one: seen.append(one) or one)
-    assert {one.key(0) for one in seen} == {*needed(recipe), recipe.key(0)}
+    assert {one.identity() for one in seen} == {*needed(recipe), recipe.identity()}
 
 
 def test_a_name_or_a_difference_outside_a_file_is_refused_in_words(tiny):

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked
+from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.study import fly as module
 from windtunnel.study.fly import check_study, fly_study, load_study, plan, study_from, summary
@@ -154,7 +155,7 @@ def test_an_arm_that_the_phases_of_the_baseline_hide_is_explained():
 
 def test_every_run_that_is_needed_is_planned_once():
     found = study(arms={"wide": {"context": 64}, "double": {"budget": {"flops": 2e9}}})
-    entries = plan(found, found.resolved, dict.fromkeys(found.resolved, "f" * 20))
+    entries = plan(found, found.resolved, dict.fromkeys(found.resolved, "f" * 20), Variant())
     assert [(entry.arm, entry.multiple) for entry in entries[::3]] == [
         ("baseline", 0.5),
         ("baseline", 1.0),
@@ -166,7 +167,7 @@ def test_every_run_that_is_needed_is_planned_once():
     shared = {entry.folder for entry in entries if entry.arm == "double"} & {entry.folder for entry in entries if entry.multiple == 2.0}
     assert len(shared) == 3, "twice the budget is the baseline's own upper point, and is flown once"
     assert len({entry.folder for entry in entries}) == len(entries) - 3
-    other = plan(found, found.resolved, dict.fromkeys(found.resolved, "e" * 20))
+    other = plan(found, found.resolved, dict.fromkeys(found.resolved, "e" * 20), Variant())
     assert not {entry.folder for entry in entries} & {entry.folder for entry in other}, "other text, other runs"
 
 
@@ -188,7 +189,7 @@ def test_a_knob_is_set_in_every_phase_that_has_it():
     assert [phase.model.dropout for phase in changed.phases] == [0.1, 0.1] and changed.budget.amount == 5e8
     both = with_knobs(recipe, {"optimizer.*.learning_rate": 0.25})
     assert [phase.optimizer.learning_rate for phase in both.phases] == [0.25, 0.25]
-    assert with_knobs(recipe, {"batch": 4}).key(1) == recipe.key(1), "the values it has already leave the recipe as it is"
+    assert with_knobs(recipe, {"batch": 4}).identity() == recipe.identity(), "the values it has already leave the recipe as it is"
     with pytest.raises(UserError, match=r"no knob optimizer.muon.momentun.*did you mean"):
         with_knobs(recipe, {"optimizer.muon.momentun": 1})
     with pytest.raises(UserError, match="cannot take clip: -1"):
@@ -230,7 +231,14 @@ def inline(jobs: list[Job], *, on_event: Any = None, **_: Any) -> dict[str, dict
 def job(folder: Path, function: str, seed: int = 0, cost: float = 1.0) -> Job:
     recipe = study().resolved["baseline"]
     return Job(
-        recipe.key(seed), seed, recipe.model_dump(mode="json"), None, str(folder / f"run-{seed}"), cost, {}, f"study_fakes:{function}"
+        recipe.key(seed, Variant()),
+        seed,
+        recipe.model_dump(mode="json"),
+        None,
+        str(folder / f"run-{seed}"),
+        cost,
+        {},
+        f"study_fakes:{function}",
     )
 
 
@@ -603,7 +611,7 @@ def test_the_same_jobs_fly_as_ray_tasks(fly, tmp_path, monkeypatch):
         events: list[str] = []
         records = ray_engine.launch(jobs, threads=1, on_event=lambda what, *_: events.append(what))
         assert [records[one.folder]["status"] for one in jobs] == ["finished", "finished", "failed", "failed"], records
-        assert len({records[one.folder]["pid"] for one in jobs[:2]}) == 2, "two workers at the same time"
+        assert len({records[one.folder].hardware["pid"] for one in jobs[:2]}) == 2, "two workers at the same time"
         assert "wing came off" in records[jobs[2].folder]["traceback"] and "Ray worker died" in records[jobs[3].folder]["error"]
         assert events.count("finished") == 2 and "started" in events
         result = fly(study(arms={"wide": {"context": 64}}, seeds=2), engine="ray")

@@ -11,6 +11,7 @@ import torch
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError
+from windtunnel.core.keys import Variant
 from windtunnel.core.part import Trained
 from windtunnel.recipe import Recipe, load_recipe, needed, times
 from windtunnel.slots import LossTerm, Selection, Structure
@@ -61,7 +62,7 @@ def test_a_named_recipe_inherits_what_it_does_not_set(tmp_path):
     assert small.budget.flops == 2e11 and small.phases[0].start is None and small.corpus == recipe.corpus
     assert Recipe.model_validate(json.loads(recipe.model_dump_json())) == recipe
     inline = load_recipe(write(tmp_path, RECIPE + START.replace("recipe: small", "recipe: {model: {layers: 2}, budget: {flops: 2.0e11}}")))
-    assert held(inline).key(3) == small.key(3)
+    assert held(inline).identity() == small.identity()
 
 
 def test_recipes_nest_and_the_innermost_comes_first(tmp_path):
@@ -99,7 +100,7 @@ def test_a_budget_that_the_needed_models_use_up_is_refused_before_anything_flies
 def test_arms_share_what_they_need(tmp_path):
     study = load_study(write(tmp_path, STUDY))
     data = dict.fromkeys(study.resolved, "f" * 8)
-    (stage,) = needed_by(plan(study, study.resolved, data), data)
+    (stage,) = needed_by(plan(study, study.resolved, data, Variant()), data, Variant())
     assert len(stage) == 2 and {run.seed for run in stage} == {0, 1}
     found = check_study(study)
     assert found["runs"] == 2 * 3 + 2 * 2 + 2

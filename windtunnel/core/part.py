@@ -113,11 +113,6 @@ class Trained(Settings):
             raise ValueError("a model is named by exactly one of: recipe, folder")
         return self
 
-    @model_serializer(mode="wrap")
-    def _short(self, dump: Any) -> dict[str, Any]:
-        """Without the fingerprint where there is none: the hash of a recipe finds the runs that were stored before it existed."""
-        return {key: value for key, value in dump(self).items() if key != "fingerprint" or value is not None}
-
 
 def _trained_in(value: Any, path: str = "") -> Iterator[tuple[str, Trained]]:
     """Every :class:`Trained` within ``value`` (settings, tuples, mappings) with its path; those within its recipe are not its own."""

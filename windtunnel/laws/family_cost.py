@@ -77,7 +77,7 @@ def _way(way: str, arms: Sequence[str], recipes: Mapping[str, Recipe], result: M
         first = sum(cost for key, cost in costs[arm].items() if key not in paid)
         paid |= costs[arm].keys()
         unshared += spent
-        stored |= {recipe.key(0): parameters(recipe, vocabulary) for recipe in begins_from(recipes[arm])}
+        stored |= {recipe.identity(): parameters(recipe, vocabulary) for recipe in begins_from(recipes[arm])}
         loss = block[f"test_{result['study']['metric']}"]["mean"]
         depths[layers] = {"arm": arm, "flops": spent - sum(costs[arm].values()) + first, "loss": loss}
     once = sum(costs[arms[0]][key] for key in common)

@@ -25,7 +25,7 @@ from windtunnel.recipe.settings import SHORT, encoding_knobs
 from windtunnel.recipe.yaml import Document
 
 MERGED = ("model", "tokenizer", "corpus", "split")
-WHOLE = {key for key, info in Recipe.model_fields.items() if info.exclude_if is None}  # what every stored recipe says
+WHOLE = Recipe.model_fields.keys()  # what every stored recipe says
 DEEPEST = 50  # a list in YAML may hold itself; validation says so
 PARTS = {*slot_fields(Phase), *slot_fields(Recipe)} - {"corpus", "encoding"}  # the fields whose parts may hold models
 OWN = ("phases", "share", "budget", "recipes", "start", "structure", "losses", "weighting", "selection", "after_step")
@@ -155,7 +155,7 @@ def needed(recipe: Recipe, curators: bool = True) -> dict[str, Recipe]:
     for part in (*(recipe.curators if curators else ()), *recipe.evaluations, *(part for phase in recipe.phases for part in phase.parts())):
         for trained in part.trained().values():
             if trained.recipe is not None:
-                found |= needed(trained.recipe, curators) | {trained.recipe.key(0): trained.recipe}
+                found |= needed(trained.recipe, curators) | {trained.recipe.identity(): trained.recipe}
     return found
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -12,13 +10,14 @@ from pydantic_core import PydanticCustomError
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.keys import Variant, differing, hashed
 from windtunnel.core.settings import Settings
 from windtunnel.recipe.budget import Budget
 from windtunnel.recipe.phase import Phase, _named
 from windtunnel.recipe.settings import SHORT, SplitSettings, long_form
 from windtunnel.slots import Curator, Encoding, Evaluation, Progress, Source
 
-FORMAT = 1  # raised when the meaning of a stored recipe changes, so that no run is taken for what it is not
+FORMAT = 2  # raised when the meaning of a stored recipe changes, a default included, so that no run is taken for what it is not
 
 
 @registry.add_recipe
@@ -43,9 +42,8 @@ class Recipe(Settings):
         "auto", description="whether to torch.compile (auto: when the run is long enough to repay it)"
     )
     micro_batch: int | None = Field(None, ge=1, description="sequences in one forward pass (default: the batch)")
-    limits: dict[str, float] = Field(  # left out of what is stored where it is empty, so that runs from before it existed are found
+    limits: dict[str, float] = Field(
         {},
-        exclude_if=lambda limits: not limits,
         description="by how large a share the loss of a source may rise over the model that the run starts from before training ends",
     )
     phases: tuple[Phase, ...] = Field(description="stretches of training, one after the other; their shares add up to 1")
@@ -126,10 +124,23 @@ class Recipe(Settings):
         parts = [*self.evaluations, *(part for phase in self.phases for part in phase.parts())]
         return frozenset(name for part in parts for name in part.special_tokens())
 
-    def key(self, seed: int) -> str:
-        """The name under which a run of this recipe is stored: a hash of everything that determines it."""
-        text = json.dumps({"format": FORMAT, "seed": seed, "recipe": self.model_dump(mode="json")}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+    def variant(self, chosen: Variant) -> Variant:
+        """How a step of this recipe is computed where ``chosen`` is what the machine does: what the recipe itself says comes first."""
+        precision = chosen.precision if self.precision == "auto" else self.precision
+        compiled = chosen.compiled if self.compile == "auto" else self.compile == "yes"
+        return Variant(precision=precision, attention=chosen.attention, compiled=compiled)
+
+    def key(self, seed: int, chosen: Variant) -> str:
+        """The name under which a run of this recipe is stored: a hash of everything that determines it.
+
+        ``chosen`` is the variant of the study, or of the single run; it counts also where this recipe leaves nothing to it, because models
+        that it holds may. Settings that have their default leave no trace in the key.
+        """
+        return hashed({"format": FORMAT, "seed": seed, "recipe": differing(self), "variant": chosen.model_dump()})
+
+    def identity(self) -> str:
+        """A hash of the recipe alone, by which two recipes are told apart whatever flies them."""
+        return hashed(differing(self))
 
 
 def _at(key: str, message: str) -> PydanticCustomError:

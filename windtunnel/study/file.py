@@ -203,7 +203,7 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
 
 def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: Study, complain: Raise) -> None:
     base = recipes[BASELINE]
-    seen = {base.key(0): BASELINE}
+    seen = {base.identity(): BASELINE}
     for arm, recipe in recipes.items():
         if arm == BASELINE:
             continue
@@ -212,7 +212,7 @@ def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: Study,
                 raise complain(("arms", arm, key), f"an arm cannot change {key}: it would be tested on other text; set it in the baseline")
         if recipe.evaluations[0] != base.evaluations[0]:
             raise complain(("arms", arm, "evaluations"), "the first evaluation gives the metric of the study and must be the baseline's")
-        twin = seen.setdefault(recipe.key(0), arm)
+        twin = seen.setdefault(recipe.identity(), arm)
         if twin != arm:
             ignored = "phases" in study.baseline and "phases" not in study.arms[arm]
             hint = "; the baseline's phases set these fields themselves, so the arm must write its own phases" if ignored else ""
@@ -264,7 +264,7 @@ def _check_knobs(tune: Tune, recipes: Mapping[str, Recipe], complain: Raise) -> 
         keys: dict[str, str] = {}
         for arm, recipe in recipes.items():
             try:
-                key = with_knobs(recipe, values).key(0)
+                key = with_knobs(recipe, values).identity()
             except UserError as error:
                 knob = next((knob for knob in values if f"knob {knob};" in str(error)), next(iter(values)))
                 raise complain(("tune", knob), f"{arm}: {error}") from error

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.core import outside
 from windtunnel.core.errors import ADVICE, DiskError, UserError
-from windtunnel.core.files import holder, locked, write_json
+from windtunnel.core.files import decided_once, holder, locked, write_json
+from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed
 from windtunnel.study.file import Study, load_study, study_from
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
-from windtunnel.study.plan import check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
+from windtunnel.study.plan import VARIANT, check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
 from windtunnel.study.result import BASELINE, SETTLED, Entry, assemble
 from windtunnel.study.tune import Tune, best, with_knobs
 from windtunnel.train.record import RunRecord, finished_record
@@ -104,6 +105,7 @@ class StudyFlight:
     broken: dict[str, Failure] = field(default_factory=dict)
     console: Any = None
     here: bool = False  # in this process, one run after the other
+    variant: Variant = field(default_factory=Variant)
 
     def fly(self) -> dict[str, Any]:
         from rich.console import Console
@@ -112,11 +114,12 @@ class StudyFlight:
         recipes = self.study.resolved
         self.here = self.only_here(recipes)
         self.prepare(recipes)
+        self.variant = self.begun_with()
         if self.study.tune:
             recipes = self.tune(self.study.tune, recipes)
         # An arm whose corpus or tuning broke has no run; its failed records say why, so that it is shown like any other failure.
         data = {arm: "" if arm in self.broken else self.streams[arm].fingerprint for arm in recipes}
-        entries = plan(self.study, recipes, data)
+        entries = plan(self.study, recipes, data, self.variant)
         refuse_what_cannot_fly([entry for entry in entries if entry.arm not in self.broken])
         for entry in entries:
             if entry.arm in self.broken:
@@ -129,6 +132,25 @@ class StudyFlight:
         report.page(result, self.folder)
         (self.folder / "report.md").write_text(report.markdown(result), encoding="utf-8")
         return result
+
+    def begun_with(self) -> Variant:
+        """How the steps of all runs are computed: as the study was begun, or what suits its baseline on this machine.
+
+        Raises:
+            UserError: where this machine cannot compute it.
+        """
+        import torch
+
+        from windtunnel.train.variant import choose, measure_with, refuse_unable
+
+        crew = local.crew(self.workers, self.threads)
+        device = torch.device(crew.device(0) or "cpu")
+        base = self.study.resolved[BASELINE]
+        path = self.folder / VARIANT
+        decided = decided_once(path, lambda: choose(base, lambda: measure_with(crew.threads, device, self.out / "cache")).model_dump())
+        variant = Variant.model_validate(decided)
+        refuse_unable(variant, device, f"study {self.study.name} in {self.out}")
+        return variant
 
     def only_here(self, recipes: Mapping[str, Recipe]) -> bool:
         """Whether runs can only fly in this process, because a part of theirs has no source that another one could define it from.
@@ -183,7 +205,7 @@ class StudyFlight:
         # A model that this one needs may be trained on the stream of another arm, which is not among the others.
         streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
         folder, sources = str((self.out / entry.folder).absolute()), outside.sources_of(entry.recipe)
-        return Job(entry.key, entry.seed, plain, stream, folder, cost, labels, self.function, streams, sources)
+        return Job(entry.key, entry.seed, plain, stream, folder, cost, labels, self.function, streams, sources, self.variant)
 
     def stage(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any]) -> None:
         """Fly what is not flown yet of ``entries`` and keep all records in ``self.records``; ``settled`` is called after each run."""
@@ -236,7 +258,7 @@ class StudyFlight:
         """Fly the models that runs need. One that fails is told by each run that needs it."""
         whole = [entry for entry in entries if entry.arm not in self.broken]
         fingerprints, others = ({key: stream.fingerprint for key, stream in streams.items()} for streams in (self.streams, self.others))
-        for stage in needed_by(whole, fingerprints, others):
+        for stage in needed_by(whole, fingerprints, self.variant, others):
             self.stage(f"models that {self.study.name} needs", stage, lambda: None)
 
     def tell(self, what: str, job: Job, details: Any) -> None:
@@ -254,7 +276,7 @@ class StudyFlight:
         trials: dict[str, list[tuple[dict[str, Any], Entry]]] = {}
         for arm, stream in self.streams.items():
             changed = [(values, with_knobs(recipes[arm], values, tune.share)) for values in tune.combinations()]
-            trials[arm] = [(values, run_of(arm, 1.0, seed, recipe, stream.fingerprint)) for values, recipe in changed]
+            trials[arm] = [(values, run_of(arm, 1.0, seed, recipe, stream.fingerprint, self.variant)) for values, recipe in changed]
         tried_runs = [entry for arm in trials.values() for _, entry in arm]
         self.needed(tried_runs)
         self.stage(f"tuning {self.study.name}", tried_runs, lambda: None)
@@ -307,6 +329,7 @@ class StudyFlight:
             "margin_share": study.margin,
             "curve": list(study.curve),
             "kept": list(study.kept),
+            "variant": self.variant.model_dump(),
         }
         extra = {
             "corpus": stream.table,

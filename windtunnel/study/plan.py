@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.keys import Variant
 from windtunnel.recipe import Recipe, data_key, needed, run_name, times
 from windtunnel.slots import Progress
 from windtunnel.study.file import Study
@@ -18,26 +19,29 @@ from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.tune import with_knobs
 from windtunnel.train.record import finished_record
 
+VARIANT = "variant.json"  # in the folder of a study: how its steps are computed
 UTILISATION = 1 / 3  # the share of the matmul rate that small models reach; what is reckoned with
 
 
-def plan(study: Study, recipes: Mapping[str, Recipe], data: Mapping[str, str]) -> list[Entry]:
+def plan(study: Study, recipes: Mapping[str, Recipe], data: Mapping[str, str], variant: Variant) -> list[Entry]:
     """Every run the study needs: the baseline at each multiple and each arm, with each seed.
 
     ``data`` is the fingerprint of each arm's prepared stream; arms without one are left out.
     """
     runs = [(BASELINE, multiple) for multiple in study.curve] + [(arm, 1.0) for arm in recipes if arm != BASELINE]
-    return [run_of(arm, multiple, seed, recipes[arm], data[arm]) for arm, multiple in runs if arm in data for seed in study.seeds]
+    return [run_of(arm, multiple, seed, recipes[arm], data[arm], variant) for arm, multiple in runs if arm in data for seed in study.seeds]
 
 
-def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str) -> Entry:
+def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str, variant: Variant) -> Entry:
     """One run of ``recipe`` at a multiple of its budget, on the stream whose fingerprint is ``data``."""
     recipe = times(recipe, multiple)
-    key = recipe.key(seed)
+    key = recipe.key(seed, variant)
     return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}")
 
 
-def needed_by(entries: Sequence[Entry], data: Mapping[str, str], others: Mapping[str, str] | None = None) -> list[list[Entry]]:
+def needed_by(
+    entries: Sequence[Entry], data: Mapping[str, str], variant: Variant, others: Mapping[str, str] | None = None
+) -> list[list[Entry]]:
     """The runs whose models ``entries`` need, each once, in stages: those of a stage need only what is in the stages before.
 
     ``others`` is the fingerprint of each stream by its data key, for models that are not trained on that of their arm.
@@ -46,9 +50,9 @@ def needed_by(entries: Sequence[Entry], data: Mapping[str, str], others: Mapping
     found: dict[str, Entry] = {}
     for entry in entries:
         for recipe in needed(entry.recipe).values():
-            run = run_of(entry.arm, 1.0, entry.seed, recipe, (others or {}).get(data_key(recipe), data[entry.arm]))
+            run = run_of(entry.arm, 1.0, entry.seed, recipe, (others or {}).get(data_key(recipe), data[entry.arm]), variant)
             found.setdefault(run.key, run)
-            depth[run.key] = 1 + max((depth[inner.key(entry.seed)] for inner in needed(recipe).values()), default=-1)
+            depth[run.key] = 1 + max((depth[inner.key(entry.seed, variant)] for inner in needed(recipe).values()), default=-1)
     return [[found[key] for key in found if depth[key] == stage] for stage in range(max(depth.values(), default=-1) + 1)]
 
 
@@ -109,14 +113,17 @@ def check_study(study: Study, out: Path | None = None, *, workers: int | None = 
     from windtunnel.train.machine import matmul_rate
 
     recipes = study.resolved
-    entries = plan(study, recipes, dict.fromkeys(recipes, ""))
+    variant = _variant(study, out, threads)
+    entries = plan(study, recipes, dict.fromkeys(recipes, ""), variant)
     refuse_what_cannot_fly(entries)
     if study.tune:
         # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
         seed = study.tune.seed(study.seeds)
         for arm, recipe in recipes.items():
-            entries += [run_of(arm, 1.0, seed, with_knobs(recipe, values, study.tune.share), "") for values in study.tune.combinations()]
-    for stage in needed_by(entries, dict.fromkeys(recipes, "")):
+            entries += [
+                run_of(arm, 1.0, seed, with_knobs(recipe, values, study.tune.share), "", variant) for values in study.tune.combinations()
+            ]
+    for stage in needed_by(entries, dict.fromkeys(recipes, ""), variant):
         entries += stage
     distinct = {entry.key: entry for entry in entries}
     known = {key for key, entry in distinct.items() if not study.tune or entry.seed not in study.seeds}
@@ -151,6 +158,19 @@ def check_study(study: Study, out: Path | None = None, *, workers: int | None = 
         "epochs": {arm: _epochs(recipes[arm], each[arm]["tokens"], sizes) for arm in recipes} if sizes else None,
         "notes": study.notes,
     }
+
+
+def _variant(study: Study, out: Path | None, threads: int | None) -> Variant:
+    """What the study was begun with in ``out``; else what it would be begun with here, measured without writing anything."""
+    import torch
+
+    from windtunnel.train import machine
+    from windtunnel.train.variant import choose
+
+    with contextlib.suppress(OSError, ValueError):
+        return Variant.model_validate_json((Path(out or "") / "studies" / study.name / VARIANT).read_text(encoding="utf-8"))
+    crew = local.crew(None, threads)
+    return choose(study.resolved[BASELINE], lambda: machine.rates(torch.device(crew.device(0) or "cpu")))
 
 
 def _flown(out: Path, key: str) -> bool:

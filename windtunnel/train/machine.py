@@ -17,8 +17,6 @@ import torch
 
 from windtunnel.core.files import decided_once
 
-COMPILE_REPAYS = 600.0  # seconds of estimated training above which compiling (30 to 60 s on a CPU, to save a fifth) pays
-
 
 def versions() -> dict[str, str]:
     """Versions of what determines numbers."""
@@ -85,12 +83,14 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 1024, seco
 def measured(device: torch.device, cache: Path, threads: int) -> dict[str, Any]:
     """This machine's matmul rates (FLOPs per second) and the precision that is faster, measured once for each cache folder."""
 
-    def decide() -> dict[str, Any]:
-        single, half = matmul_rate(device, torch.float32), matmul_rate(device, torch.bfloat16)
-        # Casting to and from bfloat16 costs a pass over the activations; below this margin it was not faster.
-        return {"float32": single, "bfloat16": half, "precision": "bfloat16" if half > 1.5 * single else "float32"}
+    return decided_once(cache / f"machine-{platform.node()}-{device.type}-{threads}.json", lambda: rates(device))
 
-    return decided_once(cache / f"machine-{platform.node()}-{device.type}-{threads}.json", decide)
+
+def rates(device: torch.device) -> dict[str, Any]:
+    """This machine's matmul rates (FLOPs per second), measured now, and the precision that is faster."""
+    single, half = matmul_rate(device, torch.float32), matmul_rate(device, torch.bfloat16)
+    # Casting to and from bfloat16 costs a pass over the activations; below this margin it was not faster.
+    return {"float32": single, "bfloat16": half, "precision": "bfloat16" if half > 1.5 * single else "float32"}
 
 
 def precision_context(device: torch.device, precision: str) -> Any:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_json
+from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Block, Failure, Number
 
 FORMAT = 2
@@ -46,14 +47,13 @@ class RunRecord(Block):
     """Everything that came of one run."""
 
     format: int = FORMAT
-    key: str = Field(description="the hash of the recipe, the seed and the variant")
+    key: str = Field(description="the hash of the recipe, the seed and the variant of the study")
     seed: int = Field(description="what differs between repetitions")
     status: Status = Field(description="finished, failed or interrupted")
     failure: Failure | None = Field(None, description="how it failed, where it did")
     recipe: dict[str, Any] = Field({}, description="the resolved recipe")
     stream: str | None = Field(None, description="fingerprint of the text that it was trained on")
-    precision: str | None = Field(None, description="arithmetic of forward and backward passes")
-    compiled: bool | None = Field(None, description="whether the step was compiled")
+    variant: Variant | None = Field(None, description="how its steps were computed")
     threads: int | None = Field(None, description="threads of each process")
     ranks: int = Field(1, description="processes that shared the work")
     device: str = Field("", description="where it was computed")
@@ -83,7 +83,19 @@ class RunRecord(Block):
         data = {**data, "format": FORMAT, "totals": data.get("totals") or None}
         if data.get("status") == "failed" and "failure" not in data:
             data["failure"] = failure_of_format_1(data.get("error"), data.get("traceback"))
+        if data.get("precision") is not None:
+            data["variant"] = {"precision": data["precision"], "compiled": bool(data.get("compiled"))}
         return data
+
+    @property
+    def precision(self) -> str | None:
+        """Arithmetic of forward and backward passes; None where it never came to that."""
+        return self.variant.precision if self.variant else None
+
+    @property
+    def compiled(self) -> bool | None:
+        """Whether its steps were compiled; None where it never came to that."""
+        return self.variant.compiled if self.variant else None
 
     @property
     def finished(self) -> bool:

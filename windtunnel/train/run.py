@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import decided_once, naming
+from windtunnel.core.keys import Variant
 from windtunnel.core.part import Trained
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed, run_name
-from windtunnel.train.estimate import estimate
 from windtunnel.train.record import RunRecord, read_record, write_record
+from windtunnel.train.variant import choose, refuse_unable
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -88,6 +89,7 @@ def fly(
     warn: Callable[[str], None] | None = None,
     needed_in: Path | None = None,
     streams: Mapping[str, Stream | str] | None = None,
+    variant: Variant | None = None,
 ) -> RunRecord:
     """Fly ``recipe`` with ``seed`` in ``folder`` and return its record, which is also written to ``folder/record.json``.
 
@@ -97,6 +99,8 @@ def fly(
 
     Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
     ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see :func:`prepare_needed`.
+
+    ``variant`` is that of the study; by default it is chosen for ``recipe`` when its folder is begun, and kept.
 
     Raises:
         UserError: when the folder holds a run of another recipe or cannot be written.
@@ -111,44 +115,41 @@ def fly(
 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
     folder = Path(folder)
-    key = recipe.key(seed)
-    present = read_record(folder)
-    if present is not None and (present.key, present.stream) != (key, stream.fingerprint):
-        raise UserError(f"{folder} holds a run of another recipe, seed or text; choose another folder")
-    if present is not None and present.finished:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # a kill may have come between the record and this
-        return present
     if threads:
         torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    plan: dict[str, Any] = {"precision": recipe.precision, "compiled": recipe.compile == "yes", "threads": torch.get_num_threads()}
-    plan |= {"ranks": ranks.count()}
-    if "auto" in (recipe.precision, recipe.compile):
-        rates = machine.measured(place, stream.folder.parent, torch.get_num_threads())
-    if recipe.precision == "auto":
-        plan["precision"] = rates["precision"]
-    if recipe.compile == "auto":
-        # A third of the matmul rate is what small models reach; a longer run repays the time that compiling takes, which grows with layers.
-        layers = max(phase.model.sizes().layers for phase in recipe.phases)
-        by_clock = recipe.budget.unit == "seconds"
-        seconds = recipe.budget.amount if by_clock else estimate(recipe)["flops"] / (ranks.count() * rates[plan["precision"]] / 3)
-        plan["compiled"] = seconds > machine.COMPILE_REPAYS * max(1.0, layers / 8)
+
+    def decide() -> dict[str, Any]:
+        chosen = variant or choose(recipe, lambda: machine.measured(place, stream.folder.parent, torch.get_num_threads()), ranks.count())
+        how = {"variant": chosen.model_dump(), "threads": torch.get_num_threads(), "ranks": ranks.count()}
+        return {"key": recipe.key(seed, chosen), "stream": stream.fingerprint, **how}
+
+    with naming(folder), ranks.rank_0_first():
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = decided_once(folder / "plan.json", decide)
+    chosen = variant or Variant.model_validate(plan.get("variant") or {})
+    key = recipe.key(seed, chosen)
+    present = read_record(folder)
+    if (plan["key"], plan["stream"]) != (key, stream.fingerprint) or (present is not None and present.key != key):
+        state = "a" if present is not None and present.finished else "an unfinished"
+        raise UserError(f"{folder} holds {state} run of another recipe, seed or text; choose another folder or delete it")
+    if present is not None and present.finished:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # a kill may have come between the record and this
+        return present
+    own = recipe.variant(chosen)
+    refuse_unable(own, place, str(folder))
     record: dict[str, Any] = {
         "key": key,
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
         "stream": stream.fingerprint,
+        "variant": own,
         "threads": torch.get_num_threads(),
         "ranks": ranks.count(),
         "device": str(place),
         "versions": machine.versions(),
         "hardware": machine.hardware(place),
     }
-    with naming(folder), ranks.rank_0_first():
-        folder.mkdir(parents=True, exist_ok=True)
-        plan = decided_once(folder / "plan.json", lambda: plan | {"key": key, "stream": stream.fingerprint})
-    if (plan["key"], plan["stream"]) != (key, stream.fingerprint):
-        raise UserError(f"{folder} holds an unfinished run of another recipe, seed or text; choose another folder or delete it")
     tell = warn or (lambda message: print(message, flush=True))
     if ranks.rank():
         tell, report, loggers = (lambda message: None), None, ()
@@ -164,7 +165,7 @@ def fly(
         if now and began != now:
             noted(f"this run began with {began} {what} and goes on with {now}: not bitwise what it would have been undisturbed")
     try:
-        how = {"threads": threads, "device": device, "report": report, "stop": stop, "streams": streams}
+        how = {"threads": threads, "device": device, "report": report, "stop": stop, "streams": streams, "variant": chosen}
         others = others_of(recipe, seed, stream, folder, needed_in, how)
     except UserError as error:
         return written(folder, RunRecord(**record, status="failed", failure=Failure.of(error)))
@@ -176,25 +177,23 @@ def fly(
     around = RunContext(
         folder=folder,
         device=place,
-        precision=machine.precision_context(place, plan["precision"]),
-        compiled=plan["compiled"],
+        precision=machine.precision_context(place, own.precision),
+        compiled=own.compiled,
         report=report or (lambda _: None),
         stop=stop or (lambda: False),
         warn=noted,
         loggers=opened,
         checkpoint_seconds=checkpoint_seconds,
         charged=record["charged"],
-        cursors_of=lambda trained, seed: {} if trained.folder else others[key_of(trained, seed)]["cursors"],
-        model_of=lambda trained, seed: load(model_folder(trained, seed, others), trained.fingerprint),
-        tokenizer_of=lambda trained, seed: tokenizer_in(model_folder(trained, seed, others)),
+        cursors_of=lambda trained, seed: {} if trained.folder else others[key_of(trained, seed, chosen)]["cursors"],
+        model_of=lambda trained, seed: load(model_folder(trained, seed, chosen, others), trained.fingerprint),
+        tokenizer_of=lambda trained, seed: tokenizer_in(model_folder(trained, seed, chosen, others)),
     )
     try:
         with machine.repeatable():
             model, flight, finished = loop.train(recipe, seed, stream, around)
         record |= {
             "status": "finished" if finished else "interrupted",
-            "precision": plan["precision"],
-            "compiled": plan["compiled"],
             "phases": flight.phases,
             "validation": flight.validation,
             "cursors": flight.cursors,
@@ -254,11 +253,11 @@ def others_of(
     theirs: dict[str, Stream] = {}
     for one in needed(recipe).values():
         refuse_other_documents(one, recipe)
-        theirs[one.key(seed)] = stream_of(one, recipe, stream, how["streams"] or {})
-    refuse_other_tokens(recipe, seed, stream, theirs)
+        theirs[one.identity()] = stream_of(one, recipe, stream, how["streams"] or {})
+    refuse_other_tokens(recipe, stream, theirs)
     for one in needed(recipe).values():
-        key = one.key(seed)
-        own_stream = theirs[key]
+        key = one.key(seed, how["variant"])
+        own_stream = theirs[one.identity()]
         place = (needed_in or folder / "needed") / run_name(key, own_stream.fingerprint)
         record = read_record(place)
         if needed_in is None and (record is None or not record.finished):
@@ -293,11 +292,14 @@ def stream_of(one: Recipe, recipe: Recipe, stream: Stream, streams: Mapping[str,
     return found
 
 
-def refuse_other_tokens(recipe: Recipe, seed: int, stream: Stream, theirs: Mapping[str, Stream]) -> None:
-    """Raise UserError where a part holds a model of other tokens and cannot do with one; ``theirs`` are the models' streams by key."""
+def refuse_other_tokens(recipe: Recipe, stream: Stream, theirs: Mapping[str, Stream]) -> None:
+    """Raise UserError where a part holds a model of other tokens and cannot do with one.
+
+    ``theirs`` are the streams of the models, by the identity of their recipe.
+    """
     for part in (part for phase in recipe.phases for part in phase.parts() if not part.other_tokens):
         for field, trained in part.trained().items():
-            if trained.recipe is not None and not theirs[key_of(trained, seed)].same_tokens(stream):
+            if trained.recipe is not None and not theirs[trained.recipe.identity()].same_tokens(stream):
                 raise UserError(
                     f"{part.name}.{field}: this model is trained with another tokenizer, so its tokens mean something else here; give "
                     "both recipes one tokenizer (`tokenizer: {recipe: NAME}` takes that of another), or carry weights over with the start "
@@ -318,15 +320,15 @@ def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return {unit: sum(one[unit] for one in others.values()) for unit in ("steps", "tokens", "flops", "effective_flops", "seconds")}
 
 
-def model_folder(trained: Trained, seed: int, others: Mapping[str, Mapping[str, Any]]) -> str:
+def model_folder(trained: Trained, seed: int, chosen: Variant, others: Mapping[str, Mapping[str, Any]]) -> str:
     """Where the model ``trained`` lies."""
-    return trained.folder or others[key_of(trained, seed)]["folder"]
+    return trained.folder or others[key_of(trained, seed, chosen)]["folder"]
 
 
-def key_of(trained: Trained, seed: int) -> str:
+def key_of(trained: Trained, seed: int, chosen: Variant) -> str:
     """The key of the run that trains it."""
     assert trained.recipe is not None, "a model in a folder is not flown"
-    return trained.recipe.key(seed)
+    return trained.recipe.key(seed, chosen)
 
 
 def conclude(recipe: Recipe, model: Any, stream: Stream, around: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked
+from windtunnel.core.keys import Variant
 from windtunnel.core.outside import Source, define
 from windtunnel.core.typed import Failure
 from windtunnel.train.record import FILE, RunRecord, finished_record, read_record, write_record
@@ -48,6 +49,7 @@ class Job:
     function: str = FLY
     streams: dict[str, str] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+    variant: Variant | None = None
 
 
 def failed(job: Job, failure: Failure, present: RunRecord | None = None) -> RunRecord:
@@ -115,6 +117,8 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
     others: dict[str, Any] = {"needed_in": folder.parent} if needed(recipe) else {}
     if job.streams:
         others["streams"] = job.streams
+    if job.variant is not None:
+        others["variant"] = job.variant
     return function(recipe, job.seed, stream, folder, threads=threads, device=device, report=report, stop=stop, **others)
 
 
