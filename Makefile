@@ -4,7 +4,7 @@ BIN := .venv/bin
 EXTRAS := datasets,gguf,ray,loggers,test
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo test reproduce bench docs wheel clean
+.PHONY: setup demo test reproduce bench docs wheel changelog clean
 
 setup: .venv/.installed
 
@@ -38,6 +38,10 @@ bench: setup
 # Pages of parts and papers go to windtunnel/library/pages, which git ignores. Numbers from results are filled into docs/*.md.in.
 docs: setup
 	$(BIN)/python -m windtunnel.report.catalogue docs
+
+# At a release: make changelog VERSION=0.2.0
+changelog: setup
+	$(BIN)/python changes/join.py $(VERSION)
 
 wheel: docs
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
