@@ -237,7 +237,7 @@ def test_without_text_to_keep_the_model_writes_its_own(small, capsys):
 def test_two_ranks_adapt_as_one_does(small):
     more = ("--keep", f"general={small / 'general'}", "--budget", "6 steps", "--rate", "0.02", "--max-forgetting", "none")
     assert adapted(small, "one", *more)[0] == 0
-    words = ["continue", str(small / "run"), "--corpus", f"domain={small / 'domain'}", "--out", str(small / "two"), *more, "--ranks", "2"]
+    words = ["adapt", str(small / "run"), "--corpus", f"domain={small / 'domain'}", "--out", str(small / "two"), *more, "--ranks", "2"]
     fixed = [*FIXED, "--cache", str(small / "cache"), "--json"]
     command = [sys.executable, "-m", "windtunnel.commands.main", *words, *fixed]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False)

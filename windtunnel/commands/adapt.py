@@ -1,4 +1,4 @@
-"""The command ``windtunnel continue``: adapt a trained model to documents of one's own, and keep what it knew."""
+"""The command ``windtunnel adapt``: adapt a trained model to documents of one's own, and keep what it knew."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Precision(enum.StrEnum):
     bfloat16 = "bfloat16"
 
 
-def continue_training(
+def adapt(
     called: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="a folder, a file of weights or a hub name", show_default=False)],
+    checkpoint: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a file of weights or a hub name", show_default=False)],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where all goes; the model in DIR/model", show_default=False)],
     corpus: Annotated[
         list[str] | None,
@@ -66,11 +66,12 @@ def continue_training(
 
     Training stops before the budget where what is kept gets worse than allowed, and then as much of the change is kept as stays within it.
     """
-    from windtunnel.study.adapt import AdaptRequest, adapt, budget_of, share_of
+    from windtunnel.study.adapt import AdaptRequest, budget_of, share_of
+    from windtunnel.study.adapt import adapt as fly
 
     if rate == 0:
         raise UserError("--rate: above 0")
-    wish = AdaptRequest(
+    request = AdaptRequest(
         checkpoint,
         sources(corpus),
         sources(keep, "--keep"),
@@ -85,7 +86,7 @@ def continue_training(
     )
     with at_work(out, processes, device, called.obj) as crew:
         told = watching(crew.follow, crew.say) if crew.follow else None
-        result = adapt(wish, out, seed=seed, cache=cache, threads=threads, device=device, report=told, stop=crew.stop, warn=crew.say)
+        result = fly(request, out, seed=seed, cache=cache, threads=threads, device=device, report=told, stop=crew.stop, warn=crew.say)
     if as_json:
         print_json(result)
     if result["status"] == "interrupted":

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from windtunnel.commands.adapt import continue_training, show_adaptation
+from windtunnel.commands.adapt import adapt, show_adaptation
 from windtunnel.commands.console import MENDABLE, overview, print_json, show_part, stop_with
 from windtunnel.commands.law import app as law
 from windtunnel.commands.options import (
@@ -45,7 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Fly pre-training techniques as small models on your own corpus, and learn which of them pays.",
 )
-CONTINUES = ("study", "reproduce", "train", "continue")
+CONTINUES = ("study", "reproduce", "train", "adapt", "continue")
 
 
 StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML), or the name of a shipped one", show_default=False)]
@@ -178,7 +178,8 @@ def report(
 
 app.command()(train)
 app.command()(export)
-app.command("continue")(continue_training)
+app.command("adapt")(adapt)
+app.command("continue", hidden=True, help="The old name of `windtunnel adapt`.")(adapt)
 app.add_typer(law, name="law")
 
 

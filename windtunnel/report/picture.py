@@ -14,8 +14,8 @@ from windtunnel.report.words import Reading
 WIDTH, LEAST = 660, 380  # of each chart, and the least height of a forest plot that stands beside another
 
 
-def picture(result: Mapping[str, Any], path: Path) -> Path:
-    """Write a PNG to ``path``, on the light paper: what the result of a study, a paper or an adaptation says, in one or two charts.
+def drawing(result: Mapping[str, Any]) -> Any:
+    """What the result of a study, a paper or an adaptation says, in one or two charts side by side, on the light paper.
 
     A study is drawn as its forest plot and beside it what every arm kept and gained, where it says what is kept, or loss against
     sparsity, where that was measured, or else loss against compute; an adaptation as the curves of its sources.
@@ -32,7 +32,7 @@ def picture(result: Mapping[str, Any], path: Path) -> Path:
         made = [forest(reading, WIDTH, LEAST), transfer.axes(reading, WIDTH) or sweep.chart(reading, WIDTH) or curves(reading, WIDTH)]
     charts = [chart for chart in made if chart is not None]
     if not charts:
-        raise UserError(f"{path}: the result has no finished run to draw")
+        raise UserError("the result has no finished run to draw")
     config = charts[0].config
     for chart in charts:
         chart.config = alt.Undefined
@@ -40,6 +40,15 @@ def picture(result: Mapping[str, Any], path: Path) -> Path:
     whole.config = config
     whole.config["background"] = light("paper")
     whole.config["padding"] = 20
+    return whole
+
+
+def picture(result: Mapping[str, Any], path: Path) -> Path:
+    """Write :func:`drawing` to ``path`` as a PNG. Raises UserError where the result has nothing to draw yet."""
+    try:
+        whole = drawing(result)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     whole.save(str(path), format="png", scale_factor=2)

@@ -1,6 +1,6 @@
 """Adapt a model that is trained already to documents of one's own: recipe, flight, how much of the change to keep, before and after.
 
-``windtunnel continue`` calls :func:`adapt`. Nothing here trains in a way of its own: it writes a recipe, which ``windtunnel train``
+``windtunnel adapt`` calls :func:`adapt`. Nothing here trains in a way of its own: it writes a recipe, which ``windtunnel train``
 understands too, flies it, and then measures the model before and after on documents that neither has seen.
 """
 

@@ -1,0 +1,125 @@
+"""The Python door: what docs/python.md shows, in its order, and what the objects promise."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+from example_result import example
+
+import windtunnel as wt
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "python.md"
+BLOCK = re.compile(r"^```(python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The names that the blocks of the page leave behind, run in order in a folder with some notes."""
+    folder = tmp_path_factory.mktemp("python")
+    (folder / "notes").mkdir()
+    for number in range(40):
+        (folder / "notes" / f"{number}.md").write_text(f"note {number}: " + f"thing {number * number} and more " * 30, encoding="utf-8")
+    blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    runnable = []
+    for language, body in blocks:
+        first, _, rest = body.partition("\n")
+        if first.startswith("# file: "):
+            (folder / first.removeprefix("# file: ").strip()).write_text(rest, encoding="utf-8")
+        elif language == "python":
+            runnable.append(body)
+    names: dict[str, Any] = {"folder": folder}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for body in runnable:
+            exec(compile(body, str(PAGE), "exec"), names)
+    return names
+
+
+def test_the_page_runs_and_its_study_has_verdicts(shown: dict[str, Any]) -> None:
+    result, folder = shown["result"], shown["folder"]
+    assert list(result.verdicts) == ["linear"] and result.verdicts["linear"] is not None
+    table = shown["table"]
+    assert isinstance(table, pandas.DataFrame) and list(table.index) == ["baseline", "linear"] and "verdict" in table.columns
+    assert table.loc["linear", "difference"] == pytest.approx(table.loc["linear", "bits_per_byte"] - table.loc["baseline", "bits_per_byte"])
+    assert (folder / "flown" / "studies" / "rates" / "report.html").is_file()
+    assert len(result.runs()) == 4 and set(result.runs()["status"]) == {"finished"}
+    assert "<table" in result._repr_html_() and "linear" in repr(result)
+    assert (folder / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_the_source_of_a_part_is_kept_with_its_runs_and_changes_their_key(shown: dict[str, Any]) -> None:
+    folder, own = shown["folder"], shown["own"]
+    runs = own.runs().assign(folder=[run["folder"] for run in own.data["runs"]])
+    mine = runs[runs["arm"] == "staircase"]["folder"]
+    for run in mine:
+        [kept] = (folder / "flown" / run / "parts").rglob("mine.py")
+        assert kept.read_text(encoding="utf-8") == (folder / "mine.py").read_text(encoding="utf-8")
+    file = folder / "mine.py"
+    before = wt.read(folder / "staircase.yaml").recipes
+    file.write_text(file.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
+    after = wt.read(folder / "staircase.yaml").recipes
+    assert before["staircase"].key(0) != after["staircase"].key(0) and before["baseline"].key(0) == after["baseline"].key(0)
+
+
+SCRIPT = """
+import windtunnel as wt
+
+class Half(wt.Schedule, name="half"):
+    "Half the rate."
+    def factor(self, progress, peak):
+        return LEVEL
+
+LEVEL = 0.5
+
+if __name__ == "__main__":
+    study = wt.read("staircase.yaml")
+    base = {"context": 32, "batch": 2, "precision": "float32", "compile": "no", "tokenizer": {"vocabulary": 400}}
+    base["model"] = {"layers": 1, "width": 32, "heads": 2}
+    said = {"name": "script", "corpus": {"notes": "notes"}, "budget": {"steps": 2}, "seeds": [0], "curve": [1], "baseline": base}
+    print(wt.read(said | {"arms": {"half": {"schedule": "half"}}}).fly(out="flown", quiet=False, **HOW).runs()["status"].tolist())
+"""
+
+
+@pytest.mark.parametrize("typed", [False, True], ids=["script", "bare interpreter"])
+def test_parts_of_a_script_fly_and_those_without_source_fly_here(shown: dict[str, Any], typed: bool) -> None:
+    folder = shown["folder"]
+    text = SCRIPT.replace("**HOW", "workers=1")
+    (folder / "script.py").write_text(text, encoding="utf-8")
+    words = [sys.executable, "-c", text] if typed else [sys.executable, "script.py"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=500)
+    assert done.stdout.strip().endswith("['finished', 'finished']"), done.stderr
+    assert ("fly in this one" in done.stderr) == typed
+
+
+def test_tables_of_a_result_have_an_arm_a_row_whatever_came_of_it() -> None:
+    result = wt.Result(example())
+    table = result.table()
+    assert table["verdict"].to_dict() == {"baseline": "reference", **result.verdicts}
+    assert table.loc["muon", "verdict"] == "failed" and pandas.isna(table.loc["muon", "difference"])
+    assert table.loc["g-stack", "low"] < table.loc["g-stack", "difference"] < table.loc["g-stack", "high"]
+    assert len(result.plot().to_dict()["hconcat"]) == 2
+
+
+def test_names_are_there_and_nothing_is_imported_for_them() -> None:
+    code = "import sys, windtunnel as wt; dir(wt); wt.Schedule, wt.Field, wt.UserError, wt.read; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert not {"torch", "transformers", "pandas", "altair", "scipy"} & set(done.stdout.split())
+    assert set(dir(wt)) >= {"read", "train", "adapt", "parts", "Schedule", "Objective", "Start", "Trained"}
+    with pytest.raises(AttributeError, match="no attribute 'raed'"):
+        _ = wt.raed  # type: ignore[attr-defined]
+    with pytest.raises(wt.UserError, match="did you mean 'Schedule'"):
+        wt.parts("Schedul")
+    assert set(wt.parts("Schedule")["part"]) >= {"cosine", "wsd"}
+
+
+def test_adapting_from_python_is_what_the_command_does(shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shown["folder"])
+    how: dict[str, Any] = {"keep": {"kept": "notes"}, "budget": "2 steps", "max_forgetting": None, "context": 32, "batch": 2, "threads": 1}
+    result = wt.adapt("run", {"mail": "notes"}, "adapted", **how)
+    assert set(dict(result)["sources"]) == {"mail", "kept"} and Path("adapted/report.html").is_file() and Path("adapted/model").is_dir()
