@@ -126,6 +126,7 @@ def fly(
 
     with naming(folder), ranks.rank_0_first():
         folder.mkdir(parents=True, exist_ok=True)
+        outside.store(recipe, folder)
         plan = decided_once(folder / "plan.json", decide)
     chosen = variant or Variant.model_validate(plan.get("variant") or {})
     key = recipe.key(seed, chosen)
