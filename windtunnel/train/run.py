@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.core import outside
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import decided_once, naming
 from windtunnel.core.keys import Variant
