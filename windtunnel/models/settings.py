@@ -99,9 +99,9 @@ class ModelSettings(Settings):
         return Sizes(self.layers or self.depth, width, heads, key_value_heads, intermediate, self.tied, self.dropout)
 
     def shape(self) -> dict[str, Any]:
-        """What two models of one shape agree in: family, its own fields and every size, without dropout."""
+        """What two models of one shape agree in: the family, its own fields and the sizes that it has, without dropout."""
         own = {key: getattr(self.family, key) for key in type(self.family).model_fields}
-        sizes = {key: value for key, value in self.sizes()._asdict().items() if key != "dropout"}
+        sizes = {key: value for key, value in self.sizes()._asdict().items() if key in self.family.names or key == "key_value_heads"}
         return {"family": self.family.name, **sizes, **own}
 
     def learning_rate(self) -> float:

@@ -143,6 +143,8 @@ class Family(Part):
             )
         if "key_value_heads" not in self.names and sizes.key_value_heads != sizes.heads:
             found["key_value_heads"] = f"{self.name} has as many heads of keys and values as heads ({sizes.heads})"
+        if "tied" not in self.names and not sizes.tied:
+            found["tied"] = f"{self.name} has no table that its head could be"
         return found
 
     def config(self, sizes: Sizes, facts: Any, context: int) -> PreTrainedConfig:

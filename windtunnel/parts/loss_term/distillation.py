@@ -48,8 +48,10 @@ class Distillation(LossTerm, name="distillation"):
         import torch
         from torch.nn.functional import kl_div, log_softmax
 
+        from windtunnel.models.sizes import rows_of
+
         teacher, both = context.models["teacher"], self.soften == "both"
-        known, own = teacher.config.vocab_size, model.config.vocab_size
+        known, own = rows_of(teacher.config), rows_of(model.config)
         if known != own:
             raise PartError(
                 f"distillation: the teacher predicts {known} tokens and the student {own}; soft labels need one vocabulary, so train both "

@@ -41,8 +41,10 @@ class Learnable(Selection, name="learnable"):
         """
         import torch
 
+        from windtunnel.models.sizes import rows_of
+
         scorer = context.models["scorer"]
-        known, own = scorer.config.vocab_size, model.config.vocab_size
+        known, own = rows_of(scorer.config), rows_of(model.config)
         if known != own:
             raise PartError(f"learnable: the scorer predicts {known} tokens and the student {own}; train both with the same tokenizer")
         with torch.no_grad():

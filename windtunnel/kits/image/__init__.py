@@ -1,0 +1,1 @@
+"""What parts for images share."""

@@ -1,0 +1,106 @@
+"""ViT, the vision transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from windtunnel.core.errors import UserError
+from windtunnel.kits.image.patches import to_images, to_patches
+from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
+
+PLACES = Places(
+    stacks={
+        "vit.layers": BlockPlace(
+            AttentionPlace("attention", ("q_proj", "k_proj", "v_proj"), "o_proj"),
+            MlpPlace("mlp", (None, "fc1"), "fc2"),
+            {"attention": "layernorm_before", "mlp": "layernorm_after"},
+        )
+    },
+    final=("vit.layernorm",),
+)
+UNNAMED = ("tied", "rows", "positions")  # it has no table of units
+
+
+class Vit(Family, name="vit"):
+    """An encoder of square images, cut into patches that each become one position, with a mask token and a head that draws patches.
+
+    Dosovitskiy et al. 2020, arXiv:2010.11929; mask token and linear head are those of SimMIM, Xie et al. 2021, arXiv:2111.09886.
+    """
+
+    kind: ClassVar[str] = "image-encoder"
+    reads: ClassVar[tuple[str, ...]] = ("pixels", "masked")
+    auto_class: ClassVar[str] = "AutoModelForMaskedImageModeling"
+    names: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **{size: names for size, names in Family.names.items() if size not in UNNAMED},
+        "patch": ("patch_size",),
+    }
+
+    patch: int = Field(2, ge=1, description="pixels on a side of a patch; it divides the side of the images")
+
+    def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
+        """As for every family; of the images it asks ``facts`` for ``size`` (pixels on a side) and ``channels``.
+
+        Raises:
+            UserError: where patches do not fill an image.
+        """
+        from transformers import ViTConfig
+
+        if facts.size % self.patch:
+            fits = ", ".join(str(patch) for patch in range(1, facts.size + 1) if facts.size % patch == 0)
+            raise UserError(f"model.patch: {self.patch} does not divide images of {facts.size} pixels on a side; these do: {fits}")
+        return ViTConfig(
+            hidden_size=sizes.width,
+            num_hidden_layers=sizes.layers,
+            num_attention_heads=sizes.heads,
+            intermediate_size=sizes.intermediate,
+            hidden_dropout_prob=sizes.dropout,
+            attention_probs_dropout_prob=sizes.dropout,
+            image_size=facts.size,
+            patch_size=self.patch,
+            num_channels=facts.channels,
+            encoder_stride=self.patch,
+        )
+
+    def model_class(self) -> Any:
+        """As for every family."""
+        from transformers import ViTForMaskedImageModeling
+
+        return ViTForMaskedImageModeling
+
+    def places(self, config: Any) -> Places:
+        """As for every family; the patches are projected and drawn by convolutions, which are no places of the anatomy."""
+        return PLACES
+
+    def forward(self, model: Any, arrays: Mapping[str, Any], call: Call) -> Any:
+        """The outputs of ``model``, with ``logits``: what it draws for each patch, as ``pixels``.
+
+        Args:
+            model: a network of this family.
+            arrays: ``pixels`` [B, patches, patch * patch * channels], all patches of each image as
+                :func:`windtunnel.kits.image.patches.to_patches` cuts them; ``masked`` bool [B, patches], whose pixels are not read.
+            call: as for every family; every position sees every other.
+        """
+        if "pixels" not in arrays:
+            raise UserError(f"{self.name} needs pixels; this objective gives none")
+        side = model.config.image_size
+        images = to_images(arrays["pixels"], self.patch, side, side)
+        outputs = model(pixel_values=images, bool_masked_pos=arrays.get("masked"), **call.options)
+        outputs.logits = to_patches(outputs.reconstruction, self.patch)
+        return outputs
+
+    def rows(self, facts: Any) -> int:
+        """Numbers in a patch."""
+        return int(self.patch**2 * facts.channels)
+
+    def parameters(self, sizes: Sizes, facts: Any) -> float:
+        """As for every family; patches are projected by one matrix and drawn by another."""
+        return sizes.layers * self.block(sizes) + 2 * self.rows(facts) * sizes.width
+
+    def flops(self, sizes: Sizes, facts: Any, reads: int, writes: int = 0) -> float:
+        """As for every family; one position is the class token's."""
+        positions = reads + 1
+        ends = 6 * reads * 2 * self.rows(facts) * sizes.width
+        return ends + positions * sizes.layers * (6 * self.block(sizes) + 12 * sizes.width * positions)
