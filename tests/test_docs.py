@@ -1,7 +1,7 @@
 """Every command of the documentation runs: the ``sh`` blocks of README.md and docs/*.md, page by page, in a sandbox.
 
-Blocks whose first line is ``# file: NAME`` are written to that file first. What follows ``# not run here: REASON`` in a block is
-not executed (it needs a cluster, an accelerator, or minutes), but its ``windtunnel`` and ``make`` commands are still parsed.
+Blocks whose first line is ``# file: NAME`` are written to that file first. A block below ``<!-- not run here: REASON -->``, which readers
+do not see, is not executed: it needs a cluster, an accelerator, or minutes. Its ``windtunnel`` and ``make`` commands are still parsed.
 """
 
 import json
@@ -23,27 +23,22 @@ from windtunnel.commands.main import app, main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-NOT_RUN = "# not run here:"
-BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = "<!-- not run here: "
+BLOCK = re.compile(rf"^( *)(?:{NOT_RUN}([^\n]*) -->\n\1)?```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 WORDS = (
     "the of a tunnel wing model reads every page and turns quickly while slow water keeps falling over old stones near our house "
     "tonight somebody writes letters about trains that never come because snow lies deep on hills where sheep once stood and sang"
 )
 
 
-def blocks(page: Path, language: str | None = None) -> list[str]:
-    """The fenced blocks of a page, without their indentation."""
+def blocks(page: Path, language: str | None = None, *, run: bool = False) -> list[str]:
+    """The fenced blocks of a page, without their indentation; with ``run`` only those that are executed here."""
     found = BLOCK.findall(page.read_text(encoding="utf-8"))
     return [
         "".join(line.removeprefix(indent) for line in body.splitlines(keepends=True))
-        for indent, written, body in found
-        if language in (None, written)
+        for indent, reason, written, body in found
+        if language in (None, written) and not (run and reason)
     ]
-
-
-def executed(block: str) -> str:
-    """The part of a block that runs here."""
-    return block.split(NOT_RUN)[0]
 
 
 def commands(block: str) -> list[list[str]]:
@@ -67,7 +62,7 @@ def commands(block: str) -> list[list[str]]:
 
 def plain(block: str) -> bool:
     """Whether a block is nothing but windtunnel commands, so that it needs no shell."""
-    return not set(executed(block)) & set("|&<>;$`") and all(words[0] == "windtunnel" for words in commands(executed(block)))
+    return not set(block) & set("|&<>;$`") and all(words[0] == "windtunnel" for words in commands(block))
 
 
 def prose(number: int) -> str:
@@ -122,14 +117,14 @@ def test_every_command_runs(page: Path, sandbox: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     for name, value in {"HOME": str(sandbox), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}.items():
         monkeypatch.setenv(name, value)
-    for block in blocks(page, "sh"):
+    for block in blocks(page, "sh", run=True):
         if plain(block):  # in this process, which has imported everything already
-            for words in commands(executed(block)):
+            for words in commands(block):
                 with pytest.raises(SystemExit) as end:
                     main([os.path.expanduser(word) for word in words[1:]])
                 assert not end.value.code, f"{page.name}: {words}"
-        elif commands(executed(block)):
-            words = ["bash", "-euo", "pipefail", "-c", executed(block)]
+        elif commands(block):
+            words = ["bash", "-euo", "pipefail", "-c", block]
             done = subprocess.run(words, capture_output=True, text=True, timeout=300)
             assert done.returncode == 0, f"{page.name}:\n{block}\n{done.stdout}\n{done.stderr}"
 
@@ -150,10 +145,10 @@ def test_every_link_to_a_file_has_its_file(page: Path) -> None:
 
 def test_what_is_not_run_says_why() -> None:
     for page in PAGES:
-        for block in blocks(page, "sh"):
-            for line in block.splitlines():
-                if line.startswith("# not run"):
-                    assert re.match(rf"{NOT_RUN} \S+ \S+", line), f"{page.name}: {line}"
+        text = page.read_text(encoding="utf-8")
+        reasons = [reason for _, reason, _, _ in BLOCK.findall(text) if reason]
+        assert all(re.match(r"\S+ \S+", reason) for reason in reasons), f"{page.name}: {reasons}"
+        assert text.count("not run here") == len(reasons), f"{page.name}: the comment stands right above its block"
 
 
 def test_numbers_in_the_pages_are_those_of_the_results(tmp_path):
