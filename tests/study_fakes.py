@@ -44,6 +44,9 @@ def _record(recipe: Any, seed: int, folder: Path, status: str, value: float | No
         "hardware": {"cores": 2, "pid": os.getpid()},
         "traceback": None,
     }
+    if status == "finished":
+        (folder / "model").mkdir(exist_ok=True)
+        (folder / "model" / "config.json").write_text("{}")
     (folder / "record.json").write_text(json.dumps(record))
     return record
 

@@ -26,6 +26,8 @@ from windtunnel.commands.options import (
     EngineOption,
     JsonOption,
     OutOption,
+    RecordsOption,
+    SaveOption,
     ThreadsOption,
     WorkersOption,
     check_engine,
@@ -79,6 +81,8 @@ def study(
     threads: ThreadsOption = None,
     engine: EngineOption = Engine.local,
     address: AddressOption = None,
+    records: RecordsOption = None,
+    save_records: SaveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fly a study: a baseline and arms, on your text, until there are verdicts. Given again, it goes on where it was.
@@ -89,7 +93,8 @@ def study(
 
     loaded = read_study(file, corpus)
     check_engine(engine, address)
-    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address)
+    kept: dict[str, Any] = {"records": records or (), "save_records": save_records}
+    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
     show_result(result, out / "studies" / loaded.name, as_json)
     refuse_mistakes(result)
 

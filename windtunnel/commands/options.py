@@ -41,6 +41,16 @@ EngineOption = Annotated[Engine, typer.Option("--engine", help="fly runs here, o
 AddressOption = Annotated[
     str | None, typer.Option("--address", metavar="ADDRESS", help="of a running Ray cluster (default: a local one)", show_default=False)
 ]
+RecordsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--records", metavar="DIR", help="records of finished runs that count as flown (also: records/ beside the file)", show_default=False
+    ),
+]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option("--save-records", metavar="DIR", help="write the record of every finished run there, without weights", show_default=False),
+]
 
 
 def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:

@@ -18,6 +18,8 @@ from windtunnel.commands.options import (
     EngineOption,
     JsonOption,
     OutOption,
+    RecordsOption,
+    SaveOption,
     ThreadsOption,
     WorkersOption,
     check_engine,
@@ -115,6 +117,8 @@ def reproduce(
     threads: ThreadsOption = None,
     engine: EngineOption = Engine.local,
     address: AddressOption = None,
+    records: RecordsOption = None,
+    save_records: SaveOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fly the study of a paper and write down whether its claim was reproduced. Given again, it goes on where it was."""
@@ -127,7 +131,16 @@ def reproduce(
     if results is None and not name.endswith((".yaml", ".yml")) and checkout() is None:
         results = out / "papers"  # an installed package is not written to
     found = library.reproduce(
-        paper, scale.value, out, results=results, workers=workers, threads=threads, engine=engine.value, address=address
+        paper,
+        scale.value,
+        out,
+        results=results,
+        workers=workers,
+        threads=threads,
+        engine=engine.value,
+        address=address,
+        records=records or (),
+        save_records=save_records,
     )
     if as_json:
         print_json(found)

@@ -152,11 +152,15 @@ def needed(recipe: Recipe, curators: bool = True) -> dict[str, Recipe]:
     Without ``curators`` those are left out that only its corpus needs: they are flown before it is prepared.
     """
     found: dict[str, Recipe] = {}
-    for part in (*(recipe.curators if curators else ()), *recipe.evaluations, *(part for phase in recipe.phases for part in phase.parts())):
-        for trained in part.trained().values():
-            if trained.recipe is not None:
-                found |= needed(trained.recipe, curators) | {trained.recipe.identity(): trained.recipe}
+    for one in held_by(recipe, curators):
+        found |= needed(one, curators) | {one.identity(): one}
     return found
+
+
+def held_by(recipe: Recipe, curators: bool = True) -> list[Recipe]:
+    """The recipes that the parts of ``recipe`` hold themselves; see :func:`needed`."""
+    parts = (*(recipe.curators if curators else ()), *recipe.evaluations, *(part for phase in recipe.phases for part in phase.parts()))
+    return [trained.recipe for part in parts for trained in part.trained().values() if trained.recipe is not None]
 
 
 def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe], curators: bool = True) -> Recipe:

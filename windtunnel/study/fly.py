@@ -27,9 +27,10 @@ from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
 from windtunnel.study.plan import VARIANT, check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
+from windtunnel.study.records import folders_of, known, save
 from windtunnel.study.result import BASELINE, SETTLED, Entry, assemble
 from windtunnel.study.tune import Tune, best, with_knobs
-from windtunnel.train.record import RunRecord, finished_record
+from windtunnel.train.record import RunRecord, has_weights
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -48,6 +49,8 @@ def fly_study(
     quiet: bool = False,
     on_event: Callable[[dict[str, Any]], None] | None = None,
     function: str = FLY,
+    records: Sequence[Path] = (),
+    save_records: Path | None = None,
 ) -> dict[str, Any]:
     """Fly what is missing of ``study`` under ``out``, compare, and write ``out/studies/NAME/result.json`` and the report.
 
@@ -61,6 +64,8 @@ def fly_study(
         quiet: show nothing; otherwise a live table or, where stderr is no terminal, a line for each run.
         on_event: told of everything that happens, as a dictionary with ``event`` and, for runs, ``arm``, ``multiple``, ``seed``.
         function: "module:name" of what flies a run.
+        records: folders of committed records, which count as flown; also a folder ``records`` beside the study file.
+        save_records: a folder that the records of all finished runs are written to, without weights, to be committed.
 
     Raises:
         UserError: for what the user can mend, also when another process is flying the same study in the same folder.
@@ -70,6 +75,7 @@ def fly_study(
         raise UserError(f"engine: no engine is called {engine!r}; known: local, ray")
     out = Path(out)
     folder = out / "studies" / study.name
+    committed = folders_of(study.file, records)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (out / "runs").mkdir(exist_ok=True)
@@ -77,7 +83,9 @@ def fly_study(
             if not mine:
                 number = holder(folder / ".lock")
                 raise UserError(f"study {study.name} is being flown in {out} by process {number}; wait for it, or choose another --out")
-            return StudyFlight(study, out, folder, workers, threads, engine, address, quiet, on_event, function).fly()
+            return StudyFlight(
+                study, out, folder, workers, threads, engine, address, quiet, on_event, function, committed, save_records
+            ).fly()
     except OSError as error:
         if error.errno not in ADVICE:
             raise
@@ -98,6 +106,8 @@ class StudyFlight:
     quiet: bool
     on_event: Callable[[dict[str, Any]], None] | None
     function: str
+    committed: tuple[Path, ...]  # folders of records that count as flown
+    save_records: Path | None
     streams: dict[str, Stream] = field(default_factory=dict)  # by arm
     others: dict[str, Stream] = field(default_factory=dict)  # of models that are not trained on the stream of their arm, by data key
     records: dict[str, RunRecord] = field(default_factory=dict)
@@ -127,6 +137,8 @@ class StudyFlight:
         self.needed(entries)
         self.stage(f"study {self.study.name}", entries, lambda: self.write(entries, recipes))
         result = self.write(entries, recipes)
+        if self.save_records is not None:
+            save(self.records, self.save_records)
         from windtunnel import report
 
         report.page(result, self.folder)
@@ -194,7 +206,7 @@ class StudyFlight:
         if self.on_event is not None:
             self.on_event({"event": "preparing", "message": message})
 
-    def job(self, entry: Entry, stream: str | None) -> Job:
+    def job(self, entry: Entry, stream: str | None, weights: bool = False) -> Job:
         """The job that flies ``entry``."""
         from windtunnel.train.estimate import estimate
 
@@ -205,27 +217,27 @@ class StudyFlight:
         # A model that this one needs may be trained on the stream of another arm, which is not among the others.
         streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
         folder, sources = str((self.out / entry.folder).absolute()), outside.sources_of(entry.recipe)
-        return Job(entry.key, entry.seed, plain, stream, folder, cost, labels, self.function, streams, sources, self.variant)
+        return Job(entry.key, entry.seed, plain, stream, folder, cost, labels, self.function, streams, sources, self.variant, weights)
 
-    def stage(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any]) -> None:
-        """Fly what is not flown yet of ``entries`` and keep all records in ``self.records``; ``settled`` is called after each run."""
+    def stage(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any], weights: bool = False) -> None:
+        """Fly what is not flown yet of ``entries`` and keep all records in ``self.records``; ``settled`` is called after each run.
+
+        With ``weights``, what has a record and no model any more is flown too.
+        """
         jobs: dict[str, Job] = {}
         labels: dict[str, list[str]] = {}
         below = {str((self.out / entry.folder).absolute()): entry.folder for entry in entries}
         for entry in entries:
             if entry.arm in self.broken:
                 continue
-            stream = self.others.get(data_key(entry.recipe), self.streams[entry.arm])
-            job = self.job(entry, str(stream.folder))
+            job = self.job(entry, str(self.stream_of(entry).folder), weights)
             names = labels.setdefault(job.folder, [])
             label = entry.arm if entry.multiple == 1.0 else f"{entry.arm} at {entry.multiple:g} budgets"
             if label not in names:
                 names.append(label)
-            if job.folder in jobs or entry.folder in self.records:
+            if job.folder in jobs or (entry.folder in self.records and not weights):
                 continue
-            record = finished_record(job.folder)
-            if record is not None:
-                self.records[entry.folder] = record
+            if self.flown(entry, weights):
                 self.tell("cached", job, {})
             else:
                 jobs[job.folder] = job
@@ -255,11 +267,24 @@ class StudyFlight:
                 local.launch(list(jobs.values()), workers=self.workers, threads=self.threads, on_event=heard)
 
     def needed(self, entries: Sequence[Entry]) -> None:
-        """Fly the models that runs need. One that fails is told by each run that needs it."""
-        whole = [entry for entry in entries if entry.arm not in self.broken]
+        """Fly the models that runs need which are not flown yet. One that fails is told by each run that needs it."""
+        missing = [entry for entry in entries if entry.arm not in self.broken and not self.flown(entry)]
         fingerprints, others = ({key: stream.fingerprint for key, stream in streams.items()} for streams in (self.streams, self.others))
-        for stage in needed_by(whole, fingerprints, self.variant, others):
-            self.stage(f"models that {self.study.name} needs", stage, lambda: None)
+        for stage in needed_by(missing, fingerprints, self.variant, others, self.flown):
+            self.stage(f"models that {self.study.name} needs", stage, lambda: None, weights=True)
+
+    def flown(self, entry: Entry, weights: bool = False) -> bool:
+        """Whether a run is finished and, where these are asked for, its weights are there; its record is kept."""
+        if entry.folder not in self.records:
+            record = known(entry, self.out, self.stream_of(entry).fingerprint, self.committed)
+            if record is None:
+                return False
+            self.records[entry.folder] = record
+        return self.records[entry.folder].finished and (has_weights(self.out / entry.folder) or not weights)
+
+    def stream_of(self, entry: Entry) -> Stream:
+        """The stream that a run is trained on."""
+        return self.others.get(data_key(entry.recipe), self.streams[entry.arm])
 
     def tell(self, what: str, job: Job, details: Any) -> None:
         """Pass an event on, without the bulk of a record."""

@@ -221,10 +221,12 @@ def reproduce(
         UserError: for an unknown paper or scale, and as ``fly_study``.
     """
     from windtunnel.study.fly import fly_study
+    from windtunnel.study.records import folders_of
 
     paper = name if isinstance(name, Paper) else load_paper(name)
     study = paper.study(scale)
     # Each scale is a study of its own, so that flying one leaves the report of the other alone.
+    options["records"] = folders_of(str(paper._document.path) if paper._document else None, options.get("records") or ())
     result = fly_study(study.model_copy(update={"name": f"{paper.name}.{scale}"}), out, **options)
     return save(judge(paper, scale, result), paper.result_file(scale, results))
 

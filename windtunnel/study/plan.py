@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
-from windtunnel.recipe import Recipe, data_key, needed, run_name, times
+from windtunnel.recipe import Recipe, data_key, held_by, needed, run_name, times
 from windtunnel.slots import Progress
 from windtunnel.study.file import Study
 from windtunnel.study.launch import local
@@ -36,23 +36,40 @@ def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str, vari
     """One run of ``recipe`` at a multiple of its budget, on the stream whose fingerprint is ``data``."""
     recipe = times(recipe, multiple)
     key = recipe.key(seed, variant)
-    return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}")
+    return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}", variant)
 
 
 def needed_by(
-    entries: Sequence[Entry], data: Mapping[str, str], variant: Variant, others: Mapping[str, str] | None = None
+    entries: Sequence[Entry],
+    data: Mapping[str, str],
+    variant: Variant,
+    others: Mapping[str, str] | None = None,
+    flown: Callable[[Entry, bool], bool] = lambda run, weights: False,
 ) -> list[list[Entry]]:
     """The runs whose models ``entries`` need, each once, in stages: those of a stage need only what is in the stages before.
 
-    ``others`` is the fingerprint of each stream by its data key, for models that are not trained on that of their arm.
+    Args:
+        entries: runs that are going to be flown.
+        data: the fingerprint of the stream of each arm.
+        variant: of the study.
+        others: the fingerprint of each stream by its data key, for models that are not trained on that of their arm.
+        flown: whether a run is there already, and with its weights where these are asked for. A run needs the weights of those that its
+            own parts hold; of those that these hold it needs the record, because their cost is charged to it.
     """
     depth: dict[str, int] = {}
     found: dict[str, Entry] = {}
     for entry in entries:
-        for recipe in needed(entry.recipe).values():
+        wanted = {one.identity() for one in held_by(entry.recipe)}
+        missing = []
+        for name, recipe in reversed(needed(entry.recipe).items()):
             run = run_of(entry.arm, 1.0, entry.seed, recipe, (others or {}).get(data_key(recipe), data[entry.arm]), variant)
+            if not flown(run, name in wanted):
+                missing.append(run)
+                wanted |= {one.identity() for one in held_by(recipe)}
+        for run in reversed(missing):
             found.setdefault(run.key, run)
-            depth[run.key] = 1 + max((depth[inner.key(entry.seed, variant)] for inner in needed(recipe).values()), default=-1)
+            inner = (depth.get(one.key(entry.seed, variant), -1) for one in needed(run.recipe).values())
+            depth[run.key] = 1 + max(inner, default=-1)
     return [[found[key] for key in found if depth[key] == stage] for stage in range(max(depth.values(), default=-1) + 1)]
 
 

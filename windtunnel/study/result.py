@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
 from windtunnel.train.record import RunRecord
@@ -27,6 +28,7 @@ class Entry:
     recipe: Recipe
     key: str
     folder: str
+    variant: Variant | None = None  # of the study
 
 
 def assemble(

@@ -154,3 +154,8 @@ def finished_record(folder: Path | str) -> RunRecord | None:
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write ``record`` to a run's folder. Raises DiskError."""
     write_json(Path(folder) / FILE, record.plain())
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a run's folder holds the model that it trained."""
+    return (folder / "model" / "config.json").is_file()

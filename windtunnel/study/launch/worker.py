@@ -19,7 +19,7 @@ from windtunnel.core.files import locked
 from windtunnel.core.keys import Variant
 from windtunnel.core.outside import Source, define
 from windtunnel.core.typed import Failure
-from windtunnel.train.record import FILE, RunRecord, finished_record, read_record, write_record
+from windtunnel.train.record import FILE, RunRecord, finished_record, has_weights, read_record, write_record
 
 FLY = "windtunnel.train.run:fly"
 OUTPUT = "output.txt"  # in a run's folder: what its process printed
@@ -50,6 +50,7 @@ class Job:
     streams: dict[str, str] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
     variant: Variant | None = None
+    weights: bool = False  # the record alone will not do
 
 
 def failed(job: Job, failure: Failure, present: RunRecord | None = None) -> RunRecord:
@@ -88,9 +89,9 @@ def perform(job: Job, *, threads: int | None, device: str | None, report: Report
             if not mine:
                 return None
             present = read_record(folder)
-            if present is not None and present.finished:
+            if present is not None and present.finished and (has_weights(folder) or not job.weights):
                 return present
-            if present is not None and present.failure is not None:
+            if present is not None and present.status != "interrupted":
                 (folder / FILE).unlink()  # or a kill during this attempt would leave the story of the last one
             record = RunRecord.model_validate(_call(job, folder, threads, device, report, stop))
             compiled = record.compiled is not False

@@ -1,0 +1,108 @@
+"""Records of finished runs count as flown without their weights; who needs the weights flies that run and no other."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_study import flown, fly, raw  # noqa: F401 (fly is a fixture)
+
+from windtunnel.core.errors import UserError
+from windtunnel.core.keys import Variant
+from windtunnel.recipe import recipe_from
+from windtunnel.study.file import study_from
+from windtunnel.study.plan import run_of
+from windtunnel.study.records import agrees, committed, folders_of, known, save
+from windtunnel.train.record import RunRecord
+
+ARMS: dict[str, Any] = {"wide": {"context": 64}, "grown": {"start": {"trained": {"model": {"recipe": "base"}}}}}
+
+
+def study(arms: dict[str, Any] = ARMS, name: str = "example") -> Any:
+    return study_from(raw(arms=arms, recipes={"base": {"share": 0.2}}, curve=[1.0], seeds=2), name=name)
+
+
+def test_a_study_whose_records_were_kept_has_its_verdict_without_flying(fly, tmp_path):  # noqa: F811
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    first = fly(study(), save_records=kept)
+    assert flown(out) == 8 and len(list(kept.iterdir())) == 8, "two seeds of three arms, and of the model that one needs"
+    assert all(path.stat().st_size < 10_000 for path in kept.iterdir())
+    shutil.rmtree(out / "runs")
+    events: list[str] = []
+    again = fly(study(), records=[kept], on_event=lambda told: events.append(told["event"]))
+    assert flown(out) == 0 and "started" not in events
+    assert again["arms"] == first["arms"] and again["baseline"] == first["baseline"] and again["arms"]["wide"]["verdict"]
+
+
+def test_only_what_needs_weights_is_flown_again(fly, tmp_path):  # noqa: F811
+    out, kept = tmp_path / "out", tmp_path / "kept"
+    fly(study(), save_records=kept)
+    shutil.rmtree(out / "runs")
+    later = {**ARMS, "faster": {**ARMS["grown"], "schedule": "wsd"}}
+    result = fly(study(later), records=[kept])
+    marks = {json.loads((path.parent / "record.json").read_text())["key"] for path in out.glob("runs/*/flown")}
+    new = {run["key"] for run in result["runs"] if run["arm"] == "faster"}
+    assert flown(out) == 4 and new < marks, "the new arm, and the model that it starts from, with two seeds"
+    assert result["arms"]["grown"]["verdict"] and result["finished"]
+    fly(study(later), records=[kept])
+    assert flown(out) == 4
+
+
+def test_weights_that_were_deleted_are_made_again_only_for_who_needs_them(fly, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    fly(study())
+    for model in out.glob("runs/*/model"):
+        shutil.rmtree(model)
+    fly(study())
+    assert flown(out) == 8
+    fly(study({**ARMS, "faster": {**ARMS["grown"], "schedule": "wsd"}}))
+    assert flown(out) == 8 + 4
+
+
+def entry_of(**fields: Any) -> Any:
+    recipe = recipe_from({"corpus": {"a": "builtin:stdlib"}, "budget": {"steps": 3}, **fields})
+    return run_of("baseline", 1.0, 0, recipe, "f" * 20, Variant())
+
+
+def record_of(entry: Any, **fields: Any) -> RunRecord:
+    about = {"key": entry.key, "seed": 0, "status": "finished", "stream": "f" * 20, "variant": Variant()}
+    return RunRecord(**{**about, "recipe": entry.recipe.model_dump(mode="json"), **fields})
+
+
+def test_a_record_counts_only_for_what_it_says(tmp_path):
+    entry = entry_of()
+    assert agrees(record_of(entry), entry, "f" * 20)
+    older = entry.recipe.model_dump(mode="json")
+    del older["micro_batch"]
+    assert agrees(record_of(entry, recipe=older), entry, "f" * 20), "it was flown before there was such a setting"
+    other = {
+        "text": record_of(entry, stream="e" * 20),
+        "variant": record_of(entry, variant=Variant(precision="bfloat16")),
+        "key": record_of(entry, key="0" * 20),
+        "seed": record_of(entry, seed=1),
+        "a default that has changed": record_of(entry, recipe={**older, "evaluate_every": 0.5}),
+    }
+    assert not [what for what, record in other.items() if agrees(record, entry, "f" * 20)]
+    name = Path(entry.folder).name
+    for record in other.values():
+        save({entry.folder: record}, tmp_path)
+        assert known(entry, tmp_path / "out", "f" * 20, [tmp_path]) is None
+    save({entry.folder: record_of(entry)}, tmp_path)
+    text = (tmp_path / f"{name}.json").read_text()
+    (tmp_path / f"{name}.json").write_text(text.replace('"format": 2', '"format": 3'))
+    assert committed(tmp_path / f"{name}.json") is None
+    (tmp_path / f"{name}.json").write_text(text[:-20])
+    with pytest.raises(UserError, match="not the record of a run"):
+        known(entry, tmp_path / "out", "f" * 20, [tmp_path])
+    (tmp_path / f"{name}.json").write_text(text)
+    assert known(entry, tmp_path / "out", "f" * 20, [tmp_path]) == record_of(entry)
+
+
+def test_records_beside_the_study_are_found_without_being_asked_for(tmp_path):
+    file = str(tmp_path / "study.yaml")
+    assert folders_of(file) == ()
+    (tmp_path / "records").mkdir()
+    assert folders_of(file) == (tmp_path / "records",)
+    with pytest.raises(UserError, match=r"--records .*missing: no such folder"):
+        folders_of(file, [tmp_path / "missing"])

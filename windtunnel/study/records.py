@@ -1,0 +1,102 @@
+"""Records of finished runs, which count as flown: those in the folders of runs, and those that were committed without their weights.
+
+A committed record is a file ``KEY-DATA.json`` of a few kB: what came of the run, and what determined it. It says what a verdict or a law
+asks of a run. Only who needs the weights has to fly it again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.errors import UserError
+from windtunnel.core.files import write_text
+from windtunnel.core.settings import plain
+from windtunnel.study.result import Entry
+from windtunnel.train.record import FORMAT, RunRecord, finished_record, write_record
+
+FOLDER = "records"  # beside a study file, where records are looked for without being asked
+
+
+def folders_of(file: str | None, named: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Where the records for the study in ``file`` are looked for: the folders that were ``named``, then ``records`` beside the file.
+
+    Raises:
+        UserError: where a named folder is none.
+    """
+    for folder in named:
+        if not folder.is_dir():
+            raise UserError(f"--records {folder}: no such folder")
+    beside = [Path(file).parent / FOLDER] if file else []
+    return (*named, *(folder for folder in beside if folder.is_dir()))
+
+
+def known(entry: Entry, out: Path, data: str, folders: Iterable[Path]) -> RunRecord | None:
+    """The finished record of ``entry`` on the stream of fingerprint ``data``, or None.
+
+    One that was committed to one of ``folders`` is put into the run's folder below ``out``, where all that need the run find it.
+    """
+    present = finished_record(out / entry.folder)
+    if present is not None:
+        return present if agrees(present, entry, data) else None
+    for folder in folders:
+        record = committed(folder / f"{Path(entry.folder).name}.json")
+        if record is not None and agrees(record, entry, data):
+            write_record(out / entry.folder, record)
+            return record
+    return None
+
+
+def agrees(record: RunRecord, entry: Entry, data: str) -> bool:
+    """Whether ``record`` is of this run: key, seed, text, variant, format, and every setting that it was flown with."""
+    same = (record.key, record.seed, record.format) == (entry.key, entry.seed, FORMAT) and record.stream in (data, None)
+    variant = record.variant is None or entry.variant is None or record.variant == entry.recipe.variant(entry.variant)
+    return same and variant and _same_settings(record.recipe, plain(entry.recipe))
+
+
+def _same_settings(then: Any, now: Any) -> bool:
+    """Whether what both say is the same. A setting that came later had its default then; one whose default has changed differs."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        return all(_same_settings(then[key], now[key]) for key in then.keys() & now.keys())
+    if isinstance(then, (list, tuple)) and isinstance(now, (list, tuple)):
+        return len(then) == len(now) and all(map(_same_settings, then, now))
+    return bool(then == now)
+
+
+def committed(file: Path) -> RunRecord | None:
+    """The finished record in ``file``, or None where there is no such file or it has another format.
+
+    Raises:
+        UserError: where it is damaged.
+    """
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT:
+            return None
+        record = RunRecord.model_validate(data)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: not the record of a run: {error}") from error
+    return record if record.finished else None
+
+
+def save(records: Mapping[str, RunRecord], folder: Path) -> list[Path]:
+    """Write the finished ones of ``records``, which are by the folder of their run, to ``folder``; returns the files.
+
+    Places on this machine are left out.
+
+    Raises:
+        DiskError: when one cannot be written.
+    """
+    written = []
+    for run, record in records.items():
+        if record.finished:
+            needed = {key: {**one, "folder": Path(str(one.get("folder", ""))).name} for key, one in record.needed.items()}
+            kept = record.model_copy(update={"needed": needed, "warnings": []})
+            path = folder / f"{Path(run).name}.json"
+            write_text(path, json.dumps(kept.plain(), ensure_ascii=False) + "\n")
+            written.append(path)
+    return written
