@@ -61,7 +61,7 @@ def counts(corpus: Corpus, source: str) -> dict[str, int]:
 
 def read(source: Source) -> tuple[list[str], Tally]:
     tally = Tally("x")
-    return [text for text, _ in source.documents(tally)], tally
+    return list(frame.texts_of(source, tally)), tally
 
 
 def refused(source: Source) -> str:
@@ -239,7 +239,6 @@ BAD = {
     "f.json": (b'[{"text": "fine"},\n {"text": "cut', ["line 2", "not valid JSON"]),
     "g.json": (b'[{"text": "fine"},\n {"body": 1}]', ["line 2", "no field 'text'", "body"]),
     "h.json": (b'[{"text": "fine"},\n {"text" "x"}]' + b" " * 100, ["line 2", "not valid JSON"]),
-    "i.csv": (b"id,txt\n1,x\n", ["line 1", "no column 'text'", "did you mean 'txt'?"]),
     "j.jsonl.gz": (gzip.compress(lines([prose(1)]).encode())[:-9], [".gz", "cut short"]),
     "k.jsonl.zst": (zstandard.compress(lines([prose(1, 9000)]).encode())[:-9], [".zst", "cut short"]),
     "l.jsonl.zst": (b"not zstandard at all", [".zst", "damaged"]),
@@ -451,7 +450,7 @@ def test_any_source_part_that_gives_a_frame_will_do(tmp_path: Path) -> None:
     corpus = flown(tmp_path / "cache", {"listed": Listed.model_construct()})
     assert sorted(everything(corpus)) == sorted(prose(number) for number in range(50))
     assert counts(corpus, "listed")["skipped: page without text"] == 3
-    with pytest.raises(PartError, match="no column 'text'; the columns are body"):
+    with pytest.raises(PartError, match="no column 'origin'; the columns are body"):
         flown(tmp_path / "cache", {"wrong": Wrong.model_construct()})
 
 
@@ -564,7 +563,7 @@ def test_two_processes_at_once(notes: Path, tmp_path: Path) -> None:
 
 
 def test_a_failing_disk_leaves_nothing_behind(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: object, text: str, origin: str) -> None:
+    def full(self: object, rows: pyarrow.RecordBatch) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

@@ -14,5 +14,14 @@ class Source(Part):
     """Where documents come from."""
 
     def read(self, tally: Any) -> daft.DataFrame:
-        """Documents, one a row: ``text`` (str) and ``origin`` (str, where it came from). What is skipped is counted in ``tally``."""
+        """Documents, one a row, with the fields that they have as columns. What is skipped is counted in ``tally``.
+
+        ``origin`` (text) says where a document came from and is always there. ``text`` holds the text of a text document. ``group`` (text)
+        names what must not be split between train, validation and test, such as a scene or a customer. Any other column is a field of the
+        document: an image, a label, a date. ``source`` is not one of them: it names the source where several stand in one table.
+        """
         raise NotImplementedError
+
+    def content_fields(self) -> tuple[str, ...]:
+        """The fields that make a document what it is: two that agree in them are duplicates. Empty: the text, without text all fields."""
+        return ()

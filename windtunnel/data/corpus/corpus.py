@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, conform, one_batch
 from windtunnel.data.corpus.split import SPLITS
 
 if TYPE_CHECKING:
     import pyarrow
 
 MANIFEST = "corpus.json"
-FORMAT = 1  # raised when the folder's layout or any rule that decides what is in it changes
+FORMAT = 2  # raised when the folder's layout or any rule that decides what is in it changes
 
 
 class Corpus:
@@ -34,6 +36,7 @@ class Corpus:
         self.sources: tuple[str, ...] = tuple(manifest["sources"])
         self.table: list[dict[str, Any]] = manifest["table"]
         self.examples: dict[str, dict[str, list[str]]] = manifest["examples"]
+        self._schemas: dict[str, str] = manifest["schemas"]
         self._files: dict[str, dict[str, dict[str, Any]]] = manifest["files"]
 
     @classmethod
@@ -67,21 +70,22 @@ class Corpus:
         return self._entry(split, source)["documents"]
 
     def bytes(self, split: str, source: str) -> int:
-        """How many bytes of UTF-8 text ``split`` holds of ``source``."""
+        """How many bytes ``split`` holds of ``source``: of text in UTF-8, of all other fields where documents have no text."""
         return self._entry(split, source)["bytes"]
 
     def schema(self, source: str) -> pyarrow.Schema:
         """The fields that documents of ``source`` have, with their Arrow types: the same in every split.
 
         ``origin`` (text, where the document came from) is always there; ``text`` and ``group`` where the source has them. Text is
-        ``large_string``, bytes are ``large_binary``, lists are ``large_list``; a value may be null.
+        ``large_string``, bytes are ``large_binary``, lists are ``large_list`` or of a fixed size; a value may be null.
 
         Raises:
             UserError: for an unknown source.
         """
-        from pyarrow import parquet
+        import pyarrow
 
-        return parquet.read_schema(self.folder / self._entry("train", source)["file"]).remove_metadata()
+        self._entry("train", source)
+        return pyarrow.ipc.read_schema(pyarrow.BufferReader(base64.b64decode(self._schemas[source])))
 
     def rows(self, split: str, source: str, columns: Sequence[str] | None = None) -> Iterator[pyarrow.RecordBatch]:
         """The documents of ``split`` of ``source`` in their fixed order, a row each, in record batches of some 16 MiB or one document.
@@ -100,27 +104,31 @@ class Corpus:
         for name in columns or ():
             if name not in schema.names:
                 raise UserError(f"the documents of source {source!r} have no field {name!r}; {nearest(name, schema.names)}")
-        wanted = list(schema.names if columns is None else columns)
+        if columns is not None:
+            schema = pyarrow.schema([schema.field(name) for name in columns])
         try:
             with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+                there = [name for name in schema.names if name in file.schema_arrow.names]  # a curator may have added others to the rest
                 for group in range(file.num_row_groups):
-                    table = file.read_row_group(group, columns=wanted).select(wanted).combine_chunks()
-                    yield from table.to_batches()
-        except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
+                    rows = conform(one_batch(file.read_row_group(group, columns=there or [ORIGIN])), schema)
+                    rows.validate(full=True)
+                    yield rows
+        except (OSError, pyarrow.ArrowException) as error:
             raise UserError(f"{path}: damaged ({error}); remove {self.folder} and prepare the corpus again") from error
 
     def documents(self, split: str, source: str) -> Iterator[list[str]]:
         """The texts of ``split`` of ``source`` in their fixed order, in batches of some 16 MiB or one document.
 
         Raises:
-            UserError: for an unknown split or source, or a damaged file (every page has a checksum), naming it.
+            UserError: for an unknown split or source, or a damaged file (every page has a checksum), naming it; and where documents have
+                no text, naming their fields.
         """
-        for batch in self.rows(split, source, ["text"]):
-            try:
-                yield batch.column(0).to_pylist()
-            except UnicodeDecodeError as error:
-                path = self.folder / self._entry(split, source)["file"]
-                raise UserError(f"{path}: damaged ({error}); remove {self.folder} and prepare the corpus again") from error
+        self._entry(split, source)
+        fields = [name for name in self.schema(source).names if name not in (ORIGIN, GROUP)]
+        if TEXT not in fields:
+            raise UserError(f"the documents of source {source!r} have no text; set `field` of the source; {nearest(TEXT, fields)}")
+        for batch in self.rows(split, source, [TEXT]):
+            yield [text or "" for text in batch.column(0).to_pylist()]
 
     def _entry(self, split: str, source: str) -> dict[str, Any]:
         if split not in self._files:

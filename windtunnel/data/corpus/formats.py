@@ -2,168 +2,74 @@
 
 from __future__ import annotations
 
-import bz2
-import codecs
 import csv
-import gzip
 import io
 import json
-import lzma
 import re
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import nearest
+from windtunnel.data.corpus.fields import GROUP, RESERVED, TEXT, as_text, stored
+from windtunnel.data.corpus.opened import CHUNK, OPENERS, Unreadable, encoding_of, kind, looks_like_text, opened
+
+if TYPE_CHECKING:
+    import pyarrow
 
 LONGEST = 1 << 30  # bytes of one text file; parquet holds no value above 2 GiB
-CHUNK = 1 << 20
-RECORDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x7f-\x9f]")
 
-Documents = Iterator[tuple[str, str]]
+# The fields of one document with its place in the file (``:line``), or a batch of documents with the number of its first row.
+Documents = Iterator[tuple[dict[str, Any], str] | tuple["pyarrow.RecordBatch", int]]
 Note = Callable[..., bool]
 
 
-class Unreadable(Exception):
-    """A file, or a record, that gives no document. ``what`` is the wording for the table, ``detail`` the sentence for the user."""
+class Columns:
+    """Which fields of a record become fields of its document, and under which names.
 
-    def __init__(self, what: str, detail: str) -> None:
-        super().__init__(detail)
-        self.what = what
-        self.detail = detail
-
-
-# Bytes --------------------------------------------------------------------------------------------------------------------------
-
-
-class _Zstandard(io.RawIOBase):
-    """Decompressed bytes of a .zst file of one or several frames.
-
-    The library's own reader takes a missing end for the end of the text; this one raises EOFError.
+    Attributes:
+        text: the field that holds the text; None where documents have no text.
+        keep: the other fields that are kept; None for all.
+        group: the field that says which documents belong together.
+        seen: the names of all fields met so far.
     """
 
-    def __init__(self, path: Path) -> None:
-        import zstandard
+    def __init__(self, text: str | None, keep: tuple[str, ...] | None = None, group: str | None = None) -> None:
+        self.text = text
+        self.keep = keep
+        self.group = group
+        self.seen: set[str] = set()
+        self._kept: dict[tuple[str, ...], dict[str, str]] = {}
 
-        # Long-distance frames need a large window; the library's default refuses them.
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._file = path.open("rb")
-        self._frame = self._decompressor.decompressobj()
-        self._begun = False
-        self._left = b""
-        self._ready = memoryview(b"")
+    def kept(self, names: Iterable[str]) -> dict[str, str]:
+        """Those of ``names`` that are kept, each with its name in the document, the text first.
 
-    def readable(self) -> bool:
-        return True
+        A name that means something else in documents (``origin``, ``source``, ``group``, ``text``) gets an underscore at its end.
+        """
+        names = tuple(names)
+        if names not in self._kept:
+            self.seen.update(names)
+            found = {self.text: TEXT} if self.text in names else {}
+            for name in names:
+                if name != self.text and (self.keep is None or name in self.keep) and not name == self.group == GROUP:
+                    ours = f"{name}_" if name in RESERVED else name
+                    while ours != name and ours in names:
+                        ours += "_"
+                    found[name] = ours
+            if len(self._kept) > 1000:  # records that all differ
+                self._kept.clear()
+            self._kept[names] = found
+        return self._kept[names]
 
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            data = self._left or self._file.read(1 << 14)
-            self._left = b""
-            if not data:
-                if self._begun:
-                    raise EOFError("the compressed data end in the middle of a frame")
-                return 0
-            self._begun = True
-            self._ready = memoryview(self._frame.decompress(data))
-            if self._frame.eof:
-                self._left = self._frame.unused_data
-                self._frame = self._decompressor.decompressobj()
-                self._begun = False
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def renamed(self) -> list[tuple[str, str]]:
+        """The fields met so far that are kept under another name."""
+        return sorted((their, ours) for their, ours in self.kept(self.seen).items() if their not in (ours, self.text))
 
 
-_OPENERS: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.open,
-    ".zst": lambda path: io.BufferedReader(_Zstandard(path), CHUNK),
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-}
-
-
-def kind(path: Path) -> str:
-    """The suffix that says what is in the file, below the one of a compression: ``.jsonl`` for ``mail.jsonl.zst``."""
-    return (Path(path.stem) if path.suffix.lower() in _OPENERS else path).suffix.lower()
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The decompressed bytes of ``path``. What goes wrong while reading is raised as :class:`Unreadable`."""
-    import zstandard
-
-    suffix = path.suffix.lower()
-    try:
-        with _OPENERS.get(suffix, lambda plain: plain.open("rb"))(path) as file:
-            yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-        cause = "is cut short" if isinstance(error, EOFError) else "is damaged"
-        raise Unreadable("damaged or truncated file", f"the {suffix} file {cause}: {error}") from error
-    except OSError as error:
-        if suffix in _OPENERS and error.errno is None:  # bz2 reports damage so
-            raise Unreadable("damaged or truncated file", f"the {suffix} file is damaged: {error}") from error
-        raise Unreadable(f"unreadable file ({error.strerror or error})", f"cannot be read: {error.strerror or error}") from error
-
-
-def encoding_of(data: bytes) -> str:
-    """The encoding of a text file: by its byte order mark, else UTF-8 where it is that, else what charset-normalizer recognises.
-
-    Raises:
-        Unreadable: for binary data, and for UTF-8 with damaged bytes in it (which would else be read as some other encoding).
-    """
-    for mark, encoding in _BOMS:
-        if data.startswith(mark):
-            return encoding
-    if b"\0" in data[:8192]:
-        raise Unreadable("binary file", "is a binary file (it has zero bytes)")
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        offset = error.start
-    else:
-        if _mostly_control(data[:8192].decode("utf-8", "ignore")):
-            raise Unreadable("binary file", "is a binary file (it is full of control characters)")
-        return "utf-8"
-    begin = data.rfind(b"\n", 0, max(0, offset - (CHUNK >> 5))) + 1
-    sample = data[max(begin, offset - (CHUNK >> 4)) : offset + (CHUNK >> 4)]
-    text = sample.decode("utf-8", "replace")
-    bad = text.count("\ufffd")
-    if sum(not character.isascii() for character in text) - bad > 4 * bad:
-        detail = f"is UTF-8 text with invalid bytes, the first 0x{data[offset]:02x} at byte {offset}; save it as UTF-8"
-        raise Unreadable("not valid UTF-8", detail)
-    import charset_normalizer
-
-    best = charset_normalizer.from_bytes(sample).best()
-    if best is None or _mostly_control(sample.decode(best.encoding, "ignore")):
-        raise Unreadable("binary file", f"is no text in any encoding (not UTF-8 from byte {offset} on, and no other fits)")
-    return best.encoding
-
-
-def _mostly_control(text: str) -> bool:
-    return len(_CONTROL.findall(text[:8192])) > 0.02 * min(len(text), 8192)
-
-
-# Text ---------------------------------------------------------------------------------------------------------------------------
-
-
-def read_text(path: Path, field: str, note: Note) -> Documents:
+def read_text(path: Path, columns: Columns, note: Note) -> Documents:
     """The whole file as one document."""
+    if columns.text is None:
+        raise Unreadable("plain file among records without text", "is a plain file, which is nothing but text")
     with opened(path) as file:
         data = file.read(LONGEST + 1)
     if len(data) > LONGEST:
@@ -178,30 +84,59 @@ def read_text(path: Path, field: str, note: Note) -> Documents:
     if encoding not in ("utf-8", "utf-8-sig", "ascii"):
         note(f"decoded from {encoding}", size=len(data))
     del data
-    yield text, ""
+    yield {TEXT: text}, ""
 
 
 # Records ------------------------------------------------------------------------------------------------------------------------
 
 
-def _text_in(record: Any, field: str, where: str) -> str:
-    if isinstance(record, str):
-        return record
-    if not isinstance(record, dict):
-        raise Unreadable(f"no field {field!r}", f"{where}: expected an object with the field {field!r}, got {type(record).__name__}")
-    if field not in record:
-        raise Unreadable(f"no field {field!r}", f"{where}: no field {field!r}; {nearest(field, map(str, record))}")
-    value = record[field]
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise Unreadable(f"field {field!r} is not text", f"{where}: field {field!r} holds {json.dumps(value)[:40]}, which is not text")
-    return value
+def read_json(path: Path, columns: Columns, note: Note) -> Documents:
+    """One JSON object (or string) a line, or an array of them, or one after the other, in UTF-8; never more than one in memory.
 
-
-def read_json_lines(path: Path, field: str, note: Note) -> Documents:
-    """One JSON object (or string) a line, in UTF-8."""
+    A value that is an object, or a list that holds one, is kept as JSON text, because its keys may be others in every record.
+    """
     read = 0
+    for record, number in _json_records(path):
+        try:
+            yield _row(record, columns, f"line {number}"), f":{number}"
+            read += 1
+        except Unreadable as error:
+            # A record unlike the others is counted; a file whose first record is no good, or a file named alone, is refused.
+            if not read or not note("skipped: record, " + error.what, where=error.detail):
+                raise
+
+
+def _row(record: Any, columns: Columns, where: str) -> dict[str, Any]:
+    """The fields of one JSON record."""
+    text = columns.text
+    if isinstance(record, str) and text is not None:
+        return {TEXT: record}
+    if not isinstance(record, dict):
+        what, wanted = ("record", "an object") if text is None else (f"field {text!r}", f"an object with the field {text!r}")
+        raise Unreadable(f"no {what}", f"{where}: expected {wanted}, got {type(record).__name__}")
+    if text is not None and text not in record:
+        raise Unreadable(f"no field {text!r}", f"{where}: no field {text!r}; {nearest(text, map(str, record))}")
+    if text is not None and not isinstance(record[text], str | None):
+        shown = json.dumps(record[text])[:40]
+        raise Unreadable(f"field {text!r} is not text", f"{where}: field {text!r} holds {shown}, which is not text")
+    row = {ours: as_text(record[their]) if _holds_object(record[their]) else record[their] for their, ours in columns.kept(record).items()}
+    if text is not None:
+        row[TEXT] = row[TEXT] or ""
+    if columns.group is not None:
+        row[GROUP] = as_text(record.get(columns.group))
+    return row
+
+
+def _holds_object(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(_holds_object(one) for one in value))
+
+
+def _json_records(path: Path) -> Iterator[tuple[Any, int]]:
+    """The records of a JSON file, each with the line it begins on."""
+    return _json_values(path) if kind(path) == ".json" else _json_lines(path)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[Any, int]]:
     with opened(path) as file:
         for number, line in enumerate(file, 1):
             where = f"line {number}"
@@ -216,28 +151,8 @@ def read_json_lines(path: Path, field: str, note: Note) -> Documents:
             except (ValueError, RecursionError) as error:
                 raise Unreadable("not valid JSON", f"{where}: not valid JSON: {error}") from error
             del line, text
-            try:
-                yield _text_in(record, field, where), f":{number}"
-                read += 1
-            except Unreadable as error:
-                _or_skip(error, read, note)
-
-
-def _or_skip(error: Unreadable, read: int, note: Note) -> None:
-    """A record that is not like the others is counted; a file whose first record is no good, or a file named alone, is refused."""
-    if not read or not note("skipped: record, " + error.what, where=error.detail):
-        raise error
-
-
-def read_json(path: Path, field: str, note: Note) -> Documents:
-    """An array of objects (or strings), or objects one after the other, in UTF-8; never more than one of them in memory."""
-    read = 0
-    for record, number in _json_values(path):
-        try:
-            yield _text_in(record, field, f"line {number}"), f":{number}"
-            read += 1
-        except Unreadable as error:
-            _or_skip(error, read, note)
+            yield record, number
+            del record
 
 
 _GAP = re.compile(r"[\s,]*")
@@ -293,25 +208,29 @@ def _json_values(path: Path) -> Iterator[tuple[Any, int]]:
             raise Unreadable("not valid JSON", f"line {line}: nested too deeply") from error
 
 
-def read_table(path: Path, field: str, note: Note) -> Documents:
-    """CSV or TSV with a header line, in any encoding; the separator is the one with which the header has the field."""
+def read_table(path: Path, columns: Columns, note: Note) -> Documents:
+    """CSV or TSV with a header line, in any encoding; all values are text.
+
+    The separator is the one with which the header has the field of the text, else the one that gives most columns.
+    """
+    encoding, names, mark = _header(path, columns.text)
+    if not names or (columns.text is not None and columns.text not in names):
+        wanted = columns.text or TEXT
+        raise Unreadable(f"no field {wanted!r}", f"line 1: the header has no column {wanted!r}; {nearest(wanted, names)}")
+    kept = columns.kept(dict.fromkeys(names))
+    places = {ours: names.index(their) for their, ours in kept.items()}
+    if columns.group in names:
+        places[GROUP] = names.index(columns.group)
     with opened(path) as raw:
-        head = raw.read(CHUNK >> 2)
-    encoding = encoding_of(head[: head.rfind(b"\n") + 1] or head)
-    csv.field_size_limit((1 << 31) - 1)
-    with opened(path) as raw:
-        file = io.TextIOWrapper(raw, encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="")
-        header = file.readline()
-        separators = "\t,;|" if kind(path) == ".tsv" else ",;\t|"
-        names = {mark: next(csv.reader([header], delimiter=mark), []) for mark in separators}
-        mark = next((mark for mark, columns in names.items() if field in columns), None)
-        if mark is None:
-            columns = max(names.values(), key=len)
-            raise Unreadable(f"no field {field!r}", f"line 1: the header has no column {field!r}; {nearest(field, columns)}")
-        column, rows = names[mark].index(field), csv.reader(file, delimiter=mark)
+        file = io.TextIOWrapper(raw, encoding=encoding, newline="")
+        file.readline()
+        rows = csv.reader(file, delimiter=mark)
         try:
             for row in rows:
-                yield (row[column] if column < len(row) else ""), f":{rows.line_num + 1}"
+                found: dict[str, Any] = {ours: row[place] if place < len(row) else None for ours, place in places.items()}
+                if columns.text is not None:
+                    found[TEXT] = found[TEXT] or ""
+                yield found, f":{rows.line_num + 1}"
         except csv.Error as error:
             raise Unreadable("not valid CSV", f"line {rows.line_num + 1}: not valid CSV: {error}") from error
         except UnicodeDecodeError as error:
@@ -319,35 +238,34 @@ def read_table(path: Path, field: str, note: Note) -> Documents:
             raise Unreadable("not valid text in any encoding", detail) from error
 
 
-def read_arrow(path: Path, field: str, note: Note) -> Documents:
+def _header(path: Path, field: str | None) -> tuple[str, list[str], str]:
+    """The encoding of a CSV file, the names of its columns, and what separates them."""
+    csv.field_size_limit((1 << 31) - 1)
+    with opened(path) as raw:
+        head = raw.read(CHUNK >> 2)
+    encoding = encoding_of(head[: head.rfind(b"\n") + 1] or head)
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    with opened(path) as raw:
+        header = io.TextIOWrapper(raw, encoding=encoding, newline="").readline()
+    separators = "\t,;|" if kind(path) == ".tsv" else ",;\t|"
+    names = {mark: next(csv.reader([header], delimiter=mark), []) for mark in separators}
+    most = max(names, key=lambda mark: len(names[mark]))
+    mark = next((mark for mark, columns in names.items() if field in columns), most)
+    # Tables are often written with a first column of row numbers, which has no name.
+    return encoding, [name or f"column {place}" for place, name in enumerate(names[mark], 1)], mark
+
+
+def read_arrow(path: Path, columns: Columns, note: Note) -> Documents:
     """A parquet file, or an Arrow stream or file as the datasets library writes it, a few megabytes at a time."""
     import pyarrow
-    from pyarrow import ipc, parquet
 
-    if path.suffix.lower() in _OPENERS:
+    if path.suffix.lower() in OPENERS:
         raise Unreadable("compressed parquet or Arrow file", f"decompress it first: {kind(path)} files are read at random places")
     number = 0
     try:
-        if kind(path) == ".parquet":
-            with parquet.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False, page_checksum_verification=True) as file:
-                _check_column(file.schema_arrow, field)
-                for batch in file.iter_batches(batch_size=_rows(file), columns=[field]):
-                    for text in _strings(batch.column(0)):
-                        yield text, f":{(number := number + 1)}"
-        else:
-            with pyarrow.memory_map(str(path)) as mapped:
-                try:
-                    reader = ipc.open_stream(mapped)
-                    batches = iter(reader)
-                except pyarrow.ArrowInvalid:
-                    reader = ipc.open_file(mapped)
-                    batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-                _check_column(reader.schema, field)
-                for batch in batches:
-                    column = batch.column(batch.schema.get_field_index(field))
-                    for start in range(0, len(column), 64):
-                        for text in _strings(column[start : start + 64]):
-                            yield text, f":{(number := number + 1)}"
+        for batch in _arrow_batches(path, columns, note):
+            yield batch, number + 1
+            number += batch.num_rows
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise Unreadable(f"unreadable file ({error.strerror})", f"cannot be read: {error.strerror}") from error
@@ -356,32 +274,93 @@ def read_arrow(path: Path, field: str, note: Note) -> Documents:
         raise Unreadable("damaged or truncated file", detail) from error
 
 
+def _arrow_batches(path: Path, columns: Columns, note: Note) -> Iterator[pyarrow.RecordBatch]:
+    import pyarrow
+    from pyarrow import parquet
+
+    if kind(path) == ".parquet":
+        with parquet.ParquetFile(path, buffer_size=CHUNK, pre_buffer=False, page_checksum_verification=True) as file:
+            kept = _kept_columns(file.schema_arrow, columns, note)
+            for batch in file.iter_batches(batch_size=_rows(file), columns=[*kept] if columns.keep is not None else None):
+                yield _arrow_rows(batch, kept, columns)
+        return
+    with pyarrow.memory_map(str(path)) as mapped:
+        reader, batches = _arrow_reader(mapped)
+        kept = _kept_columns(reader.schema, columns, note)
+        for batch in batches:
+            step = max(1, len(batch) * (4 << 20) // max(1, batch.nbytes))
+            for start in range(0, len(batch), step):
+                yield _arrow_rows(batch.slice(start, step), kept, columns)
+
+
+def _arrow_reader(mapped: Any) -> tuple[Any, Iterator[pyarrow.RecordBatch]]:
+    import pyarrow
+    from pyarrow import ipc
+
+    try:
+        stream = ipc.open_stream(mapped)
+        return stream, iter(stream)
+    except pyarrow.ArrowInvalid:
+        file = ipc.open_file(mapped)
+        return file, (file.get_batch(i) for i in range(file.num_record_batches))
+
+
 def _rows(file: Any) -> int:
     """How many rows of a parquet file make about 4 MiB, judged by its largest row group."""
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
     return max((min(4096, max(1, group.num_rows * (4 << 20) // max(1, group.total_byte_size))) for group in groups), default=1)
 
 
-def _check_column(schema: Any, field: str) -> None:
+def _kept_columns(schema: pyarrow.Schema, columns: Columns, note: Note) -> dict[str, str]:
+    """The columns that are read, by their names in the file; the one of the group among them, under the name it has in documents."""
     import pyarrow.types as types
 
-    if field not in schema.names:
-        raise Unreadable(f"no field {field!r}", f"no column {field!r}; {nearest(field, schema.names)}")
-    form = schema.field(field).type
-    value = form.value_type if types.is_dictionary(form) else form
-    if not (types.is_string(value) or types.is_large_string(value) or types.is_string_view(value) or types.is_binary(value)):
-        raise Unreadable(f"field {field!r} is not text", f"column {field!r} holds {form}, which is not text")
+    if columns.text is not None:
+        if columns.text not in schema.names:
+            detail = f"no column {columns.text!r}; {nearest(columns.text, schema.names)}"
+            raise Unreadable(f"no field {columns.text!r}", detail)
+        form = schema.field(columns.text).type
+        value = form.value_type if types.is_dictionary(form) else form
+        if not (types.is_string(value) or types.is_large_string(value) or types.is_string_view(value) or types.is_binary(value)):
+            raise Unreadable(f"field {columns.text!r} is not text", f"column {columns.text!r} holds {form}, which is not text")
+    kept = dict(columns.kept(dict.fromkeys(schema.names)))
+    for their in [their for their, ours in kept.items() if ours != TEXT]:
+        try:
+            stored(schema.field(schema.get_field_index(their)).type)
+        except TypeError as error:
+            note("left out: column of a type that is not kept", where=f"column {their!r}: {error}")
+            del kept[their]
+    if columns.group is not None and columns.group in schema.names and columns.group not in kept:
+        kept[columns.group] = GROUP
+    return kept
 
 
-def _strings(column: Any) -> Iterator[str]:
-    for value in column:
-        text = value.as_py()
-        yield text.decode("utf-8") if isinstance(text, bytes) else text or ""
+def _arrow_rows(batch: pyarrow.RecordBatch, kept: dict[str, str], columns: Columns) -> pyarrow.RecordBatch:
+    import pyarrow
+
+    found: dict[str, Any] = {}
+    for their, ours in kept.items():
+        column = batch.column(batch.schema.names.index(their))
+        column.validate(full=True)  # text that is not valid UTF-8
+        if isinstance(column, pyarrow.ExtensionArray):
+            column = column.storage
+        if ours == TEXT:
+            found[ours] = pyarrow.array(_strings(column), pyarrow.large_string())
+        elif ours != GROUP:
+            found[ours] = column.cast(stored(column.type), safe=False)
+        if their == columns.group:
+            found[GROUP] = pyarrow.array([as_text(value) for value in column.to_pylist()], pyarrow.large_string())
+    return pyarrow.record_batch(found)
 
 
-READERS: dict[str, Callable[[Path, str, Note], Documents]] = {
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
+def _strings(column: Any) -> list[str]:
+    texts = (value.as_py() for value in column)
+    return [text.decode("utf-8") if isinstance(text, bytes) else text or "" for text in texts]
+
+
+READERS: dict[str, Callable[[Path, Columns, Note], Documents]] = {
+    ".jsonl": read_json,
+    ".ndjson": read_json,
     ".json": read_json,
     ".csv": read_table,
     ".tsv": read_table,
@@ -390,8 +369,8 @@ READERS: dict[str, Callable[[Path, str, Note], Documents]] = {
 }
 
 
-def read_file(path: Path, field: str, note: Note) -> Documents:
-    """The documents of one file by its suffix, each with the place in it (``:line``); ``field`` is where records have their text.
+def read_file(path: Path, columns: Columns, note: Note) -> Documents:
+    """The documents of one file by its suffix, each with the place in it.
 
     ``note(what, documents=1, size=0, where="")`` counts what is worth a line in the table; it returns whether a record that is not
     like the others may be skipped.
@@ -399,4 +378,31 @@ def read_file(path: Path, field: str, note: Note) -> Documents:
     Raises:
         Unreadable: where the file, or the rest of it, gives no documents.
     """
-    return READERS.get(kind(path), read_text)(path, field, note)
+    return READERS.get(kind(path), read_text)(path, columns, note)
+
+
+def gives_text(path: Path, field: str) -> bool | None:
+    """Whether the documents of a file have text, judged by its beginning: its first record or its header; None where it gives none.
+
+    A file that does not hold records is text, unless it is binary.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    suffix = kind(path)
+    try:
+        if suffix == ".parquet":
+            return field in parquet.read_schema(path).names
+        if suffix == ".arrow":
+            with pyarrow.memory_map(str(path)) as mapped:
+                return field in _arrow_reader(mapped)[0].schema.names
+        if suffix in (".csv", ".tsv"):
+            names = _header(path, field)[1]
+            return field in names if names else None
+        if suffix in READERS:
+            record = next((record for record, _ in _json_records(path)), None)
+            return True if isinstance(record, str) else field in record if isinstance(record, dict) else None
+        with opened(path) as file:
+            return True if looks_like_text(file.read(8192)) else None
+    except (Unreadable, pyarrow.ArrowException, OSError, UnicodeDecodeError, csv.Error):
+        return None

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, text_of, value_bytes
+
+if TYPE_CHECKING:
+    import pyarrow
+
 SPLITS = ("train", "validation", "test")
 KEY_BYTES = 16
 _PIECE = 1 << 20
@@ -35,15 +40,50 @@ def content_key(text: str) -> bytes:
     return digest.digest()
 
 
+def content_keys(rows: pyarrow.RecordBatch, content: Sequence[str] = ()) -> list[bytes | None]:
+    """A 16-byte key of what each document is, None for one that holds nothing.
+
+    ``content`` names the fields that count. Without it the text does, where rows have a text, and else every field. Two documents have
+    one key where these fields agree, texts up to white space.
+    """
+    texts = text_of(rows)
+    if content in ((), (TEXT,)) and TEXT in rows.schema.names:
+        return [content_key(text) if text and not text.isspace() else None for text in texts]
+    names = content or [name for name in rows.schema.names if name not in (ORIGIN, GROUP)]
+    digests = [hashlib.blake2b(digest_size=KEY_BYTES) for _ in texts]
+    empty = [True] * len(texts)
+    for name in sorted({*names} & {*rows.schema.names}):
+        values = [text and content_key(text) for text in texts] if name == TEXT else value_bytes(rows.column(name))
+        for row, value in enumerate(values):
+            if value:
+                digests[row].update(f"{name}\0{len(value)}\0".encode())
+                digests[row].update(value)  # type: ignore[arg-type]
+                empty[row] = False
+    return [None if nothing else digest.digest() for nothing, digest in zip(empty, digests, strict=True)]
+
+
+def split_keys(rows: pyarrow.RecordBatch, keys: Sequence[bytes]) -> list[bytes]:
+    """The 16-byte key that decides on the split of each document: of its group where it has one, else its own of ``keys``."""
+    if GROUP not in rows.schema.names:
+        return list(keys)
+    groups = rows.column(GROUP).to_pylist()
+    return [key if group is None else group_key(group) for key, group in zip(keys, groups, strict=True)]
+
+
+def group_key(group: str) -> bytes:
+    """A 16-byte hash of the name of a group."""
+    return hashlib.blake2b(group.encode("utf-8"), digest_size=KEY_BYTES, person=b"group").digest()
+
+
 def fraction(key: bytes) -> float:
-    """Where a document stands between 0 (included) and 1, by the first eight bytes of its key: uniform over documents."""
+    """Where a document (or a group) stands between 0 (included) and 1, by the first eight bytes of its key: uniform over keys."""
     return (int.from_bytes(key[:8], "big") >> 11) / (1 << 53)
 
 
 def split_of(position: float, *, validation: float, test: float) -> str:
     """The split of a document whose :func:`fraction` is ``position``.
 
-    It depends on nothing but the text and the two shares: not on the order of documents, nor on which others there are.
+    It depends on nothing but the document (or its group) and the two shares: not on the order of documents, nor on which others there are.
     """
     if position < test:
         return "test"

@@ -18,6 +18,18 @@ def digest(text: str, seed: int = 0) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", errors="replace"), digest_size=16, key=seed.to_bytes(8, "little")).digest()
 
 
+def text_of(part: Any, documents: daft.DataFrame) -> daft.Expression:
+    """The texts of ``documents``, null where one has none.
+
+    Raises:
+        PartError: where no source has text, so that ``part`` would do nothing.
+    """
+    if "text" not in documents.column_names:
+        fields = ", ".join(name for name in documents.column_names if name not in ("origin", "source"))
+        raise PartError(f"{part.name}: works on text, and the documents have none; their fields are {fields}")
+    return engine().col("text")
+
+
 def wanted(part: Any, documents: daft.DataFrame, sources: Sequence[str]) -> daft.Expression:
     """The expression that says which rows are of ``sources`` (none named: of any).
 
@@ -35,16 +47,18 @@ def wanted(part: Any, documents: daft.DataFrame, sources: Sequence[str]) -> daft
 def keep_best(part: Any, documents: daft.DataFrame, sources: Sequence[str], keep: float, rank: Callable[[str], Any]) -> daft.DataFrame:
     """Of each source named, the documents of the lowest ``rank``, as many as make up the share ``keep`` of its characters.
 
-    At least one of each stays, and the first that passes the share is left out. Order and other sources are unchanged.
+    At least one of each stays, and the first that passes the share is left out. Order, other sources and documents without text are
+    unchanged.
     """
     daft = engine()
-    judged = wanted(part, documents, sources)
+    words = text_of(part, documents)
+    judged = wanted(part, documents, sources) & words.not_null()
     found: dict[str, list[tuple[Any, bytes, int]]] = {}
     for text, source in streamed(documents.where(judged), ("text", "source")):
         key = digest(text)
         found.setdefault(source, []).append((rank(text), key, len(text)))
     kept = {key for entries in found.values() for key in _best(entries, keep)}
-    stays = daft.col("text").apply(lambda text: digest(text) in kept, return_dtype=daft.DataType.bool())
+    stays = words.fill_null("").apply(lambda text: digest(text) in kept, return_dtype=daft.DataType.bool())
     return documents.where(~judged | stays)
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Fraction(Curator, name="fraction"):
     """Keep a share of the training documents of some sources, to see what having less text would be worth.
 
-    A document stays or goes by a hash of its text alone, so a smaller share is a part of every larger one, whatever else differs.
+    A document stays or goes by a hash of its text alone (of its origin where it has no text), so a smaller share is a part of every larger
+    one, whatever else differs.
     """
 
     share: float = Field(gt=0, le=1, description="the share of documents that stays")
@@ -33,7 +34,9 @@ class Fraction(Curator, name="fraction"):
     def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
         """The documents that stay, unchanged and in their order. Raises PartError for a source that is not there."""
         daft = engine()
-        stays = daft.col("text").apply(lambda text: position(text) < self.share, return_dtype=daft.DataType.bool())
+        origin = daft.col("origin")
+        what = daft.col("text").fill_null(origin) if "text" in documents.column_names else origin
+        stays = what.apply(lambda text: position(text) < self.share, return_dtype=daft.DataType.bool())
         return documents.where(stays | ~wanted(self, documents, self.sources))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from windtunnel.data.corpus.frame import engine
+from windtunnel.kits.text.choice import text_of
 from windtunnel.slots import Curator
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ class Length(Curator, name="length"):
         return self
 
     def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
-        """The documents of the wanted length, unchanged and in their order."""
-        col = engine().col
+        """The documents of the wanted length, unchanged and in their order, and those without text. Raises PartError where none has one."""
+        text = text_of(self, documents)
         from daft.functions import length
 
-        characters: Any = length(col("text"))
-        kept = documents.where(characters >= self.shortest)
-        return kept if self.longest is None else kept.where(characters <= self.longest)
+        characters: Any = length(text)
+        kept = documents.where(text.is_null() | (characters >= self.shortest))
+        return kept if self.longest is None else kept.where(text.is_null() | (characters <= self.longest))

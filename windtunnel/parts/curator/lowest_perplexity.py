@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.data.corpus.frame import StreamedSource, streamed
+from windtunnel.data.corpus.frame import texts_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.text.choice import keep_best
 from windtunnel.kits.text.ngrams import NGrams
@@ -36,10 +36,10 @@ class LowestPerplexity(Curator, name="lowest-perplexity"):
     longest: int = Field(2000, ge=1, description="words of a document that are judged, from its beginning")
 
     def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
-        """The documents that stay, in their order.
+        """The documents that stay, in their order, and those without text.
 
         Raises:
-            PartError: where the clean text is empty.
+            PartError: where the clean text is empty, and where no document has text.
         """
         model = NGrams(self._clean(), self.order)
         if not model.vocabulary:
@@ -47,10 +47,9 @@ class LowestPerplexity(Curator, name="lowest-perplexity"):
         return keep_best(self, documents, self.sources, self.keep, lambda text: model.perplexity(text, self.longest))
 
     def _clean(self) -> Iterator[str]:
-        tally, left = Tally("clean"), self.sample
-        rows = self.clean.documents(tally) if isinstance(self.clean, StreamedSource) else streamed(self.clean.read(tally))
-        for text, *_ in rows:
+        left = self.sample
+        for text in texts_of(self.clean, Tally("clean")):
             if left <= 0:
                 return
-            yield (text or "")[:left]
-            left -= len(text or "")
+            yield text[:left]
+            left -= len(text)

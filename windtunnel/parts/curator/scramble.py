@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from windtunnel.data.corpus.frame import engine
-from windtunnel.kits.text.choice import digest, wanted
+from windtunnel.kits.text.choice import digest, text_of, wanted
 from windtunnel.slots import Curator
 
 if TYPE_CHECKING:
@@ -28,15 +28,18 @@ class Scramble(Curator, name="scramble"):
     seed: int = Field(0, ge=0, description="which documents, and into which order")
 
     def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
-        """All documents in their order, some of them damaged."""
+        """All documents in their order, some of them damaged. Raises PartError where none has text."""
         daft = engine()
         from daft.functions import when
 
+        text = text_of(self, documents)
         hit = wanted(self, documents, self.sources)
-        damaged = daft.col("text").apply(self._damaged, return_dtype=daft.DataType.string())
-        return documents.with_column("text", when(hit, damaged).otherwise(daft.col("text")))
+        damaged = text.apply(self._damaged, return_dtype=daft.DataType.string())
+        return documents.with_column("text", when(hit, damaged).otherwise(text))
 
-    def _damaged(self, text: str) -> str:
+    def _damaged(self, text: str | None) -> str | None:
+        if text is None:
+            return None
         key = int.from_bytes(digest(text, self.seed + 1), "little")
         if key % 1_000_000 >= self.share * 1_000_000:
             return text

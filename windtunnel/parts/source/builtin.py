@@ -1,4 +1,4 @@
-"""Text that every Python installation carries, so that a study flies on a fresh machine without a download."""
+"""Documents that every Python installation carries, so that a study flies on a fresh machine without a download."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ import tokenize
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from windtunnel.core.errors import UserError
-from windtunnel.data.corpus.frame import StreamedSource
+from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.text.interpreter import character_names, headers, instructions, readmes
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # Not the library itself: installed packages, its tests and their fixtures, and what was generated when this Python was built.
 _EXCLUDED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
@@ -36,14 +39,28 @@ class Builtin(StreamedSource, name="builtin"):
     makes of each module, the first 500 instructions. ``characters``: the names of Unicode's characters. ``readmes``: the descriptions of
     the packages installed, other ones on every machine. ``headers``: C header files, where Python was installed with them. Together
     they are domains as far apart as any that need no download.
+
+    ``digits`` are images, not text: scikit-learn's 1,797 handwritten digits (Alpaydin and Kaynak 1998), each with ``image``, a list of 8
+    rows of 8 whole numbers from 0 (white) to 255, and ``label``, 0 to 9. They need the extra ``vision``.
     """
 
-    text: Literal["stdlib", "docstrings", "instructions", "characters", "readmes", "headers"] = Field(
-        description="stdlib: source code; docstrings: docstrings and pydoc topics; instructions; characters; readmes; headers"
+    text: Literal["stdlib", "docstrings", "instructions", "characters", "readmes", "headers", "digits"] = Field(
+        description="stdlib: source code; docstrings: docstrings and pydoc topics; instructions; characters; readmes; headers; digits: images"
     )
 
-    def documents(self, tally: Tally) -> Iterator[tuple[str, str]]:
-        """The documents in the order of their names, each with its module's file or topic."""
+    def content_fields(self) -> tuple[str, ...]:
+        """Of digits, the image."""
+        return ("image",) if self.text == "digits" else ()
+
+    def documents(self, tally: Tally) -> Iterator[Document]:
+        """The documents in the order of their names, each with its module's file or topic.
+
+        Raises:
+            UserError: where this installation does not have them, naming what is missing.
+        """
+        if self.text == "digits":
+            yield _digits()
+            return
         if self.text == "characters":
             yield from character_names()
             return
@@ -75,6 +92,8 @@ class Builtin(StreamedSource, name="builtin"):
 
     def signature(self) -> str:
         """The version of Python and a hash of the library's files (of its headers or readmes; of characters, the version of Unicode)."""
+        if self.text == "digits":
+            return f"scikit-learn {_sklearn().__version__}"
         if self.text == "characters":
             return f"Unicode {unicodedata.unidata_version}"
         digest = hashlib.blake2b(digest_size=16)
@@ -88,6 +107,27 @@ class Builtin(StreamedSource, name="builtin"):
             digest.update(f"{name}\0{len(data)}\0".encode())
             digest.update(data)
         return f"{platform.python_implementation()} {platform.python_version()} {digest.hexdigest()}"
+
+
+def _sklearn() -> Any:
+    try:
+        return importlib.import_module("sklearn")
+    except ImportError as error:
+        raise UserError("builtin:digits needs scikit-learn: pip install 'windtunnel[vision]'") from error
+
+
+def _digits() -> pyarrow.RecordBatch:
+    """All digits: image [8][8] uint8, label int64."""
+    import numpy as np
+    import pyarrow
+
+    _sklearn()
+    found = importlib.import_module("sklearn.datasets").load_digits()
+    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)  # they are counts from 0 to 16
+    rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(pixels.reshape(-1)), pixels.shape[2])
+    origins = pyarrow.array([f"digit {number}" for number in range(len(pixels))])
+    images = pyarrow.FixedSizeListArray.from_arrays(rows, pixels.shape[1])
+    return pyarrow.record_batch({"image": images, "label": pyarrow.array(found.target.astype(np.int64)), "origin": origins})
 
 
 def _library() -> Path:

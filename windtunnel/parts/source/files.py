@@ -7,33 +7,53 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.data.corpus.frame import StreamedSource
+from windtunnel.data.corpus.fields import ORIGIN
+from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.tally import Tally
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class Files(StreamedSource, name="files"):
     """Documents from a folder (by a glob pattern), from one file, or from a folder that the datasets library saved.
 
-    By suffix: .jsonl, .ndjson, .json, .csv, .tsv and .parquet hold one document a record, in column ``field``; any other file is one
-    document, its encoding detected. All but .parquet may be compressed (.gz, .zst, .bz2, .xz). In a folder, files that cannot be read
-    are skipped and counted; a file that is named alone must be good.
+    By suffix: .jsonl, .ndjson, .json, .csv, .tsv and .parquet hold one document a record, its text in column ``field``, and all other
+    columns are kept as fields of the document; any other file is one document of text, its encoding detected. All but .parquet may be
+    compressed (.gz, .zst, .bz2, .xz). In a folder, files that cannot be read are skipped and counted; a file that is named alone must
+    be good.
+
+    Where no file has a text, the documents have none, but all their fields. Objects in JSON are kept as JSON text, and so are the values
+    of a field whose types have nothing in common, such as numbers and text. A field called origin, source, group or text that means
+    something else here is kept with an underscore at the end of its name.
     """
 
     path: str = Field(min_length=1, description="folder, file, or a pattern such as data/*.jsonl; ~ is the home folder")
     glob: str = Field("**/*", min_length=1, description="which files of a folder are read (hidden ones only where the pattern names them)")
-    field: str = Field("text", min_length=1, description="the field or column that holds the text of a record")
+    field: str | None = Field("text", min_length=1, description="the field or column that holds the text of a record; null: there is none")
+    keep: tuple[str, ...] | None = Field(None, description="the other fields that are kept; [] for none (default: all)")
+    group: str | None = Field(None, description="the field whose value names what is never split, such as a scene or a customer")
+    content: tuple[str, ...] = Field(
+        (), description="the fields that make a document what it is; those that agree in them are duplicates (default: the text, else all)"
+    )
 
-    def documents(self, tally: Tally) -> Iterator[tuple[str, str]]:
-        """The texts, file by file in the order of their names, each with its file (relative to the folder) and line."""
-        from windtunnel.data.corpus.formats import Unreadable, read_file
+    def content_fields(self) -> tuple[str, ...]:
+        """As ``content`` says."""
+        return self.content
+
+    def documents(self, tally: Tally) -> Iterator[Document]:
+        """The documents, file by file in the order of their names, each with its file (relative to the folder) and line."""
+        from windtunnel.data.corpus.formats import Columns, read_file
+        from windtunnel.data.corpus.opened import Unreadable
 
         root, files = self._files(tally)
         alone = root.is_file()
+        columns = Columns(self._text_field(files), self.keep, self.group)
         read = 0
         for file in files:
             name = file.name if alone else file.relative_to(root).as_posix()
@@ -46,9 +66,9 @@ class Files(StreamedSource, name="files"):
 
             before = read
             try:
-                for text, place in read_file(file, self.field, note):
+                for fields, place in read_file(file, columns, note):
                     read += 1
-                    yield text, name + place
+                    yield _with_origin(fields, name, place)
             except Unreadable as error:
                 if alone:
                     raise UserError(f"{file}: {error.detail}") from error
@@ -57,6 +77,26 @@ class Files(StreamedSource, name="files"):
         if not read:
             skipped = tally.summary("skipped")
             raise UserError(f"{root}: no document in any of {len(files):,} files: {skipped or 'they hold no record'}")
+        for wanted in (*(self.keep or ()), *([self.group] if self.group else ())):
+            if wanted not in columns.seen:
+                raise UserError(f"{root}: no record has a field {wanted!r}; {nearest(wanted, columns.seen)}")
+        for their, ours in columns.renamed():
+            tally.count(f"renamed: field {their!r} is kept as {ours!r}", read)
+
+    def _text_field(self, files: list[Path]) -> str | None:
+        """The field of the text; None where records have none and it was not asked for by name, so that documents have none."""
+        from windtunnel.data.corpus.formats import gives_text
+
+        usual = type(self).model_fields["field"].default
+        if self.field != usual:
+            return self.field
+        without = False
+        for file in files:
+            found = gives_text(file, usual)
+            if found:
+                return usual
+            without = without or found is False
+        return None if without else usual
 
     def signature(self) -> str:
         """A hash of the names, sizes and modification times of the files."""
@@ -117,6 +157,16 @@ class Files(StreamedSource, name="files"):
         else:
             hint = f"nor is there a folder {root.parent}"
         raise UserError(f"{root}: no such file or folder; {hint}")
+
+
+def _with_origin(fields: dict[str, Any] | pyarrow.RecordBatch, name: str, place: str | int) -> Document:
+    """A document with the place where it was found, or a batch of them of which ``place`` is the number of the first."""
+    if isinstance(fields, dict):
+        return {**fields, ORIGIN: f"{name}{place}"}
+    import pyarrow
+
+    origins = [f"{name}:{int(place) + row}" for row in range(fields.num_rows)]
+    return fields.append_column(ORIGIN, pyarrow.array(origins, pyarrow.large_string()))
 
 
 def saved_dataset(folder: Path) -> list[Path] | None:

@@ -1,0 +1,149 @@
+"""From one source to the shards of its splits: what is usable, what is a duplicate, and which split a document falls into."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes
+from windtunnel.data.corpus.frame import Document, batches, documents_of
+from windtunnel.data.corpus.shards import Shard
+from windtunnel.data.corpus.split import SPLITS, Seen, content_keys, fraction, split_keys, split_of
+from windtunnel.data.corpus.tally import Tally
+from windtunnel.slots import Source
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Say = Callable[[str], None]
+
+
+def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen, settings: dict[str, Any], say: Say) -> list[float]:
+    """Read one source into the shards of its splits; where its documents stand, as far as advice on the shares needs it.
+
+    Raises:
+        UserError: where the source cannot be read, or lacks a field that it says its documents are made of.
+    """
+    shares = {"validation": settings["validation"], "test": settings["test"]}
+    lowest: list[float] = []
+    beyond: list[float] = []  # the first documents that are not in test
+    since = time.monotonic()
+    for batch in batches(_encodable(documents_of(source, tally), tally)):
+        rows, keys = usable(batch, source.content_fields(), tally)
+        if not keys:
+            continue
+        tally.count("read", rows.num_rows, int(sizes(rows).sum()))
+        fresh = seen.new(keys)
+        positions = [fraction(key) for key in split_keys(rows, keys)]
+        added = {position for position, new in zip(positions, fresh, strict=True) if new}
+        lowest = heapq.nsmallest(8, {*lowest, *added})
+        beyond = heapq.nsmallest(8, {*beyond, *(position for position in added if position >= shares["test"])})
+        placed = np.array([split_of(position, **shares) for position in positions], dtype=object)
+        for split in SPLITS:
+            shards[split].add(chosen(rows, fresh & (placed == split)))
+        copies = chosen(rows, ~fresh)
+        for size, origin in zip(sizes(copies).tolist(), copies.column(ORIGIN).to_pylist(), strict=True):
+            tally.count("removed: exact duplicate", size=size, where=origin)
+        if time.monotonic() - since > 2:
+            since = time.monotonic()
+            say(f"reading {tally.source}: {tally.documents('read'):,} documents")
+        del batch, rows, copies
+    say(f"read {tally.source}: {tally.documents('read'):,} documents")
+    fields = shards[SPLITS[0]].fields
+    known = [] if fields.schema is None else fields.schema.names
+    for name in source.content_fields():
+        if known and name not in known:
+            raise UserError(f"its documents have no field {name!r}, which is said to be their content; {nearest(name, known)}")
+    for what in fields.widened:
+        tally.count(f"widened to text: {what}", tally.documents("read"))
+    return sorted({*lowest, *beyond})
+
+
+def _encodable(documents: Iterable[Document], tally: Tally) -> Iterator[Document]:
+    """The documents whose text can be written as UTF-8."""
+    for document in documents:
+        if isinstance(document, (tuple, Mapping)):
+            text, origin = document if isinstance(document, tuple) else (document.get(TEXT), document.get(ORIGIN, ""))
+            if isinstance(text, str) and not text.isascii():
+                try:
+                    text.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    tally.count("skipped: not valid Unicode (half of a surrogate pair)", where=f"{origin}: {error.reason}")
+                    continue
+            del text
+        yield document
+        del document
+
+
+def usable(rows: pyarrow.RecordBatch, content: tuple[str, ...], tally: Tally | None) -> tuple[pyarrow.RecordBatch, list[bytes]]:
+    """The documents that hold something, each with the key of what it is; the others are counted in ``tally``, if there is one."""
+    keys = content_keys(rows, content)
+    if None not in keys:
+        return rows, keys  # type: ignore[return-value]
+    held = np.array([key is not None for key in keys], dtype=bool)
+    if tally is not None:
+        for origin in chosen(rows, ~held).column(ORIGIN).to_pylist():
+            tally.count("skipped: empty document", where=origin)
+    return chosen(rows, held), [key for key in keys if key is not None]
+
+
+def chosen(rows: pyarrow.RecordBatch, mask: np.ndarray) -> pyarrow.RecordBatch:
+    """The rows for which ``mask`` (bool [rows]) holds."""
+    import pyarrow
+
+    return rows if mask.all() else rows.filter(pyarrow.array(mask))
+
+
+def check_split(
+    name: str, tally: Tally, entries: dict[tuple[str, str], dict[str, Any]], settings: dict[str, Any], lowest: list[float]
+) -> None:
+    """Refuse a source of which a split would be empty, with shares that would do."""
+    counts = {split: entries[split, name]["documents"] for split in SPLITS}
+    empty = [split for split, count in counts.items() if not count]
+    if not empty:
+        return
+    read, total = tally.documents("read"), sum(counts.values())
+    if not read:
+        reason = tally.summary("skipped") or "it has none"
+        raise UserError(f"corpus source {name!r}: no document that holds anything: {reason}")
+    what = f"corpus source {name!r}: {read:,} documents were read"
+    units = len(lowest) if len(lowest) < 8 else total  # documents, or groups of them where there are that few
+    duplicates = tally.documents("removed: exact duplicate")
+    if not total:
+        raise UserError(f"{what}, but all of them also occur in sources before it; leave it out, or put it first")
+    if duplicates:
+        what += f", {duplicates:,} of them exact duplicates, which leaves {total:,}"
+    what += f"; none of them fell into {' or '.join(empty)} (validation {settings['validation']:g}, test {settings['test']:g} of documents)"
+    if units < total:
+        what += f"; they are {units} {'groups' if units > 1 else 'group'}, and a group is never split"
+    advice = _shares_that_do(lowest, units, settings)
+    if advice is None:
+        few = "three or more are needed" if units < 3 else "with so few, no share below one half would do"
+        raise UserError(f"{what}. Add documents: {few}. If it is one long text, cut it into several, e.g. by chapter")
+    validation, test = advice
+    shares = f"validation: {validation:g}, test: {test:g}"
+    raise UserError(f"{what}. Add documents (a long one can be cut into several), or hold out a larger share: split: {{{shares}}} would do")
+
+
+def _shares_that_do(lowest: list[float], total: int, settings: dict[str, Any]) -> tuple[float, float] | None:
+    """The smallest shares of validation and test, in hundredths and not below those set, that leave no split of this source empty."""
+
+    def enough(value: float) -> float:
+        return (math.floor(value * 100) + 1) / 100
+
+    for candidate in range(len(lowest)):
+        test = max(settings["test"], enough(lowest[candidate]))
+        later = [position for position in lowest if position >= test]
+        if not later:
+            continue
+        validation = max(settings["validation"], enough(later[0] - test))
+        held_out = sum(position < test + validation for position in lowest)
+        if held_out < total and test < 0.5 and validation < 0.5:
+            return round(validation, 2) if validation != settings["validation"] else validation, test
+    return None
