@@ -8,7 +8,9 @@ import multiprocessing
 import random
 import re
 import shutil
+import sys
 import tempfile
+import types
 from itertools import islice
 from pathlib import Path
 
@@ -39,7 +41,7 @@ def prose(number: int, words: int = 60) -> str:
     return " ".join(random.Random(number).choices(WORDS, k=words))
 
 
-def files(path: Path | str, **fields: str) -> Source:
+def files(path: Path | str, **fields: object) -> Source:
     return make(Source, {"files": {"path": str(path), **fields}})
 
 
@@ -367,6 +369,37 @@ def changed(text: str, edits: int, seed: int) -> str:
     return " ".join(words)
 
 
+# Where the documents of the next test fell when documents were nothing but text: in training, validation or test, or removed.
+PLACED = (
+    "...t....vvv......t.......vv.v................t...tvt.t.v.....v..t......tt....................v.tv.vv"
+    "t..-....t..v..t-t..v.vv.v..-..t........t..v........v.vt..-.....t..vv.-t....-.....t........-.t-.v..vv"
+    "....t....v.......v.....-...t...tt.vt....----------------------------t...t.--t-..--..--v.t-t.t.v..vt."
+    "t.....-.v..t-.--ttt..t...t...t.....vt..t.....t"
+)
+
+
+def test_documents_of_text_fall_where_they_fell_before_documents_had_fields(tmp_path: Path) -> None:
+    documents = [prose(number, 20 + number) for number in range(240)]
+    documents += [documents[number].replace(" ", "\n\t", number % 5) for number in range(0, 240, 9)]
+    documents += [changed(documents[number], 1, number) for number in range(100, 240, 3)]
+    documents += ["", " \n"] + [f"kurz {number} \U0001f680 третий {number}" for number in range(30)]
+    (tmp_path / "a.jsonl").write_text(lines(documents))
+    more = [{"url": f"https://example.org/{number}", "text": text, "year": number} for number, text in enumerate(documents)]
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(one) + "\n" for one in more))
+    for name in ("a.jsonl", "b.jsonl"):
+        corpus = flown(tmp_path / "cache", {"x": files(tmp_path / name)}, validation=0.1, test=0.15)
+        place = {}
+        for number, text in enumerate(documents):
+            place.setdefault(text, number)
+        found = ["-"] * len(documents)
+        for split, mark in (("train", "."), ("validation", "v"), ("test", "t")):
+            numbers = [place[text] for text in texts(corpus, split, "x")]
+            assert numbers == sorted(numbers)
+            for number in numbers:
+                found[number] = mark
+        assert "".join(found) == PLACED
+
+
 def test_near_duplicates_of_held_out_documents_leave_training_and_others_stay(tmp_path: Path) -> None:
     originals = [prose(number, 400) for number in range(120)]
     held_out = [text for text in originals if split_of(fraction(content_key(text)), validation=0.2, test=0.2) != "train"]
@@ -410,6 +443,285 @@ def test_signatures_estimate_similarity_also_of_scripts_without_spaces() -> None
     exact = len(shingles[0] & shingles[1]) / len(shingles[0] | shingles[1])
     one, other = signatures([english, changed(english, 40, 1)])
     assert abs(similarity(one, other) - exact) < 0.15
+
+
+# Fields ---------------------------------------------------------------------------------------------------------------------------
+
+scalars = st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.floats(allow_nan=False) | st.text(max_size=8)
+values = scalars | st.lists(scalars, max_size=4) | st.dictionaries(st.text(max_size=3), scalars, max_size=3)
+records = st.dictionaries(st.sampled_from(["url", "date", "score", "tags", "meta", "source", "naïve name"]), values, max_size=5)
+
+
+def rows_of(corpus: Corpus, source: str, columns: list[str] | None = None) -> list[dict]:
+    return [row for split in SPLITS for batch in corpus.rows(split, source, columns) for row in batch.to_pylist()]
+
+
+def survived(kept: object, given: object) -> bool:
+    """Whether a value was kept: itself, a whole number as the real one, or where types had nothing in common as text."""
+    if kept is None or given is None:
+        return kept is None and given is None
+    if isinstance(given, (int, float)) and not isinstance(given, bool) and isinstance(kept, float):
+        return kept == float(given)
+    if isinstance(given, list) and isinstance(kept, list):
+        return len(kept) == len(given) and all(survived(one, other) for one, other in zip(kept, given, strict=True))
+    if isinstance(kept, str) and not isinstance(given, str):
+        return survived(json.loads(kept), given)
+    if isinstance(kept, dict) and isinstance(given, dict):
+        return kept.keys() == given.keys() and all(survived(kept[name], value) for name, value in given.items())
+    return kept == given and type(kept) is type(given)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(records, min_size=1, max_size=12), st.integers(1, 200))
+def test_any_field_of_a_record_survives(given_records: list[dict], batch: int) -> None:
+    folder, kept = Path(tempfile.mkdtemp()), frame.BATCH_BYTES
+    try:
+        frame.BATCH_BYTES = batch  # fields and types that first occur in a later batch
+        written = [{**record, "id": number, "text": prose(number)} for number, record in enumerate(given_records)]
+        written += [{"id": number, "text": prose(number)} for number in range(100, 140)]
+        (folder / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in written))
+        corpus = flown(folder / "cache", {"x": files(folder / "a.jsonl")}, near=1.0)
+        found = {row["id"]: row for row in rows_of(corpus, "x")}
+        assert sorted(found) == sorted(record["id"] for record in written)
+        for record in written:
+            row = found[record["id"]]
+            assert row["origin"].startswith("a.jsonl:")
+            for name, value in record.items():
+                ours = "source_" if name == "source" else name
+                assert ours in row and survived(row[ours], value), (name, value, row)
+            assert all(row[name] is None for name in row.keys() - {"origin", "source_"} - record.keys())
+        assert {tuple(next(corpus.rows(split, "x")).schema.names) for split in SPLITS} == {tuple(corpus.schema("x").names)}
+    finally:
+        frame.BATCH_BYTES = kept
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("shape", ["csv", "parquet", "datasets"])
+def test_columns_of_tables_survive_with_their_types(tmp_path: Path, shape: str) -> None:
+    numbers = range(60)
+    images = [{"bytes": bytes([number, 0, 255]), "path": f"{number}.png"} for number in numbers]
+    columns = {
+        "id": pyarrow.array(numbers, pyarrow.int32()),
+        "image": pyarrow.array(images),
+        "text": pyarrow.array([prose(number) for number in numbers]),
+        "values": pyarrow.array([[[number, 0.5], [1, 2]] for number in numbers], pyarrow.list_(pyarrow.list_(pyarrow.float32()))),
+        "date": pyarrow.array([f"2020-01-01T00:00:{number:02d}" for number in numbers]).cast(pyarrow.timestamp("ns")),
+        "kind": pyarrow.array(["a", "b", None] * 20).dictionary_encode(),
+    }
+    if shape == "csv":
+        (tmp_path / "a.csv").write_text(",id,text\n" + "".join(f"{number},{number},{prose(number)}\n" for number in numbers))
+        corpus = flown(tmp_path / "cache", {"x": files(tmp_path / "a.csv")})
+        row = next(row for row in rows_of(corpus, "x") if row["id"] == "7")
+        assert row == {"column 1": "7", "id": "7", "text": prose(7), "origin": "a.csv:9"}
+        return
+    if shape == "datasets":
+        pytest.importorskip("datasets").Dataset(pyarrow.table(columns)).save_to_disk(tmp_path / "saved")
+        path = tmp_path / "saved"
+    else:
+        parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+        path = tmp_path / "a.parquet"
+    corpus = flown(tmp_path / "cache", {"x": files(path)})
+    row = next(row for row in rows_of(corpus, "x", ["id", "image", "values", "kind", "text"]) if row["id"] == 7)
+    assert row == {"id": 7, "image": images[7], "values": [[7, 0.5], [1, 2]], "kind": "b", "text": prose(7)}
+    assert str(corpus.schema("x").field("date").type) == "timestamp[ns]" and str(corpus.schema("x").field("id").type) == "int32"
+    few = flown(tmp_path / "cache", {"x": files(path, keep=["id", "kind"])})
+    assert sorted(few.schema("x").names) == ["id", "kind", "origin", "text"] and few.fingerprint != corpus.fingerprint
+    assert texts(few, "train", "x") == texts(corpus, "train", "x")
+    with pytest.raises(UserError, match="no record has a field 'knd'; did you mean 'kind'"):
+        flown(tmp_path / "cache", {"x": files(path, keep=["knd"])})
+
+
+def test_types_that_disagree_between_files_become_text_with_a_note(tmp_path: Path) -> None:
+    for number, name in enumerate(["a", "b", "c"]):
+        table = {"text": [prose(100 * number + one) for one in range(40)], "id": [[1, 2**60], [2.5, 1.0], ["x", "y"]][number] * 20}
+        parquet.write_table(pyarrow.table({**table, **({"late": [number] * 40} if number else {})}), tmp_path / f"{name}.parquet")
+    corpus = flown(tmp_path / "cache", {"x": files(tmp_path, glob="*.parquet")})
+    assert {row["id"] for row in rows_of(corpus, "x")} <= {"1", str(2**60), "1.0", "2.5", str(float(2**60)), "x", "y"}
+    assert {row["late"] for row in rows_of(corpus, "x")} == {None, 1, 2}
+    assert next(what for what in counts(corpus, "x") if what.startswith("widened to text: field 'id'"))
+    numbers = flown(tmp_path / "cache", {"x": files(tmp_path, glob="[ab].parquet")})
+    assert str(numbers.schema("x").field("id").type) == "double"
+    assert not [what for what in counts(numbers, "x") if what.startswith("widened")]
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 500)), min_size=60, max_size=150), st.randoms())
+def test_a_group_is_never_split_whatever_the_order(pairs: list[tuple[int, int]], shuffled: random.Random) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        written = [{"text": prose(number), "scene": scene} for scene, number in pairs]
+        written += [{"text": prose(1000 + number), "scene": number} for number in range(60)] + [{"text": prose(2000), "scene": None}]
+        placed: dict[str, str] = {}
+        for turn in range(2):
+            shuffled.shuffle(written)
+            (folder / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in written))
+            corpus = flown(folder / f"cache{turn}", {"x": files(folder / "a.jsonl", group="scene")}, near=1.0)
+            for split in SPLITS:
+                for batch in corpus.rows(split, "x", ["group", "scene"]):
+                    for row in batch.to_pylist():
+                        assert row["group"] == (None if row["scene"] is None else str(row["scene"]))
+                        assert row["group"] is None or placed.setdefault(row["group"], split) == split
+        assert len(set(placed.values())) == 3
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_group_that_no_record_has_and_too_few_of_them(tmp_path: Path) -> None:
+    written = [{"text": prose(number), "scene": number % 2} for number in range(60)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in written))
+    with pytest.raises(UserError, match="no record has a field 'scenes'; did you mean 'scene'"):
+        flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl", group="scenes")})
+    with pytest.raises(UserError, match=r"they are 2 groups, and a group is never split.*three or more"):
+        flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl", group="scene")})
+
+
+def test_documents_without_text_are_documents_and_duplicates_are_found_by_content(tmp_path: Path) -> None:
+    written = [{"image": [[number, 1], [2, 3]], "label": number % 10, "id": copy} for number in range(80) for copy in range(2)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in written))
+    whole = flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl")})
+    assert len(rows_of(whole, "x")) == 160
+    corpus = flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl", content=["image"])})
+    assert sorted(row["image"][0][0] for row in rows_of(corpus, "x")) == list(range(80))
+    assert counts(corpus, "x")["removed: exact duplicate"] == 80 and corpus.bytes("train", "x") > 0
+    with pytest.raises(UserError, match=r"'x' have no text.*known: id, image, label"):
+        list(corpus.documents("train", "x"))
+    with pytest.raises(UserError, match=r"no field 'imag'.*did you mean 'image'"):
+        flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl", content=["imag"])})
+    with pytest.raises(PartError, match="length: works on text, and the documents have none; their fields are image, label, id"):
+        flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl")}, curators=[make(Curator, {"length": {"shortest": 3}})])
+
+
+def test_pictures_with_one_caption_are_duplicates_only_if_the_picture_is_no_content(tmp_path: Path) -> None:
+    written = [{"text": f"a picture of {number % 30}", "image": [number, 1]} for number in range(90)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in written))
+    assert len(rows_of(flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl")}, near=1.0), "x")) == 30
+    both = flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl", content=["image", "text"], group="text")}, near=1.0)
+    assert len(rows_of(both, "x")) == 90
+
+
+def test_records_without_the_usual_field_have_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,txt\n" + "".join(f"{number},{prose(number)}\n" for number in range(60)))
+    corpus = flown(tmp_path / "cache", {"x": files(tmp_path / "a.csv")})
+    assert corpus.schema("x").names == ["id", "txt", "origin"]
+    with pytest.raises(UserError, match="'x' have no text; set `field` of the source; did you mean 'txt'"):
+        list(corpus.documents("train", "x"))
+    assert "no column 'body'" in refused(files(tmp_path / "a.csv", field="body"))
+    with_text = flown(tmp_path / "cache", {"x": files(tmp_path / "a.csv", field="txt")})
+    assert sorted(with_text.schema("x").names) == ["id", "origin", "text"]
+    (tmp_path / "b.txt").write_text("one plain file makes it a folder of text")
+    assert counts_of(files(tmp_path, glob="*.*"))["skipped: no field 'text'"] == 1
+    assert counts_of(files(tmp_path, glob="*.*", field=None))["skipped: plain file among records without text"] == 1
+
+
+def counts_of(source: Source) -> dict[str, int]:
+    tally = Tally("x")
+    list(frame.batches(source.documents(tally)))
+    return {row["what"]: row["documents"] for row in tally.rows()}
+
+
+def test_the_fingerprint_covers_every_field(tmp_path: Path) -> None:
+    prints = set()
+    for number, more in enumerate([{}, {"year": 1}, {"year": 2}, {"year": "1"}, {"years": 1}, {"year": [1]}, {"year": 1.0}]):
+        path = tmp_path / str(number) / "a.jsonl"
+        path.parent.mkdir()
+        path.write_text("".join(json.dumps({"text": prose(one), **more}) + "\n" for one in range(40)))
+        prints.add(flown(tmp_path / "cache", {"x": files(path)}).fingerprint)
+    assert len(prints) == 7
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_the_bytes_of_values_tell_values_apart_and_nothing_else(data: st.DataObject) -> None:
+    from windtunnel.data.corpus.fields import stored, value_bytes
+
+    forms = {
+        pyarrow.int16(): st.integers(-300, 300),
+        pyarrow.bool_(): st.booleans(),
+        pyarrow.string(): st.text(max_size=3),
+        pyarrow.binary(): st.binary(max_size=3),
+        pyarrow.list_(pyarrow.int8()): st.lists(st.none() | st.integers(-3, 3), max_size=3),
+        pyarrow.list_(pyarrow.list_(pyarrow.int8())): st.lists(st.lists(st.integers(0, 2), max_size=2), max_size=2),
+        pyarrow.list_(pyarrow.int8(), 2): st.lists(st.integers(-3, 3), min_size=2, max_size=2),
+        pyarrow.struct([("a", pyarrow.int8()), ("b", pyarrow.string())]): st.fixed_dictionaries(
+            {"a": st.none() | st.integers(0, 2), "b": st.none() | st.text(max_size=1)}
+        ),
+    }
+    form = data.draw(st.sampled_from(list(forms)))
+    given_values = data.draw(st.lists(st.none() | forms[form], min_size=1, max_size=12))
+    begin = data.draw(st.integers(0, len(given_values) - 1))
+    column = pyarrow.array(given_values, form).cast(stored(form))
+    found = value_bytes(column)
+    assert value_bytes(column.slice(begin)) == found[begin:]
+    for one, first in zip(found, given_values, strict=True):
+        for other, second in zip(found, given_values, strict=True):
+            assert (one == other) == (first == second)
+
+
+def test_curators_see_and_change_whole_rows(tmp_path: Path) -> None:
+    import daft
+
+    class Recent(Curator):
+        name = "recent"
+
+        def curate(self, documents: daft.DataFrame, tally: Tally) -> daft.DataFrame:
+            assert {"text", "origin", "source", "year", "id", "tags"} <= set(documents.column_names)
+            old = documents.where(daft.col("year") < 1990)
+            tally.count("older than 1990", old.count_rows())
+            kept = documents.where((daft.col("year") >= 1990) | daft.col("year").is_null())
+            return kept.with_column("age", 2020 - daft.col("year"))
+
+    dated = [{"text": prose(number), "year": 1970 + number % 50, "id": number, "tags": ["x", str(number)]} for number in range(90)]
+    plain = [{"text": prose(number), "id": f"b{number}"} for number in range(200, 260)]
+    for name, written in (("a", dated), ("b", plain)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in written))
+    sources = {name: files(tmp_path / f"{name}.jsonl") for name in "ab"}
+    before = flown(tmp_path / "cache", sources)
+    corpus = flown(tmp_path / "cache", sources, curators=[Recent.model_construct()])
+    found = [row for batch in corpus.rows("train", "a") for row in batch.to_pylist()]
+    assert found and all(row["year"] >= 1990 and row["age"] == 2020 - row["year"] and row["tags"][0] == "x" for row in found)
+    expected = [row for batch in before.rows("train", "a") for row in batch.to_pylist() if row["year"] >= 1990]
+    assert [row["text"] for row in found] == [row["text"] for row in expected]
+    assert {row["age"] for batch in corpus.rows("test", "a") for row in batch.to_pylist()} == {None}
+    assert "year" not in corpus.schema("b").names and texts(corpus, "train", "b") == texts(before, "train", "b")
+    assert counts(corpus, "a")["removed: curator recent"] == before.count("train", "a") - len(found)
+    assert counts(corpus, "all sources")["curator recent: older than 1990"] == before.count("train", "a") - len(found)
+    assert not [path for path in corpus.folder.rglob("*") if path.is_file() and path.suffix not in (".parquet", ".json")]
+
+
+def test_text_curators_leave_documents_without_text_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(lines([prose(number) for number in range(60)]))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps({"values": [number, 1, 2]}) + "\n" for number in range(60)))
+    sources = {name: files(tmp_path / f"{name}.jsonl") for name in "ab"}
+    before = flown(tmp_path / "cache", sources)
+    clean = {"files": {"path": str(tmp_path / "a.jsonl")}}
+    for knobs in ({"length": {"shortest": 262}}, {"scramble": {"share": 0.5}}, {"lowest-perplexity": {"clean": clean, "keep": 0.5}}):
+        corpus = flown(tmp_path / "cache", sources, curators=[make(Curator, knobs)])
+        assert texts(corpus, "train", "a") != texts(before, "train", "a")
+        assert [batch.to_pylist() for batch in corpus.rows("train", "b")] == [batch.to_pylist() for batch in before.rows("train", "b")]
+    fewer = flown(tmp_path / "cache", sources, curators=[make(Curator, {"fraction": {"share": 0.5}})])
+    assert 0 < fewer.count("train", "b") < before.count("train", "b")
+
+
+def test_digits_are_images_with_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make(Source, {"builtin": {"text": "digits"}})
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        with pytest.raises(UserError, match=r"scikit-learn.*windtunnel\[vision\]"):
+            list(source.documents(Tally("x")))
+        with pytest.raises(UserError, match=r"corpus source 'd'.*windtunnel\[vision\]"):
+            flown(tmp_path / "cache", {"d": source})
+        pictures = np.random.default_rng(0).integers(0, 17, (60, 8, 8)).astype(float)
+        found = types.SimpleNamespace(images=pictures, target=np.arange(60) % 10)
+        stand_in = types.SimpleNamespace(__version__="0", datasets=types.SimpleNamespace(load_digits=lambda: found))
+        monkeypatch.setitem(sys.modules, "sklearn", stand_in)
+        monkeypatch.setitem(sys.modules, "sklearn.datasets", stand_in.datasets)
+    corpus = flown(tmp_path / "cache", {"d": source})
+    assert str(corpus.schema("d").field("image").type) == "fixed_size_list<item: fixed_size_list<item: uint8>[8]>[8]"
+    rows = rows_of(corpus, "d")
+    assert len(rows) >= 60 and {row["label"] for row in rows} == set(range(10))
+    images = np.array([row["image"] for row in rows])
+    assert images.shape[1:] == (8, 8) and images.min() == 0 and images.max() == 255
 
 
 # Curators and other sources -------------------------------------------------------------------------------------------------------

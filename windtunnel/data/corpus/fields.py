@@ -192,6 +192,8 @@ def _column(name: str, values: list[Any]) -> pyarrow.Array:
 
     try:
         column = pyarrow.array(values, pyarrow.large_string() if name in RESERVED else None)
+        if "double" in str(column.type) and _has_truth(values):  # which pyarrow would take for 0 and 1 beside a real number
+            raise TypeError
         column = column.cast(stored(column.type))
     except (pyarrow.ArrowException, TypeError, OverflowError, UnicodeEncodeError):
         if name == TEXT:
@@ -205,6 +207,12 @@ def _column(name: str, values: list[Any]) -> pyarrow.Array:
             written = [None if value is None else as_text(value).encode("utf-8", "replace").decode("utf-8") for value in values]  # type: ignore[union-attr]
             column = pyarrow.array(written, pyarrow.large_string())
     return column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
+
+
+def _has_truth(values: Any) -> bool:
+    if isinstance(values, Mapping):
+        return _has_truth(list(values.values()))
+    return isinstance(values, bool) or (isinstance(values, list) and any(map(_has_truth, values)))
 
 
 def text_of(rows: pyarrow.RecordBatch) -> list[str | None]:
@@ -251,16 +259,21 @@ def _list_bytes(column: pyarrow.Array) -> list[bytes | None]:
     items = column.flatten()  # without those of null lists
     ends = np.cumsum(lengths)
     heads = [int(length).to_bytes(8, "little") for length in lengths]
-    if types.is_primitive(items.type) and not types.is_boolean(items.type) and not items.null_count:
+    found: list[bytes | None]
+    if types.is_primitive(items.type) and not types.is_boolean(items.type):
         raw, width = _raw(items)
-        return [
-            head + raw[(end - length) * width : end * width] if there else None
-            for there, head, length, end in zip(valid, heads, lengths, ends, strict=True)
-        ]
-    found = [b"\0" if one is None else b"\1" + _framed(one) for one in value_bytes(items)]
+        there = items.is_valid().to_numpy(zero_copy_only=False)
+        if items.null_count:  # what stands where there is no value is anything
+            raw = np.where(there[:, None], np.frombuffer(raw, np.uint8).reshape(-1, width), 0).astype(np.uint8).tobytes()
+        found = []
+        for kept, head, begin, end in zip(valid, heads, ends - lengths, ends, strict=True):
+            gaps = b"" if not items.null_count or there[begin:end].all() else there[begin:end].tobytes()
+            found.append(head + raw[begin * width : end * width] + gaps if kept else None)
+        return found
+    parts = [b"\0" if one is None else b"\1" + _framed(one) for one in value_bytes(items)]
     return [
-        head + b"".join(found[end - length : end]) if there else None
-        for there, head, length, end in zip(valid, heads, lengths, ends, strict=True)
+        head + b"".join(parts[end - length : end]) if kept else None
+        for kept, head, length, end in zip(valid, heads, lengths, ends, strict=True)
     ]
 
 
@@ -285,7 +298,7 @@ def sizes(rows: pyarrow.RecordBatch) -> np.ndarray:
     if written is None or written.null_count:
         for name in rows.schema.names:
             if name not in RESERVED:
-                total += [len(one or b"") for one in value_bytes(rows.column(name))]
+                total += np.array([len(one or b"") for one in value_bytes(rows.column(name))], dtype=np.int64)
     if written is None:
         return total
     length = compute.binary_length(written)

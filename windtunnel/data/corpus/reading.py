@@ -33,8 +33,10 @@ def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen,
     shares = {"validation": settings["validation"], "test": settings["test"]}
     lowest: list[float] = []
     beyond: list[float] = []  # the first documents that are not in test
+    known: set[str] = set()
     since = time.monotonic()
     for batch in batches(_encodable(documents_of(source, tally), tally)):
+        known.update(batch.schema.names)
         rows, keys = usable(batch, source.content_fields(), tally)
         if not keys:
             continue
@@ -55,12 +57,10 @@ def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen,
             say(f"reading {tally.source}: {tally.documents('read'):,} documents")
         del batch, rows, copies
     say(f"read {tally.source}: {tally.documents('read'):,} documents")
-    fields = shards[SPLITS[0]].fields
-    known = [] if fields.schema is None else fields.schema.names
     for name in source.content_fields():
         if known and name not in known:
             raise UserError(f"its documents have no field {name!r}, which is said to be their content; {nearest(name, known)}")
-    for what in fields.widened:
+    for what in shards[SPLITS[0]].fields.widened:
         tally.count(f"widened to text: {what}", tally.documents("read"))
     return sorted({*lowest, *beyond})
 

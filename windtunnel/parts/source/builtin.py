@@ -45,7 +45,7 @@ class Builtin(StreamedSource, name="builtin"):
     """
 
     text: Literal["stdlib", "docstrings", "instructions", "characters", "readmes", "headers", "digits"] = Field(
-        description="stdlib: source code; docstrings: docstrings and pydoc topics; instructions; characters; readmes; headers; digits: images"
+        description="stdlib: source code; docstrings: also pydoc topics; instructions; characters; readmes; headers; or digits: images"
     )
 
     def content_fields(self) -> tuple[str, ...]:
