@@ -17,15 +17,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
+import yaml
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from windtunnel.core import registry
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.files import temporary_folder
 from windtunnel.core.registry import make
-from windtunnel.data.corpus import frame, prepare, shards
+from windtunnel.data.corpus import formats, frame, prepare, shards
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, band_width, signatures, similarity
 from windtunnel.data.corpus.prepare import Corpus, prepare_corpus
 from windtunnel.data.corpus.split import SPLITS, Seen, content_key, fraction, split_of
@@ -688,6 +690,32 @@ def test_curators_see_and_change_whole_rows(tmp_path: Path) -> None:
     assert not [path for path in corpus.folder.rglob("*") if path.is_file() and path.suffix not in (".parquet", ".json")]
 
 
+def test_the_documentations_example_of_metadata(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "own-corpus.md").read_text()
+    record, written, code = (re.search(rf"```{kind}\n([^`]*{word}.*?)```", page, re.S) for kind, word in WRITTEN)
+    assert record and written and code
+    pages = [{**json.loads(record[1]), "text": prose(number), "site": f"site {number // 3}"} for number in range(90)]
+    for number, one in enumerate(pages):
+        one["date"] = f"{2015 + number % 10}-05-03"
+    (tmp_path / "pages.jsonl").write_text("".join(json.dumps(one) + "\n" for one in pages))
+    knobs = yaml.safe_load(written[1])["corpus"]["pages"]
+    source = make(Source, {"files": {**knobs["files"], "path": str(tmp_path / "pages.jsonl")}})
+    part, _, loop = code[1].partition("\n\n\nfor ")
+    try:
+        found: dict = {"__name__": "documentation"}
+        exec(part, found)
+        corpus = flown(tmp_path / "cache", {"pages": source}, curators=[make(Curator, {"recent": {"year": 2020}})])
+    finally:
+        registry._parts[Curator].pop("recent", None)
+    exec(f"for {loop}", {"corpus": corpus})
+    assert "https://example.org/wings" in capsys.readouterr().out
+    assert sorted(corpus.schema("pages").names) == ["date", "group", "origin", "text", "url"]
+    assert {row["date"][:4] for batch in corpus.rows("train", "pages") for row in batch.to_pylist()} == {str(2020 + n) for n in range(5)}
+
+
+WRITTEN = (("json", "url"), ("yaml", "group: site"), ("python", "class Recent"))
+
+
 def test_text_curators_leave_documents_without_text_alone(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(lines([prose(number) for number in range(60)]))
     (tmp_path / "b.jsonl").write_text("".join(json.dumps({"values": [number, 1, 2]}) + "\n" for number in range(60)))
@@ -797,8 +825,8 @@ def test_the_fingerprint_is_of_what_was_prepared_and_unchanged_files_are_not_rea
 ) -> None:
     first = flown(tmp_path / "cache", {"notes": files(notes)})
     calls = []
-    original = files_module.read_file
-    monkeypatch.setattr(files_module, "read_file", lambda *all_: calls.append(all_) or original(*all_))
+    original = formats.read_file
+    monkeypatch.setattr(formats, "read_file", lambda *all_: calls.append(all_) or original(*all_))
     again = flown(tmp_path / "cache", {"notes": files(notes)})
     assert again.fingerprint == first.fingerprint and not calls
     assert again.table == first.table and again.folder == first.folder == tmp_path / "cache" / first.fingerprint

@@ -6,12 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-
 from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, text_of, value_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow
 
 SPLITS = ("train", "validation", "test")
