@@ -88,16 +88,18 @@ def trainer(model: str, folder: Path) -> dict[str, float]:
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     from windtunnel.recipe import recipe_from
-    from windtunnel.train import loop
-    from windtunnel.train.log import RunContext
+    from windtunnel.slots import Progress
+    from windtunnel.train.log import RunContext, RunState
+    from windtunnel.train.phase import PhaseRun
     from windtunnel.train.run import prepare
-    from windtunnel.train.step import PhaseRun, draw, loader_of
+    from windtunnel.train.step import draw, loader_of
 
     flight = recipe_from(recipe(model, STEPS))
     stream = prepare(flight, folder / "cache")
-    around = RunContext(folder=folder, device=torch.device("cpu"), precision=lambda: None)
-    leg = PhaseRun(flight, 0, 0, stream, loader_of(flight.phases[0], stream, 0, {}), None, {}, {}, around)
-    rows = [row for step in range(STEPS) for row in draw(leg, loop.Progress(step, STEPS, 0, 1, BATCH, 0.0, 0.0, 0), {})["tokens"]]
+    run_context = RunContext(folder=folder, device=torch.device("cpu"), precision=lambda: None)
+    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}}
+    phase_run = PhaseRun(flight, 0, 0, stream, run_context, RunState(), loader_of(flight.phases[0], stream, 0, {}), **drawing)
+    rows = [row for step in range(STEPS) for row in draw(phase_run, Progress(step, STEPS, 0, 1, BATCH, 0.0, 0.0, 0))["tokens"]]
     data = [{"input_ids": torch.as_tensor(row), "labels": torch.as_tensor(row)} for row in rows]
     stamps: list[float] = []
 

@@ -22,9 +22,12 @@ import torch
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.forward import forward
 from windtunnel.recipe import recipe_from
+from windtunnel.slots import Progress
 from windtunnel.train import loop, machine
-from windtunnel.train.log import RunContext
+from windtunnel.train.log import RunContext, RunState
+from windtunnel.train.phase import PhaseRun
 from windtunnel.train.run import prepare
+from windtunnel.train.step import draw, loader_of
 
 STEPS, WARM, REPETITIONS = 20, 4, 4
 
@@ -50,18 +53,19 @@ def recipe(steps: int, separate: bool = False, **fields: Any) -> Any:
 def tensors(flight_recipe: Any, stream: Any, steps: int) -> list[dict[str, torch.Tensor]]:
     """The very batches our loop draws: ``packing: {concatenate: {separate: false}}``, as the other trainers know no documents."""
     phase = flight_recipe.phases[0]
-    progress = loop.Progress(0, 1, 0, 1, phase.batch, 0.0, 0.0, 0)
-    around = RunContext(folder=Path(), device=torch.device("cpu"), precision=contextlib.nullcontext)
-    leg = loop.PhaseRun(flight_recipe, 0, 0, stream, loop.loader_of(phase, stream, 0, {}), None, {}, {}, around)
-    drawn = [loop.draw(leg, replace(progress, step=step), {}) for step in range(steps)]
+    progress = Progress(0, 1, 0, 1, phase.batch, 0.0, 0.0, 0)
+    run_context = RunContext(folder=Path(), device=torch.device("cpu"), precision=contextlib.nullcontext)
+    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}}
+    phase_run = PhaseRun(flight_recipe, 0, 0, stream, run_context, RunState(), loader_of(phase, stream, 0, {}), **drawing)
+    drawn = [draw(phase_run, replace(progress, step=step)) for step in range(steps)]
     return [{name: torch.as_tensor(value) for name, value in batch.items()} for batch in drawn]
 
 
 def ours(flight_recipe: Any, stream: Any, device: torch.device) -> float:
     """Seconds a step, from the loop's own stopwatch between the first logged step after warming up and the last."""
     with tempfile.TemporaryDirectory() as folder:
-        around = RunContext(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
-        loop.train(flight_recipe, 0, stream, around)
+        run_context = RunContext(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
+        loop.train(flight_recipe, 0, stream, run_context)
         lines = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
     first = next(line for line in lines if line["step"] >= WARM)
     return (lines[-1]["seconds"] - first["seconds"]) / (lines[-1]["step"] - first["step"])
@@ -175,8 +179,8 @@ def main() -> dict[str, Any]:
             times["lightning"].append(lightning(fresh(config, 0), batches, phase.batch))
             times["ours_masking_documents"].append(ours(recipe(STEPS, separate=True), stream, device))
         with tempfile.TemporaryDirectory() as folder:
-            around = RunContext(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
-            _, flight, _ = loop.train(recipe(2), 0, stream, around)
+            run_context = RunContext(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
+            _, flight, _ = loop.train(recipe(2), 0, stream, run_context)
     peak = machine.matmul_rate(device, torch.float32, seconds=1.0)
     median = {name: statistics.median(values) for name, values in times.items()}
     pairs = {name: [ours / other for ours, other in zip(times["ours"], times[name], strict=True)] for name in times if name != "ours"}

@@ -600,7 +600,7 @@ def test_every_arm_of_the_files_flies_at_a_tiny_size(name, stream, tmp_path, mon
         return recipe.model_copy(update=changed | {"precision": "float32", "evaluate_every": 1.0})
 
     first = next(iter(study.resolved["baseline"].corpus))
-    monkeypatch.setattr("windtunnel.train.run.data_key", lambda recipe: "one")
+    monkeypatch.setattr("windtunnel.train.needed.data_key", lambda recipe: "one")
     stand_in = StandIn(stream, {source: "prose" if source == first else "code" for source in study.resolved["baseline"].corpus})
     records: dict[str, dict[int, Any]] = {}
     (tmp_path / "needed").mkdir()

@@ -22,7 +22,7 @@ from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import fresh
 from windtunnel.parts.start.expand_stages import proportional
 from windtunnel.slots import Optimizer, Start, StartContext, Structure
-from windtunnel.train.budget import count_step
+from windtunnel.train.count import count_step
 
 LINE, STAGES = {"linear-layers": {}}, {"shared-stages": {"stages": [3, 1]}}
 

@@ -23,7 +23,7 @@ from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears
 from windtunnel.parts.optimizer.adamw import adamw
 from windtunnel.slots import AfterStep, Optimizer, Progress, Structure
-from windtunnel.train.budget import counter
+from windtunnel.train.count import counter
 from windtunnel.train.run import fly
 
 KINDS = ["low-rank", "sparse-low-rank"]

@@ -33,7 +33,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
 from windtunnel.parts.evaluation.pruned import limited, removable_share
 from windtunnel.slots import Evaluation, Objective, Progress, Structure
-from windtunnel.train.budget import mean_density
+from windtunnel.train.count import mean_density
 from windtunnel.train.run import fly
 
 

@@ -32,7 +32,7 @@ from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.slots import AfterStep, Evaluation, LossTerm, Structure, Weighting
 from windtunnel.train import checkpoint
-from windtunnel.train.budget import count_step
+from windtunnel.train.count import count_step
 from windtunnel.train.estimate import estimate
 from windtunnel.train.log import RunContext, RunLog
 from windtunnel.train.run import fly
@@ -133,14 +133,14 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny, stream, tmp_path)
 @pytest.mark.parametrize("in_memory", [1 << 28, 0])
 def test_counting_a_step_leaves_no_trace(tiny, stream, tmp_path, monkeypatch, in_memory):
     """The counted step is undone, from memory or from a file: without counting, training gives the same weights."""
-    from windtunnel.train import budget, loop
+    from windtunnel.train import count, phase
 
-    monkeypatch.setattr(budget, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(count, "IN_MEMORY", in_memory)
     fly(tiny(), 0, stream, tmp_path / "counted")
 
     one = {"flops": 1.0, "matrices": 0.0}
     cost = {"variants": [one], "flops": 1.0, "effective_flops": 1.0, "parameters": 1, "active_parameters": 1, "seconds": 1.0}
-    monkeypatch.setattr(loop, "measure", lambda leg, optimizer: dict(cost))
+    monkeypatch.setattr(phase, "measure", lambda phase_run: dict(cost))
     fly(tiny(), 0, stream, tmp_path / "plain")
     assert same(tmp_path / "counted", tmp_path / "plain")
 
@@ -631,11 +631,11 @@ def test_kept_moments_are_those_the_phase_before_ended_with(tiny, stream, tmp_pa
 
     drawn = loop.draw
 
-    def as_one_phase(leg, progress, feedback):
+    def as_one_phase(phase_run, progress):
         # In the second phase the batches and dropout of steps 4 and on of one phase, but the loader of this one.
-        place = replace(progress, step=progress.step + 4 * leg.index)
-        whole = SimpleNamespace(seed=leg.seed, index=0, loader=leg.loader, phase=leg.phase, stream=leg.stream)
-        return drawn(whole, place, feedback)
+        place = replace(progress, step=progress.step + 4 * phase_run.index)
+        known = {key: getattr(phase_run, key) for key in ("seed", "loader", "phase", "stream", "feedback")}
+        return drawn(SimpleNamespace(index=0, **known), place)
 
     monkeypatch.setattr(loop, "draw", as_one_phase)
     fly(tiny(phases=[{"share": 0.5}, {"share": 0.5, "moments": "kept"}], **fields), 0, stream, tmp_path / "two")

@@ -222,9 +222,9 @@ def test_a_selection_trains_on_the_sequences_it_scores_highest(tiny, stream, tmp
 
     real = step.gradients
 
-    def watched(leg, batch, progress):
+    def watched(phase_run, batch, progress):
         seen.append(torch.as_tensor(batch["tokens"]).float().mean(dim=1))
-        return real(leg, batch, progress)
+        return real(phase_run, batch, progress)
 
     monkeypatch.setattr("windtunnel.train.loop.gradients", watched)
     plain = fly(tiny(), 0, stream, tmp_path / "plain")

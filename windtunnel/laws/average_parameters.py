@@ -26,7 +26,7 @@ from windtunnel.kits.text.network import TokenFacts
 from windtunnel.parts.structure.fixed_mask import FixedMask
 from windtunnel.parts.structure.pruning_ramp import PruningRamp
 from windtunnel.recipe import Recipe, needed
-from windtunnel.train.budget import mean_density
+from windtunnel.train.count import mean_density
 from windtunnel.train.estimate import estimate
 
 NAMES = ("E", "A", "alpha", "B", "beta")

@@ -221,16 +221,19 @@ def conclude(
     import torch
 
     from windtunnel.models.checkpoint import export, load
-    from windtunnel.train import loop, machine
+    from windtunnel.train import machine
+    from windtunnel.train.begin import begin
     from windtunnel.train.log import RunContext
+    from windtunnel.train.phase import judges as judges_of
     from windtunnel.train.samples import samples
+    from windtunnel.train.spend import Account
 
     phase = recipe.phases[0]
     place = torch.device(record.device)
-    around = RunContext(folder=out / "run", device=place, precision=machine.precision_context(place, record.precision or "float32"))
-    before = loop.begin(recipe, 0, None, stream, seed, around, None, {}).eval()
+    run_context = RunContext(folder=out / "run", device=place, precision=machine.precision_context(place, record.precision or "float32"))
+    before = begin(recipe, 0, None, stream, seed, run_context, Account()).eval()
     after = load(out / "run" / "model").to(place).eval()  # type: ignore[arg-type]
-    judges = {split: loop.judges(recipe, phase, stream, split, around) for split in ("validation", "test")}
+    judges = {split: judges_of(recipe, phase, stream, split, run_context) for split in ("validation", "test")}
     warn("measuring the model before and after on test documents")
     told = {"before": windows(before, judges["test"]), "trained": windows(after, judges["test"])}
     written = {"before": samples(before, judges["test"], count=SAMPLED)}

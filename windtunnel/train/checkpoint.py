@@ -12,6 +12,7 @@ import os
 import pickle
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -80,14 +81,15 @@ def back_to(device: torch.device | str) -> Callable[[Any, str], Any]:
 
 
 class Writer:
-    """Writes the checkpoints of a run to ``folder`` and keeps the ``keep`` newest.
+    """Writes the checkpoints of a run to ``folder`` and keeps the ``keep`` newest; one is :attr:`due` when ``every`` seconds have passed.
 
     The state is copied into the file and added up at once, which takes about twice as long as copying it in memory. Waiting for the disk
     happens in a thread beside the training that goes on; :attr:`busy` says whether that is still so. Of several ranks, rank 0 writes.
     """
 
-    def __init__(self, folder: Path, keep: int = 2) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, keep: int = 2, every: float = 60.0) -> None:
+        self.folder, self.keep, self.every = folder, keep, every
+        self.last = time.monotonic()
         self.thread: threading.Thread | None = None
         self.error: UserError | None = None
 
@@ -96,6 +98,15 @@ class Writer:
         """Whether the checkpoint before is still on its way to the disk."""
         return self.thread is not None and self.thread.is_alive()
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time for the next checkpoint and the one before has reached the disk."""
+        return time.monotonic() - self.last > self.every and not self.busy
+
+    def restart(self) -> None:
+        """Count the seconds to the next checkpoint from now."""
+        self.last = time.monotonic()
+
     def begin(self, name: str, state: dict[str, Any]) -> None:
         """Copy ``state`` into what will be checkpoint ``name``, which sorts by age; ``state`` may change as soon as this returns.
 
@@ -103,6 +114,7 @@ class Writer:
             UserError: when the disk is full or read-only, now or for the checkpoint before; earlier checkpoints stay as they are.
         """
         if ranks.rank():
+            self.restart()
             return
         self.wait()
         temporary = self.folder / f".writing-{uuid.uuid4().hex[:8]}"
@@ -122,6 +134,7 @@ class Writer:
             raise self._failed(error, name, temporary) from error
         self.thread = threading.Thread(target=self._finish, args=(name, temporary, file.sum.hexdigest()), name="checkpoint")
         self.thread.start()
+        self.restart()
 
     def wait(self) -> None:
         """Return when nothing is on its way any more. Raises UserError if the last checkpoint could not be written."""

@@ -17,10 +17,11 @@ from windtunnel.core.part import Trained
 from windtunnel.models.checkpoint import load
 from windtunnel.train import ranks
 from windtunnel.train.loggers import Logger
+from windtunnel.train.spend import Account
 
 
 @dataclass
-class RunState:
+class RunState(Account):
     """Where a run stands: the plain data of a checkpoint. ``step`` is within the phase, the other counts are over the whole run.
 
     ``tokens``, FLOPs and ``seconds`` include what the models that the run needs have cost.
@@ -29,11 +30,7 @@ class RunState:
     phase: int = 0
     step: int = 0
     steps: int = 0
-    tokens: int = 0
     targets: int = 0
-    flops: float = 0.0
-    effective_flops: float = 0.0
-    seconds: float = 0.0
     cursors: dict[str, int] = field(default_factory=dict)
     phases: list[dict[str, Any]] = field(default_factory=list)
     validation: list[dict[str, Any]] = field(default_factory=list)
@@ -42,8 +39,9 @@ class RunState:
     @classmethod
     def after(cls, charged: Mapping[str, float]) -> RunState:
         """The beginning of a run whose needed models have cost ``charged``, by unit."""
-        flops, effective, seconds = (charged.get(unit, 0.0) for unit in ("flops", "effective_flops", "seconds"))
-        return cls(tokens=int(charged.get("tokens", 0)), flops=flops, effective_flops=effective, seconds=seconds)
+        state = cls()
+        state.pay(charged)
+        return state
 
 
 @dataclass
@@ -71,10 +69,10 @@ class RunLog:
     Losses stay on the device until a line is written, so that no step waits for them.
     """
 
-    def __init__(self, around: RunContext, steps: int) -> None:
-        self.around = around
-        self.path = Path(os.devnull) if ranks.rank() else around.folder / "log.jsonl"
-        self.finite = torch.ones((), dtype=torch.bool, device=around.device)
+    def __init__(self, run_context: RunContext, steps: int) -> None:
+        self.run_context = run_context
+        self.path = Path(os.devnull) if ranks.rank() else run_context.folder / "log.jsonl"
+        self.finite = torch.ones((), dtype=torch.bool, device=run_context.device)
         self.reported = 0.0
         if self.path.is_file():  # a resumed run writes the steps after its checkpoint again
             os.truncate(self.path, self._kept(self.path.read_bytes(), steps))
@@ -93,30 +91,34 @@ class RunLog:
             kept += len(line)
         return kept
 
-    def step(
-        self, flight: RunState, loss: torch.Tensor, norm: torch.Tensor, rate: float, overall: float, *, last: bool, every: int
-    ) -> None:
+    def step(self, run: RunState, loss: torch.Tensor, norm: torch.Tensor, rate: float, overall: float, *, last: bool, every: int) -> None:
         """Take note of a step; write a line for every ``every``-th."""
         self.finite &= torch.isfinite(loss) & torch.isfinite(norm)
-        if flight.step == 1 or last or flight.step % every == 0:
+        if run.step == 1 or last or run.step % every == 0:
             self.check()
-            line = {"step": flight.steps, "phase": flight.phase, "loss": loss.item(), "learning_rate": rate, "gradient_norm": norm.item()}
-            line |= {"tokens": flight.tokens, "flops": flight.flops, "seconds": round(flight.seconds, 3)}
+            line = {
+                "step": run.steps,
+                "phase": run.phase,
+                "loss": loss.item(),
+                "learning_rate": rate,
+                "gradient_norm": norm.item(),
+            }
+            line |= {"tokens": run.tokens, "flops": run.flops, "seconds": round(run.seconds, 3)}
             self.file.write(json.dumps(line) + "\n")
             self.file.flush()
-            for logger in self.around.loggers:
-                logger.log(flight.steps, {key: line[key] for key in ("loss", "learning_rate", "gradient_norm")})
+            for logger in self.run_context.loggers:
+                logger.log(run.steps, {key: line[key] for key in ("loss", "learning_rate", "gradient_norm")})
         now = time.monotonic()
         if now - self.reported > 0.5 or last:
             self.reported = now
-            self.around.report(
-                {"step": flight.steps, "done": overall, "loss": loss.item(), "flops": flight.flops, "seconds": flight.seconds}
-                | {"validation": flight.validation[-1:]}
+            self.run_context.report(
+                {"step": run.steps, "done": overall, "loss": loss.item(), "flops": run.flops, "seconds": run.seconds}
+                | {"validation": run.validation[-1:]}
             )
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
         """Hand validation numbers to the loggers."""
-        for logger in self.around.loggers:
+        for logger in self.run_context.loggers:
             logger.log(step, {f"validation/{name}": value for name, value in numbers.items()})
 
     def check(self) -> None:

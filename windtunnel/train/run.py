@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,17 @@ from windtunnel.core import outside
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import decided_once, naming
 from windtunnel.core.keys import Variant
-from windtunnel.core.part import Trained
 from windtunnel.core.typed import Failure
-from windtunnel.recipe import Recipe, data_key, needed, run_name
+from windtunnel.recipe import Recipe, data_key, needed
+from windtunnel.train.needed import Others, charged, others_of, refuse_other_documents, tokenizer_in
 from windtunnel.train.record import RunRecord, read_record, write_record
 from windtunnel.train.variant import choose, refuse_unable
 
 if TYPE_CHECKING:
+    import torch
+
     from windtunnel.data.stream import Stream
+    from windtunnel.train.log import RunContext, RunState
 
 
 def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> Stream:
@@ -58,23 +61,6 @@ def prepare_needed(recipe: Recipe, cache: Path, progress: Callable[[str], None] 
     return found
 
 
-def refuse_other_documents(one: Recipe, recipe: Recipe) -> None:
-    """Raise UserError unless every document that ``recipe`` holds out is held out by ``one`` too, which it needs.
-
-    Which documents are held out depends on their text and the shares alone, and their near-copies are removed from every source of a
-    corpus. So what has to agree are the shares, and the corpus of ``one`` has to hold every source of ``recipe``, trained on or not.
-    """
-    if one.split != recipe.split:
-        raise UserError("a recipe that this one needs has another split, so it may be trained on what this one is tested on: give both one")
-    for name, source in recipe.corpus.items():
-        if one.corpus.get(name) != source:
-            what = "lacks" if name not in one.corpus else "has another"
-            raise UserError(
-                f"a recipe that this one needs {what} source {name!r}, so documents that this one is tested on, or copies of them, may be "
-                "among its own; give both the same corpus, and say with `sources` what each trains on"
-            )
-
-
 def fly(
     recipe: Recipe,
     seed: int,
@@ -109,9 +95,7 @@ def fly(
     import torch
     from transformers.utils import logging
 
-    from windtunnel.models.checkpoint import load
     from windtunnel.train import loop, machine, ranks
-    from windtunnel.train.log import RunContext
     from windtunnel.train.loggers import make_logger
 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
@@ -119,6 +103,58 @@ def fly(
     if threads:
         torch.set_num_threads(threads)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    plan, chosen = planned(recipe, seed, stream, folder, place, variant)
+    if (done := finished(folder, recipe.key(seed, chosen), stream, plan)) is not None:
+        return done
+    own = recipe.variant(chosen)
+    refuse_unable(own, place, str(folder))
+    warnings: list[str] = []
+    tell = warn or (lambda message: print(message, flush=True))
+    if ranks.rank():
+        tell, report, loggers = (lambda message: None), None, ()
+
+    def noted(message: str) -> None:
+        warnings.append(message)
+        tell(message)
+
+    record = begun(recipe, seed, stream, place, chosen) | {"warnings": warnings}
+    for message in changed(plan, threads):
+        noted(message)
+    how: dict[str, Any] = {"threads": threads, "device": device, "report": report, "stop": stop, "variant": chosen}
+    how["needed_in"] = folder / "needed"
+    missing = None if needed_in else lambda one, own, place, streams: fly(one, seed, own, place, streams=streams, **how)
+    try:
+        others = others_of(recipe, seed, chosen, stream, needed_in or folder / "needed", streams or {}, missing)
+    except UserError as error:
+        return stored(folder, RunRecord(**record, status="failed", failure=Failure.of(error)))
+    if others is None:
+        return stored(folder, RunRecord(**record, status="interrupted"))
+    record |= {"needed": others, "charged": charged(others)}
+    opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
+    told = {"report": report, "stop": stop, "warn": noted, "loggers": opened, "checkpoint_seconds": checkpoint_seconds}
+    run_context = context_of(folder, place, own, Others(others, chosen), told)
+    memory = machine.PeakMemory(place)
+    try:
+        with machine.repeatable():
+            model, run_state, whole = loop.train(recipe, seed, stream, run_context)
+        record |= outcome(run_state, stream, memory.bytes()) | {"status": "finished" if whole else "interrupted"}
+        if whole and not ranks.rank():
+            record |= test_and_export(recipe, model, stream, run_context)
+    except Exception as error:
+        record |= {"status": "failed", "failure": Failure.of(error)}
+    finally:
+        for logger in opened:
+            logger.close()
+    return stored(folder, RunRecord(**record))
+
+
+def planned(
+    recipe: Recipe, seed: int, stream: Stream, folder: Path, place: torch.device, variant: Variant | None
+) -> tuple[Mapping[str, Any], Variant]:
+    """What the run in ``folder`` was begun with (key, stream, threads, ranks), now if it was not, and the variant of its study."""
+    import torch
+
+    from windtunnel.train import machine, ranks
 
     def decide() -> dict[str, Any]:
         chosen = variant or choose(recipe, lambda: machine.measured(place, stream.folder.parent, torch.get_num_threads()), ranks.count())
@@ -129,101 +165,20 @@ def fly(
         folder.mkdir(parents=True, exist_ok=True)
         outside.store(recipe, folder)
         plan = decided_once(folder / "plan.json", decide)
-    chosen = variant or Variant.model_validate(plan.get("variant") or {})
-    key = recipe.key(seed, chosen)
-    present = read_record(folder)
-    if (plan["key"], plan["stream"]) != (key, stream.fingerprint) or (present is not None and present.key != key):
-        state = "a" if present is not None and present.finished else "an unfinished"
-        raise UserError(f"{folder} holds {state} run of another recipe, seed or text; choose another folder or delete it")
-    if present is not None and present.finished:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # a kill may have come between the record and this
-        return present
-    own = recipe.variant(chosen)
-    refuse_unable(own, place, str(folder))
-    record: dict[str, Any] = {
-        "key": key,
-        "seed": seed,
-        "recipe": recipe.model_dump(mode="json"),
-        "stream": stream.fingerprint,
-        "variant": own,
-        "threads": torch.get_num_threads(),
-        "ranks": ranks.count(),
-        "device": str(place),
-        "versions": machine.versions(),
-        "hardware": machine.hardware(place),
-    }
-    tell = warn or (lambda message: print(message, flush=True))
-    if ranks.rank():
-        tell, report, loggers = (lambda message: None), None, ()
-    warnings: list[str] = []
+    return plan, variant or Variant.model_validate(plan.get("variant") or {})
 
-    def noted(message: str) -> None:
-        warnings.append(message)
-        tell(message)
 
-    record |= {"warnings": warnings}
+def changed(plan: Mapping[str, Any], threads: int | None) -> Iterator[str]:
+    """What is no longer as it was when the run was begun, a sentence each."""
+    from windtunnel.train import ranks
+
     for what, now in {"thread(s)": threads, "rank(s)": ranks.count()}.items():
         began = plan.get(what.removesuffix("(s)") + "s", now)
         if now and began != now:
-            noted(f"this run began with {began} {what} and goes on with {now}: not bitwise what it would have been undisturbed")
-    try:
-        how = {"threads": threads, "device": device, "report": report, "stop": stop, "streams": streams, "variant": chosen}
-        others = others_of(recipe, seed, stream, folder, needed_in, how)
-    except UserError as error:
-        return written(folder, RunRecord(**record, status="failed", failure=Failure.of(error)))
-    if others is None:
-        return written(folder, RunRecord(**record, status="interrupted"))
-    record |= {"needed": others, "charged": charged(others)}
-    opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
-    memory = machine.PeakMemory(place)
-    around = RunContext(
-        folder=folder,
-        device=place,
-        precision=machine.precision_context(place, own.precision),
-        compiled=own.compiled,
-        report=report or (lambda _: None),
-        stop=stop or (lambda: False),
-        warn=noted,
-        loggers=opened,
-        checkpoint_seconds=checkpoint_seconds,
-        charged=record["charged"],
-        cursors_of=lambda trained, seed: {} if trained.folder else others[key_of(trained, seed, chosen)]["cursors"],
-        model_of=lambda trained, seed: load(model_folder(trained, seed, chosen, others), trained.fingerprint),
-        tokenizer_of=lambda trained, seed: tokenizer_in(model_folder(trained, seed, chosen, others)),
-    )
-    try:
-        with machine.repeatable():
-            model, flight, finished = loop.train(recipe, seed, stream, around)
-        record |= {
-            "status": "finished" if finished else "interrupted",
-            "phases": flight.phases,
-            "validation": flight.validation,
-            "cursors": flight.cursors,
-            "stopped": flight.stopped,
-            "totals": {
-                "steps": flight.steps,
-                "tokens": flight.tokens,
-                "targets": flight.targets,
-                "flops": flight.flops,
-                "effective_flops": flight.effective_flops,
-                "seconds": flight.seconds,
-                "peak_memory_bytes": memory.bytes(),
-                "epochs": {
-                    source: flight.cursors[source] / size for source, size in stream.sizes("train").items() if source in flight.cursors
-                },
-            },
-        }
-        if finished and not ranks.rank():
-            record |= conclude(recipe, model, stream, around)
-    except Exception as error:
-        record |= {"status": "failed", "failure": Failure.of(error)}
-    finally:
-        for logger in opened:
-            logger.close()
-    return written(folder, RunRecord(**record))
+            yield f"this run began with {began} {what} and goes on with {now}: not bitwise what it would have been undisturbed"
 
 
-def written(folder: Path, record: RunRecord) -> RunRecord:
+def stored(folder: Path, record: RunRecord) -> RunRecord:
     """The record of a run as rank 0 has it, which writes it to ``folder``.
 
     What is refused or has diverged is so on every rank; with any other failure a rank leaves, because the rest will not come here.
@@ -240,111 +195,90 @@ def written(folder: Path, record: RunRecord) -> RunRecord:
     return record if record.failure else ranks.broadcast(record)
 
 
-def others_of(
-    recipe: Recipe, seed: int, stream: Stream, folder: Path, needed_in: Path | None, how: dict[str, Any]
-) -> dict[str, dict[str, Any]] | None:
-    """The runs whose models ``recipe`` needs, by key: their folder, and what each cost by itself. None if asked to stop on the way.
-
-    Where a run's stream is another one, its cursors are left out: they count other tokens.
-
-    Raises:
-        UserError: when one may have been trained on held-out text, has tokens that the part holding it cannot do with, has failed, or is
-            not in ``needed_in``.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    theirs: dict[str, Stream] = {}
-    for one in needed(recipe).values():
-        refuse_other_documents(one, recipe)
-        theirs[one.identity()] = stream_of(one, recipe, stream, how["streams"] or {})
-    refuse_other_tokens(recipe, stream, theirs)
-    for one in needed(recipe).values():
-        key = one.key(seed, how["variant"])
-        own_stream = theirs[one.identity()]
-        place = (needed_in or folder / "needed") / run_name(key, own_stream.fingerprint)
-        record = read_record(place)
-        if needed_in is None and (record is None or not record.finished):
-            # Looked up from the other side, this recipe's stream is one of those that are not its own.
-            streams = {**(how["streams"] or {}), data_key(recipe): stream}
-            record = fly(one, seed, own_stream, place, needed_in=folder / "needed", **how | {"streams": streams})
-        if record is not None and record.status == "interrupted" and needed_in is None:
-            return None
-        if record is None or record.totals is None or not record.finished:
-            reason = "has not been flown" if record is None else f"has {record.status}: {record.error}"
-            raise UserError(f"the run {key}, whose model this recipe needs, {reason}")
-        totals, before = record.totals, record.charged
-        own = {unit: totals[unit] - before.get(unit, 0) for unit in ("tokens", "flops", "effective_flops", "seconds")}
-        cursors = record.cursors if own_stream.fingerprint == stream.fingerprint else {}
-        found[key] = {"folder": str(place), "steps": totals.steps, "cursors": cursors, **own}
-    return found
+def finished(folder: Path, key: str, stream: Stream, plan: Mapping[str, Any]) -> RunRecord | None:
+    """The record in ``folder`` if that run is finished. Raises UserError where it is of another recipe, seed or text."""
+    record = read_record(folder)
+    if (plan["key"], plan["stream"]) != (key, stream.fingerprint) or (record is not None and record.key != key):
+        state = "a" if record is not None and record.finished else "an unfinished"
+        raise UserError(f"{folder} holds {state} run of another recipe, seed or text; choose another folder or delete it")
+    if record is None or not record.finished:
+        return None
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # a kill may have come between the record and this
+    return record
 
 
-def stream_of(one: Recipe, recipe: Recipe, stream: Stream, streams: Mapping[str, Stream | str]) -> Stream:
-    """The stream of ``one``, which ``recipe`` on ``stream`` needs. Raises UserError where ``streams`` lacks it."""
-    key = data_key(one)
-    found = stream if key == data_key(recipe) else streams.get(key)
-    if found is None:
-        raise UserError(
-            "a model that this recipe needs has a corpus, curation or tokenizer of its own, and its stream is not among `streams`; "
-            "prepare it with prepare_needed, or let them agree"
-        )
-    if isinstance(found, str):
-        from windtunnel.data.stream import Stream
+def begun(recipe: Recipe, seed: int, stream: Stream, place: torch.device, variant: Variant) -> dict[str, Any]:
+    """What the record of a run says before anything is flown."""
+    import torch
 
-        found = Stream.open(found)
-    return found
+    from windtunnel.train import machine, ranks
 
-
-def refuse_other_tokens(recipe: Recipe, stream: Stream, theirs: Mapping[str, Stream]) -> None:
-    """Raise UserError where a part holds a model of other tokens and cannot do with one.
-
-    ``theirs`` are the streams of the models, by the identity of their recipe.
-    """
-    for part in (part for phase in recipe.phases for part in phase.parts() if not part.other_tokens):
-        for field, trained in part.trained().items():
-            if trained.recipe is not None and not theirs[trained.recipe.identity()].same_tokens(stream):
-                raise UserError(
-                    f"{part.name}.{field}: this model is trained with another tokenizer, so its tokens mean something else here; give "
-                    "both recipes one tokenizer (`tokenizer: {recipe: NAME}` takes that of another), or carry weights over with the start "
-                    "`transplant`"
-                )
+    return {
+        "key": recipe.key(seed, variant),
+        "seed": seed,
+        "recipe": recipe.model_dump(mode="json"),
+        "stream": stream.fingerprint,
+        "variant": recipe.variant(variant),
+        "threads": torch.get_num_threads(),
+        "ranks": ranks.count(),
+        "device": str(place),
+        "versions": machine.versions(),
+        "hardware": machine.hardware(place),
+    }
 
 
-def tokenizer_in(name: str) -> Any:
-    """The tokenizer beside the model ``name``. Raises UserError where there is none that is fast."""
-    from windtunnel.kits.text.tokenizer import load
-    from windtunnel.models.locate import locate
-
-    return load(locate(name), sentinels=0)
-
-
-def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """What ``others`` cost together, by unit."""
-    return {unit: sum(one[unit] for one in others.values()) for unit in ("steps", "tokens", "flops", "effective_flops", "seconds")}
-
-
-def model_folder(trained: Trained, seed: int, chosen: Variant, others: Mapping[str, Mapping[str, Any]]) -> str:
-    """Where the model ``trained`` lies."""
-    return trained.folder or others[key_of(trained, seed, chosen)]["folder"]
-
-
-def key_of(trained: Trained, seed: int, chosen: Variant) -> str:
-    """The key of the run that trains it."""
-    assert trained.recipe is not None, "a model in a folder is not flown"
-    return trained.recipe.key(seed, chosen)
+def outcome(run_state: RunState, stream: Stream, peak_memory_bytes: int) -> dict[str, Any]:
+    """What the record of a run says of its training."""
+    sizes = {source: size for source, size in stream.sizes("train").items() if source in run_state.cursors}
+    return {
+        "phases": run_state.phases,
+        "validation": run_state.validation,
+        "cursors": run_state.cursors,
+        "stopped": run_state.stopped,
+        "totals": {
+            "steps": run_state.steps,
+            "tokens": run_state.tokens,
+            "targets": run_state.targets,
+            "flops": run_state.flops,
+            "effective_flops": run_state.effective_flops,
+            "seconds": run_state.seconds,
+            "peak_memory_bytes": peak_memory_bytes,
+            "epochs": {source: run_state.cursors[source] / size for source, size in sizes.items()},
+        },
+    }
 
 
-def conclude(recipe: Recipe, model: Any, stream: Stream, around: Any) -> dict[str, Any]:
+def context_of(folder: Path, place: torch.device, variant: Variant, others: Others, told: Mapping[str, Any]) -> RunContext:
+    """What a run in ``folder`` is flown with, where it needs ``others``; ``told`` are further fields (None: the default)."""
+    from windtunnel.models.checkpoint import load
+    from windtunnel.train import machine
+    from windtunnel.train.log import RunContext
+
+    return RunContext(
+        folder=folder,
+        device=place,
+        precision=machine.precision_context(place, variant.precision),
+        compiled=variant.compiled,
+        charged=charged(others.runs),
+        cursors_of=others.cursors,
+        model_of=lambda trained, seed: load(others.folder(trained, seed), trained.fingerprint),
+        tokenizer_of=lambda trained, seed: tokenizer_in(others.folder(trained, seed)),
+        **{key: value for key, value in told.items() if value is not None},
+    )
+
+
+def test_and_export(recipe: Recipe, model: Any, stream: Stream, run_context: RunContext) -> dict[str, Any]:
     """Evaluate the finished model on test, let it write samples, and save it as a folder that transformers loads."""
     from windtunnel.models.checkpoint import export
-    from windtunnel.train.loop import evaluate, judges
+    from windtunnel.train.phase import evaluate, judges
     from windtunnel.train.samples import samples
 
-    judge = judges(recipe, recipe.phases[-1], stream, "test", around)
+    judge = judges(recipe, recipe.phases[-1], stream, "test", run_context)
     numbers = evaluate(recipe, model, judge)
     primary = recipe.evaluations[0]
     written = samples(model, judge)
     tokenizer = stream.tokenizer_for(recipe.special_tokens())
-    export(model, around.folder / "model", tokenizer=tokenizer)
+    export(model, run_context.folder / "model", tokenizer=tokenizer)
     known = {"unit": primary.unit, "better": primary.better, "tokens_added": added_tokens(stream) if tokenizer is stream.tokenizer else []}
     return {"test": numbers, "primary": next(iter(numbers)), "samples": written, **known}
 

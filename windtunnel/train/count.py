@@ -1,19 +1,17 @@
-"""What a step costs and how many steps a budget buys."""
+"""What a step costs: FLOPs counted on the real one, which is then undone."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from windtunnel.core.errors import UserError
 from windtunnel.models.anatomy import linears
-from windtunnel.recipe import Budget
 from windtunnel.slots import Structure
 
 IN_MEMORY = 1 << 28  # bytes of weights that are simply copied
@@ -88,42 +86,3 @@ def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callabl
             state.update(old)
 
     return restore
-
-
-def steps_of(
-    budget: Budget, share: float, *, flops: float, effective_flops: float, tokens: int, ahead: Mapping[str, float] | None = None
-) -> int | None:
-    """How many whole steps ``share`` of ``budget`` buys, by what one costs; None where only the clock can tell (a budget in seconds).
-
-    ``ahead`` is what has been spent of it before the first step, by unit.
-
-    Raises:
-        UserError: when it does not buy a single step.
-    """
-    if budget.unit == "seconds":
-        return None
-    cost = {"flops": flops, "effective_flops": effective_flops, "tokens": float(tokens), "steps": 1.0}[budget.unit]
-    spent = (ahead or {}).get(budget.unit, 0.0)
-    steps = int((budget.amount * share - spent) / cost + 1e-9)
-    if steps < 1:
-        before = f" after {spent:.3g} that its parts spent before the first" if spent else ""
-        raise UserError(
-            f"the budget of {budget.amount:g} {budget.unit} is too small: a share of {share:g} is {budget.amount * share:.3g} "
-            f"{budget.unit}, and one step costs {cost:.3g}{before}; raise the budget, or lower batch, context or depth"
-        )
-    return steps
-
-
-def left_of(budget: Budget, charged: Mapping[str, float]) -> Budget:
-    """What remains of ``budget`` once what other models cost (``charged``, by unit) is paid.
-
-    Raises:
-        UserError: when nothing remains.
-    """
-    cost = charged.get(budget.unit, 0.0)
-    if cost >= budget.amount:
-        raise UserError(
-            f"the models this recipe needs cost {cost:.3g} {budget.unit} of its budget of {budget.amount:.3g}, and nothing is left to "
-            "train with; give them a smaller budget or share"
-        )
-    return budget if not cost else Budget(**{budget.unit: type(budget.amount)(budget.amount - cost)})

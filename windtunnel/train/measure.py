@@ -1,0 +1,64 @@
+"""What a step costs, measured on a real one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.models.anatomy import linears
+from windtunnel.slots import Progress
+from windtunnel.train import ranks
+from windtunnel.train.count import count_step, mean_density, snapshot
+from windtunnel.train.parts import refuse_states_of_ranks
+from windtunnel.train.step import draw, gradients, update
+
+if TYPE_CHECKING:
+    from windtunnel.train.phase import PhaseRun
+
+
+def measure(phase_run: PhaseRun) -> dict[str, Any]:
+    """What a step costs: one real step of each variant under the counter, undone. The optimizer is spoilt and has to be built anew.
+
+    Returns ``variants`` (for each ``flops``, and ``matrices``: those of them that a structure's density applies to), ``flops`` and
+    ``effective_flops`` of a step on average over variants and phase, ``parameters``, how many of them are active at the end of the phase,
+    and ``seconds``. Of several ranks, what all execute for the gradient is counted, and once the update, which each makes for itself.
+    """
+    phase, structure = phase_run.phase, phase_run.phase.structure
+    restore, cursors = snapshot(phase_run.model, list(phase_run.states.values()), phase_run.run_context.folder), phase_run.loader.state()
+    progress = Progress.first(phase.batch, phase.context, phase_run.index)
+    phase_run.model.train()
+    density = mean_density(structure, phase_run.model)
+    variants, began = [], time.monotonic()
+    for variant in range(structure.variants(phase_run.model) if structure else 1):
+        if structure is not None:
+            structure.take(phase_run.model, variant)
+
+        def shared() -> None:
+            gradients(phase_run, draw(phase_run, progress), progress)
+
+        def repeated() -> None:
+            update(phase_run, progress)
+
+        flops, matrices = (ranks.count() * amount for amount in count_step(phase_run.model, shared, matrices=density < 1))
+        if ranks.count() > 1:
+            refuse_states_of_ranks(phase_run)
+        more, more_matrices = count_step(phase_run.model, repeated, matrices=density < 1)
+        flops, matrices = flops + more, matrices + more_matrices
+        phase_run.model.zero_grad(set_to_none=True)  # or the weights that come back would lie beside it
+        restore()
+        phase_run.loader.load_state(cursors)
+        variants.append({"flops": flops, "matrices": matrices})
+    left = structure.density(phase_run.model) if structure else 1.0
+    parameters = sum(parameter.numel() for parameter in phase_run.model.parameters())
+    matrices_of: dict[str, Any] = linears(phase_run.model) if left < 1 else {}
+    prunable = sum(module.weight.numel() for module in matrices_of.values())
+    count = len(variants)
+    mean, saved = sum(variant["flops"] for variant in variants) / count, sum(variant["matrices"] for variant in variants) / count
+    return {
+        "variants": variants,
+        "flops": mean,
+        "effective_flops": mean - (1.0 - density) * saved,
+        "parameters": parameters,
+        "active_parameters": parameters - round((1.0 - left) * prunable),
+        "seconds": (time.monotonic() - began) / count,
+    }

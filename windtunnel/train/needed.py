@@ -1,0 +1,141 @@
+"""The models that a recipe needs: flown first, each on its own stream, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from windtunnel.core.errors import UserError
+from windtunnel.core.keys import Variant
+from windtunnel.core.part import Trained
+from windtunnel.recipe import Recipe, data_key, needed, run_name
+from windtunnel.train.record import RunRecord, read_record
+
+if TYPE_CHECKING:
+    from windtunnel.data.stream import Stream
+
+
+class Others(NamedTuple):
+    """The runs whose models a recipe needs, by key, and the variant of the study."""
+
+    runs: Mapping[str, Mapping[str, Any]]
+    variant: Variant
+
+    def of(self, trained: Trained, seed: int) -> Mapping[str, Any]:
+        """The run that trains ``trained``."""
+        assert trained.recipe is not None, "a model in a folder is not flown"
+        return self.runs[trained.recipe.key(seed, self.variant)]
+
+    def folder(self, trained: Trained, seed: int) -> str:
+        """Where the model ``trained`` lies."""
+        return trained.folder or str(self.of(trained, seed)["folder"])
+
+    def cursors(self, trained: Trained, seed: int) -> Mapping[str, int]:
+        """How far its run has read each source."""
+        return {} if trained.folder else self.of(trained, seed)["cursors"]
+
+
+def others_of(
+    recipe: Recipe,
+    seed: int,
+    variant: Variant,
+    stream: Stream,
+    folder: Path,
+    streams: Mapping[str, Stream | str],
+    fly: Callable[[Recipe, Stream, Path, Mapping[str, Stream | str]], RunRecord] | None,
+) -> dict[str, dict[str, Any]] | None:
+    """The runs whose models ``recipe`` needs, by key: their folder, and what each cost by itself. None if asked to stop on the way.
+
+    They lie in ``folder``; what is missing there is flown by ``fly`` (None: it must not be). Where a run's stream is another one, its
+    cursors are left out: they count other tokens.
+
+    Raises:
+        UserError: when one may have been trained on held-out text, has tokens that the part holding it cannot do with, has failed, or is
+            missing.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    theirs: dict[str, Stream] = {}
+    for one in needed(recipe).values():
+        refuse_other_documents(one, recipe)
+        theirs[one.identity()] = stream_of(one, recipe, stream, streams)
+    refuse_other_tokens(recipe, stream, theirs)
+    for one in needed(recipe).values():
+        key = one.key(seed, variant)
+        own_stream = theirs[one.identity()]
+        place = folder / run_name(key, own_stream.fingerprint)
+        record = read_record(place)
+        if fly is not None and (record is None or not record.finished):
+            # Looked up from the other side, this recipe's stream is one of those that are not its own.
+            record = fly(one, own_stream, place, {**streams, data_key(recipe): stream})
+            if record.status == "interrupted":
+                return None
+        if record is None or record.totals is None or not record.finished:
+            reason = "has not been flown" if record is None else f"has {record.status}: {record.error}"
+            raise UserError(f"the run {key}, whose model this recipe needs, {reason}")
+        totals, before = record.totals, record.charged
+        own = {unit: totals[unit] - before.get(unit, 0) for unit in ("tokens", "flops", "effective_flops", "seconds")}
+        cursors = record.cursors if own_stream.fingerprint == stream.fingerprint else {}
+        found[key] = {"folder": str(place), "steps": totals.steps, "cursors": cursors, **own}
+    return found
+
+
+def stream_of(one: Recipe, recipe: Recipe, stream: Stream, streams: Mapping[str, Stream | str]) -> Stream:
+    """The stream of ``one``, which ``recipe`` on ``stream`` needs. Raises UserError where ``streams`` lacks it."""
+    key = data_key(one)
+    found = stream if key == data_key(recipe) else streams.get(key)
+    if found is None:
+        raise UserError(
+            "a model that this recipe needs has a corpus, curation or tokenizer of its own, and its stream is not among `streams`; "
+            "prepare it with prepare_needed, or let them agree"
+        )
+    if isinstance(found, str):
+        from windtunnel.data.stream import Stream
+
+        found = Stream.open(found)
+    return found
+
+
+def refuse_other_documents(one: Recipe, recipe: Recipe) -> None:
+    """Raise UserError unless every document that ``recipe`` holds out is held out by ``one`` too, which it needs.
+
+    Which documents are held out depends on their text and the shares alone, and their near-copies are removed from every source of a
+    corpus. So what has to agree are the shares, and the corpus of ``one`` has to hold every source of ``recipe``, trained on or not.
+    """
+    if one.split != recipe.split:
+        raise UserError("a recipe that this one needs has another split, so it may be trained on what this one is tested on: give both one")
+    for name, source in recipe.corpus.items():
+        if one.corpus.get(name) != source:
+            what = "lacks" if name not in one.corpus else "has another"
+            raise UserError(
+                f"a recipe that this one needs {what} source {name!r}, so documents that this one is tested on, or copies of them, may be "
+                "among its own; give both the same corpus, and say with `sources` what each trains on"
+            )
+
+
+def refuse_other_tokens(recipe: Recipe, stream: Stream, theirs: Mapping[str, Stream]) -> None:
+    """Raise UserError where a part holds a model of other tokens and cannot do with one.
+
+    ``theirs`` are the streams of the models, by the identity of their recipe.
+    """
+    for part in (part for phase in recipe.phases for part in phase.parts() if not part.other_tokens):
+        for field, trained in part.trained().items():
+            if trained.recipe is not None and not theirs[trained.recipe.identity()].same_tokens(stream):
+                raise UserError(
+                    f"{part.name}.{field}: this model is trained with another tokenizer, so its tokens mean something else here; give "
+                    "both recipes one tokenizer (`tokenizer: {recipe: NAME}` takes that of another), or carry weights over with the start "
+                    "`transplant`"
+                )
+
+
+def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """What ``others`` cost together, by unit."""
+    return {unit: sum(one[unit] for one in others.values()) for unit in ("steps", "tokens", "flops", "effective_flops", "seconds")}
+
+
+def tokenizer_in(name: str) -> Any:
+    """The tokenizer beside the model ``name``. Raises UserError where there is none that is fast."""
+    from windtunnel.kits.text.tokenizer import load
+    from windtunnel.models.locate import locate
+
+    return load(locate(name), sentinels=0)

@@ -1,0 +1,101 @@
+"""What the parts of a phase have besides their act: state, a look at data before the first step, and other models."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from windtunnel.core.errors import PartError
+from windtunnel.core.part import Part
+from windtunnel.data.loader import Loader
+from windtunnel.recipe import Phase
+from windtunnel.slots import LookContext, Progress
+from windtunnel.train import ranks
+from windtunnel.train.checkpoint import unstorable
+from windtunnel.train.count import count_step
+from windtunnel.train.log import RunContext
+from windtunnel.train.spend import Account
+from windtunnel.train.step import micro_batches, reseed, take_whole
+
+if TYPE_CHECKING:
+    from windtunnel.train.phase import PhaseRun
+
+
+def stepping_parts(phase: Phase) -> dict[str, Part]:
+    """The parts of ``phase`` that act within its steps, by the key under which their state and models are kept."""
+    found: dict[str, Part] = {f"losses.{number}": part for number, part in enumerate(phase.losses)}
+    if phase.weighting is not None:
+        found["weighting"] = phase.weighting
+    if phase.selection is not None:
+        found["selection"] = phase.selection
+    return found | {f"after_step.{number}": part for number, part in enumerate(phase.after_step)}
+
+
+def start_parts(
+    phase: Phase, model: Any, seed: int, run_context: RunContext
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """First states of the parts of ``phase``, and their own other models: frozen, evaluating, on the device."""
+    states: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any]] = {}
+    for key, part in stepping_parts(phase).items():
+        make = getattr(part, "state", None)
+        states[key] = make(model) if make else {}
+        if odd := unstorable(states[key]):
+            raise PartError(f"{part.name}: its state can hold tensors, plain numbers, text, lists and dictionaries, but {odd}")
+        models[key] = {
+            name: run_context.model_of(trained, seed).to(run_context.device).eval().requires_grad_(False)
+            for name, trained in part.trained().items()
+        }
+    return states, models
+
+
+def look_ahead(phase_run: PhaseRun) -> Account:
+    """Let the parts of the phase estimate from data what their states are to hold; returns what that cost."""
+    phase, run_context, tokens = phase_run.phase, phase_run.run_context, 0
+
+    def batches(source: str, sequences: int, size: int) -> Iterator[dict[str, torch.Tensor]]:
+        nonlocal tokens
+        loader = Loader(
+            phase_run.stream, sources=(source,), context=phase.context, sequences=size, packing=phase.packing, seed=phase_run.seed
+        )
+        for first in range(0, sequences, size):
+            count = min(size, sequences - first)
+            rows = loader.rows(Progress.first(size, phase.context, phase_run.index))
+            random = np.random.default_rng((phase_run.seed, phase_run.index, zlib.crc32(source.encode()), first))
+            prepared = phase.objective.prepare({key: value[:count] for key, value in rows.items()}, phase_run.stream.vocabulary, random)
+            tokens += count * phase.context
+            yield from micro_batches(prepared, count, run_context.device)
+
+    def look() -> None:
+        for key, part in stepping_parts(phase).items():
+            if hasattr(part, "look"):
+                ahead = LookContext(phase.objective, batches, run_context.precision, phase_run.models.get(key, {}))
+                part.look(phase_run.model, phase_run.states[key], ahead)
+
+    began = time.monotonic()
+    reseed(phase_run.seed, phase_run.index)
+    take_whole(phase_run)
+    phase_run.model.eval()
+    density = phase.structure.density(phase_run.model, 0.0) if phase.structure else 1.0
+    flops, matrices = count_step(phase_run.model, look, matrices=density < 1)
+    phase_run.model.train()
+    phase_run.model.zero_grad(set_to_none=True)
+    return Account(tokens, flops, flops - (1.0 - density) * matrices, time.monotonic() - began if tokens else 0.0)
+
+
+def end_parts(phase_run: PhaseRun) -> None:
+    """What follows the last step of the phase. A phase that is resumed behind it does not come here again."""
+    for number, rule in enumerate(phase_run.phase.after_step):
+        rule.end(phase_run.model, phase_run.states[f"after_step.{number}"])
+
+
+def refuse_states_of_ranks(phase_run: PhaseRun) -> None:
+    """Raise PartError where computing the loss has changed a part's state, which each rank would change in its own way."""
+    for key, part in stepping_parts(phase_run.phase).items():
+        if not key.startswith("after_step") and ranks.differs(phase_run.states[key]):
+            raise PartError(f"{part.name}: it keeps count of the sequences it has seen, which differ by rank; use --ranks 1")

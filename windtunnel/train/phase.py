@@ -1,0 +1,251 @@
+"""A phase while it is flown: how it begins, where it stands, how it ends."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from windtunnel.core.errors import Diverged
+from windtunnel.data.held_out import held_out
+from windtunnel.data.loader import Loader
+from windtunnel.data.stream import Stream
+from windtunnel.models.checkpoint import written_generation
+from windtunnel.parts.start.scratch import Scratch
+from windtunnel.recipe import Phase, Recipe
+from windtunnel.slots import BatchContext, HeldOut, Progress
+from windtunnel.train import ranks
+from windtunnel.train.begin import begin, build_optimizer, refilled
+from windtunnel.train.compiled import set_compiled
+from windtunnel.train.log import RunContext, RunLog, RunState
+from windtunnel.train.measure import measure
+from windtunnel.train.parts import look_ahead, start_parts
+from windtunnel.train.spend import Account, Horizon, PhaseCost, Stopwatch, left_of
+from windtunnel.train.step import loader_of, take_whole
+
+
+@dataclass
+class PhaseRun:
+    """A phase while it is flown: what its steps act on. ``states`` and ``models`` are those of its parts, by the key of each."""
+
+    recipe: Recipe
+    index: int
+    seed: int
+    stream: Stream
+    run_context: RunContext
+    run_state: RunState
+    loader: Loader
+    model: Any
+    states: dict[str, dict[str, Any]]
+    models: dict[str, dict[str, Any]]
+    optimizer: torch.optim.Optimizer
+    cost: PhaseCost = field(init=False)
+    horizon: Horizon = field(init=False)
+    judge: HeldOut = field(init=False)
+    clock: Stopwatch = field(init=False)
+
+    @classmethod
+    def open(
+        cls,
+        recipe: Recipe,
+        seed: int,
+        stream: Stream,
+        run_context: RunContext,
+        run_state: RunState,
+        log: RunLog,
+        before: PhaseRun | None,
+        saved: Mapping[str, Any] | None,
+    ) -> PhaseRun:
+        """The phase that ``run_state`` stands in, ready for its next step: after the phase ``before``, or from the checkpoint ``saved``."""
+        index = run_state.phase
+        phase, spent = recipe.phases[index], Account()
+        model, moments = before.release() if before is not None else (None, None)
+        if saved is None:
+            model = begin(recipe, index, model, stream, seed, run_context, spent)
+            take_over_cursors(phase, seed, run_context, run_state)
+        else:
+            model = refilled(recipe, index, stream, seed, run_context, saved)
+        ranks.same_weights(model)
+        states, models = start_parts(phase, model, seed, run_context)
+        optimizer, loader = build_optimizer(phase, model, moments), loader_of(phase, stream, seed, run_state.cursors)
+        phase_run = cls(recipe, index, seed, stream, run_context, run_state, loader, model, states, models, optimizer)
+        if saved is None:
+            phase_run.reckon(spent, moments)
+        else:
+            phase_run.load_state(saved)
+        budget = left_of(recipe.budget, run_context.charged)
+        phase_run.horizon = Horizon.of(budget, phase.share, phase_run.cost, phase_run.step_tokens)
+        if run_context.compiled:
+            model.compile(dynamic=False)
+        phase_run.judge = judges(recipe, phase, stream, "validation", run_context)
+        phase_run.clock = Stopwatch()
+        if not run_state.steps and phase.start is not None and not isinstance(phase.start, Scratch):
+            phase_run.validate(log)  # what the weights are worth that training goes on from
+        model.train()
+        phase_run.clock.restart()
+        return phase_run
+
+    @property
+    def phase(self) -> Phase:
+        """The phase's part of the recipe."""
+        return self.recipe.phases[self.index]
+
+    @property
+    def micro_batch(self) -> int:
+        """Sequences that a rank puts through the model at a time."""
+        return self.recipe.micro_batch or max(1, self.phase.batch // ranks.count())
+
+    @property
+    def step_tokens(self) -> int:
+        """Input tokens of one step."""
+        return self.phase.batch * self.phase.context
+
+    @property
+    def feedback(self) -> dict[str, float]:
+        """The latest numbers on validation."""
+        return self.run_state.validation[-1]["numbers"] if self.run_state.validation else {}
+
+    def given(self, key: str, progress: Progress) -> BatchContext:
+        """What the part ``key`` may use."""
+        return BatchContext(self.phase.objective, progress, self.models.get(key, {}))
+
+    def progress(self) -> Progress:
+        """Where the phase stands, before its next step."""
+        step = self.run_state.step
+        done = self.horizon.done(step, self.run_state.seconds - self.cost.before.seconds)
+        return Progress(
+            step=step,
+            steps=self.horizon.reckoned(step, done),
+            tokens=step * self.step_tokens,
+            step_tokens=self.step_tokens,
+            sequences=self.phase.batch,
+            done=done,
+            overall=sum(phase.share for phase in self.recipe.phases[: self.index]) + self.phase.share * done,
+            phase=self.index,
+        )
+
+    def reckon(self, spent: Account, moments: Mapping[str, Any] | None) -> None:
+        """Look ahead and count a step; charge the run with that and with what the start has ``spent``."""
+        spent.pay(asdict(look_ahead(self)))
+        step = measure(self)
+        self.optimizer = build_optimizer(self.phase, self.model, moments)
+        step, ahead = ranks.broadcast((step, asdict(spent)))
+        self.cost = PhaseCost(step, ahead, self.run_state.standing())
+        self.run_state.pay(ahead)
+
+    def count(self, progress: Progress, variant: int, targets: int) -> bool:
+        """Enter a step that was made into the account; returns whether the run is asked to stop."""
+        run, structure = self.run_state, self.phase.structure
+        run.step += 1
+        run.steps += 1
+        run.targets += targets
+        cost = self.cost.step["variants"][variant]
+        density = structure.density(self.model, progress.done) if structure else 1.0
+        seconds, stopping = ranks.broadcast((self.clock.lap(), self.run_context.stop()))
+        effective = cost["flops"] - (1.0 - density) * cost["matrices"]
+        run.pay({"tokens": self.step_tokens, "flops": cost["flops"], "effective_flops": effective, "seconds": seconds})
+        return bool(stopping)
+
+    def validate(self, log: RunLog) -> None:
+        """Evaluate the whole model on validation and write down where the run stands. This is not training time."""
+        log.check()
+        take_whole(self)
+        run = self.run_state
+        numbers = ranks.broadcast(evaluate(self.recipe, self.model, self.judge) if not ranks.rank() else None)
+        place = {"step": run.steps, "phase": self.index, "tokens": run.tokens, "flops": run.flops, "seconds": run.seconds}
+        run.validation.append(place | {"numbers": numbers})
+        log.numbers(run.steps, numbers)
+        self.clock.restart()
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint holds: the run, the loader, the model with its configurations, the optimizer, the parts and the costs."""
+        return {
+            "run": asdict(self.run_state),
+            "loader": self.loader.state(),
+            "config": json.loads(self.model.config.to_json_string(use_diff=False)),
+            "generation": written_generation(self.model),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "states": self.states,
+            "cost": asdict(self.cost),
+        }
+
+    def load_state(self, saved: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state` was taken; the model holds its weights already."""
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.states = saved["states"]
+        self.loader.load_state(saved["loader"])
+        self.cost = PhaseCost.from_state(saved["cost"])
+
+    def close(self, log: RunLog) -> None:
+        """Write down what the phase has cost, fold its structure, and let the run stand at the beginning of the next phase."""
+        log.check()
+        take_whole(self)
+        run, cost = self.run_state, self.cost
+        run.cursors |= self.loader.state()["cursors"]
+        spent = run.since(cost.before)
+        run.phases.append(
+            {
+                "steps": run.step,
+                "tokens": run.step * self.step_tokens,
+                "flops": spent["flops"],
+                "effective_flops": spent["effective_flops"],
+                "flops_per_step": cost.step["flops"],
+                "parameters": cost.step["parameters"],
+                "active_parameters": cost.step["active_parameters"],
+                "seconds": spent["seconds"],
+            }
+            | ({"ahead": cost.ahead} if cost.ahead["tokens"] else {})
+        )
+        set_compiled(self.model, None)  # samples have other shapes, and the next phase counts its first step before compiling
+        if self.phase.structure is not None:
+            self.phase.structure.remove(self.model)
+        run.phase, run.step = self.index + 1, 0
+
+    def release(self) -> tuple[Any, dict[str, Any]]:
+        """The model and the optimizer's state, of which nothing is kept here: the next phase needs the memory."""
+        model, moments = self.model, self.optimizer.state_dict()
+        del self.model, self.optimizer, self.states, self.models
+        return model, moments
+
+
+def take_over_cursors(phase: Phase, seed: int, run_context: RunContext, run_state: RunState) -> None:
+    """Let weights go on with the documents that come after those they were trained on."""
+    for trained in phase.start.trained().values() if phase.start is not None else ():
+        for source, read in run_context.cursors_of(trained, seed).items():
+            run_state.cursors[source] = max(read, run_state.cursors.get(source, 0))
+
+
+def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, run_context: RunContext) -> HeldOut:
+    """What evaluations look at: ``split`` as the phase's objective sees it."""
+    limit = recipe.evaluation_tokens if split == "validation" else recipe.test_tokens
+    return held_out(
+        stream,
+        split,
+        objective=phase.objective,
+        context=phase.context,
+        sequences=recipe.micro_batch or phase.batch,
+        limit_tokens=limit,
+        device=run_context.device,
+        precision=run_context.precision,
+    )
+
+
+def evaluate(recipe: Recipe, model: Any, judge: HeldOut) -> dict[str, float]:
+    """The numbers of every evaluation, the primary one first. The model is left in training mode, its compiled form untouched."""
+    compiled = set_compiled(model, None)  # other shapes would compile again
+    model.eval()
+    numbers: dict[str, float] = {}
+    with torch.no_grad():
+        for evaluation in recipe.evaluations:
+            numbers |= {name: float(value) for name, value in evaluation.evaluate(model, judge).items()}
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value}, not a finite number: training has gone wrong, or the evaluation measures nothing")
+    model.train()
+    set_compiled(model, compiled)
+    return numbers
