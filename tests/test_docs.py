@@ -151,6 +151,24 @@ def test_what_is_not_run_says_why() -> None:
         assert text.count("not run here") == len(reasons), f"{page.name}: the comment stands right above its block"
 
 
+def test_the_map_shows_every_folder_and_nothing_that_is_not_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {path.name for path in (ROOT / "windtunnel").iterdir() if (path / "__init__.py").exists()}
+    assert set(re.findall(r"^\| `windtunnel/(\w+)/` \|", text, re.MULTILINE)) == folders
+    for name in re.findall(r"`([a-z_./]+/[a-z_.]*)`", text):
+        assert any((folder / name).exists() for folder in (ROOT, ROOT / "windtunnel")), name
+
+
+def test_every_page_is_in_the_index() -> None:
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"} <= set(re.findall(r"\]\(([\w-]+\.md)\)", text))
+
+
+def test_the_glossary_is_in_order() -> None:
+    words = re.findall(r"^\| ([\w -]+) \|", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)[1:]
+    assert words == sorted(words, key=str.lower) and len(words) > 40
+
+
 def test_numbers_in_the_pages_are_those_of_the_results(tmp_path):
     from windtunnel.report.catalogue import fill
 

@@ -109,4 +109,4 @@ def check_device(device: str | None) -> None:
 def check_engine(engine: Engine, address: str | None) -> None:
     """Raise UserError for an address that nobody would look at."""
     if address and engine is not Engine.ray:
-        raise UserError("--address is that of a Ray cluster; add --engine ray")
+        raise UserError("--address only applies with --engine ray")
