@@ -68,6 +68,7 @@ def test_its_own_fields_stand_beside_the_sizes(mistral: Any) -> None:
     assert read.model_copy() == read and read.shape()["window"] == 5 and "dropout" not in read.shape()
     assert "window" not in ModelSettings(family="llama").model_dump(mode="json")
     assert ModelSettings(family=mistral(window=7), depth=4).family.window == 7
+    assert ModelSettings.model_validate({"family": {"mistral": {"window": 5}}, "depth": 4}) == read, "as any part may be written"
 
 
 def test_a_mistake_in_a_family_points_to_its_line(tmp_path: Path, mistral: Any) -> None:
@@ -80,7 +81,9 @@ def test_a_mistake_in_a_family_points_to_its_line(tmp_path: Path, mistral: Any) 
         "family: mistral, widht: 64": "model.widht: unknown key 'widht'; did you mean 'width'? known: depth, dropout, family",
         "window: 5": "model.window: unknown key 'window'; ",
         "family: mistral, window: 0": "model.window: Input should be greater than or equal to 1",
-        "family: {mistral: {window: 5}}": "model.family: a family is written as its name, its own settings beside the sizes, not as {",
+        "family: {mistral: 5}": "model.family: a family is written as its name, its own settings beside the sizes, not as {'mistral': 5}",
+        "family: [mistral]": "model.family: a family is written as its name, its own settings beside the sizes, not as ['mistral']",
+        "family: {mistral: {windw: 5}}": "model.windw: unknown key 'windw'; did you mean 'window'? known: depth, dropout, family",
         "family: gpt2, heads: 2, key_value_heads: 1": "model.key_value_heads: gpt2 has as many heads of keys and values as heads (2)",
         "family: t5, tied: false": "model.tied: transformers ties the embeddings of every t5",
         "width: 36, heads: 4": "model.heads: llama rotates pairs of dimensions, so a head needs an even size; width 36 / 4 heads = 9",

@@ -46,21 +46,23 @@ class ModelSettings(Settings):
         if not isinstance(data, Mapping):
             return data
         written = data.get("family", cls.model_fields["family"].default)
-        family = type(written) if isinstance(written, Family) else None
-        if isinstance(written, str):
+        inner: Any = {}
+        if isinstance(written, Mapping) and len(written) == 1:  # as any part may be written
+            ((written, inner),) = written.items()
+        if isinstance(written, Family):
+            family, inner = type(written), {key: getattr(written, key) for key in type(written).model_fields}
+        elif isinstance(written, str) and isinstance(inner, Mapping | None):
             family = registry.find(Family, written)  # type: ignore[assignment]
-        elif family is None:
-            raise _at("family", f"a family is written as its name, its own settings beside the sizes, not as {written!r}")
-        own = {} if family is None else {key: value for key, value in data.items() if key in family.model_fields}
-        for key in data:
-            if key not in cls.model_fields and key not in own and family is not None:
-                hint = nearest(str(key), {*cls.model_fields, *family.model_fields})
-                raise PydanticCustomError("unknown_key", "unknown key {shown}; {hint}", {"key": str(key), "shown": repr(key), "hint": hint})
+        else:
+            raise _at("family", f"a family is written as its name, its own settings beside the sizes, not as {data['family']!r}")
         sizes = {key: value for key, value in data.items() if key in cls.model_fields}
         if family is None:  # its name is misspelt, which its own validation tells
-            return sizes
-        if isinstance(written, Family):
-            own = {key: getattr(written, key) for key in family.model_fields} | own
+            return {**sizes, "family": written}
+        own = {key: value for key, value in data.items() if key in family.model_fields} | dict(inner or {})
+        for key in (*data, *own):
+            if key not in cls.model_fields and key not in family.model_fields:
+                hint = nearest(str(key), {*cls.model_fields, *family.model_fields})
+                raise PydanticCustomError("unknown_key", "unknown key {shown}; {hint}", {"key": str(key), "shown": repr(key), "hint": hint})
         try:
             return {**sizes, "family": family.model_validate(own)}
         except ValidationError as error:
