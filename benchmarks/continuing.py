@@ -48,8 +48,8 @@ def made(folder: Path) -> str:
 
     first = recipe_from({"corpus": {"prose": "builtin:docstrings"}, "budget": {"steps": 1}, "tokenizer": {"sentinels": 0}})
     stream = prepare(first, folder / "cache")
-    config = config_for(ModelSettings.model_validate(SIZES), stream.vocabulary, 2048)
-    return str(export(fresh(config, 0), folder / "made", tokenizer=stream.tokenizer))
+    config = config_for(ModelSettings.model_validate(SIZES), stream.facts, 2048)
+    return str(export(fresh(config, 0), folder / "made", tokenizer=stream.encoding.processor(stream, ())))
 
 
 def ours(model: str, folder: Path, checkpoint_seconds: float) -> dict[str, float]:

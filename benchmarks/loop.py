@@ -170,7 +170,7 @@ def main() -> dict[str, Any]:
         stream = prepare(flight_recipe, Path(cache))
         batches = tensors(flight_recipe, stream, STEPS)
         phase = flight_recipe.phases[0]
-        config = config_for(phase.model, stream.vocabulary, phase.context)
+        config = config_for(phase.model, stream.facts, phase.context)
         times: dict[str, list[float]] = {"ours": [], "bare": [], "trainer": [], "lightning": [], "ours_masking_documents": []}
         for _ in range(REPETITIONS):
             times["bare"].append(bare(fresh(config, 0), batches))

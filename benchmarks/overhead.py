@@ -50,7 +50,7 @@ def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         stream = prepare(recipe(STEPS), Path(folder))
         phase = recipe(STEPS).phases[0]
-        teacher = str(export(fresh(config_for(phase.model, stream.vocabulary, phase.context), 1), Path(folder) / "teacher"))
+        teacher = str(export(fresh(config_for(phase.model, stream.facts, phase.context), 1), Path(folder) / "teacher"))
         recipes = {name: recipe(STEPS, **fields) for name, fields in settings(teacher).items()}
         times: dict[str, list[float]] = {name: [] for name in recipes}
         for _ in range(REPETITIONS):

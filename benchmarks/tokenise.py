@@ -30,9 +30,11 @@ from typing import Any
 import numpy
 import tokenizers
 
+from windtunnel.data.encode import prepare_stream
 from windtunnel.data.loader import Loader
 from windtunnel.kits.text import tokenizer as tokenizer_room
-from windtunnel.kits.text.streams import BATCH, prepare_stream
+from windtunnel.kits.text.tokenise import BATCH
+from windtunnel.parts.encoding.bpe import Bpe
 from windtunnel.slots import Progress
 
 ASKED = {"ratio": 0.8, "open_seconds": 1.0}
@@ -80,7 +82,7 @@ def library_alone(backend: tokenizers.Tokenizer, texts: list[str]) -> float:
 def tokenise_and_pack(corpus: Texts, folder: str, cache: Path, context: int, sequences: int) -> dict[str, float]:
     """Seconds of preparing with a given tokenizer, of one packed epoch, and of opening the prepared stream in a new process."""
     begin, used = time.perf_counter(), time.process_time()
-    stream = prepare_stream(corpus, folder=folder, sentinels=64, cache=cache)
+    stream = prepare_stream(corpus, Bpe(folder=folder, sentinels=64), cache=cache)
     prepared = time.perf_counter()
     loader = Loader(stream, context=context, sequences=sequences)
     progress = Progress(step=0, steps=1, tokens=0, step_tokens=0, sequences=sequences, done=0.0, overall=0.0, phase=0)
@@ -89,7 +91,7 @@ def tokenise_and_pack(corpus: Texts, folder: str, cache: Path, context: int, seq
     packed, used = time.perf_counter(), time.process_time() - used
     code = (
         "import sys, time; from windtunnel.data.stream import Stream; begin = time.perf_counter(); "
-        "stream = Stream.open(sys.argv[1]); stream.vocabulary; stream.read('train', 'code', 0); print(time.perf_counter() - begin)"
+        "stream = Stream.open(sys.argv[1]); stream.facts; stream.read('train', 'code', 0); print(time.perf_counter() - begin)"
     )
     opened = subprocess.run([sys.executable, "-c", code, str(stream.folder)], capture_output=True, text=True, check=True).stdout
     return {"prepare": prepared - begin, "pack": packed - prepared, "cpu": used, "open": float(opened)}

@@ -7,6 +7,7 @@ import json
 import shutil
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from transformers import (
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
+from windtunnel.kits.text.encoded import KEPT
 from windtunnel.models import checkpoint
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.content import fingerprint
@@ -39,6 +41,11 @@ from windtunnel.train.run import fly, prepare
 AUTO = {"decoder": AutoModelForCausalLM, "encoder": AutoModelForMaskedLM, "encoder-decoder": AutoModelForSeq2SeqLM}
 FORMS = ("whole", "sharded", "pickled")
 END = 257  # the number of the end-of-text token below
+
+
+def stream_of(tokenizer):
+    """What a start sees of a stream of text."""
+    return SimpleNamespace(**{KEPT: SimpleNamespace(tokenizer=tokenizer)})
 
 
 def moved(model, seed=5):
@@ -316,9 +323,9 @@ def test_rows_for_added_tokens_are_the_mean_and_old_ones_stay(family, tied, tmp_
     config = config_for(ModelSettings(family=family, layers=2, width=32, heads=4, tied=tied), VOCABULARY, LENGTH)
     config.vocab_size = SIZE + 3
     start = make(Start, {"checkpoint": str(there)})
-    assert start.build(None, config, 0, ALONE._replace(tokenizer=tokenizer, rows=SIZE)).config.vocab_size == SIZE
+    assert start.build(None, config, 0, ALONE._replace(stream=stream_of(tokenizer), rows=SIZE)).config.vocab_size == SIZE
     with pytest.warns(UserWarning, match="3 rows added for special tokens: <mask>, <one>, <two>"):
-        new = start.build(None, config, 0, ALONE._replace(tokenizer=tokenizer, rows=SIZE + 3))
+        new = start.build(None, config, 0, ALONE._replace(stream=stream_of(tokenizer), rows=SIZE + 3))
     for table in ("get_input_embeddings", "get_output_embeddings"):
         before, after = getattr(old, table)().weight, getattr(new, table)().weight
         assert torch.equal(after[:SIZE], before) and after.shape[0] == SIZE + 3
@@ -335,10 +342,10 @@ def test_a_wrong_tokenizer_is_refused_by_name(tmp_path):
     more = AutoTokenizer.from_pretrained(byte_tokenizer(tmp_path / "more", words=("ab", "cd")))
     config.vocab_size = len(more)
     with pytest.raises(PartError, match=r"token 257 is '<\|end\|>' for the model and 'ab' in the stream, and 1 in all differ"):
-        start.build(None, config, 0, ALONE._replace(tokenizer=more, rows=260))
+        start.build(None, config, 0, ALONE._replace(stream=stream_of(more), rows=260))
     (there / "tokenizer.json").unlink()
     with pytest.raises(PartError, match="its vocabulary has 258 tokens, the stream's 260"):
-        start.build(None, config, 0, ALONE._replace(tokenizer=more, rows=260))
+        start.build(None, config, 0, ALONE._replace(stream=stream_of(more), rows=260))
 
 
 @pytest.mark.parametrize("rows", [END + 1, 400])
@@ -350,7 +357,7 @@ def test_continued_training_keeps_vocabulary_tokenizer_and_generation(rows, corp
     raw |= {"tokenizer": {"sentinels": 16}, "packing": "whole-documents"}
     recipe = recipe_from(raw)
     stream = prepare(recipe, tmp_path / "cache")
-    assert stream.vocabulary.size > END + 1
+    assert stream.facts.size > END + 1
     whole = fly(recipe, 0, stream, tmp_path / "whole")
     assert whole["status"] == "finished" and whole["tokens_added"] == [], whole["traceback"]
     calls = iter([False, True])
@@ -369,8 +376,8 @@ def test_continued_training_keeps_vocabulary_tokenizer_and_generation(rows, corp
     record = fly(denoise, 0, stream, tmp_path / "spans")
     assert record["status"] == "finished", record["traceback"]
     assert {"<|mask|>", "<|span_0|>"} <= set(record["tokens_added"])
-    assert json.loads((tmp_path / "spans" / "model" / "config.json").read_text())["vocab_size"] == max(rows, stream.vocabulary.size)
-    assert len(AutoTokenizer.from_pretrained(tmp_path / "spans" / "model")) == stream.vocabulary.size
+    assert json.loads((tmp_path / "spans" / "model" / "config.json").read_text())["vocab_size"] == max(rows, stream.facts.size)
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "spans" / "model")) == stream.facts.size
 
 
 def test_an_exported_run_says_where_it_began_and_of_what_type_it_is(corpus, tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
+from windtunnel.kits.text.encoded import KEPT
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.next_token import NextToken
@@ -229,11 +230,10 @@ def judge_of(texts: dict[str, list[str]], split: str = "validation", context: in
         def __call__(self, text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
             return {"input_ids": [10 + int(word) for word in text.split()]}
 
-    objective = NextToken()
-    extra = {"split": split, "context": context}
-    return HeldOut(
-        tuple(texts), None, lambda s: iter(texts[s]), VOCABULARY, Words(), objective, torch.device("cpu"), contextlib.nullcontext, extra
-    )
+    text = SimpleNamespace(tokenizer=Words(), documents=lambda split, source: iter(texts[source]))
+    stream = SimpleNamespace(**{KEPT: text})
+    device = torch.device("cpu")
+    return HeldOut(tuple(texts), None, stream, VOCABULARY, NextToken(), device, contextlib.nullcontext, split, context)
 
 
 def counted(first: int, length: int = 24) -> str:
@@ -638,6 +638,3 @@ class StandIn:
 
     def read(self, split: str, source: str, *place: Any) -> Any:
         return self._stream.read(split, self._names[source], *place)
-
-    def text(self, split: str, source: str, document: int) -> str:
-        return self._stream.text(split, self._names[source], document)

@@ -156,7 +156,7 @@ def test_trains_resumes_bitwise_and_exports(slot, name, tiny, stream, tmp_path):
     model = load(folder)
     again = {key: value for key, value in model.state_dict().items() if key in one}
     assert again and all(torch.equal(again[key], one[key]) for key in again)
-    assert AutoConfig.from_pretrained(folder).vocab_size == stream.vocabulary.size
+    assert AutoConfig.from_pretrained(folder).vocab_size == stream.facts.size
     assert AutoTokenizer.from_pretrained(folder)("def f(x):\n    return x")["input_ids"]
 
 

@@ -12,18 +12,21 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from windtunnel.core.errors import PartError, UserError
-from windtunnel.data.held_out import entered, held_out, text_loss
+from windtunnel.data.held_out import entered, held_out
+from windtunnel.kits.text.encoded import text_of
+from windtunnel.kits.text.losses import text_loss
+from windtunnel.kits.text.predict import own_format
+from windtunnel.kits.text.samples import samples
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte, judge
-from windtunnel.parts.evaluation.denoising import Denoising, own_format
+from windtunnel.parts.evaluation.denoising import Denoising
 from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.parts.objective.span_corruption import SpanCorruption
 from windtunnel.parts.objective.ul2 import UL2
 from windtunnel.slots import Objective
-from windtunnel.train.samples import samples
 
 CONTEXT = 32
 
@@ -35,7 +38,7 @@ def looked_at(stream: Any, objective: Objective, *, sequences: int = 6, limit: i
 
 def model_of(stream: Any, family: str = "llama", seed: int = 0) -> Any:
     sizes = ModelSettings(family=family, depth=2, layers=2, width=64, heads=2)
-    return fresh(config_for(sizes, stream.vocabulary, CONTEXT), seed).eval()
+    return fresh(config_for(sizes, stream.facts, CONTEXT), seed).eval()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +104,7 @@ def test_bits_per_byte_is_a_likelihood_over_bytes(stream):
                 with torch.no_grad():
                     logits = model(input_ids=tokens[None]).logits[0, :-1]
                 nats += cross_entropy(logits, tokens[1:], reduction="sum").item()
-                amount += int(stream.vocabulary.token_bytes[tokens[1:]].sum())
+                amount += int(stream.facts.token_bytes[tokens[1:]].sum())
         assert numbers[f"bits_per_byte/{source}"] == pytest.approx(nats / math.log(2) / amount, rel=1e-5)
         total_nats, total_bytes = total_nats + nats, total_bytes + amount
     assert next(iter(numbers)) == "bits_per_byte"
@@ -116,9 +119,9 @@ def test_a_uniform_model_needs_the_logarithm_of_the_vocabulary(stream):
     tokens = amount = 0
     for source in view.sources:
         for batch in view.batches(source, NextToken()):
-            size = stream.vocabulary.token_bytes[batch["labels"][batch["labels"] != -100].numpy()]
+            size = stream.facts.token_bytes[batch["labels"][batch["labels"] != -100].numpy()]
             tokens, amount = tokens + int((size > 0).sum()), amount + int(size.sum())
-    expected = tokens * math.log2(stream.vocabulary.size) / amount
+    expected = tokens * math.log2(stream.facts.size) / amount
     assert BitsPerByte().evaluate(model, view)["bits_per_byte"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -148,7 +151,7 @@ def test_ul2_is_scored_on_the_same_tokens_behind_its_mode_token(stream):
         batches = [batch for source in view.sources for batch in view.batches(source, scored)]
         labels = torch.cat([batch["labels"].flatten() for batch in batches])
         seen[objective.name] = labels[labels != -100]
-        leads = sum((batch["tokens"] == stream.vocabulary.modes["S"]).sum().item() for batch in batches)
+        leads = sum((batch["tokens"] == stream.facts.modes["S"]).sum().item() for batch in batches)
         assert (leads > 0) == (objective.name == "ul2")
     assert torch.equal(seen["next-token"], seen["ul2"])
 
@@ -168,7 +171,7 @@ def test_denoising_uses_each_models_own_format(stream, family):
         assert wrong[key] != wrong[key.replace("_nats", "_wrong_mode_nats")] and own[key] != plain[key]
     with torch.no_grad():  # a model that gives every mode token one embedding cannot tell them apart
         table = model.get_input_embeddings().weight
-        table[list(stream.vocabulary.modes.values())] = table[stream.vocabulary.modes["R"]].clone()
+        table[list(stream.facts.modes.values())] = table[stream.facts.modes["R"]].clone()
     blind = Denoising(mode="wrong").evaluate(model, looked_at(stream, UL2()))
     assert blind["infill_nats"] == pytest.approx(blind["infill_wrong_mode_nats"], abs=1e-5)
 
@@ -183,8 +186,8 @@ def test_losses_count_only_targets_that_are_text(stream):
         with torch.no_grad():
             values = objective.loss(model, batch).values
         for value, label in zip(values.flatten().tolist(), batch["labels"].flatten().tolist(), strict=True):
-            each = int(stream.vocabulary.token_bytes[label]) if label != -100 else 0
-            special += label in stream.vocabulary.spans
+            each = int(stream.facts.token_bytes[label]) if label != -100 else 0
+            special += label in stream.facts.spans
             if each:
                 expected, count, size = expected + value, count + 1, size + each
     assert special > 10 and (targets, amount) == (count, size) and nats == pytest.approx(expected, rel=1e-5)
@@ -214,7 +217,7 @@ def test_samples_are_repeatable_and_say_where_they_come_from(stream, family, obj
     assert one == samples(model, view, count=2, prompt_tokens=8, new_tokens=6) and model.training
     assert one and all(set(sample) == {"source", "prompt", "continuation", "truth"} for sample in one)
     assert {sample["source"] for sample in one} == set(stream.sources)
-    texts = {source: list(view.text(source)) for source in stream.sources}
+    texts = {source: list(text_of(stream, "test").documents(view.split, source)) for source in stream.sources}
     for sample in one:
         if not isinstance(objective, MaskedToken):
             assert any(text.startswith(sample["prompt"] + sample["truth"]) for text in texts[sample["source"]])
@@ -229,12 +232,12 @@ def test_samples_are_repeatable_and_say_where_they_come_from(stream, family, obj
 def test_greedy_samples_agree_with_generate(stream):
     model, view = model_of(stream), looked_at(stream, NextToken())
     found = samples(model, view, count=1, prompt_tokens=8, new_tokens=6)[0]
-    document = next(d for d in range(99) if stream.text("test", found["source"], d).startswith(found["prompt"]))
+    document = next(d for d in range(99) if text_of(stream, "test").text("test", found["source"], d).startswith(found["prompt"]))
     prompt = torch.from_numpy(stream.read("test", found["source"], document, 0, 8))[None]
-    special = [token for token in np.flatnonzero(stream.vocabulary.token_bytes == 0).tolist() if token != stream.vocabulary.document]
+    special = [token for token in np.flatnonzero(stream.facts.token_bytes == 0).tolist() if token != stream.facts.document]
     written = model.generate(prompt, max_new_tokens=6, min_new_tokens=6, do_sample=False, suppress_tokens=special, eos_token_id=-1)
-    kept = [token for token in written[0, 8:].tolist() if token != stream.vocabulary.document]
-    assert stream.tokenizer.decode(kept) == found["continuation"]
+    kept = [token for token in written[0, 8:].tolist() if token != stream.facts.document]
+    assert text_of(stream, "test").tokenizer.decode(kept) == found["continuation"]
 
 
 def test_precision_is_entered_anew_or_again():

@@ -492,7 +492,7 @@ def build_of(layers: int, stream) -> nn.Module:
     from windtunnel.models.build import config_for
     from windtunnel.models.settings import ModelSettings
 
-    return fresh(config_for(ModelSettings(depth=2, layers=layers, width=32, heads=2), stream.vocabulary, 32), 0)
+    return fresh(config_for(ModelSettings(depth=2, layers=layers, width=32, heads=2), stream.facts, 32), 0)
 
 
 def test_random_tokens_make_every_layer_matter():

@@ -359,7 +359,7 @@ def looked_at(stream: Any, objective: str = "next-token", **fields: Any) -> Any:
 
 def model_of(stream: Any, family: str = "llama") -> Any:
     sizes = ModelSettings(family=family, depth=2, layers=2, width=32, heads=2)
-    return fresh(config_for(sizes, stream.vocabulary, 32), 0).eval()
+    return fresh(config_for(sizes, stream.facts, 32), 0).eval()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -26,18 +26,27 @@ from pydantic import ValidationError
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.registry import make, names
+from windtunnel.data import encode as encode_room
 from windtunnel.data import loader as loader_room
+from windtunnel.data.encode import prepare_stream as prepare_encoded
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
-from windtunnel.kits.text import streams as prepare_room
+from windtunnel.kits.text import tokenise as tokenise_room
 from windtunnel.kits.text import tokenizer as tokenizer_room
-from windtunnel.kits.text.streams import encode_documents, prepare_stream, slices
+from windtunnel.kits.text.encoded import text_of
+from windtunnel.kits.text.tokenise import encode_documents, slices
+from windtunnel.parts.encoding.bpe import Bpe
 from windtunnel.parts.packing.whole_documents import best_fit
 from windtunnel.slots import Mixture, Packing, Progress
 
 PROGRESS = Progress(step=0, steps=1, tokens=0, step_tokens=0, sequences=0, done=0.0, overall=0.0, phase=0)
 CONTEXT = 16
 VOCABULARY, SENTINELS = 310, 8
+
+
+def prepare_stream(corpus, *, cache, progress=None, **knobs):
+    """The stream of text by knobs of bpe, which here may be smaller than anybody would want."""
+    return prepare_encoded(corpus, Bpe.model_construct(**knobs), cache=cache, progress=progress)
 
 
 class Texts:
@@ -175,14 +184,15 @@ def test_a_tokenizer_from_a_folder_gets_what_it_lacks(tmp_path, kind):
     folder = save_foreign(tmp_path / "given", kind)
     before = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
     stream = fresh(tmp_path / "cache", folder=str(folder))
-    facts = stream.vocabulary
-    assert stream.tokenizer.convert_ids_to_tokens(facts.document) == "</s>"
+    facts = stream.facts
+    assert text_of(stream, "test").tokenizer.convert_ids_to_tokens(facts.document) == "</s>"
     added = [facts.mask, *facts.modes.values(), *facts.spans]
     assert sorted(added) == list(range(before, before + 4 + SENTINELS)) and facts.size == before + 4 + SENTINELS
     assert facts.pad == facts.document, "no row of an embedding is added for what is never looked at"
     for path in (stream.folder / "given").iterdir():
         assert path.read_bytes() == (folder / path.name).read_bytes()
-    assert stream.tokenizer_for(()) == stream.folder / "given" and stream.tokenizer_for(("spans",)) is stream.tokenizer
+    offered = text_of(stream, "test")
+    assert offered.tokenizer_for(()) == stream.folder / "given" and offered.tokenizer_for(("spans",)) is offered.tokenizer
     assert not facts.token_bytes[added].any()
     for source, texts in TRAIN.items():
         for number, text in enumerate(texts):
@@ -190,7 +200,7 @@ def test_a_tokenizer_from_a_folder_gets_what_it_lacks(tmp_path, kind):
             assert tokens[0] == facts.document
             extra = 1 if kind == "sentencepiece" and text else 0  # the space that sentencepiece puts before a text
             assert facts.token_bytes[tokens].sum() == len(text.encode()) + extra
-            assert stream.text("train", source, number) == text
+            assert text_of(stream, "test").text("train", source, number) == text
 
 
 def test_a_tokenizer_whose_bytes_are_unknown_or_wrong_is_refused(tmp_path):
@@ -208,8 +218,8 @@ def test_a_tokenizer_whose_bytes_are_unknown_or_wrong_is_refused(tmp_path):
 
 def test_a_trained_tokenizer_can_be_given_back_as_a_folder(stream, tmp_path):
     again = fresh(tmp_path, folder=str(stream.folder / "tokenizer"))
-    assert again.fingerprint != stream.fingerprint and again.vocabulary.size == stream.vocabulary.size
-    assert again.vocabulary.spans == stream.vocabulary.spans and again.vocabulary.modes == stream.vocabulary.modes
+    assert again.fingerprint != stream.fingerprint and again.facts.size == stream.facts.size
+    assert again.facts.spans == stream.facts.spans and again.facts.modes == stream.facts.modes
     assert (again.read("train", "code", 5) == stream.read("train", "code", 5)).all()
 
 
@@ -227,8 +237,8 @@ def test_the_stream_holds_every_document(stream):
             assert stream.document_bytes(split, source).tolist() == [len(text.encode()) for text in texts]
             for number, text in enumerate(texts):
                 tokens = stream.read(split, source, number)
-                assert len(tokens) == lengths[number] and tokens[0] == stream.vocabulary.document
-                assert (tokens[1:] != stream.vocabulary.document).all() and stream.text(split, source, number) == text
+                assert len(tokens) == lengths[number] and tokens[0] == stream.facts.document
+                assert (tokens[1:] != stream.facts.document).all() and text_of(stream, "test").text(split, source, number) == text
                 assert (stream.read(split, source, number, 1, len(tokens) // 2 + 1) == tokens[1 : len(tokens) // 2 + 1]).all()
     stream.verify()
     with pytest.raises(IndexError):
@@ -255,7 +265,7 @@ def test_opening_needs_no_corpus_library_and_no_transformers(stream):
 import sys
 from windtunnel.data.stream import Stream
 stream = Stream.open({str(stream.folder)!r})
-stream.vocabulary, stream.read("train", "code", 0)
+stream.facts, stream.read("train", "code", 0)
 print(sorted({{"daft", "ray", "torch", "transformers", "tokenizers", "pyarrow"}} & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
@@ -268,10 +278,10 @@ def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path):
     entries.update({f"never{number}": len(entries) + number for number in range(66000)})
     path.write_text(json.dumps(definition))
     stream = fresh(tmp_path / "cache", folder=str(path.parent))
-    assert stream.vocabulary.size > 65536 and stream.vocabulary.spans[0] > 65536
+    assert stream.facts.size > 65536 and stream.facts.spans[0] > 65536
     (path,) = (stream.folder / "train").glob("000*.tokens")
     assert path.stat().st_size == 4 * stream.sizes("train")["code"]
-    assert stream.text("train", "code", 7) == TRAIN["code"][7]
+    assert text_of(stream, "test").text("train", "code", 7) == TRAIN["code"][7]
 
 
 @settings(max_examples=40, deadline=None)
@@ -279,8 +289,8 @@ def test_a_large_vocabulary_is_stored_in_four_bytes(tmp_path):
 def test_slices_give_the_tokens_of_the_whole(bpe, text, size):
     backend = tokenizer_room.encoder(bpe)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare_room, "SLICE", size)
-        patch.setattr(prepare_room, "BATCH", 2 * size)
+        patch.setattr(tokenise_room, "SLICE", size)
+        patch.setattr(tokenise_room, "BATCH", 2 * size)
         parts = list(slices(text))
         encoded = list(encode_documents([text, "tail"], backend))
     assert "".join(part for part, _ in parts) == text and all(len(part) <= size for part, _ in parts)
@@ -292,25 +302,25 @@ def test_slices_give_the_tokens_of_the_whole(bpe, text, size):
 
 
 def test_a_document_of_many_slices_is_one_document(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_room, "SLICE", 1000)
-    monkeypatch.setattr(prepare_room, "BATCH", 3000)
+    monkeypatch.setattr(tokenise_room, "SLICE", 1000)
+    monkeypatch.setattr(tokenise_room, "BATCH", 3000)
     text = words(20000, 7)
     stream = prepare_stream(Texts({"train": {"one": ["a", text, "b"]}}), vocabulary=400, sentinels=2, cache=tmp_path)
-    assert stream.text("train", "one", 1) == text and len(stream.lengths("train", "one")) == 3
+    assert text_of(stream, "test").text("train", "one", 1) == text and len(stream.lengths("train", "one")) == 3
     assert stream.document_bytes("train", "one").tolist() == [1, len(text.encode()), 1]
 
 
 def test_the_sample_is_bounded_and_takes_from_every_source(monkeypatch):
-    monkeypatch.setattr(prepare_room, "SAMPLE", 2000)
-    monkeypatch.setattr(prepare_room, "LONGEST", 300)
+    monkeypatch.setattr(tokenise_room, "SAMPLE", 2000)
+    monkeypatch.setattr(tokenise_room, "LONGEST", 300)
     train = {"long": ["x" * 5000], "many": [f"doc{number:03d}" for number in range(1000)], "few": ["few", "more"]}
-    sample = list(prepare_room._sample(Texts({"train": train})))
+    sample = list(tokenise_room._sample(Texts({"train": train})))
     assert sum(map(len, sample)) <= 2000 and max(map(len, sample)) <= 300
     assert any("few" in text for text in sample) and any("x" in text for text in sample)
     many = [int(text[3:]) for text in sample if text.startswith("doc") and len(text) == 6]
     assert len(many) > 100 and max(many) > 900, "the sample must reach over the whole source"
     with pytest.raises(UserError, match="no training text"):
-        list(prepare_room._sample(Texts({"train": {"a": [], "b": [""]}})))
+        list(tokenise_room._sample(Texts({"train": {"a": [], "b": [""]}})))
 
 
 # Faults -------------------------------------------------------------------------------------------------------------------------
@@ -326,7 +336,7 @@ def read_everything(folder):
         for source in stream.sources:
             for number in range(len(stream.lengths(split, source))):
                 stream.read(split, source, number)
-    return stream.vocabulary, stream.tokenizer
+    return stream.facts, text_of(stream, "test").tokenizer
 
 
 def test_any_flipped_byte_and_any_truncation_is_found_and_named(tmp_path):
@@ -352,7 +362,7 @@ def test_any_flipped_byte_and_any_truncation_is_found_and_named(tmp_path):
 
 
 def test_damage_is_found_when_it_is_touched_and_not_before(tmp_path, monkeypatch):
-    for room in (prepare_room, sys.modules["windtunnel.data.stream"]):
+    for room in (encode_room, sys.modules["windtunnel.data.stream"]):
         monkeypatch.setattr(room, "BLOCK", 64)
     stream = fresh(tmp_path)
     (path,) = (stream.folder / "train").glob("000*.tokens")
@@ -368,7 +378,7 @@ def test_damage_is_found_when_it_is_touched_and_not_before(tmp_path, monkeypatch
 
 
 def test_a_long_piece_is_checked_in_every_block_it_covers(tmp_path, monkeypatch):
-    for room in (prepare_room, sys.modules["windtunnel.data.stream"]):
+    for room in (encode_room, sys.modules["windtunnel.data.stream"]):
         monkeypatch.setattr(room, "BLOCK", 64)
     stream = prepare_stream(Texts({"train": {"one": [words(400, 1)]}}), vocabulary=400, sentinels=2, cache=tmp_path)
     (path,) = (stream.folder / "train").glob("000*.tokens")
@@ -386,9 +396,8 @@ def test_a_disk_that_fills_leaves_nothing_and_names_the_file(tmp_path):
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from test_stream import Texts, words
+from test_stream import Texts, prepare_stream, words
 from windtunnel.core.errors import UserError
-from windtunnel.kits.text.streams import prepare_stream
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     prepare_stream(Texts({{"train": {{"one": [words(60000, 1)]}}}}), vocabulary=400, sentinels=2, cache=Path({str(tmp_path)!r}))
@@ -398,7 +407,7 @@ except UserError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ".tokens: File too large" in done.stdout, done.stdout + done.stderr
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
-    assert prepare_stream(corpus, vocabulary=400, sentinels=2, cache=tmp_path).text("train", "one", 0) == words(60000, 1)
+    assert text_of(prepare_stream(corpus, vocabulary=400, sentinels=2, cache=tmp_path), "test").text("train", "one", 0) == words(60000, 1)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
@@ -567,14 +576,14 @@ def test_rows_are_pieces_of_documents(stream, packing):
         }
         for tokens, pieces, positions, place in zip(*(batch[key] for key in ("tokens", "documents", "positions", "sources")), strict=True):
             padded += int((pieces == -1).sum())
-            assert (tokens[pieces == -1] == stream.vocabulary.pad).all()
+            assert (tokens[pieces == -1] == stream.facts.pad).all()
             assert (np.diff(np.where(pieces < 0, CONTEXT + 1, pieces)) >= 0).all(), "padding stands last"
             assert list(dict.fromkeys(pieces[pieces >= 0].tolist())) == list(range(pieces.max() + 1))
             for piece in range(pieces.max() + 1):
                 content = tokens[pieces == piece].tolist()
                 assert positions[pieces == piece].tolist() == list(range(len(content)))
                 if piece:
-                    assert content[0] == stream.vocabulary.document, "only the first piece may begin inside a document"
+                    assert content[0] == stream.facts.document, "only the first piece may begin inside a document"
                 source = documents[stream.sources[place]]
                 assert any(content == text[a : a + len(content)] for text in source for a in range(len(text) - len(content) + 1))
     assert bool(padded) == (packing == "whole-documents")
@@ -638,7 +647,7 @@ def test_chapters_hold_every_document_once_an_epoch(stream, packing, monkeypatch
     flying = loader(stream, sources=("code",), sequences=1, packing=make(Packing, packing))
     begun = 0
     while flying.epochs()["code"] < 1:
-        begun += int((flying.rows(PROGRESS, {})["tokens"][:, :-1] == stream.vocabulary.document).sum())
+        begun += int((flying.rows(PROGRESS, {})["tokens"][:, :-1] == stream.facts.document).sum())
     assert flying.epochs() == {"code": 1.0}
     chapters = len(flying._orders["code"].bounds) - 1
     assert chapters > 3

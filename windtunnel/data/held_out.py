@@ -51,7 +51,7 @@ def held_out(
         UserError: where the split holds no text at all.
     """
     sizes = stream.sizes(split)
-    sources = tuple(source for source in stream.sources if sizes[source] > 1)
+    sources = tuple(source for source in stream.sources if sizes[source] > stream.encoding.ahead)
     if not sources:
         raise UserError(f"{stream.folder}: the {split} split holds no text; give it a larger share under split, or a larger corpus")
 
@@ -60,8 +60,9 @@ def held_out(
         loader = Loader(stream, split=split, context=context, sequences=CHUNK)
         for index, rows in enumerate(loader.fixed(source, limit_tokens)):
             random = np.random.default_rng([zlib.crc32(source.encode()), index])
-            prepared = objective.prepare(rows, stream.vocabulary, random)
-            if "documents" not in prepared:  # left out where every sequence is one document; others of the same batch may not be
+            prepared = objective.prepare(rows, stream.facts, random)
+            # Left out where every sequence is one document; others of the same batch may not be.
+            if "documents" not in prepared and "tokens" in prepared:
                 prepared["documents"] = np.zeros_like(prepared["tokens"])
                 prepared["positions"] = np.tile(np.arange(prepared["tokens"].shape[1]), (len(prepared["tokens"]), 1))
             kept = {key: np.concatenate([kept[key], value]) if kept else value for key, value in prepared.items()}
@@ -74,20 +75,16 @@ def held_out(
             kept["labels"][sequences - missing :] = -100
             yield {key: torch.from_numpy(value).to(device) for key, value in kept.items()}
 
-    def text(source: str) -> Iterator[str]:
-        for document in range(len(stream.lengths(split, source))):
-            yield stream.text(split, source, document)
-
     return HeldOut(
         sources=sources,
         batches=batches,
-        text=text,
-        vocabulary=stream.vocabulary,
-        tokenizer=stream.tokenizer,
+        stream=stream,
+        facts=stream.facts,
         objective=objective,
         device=torch.device(device),
         precision=precision,
-        extra={"split": split, "context": context},
+        split=split,
+        context=context,
     )
 
 
@@ -95,29 +92,3 @@ def entered(precision: Any) -> AbstractContextManager[Any]:
     """``precision`` as a context manager to enter, whether it is one or a function that makes one."""
     manager: AbstractContextManager[Any] = precision if hasattr(type(precision), "__enter__") else precision()
     return manager
-
-
-def text_loss(model: Any, held_out: HeldOut, source: str, objective: Objective) -> tuple[float, int, int]:
-    """Nats of all targets of ``source`` that stand for text, how many these are, and their UTF-8 bytes."""
-    nats, targets, amount = window_losses(model, held_out, source, objective).sum(dim=0).tolist()
-    return nats, int(targets), int(amount)
-
-
-def window_losses(model: Any, held_out: HeldOut, source: str, objective: Objective) -> torch.Tensor:
-    """The same for each window that holds such a target: float64 [windows, 3], on the device.
-
-    Separators, sentinels and other special tokens stand for no text and are left out. Sums are kept on the device and read once, so that
-    nothing waits between batches.
-    """
-    sizes = torch.as_tensor(np.asarray(held_out.vocabulary.token_bytes), dtype=torch.int64, device=held_out.device)
-    found = [torch.zeros(0, 3, dtype=torch.float64, device=held_out.device)]
-    with torch.no_grad():
-        for batch in held_out.batches(source, objective):
-            with entered(held_out.precision):
-                loss = objective.loss(model, batch)
-            size = torch.where(loss.counts, sizes[batch["labels"].clamp(min=0)], 0)
-            nats = torch.where(size > 0, loss.values, 0.0)
-            columns = (nats, size > 0, size)
-            found.append(torch.stack([column.reshape(len(size), -1).sum(dim=1, dtype=torch.float64) for column in columns], dim=1))
-    every = torch.cat(found)
-    return every[every[:, 1] > 0]

@@ -77,15 +77,16 @@ class Loader:
         self._orders: dict[str, _Order] = {}
         self._layouts: dict[str, _Chapter] = {}
         self._checked = False
+        self._length = context + stream.encoding.ahead  # units in a sequence
 
     def check(self) -> None:
         """Raise UserError for a source without tokens and for shares that do not fit, before anything is trained."""
         for source, size in self.sizes.items():
-            if size < 2:  # a lone separator has no token that could be a label
+            if size <= self.stream.encoding.ahead:  # a lone separator has no token that could be a label
                 what = [f"{row['what']}: {row['documents']}" for row in self.stream.table if row["source"] == source]
                 raise UserError(
-                    f"source {source!r} has no {self.split} tokens ({'; '.join(what) or 'no document was read'}); "
-                    f"{nearest(source, [name for name, tokens in self.sizes.items() if tokens > 1])}"
+                    f"source {source!r} has no {self.split} {self.stream.encoding.unit}s ({'; '.join(what) or 'no document was read'}); "
+                    f"{nearest(source, [name for name, units in self.sizes.items() if units > self.stream.encoding.ahead])}"
                 )
         self._weights(Progress(0, 1, 0, 0, self.sequences, 0.0, 0.0, 0), {})
         self._checked = True
@@ -93,10 +94,12 @@ class Loader:
     def rows(self, progress: Progress, feedback: Mapping[str, float] | None = None) -> Rows:
         """The next sequences.
 
-        Returns int64 arrays: ``tokens``, ``documents`` (number of the piece within its sequence, -1 for padding) and ``positions``
-        (counted from the beginning of the piece), each [sequences, context + 1]; ``sources`` [sequences], as places in
-        ``stream.sources``. A piece cut from the middle of a document also starts at position 0: it may lie further from the document's
-        beginning than the context is long, where a model has no position to give it.
+        Returns the fields of the stream (for text ``tokens``), each [sequences, length, *shape], where ``length`` is the context and what
+        the encoding reads ahead (for text one); an entry along ``document`` stands at every place of its document. Besides, int64
+        ``documents`` (number of the piece within its sequence, -1 for padding) and ``positions`` (counted from the beginning of the
+        piece), each [sequences, length]; ``sources`` [sequences], as places in ``stream.sources``. A piece cut from the middle of a
+        document also starts at position 0: it may lie further from the document's beginning than the context is long, where a model
+        has no position to give it.
         """
         if not self._checked:
             self.check()
@@ -113,7 +116,7 @@ class Loader:
                 slots = slots[len(pieces.first) - 1 :]
         if not self.packing.separate:
             rows["documents"] = np.minimum(rows["documents"], 0)
-            rows["positions"][:] = np.arange(self.context + 1)
+            rows["positions"][:] = np.arange(self._length)
         return rows
 
     def fixed(self, source: str, limit_tokens: int | None = None) -> Iterator[Rows]:
@@ -124,14 +127,14 @@ class Loader:
         one sequence. Arrays as in :meth:`rows`, the last batch with fewer sequences.
         """
         ends = np.cumsum(self.stream.lengths(self.split, source))
-        total = int(ends[-1]) if len(ends) else 0
-        every = -(-(total - 1) // self.context) if total > 1 else 0
+        total, ahead = int(ends[-1]) if len(ends) else 0, self.stream.encoding.ahead
+        every = -(-(total - ahead) // self.context) if total > ahead else 0
         count = every
         if limit_tokens is not None and every * self.context > limit_tokens:
             count = min(every, max(1, limit_tokens // self.context))
         for number in range(0, count, self.sequences):
             begins = np.arange(number, min(number + self.sequences, count), dtype=np.int64) * every // count * self.context
-            pieces = Layout(*cut(ends, begins, np.minimum(begins + self.context + 1, total)), self.context + 1)
+            pieces = Layout(*cut(ends, begins, np.minimum(begins + self._length, total)), self._length)
             rows = self._empty(len(begins))
             rows["sources"][:] = self.stream.sources.index(source)
             self._fill(rows, source, np.arange(len(begins)), pieces)
@@ -248,9 +251,9 @@ class Loader:
         lengths = self.stream.lengths(self.split, source)
         documents = None if order.documents is None else order.documents[order.bounds[number] : order.bounds[number + 1]]
         chosen = lengths if documents is None else lengths[documents]
-        layout = self.packing.pack(chosen, self.context + 1, self._random(source, epoch, number))
+        layout = self.packing.pack(chosen, self._length, self._random(source, epoch, number))
         sizes = np.add.reduceat(layout.stop - layout.start, layout.first[:-1]) if len(layout.document) else np.zeros(0)
-        if not len(sizes) or sizes.max() > self.context + 1 or np.diff(layout.first).min() < 1 or len(sizes) > chosen.sum():
+        if not len(sizes) or sizes.max() > self._length or np.diff(layout.first).min() < 1 or len(sizes) > chosen.sum():
             raise PartError(f"packing {self.packing.name} made no sequence of source {source!r}, an empty or too long one, or too many")
         self._layouts[source] = _Chapter(epoch, number, documents, layout)
         return self._layouts[source]
@@ -262,9 +265,10 @@ class Loader:
     # Which tokens -------------------------------------------------------------------------------------------------------------------
 
     def _empty(self, sequences: int) -> Rows:
-        shape = (sequences, self.context + 1)
-        return {
-            "tokens": np.full(shape, self.stream.vocabulary.pad, dtype=np.int64),
+        shape, stream = (sequences, self._length), self.stream
+        kinds = {name: np.int64 if stream.counted(name) else kind.dtype for name, kind in stream.fields.items()}
+        fields = {name: np.full((*shape, *kind.shape), kind.fill, dtype=kinds[name]) for name, kind in stream.fields.items()}
+        return fields | {
             "documents": np.full(shape, -1, dtype=np.int64),
             "positions": np.zeros(shape, dtype=np.int64),
             "sources": np.zeros(sequences, dtype=np.int64),
@@ -277,9 +281,15 @@ class Loader:
         before = np.cumsum(lengths) - lengths
         column = before - np.repeat(before[pieces.first[:-1]], counts)
         position = np.arange(int(lengths.sum())) - np.repeat(before, lengths)
-        target = np.repeat(np.repeat(slots, counts) * (self.context + 1) + column, lengths) + position
+        target = np.repeat(np.repeat(slots, counts) * self._length + column, lengths) + position
         number = np.arange(len(lengths)) - np.repeat(pieces.first[:-1], counts)
-        rows["tokens"].reshape(-1)[target] = self.stream.gather(self.split, source, pieces.document, pieces.start, pieces.stop)
+        for name, kind in self.stream.fields.items():
+            if kind.along == "document":
+                one = np.zeros_like(pieces.start)
+                entries = np.repeat(self.stream.gather(self.split, source, pieces.document, one, one + 1, name), lengths, axis=0)
+            else:
+                entries = self.stream.gather(self.split, source, pieces.document, pieces.start, pieces.stop, name)
+            rows[name].reshape(-1, *kind.shape)[target] = entries
         rows["documents"].reshape(-1)[target] = np.repeat(number, lengths)
         rows["positions"].reshape(-1)[target] = position
 

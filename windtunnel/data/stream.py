@@ -1,11 +1,11 @@
-"""A prepared stream: the tokens of every document of every split, memory-mapped, with nothing in it taken on trust.
+"""A prepared stream: the documents of every split as named arrays, memory-mapped, with nothing in it taken on trust.
 
-Opening one needs numpy only: no corpus library, and transformers only once the tokenizer itself is asked for.
+Opening one needs numpy only: no corpus library, and none of what made it.
 
-A stream is a folder: ``manifest.json``; ``<split>/<number>-<source>.tokens`` (all documents one after the other, uint16 or uint32)
-and ``.index`` (int64 pairs: where the document ends in tokens, its UTF-8 bytes); ``vocabulary/`` (two arrays); ``tokenizer/`` (what
-AutoTokenizer loads). All numbers are little-endian. A document is the separator token and then its own tokens; so the separator,
-as the label after a document's last token, also ends it.
+A stream is a folder: ``manifest.json``; for every field of the documents ``<split>/<number>-<source>.<field>`` (its entries of all
+documents one after the other) and one ``.index`` (for each document int64: where it ends in every field, in their order, and the bytes
+of what it was made of); ``facts/`` (arrays that the encoding knows its numbers by); and what files the encoding keeps there. All
+numbers are little-endian. Text is the case of one field, ``tokens``.
 
 The manifest holds its own hash, the size of every file and the CRC-32 of each of its blocks. Sizes are checked on opening, a block
 when it is first touched, so that opening costs milliseconds and yet no flipped byte is ever trained on.
@@ -15,33 +15,41 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
-from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
+from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.slots import Vocabulary
+from windtunnel.slots import Encoding
+from windtunnel.slots.encoding import Facts, Kind
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
-FORMAT = 1
+FORMAT = 2
 BLOCK = 1 << 20  # bytes under one checksum: large enough to be few, small enough that touching one token costs a millisecond
 SPLITS = ("train", "validation", "test")
 
 
 class Stream:
-    """The tokens of a corpus, by split and source. Made by :func:`windtunnel.kits.text.streams.prepare_stream`; never changes."""
+    """The documents of a corpus as arrays, by split and source. Made by :func:`windtunnel.data.encode.prepare_stream`; never changes.
+
+    Attributes:
+        folder: where it lies.
+        fingerprint: a hash of everything that determines it.
+        sources: the names of its sources, in the order of the corpus.
+        table: what became of the documents of the corpus.
+        fields: what each array of a document holds; the entries of the first are the units that are counted.
+    """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.fingerprint: str = manifest["fingerprint"]
         self.sources: tuple[str, ...] = tuple(manifest["sources"])
         self.table: list[dict[str, Any]] = manifest["table"]
+        self.fields = {name: Kind(**{**entry, "shape": tuple(entry["shape"])}) for name, entry in manifest["fields"].items()}
         self._manifest = manifest
         self._files = {path: _File(folder, path, entry) for path, entry in manifest["files"].items()}
         self._shards: dict[tuple[str, str], _Shard] = {}
@@ -71,97 +79,96 @@ class Stream:
         return (Stream.open, (self.folder,))
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """Its size, special tokens, and for each token its bytes and whether it begins a word."""
-        facts = self._manifest["vocabulary"]
-        arrays: dict[str, Any] = {}
-        for name, kind in (("token_bytes", "<i4"), ("word_starts", "|b1")):
-            file = self._files[f"vocabulary/{name}"]
-            file.check_all()
-            arrays[name] = np.array(file.map(kind))
-        return Vocabulary(**{**facts, "spans": tuple(facts["spans"])}, **arrays)
+    def encoding(self) -> type[Encoding]:
+        """What made it, whose class methods say what it offers."""
+        name = str(self._manifest["encoding"])
+        found = registry.find(Encoding, name)
+        if found is None:
+            raise UserError(f"{self.folder}: it was made by the encoding {name!r}; {nearest(name, registry.known(Encoding))}")
+        return found  # type: ignore[return-value]
 
     @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer, as transformers has it."""
+    def stored(self) -> dict[str, Any]:
+        """The facts that its encoding stored, by name: plain values and arrays."""
+        found = dict(self._manifest["facts"])
+        for name, entry in self._manifest["arrays"].items():
+            file = self._files[f"facts/{name}"]
+            file.check_all()
+            found[name] = np.array(file.map(entry["dtype"])).reshape(entry["shape"])
+        return found
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What is known of its numbers, in the form of its encoding."""
+        return self.encoding.facts(self.stored)
+
+    def check_files(self, below: str) -> None:
+        """Verify the files whose path begins with ``below``. Raises UserError naming the first that is not as it was written."""
         for path, file in self._files.items():
-            if path.startswith("tokenizer/"):
+            if path.startswith(below):
                 file.check_all()
-        from transformers import AutoTokenizer
-
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(self.folder / "tokenizer"), local_files_only=True)
-        return tokenizer
-
-    def tokenizer_for(self, special: Collection[str]) -> Any:
-        """What to hand on with a model whose recipe uses the ``special`` tokens (mask, spans, modes).
-
-        The folder of the tokenizer as it was given, unless tokens that were added to it are used; else :attr:`tokenizer`.
-        """
-        added = self.vocabulary.rows_needed(special) == self.vocabulary.size
-        return self.tokenizer if added or not (self.folder / "given").is_dir() else self.folder / "given"
-
-    def same_tokens(self, other: Stream) -> bool:
-        """Whether ``other`` reads text with the same tokens, each of the same number."""
-        if self.fingerprint == other.fingerprint:
-            return True
-        one, two = (json.loads((stream.folder / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8")) for stream in (self, other))
-        numbers = [[(token["content"], token["id"]) for token in file["added_tokens"]] for file in (one, two)]
-        return numbers[0] == numbers[1] and all(one.get(part) == two.get(part) for part in ("model", "pre_tokenizer", "normalizer"))
-
-    def training_text(self, sources: Sequence[str]) -> Iterator[str]:
-        """Training documents as text, one of each of ``sources`` in turn."""
-        longest = max((len(self.lengths("train", source)) for source in sources), default=0)
-        for document in range(longest):
-            for source in sources:
-                if document < len(self.lengths("train", source)):
-                    yield self.text("train", source, document)
 
     def sizes(self, split: str) -> dict[str, int]:
-        """Tokens of each source, separators included."""
-        return {source: entry["tokens"] for source, entry in self._split(split).items()}
+        """Units of each source (for text tokens, separators included)."""
+        return {source: entry["units"] for source, entry in self._split(split).items()}
 
     def bytes(self, split: str) -> dict[str, int]:
-        """UTF-8 bytes of the text of each source."""
+        """Bytes of what the documents of each source were made of (for text, in UTF-8)."""
         return {source: entry["bytes"] for source, entry in self._split(split).items()}
 
     def lengths(self, split: str, source: str) -> np.ndarray:
-        """Tokens of each document, separator included: int64 [documents]."""
+        """Units of each document (for text tokens, separator included): int64 [documents]."""
         return self._shard(split, source).lengths
 
     def document_bytes(self, split: str, source: str) -> np.ndarray:
-        """UTF-8 bytes of the text of each document: int64 [documents]."""
-        return self._shard(split, source).index[:, 1]
+        """Bytes of what each document was made of: int64 [documents]."""
+        return self._shard(split, source).index[:, -1]
 
-    def read(self, split: str, source: str, document: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Tokens ``start:stop`` of one document as int64 (token 0 is the separator; ``stop`` None: to the end).
+    def read(self, split: str, source: str, document: int, start: int = 0, stop: int | None = None, field: str | None = None) -> np.ndarray:
+        """Entries ``start:stop`` of a field of one document (None: the first field; ``stop`` None: to the end), as :meth:`gather`.
+
+        Of text, token 0 is the separator.
 
         Raises:
             IndexError: outside the document.
-            UserError: naming the file, if its bytes are not those that were written.
+            UserError: naming the file, if its bytes are not those that were written; for an unknown field.
         """
-        lengths = self.lengths(split, source)
-        if not 0 <= document < len(lengths):
-            raise IndexError(f"document {document} of {len(lengths)}")
-        length = int(lengths[document])
+        ends = self._shard(split, source).ends(self.field(field))
+        if not 0 <= document < len(ends):
+            raise IndexError(f"document {document} of {len(ends)}")
+        length = int(ends[document] - (ends[document - 1] if document else 0))
         stop = length if stop is None else stop
         if not 0 <= start <= stop <= length:
-            raise IndexError(f"tokens {start}:{stop} of a document of {length}")
-        return self.gather(split, source, np.array([document]), np.array([start]), np.array([stop]))
+            raise IndexError(f"{field or self.encoding.unit + 's'} {start}:{stop} of a document of {length}")
+        return self.gather(split, source, np.array([document]), np.array([start]), np.array([stop]), field)
 
-    def gather(self, split: str, source: str, document: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        """Many pieces at once, ``start[i]:stop[i]`` of ``document[i]``, laid one after the other: int64 [sum of stop - start]."""
-        shard = self._shard(split, source)
+    def gather(
+        self, split: str, source: str, document: np.ndarray, start: np.ndarray, stop: np.ndarray, field: str | None = None
+    ) -> np.ndarray:
+        """Many pieces at once, ``start[i]:stop[i]`` of ``document[i]``, laid one after the other: [sum of stop - start, *shape].
+
+        Plain integers come as int64; entries with a shape of their own, and floats, as they are stored.
+        """
+        shard, name = self._shard(split, source), self.field(field)
+        file, array = shard.files[name], shard.arrays[name]
         lengths = stop - start
-        begin = shard.begins(document) + start
-        shard.file.check(begin * shard.tokens.itemsize, (begin + lengths) * shard.tokens.itemsize)
+        begin = shard.begins(document, name) + start
+        width = array.dtype.itemsize * math.prod(array.shape[1:])
+        file.check(begin * width, (begin + lengths) * width)
         before = np.cumsum(lengths) - lengths
         places = np.repeat(begin - before, lengths) + np.arange(int(lengths.sum()))
-        return shard.tokens[places].astype(np.int64)
+        return array[places].astype(np.int64) if self.counted(name) else array[places]
 
-    def text(self, split: str, source: str, document: int) -> str:
-        """One document as text, decoded from its tokens (exact for byte-level tokenizers)."""
-        tokens = self.read(split, source, document, 1).tolist()
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    def field(self, name: str | None = None) -> str:
+        """``name``, or the name of the first field, whose entries are the units. Raises UserError where there is none of that name."""
+        if name is not None and name not in self.fields:
+            raise UserError(f"{self.folder}: the documents have no field {name!r}; {nearest(name, self.fields)}")
+        return name or next(iter(self.fields))
+
+    def counted(self, name: str) -> bool:
+        """Whether the entries of a field are plain integers."""
+        kind = self.fields[name]
+        return not kind.shape and np.dtype(kind.dtype).kind in "iu"
 
     def verify(self) -> None:
         """Read every byte. Raises UserError naming the first file that is not as it was written."""
@@ -181,26 +188,32 @@ class Stream:
             if source not in entries:
                 raise UserError(f"{self.folder}: no source is called {source!r}; {nearest(source, entries)}")
             stem = entries[source]["file"]
-            self._shards[key] = _Shard(self._files[stem + ".tokens"], self._files[stem + ".index"], self._manifest["dtype"])
+            files = {name: self._files[f"{stem}.{name}"] for name in self.fields}
+            self._shards[key] = _Shard(files, self._files[f"{stem}.index"], self.fields)
         return self._shards[key]
 
 
 class _Shard:
     """The documents of one source in one split."""
 
-    def __init__(self, file: _File, index: _File, kind: str) -> None:
-        self.file = file
-        self.tokens = file.map(kind)
+    def __init__(self, files: dict[str, _File], index: _File, fields: dict[str, Kind]) -> None:
+        self.files = files
+        self.arrays = {name: files[name].map(kind.dtype).reshape(-1, *kind.shape) for name, kind in fields.items()}
         index.check_all()
-        self.index = index.map("<i8").reshape(-1, 2)
+        self.index = index.map("<i8").reshape(-1, len(fields) + 1)
+        self.columns = {name: column for column, name in enumerate(fields)}
 
     @cached_property
     def lengths(self) -> np.ndarray:
         return np.diff(self.index[:, 0], prepend=0)
 
-    def begins(self, document: np.ndarray) -> np.ndarray:
-        """Where documents begin: the end of the one before."""
-        return np.where(document > 0, self.index[document - 1, 0], 0)
+    def ends(self, field: str) -> np.ndarray:
+        """Where each document ends in a field."""
+        return self.index[:, self.columns[field]]
+
+    def begins(self, document: np.ndarray, field: str) -> np.ndarray:
+        """Where documents begin in a field: the end of the one before."""
+        return np.where(document > 0, self.ends(field)[document - 1], 0)
 
 
 class _File:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from windtunnel.core.part import Part
-from windtunnel.slots.objective import Objective, Vocabulary
+from windtunnel.slots.encoding import Facts
+from windtunnel.slots.objective import Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,20 +17,21 @@ if TYPE_CHECKING:
 class HeldOut:
     """What an evaluation may look at: batches of a held-out split, prepared by the objective, and how to judge them.
 
-    ``batches(source, objective)`` yields dictionaries of tensors on ``device`` in a fixed order; ``text(source)`` yields documents
-    as text; ``tokenizer`` is a transformers tokenizer or None. ``precision`` is entered around forwards (a context manager).
+    ``batches(source, objective)`` yields dictionaries of tensors on ``device`` in a fixed order; ``stream`` holds the documents of
+    ``split`` (None where there are only batches), and ``facts`` is what its encoding knows of its numbers. ``context`` is how many
+    units a model sees. ``precision`` is entered around forwards (a context manager).
     ``made`` is for what an evaluation has made of it and will need again, by a key of its own: it is judged many times in a run.
     """
 
     sources: tuple[str, ...]
     batches: Any
-    text: Any
-    vocabulary: Vocabulary
-    tokenizer: Any
+    stream: Any
+    facts: Facts
     objective: Objective
     device: Any
     precision: Any
-    extra: dict[str, Any] = field(default_factory=dict)
+    split: str
+    context: int
     made: dict[Any, Any] = field(default_factory=dict)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 class StartContext(NamedTuple):
     """What a start may use besides the model before.
 
-    ``models`` are the part's own other models by field (:meth:`Part.trained`), on the CPU and free to be changed; ``tokenizer`` is that of
-    the stream the phase trains on, as transformers has it. ``tokenizers`` are those of the other models, for a start with
-    ``other_tokens``. ``text()`` yields training documents of the phase's sources, one of each in turn; ``counted(tokens)`` makes the
-    context to enter round forward passes over that many tokens, so that they are charged to the run, out of the budget of the phase.
-    ``rows`` is how many rows of an embedding the run needs: one more than the highest token that is fed to the model, which is less than
-    the stream's vocabulary has where no part uses the special tokens that were added to a tokenizer (None: as many as it has).
+    ``models`` are the part's own other models by field (:meth:`Part.trained`), on the CPU and free to be changed. ``stream`` is what the
+    phase trains on, on the documents of ``sources``. ``processors`` are what lies beside the other models (a tokenizer), for a start
+    with ``other_tokens``. ``counted(tokens)`` makes the context to enter round forward passes over that many tokens, so that they are
+    charged to the run, out of the budget of the phase. ``rows`` is how many rows of an embedding the run needs: one more than the highest
+    number that is fed to the model, which is less than the facts of the stream say where no part uses the special tokens that were
+    added to a tokenizer (None: as many as these say).
     """
 
     models: Mapping[str, PreTrainedModel]
-    tokenizer: Any
-    tokenizers: Mapping[str, Any] = MappingProxyType({})
-    text: Callable[[], Iterable[str]] = tuple
+    stream: Any
+    processors: Mapping[str, Any] = MappingProxyType({})
+    sources: tuple[str, ...] = ()
     counted: Callable[[int], AbstractContextManager[Any]] = nullcontext
     rows: int | None = None
 

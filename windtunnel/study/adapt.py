@@ -225,7 +225,6 @@ def conclude(
     from windtunnel.train.begin import begin
     from windtunnel.train.log import RunContext
     from windtunnel.train.phase import judges as judges_of
-    from windtunnel.train.samples import samples
     from windtunnel.train.spend import Account
 
     phase = recipe.phases[0]
@@ -236,7 +235,7 @@ def conclude(
     judges = {split: judges_of(recipe, phase, stream, split, run_context) for split in ("validation", "test")}
     warn("measuring the model before and after on test documents")
     told = {"before": windows(before, judges["test"]), "trained": windows(after, judges["test"])}
-    written = {"before": samples(before, judges["test"], count=SAMPLED)}
+    written = {"before": stream.encoding.samples(before, judges["test"], SAMPLED)}
     first, trained = ({name: value.detach().clone() for name, value in model.state_dict().items()} for model in (before, after))
     kept = 1.0
     tried: list[dict[str, Any]] = []
@@ -248,7 +247,7 @@ def conclude(
         told["kept"] = windows(after, judges["test"])
     else:
         told["kept"] = told["trained"]
-    written["after"] = samples(after, judges["test"], count=SAMPLED)
+    written["after"] = stream.encoding.samples(after, judges["test"], SAMPLED)
     role = {name: "learned" for name in wish.corpus} | {name: "kept" for name in recipe.corpus if name not in wish.corpus}
     sources = {name: changes(told, name) | {"role": role[name]} for name in judges["test"].sources}
     result = {
@@ -281,7 +280,7 @@ def conclude(
     }
     for name, entry in sources.items():
         card[f"bits per byte of {name}, before and after"] = f"{entry['before']:.4f}, {entry['after']:.4f}"
-    export(after, out / "model", tokenizer=stream.tokenizer_for(recipe.special_tokens()), card=card)
+    export(after, out / "model", tokenizer=stream.encoding.processor(stream, recipe.special_tokens()), card=card)
     write_json(out / "model" / "record.json", result)
     return result
 
@@ -335,7 +334,7 @@ def kept_share(
 
 def windows(model: Any, judge: Any, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
     """Nats and bytes of every held-out window, by source: float64 [2, windows]."""
-    from windtunnel.data.held_out import window_losses
+    from windtunnel.kits.text.losses import window_losses
     from windtunnel.parts.evaluation.bits_per_byte import judge as scorer
 
     objective = scorer(model, judge.objective)

@@ -360,7 +360,7 @@ class StudyFlight:
             "corpus": stream.table,
             "stream": {
                 "fingerprint": stream.fingerprint,
-                "vocabulary": stream.vocabulary.size,
+                "vocabulary": stream.facts.size,
                 "sizes": {split: dict(stream.sizes(split)) for split in ("train", "validation", "test")},
             },
             "notes": study.notes,

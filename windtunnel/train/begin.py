@@ -34,9 +34,9 @@ def begin(recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, 
     """
     phase = recipe.phases[index]
     reseed(seed, index)  # for parts that draw at random without a generator of their own
-    config = config_for(phase.model, stream.vocabulary, phase.context)
-    rows = stream.vocabulary.rows_needed(recipe.special_tokens())
-    if previous is not None and rows <= previous.config.vocab_size < config.vocab_size:
+    config = config_for(phase.model, stream.facts, phase.context)
+    rows = stream.encoding.rows(stream.facts, recipe.special_tokens())
+    if previous is not None and rows is not None and rows <= previous.config.vocab_size < config.vocab_size:
         config.vocab_size = previous.config.vocab_size  # that of a checkpoint, which has no rows for tokens that nobody uses
     model: Any
     if phase.start is not None:
@@ -61,7 +61,7 @@ def refilled(recipe: Recipe, index: int, stream: Stream, seed: int, run_context:
     """
     phase = recipe.phases[index]
     reseed(seed, index)
-    config = type(config_for(phase.model, stream.vocabulary, phase.context)).from_dict(saved["config"])
+    config = type(config_for(phase.model, stream.facts, phase.context)).from_dict(saved["config"])
     model: Any = fresh(config, seed)
     if saved["generation"]:
         set_generation(model, saved["generation"])
@@ -78,7 +78,7 @@ def shaped(model: Any, phase: Phase, run_context: RunContext) -> Any:
     return model
 
 
-def start_context(phase: Phase, stream: Stream, seed: int, run_context: RunContext, spent: Account, rows: int) -> StartContext:
+def start_context(phase: Phase, stream: Stream, seed: int, run_context: RunContext, spent: Account, rows: int | None) -> StartContext:
     """What the start of ``phase`` may use, where models need ``rows``; what it costs is added to ``spent``."""
     trained = phase.start.trained() if phase.start is not None else {}
 
@@ -92,9 +92,9 @@ def start_context(phase: Phase, stream: Stream, seed: int, run_context: RunConte
 
     return StartContext(
         models={name: run_context.model_of(one, seed) for name, one in trained.items()},
-        tokenizer=stream.tokenizer,
-        tokenizers={name: run_context.tokenizer_of(one, seed) for name, one in trained.items() if phase.start and phase.start.other_tokens},
-        text=lambda: stream.training_text(phase.sources or stream.sources),
+        stream=stream,
+        processors={name: run_context.processor_of(one, seed) for name, one in trained.items() if phase.start and phase.start.other_tokens},
+        sources=phase.sources or stream.sources,
         counted=counted,
         rows=rows,
     )
@@ -111,7 +111,7 @@ def carried_on(recipe: Recipe, index: int, previous: Any, config: Any, stream: S
     differ = ", ".join(f"{key} was {old.get(key)} and is {new[key]}" for key in new if new[key] != old.get(key))
     if differ:
         raise UserError(f"phases.{index}.model: {differ}; say with `start:` how the weights of the phase before become these")
-    known = config_for(before.model, stream.vocabulary, before.context).to_dict()
+    known = config_for(before.model, stream.facts, before.context).to_dict()
     changed = {key: value for key, value in config.to_dict().items() if value != known[key]}
     if not changed:
         return previous

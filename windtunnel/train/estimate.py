@@ -19,7 +19,7 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     those of the models that the recipe needs; ``own_flops`` does not. What parts add (a teacher's forwards, a structure's arithmetic,
     sparsity) is not known here.
     """
-    facts: Any = stream.vocabulary if stream is not None else recipe.encoding.reckoned()
+    facts: Any = stream.facts if stream is not None else recipe.encoding.reckoned()
     unit, totals, parameters = recipe.budget.unit, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
     paid = dict.fromkeys(totals, 0.0)
     for one in needed(recipe).values():

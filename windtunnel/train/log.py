@@ -60,7 +60,7 @@ class RunContext:
     charged: Mapping[str, float] = field(default_factory=dict)  # what the models that the recipe needs cost, by unit
     cursors_of: Callable[[Trained, int], Mapping[str, int]] = lambda trained, seed: {}  # how far its run has read each source
     model_of: Callable[[Trained, int], Any] = lambda trained, seed: load(str(trained.folder), trained.fingerprint)
-    tokenizer_of: Callable[[Trained, int], Any] = lambda trained, seed: None
+    processor_of: Callable[[Trained, int], Any] = lambda trained, seed: None
 
 
 class RunLog:

@@ -120,7 +120,7 @@ def refuse_other_tokens(recipe: Recipe, stream: Stream, theirs: Mapping[str, Str
     """
     for part in (part for phase in recipe.phases for part in phase.parts() if not part.other_tokens):
         for field, trained in part.trained().items():
-            if trained.recipe is not None and not theirs[trained.recipe.identity()].same_tokens(stream):
+            if trained.recipe is not None and not stream.encoding.same_numbers(theirs[trained.recipe.identity()], stream):
                 raise UserError(
                     f"{part.name}.{field}: this model is trained with another tokenizer, so its tokens mean something else here; give "
                     "both recipes one tokenizer (`tokenizer: {recipe: NAME}` takes that of another), or carry weights over with the start "
@@ -131,11 +131,3 @@ def refuse_other_tokens(recipe: Recipe, stream: Stream, theirs: Mapping[str, Str
 def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """What ``others`` cost together, by unit."""
     return {unit: sum(one[unit] for one in others.values()) for unit in ("steps", "tokens", "flops", "effective_flops", "seconds")}
-
-
-def tokenizer_in(name: str) -> Any:
-    """The tokenizer beside the model ``name``. Raises UserError where there is none that is fast."""
-    from windtunnel.kits.text.tokenizer import load
-    from windtunnel.models.locate import locate
-
-    return load(locate(name), sentinels=0)

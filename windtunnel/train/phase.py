@@ -101,8 +101,8 @@ class PhaseRun:
 
     @property
     def step_tokens(self) -> int:
-        """Input tokens of one step."""
-        return self.phase.batch * self.phase.context
+        """Positions that the model reads in one step, which budgets count as tokens."""
+        return self.phase.batch * self.stream.encoding.positions(self.stream.facts, self.phase.context)
 
     @property
     def feedback(self) -> dict[str, float]:

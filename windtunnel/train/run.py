@@ -14,7 +14,7 @@ from windtunnel.core.files import decided_once, naming
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed
-from windtunnel.train.needed import Others, charged, others_of, refuse_other_documents, tokenizer_in
+from windtunnel.train.needed import Others, charged, others_of, refuse_other_documents
 from windtunnel.train.record import RunRecord, read_record, write_record
 from windtunnel.train.variant import choose, refuse_unable
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> Stream:
     """Read, split and clean the corpus of ``recipe`` and encode it, under ``cache``; what is already there is used again."""
     from windtunnel.data.corpus.prepare import prepare_corpus
+    from windtunnel.data.encode import prepare_stream
 
     split, before = recipe.split, None
     if (other := recipe.encoding.before()) is not None:
@@ -42,8 +43,7 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
         cache=cache / "corpora",
         progress=progress,
     )
-    stream: Stream = recipe.encoding.prepare(corpus, cache / "streams", before, progress)
-    return stream
+    return prepare_stream(corpus, recipe.encoding, before=before, cache=cache / "streams", progress=progress)
 
 
 def prepare_needed(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> dict[str, Stream]:
@@ -132,7 +132,7 @@ def fly(
     record |= {"needed": others, "charged": charged(others)}
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     told = {"report": report, "stop": stop, "warn": noted, "loggers": opened, "checkpoint_seconds": checkpoint_seconds}
-    run_context = context_of(folder, place, own, Others(others, chosen), told)
+    run_context = context_of(folder, place, own, stream, Others(others, chosen), told)
     memory = machine.PeakMemory(place)
     try:
         with machine.repeatable():
@@ -248,9 +248,10 @@ def outcome(run_state: RunState, stream: Stream, peak_memory_bytes: int) -> dict
     }
 
 
-def context_of(folder: Path, place: torch.device, variant: Variant, others: Others, told: Mapping[str, Any]) -> RunContext:
-    """What a run in ``folder`` is flown with, where it needs ``others``; ``told`` are further fields (None: the default)."""
+def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stream, others: Others, told: Mapping[str, Any]) -> RunContext:
+    """What a run on ``stream`` in ``folder`` is flown with, where it needs ``others``; ``told`` are further fields (None: the default)."""
     from windtunnel.models.checkpoint import load
+    from windtunnel.models.locate import locate
     from windtunnel.train import machine
     from windtunnel.train.log import RunContext
 
@@ -262,7 +263,7 @@ def context_of(folder: Path, place: torch.device, variant: Variant, others: Othe
         charged=charged(others.runs),
         cursors_of=others.cursors,
         model_of=lambda trained, seed: load(others.folder(trained, seed), trained.fingerprint),
-        tokenizer_of=lambda trained, seed: tokenizer_in(others.folder(trained, seed)),
+        processor_of=lambda trained, seed: stream.encoding.processor_in(locate(others.folder(trained, seed))),
         **{key: value for key, value in told.items() if value is not None},
     )
 
@@ -271,23 +272,12 @@ def test_and_export(recipe: Recipe, model: Any, stream: Stream, run_context: Run
     """Evaluate the finished model on test, let it write samples, and save it as a folder that transformers loads."""
     from windtunnel.models.checkpoint import export
     from windtunnel.train.phase import evaluate, judges
-    from windtunnel.train.samples import samples
 
     judge = judges(recipe, recipe.phases[-1], stream, "test", run_context)
     numbers = evaluate(recipe, model, judge)
     primary = recipe.evaluations[0]
-    written = samples(model, judge)
-    tokenizer = stream.tokenizer_for(recipe.special_tokens())
-    export(model, run_context.folder / "model", tokenizer=tokenizer)
-    known = {"unit": primary.unit, "better": primary.better, "tokens_added": added_tokens(stream) if tokenizer is stream.tokenizer else []}
+    written = stream.encoding.samples(model, judge)
+    special = recipe.special_tokens()
+    export(model, run_context.folder / "model", tokenizer=stream.encoding.processor(stream, special))
+    known = {"unit": primary.unit, "better": primary.better, "tokens_added": stream.encoding.added(stream, special)}
     return {"test": numbers, "primary": next(iter(numbers)), "samples": written, **known}
-
-
-def added_tokens(stream: Stream) -> list[str]:
-    """The special tokens that were added to the tokenizer that the stream was given."""
-    if not (stream.folder / "given").is_dir():
-        return []
-    from transformers import AutoTokenizer
-
-    before = AutoTokenizer.from_pretrained(stream.folder / "given", local_files_only=True).get_vocab()
-    return [token for token, _ in sorted(stream.tokenizer.get_vocab().items(), key=lambda item: item[1]) if token not in before]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.slots import Loss
+from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,12 @@ def loss_of_arranged(model: Any, batch: dict[str, torch.Tensor], bidirectional: 
     width = labels.shape[1]
     values = loss.values.new_zeros(labels.shape[0], width + 1).scatter(1, torch.where(columns >= 0, columns, width), loss.values)
     return Loss(values[:, :width], labels != -100, outputs)
+
+
+def own_format(objective: Objective) -> tuple[bool, bool]:
+    """Whether models trained with ``objective`` know mode tokens, and whether they read their input in both directions."""
+    modes = getattr(objective, "mode_tokens", getattr(objective, "mode", None) is not None)
+    return bool(modes), getattr(objective, "bidirectional", False)
 
 
 def _gather(batch: dict[str, torch.Tensor], columns: torch.Tensor, pad: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from windtunnel.core.part import HeldRecipe
 from windtunnel.slots import Encoding, Vocabulary
+from windtunnel.slots.encoding import Fitted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,8 @@ class Bpe(Encoding, name="bpe"):
     """
 
     unit: ClassVar[str] = "token"
+    ahead: ClassVar[int] = 1  # each token but the first is a label
+    evaluation: ClassVar[str] = "bits-per-byte"
 
     folder: str | None = Field(None, description="folder of a tokenizer that AutoTokenizer loads (default: train one)")
     recipe: HeldRecipe | None = Field(
@@ -68,20 +71,27 @@ class Bpe(Encoding, name="bpe"):
         """As for every encoding."""
         return "another tokenizer. Bits per byte compare across tokenizers; losses per token do not."
 
-    def prepare(self, corpus: Any, cache: Path, before: Any = None, progress: Callable[[str], None] | None = None) -> Any:
+    def signature(self, corpus: Any, before: Any = None) -> dict[str, Any]:
         """As for every encoding."""
-        from windtunnel.kits.text.streams import prepare_stream
+        from windtunnel.kits.text.tokenise import signature
 
-        return prepare_stream(
-            corpus,
-            folder=self.folder if before is None else str(before.folder / "tokenizer"),
-            vocabulary=self.vocabulary,
-            sentinels=self.sentinels,
-            extend=self.extend,
-            learn_from=self.sources,
-            cache=cache,
-            progress=progress,
-        )
+        return signature(corpus, **self._asked(before))
+
+    def fit(self, corpus: Any, folder: Path, before: Any = None, tell: Callable[[str], None] = print) -> Fitted:
+        """As for every encoding."""
+        from windtunnel.kits.text.tokenise import fit
+
+        return fit(corpus, folder, **self._asked(before), tell=tell)
+
+    def _asked(self, before: Any) -> dict[str, Any]:
+        folder = self.folder if before is None else before.folder / "tokenizer"
+        return {
+            "given": None if folder is None else Path(folder).expanduser(),
+            "vocabulary": self.vocabulary,
+            "sentinels": self.sentinels,
+            "extend": self.extend,
+            "learn_from": self.sources,
+        }
 
     def reckoned(self) -> Vocabulary:
         """A vocabulary of the size that it will have. How many sentinels a tokenizer of the user's has is not known before it is read."""
@@ -99,6 +109,52 @@ class Bpe(Encoding, name="bpe"):
         row = np.zeros((1, context + 1), np.int64)
         text = row + self._size() - 1
         return {"tokens": text, "documents": row, "positions": np.arange(context + 1)[None], "sources": row[0, :1]}
+
+    @classmethod
+    def facts(cls, stored: Mapping[str, Any]) -> Vocabulary:
+        """Its size, special tokens, and for each token its bytes and whether it begins a word."""
+        return Vocabulary(**{**stored, "spans": tuple(stored["spans"])})
+
+    @classmethod
+    def rows(cls, facts: Vocabulary, special: Collection[str]) -> int:
+        """As for every encoding."""
+        return facts.rows_needed(special)
+
+    @classmethod
+    def same_numbers(cls, one: Any, other: Any) -> bool:
+        """As for every encoding."""
+        from windtunnel.kits.text.encoded import text_of
+
+        return text_of(one, cls.name).same_tokens(text_of(other, cls.name))
+
+    @classmethod
+    def samples(cls, model: Any, held_out: Any, count: int = 2) -> list[dict[str, Any]]:
+        """What it writes: see :func:`windtunnel.kits.text.samples.samples`."""
+        from windtunnel.kits.text.samples import samples
+
+        return samples(model, held_out, count=count)
+
+    @classmethod
+    def added(cls, stream: Any, special: Collection[str]) -> list[str]:
+        """As for every encoding."""
+        from windtunnel.kits.text.encoded import text_of
+
+        text = text_of(stream, cls.name)
+        return text.added_tokens() if text.tokenizer_for(special) is text.tokenizer else []
+
+    @classmethod
+    def processor_in(cls, folder: Path) -> Any:
+        """The tokenizer beside a model. Raises UserError where there is none that is fast."""
+        from windtunnel.kits.text.tokenizer import load
+
+        return load(folder, sentinels=0)
+
+    @classmethod
+    def processor(cls, stream: Any, special: Collection[str] = ()) -> Any:
+        """The tokenizer; the folder of one that was given, unless ``special`` tokens are used that were added to it."""
+        from windtunnel.kits.text.encoded import text_of
+
+        return text_of(stream, cls.name).tokenizer_for(special)
 
     def _size(self) -> int:
         """How many tokens there will be, as far as that can be told."""

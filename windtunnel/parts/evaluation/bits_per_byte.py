@@ -35,10 +35,12 @@ class BitsPerByte(Evaluation, name="bits-per-byte"):
         """The metric overall, then by source.
 
         Raises:
-            PartError: where no target of the held-out text stands for any byte.
+            PartError: where documents are no text, and where no target of the held-out text stands for any byte.
         """
-        from windtunnel.data.held_out import text_loss
+        from windtunnel.kits.text.encoded import vocabulary_of
+        from windtunnel.kits.text.losses import text_loss
 
+        vocabulary_of(held_out, self.name)
         objective = judge(model, held_out.objective)
         name = getattr(objective, "measure", "bits_per_byte")
         sums = {source: text_loss(model, held_out, source, objective) for source in held_out.sources}

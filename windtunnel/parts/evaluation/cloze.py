@@ -49,18 +49,21 @@ class Cloze(Evaluation, name="cloze"):
         """The accuracy over all sources, then of each.
 
         Raises:
-            PartError: for a model that is not scored on next tokens, for questions longer than the context, and where no source has
-                two documents that are long enough.
+            PartError: where documents are no text, for a model that is not scored on next tokens, for questions longer than the context,
+                and where no source has two documents that are long enough.
         """
         import torch
 
+        from windtunnel.kits.text.encoded import vocabulary_of
+
+        vocabulary_of(held_out, self.name)
         objective = held_out.objective.measured_by()
         if model.config.is_encoder_decoder or not isinstance(objective, NextToken):
             raise PartError(f"cloze: needs a decoder that can be scored on next tokens, not one trained with {held_out.objective.name}")
-        length, context = self.given + self.continuation, int(held_out.extra.get("context", self.given + self.continuation))
+        length, context = self.given + self.continuation, held_out.context
         if length > context:
             raise PartError(f"cloze: given + continuation is {length} tokens, more than the context of {context}; lower them")
-        most = self.questions if held_out.extra.get("split") == "validation" else self.test_questions
+        most = self.questions if held_out.split == "validation" else self.test_questions
         right: dict[str, float] = {}
         for source in held_out.sources:
             if (key := (self, source)) not in held_out.made:  # reading and tokenising the text took half of the time
@@ -80,11 +83,14 @@ class Cloze(Evaluation, name="cloze"):
         """Token ids [questions, choices, separator + given + continuation], and which choice is the true one."""
         import numpy as np
 
+        from windtunnel.kits.text.encoded import text_of
+
         length = self.given + self.continuation
         pieces: list[np.ndarray] = []
         documents: list[int] = []
-        for number, text in enumerate(held_out.text(source)):
-            tokens = held_out.tokenizer(text[: LONGEST * length * PLACES], add_special_tokens=False)["input_ids"]
+        encoded = text_of(held_out.stream, self.name)
+        for number, text in enumerate(encoded.documents(held_out.split, source)):
+            tokens = encoded.tokenizer(text[: LONGEST * length * PLACES], add_special_tokens=False)["input_ids"]
             for first in range(0, min(len(tokens), PLACES * length) - length + 1, length):
                 pieces.append(np.asarray(tokens[first : first + length], np.int64))
                 documents.append(number)
@@ -104,7 +110,7 @@ class Cloze(Evaluation, name="cloze"):
             if len(endings) < self.choices:
                 continue
             order = random.permutation(self.choices)
-            start = np.concatenate([[held_out.vocabulary.document], pieces[place][: self.given]])
+            start = np.concatenate([[held_out.facts.document], pieces[place][: self.given]])
             questions.append([np.concatenate([start, endings[choice]]) for choice in order])
             answers.append(int(np.flatnonzero(order == 0)[0]))
         return np.asarray(questions, np.int64), np.asarray(answers, np.int64)
@@ -127,7 +133,7 @@ class Cloze(Evaluation, name="cloze"):
                 "positions": positions,
                 "sources": np.zeros(len(tokens), np.int64),
             }
-            batch = objective.prepare(plain, held_out.vocabulary, np.random.default_rng(0))
+            batch = objective.prepare(plain, held_out.facts, np.random.default_rng(0))
             tensors = {key: torch.as_tensor(value).to(held_out.device) for key, value in batch.items()}
             with torch.no_grad(), entered(held_out.precision):
                 loss = objective.loss(model, tensors)

@@ -10,7 +10,6 @@ from windtunnel.core.errors import PartError
 from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.parts.objective.span_corruption import SpanCorruption
-from windtunnel.parts.objective.ul2 import UL2
 from windtunnel.slots import Evaluation, HeldOut, Objective
 
 if TYPE_CHECKING:
@@ -45,8 +44,13 @@ class Denoising(Evaluation, name="denoising"):
         """The numbers; with ``mode: wrong`` those under wrong mode tokens after them.
 
         Raises:
-            PartError: for masked-token, for ``mode: wrong`` where the objective has no mode tokens, and where nothing is hidden.
+            PartError: where documents are no text, for masked-token, for ``mode: wrong`` where the objective has no mode tokens, and
+                where nothing is hidden.
         """
+        from windtunnel.kits.text.encoded import vocabulary_of
+        from windtunnel.kits.text.predict import own_format
+
+        vocabulary_of(held_out, self.name)
         modes, bidirectional = own_format(held_out.objective)
         if isinstance(held_out.objective, MaskedToken):
             raise PartError("denoising needs a model that predicts from left to right; masked-token does not train one")
@@ -79,14 +83,8 @@ class Denoising(Evaluation, name="denoising"):
         }
 
 
-def own_format(objective: Objective) -> tuple[bool, bool]:
-    """Whether models trained with ``objective`` know mode tokens, and whether they read their input in both directions."""
-    modes = objective.mode_tokens if isinstance(objective, UL2) else getattr(objective, "mode", None) is not None
-    return modes, getattr(objective, "bidirectional", False)
-
-
 def _mean(model: PreTrainedModel, held_out: HeldOut, objective: Objective) -> float:
-    from windtunnel.data.held_out import text_loss
+    from windtunnel.kits.text.losses import text_loss
 
     sums = [text_loss(model, held_out, source, objective) for source in held_out.sources]
     targets = sum(count for _, count, _ in sums)

@@ -77,7 +77,7 @@ class Pruned(Evaluation, name="pruned"):
         modules = linears(model)
         if not modules:
             raise PartError("pruned: the blocks of this model hold no weight matrix")
-        tracking = self.tracked is not None and held_out.extra.get("split") == "validation"
+        tracking = self.tracked is not None and held_out.split == "validation"
         sparsities = self.tracked if tracking and self.tracked is not None else self.sparsities
         tag = "pruned" if self.score == "magnitude" else "pruned_random"
         weights: dict[str, Any] = {name: module.weight for name, module in modules.items()}

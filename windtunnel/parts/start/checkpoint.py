@@ -46,6 +46,7 @@ class Checkpoint(Start, name="checkpoint"):
         Raises:
             PartError: naming what is missing, damaged, not finite, or different from what the recipe or the stream's tokenizer say.
         """
+        from windtunnel.kits.text.encoded import tokenizer_of
         from windtunnel.models.checkpoint import load
 
         try:
@@ -54,7 +55,7 @@ class Checkpoint(Start, name="checkpoint"):
         except PartError as error:
             raise PartError(f"start.checkpoint: {error}") from error
         refuse_other_sizes(model.config, config, f"checkpoint {self.model}")
-        refuse_other_tokens(folder, model.config.vocab_size, context.tokenizer, f"checkpoint {self.model}")
+        refuse_other_tokens(folder, model.config.vocab_size, tokenizer_of(context.stream), f"checkpoint {self.model}")
         return with_rows(model, config.vocab_size, context, f"checkpoint {self.model}")
 
 
@@ -106,6 +107,7 @@ def with_rows(model: PreTrainedModel, size: int, context: StartContext, who: str
     """
     import torch
 
+    from windtunnel.kits.text.encoded import tokenizer_of
     from windtunnel.models.build import fresh
     from windtunnel.models.checkpoint import set_generation, written_generation
 
@@ -113,8 +115,9 @@ def with_rows(model: PreTrainedModel, size: int, context: StartContext, who: str
         there, needed = model.config.vocab_size, size if context.rows is None else context.rows
         if there >= needed:
             return model
-        special = context.tokenizer.added_tokens_decoder if context.tokenizer is not None else {}
-        lacking = sorted((number, token) for token, number in context.tokenizer.get_vocab().items() if number >= there) if special else []
+        tokenizer = tokenizer_of(context.stream)
+        special = tokenizer.added_tokens_decoder if tokenizer is not None else {}
+        lacking = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= there) if special else []
         if not lacking or not all(number in special and special[number].special for number, _ in lacking):
             raise PartError(
                 f"{who}: its vocabulary has {there} tokens, the stream's {size}; "

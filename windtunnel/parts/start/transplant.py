@@ -68,12 +68,13 @@ class Transplant(Start, name="transplant"):
         """
         import torch
 
+        from windtunnel.kits.text.encoded import tokenizer_of
         from windtunnel.kits.weights.embeddings import shared, spellings, tables_of
         from windtunnel.kits.weights.grow import grown_config
         from windtunnel.models.build import fresh, hollow
 
         with torch.no_grad():
-            source, old, new = context.models["source"], context.tokenizers.get("source"), context.tokenizer
+            source, old, new = context.models["source"], context.processors.get("source"), tokenizer_of(context.stream)
             if old is None or new is None:
                 raise PartError("transplant: the tokenizer of the model it begins from, or that of the stream, is not known")
             refuse_other_sizes(source.config, config, "transplant")
@@ -110,6 +111,7 @@ class Transplant(Start, name="transplant"):
         """The rows of the new tokens ``fresh_ones`` for each table (none: drawn), and what more there is to tell."""
         import torch
 
+        from windtunnel.kits.text.encoded import text_of
         from windtunnel.kits.weights.embeddings import Mix, contextual, pieces, spellings, tables_of
 
         tables, numbers = tables_of(source), fresh_ones.tolist()
@@ -139,7 +141,7 @@ class Transplant(Start, name="transplant"):
                 old,
                 new,
                 numbers,
-                context.text(),
+                text_of(context.stream, self.name).training_text(context.sources),
                 layer=-1 if self.layer is None else self.layer,
                 occurrences=self.occurrences,
                 tokens=self.tokens,
@@ -158,14 +160,15 @@ class Transplant(Start, name="transplant"):
         """As :meth:`rows`, each as the combination that the donor's own row is."""
         import torch
 
+        from windtunnel.kits.text.encoded import tokenizer_of
         from windtunnel.kits.weights.embeddings import pursuit, shared, spellings, tables_of
 
-        giver = tables_of(context.models["donor"])
-        place = shared(context.tokenizer, context.tokenizers["donor"], len(giver["embedding"]), len(same))
+        giver, new = tables_of(context.models["donor"]), tokenizer_of(context.stream)
+        place = shared(new, context.processors["donor"], len(giver["embedding"]), len(same))
         lost = int((place[fresh_ones] < 0).sum())
         if lost:
             raise PartError(f"transplant: the donor does not know {lost} of the new tokens; train it with the tokenizer of this recipe")
-        texts = spellings(context.tokenizer)
+        texts = spellings(new)
         ordinary = torch.tensor([texts.get(number) is not None for number in range(len(same))])
         atoms = ((same >= 0) & (place >= 0) & ordinary).nonzero()[:, 0]
         if not len(atoms):

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from windtunnel.core import registry
 from windtunnel.data.held_out import entered
+from windtunnel.kits.text.encoded import text_of, vocabulary_of
+from windtunnel.kits.text.predict import own_format
 from windtunnel.models.forward import forward
-from windtunnel.parts.evaluation.denoising import own_format
-from windtunnel.parts.objective.masked_token import MaskedToken
-from windtunnel.parts.objective.next_token import NextToken
-from windtunnel.slots import HeldOut
+from windtunnel.slots import HeldOut, Objective
 
 
 def samples(
@@ -40,7 +40,7 @@ def samples(
         temperature: of the softmax that tokens are drawn from; 0 takes the likeliest.
         seed: of the draws, where temperature is above 0.
     """
-    half = max(2, min(32, int(held_out.extra.get("context", 64)) // 2))
+    half = max(2, min(32, held_out.context // 2))
     asked, wanted = prompt_tokens or half, new_tokens or half
     random = torch.Generator().manual_seed(seed)
     training = model.training
@@ -49,7 +49,7 @@ def samples(
     try:
         with torch.no_grad(), entered(held_out.precision):
             for source in held_out.sources:
-                if isinstance(held_out.objective, MaskedToken):
+                if "encoder" in held_out.objective.kinds:
                     found += [{"source": source, **sample} for sample in _filled(model, held_out, source, count)]
                     continue
                 texts = _beginnings(held_out, source, count, asked, wanted)
@@ -67,10 +67,11 @@ def samples(
 def _beginnings(held_out: HeldOut, source: str, count: int, prompt: int, new: int) -> np.ndarray:
     """The first ``prompt`` + ``new`` tokens of the first documents that have as many in one window: int64 [found, prompt + new]."""
     found: list[np.ndarray] = []
-    for batch in held_out.batches(source, NextToken()):
+    separator = vocabulary_of(held_out, "samples").document
+    for batch in held_out.batches(source, registry.make(Objective, "next-token")):
         tokens, documents = batch["tokens"].cpu().numpy(), batch["documents"].cpu().numpy()
         real = (batch["labels"].cpu().numpy() != -100).any(axis=1)
-        begins = (tokens == held_out.vocabulary.document) & (documents >= 0) & real[:, None]  # padding may look like a separator
+        begins = (tokens == separator) & (documents >= 0) & real[:, None]  # padding may look like a separator
         for row, column in zip(*np.nonzero(begins), strict=True):
             piece = slice(column, column + prompt + new)
             if len(tokens[row, piece]) == prompt + new and (documents[row, piece] == documents[row, column]).all():
@@ -83,7 +84,7 @@ def _beginnings(held_out: HeldOut, source: str, count: int, prompt: int, new: in
 def _continue(model: Any, held_out: HeldOut, prompts: np.ndarray, new: int, temperature: float, random: torch.Generator) -> np.ndarray:
     """``new`` tokens after ``prompts`` [N, prompt]: int64 [N, new]. All tokens are read again for each: prompts are short."""
     modes, bidirectional = own_format(held_out.objective)
-    vocabulary, device = held_out.vocabulary, held_out.device
+    vocabulary, device = vocabulary_of(held_out, "samples"), held_out.device
     scored = held_out.objective.measured_by()
     mode = getattr(scored, "mode", None) if modes else None
     if mode is not None:
@@ -133,8 +134,6 @@ def _filled(model: Any, held_out: HeldOut, source: str, count: int) -> list[dict
 
 
 def _text(held_out: HeldOut, tokens: np.ndarray) -> str:
-    """Tokens as text, without the separator that begins a document; as numbers where there is no tokenizer."""
-    kept = tokens[tokens != held_out.vocabulary.document].tolist()
-    if held_out.tokenizer is None:
-        return " ".join(map(str, kept))
-    return str(held_out.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    """Tokens as text, without the separator that begins a document."""
+    kept = tokens[tokens != vocabulary_of(held_out, "samples").document].tolist()
+    return str(text_of(held_out.stream, "samples").tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
