@@ -592,7 +592,7 @@ def test_tensors_of_a_checkpoint_go_back_to_where_they_were(tmp_path):
 
 
 def test_a_compiled_run_resumes_exports_plain_names_and_measures_uncompiled(tiny, stream, tmp_path, monkeypatch):
-    from windtunnel.train import samples as module
+    from windtunnel.kits.text import samples as module
 
     def plain(model, held_out, real=module.samples):
         assert model._compiled_call_impl is None
