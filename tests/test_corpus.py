@@ -794,6 +794,36 @@ def test_any_source_part_that_gives_a_frame_will_do(tmp_path: Path) -> None:
         flown(tmp_path / "cache", {"wrong": Wrong.model_construct()})
 
 
+def test_a_source_may_yield_fields_and_may_mix_them(tmp_path: Path) -> None:
+    class Episodes(frame.StreamedSource):
+        name = "episodes"
+        wrong: dict | None = None
+
+        def documents(self, tally: Tally):
+            for number in range(60):
+                more = {"reward": number / 2} if number > 30 else {}
+                yield {"steps": [[number, step] for step in range(number % 4 + 1)], "origin": f"episode {number}", **more}
+            if self.wrong is not None:
+                yield self.wrong
+
+        def signature(self) -> str:
+            return repr(self.wrong)
+
+    corpus = flown(tmp_path / "cache", {"e": Episodes.model_construct()})
+    assert {row["origin"]: row["reward"] for row in rows_of(corpus, "e")} == {
+        f"episode {number}": number / 2 if number > 30 else None for number in range(60)
+    }
+    assert next(row["steps"] for row in rows_of(corpus, "e") if row["origin"] == "episode 2") == [[2, 0], [2, 1], [2, 2]]
+    table = Episodes.model_construct().read(Tally("x"))
+    assert set(table.column_names) == {"steps", "origin", "reward"} and table.count_rows() == 60
+    for wrong, message in (
+        ({"steps": []}, "no origin; its fields are steps"),
+        ({"text": 7, "origin": "x"}, "the text of a document is no text"),
+    ):
+        with pytest.raises(PartError, match=f"corpus source 'e'.*{message}"):
+            flown(tmp_path / "cache", {"e": Episodes.model_construct(wrong=wrong)})
+
+
 def test_read_gives_a_frame_of_the_same_documents(notes: Path) -> None:
     frame_ = files(notes).read(Tally("x"))
     assert frame_.column_names == ["text", "origin"]

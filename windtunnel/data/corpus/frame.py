@@ -147,7 +147,10 @@ def _tidy(batch: pyarrow.RecordBatch) -> Iterator[pyarrow.RecordBatch]:
 
     if ORIGIN not in batch.schema.names:
         raise PartError(f"documents have no origin; their fields are {', '.join(batch.schema.names)}")
-    schema = pyarrow.schema([(field.name, stored(field.type)) for field in batch.schema])
+    try:
+        schema = pyarrow.schema([(field.name, stored(field.type)) for field in batch.schema])
+    except TypeError as error:
+        raise PartError(f"documents have a field of a type that cannot be stored: {error}") from error
     yield from pieces(batch if batch.schema.equals(schema) else batch.cast(schema))
 
 
