@@ -20,7 +20,19 @@ from windtunnel.kits.text.encoded import KEPT
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.next_token import NextToken
-from windtunnel.slots import AfterStep, BatchContext, Curator, Evaluation, HeldOut, LookContext, LossTerm, Progress, Source, Vocabulary
+from windtunnel.slots import (
+    AfterStep,
+    BatchContext,
+    Curator,
+    CuratorContext,
+    Evaluation,
+    HeldOut,
+    LookContext,
+    LossTerm,
+    Progress,
+    Source,
+    Vocabulary,
+)
 from windtunnel.train.run import fly
 
 VOCABULARY = Vocabulary(64, 0, 1, 2, (3, 4), {"R": 5, "S": 6, "X": 7}, np.ones(64, np.int32), np.ones(64, bool))
@@ -486,7 +498,7 @@ def frame_of(rows: list[tuple[str, str]]) -> Any:
 def curated(part: Any, rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
     from windtunnel.data.corpus.tally import Tally
 
-    found = make(Curator, part).curate(frame_of(rows), Tally("all")).to_pydict()
+    found = make(Curator, part).curate(frame_of(rows), CuratorContext(Tally("all"))).to_pydict()
     return list(zip(found["text"], found["source"], strict=True))
 
 

@@ -50,6 +50,7 @@ class Stream:
         self.sources: tuple[str, ...] = tuple(manifest["sources"])
         self.table: list[dict[str, Any]] = manifest["table"]
         self.fields = {name: Kind(**{**entry, "shape": tuple(entry["shape"])}) for name, entry in manifest["fields"].items()}
+        self.curation: dict[str, dict[str, float]] = manifest.get("curation", {})  # as :attr:`Corpus.curation`
         self._manifest = manifest
         self._files = {path: _File(folder, path, entry) for path, entry in manifest["files"].items()}
         self._shards: dict[tuple[str, str], _Shard] = {}

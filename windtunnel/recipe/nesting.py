@@ -163,6 +163,12 @@ def held_by(recipe: Recipe, curators: bool = True) -> list[Recipe]:
     return [trained.recipe for part in parts for trained in part.trained().values() if trained.recipe is not None]
 
 
+def held_by_curators(recipe: Recipe) -> list[Recipe]:
+    """The recipes whose models the curators of ``recipe`` hold, each once."""
+    held = [one.recipe for curator in recipe.curators for one in curator.trained().values() if one.recipe is not None]
+    return list({one.identity(): one for one in held}.values())
+
+
 def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe], curators: bool = True) -> Recipe:
     """``recipe`` with ``change`` made to it and to every recipe that its parts hold, those of its ``curators`` only if asked to."""
 

@@ -4,7 +4,7 @@
 from windtunnel.core import registry
 from windtunnel.core.part import Part
 from windtunnel.slots.source import Source
-from windtunnel.slots.curator import Curator
+from windtunnel.slots.curator import Curator, CuratorContext
 from windtunnel.slots.encoding import Encoding
 from windtunnel.slots.mixture import Mixture
 from windtunnel.slots.packing import Layout, Packing
@@ -37,6 +37,7 @@ __all__ = [
     "BlockPlace",
     "Call",
     "Curator",
+    "CuratorContext",
     "Encoding",
     "Evaluation",
     "Family",

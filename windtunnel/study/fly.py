@@ -12,7 +12,7 @@ What a file says is read in ``reading.py``; what has to be flown, and what it ta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,15 +189,25 @@ class StudyFlight:
             key = data_key(recipe)
             try:
                 if key not in ready:
-                    ready[key] = prepare(recipe, self.out / "cache", self.say)
+                    ready[key] = prepare(recipe, self.out / "cache", self.say, self.fly_for_corpus)
                 self.streams[arm] = ready[key]
-                self.others |= prepare_needed(recipe, self.out / "cache", self.say)
+                self.others |= prepare_needed(recipe, self.out / "cache", self.say, self.fly_for_corpus)
             except UserError as error:
                 raise error if arm == BASELINE else UserError(f"arm {arm}: {error}") from error
             except Exception as error:
                 if arm == BASELINE:
                     raise
                 self.broken[arm] = Failure.of(error)
+
+    def fly_for_corpus(self, recipe: Recipe, stream: Stream, streams: Mapping[str, Stream]) -> Path:
+        """Fly the model that a curator holds, as any that arms need, but before their corpus is prepared; the folder of its run."""
+        from windtunnel.train.curation import PLAIN, SEED
+
+        self.others |= {data_key(recipe): stream, **streams}
+        entry, flight = run_of(BASELINE, 1.0, SEED, recipe, stream.fingerprint, PLAIN), replace(self, variant=PLAIN)
+        flight.needed([entry])
+        flight.stage(f"models that the curators of {self.study.name} need", [entry], lambda: None, weights=True)
+        return self.out / entry.folder
 
     def say(self, message: str) -> None:
         """Something that happens before runs fly."""
@@ -213,7 +223,7 @@ class StudyFlight:
         labels = {"arm": entry.arm, "multiple": entry.multiple}
         plain = entry.recipe.model_dump(mode="json")
         cost = float(estimate(entry.recipe)["own_flops"])
-        keys = {data_key(recipe) for recipe in needed(entry.recipe).values()} - {data_key(entry.recipe)}
+        keys = {data_key(recipe) for recipe in needed(entry.recipe, curators=False).values()} - {data_key(entry.recipe)}
         # A model that this one needs may be trained on the stream of another arm, which is not among the others.
         streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
         folder, sources = str((self.out / entry.folder).absolute()), outside.sources_of(entry.recipe)
@@ -284,7 +294,7 @@ class StudyFlight:
 
     def stream_of(self, entry: Entry) -> Stream:
         """The stream that a run is trained on."""
-        return self.others.get(data_key(entry.recipe), self.streams[entry.arm])
+        return self.others.get(data_key(entry.recipe)) or self.streams[entry.arm]
 
     def tell(self, what: str, job: Job, details: Any) -> None:
         """Pass an event on, without the bulk of a record."""

@@ -10,13 +10,14 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
-from windtunnel.recipe import Recipe, data_key, held_by, needed, run_name, times
+from windtunnel.recipe import Recipe, data_key, held_by, held_by_curators, needed, run_name, times
 from windtunnel.slots import Progress
 from windtunnel.study.file import Study
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
 from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.tune import with_knobs
+from windtunnel.train.curation import PLAIN, SEED
 from windtunnel.train.record import finished_record
 
 VARIANT = "variant.json"  # in the folder of a study: how its steps are computed
@@ -59,18 +60,24 @@ def needed_by(
     depth: dict[str, int] = {}
     found: dict[str, Entry] = {}
     for entry in entries:
-        wanted = {one.identity() for one in held_by(entry.recipe)}
+        wanted = {one.identity() for one in held_by(entry.recipe, curators=False)}
         missing = []
-        for name, recipe in reversed(needed(entry.recipe).items()):
-            run = run_of(entry.arm, 1.0, entry.seed, recipe, (others or {}).get(data_key(recipe), data[entry.arm]), variant)
+        for name, recipe in reversed(needed(entry.recipe, curators=False).items()):
+            run = run_of(entry.arm, 1.0, entry.seed, recipe, (others or {}).get(data_key(recipe)) or data[entry.arm], variant)
             if not flown(run, name in wanted):
                 missing.append(run)
-                wanted |= {one.identity() for one in held_by(recipe)}
+                wanted |= {one.identity() for one in held_by(recipe, curators=False)}
         for run in reversed(missing):
             found.setdefault(run.key, run)
-            inner = (depth.get(one.key(entry.seed, variant), -1) for one in needed(run.recipe).values())
+            inner = (depth.get(one.key(entry.seed, variant), -1) for one in needed(run.recipe, curators=False).values())
             depth[run.key] = 1 + max(inner, default=-1)
     return [[found[key] for key in found if depth[key] == stage] for stage in range(max(depth.values(), default=-1) + 1)]
+
+
+def of_curators(recipe: Recipe) -> list[Recipe]:
+    """The recipes whose models the curators hold of ``recipe``, of those that it needs, and of these."""
+    every = [recipe, *needed(recipe).values()]
+    return list({one.identity(): one for each in every for one in held_by_curators(each)}.values())
 
 
 def refuse_what_cannot_fly(entries: Sequence[Entry]) -> None:
@@ -142,6 +149,10 @@ def check_study(study: Study, out: Path | None = None, *, workers: int | None = 
             ]
     for stage in needed_by(entries, dict.fromkeys(recipes, ""), variant):
         entries += stage
+    first = [run_of(arm, 1.0, SEED, one, "", PLAIN) for arm, recipe in recipes.items() for one in of_curators(recipe)]
+    for stage in needed_by(first, dict.fromkeys(recipes, ""), PLAIN):
+        entries += stage
+    entries += first
     distinct = {entry.key: entry for entry in entries}
     known = {key for key, entry in distinct.items() if not study.tune or entry.seed not in study.seeds}
     cached = {key for key in known if out is not None and _flown(Path(out), key)}

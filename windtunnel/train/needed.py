@@ -56,11 +56,11 @@ def others_of(
     """
     found: dict[str, dict[str, Any]] = {}
     theirs: dict[str, Stream] = {}
-    for one in needed(recipe).values():
+    for one in needed(recipe, curators=False).values():
         refuse_other_documents(one, recipe)
         theirs[one.identity()] = stream_of(one, recipe, stream, streams)
     refuse_other_tokens(recipe, stream, theirs)
-    for one in needed(recipe).values():
+    for one in needed(recipe, curators=False).values():
         key = one.key(seed, variant)
         own_stream = theirs[one.identity()]
         place = folder / run_name(key, own_stream.fingerprint)
@@ -77,6 +77,8 @@ def others_of(
         own = {unit: totals[unit] - before.get(unit, 0) for unit in ("tokens", "flops", "effective_flops", "seconds")}
         cursors = record.cursors if own_stream.fingerprint == stream.fingerprint else {}
         found[key] = {"folder": str(place), "steps": totals.steps, "cursors": cursors, **own}
+        if record.curation:
+            found[key]["curation"] = record.curation
     return found
 
 
@@ -126,6 +128,14 @@ def refuse_other_tokens(recipe: Recipe, stream: Stream, theirs: Mapping[str, Str
                     "both recipes one tokenizer (`tokenizer: {recipe: NAME}` takes that of another), or carry weights over with the start "
                     "`transplant`"
                 )
+
+
+def curated(stream: Stream, others: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What it has cost to curate the corpora of ``stream`` and of ``others``, whose models a run on it needs, by what was paid for."""
+    found = dict(stream.curation)
+    for one in others.values():
+        found |= one.get("curation") or {}
+    return found
 
 
 def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -13,8 +13,9 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.files import decided_once, naming
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
-from windtunnel.recipe import Recipe, data_key, needed
-from windtunnel.train.needed import Others, charged, others_of, refuse_other_documents
+from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
+from windtunnel.train.curation import Fly, curation_of, fly_in
+from windtunnel.train.needed import Others, charged, curated, others_of, refuse_other_documents
 from windtunnel.train.record import RunRecord, read_record, write_record
 from windtunnel.train.variant import choose, refuse_unable
 
@@ -25,39 +26,51 @@ if TYPE_CHECKING:
     from windtunnel.train.log import RunContext, RunState
 
 
-def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> Stream:
-    """Read, split and clean the corpus of ``recipe`` and encode it, under ``cache``; what is already there is used again."""
+def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None, flown: Fly | None = None) -> Stream:
+    """Read, split and clean the corpus of ``recipe`` and encode it, under ``cache``; what is already there is used again.
+
+    Models that its curators hold are trained first by ``flown``, by default in this process, in ``cache/runs``.
+    """
     from windtunnel.data.corpus.prepare import prepare_corpus
     from windtunnel.data.encode import prepare_stream
 
     split, before = recipe.split, None
     if (other := recipe.encoding.before()) is not None:
         refuse_other_documents(other, recipe)
-        before = prepare(other, cache, progress)
+        before = prepare(other, cache, progress, flown)
+    held: dict[str, Path] = {}
+    for one in held_by_curators(recipe):
+        refuse_other_documents(one, recipe)
+        own = prepare(one, cache, progress, flown)
+        others = prepare_needed(one, cache, progress, flown)
+        held[one.identity()] = (flown or fly_in(cache / "runs", progress))(one, own, others)
     corpus = prepare_corpus(
         recipe.corpus,
         validation=split.validation,
         test=split.test,
         near_duplicates=split.near_duplicates,
         curators=recipe.curators,
+        curation=curation_of(recipe, held, cache / "corpora" / "curating"),
         cache=cache / "corpora",
         progress=progress,
     )
     return prepare_stream(corpus, recipe.encoding, before=before, cache=cache / "streams", progress=progress)
 
 
-def prepare_needed(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None) -> dict[str, Stream]:
+def prepare_needed(
+    recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None, flown: Fly | None = None
+) -> dict[str, Stream]:
     """The streams of the models that ``recipe`` needs, by :func:`windtunnel.recipe.data_key`, where they are not its own.
 
     Raises:
         UserError: as :func:`prepare`, and where a needed model could have been trained on what this recipe is tested on.
     """
     found: dict[str, Stream] = {}
-    for one in needed(recipe).values():
+    for one in needed(recipe, curators=False).values():
         key = data_key(one)
         refuse_other_documents(one, recipe)
         if key != data_key(recipe) and key not in found:
-            found[key] = prepare(one, cache, progress)
+            found[key] = prepare(one, cache, progress, flown)
     return found
 
 
@@ -129,10 +142,11 @@ def fly(
         return stored(folder, RunRecord(**record, status="failed", failure=Failure.of(error)))
     if others is None:
         return stored(folder, RunRecord(**record, status="interrupted"))
-    record |= {"needed": others, "charged": charged(others)}
+    curation = curated(stream, others)
+    record |= {"needed": others, "curation": curation, "charged": charged({**curation, **others})}
     opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
     told = {"report": report, "stop": stop, "warn": noted, "loggers": opened, "checkpoint_seconds": checkpoint_seconds}
-    run_context = context_of(folder, place, own, stream, Others(others, chosen), told)
+    run_context = context_of(folder, place, own, stream, Others(others, chosen), told | {"charged": record["charged"]})
     memory = machine.PeakMemory(place)
     try:
         with machine.repeatable():
@@ -260,7 +274,6 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
         device=place,
         precision=machine.precision_context(place, variant.precision),
         compiled=variant.compiled,
-        charged=charged(others.runs),
         cursors_of=others.cursors,
         model_of=lambda trained, seed: load(others.folder(trained, seed), trained.fingerprint),
         processor_of=lambda trained, seed: stream.encoding.processor_in(locate(others.folder(trained, seed))),

@@ -27,6 +27,8 @@ class Corpus:
         fingerprint: a hash of every document in order and of the table; the same content has the same fingerprint anywhere.
         sources: the names of the sources in the order of the recipe.
         table: rows ``{"source", "what", "documents", "bytes"}``: read, skipped, removed, and the documents of each split.
+        curation: what it has cost to curate, in steps, tokens, flops, effective_flops and seconds: by the runs whose models the curators
+            hold, and ``curators of FINGERPRINT`` for their own work. Empty where they spend nothing.
         examples: for each source and ``what``, up to three places where it occurred.
     """
 
@@ -35,6 +37,7 @@ class Corpus:
         self.fingerprint: str = manifest["fingerprint"]
         self.sources: tuple[str, ...] = tuple(manifest["sources"])
         self.table: list[dict[str, Any]] = manifest["table"]
+        self.curation: dict[str, dict[str, float]] = manifest.get("curation", {})
         self.examples: dict[str, dict[str, list[str]]] = manifest["examples"]
         self._schemas: dict[str, str] = manifest["schemas"]
         self._files: dict[str, dict[str, dict[str, Any]]] = manifest["files"]

@@ -26,6 +26,7 @@ import numpy as np
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder, write_text
 from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, Corpus
+from windtunnel.data.corpus.curation import OWN, Curation, decisive
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, described, plain_schema, sizes, text_of
 from windtunnel.data.corpus.frame import batches, engine, streamed_rows
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
@@ -49,6 +50,7 @@ def prepare_corpus(
     test: float,
     near_duplicates: float,
     curators: Sequence[Curator] = (),
+    curation: Curation | None = None,
     cache: Path,
     progress: Say | None = None,
 ) -> Corpus:
@@ -57,7 +59,8 @@ def prepare_corpus(
     Exact duplicates are removed over the whole corpus (the first source in order keeps the document): see :meth:`Source.content_fields`.
     ``validation`` and ``test`` are shares of documents; which ones is decided by a hash of the group of a document, where it has one, and
     else of what it is, so that a group is never split. Training documents whose estimated Jaccard similarity to a
-    held-out document is at least ``near_duplicates`` are removed. ``curators`` see training documents only.
+    held-out document is at least ``near_duplicates`` are removed. ``curators`` see training documents only; what else they are
+    handed says ``curation``, and what that costs is stored with the corpus.
 
     ``progress`` is called with one line of text now and then.
 
@@ -65,11 +68,12 @@ def prepare_corpus(
         UserError: where a source cannot be read or is too small to be split, and where ``cache`` cannot be written.
     """
     say = progress or (lambda line: None)
+    curation = curation or Curation()
     cache = Path(cache)
     settings = {"validation": validation, "test": test, "near_duplicates": near_duplicates}
     if not sources:
         raise UserError("the corpus has no source")
-    pointer = _pointer(cache, sources, settings, curators)
+    pointer = _pointer(cache, sources, settings, curators, curation)
     known = _known(cache, pointer)
     if known is not None:
         return known
@@ -77,10 +81,10 @@ def prepare_corpus(
         cache.mkdir(parents=True, exist_ok=True)
         remove_abandoned(cache, TEMPORARY)
         with temporary_folder(cache, TEMPORARY) as folder:
-            fingerprint = _build(folder, sources, settings, curators, say)
+            fingerprint = _build(folder, sources, settings, curators, curation, say)
             corpus = _publish(folder, cache / fingerprint)
         # A source that changed while it was read is not remembered under the look it had before.
-        if pointer is not None and pointer == _pointer(cache, sources, settings, curators):
+        if pointer is not None and pointer == _pointer(cache, sources, settings, curators, curation):
             write_text(pointer, json.dumps({"fingerprint": fingerprint}))
     return corpus
 
@@ -88,7 +92,9 @@ def prepare_corpus(
 # Finding what was prepared before ------------------------------------------------------------------------------------------------
 
 
-def _pointer(cache: Path, sources: Mapping[str, Source], settings: dict[str, Any], curators: Sequence[Curator]) -> Path | None:
+def _pointer(
+    cache: Path, sources: Mapping[str, Source], settings: dict[str, Any], curators: Sequence[Curator], curation: Curation
+) -> Path | None:
     """The file that says which corpus these settings gave while the sources looked as they look now; None where a source cannot tell."""
     looks = []
     for name, source in sources.items():
@@ -98,7 +104,9 @@ def _pointer(cache: Path, sources: Mapping[str, Source], settings: dict[str, Any
         with _naming(name):
             looks.append([name, source.model_dump(mode="json"), signature()])
     versions = {package: importlib.metadata.version(package) for package in ("daft", "charset-normalizer")}
-    everything = [FORMAT, versions, settings, looks, [curator.model_dump(mode="json") for curator in curators]]
+    everything: list[Any] = [FORMAT, versions, settings, looks, [curator.model_dump(mode="json") for curator in curators]]
+    if curation.runs:
+        everything.append(sorted(curation.runs))
     return cache / f"key-{hashlib.blake2b(json.dumps(everything).encode(), digest_size=16).hexdigest()}.json"
 
 
@@ -157,7 +165,9 @@ class _Work(NamedTuple):
         return schema is None or TEXT in schema.names
 
 
-def _build(folder: Path, sources: Mapping[str, Source], settings: dict[str, Any], curators: Sequence[Curator], say: Say) -> str:
+def _build(
+    folder: Path, sources: Mapping[str, Source], settings: dict[str, Any], curators: Sequence[Curator], curation: Curation, say: Say
+) -> str:
     """Write everything into ``folder``; the fingerprint."""
     names = list(sources)
     work = _Work(folder, names, {name: Tally(name) for name in names}, {name: Fields() for name in names}, {})
@@ -176,7 +186,7 @@ def _build(folder: Path, sources: Mapping[str, Source], settings: dict[str, Any]
     _remove_copies(work, settings["near_duplicates"], say)
     curated: list[dict[str, Any]] = []
     for curator in curators:
-        curated += _curate(work, curator, {name: source.content_fields() for name, source in sources.items()}, say)
+        curated += _curate(work, curator, curation, {name: source.content_fields() for name, source in sources.items()}, say)
     for name in names:
         for split in SPLITS:
             entry = work.entries[split, name]
@@ -187,6 +197,9 @@ def _build(folder: Path, sources: Mapping[str, Source], settings: dict[str, Any]
     types = {name: described(schema) for name, schema in schemas.items()}
     # The result itself is hashed, so the same documents read from elsewhere, or touched, are still the same corpus.
     decided = [FORMAT, settings, names, table, types, [[entry["hash"] for entry in by_source.values()] for by_source in files.values()]]
+    costs = curation.costs()
+    if costs:  # two ways to one choice of documents may cost differently
+        decided.append(decisive(costs))
     fingerprint = hashlib.blake2b(json.dumps(decided).encode(), digest_size=10).hexdigest()
     manifest = {"format": FORMAT, "fingerprint": fingerprint, "sources": names, "settings": settings, "table": table, "files": files}
     manifest["fields"] = types
@@ -194,6 +207,8 @@ def _build(folder: Path, sources: Mapping[str, Source], settings: dict[str, Any]
     manifest["examples"] = {
         name: {what: places for what, places in tally.examples.items() if places} for name, tally in work.tallies.items()
     }
+    if costs:  # a run may have to pay for several corpora
+        manifest["curation"] = {f"curators of {fingerprint}" if name == OWN else name: cost for name, cost in costs.items()}
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
     return fingerprint
 
@@ -229,7 +244,7 @@ def _remove_copies(work: _Work, threshold: float, say: Say) -> None:
             )
 
 
-def _curate(work: _Work, curator: Curator, content: Mapping[str, tuple[str, ...]], say: Say) -> list[dict[str, Any]]:
+def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[str, tuple[str, ...]], say: Say) -> list[dict[str, Any]]:
     """Rewrite the training shards as ``curator`` wants them; what it counted itself, as table rows.
 
     It sees all sources at once, with the column ``source`` and every field that a source has, null where another has not. What it removed
@@ -243,7 +258,7 @@ def _curate(work: _Work, curator: Curator, content: Mapping[str, tuple[str, ...]
     there = {name for names in own.values() for name in names}
     with work.new_shards(work.names) as (shards, written):
         try:
-            for batch in _tables(curator.curate(documents, tally)):
+            for batch in _tables(curator.curate(documents, curation.context(curator, tally))):
                 names = batch.column(SOURCE).to_pylist()
                 if TEXT in there and TEXT not in batch.schema.names:
                     raise ValueError(f"no column {TEXT!r}; the columns are {', '.join(batch.schema.names)}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import PartError, nearest
@@ -50,16 +51,51 @@ def keep_best(part: Any, documents: daft.DataFrame, sources: Sequence[str], keep
     At least one of each stays, and the first that passes the share is left out. Order, other sources and documents without text are
     unchanged.
     """
+    return keep_scored(part, documents, sources, keep, lambda texts: map(rank, texts))
+
+
+def keep_scored(
+    part: Any,
+    documents: daft.DataFrame,
+    sources: Sequence[str],
+    keep: float,
+    scores: Callable[[Iterator[str]], Iterable[Any]],
+    which: str = "lowest",
+) -> daft.DataFrame:
+    """As :func:`keep_best` by ``scores``, which takes the texts in order and yields a number for each in that order.
+
+    ``which`` of them stay: the lowest, the highest, or those in the middle, by characters.
+    """
     daft = engine()
     words = text_of(part, documents)
     judged = wanted(part, documents, sources) & words.not_null()
     found: dict[str, list[tuple[Any, bytes, int]]] = {}
-    for text, source in streamed(documents.where(judged), ("text", "source")):
-        key = digest(text)
-        found.setdefault(source, []).append((rank(text), key, len(text)))
-    kept = {key for entries in found.values() for key in _best(entries, keep)}
+    waiting: deque[tuple[str, bytes, int]] = deque()
+
+    def texts() -> Iterator[str]:
+        for text, source in streamed(documents.where(judged), ("text", "source")):
+            waiting.append((source, digest(text), len(text)))
+            yield text
+
+    for score in scores(texts()):
+        source, key, size = waiting.popleft()
+        found.setdefault(source, []).append((score, key, size))
+    kept = {key for entries in found.values() for key in _best(_ranked(entries, which), keep)}
     stays = words.fill_null("").apply(lambda text: digest(text) in kept, return_dtype=daft.DataType.bool())
     return documents.where(~judged | stays)
+
+
+def _ranked(entries: list[tuple[Any, bytes, int]], which: str) -> list[tuple[Any, bytes, int]]:
+    """``entries`` (score, key, size) with a rank for the score, of which the lowest are wanted."""
+    if which == "lowest":
+        return entries
+    if which == "highest":
+        return [(-score, key, size) for score, key, size in entries]
+    ranked, before, half = [], 0.0, sum(size for *_, size in entries) / 2
+    for _, key, size in sorted(entries):
+        ranked.append((abs(before + size / 2 - half), key, size))
+        before += size
+    return ranked
 
 
 def _best(entries: Iterable[tuple[Any, bytes, int]], keep: float) -> list[bytes]:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from windtunnel.data.corpus.frame import engine
 from windtunnel.data.corpus.split import content_key
 from windtunnel.kits.text.choice import wanted
-from windtunnel.slots import Curator
+from windtunnel.slots import Curator, CuratorContext
 
 if TYPE_CHECKING:
     import daft
@@ -31,7 +31,7 @@ class Fraction(Curator, name="fraction"):
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
-    def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
+    def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The documents that stay, unchanged and in their order. Raises PartError for a source that is not there."""
         daft = engine()
         origin = daft.col("origin")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from windtunnel.kits.text.choice import text_of
-from windtunnel.slots import Curator
+from windtunnel.slots import Curator, CuratorContext
 
 if TYPE_CHECKING:
     import daft
@@ -28,7 +28,7 @@ class Length(Curator, name="length"):
             raise ValueError(f"longest ({self.longest}) is below shortest ({self.shortest}), so no document could stay")
         return self
 
-    def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
+    def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The documents of the wanted length, unchanged and in their order, and those without text. Raises PartError where none has one."""
         text = text_of(self, documents)
         from daft.functions import length

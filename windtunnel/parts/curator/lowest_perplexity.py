@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from windtunnel.data.corpus.frame import texts_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.text.choice import keep_best
 from windtunnel.kits.text.ngrams import NGrams
-from windtunnel.slots import Curator, Source
+from windtunnel.slots import Curator, CuratorContext, Source
 
 if TYPE_CHECKING:
     import daft
@@ -35,7 +35,7 @@ class LowestPerplexity(Curator, name="lowest-perplexity"):
     sample: int = Field(2_000_000, ge=1, description="characters of the clean text that the model is fitted on")
     longest: int = Field(2000, ge=1, description="words of a document that are judged, from its beginning")
 
-    def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
+    def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The documents that stay, in their order, and those without text.
 
         Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from windtunnel.data.corpus.frame import engine
 from windtunnel.kits.text.choice import digest, text_of, wanted
-from windtunnel.slots import Curator
+from windtunnel.slots import Curator, CuratorContext
 
 if TYPE_CHECKING:
     import daft
@@ -27,7 +27,7 @@ class Scramble(Curator, name="scramble"):
     sources: tuple[str, ...] = Field((), description="the sources that are damaged (default: all)")
     seed: int = Field(0, ge=0, description="which documents, and into which order")
 
-    def curate(self, documents: daft.DataFrame, tally: Any) -> daft.DataFrame:
+    def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """All documents in their order, some of them damaged. Raises PartError where none has text."""
         daft = engine()
         from daft.functions import when

@@ -115,7 +115,7 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
         from windtunnel.data.stream import Stream
 
         stream = Stream.open(Path(job.stream))
-    others: dict[str, Any] = {"needed_in": folder.parent} if needed(recipe) else {}
+    others: dict[str, Any] = {"needed_in": folder.parent} if needed(recipe, curators=False) else {}
     if job.streams:
         others["streams"] = job.streams
     if job.variant is not None:

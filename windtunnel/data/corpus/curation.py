@@ -1,0 +1,39 @@
+"""What the curators of a corpus are handed, and what they spend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from windtunnel.slots import Curator, CuratorContext
+
+OWN = "curators"  # what they have spent themselves
+SPENT = ("steps", "tokens", "flops", "effective_flops", "seconds")
+
+
+def _alone(curator: Curator, tally: Any) -> CuratorContext:
+    return CuratorContext(tally)
+
+
+@dataclass
+class Curation:
+    """How curators are handed what they may use besides documents, and the books of it. By default they hold no models.
+
+    ``runs`` is what each run has cost whose model they hold, by its name, in the units of :data:`SPENT`; ``spent`` is what they have
+    spent themselves so far.
+    """
+
+    context: Callable[[Curator, Any], CuratorContext] = _alone
+    runs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """What the corpus has cost to curate, by what was paid for: every run, and under :data:`OWN` their own work."""
+        own = {OWN: dict.fromkeys(SPENT, 0.0) | self.spent} if any(self.spent.values()) else {}
+        return {name: dict(cost) for name, cost in self.runs.items()} | own
+
+
+def decisive(costs: Mapping[str, Mapping[str, float]]) -> list[Any]:
+    """What of ``costs`` belongs to the identity of a corpus: everything but seconds, which differ by machine and day."""
+    return sorted([name, *(cost[unit] for unit in SPENT if unit != "seconds")] for name, cost in costs.items())
