@@ -477,7 +477,7 @@ def test_a_study_says_what_is_to_be_kept(tmp_path):
     text = "corpus: {a: builtin:stdlib, b: builtin:docstrings}\nbudget: {steps: 4}\nkept: [%s]\narms: {other: {batch: 3}}\n"
     path.write_text(text % "a")
     assert load_study(path).kept == ("a",)
-    for wrong, expected in (("aa", "did you mean 'a'"), ("a, b", "none to gain")):
+    for wrong, expected in (("aa", "did you mean 'a'"), ("a, b", "no source left to gain on")):
         path.write_text(text % wrong)
         with pytest.raises(UserError, match=expected) as caught:
             load_study(path)

@@ -129,7 +129,7 @@ def test_a_metric_that_should_be_high_and_has_another_name() -> None:
     reading = Reading(result)
     assert reading.ranked()[:2] == ["ul2", "qk-norm"]  # the highest difference is the best
     assert "+0.14 accuracy" in reading.sentence("ul2")
-    assert "never say “no difference”" in " ".join(reading.honesty())
+    assert "never conclude “no difference”" in " ".join(reading.honesty())
     assert "positive is better" in markdown(result)
 
 
@@ -145,9 +145,9 @@ def test_how_sure_it_is() -> None:
     text = " ".join(Reading(result).honesty())
     assert "flew 3 seeds at a budget of 2e12 FLOPs" in text
     assert "wide enough for 99 %, so that all of them hold together with 95 %" in text
-    assert "3 seeds tell the spread between seeds only roughly" in text
+    assert "3 seeds give only a rough estimate of the spread" in text
     result["arms"] = {"wsd": {**result["arms"]["wsd"], "seeds": 1}}
-    assert "With one seed there is no telling" in " ".join(Reading(result).honesty())
+    assert "One seed cannot separate an effect from chance" in " ".join(Reading(result).honesty())
 
 
 def test_warnings_of_an_unfair_comparison() -> None:

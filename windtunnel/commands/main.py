@@ -258,7 +258,7 @@ def refuse_mistakes(result: Mapping[str, Any]) -> None:
     if failed:
         first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {failed[0]['failure']['message']}"
         many = f"{len(failed)} of {len(result['runs'])} runs failed"
-        raise UserError(f"{many}; {first}; mend it and give the same command again, what is finished is not flown again")
+        raise UserError(f"{many}; {first}; fix it and give the same command again; finished runs are kept")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -103,7 +103,7 @@ class Trained(Settings):
 
     recipe: HeldRecipe | None = Field(None, description="the recipe that trains it: what differs, or the name of one under recipes")
     folder: str | None = Field(
-        None, description="a model that is there already: folder, file or name on the hub, as for `checkpoint`; it costs nothing here"
+        None, description="an existing model: folder, file or name on the hub, as for `checkpoint`; it costs nothing here"
     )
     fingerprint: str | None = Field(None, description="what the content of `folder` must be; filled in when the recipe is read")
 

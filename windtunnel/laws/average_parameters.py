@@ -192,7 +192,7 @@ def gather(results: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], 
     left_out: dict[str, str] = {}
     places = {(result["stream"]["fingerprint"], result["study"]["metric"]) for result in results}
     if len(places) != 1:
-        raise UserError("a law is fitted to losses on one text by one metric; these results have several, or there is none")
+        raise UserError("a law needs losses on one text by one metric; these results have several texts or metrics, or none")
     for number, result in enumerate(results):
         tag = f" ({number + 1})" if len(results) > 1 else ""
         found: dict[tuple[str, float], dict[str, Any]] = {}

@@ -99,7 +99,7 @@ class Recipe(Settings):
         if self.limits and (self.phases[0].start is None or self.phases[0].start.name == "scratch"):
             raise _at("limits", "a limit needs a model to start from: give the first phase a `start:`")
         if self.limits and self.evaluations[0].better != "lower":
-            raise _at("limits", f"a limit holds a loss; the first evaluation, {self.evaluations[0].name}, is none")
+            raise _at("limits", f"a limit applies to a loss, and the first evaluation, {self.evaluations[0].name}, does not measure one")
         for index, phase in enumerate(self.phases):
             for source in phase.sources or ():
                 if source not in self.corpus:

@@ -391,13 +391,12 @@ def reading_on(reading: Reading) -> str:
         "better) and reaches beyond the margin; <strong>no difference</strong> that it lies inside the margin; <strong>undecided</strong> "
         "that these seeds cannot tell. A compute gain of 1.5 means that the baseline would need one and a half times the arm's compute to "
         "get as far.</p>",
-        "<p>The same command goes on where the study was, and never pays for a finished run twice: "
-        f"<code>windtunnel study {safe(file)}</code></p>",
+        f"<p>The same command continues the study; finished runs are not trained again: <code>windtunnel study {safe(file)}</code></p>",
     ]
     if undecided:
         advice.append(
             f"<p>To decide {safe(listing(undecided))}, raise <code>seeds:</code> in that file; the seeds already flown are kept.</p>"
         )
     if reading.failed_runs():
-        advice.append("<p>A failed run is tried again by the same command once its cause is mended.</p>")
+        advice.append("<p>Fix the cause and give the same command to retry failed runs.</p>")
     return section("Reading on", *advice)

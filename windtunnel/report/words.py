@@ -317,17 +317,13 @@ class Reading:
         ]
         fewest = min((known for arm in self.arms.values() if (known := finite(arm.get("seeds")))), default=None)
         if fewest is not None and fewest < 2:
-            lines.append("With one seed there is no telling an effect from chance: an interval needs two seeds at the very least.")
+            lines.append("One seed cannot separate an effect from chance; an interval needs at least two.")
         elif fewest is not None and fewest < 5:
-            lines.append(
-                f"{number(fewest, 0)} seeds tell the spread between seeds only roughly; the intervals allow for that, so they are wide."
-            )
+            lines.append(f"{number(fewest, 0)} seeds give only a rough estimate of the spread between seeds, so intervals are wide.")
         if self.margin is not None:
             within = f"±{number(self.margin, decimals(self.margin or 0.01))} {self.measure}"
-            lines.append(f"“No difference” is said only where the whole interval lies within {within}.")
+            lines.append(f"“No difference” means that the whole interval lies within {within}.")
         elif self.arms:
-            lines.append("The study sets no equivalence margin, so it can never say “no difference”, only “undecided”.")
-        lines.append(
-            "A verdict holds for this corpus, model size and budget; it says something of larger ones only if it holds at several scales."
-        )
+            lines.append("The study sets no equivalence margin, so it can never conclude “no difference”, only “undecided”.")
+        lines.append("A verdict holds for this corpus, model size and budget; expect it at larger ones only if it holds at several scales.")
         return lines

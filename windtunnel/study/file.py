@@ -62,7 +62,7 @@ class Study(Settings):
                 context = {"key": "kept", "shown": repr(source), "hint": nearest(source, known)}
                 raise PydanticCustomError("kept", "no source is called {shown}; {hint}", context)
         if self.kept and not known - set(self.kept):
-            raise PydanticCustomError("kept", "kept names every source, so that there is none to gain", {"key": "kept"})
+            raise PydanticCustomError("kept", "kept names every source, so there is no source left to gain on", {"key": "kept"})
         return self
 
     @field_validator("kept", "parts", mode="before")

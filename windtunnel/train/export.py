@@ -28,7 +28,7 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
     if record.totals is None or not record.finished:
         raise UserError(f"{run}: the run is {record.status}, not finished; give its train command again")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there already and not an empty folder; choose another")
+        raise UserError(f"{out} exists and is not an empty folder; choose another")
     from transformers import AutoTokenizer
 
     from windtunnel.models import checkpoint
