@@ -85,7 +85,7 @@ def example(seeds: int = 5) -> dict[str, Any]:
         sparse = name == "qk-norm"
         arms[name] = {
             "seeds": seeds,
-            "test_bits_per_byte": {
+            "test": {
                 "mean": base + difference,
                 "difference": difference,
                 "low": difference - half,
@@ -117,7 +117,7 @@ def example(seeds: int = 5) -> dict[str, Any]:
     runs += [run("muon", seed, 1.0, 0.0, failed=True) for seed in range(seeds)]
     arms["muon"] = {
         "seeds": 0,
-        "test_bits_per_byte": {"mean": None, "difference": None, "low": None, "high": None},
+        "test": {"mean": None, "difference": None, "low": None, "high": None},
         "compute_gain": None,
         "budget_ratio": None,
         "wall_clock_ratio": None,
@@ -141,7 +141,7 @@ def example(seeds: int = 5) -> dict[str, Any]:
     }
     words = {"baseline": "        for line in file:\n            yield line\n", "g-stack": "        return file.read().splitlines()\n"}
     return {
-        "format": 1,
+        "format": 2,
         "study": {
             "name": "first-flight",
             "file": "studies/first-flight.yaml",
@@ -154,7 +154,7 @@ def example(seeds: int = 5) -> dict[str, Any]:
             "margin": 0.02,
             "curve": [0.5, 1, 2],
         },
-        "baseline": {"seeds": seeds, "test_bits_per_byte": {"mean": base, "low": base - 0.03, "high": base + 0.03}, "curve": points},
+        "baseline": {"seeds": seeds, "test": {"mean": base, "low": base - 0.03, "high": base + 0.03}, "curve": points},
         "arms": arms,
         "runs": runs,
         "corpus": [

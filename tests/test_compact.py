@@ -103,6 +103,7 @@ def test_what_a_report_shows_is_the_same_of_both_forms():
 
 def test_a_result_is_written_small_and_read_in_both_forms(tmp_path):
     result = json.loads(json.dumps(example()))
+    assert result["format"] == 2
     large, small = tmp_path / "result.json", tmp_path / "folder" / "small.json"
     large.write_text(json.dumps(result), encoding="utf-8")
     written = save(result, small)

@@ -449,10 +449,10 @@ def test_a_gene_learned_from_an_ancestor_begins_two_depths_and_its_cost_is_count
         assert 0.5 * given_ < spent <= given_
 
     def block(flops):
-        return {"flops": flops, "test_bits_per_byte": {"mean": 3.0}}
+        return {"flops": flops, "test": {"mean": 3.0}}
 
     result = {
-        "format": 1,
+        "format": 2,
         "runs": [],
         "study": {"metric": "bits_per_byte"},
         "stream": {"vocabulary": 512},

@@ -267,7 +267,7 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     assert load(path) == measurement == finite(measurement) and path.stat().st_size < 60_000
     verdicts = [finding["verdict"] for finding in measurement["expectations"]]
     assert verdicts == ["reproduced", "reproduced", "reproduced", "reproduced"] and measurement["verdict"] == "reproduced"
-    assert set(measurement["arms"]["wide"]["test_bits_per_byte"]) == {"mean", "difference", "low", "high"}
+    assert set(measurement["arms"]["wide"]["test"]) == {"mean", "difference", "low", "high"}
     assert len([one for one in measurement["runs"] if one["arm"] == "wide"]) == 3 and measurement["versions"] and measurement["date"]
     assert (tmp_path / "out" / "studies" / "twice-the-context.cpu" / "result.json").exists()
     assert measured(found) == {"cpu": measurement}

@@ -118,14 +118,12 @@ def test_a_gain_in_the_table_shows_bounds_and_open_ends() -> None:
 
 def test_no_end_of_an_interval_reads_as_zero() -> None:
     block = {"mean": 1.5, "difference": -0.03, "low": -0.06, "high": -0.0004}
-    assert "(95 % CI −0.0600 to −0.0004)" in only("g-stack", test_bits_per_byte=block).sentence("g-stack")
+    assert "(95 % CI −0.0600 to −0.0004)" in only("g-stack", test=block).sentence("g-stack")
 
 
 def test_a_metric_that_should_be_high_and_has_another_name() -> None:
     result = example()
     result["study"] |= {"metric": "accuracy", "unit": "accuracy", "better": "higher", "margin": None}
-    for block in (result["baseline"], *result["arms"].values()):
-        block["test_accuracy"] = block.pop("test_bits_per_byte")
     reading = Reading(result)
     assert reading.ranked()[:2] == ["ul2", "qk-norm"]  # the highest difference is the best
     assert "+0.14 accuracy" in reading.sentence("ul2")
@@ -390,7 +388,7 @@ def test_a_long_curve_is_thinned() -> None:
 def test_at_most_six_arms_are_coloured_and_the_worst_is_among_them() -> None:
     result = example(1)
     arm = result["arms"]["wsd"]
-    result["arms"] = {f"arm {i}": {**arm, "test_bits_per_byte": {"difference": 0.01 * i}} for i in range(20)}
+    result["arms"] = {f"arm {i}": {**arm, "test": {"difference": 0.01 * i}} for i in range(20)}
     result["runs"] = [{"arm": name, "seed": 0, "status": "finished"} for name in result["arms"]]
     chosen = charts.styles(Reading(result))
     assert list(chosen) == ["arm 0", "arm 1", "arm 2", "arm 3", "arm 4", "arm 19"]

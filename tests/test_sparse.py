@@ -496,7 +496,7 @@ def sweep_result() -> dict[str, Any]:
             test = {"bits_per_byte": 3.0, "pruned/2:4": 4.0} | {f"pruned/{100 * share:g}%": value for share, value in curve.items()}
             runs.append({"arm": arm, "multiple": multiple, "seed": seed, "status": "finished", "test": test})
     runs.append({"arm": "baseline", "multiple": 1.0, "seed": 9, "status": "failed", "test": {}})
-    return {"format": 1, "arms": {}, "runs": runs}
+    return {"format": 2, "arms": {}, "runs": runs}
 
 
 def test_knees_of_a_result(tmp_path, capsys, law):
@@ -604,7 +604,7 @@ def law_result(tiny: Any, noise: float = 0.0, seeds: int = 3, kind: str = "avera
         "stream": {"fingerprint": "x", "vocabulary": 512},
         "study": {"metric": "bits_per_byte"},
         "recipes": {arm: recipe.model_dump(mode="json") for arm, recipe in recipes.items()},
-        "format": 1,
+        "format": 2,
         "arms": {},
         "runs": runs,
     }

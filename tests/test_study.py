@@ -433,8 +433,8 @@ def test_a_study_ends_in_verdicts_and_is_never_paid_for_twice(fly, tmp_path):
     events: list[dict[str, Any]] = []
     result = fly(found, on_event=events.append)
     out = tmp_path / "out"
-    assert result == json.loads((out / "studies" / "example" / "result.json").read_text())
-    assert result["finished"] and result["error"] is None and result["format"] == 1
+    assert result.plain() == json.loads((out / "studies" / "example" / "result.json").read_text())
+    assert result["finished"] and result["error"] is None and result["format"] == 2
     arms = result["arms"]
     assert {name: arm["verdict"] for name, arm in arms.items()} == {
         "wide": "helps",
@@ -442,7 +442,7 @@ def test_a_study_ends_in_verdicts_and_is_never_paid_for_twice(fly, tmp_path):
         "double": "helps",
         "broken": "failed",
     }
-    assert arms["wide"]["test_bits_per_byte"]["difference"] == pytest.approx(-0.3, abs=0.02)
+    assert arms["wide"]["test"]["difference"] == pytest.approx(-0.3, abs=0.02)
     assert arms["double"]["compute_gain"]["value"] == pytest.approx(2) and arms["double"]["budget_ratio"] == 2
     assert arms["narrow"]["compute_gain"]["value"] == pytest.approx(0.5, rel=0.05)
     assert arms["wide"]["wall_clock_ratio"] == 1 and arms["wide"]["parameters"] == 1000 and arms["wide"]["epochs"] == {"code": 0.5}

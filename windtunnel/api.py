@@ -73,11 +73,23 @@ class Study:
         engine: str = "local",
         address: str | None = None,
         quiet: bool = False,
+        records: Sequence[Where] = (),
+        save_records: Where | None = None,
     ) -> Result:
         """Fly what is missing, compare, and write the result and its page below ``out/studies``. Called again, it goes on where it was.
 
         Workers are processes of their own, which Python starts by importing the calling script once more: a script guards the call by
         ``if __name__ == "__main__":``. A notebook needs nothing.
+
+        Args:
+            out: where runs, prepared text and results are kept and found again.
+            workers: runs flown side by side.
+            threads: of one run.
+            engine: "local" or "ray".
+            address: of a running Ray cluster.
+            quiet: show nothing.
+            records: folders of records of finished runs, which count as flown.
+            save_records: a folder that the record of every finished run is written to, without weights.
 
         Raises:
             UserError: for what the caller can put right.
@@ -85,7 +97,11 @@ class Study:
         """
         from windtunnel.study.fly import fly_study
 
-        found = fly_study(self.file, Path(out), workers=workers, threads=threads, engine=engine, address=address, quiet=quiet)
+        kept: dict[str, Any] = {
+            "records": [Path(folder) for folder in records],
+            "save_records": Path(save_records) if save_records else None,
+        }
+        found = fly_study(self.file, Path(out), workers=workers, threads=threads, engine=engine, address=address, quiet=quiet, **kept)
         result = Result(found)
         result.page(Path(out) / "studies" / self.name)
         return result
@@ -119,7 +135,7 @@ class Result:
         columns = ("seeds", "tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes", "parameters", "active_parameters")
         found = []
         for name, row in rows.items():
-            test, gain = row.get(f"test_{self.metric}") or {}, row.get("compute_gain") or {}
+            test, gain = row.get("test") or {}, row.get("compute_gain") or {}
             found.append(
                 {
                     "arm": name,

@@ -94,7 +94,7 @@ def study(
     loaded = read_study(file, corpus)
     check_engine(engine, address)
     kept: dict[str, Any] = {"records": records or (), "save_records": save_records}
-    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
+    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept).plain()
     show_result(result, out / "studies" / loaded.name, as_json)
     refuse_mistakes(result)
 

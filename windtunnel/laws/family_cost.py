@@ -78,7 +78,7 @@ def _way(way: str, arms: Sequence[str], recipes: Mapping[str, Recipe], result: M
         paid |= costs[arm].keys()
         unshared += spent
         stored |= {recipe.identity(): parameters(recipe, vocabulary) for recipe in begins_from(recipes[arm])}
-        loss = block[f"test_{result['study']['metric']}"]["mean"]
+        loss = block["test"]["mean"]
         depths[layers] = {"arm": arm, "flops": spent - sum(costs[arm].values()) + first, "loss": loss}
     once = sum(costs[arms[0]][key] for key in common)
     return {

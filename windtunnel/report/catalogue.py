@@ -18,6 +18,7 @@ from windtunnel.core.files import write_text
 from windtunnel.core.library import PAGES, library, paper_files
 from windtunnel.recipe.yaml import Document
 from windtunnel.report.adaptation import change
+from windtunnel.report.fields import result_page
 from windtunnel.report.markup import cells, escaped, written
 from windtunnel.report.tables import expected, transfer_table, verdicts
 from windtunnel.report.words import Reading, mapping, several
@@ -193,7 +194,8 @@ def write(folder: Path, papers: Path) -> list[Path]:
 
 
 def fill(folder: Path, papers: Path, studies: Path) -> list[Path]:
-    """Fill the templates ``NAME.md.in`` of ``folder`` with numbers from results into ``NAME.md``; returns what was written.
+    """Fill the templates ``NAME.md.in`` of ``folder`` with numbers from results into ``NAME.md``, and write the page of the fields
+    of a result; returns what was written.
 
     Results are called by what stands in a template: NAME.SCALE for a paper's, NAME for one in ``studies``/results.
     """
@@ -205,6 +207,9 @@ def fill(folder: Path, papers: Path, studies: Path) -> list[Path]:
         named = {name: load(file) if f"{{{{{name}:" in text else {} for name, file in found.items()}
         made.append(folder / template.name.removesuffix(".in"))
         write_text(made[-1], filled(text, named))
+    if (folder / "result.md").exists():
+        made.append(folder / "result.md")
+        write_text(made[-1], result_page())
     return made
 
 

@@ -150,7 +150,6 @@ class Reading:
         self.result = result
         self.study = mapping(result.get("study"))
         self.metric = str(self.study.get("metric") or "bits_per_byte")
-        self.key = f"test_{self.metric}"
         self.unit = str(self.study.get("unit") or "").strip()
         self.lower_is_better = self.study.get("better", "lower") != "higher"
         self.baseline = mapping(result.get("baseline"))
@@ -185,7 +184,7 @@ class Reading:
 
     def test(self, name: str) -> Mapping[str, Any]:
         """The primary metric of an arm or of the baseline: mean, difference, low, high."""
-        return mapping((self.baseline if name == BASELINE else self.arms[name]).get(self.key))
+        return mapping((self.baseline if name == BASELINE else self.arms[name]).get("test"))
 
     def half_width(self, name: str) -> float | None:
         """Half the width of an arm's interval, None where it has none."""

@@ -19,6 +19,7 @@ import yaml
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_json
 from windtunnel.recipe import Budget, Recipe, load_recipe
+from windtunnel.study.result import FORMAT
 from windtunnel.train.record import RunRecord
 
 OWN = "own-text"  # the source of documents that the model wrote itself
@@ -251,7 +252,7 @@ def conclude(
     role = {name: "learned" for name in wish.corpus} | {name: "kept" for name in recipe.corpus if name not in wish.corpus}
     sources = {name: changes(told, name) | {"role": role[name]} for name in judges["test"].sources}
     result = {
-        "format": 1,
+        "format": FORMAT,
         "kind": "adaptation",
         "status": "finished",
         "checkpoint": wish.checkpoint,

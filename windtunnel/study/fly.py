@@ -3,10 +3,11 @@
 Everything a study needs lies under one output folder, which studies may share::
 
     cache/                  prepared corpora and streams
-    runs/KEY/               a run; KEY is the hash of recipe, seed and data, so every study that needs the run finds it
-    studies/NAME/           result.json and the report
+    runs/KEY/               a run; KEY is the hash of recipe, seed, variant and data, so every study that needs the run finds it
+    studies/NAME/           result.json and the report; variant.json: how the steps of all its runs are computed
 
-What a file says is read in ``reading.py``; what has to be flown, and what it takes, is reckoned in ``check.py``.
+What a file says is read in ``file.py``; what has to be flown, and what it takes, is estimated in ``plan.py``; which records count as
+flown is decided in ``records.py``.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from windtunnel.core.files import decided_once, holder, locked, write_json
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed
+from windtunnel.study.assemble import assemble
 from windtunnel.study.file import Study, load_study, study_from
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
 from windtunnel.study.plan import VARIANT, check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
 from windtunnel.study.records import folders_of, known, save
-from windtunnel.study.result import BASELINE, SETTLED, Entry, assemble
+from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult
 from windtunnel.study.tune import Tune, best, with_knobs
 from windtunnel.train.record import RunRecord, has_weights
 
@@ -51,11 +53,11 @@ def fly_study(
     function: str = FLY,
     records: Sequence[Path] = (),
     save_records: Path | None = None,
-) -> dict[str, Any]:
+) -> StudyResult:
     """Fly what is missing of ``study`` under ``out``, compare, and write ``out/studies/NAME/result.json`` and the report.
 
     Runs that are finished are never flown again; one that failed in an earlier call is tried once more. A run that fails is recorded
-    and leaves the others alone. If all runs of the baseline failed, ``result["error"]`` says why (else it is None).
+    and leaves the others alone. If all runs of the baseline failed, ``result.failure`` says why (else it is None).
 
     Args:
         workers: processes that fly at once (default: one for each ``threads`` cores, or four on each GPU).
@@ -117,7 +119,7 @@ class StudyFlight:
     here: bool = False  # in this process, one run after the other
     variant: Variant = field(default_factory=Variant)
 
-    def fly(self) -> dict[str, Any]:
+    def fly(self) -> StudyResult:
         from rich.console import Console
 
         self.console = None if self.quiet else Console(stderr=True)
@@ -141,8 +143,8 @@ class StudyFlight:
             save(self.records, self.save_records)
         from windtunnel import report
 
-        report.page(result, self.folder)
-        (self.folder / "report.md").write_text(report.markdown(result), encoding="utf-8")
+        report.page(result.plain(), self.folder)
+        (self.folder / "report.md").write_text(report.markdown(result.plain()), encoding="utf-8")
         return result
 
     def begun_with(self) -> Variant:
@@ -350,7 +352,7 @@ class StudyFlight:
             "seconds": record.totals and record.totals.seconds,
         }
 
-    def write(self, entries: Sequence[Entry], recipes: Mapping[str, Recipe]) -> dict[str, Any]:
+    def write(self, entries: Sequence[Entry], recipes: Mapping[str, Recipe]) -> StudyResult:
         """The result so far, also on disk, so that nothing is lost whatever comes next."""
         study, stream = self.study, self.streams[BASELINE]
         about = {
@@ -377,5 +379,5 @@ class StudyFlight:
             "tuning": self.tuning,
         }
         result = assemble(about, entries, self.records, recipes, extra)
-        write_json(self.folder / "result.json", result)
+        write_json(self.folder / "result.json", result.plain())
         return result

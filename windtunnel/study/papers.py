@@ -21,10 +21,9 @@ from windtunnel.core.settings import Settings
 from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import Study, study_from
-from windtunnel.study.result import BASELINE, finite
+from windtunnel.study.result import BASELINE, FORMAT, StudyResult, finite
 from windtunnel.study.results import load, save
 
-FORMAT = 1
 GAIN = "compute_gain"
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
@@ -231,20 +230,20 @@ def reproduce(
     return save(judge(paper, scale, result), paper.result_file(scale, results))
 
 
-def judge(paper: Paper, scale: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``result`` says about the paper's expectations.
+def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> dict[str, Any]:
+    """What the result of its study says about the paper's expectations.
 
     Each expectation has the study's confidence on its own: all of them must hold for "reproduced", and demanding several things at once
     makes a false "reproduced" rarer, not likelier (an intersection-union test, Berger 1982), so nothing is corrected for their number.
     """
+    result = found.plain() if isinstance(found, StudyResult) else found
     study, runs = result["study"], result["runs"]
     findings = [_finding(expectation, result) for expectation in paper.expect]
     totals = [run["totals"] for run in {run["folder"]: run for run in runs}.values()]
     tuning = list(((result.get("tuning") or {}).get("arms") or {}).values())
-    key = f"test_{study['metric']}"
     brief = (
         "seeds",
-        key,
+        "test",
         "compute_gain",
         "wall_clock_ratio",
         "peak_memory_ratio",

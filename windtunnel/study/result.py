@@ -1,21 +1,23 @@
-"""From the records of a study's runs to its result: the content of result.json, format 1."""
+"""The result of a study: the content of result.json, typed. See ``assemble.py`` for how it comes about."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
 
 from windtunnel.core.keys import Variant
-from windtunnel.core.typed import Failure
+from windtunnel.core.typed import Block, Failure
 from windtunnel.recipe import Recipe
-from windtunnel.train.record import RunRecord
+from windtunnel.train.record import failure_of_format_1
 
-FORMAT = 1
+FORMAT = 2
 BASELINE = "baseline"
 SETTLED = ("finished", "failed")
-TOTALS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")
+Verdict = Literal["helps", "hurts", "no difference", "undecided", "failed"]
 
 
 @dataclass(frozen=True)
@@ -31,137 +33,232 @@ class Entry:
     variant: Variant | None = None  # of the study
 
 
-def assemble(
-    about: Mapping[str, Any],
-    entries: Sequence[Entry],
-    records: Mapping[str, RunRecord],
-    recipes: Mapping[str, Recipe],
-    extra: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The result of a study, finished or not.
+class Table(Block):
+    """A block of a result. What a later version writes besides is kept."""
 
-    Args:
-        about: the ``study`` block, with confidence, relative margin (``margin_share``) and curve.
-        entries: every run the study needs.
-        records: the records there are so far, by ``Entry.folder``.
-        recipes: the resolved recipe of the baseline and of each arm.
-        extra: further blocks, taken over as they are.
+    model_config = ConfigDict(extra="allow")
+
+
+class Interval(Table):
+    """A mean with its interval; null where it is not known."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Comparison(Interval):
+    """A mean, and its difference from the baseline; the interval is that of the difference."""
+
+    difference: float | None = None
+
+
+class Gain(Table):
+    """How many times the arm's compute the baseline needs to reach its loss."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    bounded: Literal["at least", "at most"] | bool | None = Field(None, description="where the value lies beyond the budgets flown")
+    low_open: bool | None = Field(None, description="the lower end of the interval lies beyond the budgets flown")
+    high_open: bool | None = Field(None, description="the upper end does")
+
+
+class Costs(Table):
+    """What the finished runs of an arm cost, on average."""
+
+    tokens: float | None = Field(None, description="input tokens")
+    flops: float | None = Field(None, description="floating point operations, counted on the real step")
+    effective_flops: float | None = Field(None, description="those that remain where hardware leaves out what is held at zero")
+    seconds: float | None = Field(None, description="seconds of training")
+    peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
+    parameters: float | None = Field(None, description="parameters of the last phase")
+    active_parameters: float | None = Field(None, description="those that no structure holds at zero in the end")
+    epochs: dict[str, float] = Field({}, description="how often each source was read")
+    failed_runs: int = Field(0, description="how many of its runs failed")
+
+
+class Point(Interval):
+    """The baseline at a multiple of its budget."""
+
+    multiple: float
+    flops: float | None = None
+    seeds: int = 0
+
+
+class Baseline(Costs):
+    """The reference."""
+
+    seeds: int = Field(0, description="finished runs at the budget")
+    test: Interval = Field(Interval(), description="the primary metric on test")
+    curve: list[Point] = Field([], description="its loss at each multiple of the budget")
+    numbers: dict[str, Interval] = Field({}, description="every other number on test")
+
+
+class Arm(Costs):
+    """An arm, compared with the baseline over the seeds that both have."""
+
+    verdict: Verdict | None = Field(None, description="null until every run it rests on has ended")
+    seeds: int = Field(0, description="pairs of runs the interval rests on")
+    test: Comparison = Field(Comparison(), description="the primary metric on test")
+    compute_gain: Gain | None = Field(None, description="against the budget of the study")
+    required_seeds: int | None = Field(None, description="for an undecided arm: how many would decide; null when more than 1000")
+    budget_ratio: float | None = Field(None, description="the arm's budget over the study's")
+    wall_clock_ratio: float | None = Field(None, description="arm over baseline, means of the same seeds")
+    peak_memory_ratio: float | None = Field(None, description="arm over baseline, means of the same seeds")
+    numbers: dict[str, Comparison] = Field({}, description="every other number on test")
+
+
+class Run(Table):
+    """A run of the study."""
+
+    arm: str
+    multiple: float = Field(1.0, description="of the budget")
+    seed: int
+    key: str = Field("", description="the hash of what determines it")
+    folder: str = Field("", description="where it is stored below the output folder")
+    status: str = Field("", description="finished, failed or interrupted")
+    test: dict[str, float | None] = Field({}, description="numbers on test")
+    totals: dict[str, Any] = Field({}, description="what it cost; see record.json")
+    validation: list[dict[str, Any]] = Field([], description="every evaluation on validation: step, phase, tokens, flops, seconds, numbers")
+    transfer: dict[str, float | None] | None = Field(None, description="forgetting, backward and forward transfer, dips")
+    failure: Failure | None = Field(None, description="how it failed")
+    error: str | None = Field(None, description="the message of the failure")
+    traceback: str | None = Field(None, description="its traceback, or the message where that says all")
+
+
+class About(Table):
+    """What was asked for."""
+
+    name: str = Field("study", description="of the study")
+    file: str | None = Field(None, description="the study file")
+    description: str = ""
+    metric: str = Field("bits_per_byte", description="the first number of the first evaluation, on which verdicts rest")
+    unit: str = ""
+    better: Literal["lower", "higher"] = "lower"
+    budget: dict[str, float] = Field({}, description="of one run, by unit")
+    seeds: int = Field(0, description="how many are planned")
+    seed_list: list[int] = []
+    curve: list[float] = Field([], description="multiples of the budget that the baseline flies at")
+    confidence: float | None = Field(None, description="of all intervals together")
+    confidence_of_each: float | None = Field(None, description="of each interval, corrected for several arms")
+    margin: float | None = Field(None, description="of equivalence, in the unit of the metric")
+    margin_share: float | None = Field(None, description="of equivalence, as a share of the baseline's mean")
+    kept: list[str] = Field([], description="sources that the first model is known to have been trained on")
+    variant: Variant | None = Field(None, description="how the steps of all runs were computed")
+
+
+class Trial(Table):
+    """One setting that was tried."""
+
+    values: dict[str, Any] = {}
+    validation: float | None = Field(None, description="the primary metric")
+    status: str = ""
+    error: str | None = None
+    key: str = ""
+    flops: float | None = None
+    seconds: float | None = None
+
+
+class Tuned(Table):
+    """The trials of one arm."""
+
+    chosen: dict[str, Any] | None = None
+    trials: list[Trial] = []
+    flops: float = 0.0
+    seconds: float = 0.0
+
+
+class Tuning(Table):
+    """What was tried for every arm, and chosen on validation."""
+
+    knobs: dict[str, list[Any]] = {}
+    share: float = Field(1.0, description="of the budget that a trial may spend")
+    seed: int = 0
+    arms: dict[str, Tuned] = {}
+
+
+class Progress(Table):
+    """How far the study is."""
+
+    runs: int = 0
+    finished: int = 0
+    failed: int = 0
+
+
+class StudyResult(Table):
+    """What a study came to."""
+
+    format: int = FORMAT
+    finished: bool = Field(False, description="whether every run has finished or failed")
+    progress: Progress = Field(Progress(), description="runs planned, finished and failed")
+    failure: Failure | None = Field(None, description="why there is no result: every run of the baseline failed")
+    error: str | None = Field(None, description="the message of the failure")
+    study: About = Field(About(), description="what was asked for")
+    baseline: Baseline = Field(Baseline(), description="the reference")
+    arms: dict[str, Arm] = Field({}, description="by name")
+    runs: list[Run] = Field([], description="one entry a run")
+    transfer: dict[str, Any] | None = Field(None, description="what arms that train on one source after another kept and gained")
+    tuning: Tuning | None = Field(None, description="every trial and the values that were chosen")
+    recipes: dict[str, dict[str, Any]] = Field({}, description="the resolved recipe of the baseline and of each arm")
+    samples: dict[str, list[dict[str, Any]]] = Field({}, description="what models of one seed wrote: source, prompt, continuation, truth")
+    corpus: list[dict[str, Any]] = Field([], description="what was read, skipped and removed: source, what, documents, bytes")
+    stream: dict[str, Any] = Field({}, description="fingerprint, size of the vocabulary, tokens by split and source")
+    notes: list[str] | str = Field([], description="what a reader must know about how arms differ; of a paper, how it differs from it")
+    versions: dict[str, str] = Field({}, description="of the packages that the runs were flown with")
+    hardware: dict[str, Any] = Field({}, description="the machine")
+
+    @property
+    def verdicts(self) -> dict[str, Verdict | None]:
+        """The verdict of each arm; None where it is not decided yet."""
+        return {name: arm.verdict for name, arm in self.arms.items()}
+
+
+class PaperResult(StudyResult):
+    """What was measured of a paper at one scale: the result of its study, in brief, and what it says of each expectation."""
+
+    finished: bool = Field(True, description="a paper is measured when its study has come to an end")
+    paper: str = Field(description="its name")
+    papers: list[str] = Field([], description="the slugs that it answers")
+    title: str = ""
+    scale: str = Field("", description="cpu or gpu")
+    claim: str = Field("", description="in our own words, with the paper's numbers")
+    verdict: Literal["reproduced", "not reproduced", "undecided"] = Field("undecided", description="of all expectations together")
+    expectations: list[dict[str, Any]] = Field([], description="each with the improvement measured, its interval and its verdict")
+    date: str = Field("", description="when it was measured")
+    flops: float = Field(0.0, description="of all runs, tuning included")
+    seconds: float = Field(0.0, description="of all runs, tuning included")
+
+
+def upgraded(result: dict[str, Any]) -> dict[str, Any]:
+    """A result of format 1, of a study or a paper, as format 2 has it; any other unchanged.
+
+    Format 1 named the primary metric in its keys (``test_bits_per_byte``) and told failures by the name of the exception.
     """
-    from windtunnel.study.statistics.compare import compare
-    from windtunnel.study.statistics.transfer import transfer, transfer_of
+    if result.get("format") != 1:
+        return result
+    metric = (result.get("study") or {}).get("metric", "bits_per_byte")
+    found = {**result, "format": FORMAT}
+    if result.get("error"):
+        found["failure"] = result.get("failure") or {**failure_of_format_1(result["error"], None), "message": result["error"]}
+    if "baseline" in result:
+        found["baseline"] = _with_test(result["baseline"], metric)
+    if "arms" in result:
+        found["arms"] = {name: _with_test(arm, metric) for name, arm in result["arms"].items()}
+    if "runs" in result:
+        found["runs"] = [_with_failure(run) for run in result["runs"]]
+    return found
 
-    settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
-    done = [record for record in settled.values() if record.finished]
-    primary = done[0].primary or "bits_per_byte" if done else "bits_per_byte"
-    better = done[0].better or "lower" if done else "lower"
-    study = {**about, "metric": primary, "unit": done[0].unit if done else "", "better": better}
 
-    def values(arm: str, multiple: float, name: str, block: str = "test") -> dict[int, float]:
-        found = {}
-        for entry in entries:
-            record = settled.get(entry.folder)
-            if (entry.arm, entry.multiple) == (arm, multiple) and record is not None and record.finished:
-                value = record[block].get(name)
-                if isinstance(value, (int, float)) and math.isfinite(value):
-                    found[entry.seed] = float(value)
-        return found
+def _with_test(block: Any, metric: str) -> Any:
+    key = f"test_{metric}"
+    return {"test" if name == key else name: value for name, value in block.items()} if isinstance(block, Mapping) else block
 
-    arms = [name for name in recipes if name != BASELINE]
-    spent = {multiple: flops for multiple in about["curve"] if (flops := _mean(values(BASELINE, multiple, "flops", "totals"))) is not None}
-    judged = compare(
-        {multiple: values(BASELINE, multiple, primary) for multiple in about["curve"]},
-        {name: values(name, 1.0, primary) for name in arms},
-        confidence=about["confidence"],
-        margin=about["margin_share"],
-        better=better,
-        spent=spent if len(spent) == len(about["curve"]) else None,
-    )
-    study |= {"margin": judged["margin"], "confidence_of_each": judged["confidence"]}
-    level = judged["baseline"]
 
-    def costs(arm: str) -> dict[str, Any]:
-        mine = [settled[e.folder] for e in entries if (e.arm, e.multiple) == (arm, 1.0) and e.folder in settled]
-        finished = [record for record in mine if record.finished]
-        totals = {name: _mean(values(arm, 1.0, name, "totals")) for name in TOTALS}
-        epochs: dict[str, list[float]] = {}
-        for record in finished:
-            for source, times in (record.totals.epochs if record.totals else {}).items():
-                epochs.setdefault(source, []).append(times)
-        return {
-            **totals,
-            "parameters": _parameters(finished[0], "parameters") if finished else None,
-            "active_parameters": _parameters(finished[0], "active_parameters") if finished else None,
-            "epochs": {source: sum(times) / len(times) for source, times in epochs.items()},
-            "failed_runs": len(mine) - len(finished),
-        }
-
-    def ratio(arm: str, name: str) -> float | None:
-        """Of means over the seeds that both have."""
-        one, other = values(arm, 1.0, name, "totals"), values(BASELINE, 1.0, name, "totals")
-        both = one.keys() & other.keys()
-        below = sum(other[seed] for seed in both)
-        return sum(one[seed] for seed in both) / below if below else None
-
-    def block(name: str) -> dict[str, Any]:
-        found = dict(judged["arms"][name])
-        complete = all(e.folder in settled for e in entries if e.multiple == 1.0 and e.arm in (name, BASELINE))
-        mine, base = recipes[name].budget, recipes[BASELINE].budget
-        return {
-            "seeds": found["seeds"],
-            f"test_{primary}": {key: found[key] for key in ("mean", "difference", "low", "high")},
-            "compute_gain": found["compute_gain"],
-            "budget_ratio": mine.amount / base.amount if mine.unit == base.unit else ratio(name, "flops"),
-            "wall_clock_ratio": ratio(name, "seconds"),
-            "peak_memory_ratio": ratio(name, "peak_memory_bytes"),
-            **costs(name),
-            # A verdict on some of the seeds would invite stopping when it happens to please.
-            "verdict": found["verdict"] if complete else None,
-            "required_seeds": found["required_seeds"] if complete else None,
-            "numbers": {
-                number: _other(values(name, 1.0, number), values(BASELINE, 1.0, number), judged["confidence"]) for number in numbers
-            },
-        }
-
-    flown: dict[str, dict[int, Any]] = {name: {} for name in recipes}
-    for entry in entries:
-        if entry.multiple == 1.0 and entry.folder in settled and settled[entry.folder].finished:
-            flown[entry.arm][entry.seed] = settled[entry.folder]
-    kept = tuple(about.get("kept") or ())
-    carried = transfer(flown, recipes, metric=primary, better=better, confidence=about["confidence"], kept=kept)
-
-    def aggregates(entry: Entry) -> dict[str, float]:
-        record = records[entry.folder]
-        return transfer_of(record, entry.recipe, primary, better, kept) if record.finished else {}
-
-    numbers = list(dict.fromkeys(number for record in done for number in record.test if number != primary))
-    result = {
-        "format": FORMAT,
-        "study": study,
-        "baseline": {
-            "seeds": level["seeds"],
-            f"test_{primary}": {key: level[key] for key in ("mean", "low", "high")},
-            "curve": [{**point, "flops": spent.get(point["multiple"])} for point in level["curve"]],
-            **costs(BASELINE),
-            "numbers": {number: {"mean": _mean(values(BASELINE, 1.0, number))} for number in numbers},
-        },
-        "arms": {name: block(name) for name in arms},
-        "runs": [_run(entry, records[entry.folder], aggregates(entry)) for entry in entries if entry.folder in records],
-        **({"transfer": carried} if carried else {}),
-        "progress": {
-            "runs": len({entry.folder for entry in entries}),
-            "finished": len(done),
-            "failed": len(settled) - len(done),
-        },
-        "recipes": {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()},
-        "samples": {name: samples for name in recipes if (samples := _samples(name, entries, settled))},
-        "versions": done[0].versions if done else {},
-        "hardware": done[0].hardware if done else {},
-        **extra,
-        "finished": all(entry.folder in settled for entry in entries),
-        "failure": failure.plain() if (failure := _failure(entries, settled)) else None,
-        "error": failure.message if failure else None,
-    }
-    return finite(result)
+def _with_failure(run: Any) -> Any:
+    if not isinstance(run, Mapping) or run.get("status") != "failed" or run.get("failure"):
+        return run
+    return {**run, "failure": failure_of_format_1(run.get("error"), run.get("traceback"))}
 
 
 def finite(value: Any) -> Any:
@@ -173,60 +270,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(entry) for entry in value]
     return value
-
-
-def _mean(values: Mapping[int, float]) -> float | None:
-    return math.fsum(values.values()) / len(values) if values else None
-
-
-def _other(arm: Mapping[int, float], base: Mapping[int, float], confidence: float) -> dict[str, float | None]:
-    """A number that the verdict does not rest on, with its paired interval at the same confidence."""
-    from windtunnel.study.statistics.compare import paired_interval
-
-    seeds = sorted(arm.keys() & base.keys())
-    if not seeds:
-        return {"mean": _mean(arm), "difference": None, "low": None, "high": None}
-    found = paired_interval([arm[seed] for seed in seeds], [base[seed] for seed in seeds], confidence)
-    return {"mean": math.fsum(arm[seed] for seed in seeds) / len(seeds), "difference": found.mean, "low": found.low, "high": found.high}
-
-
-def _parameters(record: RunRecord, which: str) -> Any:
-    """The parameters of the last phase: a number, or the total of a table of them; None where an older record does not say."""
-    found = record.phases[-1].get(which) if record.phases else None
-    return found.get("total") if isinstance(found, Mapping) else found
-
-
-def _run(entry: Entry, record: RunRecord, carried: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "arm": entry.arm,
-        "multiple": entry.multiple,
-        "seed": entry.seed,
-        "key": entry.key,
-        "folder": entry.folder,
-        "status": record.status,
-        "test": record.test,
-        "totals": record.totals.plain() if record.totals else {},
-        "validation": [one.plain() for one in record.validation],
-        **({"transfer": dict(carried)} if carried else {}),
-        "failure": record.failure.plain() if record.failure else None,
-        "error": record.error,
-        "traceback": record.traceback,
-    }
-
-
-def _samples(arm: str, entries: Sequence[Entry], settled: Mapping[str, RunRecord]) -> list[Any]:
-    """What the arm's first finished run wrote."""
-    for entry in entries:
-        if (entry.arm, entry.multiple) == (arm, 1.0) and entry.folder in settled and settled[entry.folder].samples:
-            return list(settled[entry.folder].samples)
-    return []
-
-
-def _failure(entries: Sequence[Entry], settled: Mapping[str, RunRecord]) -> Failure | None:
-    """Why the study can say nothing: every run of the baseline at its budget failed."""
-    base = [settled.get(entry.folder) for entry in entries if (entry.arm, entry.multiple) == (BASELINE, 1.0)]
-    failures = [record.failure for record in base if record is not None and record.failure is not None]
-    if not base or len(failures) < len(base):
-        return None
-    why = "every run of the baseline failed, so there is nothing to compare with; the first: "
-    return failures[0].model_copy(update={"message": why + failures[0].message})

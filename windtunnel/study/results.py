@@ -10,8 +10,8 @@ from typing import Any
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_text
 from windtunnel.study.compact import compact, restored, text
+from windtunnel.study.result import FORMAT, upgraded
 
-FORMAT = 1
 GIVE = "give a result file, or the folder of a study or an adaptation"
 
 
@@ -26,9 +26,9 @@ def result_files(path: Path) -> list[Path]:
 
 
 def load(file: Path) -> Any:
-    """What a result file holds, whichever form it has. Raises OSError, and ValueError where it is no JSON."""
+    """What a result file holds, whichever form it has; one of format 1 is converted. Raises OSError, and ValueError where it is no JSON."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    return restored(content) if isinstance(content, dict) else content
+    return upgraded(restored(content)) if isinstance(content, dict) else content
 
 
 def save(result: Mapping[str, Any], file: Path) -> dict[str, Any]:

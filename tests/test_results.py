@@ -1,0 +1,57 @@
+"""Results are typed, and those of the first format, which stay as they were committed, are read as if they had been written now."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from example_result import example
+
+from windtunnel.report import markdown
+from windtunnel.report.fields import result_page
+from windtunnel.study.result import FORMAT, PaperResult, StudyResult, finite, upgraded
+from windtunnel.study.results import load
+
+ROOT = Path(__file__).parents[1]
+FIRST = sorted(path for path in [*ROOT.glob("papers/**/*.json"), *ROOT.glob("studies/results/*.json")])
+
+
+def old(result):
+    """``result`` as format 1 had it."""
+    found = json.loads(json.dumps(result))
+    for block in (found["baseline"], *found["arms"].values()):
+        block["test_bits_per_byte"] = block.pop("test")
+    return {**found, "format": 1}
+
+
+def test_a_result_is_what_it_was_after_it_was_read_and_written():
+    result = StudyResult.model_validate(finite(example()))
+    again = StudyResult.model_validate_json(json.dumps(result.plain(), allow_nan=False))
+    assert again == result and again.format == FORMAT
+    assert again.arms["g-stack"].test.difference == pytest.approx(-0.312, abs=0.05)
+    assert again["arms"]["g-stack"]["verdict"] == again.verdicts["g-stack"] == "helps"
+    assert markdown(result.plain()) == markdown(finite(example()))
+
+
+def test_the_first_format_is_read_as_the_second():
+    result = finite(example())
+    found = upgraded(old(result))
+    assert found["format"] == FORMAT and found["arms"] == result["arms"] and found["baseline"] == result["baseline"]
+    failed = [run for run in found["runs"] if run["status"] == "failed"]
+    assert failed and all(run["failure"]["kind"] == "fault" for run in failed)
+    told = upgraded({"format": 1, "runs": [{"status": "failed", "error": "UserError: too small: x", "traceback": "too small: x"}]})
+    assert told["runs"][0]["failure"] == {"kind": "user", "message": "too small: x", "traceback": ""}
+    assert upgraded(result) is result
+
+
+@pytest.mark.parametrize("file", FIRST, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_committed_result_has_the_types(file):
+    content = load(file)
+    assert content["format"] == FORMAT
+    if content.get("kind") != "adaptation":
+        typed = (PaperResult if "paper" in content else StudyResult).model_validate(content)
+        assert typed.arms and all(arm.test.mean is None or math.isfinite(arm.test.mean) for arm in typed.arms.values())
+
+
+def test_the_page_of_the_fields_is_current():
+    assert (ROOT / "docs" / "result.md").read_text(encoding="utf-8") == result_page(), "make docs"

@@ -1,0 +1,203 @@
+"""From the records of a study's runs to its result: what is compared, measured and told of each arm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from windtunnel.core.typed import Failure
+from windtunnel.recipe import Recipe
+from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult, finite
+from windtunnel.train.record import RunRecord
+
+TOTALS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")
+
+
+def assemble(
+    about: Mapping[str, Any],
+    entries: Sequence[Entry],
+    records: Mapping[str, RunRecord],
+    recipes: Mapping[str, Recipe],
+    extra: Mapping[str, Any],
+) -> StudyResult:
+    """The result of a study, finished or not.
+
+    Args:
+        about: the ``study`` block, with confidence, relative margin (``margin_share``) and curve.
+        entries: every run the study needs.
+        records: the records there are so far, by ``Entry.folder``.
+        recipes: the resolved recipe of the baseline and of each arm.
+        extra: further blocks, taken over as they are.
+    """
+    from windtunnel.study.statistics.compare import compare
+    from windtunnel.study.statistics.transfer import transfer, transfer_of
+
+    settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
+    done = [record for record in settled.values() if record.finished]
+    primary = done[0].primary or "bits_per_byte" if done else "bits_per_byte"
+    better = done[0].better or "lower" if done else "lower"
+    study = {**about, "metric": primary, "unit": done[0].unit if done else "", "better": better}
+
+    def values(arm: str, multiple: float, name: str, block: str = "test") -> dict[int, float]:
+        found = {}
+        for entry in entries:
+            record = settled.get(entry.folder)
+            if (entry.arm, entry.multiple) == (arm, multiple) and record is not None and record.finished:
+                value = record[block].get(name)
+                if isinstance(value, (int, float)) and math.isfinite(value):
+                    found[entry.seed] = float(value)
+        return found
+
+    arms = [name for name in recipes if name != BASELINE]
+    spent = {multiple: flops for multiple in about["curve"] if (flops := _mean(values(BASELINE, multiple, "flops", "totals"))) is not None}
+    judged = compare(
+        {multiple: values(BASELINE, multiple, primary) for multiple in about["curve"]},
+        {name: values(name, 1.0, primary) for name in arms},
+        confidence=about["confidence"],
+        margin=about["margin_share"],
+        better=better,
+        spent=spent if len(spent) == len(about["curve"]) else None,
+    )
+    study |= {"margin": judged["margin"], "confidence_of_each": judged["confidence"]}
+    level = judged["baseline"]
+
+    def costs(arm: str) -> dict[str, Any]:
+        mine = [settled[e.folder] for e in entries if (e.arm, e.multiple) == (arm, 1.0) and e.folder in settled]
+        finished = [record for record in mine if record.finished]
+        totals = {name: _mean(values(arm, 1.0, name, "totals")) for name in TOTALS}
+        epochs: dict[str, list[float]] = {}
+        for record in finished:
+            for source, times in (record.totals.epochs if record.totals else {}).items():
+                epochs.setdefault(source, []).append(times)
+        return {
+            **totals,
+            "parameters": _parameters(finished[0], "parameters") if finished else None,
+            "active_parameters": _parameters(finished[0], "active_parameters") if finished else None,
+            "epochs": {source: sum(times) / len(times) for source, times in epochs.items()},
+            "failed_runs": len(mine) - len(finished),
+        }
+
+    def ratio(arm: str, name: str) -> float | None:
+        """Of means over the seeds that both have."""
+        one, other = values(arm, 1.0, name, "totals"), values(BASELINE, 1.0, name, "totals")
+        both = one.keys() & other.keys()
+        below = sum(other[seed] for seed in both)
+        return sum(one[seed] for seed in both) / below if below else None
+
+    def block(name: str) -> dict[str, Any]:
+        found = dict(judged["arms"][name])
+        complete = all(e.folder in settled for e in entries if e.multiple == 1.0 and e.arm in (name, BASELINE))
+        mine, base = recipes[name].budget, recipes[BASELINE].budget
+        return {
+            "seeds": found["seeds"],
+            "test": {key: found[key] for key in ("mean", "difference", "low", "high")},
+            "compute_gain": found["compute_gain"],
+            "budget_ratio": mine.amount / base.amount if mine.unit == base.unit else ratio(name, "flops"),
+            "wall_clock_ratio": ratio(name, "seconds"),
+            "peak_memory_ratio": ratio(name, "peak_memory_bytes"),
+            **costs(name),
+            # A verdict on some of the seeds would invite stopping when it happens to please.
+            "verdict": found["verdict"] if complete else None,
+            "required_seeds": found["required_seeds"] if complete else None,
+            "numbers": {
+                number: _other(values(name, 1.0, number), values(BASELINE, 1.0, number), judged["confidence"]) for number in numbers
+            },
+        }
+
+    flown: dict[str, dict[int, Any]] = {name: {} for name in recipes}
+    for entry in entries:
+        if entry.multiple == 1.0 and entry.folder in settled and settled[entry.folder].finished:
+            flown[entry.arm][entry.seed] = settled[entry.folder]
+    kept = tuple(about.get("kept") or ())
+    carried = transfer(flown, recipes, metric=primary, better=better, confidence=about["confidence"], kept=kept)
+
+    def aggregates(entry: Entry) -> dict[str, float]:
+        record = records[entry.folder]
+        return transfer_of(record, entry.recipe, primary, better, kept) if record.finished else {}
+
+    numbers = list(dict.fromkeys(number for record in done for number in record.test if number != primary))
+    result = {
+        "study": study,
+        "baseline": {
+            "seeds": level["seeds"],
+            "test": {key: level[key] for key in ("mean", "low", "high")},
+            "curve": [{**point, "flops": spent.get(point["multiple"])} for point in level["curve"]],
+            **costs(BASELINE),
+            "numbers": {number: {"mean": _mean(values(BASELINE, 1.0, number))} for number in numbers},
+        },
+        "arms": {name: block(name) for name in arms},
+        "runs": [_run(entry, records[entry.folder], aggregates(entry)) for entry in entries if entry.folder in records],
+        **({"transfer": carried} if carried else {}),
+        "progress": {
+            "runs": len({entry.folder for entry in entries}),
+            "finished": len(done),
+            "failed": len(settled) - len(done),
+        },
+        "recipes": {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()},
+        "samples": {name: samples for name in recipes if (samples := _samples(name, entries, settled))},
+        "versions": done[0].versions if done else {},
+        "hardware": done[0].hardware if done else {},
+        **extra,
+        "finished": all(entry.folder in settled for entry in entries),
+        "failure": failure.plain() if (failure := _failure(entries, settled)) else None,
+        "error": failure.message if failure else None,
+    }
+    return StudyResult.model_validate(finite(result))
+
+
+def _mean(values: Mapping[int, float]) -> float | None:
+    return math.fsum(values.values()) / len(values) if values else None
+
+
+def _other(arm: Mapping[int, float], base: Mapping[int, float], confidence: float) -> dict[str, float | None]:
+    """A number that the verdict does not rest on, with its paired interval at the same confidence."""
+    from windtunnel.study.statistics.compare import paired_interval
+
+    seeds = sorted(arm.keys() & base.keys())
+    if not seeds:
+        return {"mean": _mean(arm), "difference": None, "low": None, "high": None}
+    found = paired_interval([arm[seed] for seed in seeds], [base[seed] for seed in seeds], confidence)
+    return {"mean": math.fsum(arm[seed] for seed in seeds) / len(seeds), "difference": found.mean, "low": found.low, "high": found.high}
+
+
+def _parameters(record: RunRecord, which: str) -> Any:
+    """The parameters of the last phase: a number, or the total of a table of them; None where an older record does not say."""
+    found = record.phases[-1].get(which) if record.phases else None
+    return found.get("total") if isinstance(found, Mapping) else found
+
+
+def _run(entry: Entry, record: RunRecord, carried: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "arm": entry.arm,
+        "multiple": entry.multiple,
+        "seed": entry.seed,
+        "key": entry.key,
+        "folder": entry.folder,
+        "status": record.status,
+        "test": record.test,
+        "totals": record.totals.plain() if record.totals else {},
+        "validation": [one.plain() for one in record.validation],
+        **({"transfer": dict(carried)} if carried else {}),
+        "failure": record.failure.plain() if record.failure else None,
+        "error": record.error,
+        "traceback": record.traceback,
+    }
+
+
+def _samples(arm: str, entries: Sequence[Entry], settled: Mapping[str, RunRecord]) -> list[Any]:
+    """What the arm's first finished run wrote."""
+    for entry in entries:
+        if (entry.arm, entry.multiple) == (arm, 1.0) and entry.folder in settled and settled[entry.folder].samples:
+            return list(settled[entry.folder].samples)
+    return []
+
+
+def _failure(entries: Sequence[Entry], settled: Mapping[str, RunRecord]) -> Failure | None:
+    """Why the study can say nothing: every run of the baseline at its budget failed."""
+    base = [settled.get(entry.folder) for entry in entries if (entry.arm, entry.multiple) == (BASELINE, 1.0)]
+    failures = [record.failure for record in base if record is not None and record.failure is not None]
+    if not base or len(failures) < len(base):
+        return None
+    why = "every run of the baseline failed, so there is nothing to compare with; the first: "
+    return failures[0].model_copy(update={"message": why + failures[0].message})
