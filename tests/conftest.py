@@ -1,78 +1,69 @@
-"""A tiny real corpus, its stream and tiny recipes, shared by every test."""
+"""A tiny real corpus, its stream and tiny recipes, shared by every test and by the workers of pytest-xdist."""
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import inspect
-import json
-import pkgutil
-import sysconfig
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
-from windtunnel.recipe import Recipe, merge, recipe_from
+from windtunnel import testing
+from windtunnel.core import registry
+from windtunnel.core.part import Part
+from windtunnel.recipe import Recipe
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> testing.Workshop:
+    """What the contract of the parts tries them on."""
+    return testing.workshop(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def corpus(workshop: testing.Workshop) -> dict[str, Any]:
     """Two sources of real text: source files of the standard library, and its docstrings as JSON lines."""
-    folder = tmp_path_factory.mktemp("corpus")
-    (folder / "code").mkdir()
-    library = Path(sysconfig.get_paths()["stdlib"])
-    for path in sorted(library.glob("*.py"))[:120]:
-        (folder / "code" / path.name).write_text(path.read_text(encoding="utf-8", errors="replace")[:3000], encoding="utf-8")
-    lines = []
-    for module in sorted(m.name for m in pkgutil.iter_modules([str(library / "json"), str(library / "email")])):
-        lines.append({"text": f"{module}\n" + inspect.cleandoc(json.__doc__ or "") * 2})
-    for name, value in sorted(vars(Path).items()):
-        if value.__doc__:
-            lines.append({"text": f"Path.{name}: {inspect.cleandoc(value.__doc__)}"})
-    for name, value in sorted(vars(str).items()):
-        if value.__doc__:
-            lines.append({"text": f"str.{name}: {inspect.cleandoc(value.__doc__)}"})
-    (folder / "prose.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return {"code": str(folder / "code"), "prose": str(folder / "prose.jsonl")}
+    return dict(workshop.corpus)
 
 
 @pytest.fixture(scope="session")
-def tiny(corpus: dict[str, Any]) -> Callable[..., Recipe]:
+def tiny(workshop: testing.Workshop) -> Callable[..., Recipe]:
     """A function that makes a tiny recipe; keyword arguments are fields that differ."""
-
-    def make(**fields: Any) -> Recipe:
-        base = {
-            "corpus": corpus,
-            "budget": {"steps": 6},
-            "tokenizer": {"vocabulary": 512, "sentinels": 16},
-            "split": {"validation": 0.1, "test": 0.1},
-            "model": {"depth": 2, "layers": 2, "width": 32, "heads": 2},
-            "context": 32,
-            "batch": 4,
-            "precision": "float32",
-            "evaluate_every": 0.5,
-            "evaluation_tokens": 256,
-            "test_tokens": 512,
-        }
-        return recipe_from(merge(base, fields))
-
-    return make
+    return workshop.recipe
 
 
 @pytest.fixture(scope="session")
-def stream(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The prepared stream of the tiny corpus."""
-    from windtunnel.train.run import prepare
+def stream(workshop: testing.Workshop) -> Any:
+    """The prepared stream of the tiny corpus. Other workers read it too: copy it before changing it."""
+    return workshop.stream
 
-    return prepare(tiny(), tmp_path_factory.mktemp("cache"))
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_old_to_collect() -> None:
+    """A run collects garbage to measure its memory; going through all that torch and transformers have defined takes longer than it."""
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    import windtunnel.train.run  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def spare_part() -> Iterator[Callable[[type[Part]], type[Part]]]:
+    """A function that keeps a part of this test's own out of the registry once the test is over."""
+    made: list[type[Part]] = []
+    yield lambda part: made.append(part) or part  # type: ignore[func-returns-value]
+    for part in made:
+        registry._parts[part.slot].pop(part.name)
 
 
 @pytest.fixture(scope="session")

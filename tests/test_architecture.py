@@ -26,7 +26,7 @@ FLOORS = (
     ("study",),
     ("laws",),
     ("report",),
-    ("commands", "api"),
+    ("commands", "api", "testing"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # A flown study ends with its page, written by whoever calls it. The report knows result.json alone and imports nothing of the study.

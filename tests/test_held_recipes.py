@@ -7,18 +7,9 @@ from typing import Any
 
 import pytest
 
-from windtunnel.core import registry
 from windtunnel.core.part import Trained, with_trained
 from windtunnel.recipe import Recipe, each_recipe, needed, times
 from windtunnel.slots import Curator, Evaluation, LossTerm, Mixture
-
-
-@pytest.fixture
-def spare_part():
-    made: list = []
-    yield lambda cls: made.append(cls) or cls
-    for cls in made:
-        registry._parts[cls.slot].pop(cls.name)
 
 
 def recipe_of(steps: int, **fields: Any) -> dict[str, Any]:

@@ -23,7 +23,6 @@ import torch
 from pydantic import Field
 from safetensors.torch import load_file
 
-from windtunnel.core import registry
 from windtunnel.core.errors import UserError
 from windtunnel.models.anatomy import linears
 from windtunnel.models.build import config_for, fresh
@@ -314,15 +313,6 @@ def cut_into_pieces(recipe, stream, folder, **options):
             break
     assert record["status"] == "finished", record["traceback"]
     return record
-
-
-@pytest.fixture
-def spare_part():
-    """A function that keeps a part of this test's own out of the registry once the test is over."""
-    made: list = []
-    yield lambda cls: made.append(cls) or cls
-    for cls in made:
-        registry._parts[cls.slot].pop(cls.name)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

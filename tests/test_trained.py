@@ -200,14 +200,6 @@ def test_an_effective_budget_buys_the_steps_that_sparsity_saves(tiny, stream, tm
     assert amount - step < record["totals"]["effective_flops"] <= amount
 
 
-@pytest.fixture
-def spare_part():
-    made: list = []
-    yield lambda cls: made.append(cls) or cls
-    for cls in made:
-        registry._parts[cls.slot].pop(cls.name)
-
-
 def test_a_selection_trains_on_the_sequences_it_scores_highest(tiny, stream, tmp_path, spare_part, monkeypatch):
     seen: list[torch.Tensor] = []
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from windtunnel.core import registry
 from windtunnel.core.errors import nearest
 from windtunnel.core.settings import Settings, plain
+from windtunnel.core.trial import Trial
 
 if TYPE_CHECKING:
     from windtunnel.recipe import Recipe as HeldRecipe
@@ -26,12 +27,17 @@ class Part(Settings):
 
     ``conflicts`` names the parts (of any slot) that this one cannot be combined with in one phase, each with the reason.
     ``other_tokens`` says that models it holds may know other tokens than the stream has; elsewhere that is refused.
+
+    ``trial`` and ``identity`` are for the contract that tests every part (:mod:`windtunnel.testing`): the tiny setting in which it acts,
+    and the knobs, besides those of the trial, at which it changes nothing; where there are none, the reason as a string.
     """
 
     name: ClassVar[str] = ""
     slot: ClassVar[type[Part]]
     conflicts: ClassVar[dict[str, str]] = {}
     other_tokens: ClassVar[bool] = False
+    trial: ClassVar[Trial] = Trial()
+    identity: ClassVar[Mapping[str, Any] | str | None] = None
 
     def __init_subclass__(cls, name: str = "", **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

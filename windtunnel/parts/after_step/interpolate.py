@@ -22,6 +22,8 @@ class Interpolate(AfterStep, name="interpolate"):
     there. The start is kept in the checkpoint, which grows by the size of the weights.
     """
 
+    identity = {"share": 1.0}
+
     conflicts = NOT_WITH
 
     share: float = Field(0.5, ge=0, le=1, description="how far towards the trained weights (1: all the way, plain training)")

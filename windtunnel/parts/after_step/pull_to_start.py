@@ -24,6 +24,8 @@ class PullToStart(AfterStep, name="pull-to-start"):
     in the checkpoint, which grows by the size of the weights.
     """
 
+    identity = {"strength": 0.0}
+
     strength: float = Field(0.1, ge=0, description="what the learning rate is multiplied with to give the share moved back (0: nothing)")
 
     def state(self, model: PreTrainedModel) -> dict[str, Any]:

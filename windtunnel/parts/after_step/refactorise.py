@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from windtunnel.core.trial import Trial
 from windtunnel.slots import AfterStep, Progress
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class Refactorise(AfterStep, name="refactorise"):
     The decompositions happen at no step that FLOPs are counted on: of QR and SVD of thin matrices every ``every`` steps only the
     seconds are seen.
     """
+
+    trial = Trial({"every": 2, "recovery": 1}, beside={"structure": {"low-rank": {"rank": 4}}})
+    identity = {"every": 1000}
 
     every: int = Field(200, ge=1, description="updates between two times, counted within the phase")
     factors: bool = Field(True, description="whether products are split evenly")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from windtunnel.core.trial import Trial
 from windtunnel.kits.optim.anchor import NOT_WITH, move_back, remembered
 from windtunnel.slots import AfterStep, Progress
 
@@ -25,6 +26,9 @@ class Reptile(AfterStep, name="reptile"):
     they are. A small ``kept`` also slows learning down: compare it with a lower learning rate. The papers say 0.1, the published code
     0.01, both every 500 steps. The anchor is kept in the checkpoint, which grows by the size of the weights.
     """
+
+    trial = Trial({"every": 2})
+    identity = {"kept": 1.0}
 
     conflicts = NOT_WITH
 

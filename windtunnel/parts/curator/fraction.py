@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
+from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.frame import engine
 from windtunnel.data.corpus.split import content_key
 from windtunnel.kits.text.choice import wanted
@@ -22,6 +23,8 @@ class Fraction(Curator, name="fraction"):
     A document stays or goes by a hash of its text alone (of its origin where it has no text), so a smaller share is a part of every larger
     one, whatever else differs.
     """
+
+    trial = Trial({"share": 0.5})
 
     share: float = Field(gt=0, le=1, description="the share of documents that stays")
     sources: tuple[str, ...] = Field((), description="the sources it is applied to (default: all)")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from windtunnel.core.trial import Trial
 from windtunnel.kits.text.choice import text_of
 from windtunnel.slots import Curator, CuratorContext
 
@@ -18,6 +19,8 @@ class Length(Curator, name="length"):
 
     The simplest of the quality rules that Rae et al. 2021 use for MassiveText (arXiv:2112.11446, appendix A.1).
     """
+
+    trial = Trial({"shortest": 100})
 
     shortest: int = Field(1, ge=0, description="fewest characters of a document that stays")
     longest: int | None = Field(None, ge=1, description="most characters of a document that stays (default: no limit)")

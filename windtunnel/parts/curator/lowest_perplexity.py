@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.frame import texts_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.text.choice import keep_best
@@ -27,6 +28,8 @@ class LowestPerplexity(Curator, name="lowest-perplexity"):
     compare with ``fraction``. Files of ``clean`` that change after a corpus was prepared are noticed only when its recipe changes. The
     tokenizer of the recipe is trained on what stays.
     """
+
+    trial = Trial({"clean": {"files": {"path": "@prose"}}, "keep": 0.5})
 
     clean: Source = Field(description="text of the quality that is wanted, as a source is written under corpus")
     keep: float = Field(gt=0, le=1, description="share of the characters that stays, best documents first")

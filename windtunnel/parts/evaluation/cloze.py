@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Evaluation, HeldOut
 
@@ -35,6 +36,8 @@ class Cloze(Evaluation, name="cloze"):
     gives longer continuations, which makes them easier. Only decoders that can be scored on next tokens are asked; encoders and
     encoder-decoders are refused. No FLOPs of evaluations are counted in a budget.
     """
+
+    trial = Trial({"given": 12, "continuation": 4, "questions": 8, "test_questions": 16})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from windtunnel.core.trial import Trial
 from windtunnel.kits.text.network import usual
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
 
@@ -29,6 +30,8 @@ class Bert(Family, name="bert"):
 
     Devlin et al. 2018, arXiv:1810.04805.
     """
+
+    trial = Trial(beside={"objective": "masked-token"})
 
     kind: ClassVar[str] = "encoder"
     auto_class: ClassVar[str] = "AutoModelForMaskedLM"

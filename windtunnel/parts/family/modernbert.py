@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from windtunnel.core.trial import Trial
 from windtunnel.kits.text.network import usual
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
 
@@ -29,6 +30,8 @@ class ModernBert(Family, name="modernbert"):
 
     Warner et al. 2024, arXiv:2412.13663.
     """
+
+    trial = Trial(beside={"objective": "masked-token"})
 
     kind: ClassVar[str] = "encoder"
     auto_class: ClassVar[str] = "AutoModelForMaskedLM"

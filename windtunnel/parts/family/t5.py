@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.trial import Trial
 from windtunnel.kits.text.network import shared
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
 
@@ -16,6 +17,8 @@ class T5(Family, name="t5"):
     Raffel et al. 2020, arXiv:1910.10683; the gate is that of Shazeer 2020, arXiv:2002.05202. ``layers`` are those of the encoder and
     those of the decoder.
     """
+
+    trial = Trial(beside={"objective": "span-corruption"})
 
     kind: ClassVar[str] = "encoder-decoder"
     # Its positions are relative, and its encoder sees everything.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.trial import Trial
 from windtunnel.kits.image.patches import to_images, to_patches
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
 
@@ -29,6 +30,8 @@ class Vit(Family, name="vit"):
 
     Dosovitskiy et al. 2020, arXiv:2010.11929; mask token and linear head are those of SimMIM, Xie et al. 2021, arXiv:2111.09886.
     """
+
+    trial = Trial(untried="no objective of this package reads pixels; tests/test_vit.py trains it with one of its own")
 
     kind: ClassVar[str] = "image-encoder"
     reads: ClassVar[tuple[str, ...]] = ("pixels", "masked")

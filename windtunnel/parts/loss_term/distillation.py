@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.slots import BatchContext, Loss, LossTerm
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Distillation(LossTerm, name="distillation"):
 
     The share is taken from the objective's own loss, label by label; a weighting of the same phase still acts on that loss alone.
     """
+
+    trial = Trial({"teacher": {"folder": "@model"}})
+    identity = {"weight": 0.0}
 
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.slots import BatchContext, LookContext, Loss, LossTerm
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class ElasticWeights(LossTerm, name="elastic-weights"):
     ``data`` takes the text's, which is common and no longer an information (Kunstner, Balles and Hennig 2019, arXiv:1905.12558). The
     cost of the estimate is charged. Start and information are kept in the checkpoint, which grows by twice the size of the weights.
     """
+
+    trial = Trial({"sources": ["code"], "sequences": 2})
+    identity = {"strength": 0.0}
 
     sources: tuple[str, ...] = Field(min_length=1, description="the sources of earlier text that is to be kept")
     strength: float = Field(1.0, ge=0, description="what the term is multiplied with (0: plain training)")

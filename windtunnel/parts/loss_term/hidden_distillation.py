@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.slots import BatchContext, Loss, LossTerm
 
@@ -30,6 +31,9 @@ class HiddenDistillation(LossTerm, name="hidden-distillation"):
     without masks; all other objectives hide nothing that could be put back, and the same pass serves. Of an encoder-decoder it is the
     encoder's states that are compared.
     """
+
+    trial = Trial({"teacher": {"folder": "@model"}})
+    identity = {"weight": 0.0}
 
     needs: ClassVar[frozenset[str]] = frozenset({"hidden_states"})
 

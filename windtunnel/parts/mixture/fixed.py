@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pydantic import Field, field_validator
 
 from windtunnel.core.errors import PartError, nearest
+from windtunnel.core.trial import Trial
 from windtunnel.slots import Mixture, Progress
 
 
 class Fixed(Mixture, name="fixed"):
     """Draw each source by a share that never changes. Shares need not add up to one; every source of the phase needs one."""
+
+    trial = Trial({"shares": {"code": 0.5, "prose": 0.5}})
 
     shares: dict[str, float] = Field(description="share of each source, above zero")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from windtunnel.core.trial import Trial
 from windtunnel.kits.text.predict import loss_of_labels
 from windtunnel.slots import Loss, Objective, Vocabulary
 
@@ -29,6 +30,8 @@ class MaskedToken(Objective, name="masked-token"):
 
     Held-out text is scored at fixed random masks: bits per byte of masked tokens only, which is not comparable with bits per byte.
     """
+
+    trial = Trial(model={"family": "bert"})
 
     kinds: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
     measure: ClassVar[str] = "masked_bits_per_byte"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.trial import Trial
 from windtunnel.kits.text.predict import loss_of_arranged
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Loss, Objective, Vocabulary
@@ -29,6 +30,8 @@ class SpanCorruption(Objective, name="span-corruption"):
 
     On decoders held-out text is scored by its next tokens, which this objective alone does not teach well.
     """
+
+    trial = Trial(model={"family": "t5"})
 
     kinds: ClassVar[tuple[str, ...]] = ("encoder-decoder", "decoder")
 

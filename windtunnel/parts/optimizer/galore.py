@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.parts.optimizer.adamw import Beta, adamw
 from windtunnel.slots import Optimizer
 
@@ -28,6 +29,8 @@ class GaLore(Optimizer, name="galore"):
     second moment, and what is not projected has the whole rate (theirs is 0.01, so 0.0025 for the matrices, at betas 0.9 and 0.999,
     eps 1e-6 and no decay). The decompositions are not in the FLOPs counted: the counter does not know them, the seconds do.
     """
+
+    trial = Trial({"rank": 4, "every": 2})
 
     conflicts: ClassVar[dict[str, str]] = {"low-rank": _FACTORS, "sparse-low-rank": _FACTORS}
 

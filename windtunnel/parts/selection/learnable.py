@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.parts.loss_term.distillation import logits_of_targets
 from windtunnel.slots import BatchContext, Selection
 
@@ -29,6 +30,9 @@ class Learnable(Selection, name="learnable"):
     the best of those. Every candidate costs one forward of the scorer. Where less than half of all labels are among the ``top``
     likeliest, most sequences score 0 alike: then the scorer has learned too little, or ``top`` is too small for it.
     """
+
+    trial = Trial({"scorer": {"folder": "@model"}, "candidates": 2, "top": 500})
+    identity = {"candidates": 1}
 
     scorer: Trained = Field(description="the model whose losses choose; it must have the student's vocabulary")
     top: int = Field(10, ge=1, description="how many of the scorer's likeliest tokens a label must be among for its loss to count")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.models.locate import locate
 from windtunnel.slots import ALONE, Start, StartContext
 
@@ -30,6 +31,8 @@ class Checkpoint(Start, name="checkpoint"):
     Special tokens that the model's tokenizer lacks (a mask, sentinels, mode tokens) get rows only if a part of the recipe uses them;
     new rows are the mean of the old ones.
     """
+
+    trial = Trial({"model": "@model"})
 
     model: str = Field(
         min_length=1, description="folder, file (.safetensors, .bin, .pt, .gguf), `package:NAME/FILE`, or `owner/name` on the hub"

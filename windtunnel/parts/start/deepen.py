@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.parts.start.stack import interleaved, stacked
 from windtunnel.slots import ALONE, Start, StartContext
 
@@ -28,6 +29,8 @@ class Deepen(Start, name="deepen"):
     as ``zero``, a copy whose outputs are zero, so that the grown model computes exactly what the trained one did; or ``random``, as
     from scratch. Both are operators of Du et al. 2024, arXiv:2405.15319, whose released code silences copies in the same way.
     """
+
+    trial = Trial(model={"layers": 5}, before={})
 
     layers: tuple[int, ...] | None = Field(None, min_length=2, description="source of each new layer, counted from 0: [0, 1, 1, 2]")
     repeat: tuple[int, int] | None = Field(None, description="first and last layer, counted from 0, of those played twice in place")

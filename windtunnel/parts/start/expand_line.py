@@ -9,6 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.slots import ALONE, Start, StartContext
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class ExpandLine(Start, name="expand-line"):
     one. Embeddings, final norm and head are copied. A layer whose place ``i / L`` the learned model has too is copied, so at the
     learned depth the function is the very same.
     """
+
+    trial = Trial(model={"layers": 4}, before={"structure": "linear-layers"})
 
     source: Trained | None = Field(None, description="the learned model (default: that of the phase before)")
 

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.slots import ALONE, Start, StartContext
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class ExpandStages(Start, name="expand-stages"):
     publish no rule and one list, 12 layers of 5 stages as 3, 3, 2, 2, 2 copies; `order` writes that or any other. Embeddings, final
     norm and head are copied.
     """
+
+    trial = Trial({"stages": 1}, model={"layers": 4}, before={"structure": {"shared-stages": {"stages": 1}}})
 
     stages: PositiveInt | tuple[PositiveInt, ...] = Field(5, description="stages of the learned model, as `shared-stages` has them")
     order: tuple[NonNegativeInt, ...] | None = Field(

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.slots import ALONE, Start, StartContext
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class SelectLayers(Start, name="select-layers"):
     models of several depths from a trained one. By default layers are spread evenly, the first and the last among them. It does not
     preserve the function.
     """
+
+    trial = Trial(model={"layers": 1}, before={})
 
     layers: tuple[NonNegativeInt, ...] | None = Field(
         None, min_length=1, description="the chosen layers, counted from 0 (default: evenly spread, with the first and the last)"

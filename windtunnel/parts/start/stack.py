@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.slots import ALONE, Start, StartContext
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class Stack(Start, name="stack"):
     final norm and the head are copied once. It does not preserve the function. An encoder-decoder grows both of its stacks. For
     other maps, and for new layers that are silent or random, see ``deepen``.
     """
+
+    trial = Trial({"factor": 2}, model={"layers": 4}, before={})
 
     factor: int = Field(4, ge=2, description="how many times the trained layers are repeated")
     layout: Literal["stack", "interleave"] = Field("stack", description="whole model after whole model, or each layer beside its copies")

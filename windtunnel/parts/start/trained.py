@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.parts.start.checkpoint import refuse_other_sizes, with_rows
 from windtunnel.slots import ALONE, Start, StartContext
 
@@ -20,6 +21,8 @@ class TrainedStart(Start, name="trained"):
     The other recipe is flown once for all arms that begin from it, and its whole cost is charged to each. With ``folder`` instead of
     a recipe it is the part ``checkpoint``.
     """
+
+    trial = Trial({"model": {"folder": "@model"}})
 
     model: Trained = Field(description="the model to begin from")
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.parts.start.checkpoint import refuse_other_sizes
 from windtunnel.slots import ALONE, Start, StartContext
 
@@ -37,6 +38,8 @@ class Transplant(Start, name="transplant"):
 
     A bias of the head goes with its rows. What a donor or forward passes cost is charged.
     """
+
+    trial = Trial({"source": {"folder": "@other"}})
 
     other_tokens: ClassVar[bool] = True
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.slots import ALONE, Start, StartContext
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Widen(Start, name="widen"):
     embeddings undivided (twice as wide, logits twice as large), so the gain and bias of the norm before it are divided instead, which
     is exact too. Exact copies get equal gradients and stay copies; ``advanced``, ``noise``, dropout or uneven copies make them differ.
     """
+
+    trial = Trial(model={"width": 64, "heads": 4}, before={})
 
     method: Literal["preserve", "advanced"] = Field("preserve", description="copies of the same layer (FPI) or of the layer above (AKI)")
     noise: float = Field(

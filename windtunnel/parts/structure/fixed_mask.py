@@ -24,6 +24,8 @@ class FixedMask(Structure, name="fixed-mask"):
     hardware would save are reported as effective FLOPs.
     """
 
+    identity = {"sparsity": 0.0}
+
     sparsity: float = Field(0.75, ge=0, lt=1, description="share of each matrix that is held at zero, exact to the nearest weight")
     seed: int = Field(0, ge=0, description="decides, with each weight's name, which weights are held at zero")
 

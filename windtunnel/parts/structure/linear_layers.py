@@ -24,6 +24,8 @@ class LinearLayers(Structure, name="linear-layers"):
     has it, which is the same line; one that a single block has (the position table of t5) stays as it is.
     """
 
+    identity = "blocks on a line share their weights; with one block only its slope has nothing to do"
+
     conflicts: ClassVar[dict[str, str]] = {"galore": "it projects the matrix that each block holds, and here most blocks read another's"}
 
     slope: Literal["drawn", "through-ends"] = Field(

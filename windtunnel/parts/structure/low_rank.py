@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.trial import Trial
 from windtunnel.slots import Structure
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ class LowRank(Structure, name="low-rank"):
     ``begin: fresh`` forgets the weights the model has. ``factorise`` goes on from them, from the best approximation of that rank, which
     is what a phase after growth or after training wants.
     """
+
+    trial = Trial({"rank": 4})
+    identity = "a product of factors moves differently from its matrix, whatever the rank"
 
     conflicts: ClassVar[dict[str, str]] = {"muon": "it looks for the whole weight matrices of the blocks, and here there are factors"}
 

@@ -37,6 +37,8 @@ class PruningRamp(Structure, name="pruning-ramp"):
     FLOPs, which leave a pruned head out of account.
     """
 
+    identity = {"sparsity": 0.0}
+
     sparsity: float = Field(0.5, ge=0, lt=1, description="share of the prunable weights that is removed in the end")
     begin: float = Field(0.25, ge=0, le=1, description="share of the phase's compute (in the prunable weights) before the first event")
     end: float = Field(0.75, ge=0, le=1, description="share of it before the last event; equal to begin: everything at once")

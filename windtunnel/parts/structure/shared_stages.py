@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PositiveInt
 
+from windtunnel.core.trial import Trial
 from windtunnel.slots import Structure
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ class SharedStages(Structure, name="shared-stages"):
     stage has the same width, as in the authors' experiments. Both stacks of an encoder-decoder are split alike. A parameter that
     the stage's first block lacks (a norm of modernbert) is held by the next one.
     """
+
+    trial = Trial({"stages": 1})
+    identity = {"stages": 2}
 
     conflicts: ClassVar[dict[str, str]] = {"galore": "it projects the matrix that each block holds, and here most blocks read another's"}
 

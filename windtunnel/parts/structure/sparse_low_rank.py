@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.parts.structure.low_rank import drawn_seed
 from windtunnel.slots import Structure
 
@@ -33,6 +34,9 @@ class SparseLowRank(Structure, name="sparse-low-rank"):
     ``begin: fresh`` forgets the weights the model has. ``factorise`` goes on from them, as a phase after growth or after training wants:
     A and B are the truncated SVD of the weight, and S takes what that leaves on its positions.
     """
+
+    trial = Trial({"rank": 4})
+    identity = "a product of factors moves differently from its matrix, whatever the rank"
 
     conflicts: ClassVar[dict[str, str]] = {"muon": "it looks for the whole weight matrices of the blocks, and here there are factors"}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.slots import Structure
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class SubDepths(Structure, name="sub-depths"):
     updated layers needs a gradient.) A phase without the structure is the second stage. With ``layers`` as many as the model has
     it is plain training.
     """
+
+    trial = Trial({"layers": 1})
+    identity = {"layers": 2}
 
     layers: int = Field(3, ge=1, description="how many layers a step updates, and by how many the bottoms differ in depth")
 

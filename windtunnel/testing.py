@@ -1,0 +1,387 @@
+"""The contract that every part keeps, offered to the tests of other packages too::
+
+    from windtunnel.testing import contract
+
+    test_contract = contract("my_parts")
+
+Every part that the module ``my_parts`` (or a module below it) defines then trains; killed and resumed it equals an undisturbed run,
+bitwise; its model survives saving and loading; at its ``identity`` it changes nothing; and it refuses what it cannot stand beside. It
+says with ``trial`` in what tiny setting it acts, see :class:`windtunnel.core.trial.Trial`. Needs pytest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import json
+import os
+import pkgutil
+import re
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_origin
+
+from windtunnel.core import registry
+from windtunnel.core.errors import UserError
+from windtunnel.core.part import Part
+from windtunnel.core.settings import Settings
+from windtunnel.core.trial import Trial
+from windtunnel.models.settings import ModelSettings
+from windtunnel.recipe import Phase, Recipe, merge, recipe_from
+from windtunnel.recipe.phase import slot_fields
+from windtunnel.slots import Source
+
+if TYPE_CHECKING:
+    from windtunnel.data.stream import Stream
+    from windtunnel.train.record import RunRecord
+
+Promise = Callable[[type[Part], "Workshop", Path], None]  # raises AssertionError where the part does not keep it
+
+STEPS = 4  # of a trial: two for each of two phases
+PIECES = (1, 2)  # steps until a run is cut, and cut again: in the middle of the first phase and of the second
+MODEL = {"family": "llama", "depth": 2, "layers": 2, "width": 32, "heads": 2}
+TINY: dict[str, Any] = {
+    "budget": {"steps": 6},
+    "tokenizer": {"vocabulary": 512, "sentinels": 16},
+    "split": {"validation": 0.1, "test": 0.1},
+    "model": {"depth": 2, "layers": 2, "width": 32, "heads": 2},
+    "context": 32,
+    "batch": 4,
+    "precision": "float32",
+    "evaluate_every": 0.5,
+    "evaluation_tokens": 256,
+    "test_tokens": 512,
+}
+ADDED = ("LossTerm", "Weighting", "Selection", "Structure", "AfterStep")  # to plain training, so they have something to be equal to
+
+
+def contract(module: str) -> Callable[..., None]:
+    """A test function over what every part promises that ``module``, or a module below it, defines.
+
+    ``module`` may also be the name of an entry point of the group ``windtunnel.parts``.
+    """
+    import pytest
+
+    cases = [
+        pytest.param(part, promise, id=f"{registry.folder_of(part.slot.__name__)}-{part.name}-{promise.__name__}")
+        for part in parts_in(module)
+        for promise in promises(part)
+    ]
+
+    @pytest.mark.parametrize(("part", "promise"), cases)
+    def test_part(part: type[Part], promise: Promise, tmp_path: Path, tmp_path_factory: Any) -> None:
+        promise(part, workshop(tmp_path_factory), tmp_path)
+
+    return test_part  # type: ignore[no-any-return]
+
+
+def promises(part: type[Part]) -> list[Promise]:
+    """What ``part`` is asked for."""
+    found: list[Promise] = [says_what_it_is, refuses]
+    if part.trial.untried:
+        return found
+    if part.slot is not Source:  # what it reads is not known
+        found.append(trains_and_resumes)
+    if part.slot.__name__ in ADDED or part.identity is not None:
+        found.append(changes_nothing_at_its_identity)
+    return found
+
+
+def parts_in(module: str) -> list[type[Part]]:
+    """The parts that ``module``, or a module below it, defines, slot by slot. Raises ValueError where there is none."""
+    offered = {entry.name: entry.module for entry in importlib.metadata.entry_points(group=registry.ENTRY_POINTS)}
+    module = offered.get(module, module)
+    found = importlib.import_module(module)
+    for below in pkgutil.walk_packages(getattr(found, "__path__", ()), f"{module}."):
+        importlib.import_module(below.name)
+    parts = [
+        part
+        for slot in registry.slots().values()
+        for _, part in sorted(registry.names(slot).items())
+        if f"{part.__module__}.".startswith(f"{module}.")
+    ]
+    if not parts:
+        raise ValueError(f"{module} defines no part: a subclass of a slot with name=, see docs/adding-a-part.md")
+    return parts
+
+
+# What parts are tried on --------------------------------------------------------------------------------------------------------
+
+
+class Workshop:
+    """What parts are tried on: a tiny real corpus with the sources ``code`` and ``prose``, its stream, and models trained on it.
+
+    Everything is made in ``folder`` when it is first asked for, once for all processes that share the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def corpus(self) -> dict[str, str]:
+        """Two sources of real text: source files of the standard library, and docstrings as JSON lines."""
+        with self._alone():
+            if not (self.folder / "corpus.done").exists():
+                write_corpus(self.folder / "corpus")
+                (self.folder / "corpus.done").touch()
+        return {"code": str(self.folder / "corpus" / "code"), "prose": str(self.folder / "corpus" / "prose.jsonl")}
+
+    def recipe(self, **fields: Any) -> Recipe:
+        """A tiny recipe; ``fields`` are those that differ, as a file writes them. Another corpus or encoding takes the place of text."""
+        base = {**TINY, "corpus": self.corpus}
+        for given, replaced in (("corpus", "corpus"), ("encoding", "tokenizer")):
+            if given in fields:
+                del base[replaced]
+        return recipe_from(merge(base, fields))
+
+    @cached_property
+    def stream(self) -> Stream:
+        """The prepared stream of :meth:`recipe`."""
+        return self.prepared(self.recipe())
+
+    def prepared(self, recipe: Recipe) -> Stream:
+        """The stream of ``recipe``."""
+        from windtunnel.train.run import prepare
+
+        return prepare(recipe, self.folder / "cache")
+
+    @cached_property
+    def model(self) -> Path:
+        """The folder of a model of the sizes of :meth:`recipe`, trained for some steps."""
+        return self.plain(self.recipe(), seed=3) / "model"
+
+    @cached_property
+    def other(self) -> Path:
+        """As :attr:`model`, with another tokenizer."""
+        return self.plain(self.recipe(tokenizer={"vocabulary": 480}), seed=3) / "model"
+
+    def plain(self, recipe: Recipe, seed: int = 0) -> Path:
+        """The folder of a finished run of ``recipe``, for all that compare with it."""
+        from windtunnel.train.run import fly
+
+        folder = self.folder / "runs" / hashlib.sha256(f"{seed}{recipe.model_dump_json()}".encode()).hexdigest()[:16]
+        stream = self.prepared(recipe)
+        with self._alone():
+            record = fly(recipe, seed, stream, folder, warn=lambda message: None)
+        assert record["status"] == "finished", record["traceback"]
+        return folder
+
+    def filled(self, value: Any) -> Any:
+        """``value`` with paths in place of ``"@model"``, ``"@other"``, ``"@code"`` and ``"@prose"``."""
+        if isinstance(value, Mapping):
+            return {key: self.filled(entry) for key, entry in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.filled(entry) for entry in value]
+        if value in ("@model", "@other"):
+            return str(self.model if value == "@model" else self.other)
+        return self.corpus[value[1:]] if value in ("@code", "@prose") else value
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Other processes that share the folder wait."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "lock", "a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def workshop(tmp_path_factory: Any) -> Workshop:
+    """The workshop of a test session; the workers of pytest-xdist share its folder."""
+    base = Path(tmp_path_factory.getbasetemp())
+    return _workshop((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "workshop")
+
+
+_workshop = functools.cache(Workshop)
+
+
+def write_corpus(folder: Path) -> None:
+    """Write the tiny corpus of :class:`Workshop` to ``folder``."""
+    (folder / "code").mkdir(parents=True, exist_ok=True)
+    library = Path(sysconfig.get_paths()["stdlib"])
+    for path in sorted(library.glob("*.py"))[:120]:
+        (folder / "code" / path.name).write_text(path.read_text(encoding="utf-8", errors="replace")[:3000], encoding="utf-8")
+    lines = []
+    for module in sorted(m.name for m in pkgutil.iter_modules([str(library / "json"), str(library / "email")])):
+        lines.append({"text": f"{module}\n" + inspect.cleandoc(json.__doc__ or "") * 2})
+    for kind in (Path, str):
+        for name, value in sorted(vars(kind).items()):
+            if value.__doc__:
+                lines.append({"text": f"{kind.__name__}.{name}: {inspect.cleandoc(value.__doc__)}"})
+    (folder / "prose.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+# Recipes with and without a part ------------------------------------------------------------------------------------------------
+
+
+def trial_recipe(part: type[Part], shop: Workshop, knobs: Mapping[str, Any] | None = None, also: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of the trial of ``part``, at ``knobs`` besides those of its trial, with ``also`` in the phase of the part.
+
+    Raises:
+        AssertionError: saying what to write, where no such recipe can be made.
+    """
+    written = {part.name: shop.filled({**part.trial.knobs, **(knobs or {})})}
+    try:
+        return shop.recipe(budget={"steps": STEPS}, **_fields(part, shop, written, also or {}))
+    except (UserError, ValueError) as error:
+        raise AssertionError(f"{part.name}: the recipe of its trial is refused. {_advice(part)}\n{error}") from error
+
+
+def recipe_without(part: type[Part], shop: Workshop) -> Recipe:
+    """The recipe of the trial of ``part`` without it: the field that holds it is at its default."""
+    return shop.recipe(budget={"steps": STEPS}, **_fields(part, shop, None, {}))
+
+
+def _fields(part: type[Part], shop: Workshop, written: Any, also: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the trial's recipe, with ``written`` (None: nothing) where a part of this slot stands."""
+    trial, model = part.trial, {**MODEL, **part.trial.model}
+    beside = {**shop.filled(trial.beside), **also}
+    owner, key = place_of(part)
+    holder = {} if written is None else {key: _setting(owner, key, written, beside)}
+    if owner is ModelSettings and written is not None:  # its own settings stand beside the sizes
+        ((name, knobs),) = written.items()
+        model |= {key: name, **knobs}
+    elif owner is Phase:
+        beside |= holder
+    whole = {name: beside.pop(name) for name in tuple(beside) if name not in Phase.model_fields}
+    if owner is Recipe:
+        whole |= holder
+    if trial.before is None:
+        return {"model": model, **beside, **whole}
+    before = {"model": MODEL, **shop.filled(trial.before)}
+    return {"phases": [{"share": 0.5, **before}, {"share": 0.5, "model": model, **beside}], **whole}
+
+
+def place_of(part: type[Part]) -> tuple[type[Settings], str]:
+    """The settings that hold parts of the slot of ``part`` and the field there. Raises AssertionError where none do."""
+    for owner in (Phase, Recipe, ModelSettings):
+        for key, slot in slot_fields(owner).items():
+            if slot is part.slot:
+                return owner, key
+    raise AssertionError(f"no field of a recipe holds a {part.slot.__name__}")
+
+
+def _setting(owner: type[Settings], key: str, written: Any, beside: Mapping[str, Any]) -> Any:
+    """``written`` as the field ``key`` takes it: by itself, or behind what the list or the mapping holds already."""
+    info = owner.model_fields[key]
+    kind = get_origin(info.annotation)
+    if kind is dict:
+        return {"trial": written}
+    if kind is not tuple:
+        return written
+    (name,) = written
+    present = beside.get(key, info.get_default() or ())
+    return [*(entry for entry in present if entry != name), written]
+
+
+def _advice(part: type[Part]) -> str:
+    if part.trial == Trial():
+        return (
+            "It has no trial: write `trial = Trial(knobs, model=..., beside=..., before=...)` in its class, the setting in which it acts; "
+            "see windtunnel.core.trial.Trial"
+        )
+    return f"Mend its trial: {part.trial}"
+
+
+# What a part promises -----------------------------------------------------------------------------------------------------------
+
+
+def trains_and_resumes(part: type[Part], shop: Workshop, folder: Path) -> None:
+    """It trains; interrupted and resumed it equals an undisturbed run, bitwise; its model survives saving and loading."""
+    recipe = trial_recipe(part, shop)
+    stream = shop.prepared(recipe)
+    whole = flown(part, recipe, stream, folder / "whole")
+    assert whole["totals"]["steps"] == STEPS and whole["totals"]["targets"] > 0
+    for steps in PIECES:
+        stops = [False] * (steps - 1) + [True]
+        record = flown(part, recipe, stream, folder / "cut", stop=functools.partial(stops.pop, 0))
+        assert record["status"] == "interrupted"
+    resumed = flown(part, recipe, stream, folder / "cut")
+    one, other = weights(folder / "whole"), weights(folder / "cut")
+    assert one.keys() == other.keys()
+    assert differing(one, other) == [], "resumed, these weights differ from those of an undisturbed run"
+    assert whole["test"] == resumed["test"]
+    survives_saving_and_loading(folder / "whole" / "model", one, stream)
+
+
+def survives_saving_and_loading(folder: Path, written: Mapping[str, Any], stream: Stream) -> None:
+    """A folder of a finished run is a model and a tokenizer that load, with the weights that were ``written``."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+
+    from windtunnel.models.checkpoint import load
+
+    again = {key: value for key, value in load(folder).state_dict().items() if key in written}
+    assert again and all(torch.equal(again[key], written[key]) for key in again)
+    assert AutoConfig.from_pretrained(folder).vocab_size == stream.facts.size
+    assert AutoTokenizer.from_pretrained(folder)("def f(x):\n    return x")["input_ids"]
+
+
+def changes_nothing_at_its_identity(part: type[Part], shop: Workshop, folder: Path) -> None:
+    """At the setting ``identity`` it equals training without it, bitwise; or it says why there is no such setting."""
+    if isinstance(part.identity, str):
+        assert len(part.identity) > 10, f"{part.name}: identity says why no setting changes nothing"
+        return
+    assert part.identity is not None, (
+        f"{part.name}: write `identity = {{...}}` in its class, the knobs at which it changes nothing, besides those of its trial; or, as "
+        "a string, why there are none"
+    )
+    plain = shop.plain(recipe_without(part, shop))
+    recipe = trial_recipe(part, shop, part.identity)
+    flown(part, recipe, shop.prepared(recipe), folder)
+    assert differing(weights(plain), weights(folder)) == [], f"{part.name} changes these weights at {part.identity}"
+
+
+def says_what_it_is(part: type[Part], shop: Workshop, folder: Path) -> None:
+    """Its documentation and that of every knob are there, and can be written as JSON."""
+    found = registry.describe(part)
+    assert len(found["documentation"]) > 20, f"{part.name}: its class needs a docstring"
+    lacking = [key for key, knob in found["knobs"].items() if not knob["description"]]
+    assert not lacking, f"{part.name}: these knobs need a description: {lacking}"
+    json.dumps(found)
+
+
+def refuses(part: type[Part], shop: Workshop, folder: Path) -> None:
+    """A knob that it does not have is refused, and so is each part that it says it cannot be combined with, with the reason."""
+    import pytest
+
+    knobs = shop.filled(part.trial.knobs)
+    with pytest.raises(ValueError, match="unknown key 'no_such_knob'"):
+        part.model_validate({**knobs, "no_such_knob": 1})
+    for name, reason in part.conflicts.items():
+        others = [other for slot in registry.slots().values() if (other := registry.find(slot, name)) is not None]
+        assert others, f"{part.name}: it cannot be combined with {name}, which is no part"
+        for other in others:
+            owner, key = place_of(other)
+            written = _setting(owner, key, {name: shop.filled(other.trial.knobs)}, {})
+            with pytest.raises(AssertionError, match=re.escape(reason)):
+                trial_recipe(part, shop, also={key: written})
+
+
+def flown(part: type[Part], recipe: Recipe, stream: Stream, folder: Path, stop: Callable[[], bool] | None = None) -> RunRecord:
+    """The record of ``recipe`` flown in ``folder``. Raises AssertionError, saying what to write, where it fails."""
+    from windtunnel.train.run import fly
+
+    record = fly(recipe, 0, stream, folder, stop=stop, warn=lambda message: None)
+    assert record["status"] != "failed", f"{part.name}: its trial does not fly. {_advice(part)}\n{record['traceback']}"
+    return record
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    """The weights that the run in ``folder`` ended with, by their names."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The names of the weights that are not the same to the last bit."""
+    import torch
+
+    return [key for key in one if not torch.equal(one[key], other[key])]
