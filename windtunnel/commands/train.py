@@ -124,4 +124,4 @@ def export(
 
     found = export_run(run, out, dtype)
     size = f"{found['parameters']:,} parameters in {found['dtype']}"
-    print(f"{out}: {found['architecture']}, {size}, loaded with {found['loads_with']} and AutoTokenizer")
+    print(f"{out}: {found['architecture']}, {size}, loaded with {' and '.join([found['loads_with'], *found['beside']])}")

@@ -62,7 +62,7 @@ def export(
             copy_tokenizer(Path(tokenizer), folder)
         elif tokenizer is not None:
             tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(_card(written, card or {}), encoding="utf-8")
+        (folder / "README.md").write_text(_card(written, card or {}, with_tokenizer=tokenizer is not None), encoding="utf-8")
         for path in folder.glob("*.safetensors"):  # the library makes them readable to this user alone
             path.chmod((folder / "config.json").stat().st_mode)
     except (OSError, SafetensorError) as error:
@@ -183,7 +183,7 @@ def _is_zip(path: Path) -> bool:
         return file.read(2) == b"PK"
 
 
-def _card(model: PreTrainedModel, card: dict[str, Any]) -> str:
+def _card(model: PreTrainedModel, card: dict[str, Any], with_tokenizer: bool) -> str:
     """The README of an exported model: what the hub reads on top, then what it is and how to load it."""
     family = family_of(model.config)
     auto = family.auto_class
@@ -207,9 +207,11 @@ def _card(model: PreTrainedModel, card: dict[str, Any]) -> str:
     lines += [
         "",
         "```python",
-        f"from transformers import {auto}, AutoTokenizer",
+        f"from transformers import {auto}" + (", AutoTokenizer" if with_tokenizer else ""),
         "",
         f'model = {auto}.from_pretrained("path/to/this/folder")',
+        *(['tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")'] if with_tokenizer else []),
+        "```",
+        "",
     ]
-    lines += ['tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")', "```", ""]
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from windtunnel.core.errors import PartError, UserError, nearest
 from windtunnel.core.part import Trained, with_trained
+from windtunnel.core.registry import make
 from windtunnel.models.settings import merged as merged_model
 from windtunnel.recipe.budget import Budget
 from windtunnel.recipe.phase import Phase, slot_fields
@@ -23,6 +24,7 @@ from windtunnel.recipe.recipe import Recipe
 from windtunnel.recipe.resolve import pinned, with_origin_sizes
 from windtunnel.recipe.settings import SHORT, encoding_knobs
 from windtunnel.recipe.yaml import Document
+from windtunnel.slots import Evaluation
 
 MERGED = ("model", "tokenizer", "corpus", "split")
 WHOLE = Recipe.model_fields.keys()  # what every stored recipe says
@@ -68,6 +70,8 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
         except PartError as error:
             raise NestedError(str(error), ("start",)) from error
     recipe = Recipe.model_validate({**shared, "phases": phases})
+    if "evaluations" not in shared and recipe.evaluations[0].name != recipe.encoding.evaluation:
+        recipe = recipe.model_copy(update={"evaluations": (make(Evaluation, recipe.encoding.evaluation),)})
     return recipe.model_copy(update={"phases": pinned(recipe.phases)})
 
 

@@ -36,8 +36,12 @@ class HeldOut:
 
 
 class Evaluation(Part):
-    """Numbers of a model. ``better`` says which direction is good, ``unit`` what they are counted in."""
+    """Numbers of a model. ``better`` says which direction is good, ``unit`` what they are counted in.
 
+    ``by_objective`` says that held-out documents are scored with the objective that the model was trained with.
+    """
+
+    by_objective: ClassVar[bool] = True
     unit: ClassVar[str] = ""
     better: ClassVar[str] = "lower"
 

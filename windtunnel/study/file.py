@@ -251,7 +251,7 @@ def _on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[d
     for arm, recipe in changed.items():
         if recipe.encoding != base.encoding:
             notes.append(f"Arm {arm} has {recipe.encoding.differs()}")
-        if recipe.phases[-1].objective.measured_by() != base.phases[-1].objective.measured_by():
+        if base.evaluations[0].by_objective and recipe.phases[-1].objective.measured_by() != base.phases[-1].objective.measured_by():
             notes.append(
                 f"Held-out text is scored with the objective {recipe.phases[-1].objective.measured_by().name} for arm {arm} and with "
                 f"{base.phases[-1].objective.measured_by().name} for the baseline; the two are comparable only as far as these are."

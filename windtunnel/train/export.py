@@ -17,7 +17,8 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
     the space and round the weights once.
 
     Returns:
-        ``architecture`` (class name), ``loads_with`` (the Auto class), ``parameters`` (how many), ``dtype``.
+        ``architecture`` (class name), ``loads_with`` (the Auto class), ``beside`` (the class of the tokenizer beside the model,
+        if there is one), ``parameters`` (how many), ``dtype``.
 
     Raises:
         UserError: when the run is not finished or damaged, or ``out`` is not empty or cannot be written.
@@ -29,17 +30,12 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
         raise UserError(f"{run}: the run is {record.status}, not finished; give its train command again")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; choose another")
-    from transformers import AutoTokenizer
-
     from windtunnel.models import checkpoint
 
     if dtype not in checkpoint.DTYPES:
         raise UserError(f"dtype: {dtype!r}: {nearest(dtype, checkpoint.DTYPES)}")
     model = checkpoint.load(run / "model")
-    try:
-        AutoTokenizer.from_pretrained(run / "model", local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run / 'model'}: the tokenizer cannot be read: {error}") from error
+    processor = Recipe.model_validate(record.recipe).encoding.processor_in(run / "model")
     card = {
         "title": run.resolve().name,
         "text": "Trained with Windtunnel. `record.json` beside it says how: the resolved recipe, the seed, versions and hardware.",
@@ -51,12 +47,21 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
     }
     if added := record.tokens_added:
         card["special tokens added to the tokenizer"] = f"{len(added)}: {', '.join(added)}"
-    tokenizer = run / "model"  # its files are copied as they are
+    tokenizer = None if processor is None else run / "model"  # its files are copied as they are
     checkpoint.export(model, out, tokenizer=tokenizer, card=card, dtype=checkpoint.DTYPES[dtype])
     model = model.to(checkpoint.DTYPES[dtype])  # type: ignore[arg-type]
     write_record(out, record)
     parameters = same_model(model, out)
-    return {"architecture": type(model).__name__, "loads_with": auto_class(model).__name__, "parameters": parameters, "dtype": dtype}
+    if processor is not None:
+        Recipe.model_validate(record.recipe).encoding.processor_in(out)
+    beside = [] if processor is None else [type(processor).__name__]
+    return {
+        "architecture": type(model).__name__,
+        "loads_with": auto_class(model).__name__,
+        "beside": beside,
+        "parameters": parameters,
+        "dtype": dtype,
+    }
 
 
 def origins(recipe: dict[str, Any]) -> dict[str, str]:
@@ -82,10 +87,8 @@ def auto_class(model: Any) -> Any:
 def same_model(model: Any, folder: Path) -> int:
     """The number of parameters of ``model``, after loading ``folder`` with transformers alone gave bitwise the same weights."""
     import torch
-    from transformers import AutoTokenizer
 
     again = auto_class(model).from_pretrained(folder, local_files_only=True)
-    AutoTokenizer.from_pretrained(folder, local_files_only=True)
     for name, value in model.state_dict().items():
         if not torch.equal(value, again.state_dict()[name]):
             raise RuntimeError(f"{folder}: weight {name} is not what it was before the export")

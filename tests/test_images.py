@@ -1,0 +1,143 @@
+"""Images through the trainer that text goes through: a study of digits end to end, and what each part promises."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+import torch
+from pydantic import ValidationError
+
+import windtunnel as wt
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
+from windtunnel.kits.image.patches import to_images, to_patches
+from windtunnel.kits.image.pixels import Images, pixels_of
+from windtunnel.models.build import config_for, fresh
+from windtunnel.models.settings import ModelSettings
+from windtunnel.slots import Encoding, Objective
+
+FACTS = Images(8, 1, np.array([0.5], np.float32), np.array([0.25], np.float32), 10)
+MODEL = {"family": "vit", "layers": 1, "width": 16, "heads": 2, "patch": 2}
+STUDY: dict[str, Any] = {
+    "name": "digits",
+    "corpus": {"digits": "builtin:digits"},
+    "budget": {"steps": 12},
+    "seeds": 2,
+    "curve": [1],
+    "baseline": {
+        "split": {"validation": 0.15, "test": 0.25},
+        "encoding": {"pixels": {"size": 8, "channels": 1}},
+        "model": MODEL,
+        "objective": {"masked-patches": {"patch": 2}},
+        "context": 8,
+        "batch": 8,
+        "evaluate_every": 1,
+        "evaluations": {"probe": {"shots": 5, "draws": 1}},
+        "precision": "float32",
+        "compile": "no",
+    },
+    "arms": {"hide-80": {"objective": {"masked-patches": {"patch": 2, "ratio": 0.8}}}},
+}
+
+
+@pytest.fixture(scope="module")
+def flown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, wt.Result]:
+    out = tmp_path_factory.mktemp("digits")
+    return out, wt.read(STUDY).fly(out=out, workers=1, quiet=True)
+
+
+def test_a_study_of_images_flies_end_to_end(flown: tuple[Path, wt.Result]) -> None:
+    out, result = flown
+    assert result.metric == "probe" and result.data["study"]["unit"] == "bits per label"
+    table = result.table()
+    assert (table["probe"] > 0).all() and result.runs()["probe_zero"].between(3.2, math.log2(10)).all()
+    assert (result.runs()["probe_accuracy"] > 0.15).all(), "guessing one of ten digits gives 0.1"
+    assert {"probe", "probe_accuracy", "probe_zero"} <= set(result.runs().columns)
+    page = (out / "studies" / "digits" / "report.html").read_text(encoding="utf-8")
+    assert "bits per label" in page and "bits per byte" not in page and "vocabulary" not in page.lower()
+
+
+def test_a_run_of_images_is_exported_without_a_tokenizer(flown: tuple[Path, wt.Result], tmp_path: Path) -> None:
+    from transformers import AutoModelForMaskedImageModeling
+
+    from windtunnel.train.export import export_run
+
+    out, result = flown
+    run = out / result.data["runs"][0]["folder"]
+    found = export_run(run, tmp_path / "model", "float32")
+    assert found["beside"] == [] and not list((tmp_path / "model").glob("token*"))
+    model = AutoModelForMaskedImageModeling.from_pretrained(tmp_path / "model", local_files_only=True)
+    assert model.config.patch_size == 2 and "AutoTokenizer" not in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_evaluation_of_text_refuses_images_by_name(tmp_path: Path) -> None:
+    said = json.loads(json.dumps(STUDY))
+    said["baseline"]["evaluations"] = "bits-per-byte"
+    with pytest.raises(UserError, match=r"bits-per-byte.*(text|encoding)"):
+        result = wt.read(said | {"seeds": 1}).fly(out=tmp_path, quiet=True)
+        raise UserError(result.data["error"])
+
+
+def test_patches_hide_what_the_ratio_says_and_show_the_rest() -> None:
+    objective = make(Objective, {"masked-patches": {"patch": 2, "ratio": 0.75}})
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 2, 1, 8, 8)).astype(np.uint8)
+    rows = {"pixels": pixels, "documents": np.array([[0, 1], [0, 1], [0, -1]])}
+    batch = objective.prepare(rows, FACTS, np.random.default_rng(1))
+    assert batch["masked"].sum(axis=2).tolist() == [[12, 12]] * 3, "of 16 patches"
+    assert (batch["labels"][2, 1] == -100).all() and (
+        (batch["labels"] == 0) == (batch["masked"] & (rows["documents"] >= 0)[..., None])
+    ).all()
+    again = to_images(batch["pixels"], 2, 8, 8)
+    assert np.allclose(again * 0.25 + 0.5, pixels / 255, atol=1e-6)
+    assert not (batch["masked"] == objective.prepare(rows, FACTS, np.random.default_rng(2))["masked"]).all()
+
+
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_the_loss_is_the_distance_of_drawn_from_true_pixels(distance: str) -> None:
+    objective = make(Objective, {"masked-patches": {"patch": 2, "distance": distance}})
+    model = fresh(config_for(ModelSettings.model_validate(MODEL), FACTS, 8), 0).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 1, 8, 8)).astype(np.uint8)
+    rows = {"pixels": pixels, "documents": np.tile(np.arange(3), (2, 1))}
+    batch = {key: torch.from_numpy(value) for key, value in objective.prepare(rows, FACTS, np.random.default_rng(1)).items()}
+    loss = objective.loss(model, batch)
+    drawn = loss.outputs.logits.detach().view(2, 3, 16, 4)
+    apart = drawn - batch["pixels"]
+    expected = (apart.abs() if distance == "l1" else apart**2).mean(dim=-1)
+    assert torch.allclose(loss.values, expected) and loss.counts.sum() == batch["masked"].sum()
+    hidden = batch | {"pixels": torch.where(batch["masked"][..., None], 9.0, batch["pixels"])}
+    assert torch.allclose(objective.loss(model, hidden).outputs.logits, loss.outputs.logits, atol=1e-6), "hidden pixels are not read"
+    with pytest.raises(PartError, match="patch is 4 and that of the model 2"):
+        make(Objective, {"masked-patches": {"patch": 4}}).loss(model, batch)
+
+
+def test_images_are_rows_of_numbers_or_files() -> None:
+    from PIL import Image
+
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    file = io.BytesIO()
+    Image.fromarray(np.stack([grey] * 3, axis=-1)).save(file, format="png")
+    rows, files = pixels_of(pyarrow.array([grey.tolist()]), "x"), pixels_of(pyarrow.array([{"bytes": file.getvalue()}]), "x")
+    assert (rows[0] == grey).all() and rows[0].shape == (1, 8, 8)
+    assert files[0].shape == (3, 8, 8) and (files[0] == grey).all()
+    for wrong in ([[0.5, 1.0]], [[300, 1]], b"no image"):
+        with pytest.raises(UserError, match=r"^x: "):
+            pixels_of(pyarrow.array([wrong]), "x")
+    assert (to_images(to_patches(files[0][None], 4), 4, 8, 8)[0] == files[0]).all()
+
+
+def test_images_of_another_size_and_models_of_other_patches_are_refused(tmp_path: Path) -> None:
+    said = json.loads(json.dumps(STUDY))
+    said["baseline"]["encoding"] = {"pixels": {"size": 9}}
+    said["baseline"]["model"] = MODEL | {"patch": 3}
+    said["baseline"]["objective"] = {"masked-patches": {"patch": 3}}
+    with pytest.raises(UserError, match=r"8 x 8 pixels and 1 channels.*size: 9"):
+        wt.read(said | {"arms": {"l2": {"objective": {"masked-patches": {"patch": 3, "distance": "l2"}}}}}).fly(out=tmp_path, quiet=True)
+    with pytest.raises(ValidationError, match="did you mean 'channels'"):
+        make(Encoding, {"pixels": {"chanels": 3}})

@@ -1,0 +1,126 @@
+"""Images as pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from windtunnel.core.errors import UserError
+from windtunnel.slots import Encoding
+from windtunnel.slots.encoding import Fitted, Kind, Piece
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from windtunnel.kits.image.pixels import Images
+
+
+class Pixels(Encoding, name="pixels"):
+    """Images of one size as pixels, an image a unit, with their labels beside them where they have some.
+
+    Images are decoded once, when the stream is prepared; augmentations belong to objectives. Mean and deviation of the channels are those
+    of the training images. Objectives that learn without labels never see ``label``.
+    """
+
+    unit: ClassVar[str] = "image"
+    evaluation: ClassVar[str] = "probe"
+
+    image: str = Field("image", description="the field of a document that holds its image")
+    label: str = Field("label", description="the field that holds its label, a whole number from 0; images without one have no label")
+    size: int = Field(8, ge=1, description="pixels on a side; images of another size are refused")
+    channels: int = Field(1, description="1: grey, 3: colour")
+
+    def signature(self, corpus: Any, before: Any = None) -> dict[str, Any]:
+        """As for every encoding."""
+        return {"image": self.image, "label": self.label, "size": self.size, "channels": self.channels}
+
+    def fit(self, corpus: Any, folder: Path, before: Any = None, tell: Callable[[str], None] = print) -> Fitted:
+        """As for every encoding.
+
+        Raises:
+            UserError: for a source without images, images of another shape, or labels that are no whole numbers from 0.
+        """
+        import numpy as np
+
+        tell("measuring the training images")
+        total, square, count, classes = np.zeros(self.channels), np.zeros(self.channels), 0, 0
+        for source in corpus.sources:
+            for images, labels in self._read(corpus, "train", source):
+                values = images / 255.0
+                total += values.mean(axis=(2, 3)).sum(axis=0)
+                square += (values**2).mean(axis=(2, 3)).sum(axis=0)
+                count += len(images)
+                classes = max(classes, int(labels.max(initial=-1)) + 1)
+        mean = total / max(count, 1)
+        deviation = np.sqrt(np.maximum(square / max(count, 1) - mean**2, 1e-8))
+        shape = (self.channels, self.size, self.size)
+        return Fitted(
+            fields={"pixels": Kind("|u1", shape), "label": Kind("<i8", fill=-1, along="document")},
+            facts={
+                "size": self.size,
+                "channels": self.channels,
+                "mean": mean.astype("<f4"),
+                "deviation": deviation.astype("<f4"),
+                "classes": classes,
+            },
+            encode=lambda split, source: self._encode(corpus, split, source),
+        )
+
+    def _encode(self, corpus: Any, split: str, source: str) -> Iterator[Piece]:
+        for images, labels in self._read(corpus, split, source):
+            for image, label in zip(images, labels, strict=True):
+                yield Piece({"pixels": image[None], "label": label[None]}, image.nbytes, True)
+
+    def _read(self, corpus: Any, split: str, source: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images uint8 [N, channels, size, size] and labels int64 [N] (-1: none) of one source, in batches."""
+        import numpy as np
+
+        from windtunnel.kits.image.pixels import pixels_of
+
+        known = corpus.schema(source).names
+        if self.image not in known:
+            raise UserError(f"encoding.pixels: documents of source {source!r} have no field {self.image!r}; they have {', '.join(known)}")
+        columns = [self.image, *([self.label] if self.label in known else [])]
+        asked = (self.channels, self.size, self.size)
+        for batch in corpus.rows(split, source, columns):
+            images = pixels_of(batch.column(0), f"{source}.{self.image}")
+            odd = next((image.shape for image in images if image.shape != asked), None)
+            if odd is not None:
+                channels, height, width = odd
+                raise UserError(
+                    f"encoding.pixels: source {source!r} has an image of {height} x {width} pixels and {channels} channels, "
+                    f"the recipe says size: {self.size}, channels: {self.channels}"
+                )
+            labels = np.full(len(images), -1, np.int64)
+            if len(columns) == 2:
+                values = [-1 if value is None else value for value in batch.column(1).to_pylist()]
+                if not all(isinstance(value, int) and value >= -1 for value in values):
+                    raise UserError(f"encoding.pixels: {source}.{self.label}: a label is a whole number from 0")
+                labels[:] = values
+            if len(images):
+                yield np.stack(images), labels
+
+    def reckoned(self) -> Images:
+        """As for every encoding; mean and deviation are not known before images are read."""
+        import numpy as np
+
+        return self.facts({**self.signature(None), "mean": np.zeros(self.channels), "deviation": np.ones(self.channels), "classes": 0})
+
+    def example(self, context: int) -> dict[str, np.ndarray]:
+        """As for every encoding."""
+        import numpy as np
+
+        row = np.zeros((1, context), np.int64)
+        pixels = np.zeros((1, context, self.channels, self.size, self.size), np.uint8)
+        return {"pixels": pixels, "label": row, "documents": np.arange(context)[None], "positions": row, "sources": row[0, :1]}
+
+    @classmethod
+    def facts(cls, stored: Mapping[str, Any]) -> Images:
+        """Size, channels, and what the training images are like."""
+        from windtunnel.kits.image.pixels import Images
+
+        return Images(**{key: stored[key] for key in Images._fields})

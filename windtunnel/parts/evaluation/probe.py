@@ -1,0 +1,114 @@
+"""A linear probe on frozen features, the primary metric of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.slots import Evaluation, HeldOut
+
+if TYPE_CHECKING:
+    import numpy as np
+    from transformers import PreTrainedModel
+
+STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # inverse penalties that are tried; with few images weaker ones do not converge
+
+
+class Probe(Evaluation, name="probe"):
+    """How well labels can be read off the model's features: bits per label of a multinomial logistic regression on frozen features.
+
+    The features of an image are the mean of its patches behind the last block. The probe is fitted to ``shots`` training images of each
+    class, drawn ``draws`` times by fixed seeds, the same for every model, and judged on held-out images; its penalty is chosen by
+    cross-validation among the training images. ``probe`` is the mean over the draws. Without any knowledge of the image it would be
+    the entropy of the labels, log2 of the number of classes where these are equally frequent.
+
+    Alain and Bengio 2016, arXiv:1610.01644. It needs scikit-learn.
+    """
+
+    unit: ClassVar[str] = "bits per label"
+    better: ClassVar[str] = "lower"
+    by_objective: ClassVar[bool] = False
+
+    shots: int = Field(20, ge=2, description="labelled training images of each class")
+    draws: int = Field(3, ge=1, description="how often these are drawn")
+
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
+        """``probe`` in bits per label, ``probe_accuracy`` and ``probe_zero`` (the entropy of the held-out labels).
+
+        Raises:
+            PartError: where documents are no images, or too few of them have a label.
+            UserError: where scikit-learn is missing.
+        """
+        import numpy as np
+
+        if "pixels" not in held_out.stream.fields or held_out.facts.classes < 2:
+            raise PartError("probe needs images with labels of two classes or more; this corpus has none")
+        train, held = (self._features(model, held_out, split) for split in ("train", held_out.split))
+        bits, right = [], []
+        for draw in range(self.draws):
+            chosen = self._chosen(train[1], np.random.default_rng(draw))
+            predict = _fitted(train[0][chosen], train[1][chosen])
+            odds, classes = predict(held[0])
+            places = np.searchsorted(classes, held[1])
+            known = np.isin(held[1], classes)
+            bits.append(float(-np.log2(np.maximum(odds[np.flatnonzero(known), places[known]], 1e-12)).mean()))
+            right.append(float((classes[odds.argmax(axis=1)] == held[1]).mean()))
+        shares = np.bincount(held[1]) / len(held[1])
+        zero = float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum())
+        return {"probe": float(np.mean(bits)), "probe_accuracy": float(np.mean(right)), "probe_zero": zero}
+
+    def _chosen(self, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """``shots`` places of each class, at random."""
+        import numpy as np
+
+        found = []
+        for label in np.unique(labels):
+            places = np.flatnonzero(labels == label)
+            if len(places) < self.shots:
+                raise PartError(f"probe: class {label} has {len(places)} labelled training images, shots asks for {self.shots}")
+            found.append(random.permutation(places)[: self.shots])
+        return np.concatenate(found)
+
+    def _features(self, model: PreTrainedModel, held_out: HeldOut, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Features float64 [images, width] and labels [images] of the labelled images of ``split``, of all sources."""
+        import numpy as np
+        import torch
+
+        from windtunnel.data.held_out import entered
+        from windtunnel.data.loader import Loader
+        from windtunnel.kits.image.patches import to_patches
+        from windtunnel.models.forward import forward
+
+        found, labels = [], []
+        loader = Loader(held_out.stream, split=split, context=held_out.context, sequences=16)
+        for source in held_out.sources:
+            for rows in loader.fixed(source):
+                real = (rows["documents"] >= 0) & (rows["label"] >= 0)
+                pixels = to_patches(held_out.facts.scaled(rows["pixels"][real]), model.config.patch_size)
+                images = torch.from_numpy(np.ascontiguousarray(pixels)).to(held_out.device)
+                with torch.no_grad(), entered(held_out.precision):
+                    outputs = forward(model, pixels=images, needs=frozenset({"hidden_states"}))
+                found.append(outputs.hidden_states[-1][:, 1:].float().mean(dim=1).double().cpu().numpy())
+                labels.append(rows["label"][real])
+        return np.concatenate(found), np.concatenate(labels)
+
+
+def _fitted(features: np.ndarray, labels: np.ndarray) -> Any:
+    """A function from features to the probability of each class, and the classes."""
+    import warnings
+
+    import numpy as np
+
+    try:
+        from sklearn.linear_model import LogisticRegressionCV
+    except ImportError as error:
+        raise UserError("probe needs scikit-learn: pip install 'windtunnel[vision]'") from error
+    mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
+    folds = min(5, int(np.bincount(labels)[np.unique(labels)].min()))
+    model = LogisticRegressionCV(Cs=list(STRENGTHS), cv=folds, scoring="neg_log_loss", max_iter=300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a penalty so weak that the fit has not converged: cross-validation does not choose it
+        model.fit((features - mean) / deviation, labels)
+    return lambda others: (model.predict_proba((others - mean) / deviation), model.classes_)
