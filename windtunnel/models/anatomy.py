@@ -7,7 +7,7 @@ by head. Each family says where its modules stand (:meth:`windtunnel.slots.Famil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from windtunnel.models.build import family_of
-from windtunnel.models.sizes import rows_of
+from windtunnel.models.sizes import head_size_of, rows_of, sizes_of
 from windtunnel.slots import AttentionPlace, BlockPlace, MlpPlace
 
 
@@ -169,18 +169,18 @@ def anatomy(model: Any) -> Anatomy:
     """The view of ``model``. Raises UserError for a model of no family that there is."""
     model = getattr(model, "_orig_mod", model)  # a compiled model
     config = model.config
-    family = family_of(config)
+    family, sizes = family_of(config), {**sizes_of(config), "head_size": head_size_of(config)}
     places = family.places(config)
     of: Callable[[str], Any] = model.get_submodule
     stacks = {
-        stack: tuple(_block(config, place, f"{stack}.{i}", i, module) for i, module in enumerate(of(stack)))
+        stack: tuple(_block(sizes, place, f"{stack}.{i}", i, module) for i, module in enumerate(of(stack)))
         for stack, place in places.stacks.items()
     }
     head, transform = places.head, places.transform
     return Anatomy(
         family=family.name,
         kind=family.kind,
-        width=config.hidden_size,
+        width=sizes["width"],
         vocabulary=rows_of(config) or 0,
         embeddings={f"{name}.weight": of(name) for name in places.embeddings},
         embedding_norms={name: of(name) for name in places.embedding_norms},
@@ -193,25 +193,23 @@ def anatomy(model: Any) -> Anatomy:
     )
 
 
-def _block(config: Any, place: BlockPlace, name: str, index: int, module: nn.Module) -> Block:
+def _block(sizes: Mapping[str, Any], place: BlockPlace, name: str, index: int, module: nn.Module) -> Block:
     return Block(
         name=name,
         index=index,
         module=module,
         residual=place.residual,
-        attention=_attention(config, name, module, place.attention),
+        attention=_attention(sizes, name, module, place.attention),
         mlp=_mlp(name, module, place.mlp),
         # A first block may have no norm of its own, as the embeddings have just been normalised.
         norms={key: norm for key, path in place.norms.items() if not isinstance(norm := module.get_submodule(path), nn.Identity)},
-        cross=_attention(config, name, module, place.cross) if place.cross else None,
+        cross=_attention(sizes, name, module, place.cross) if place.cross else None,
     )
 
 
-def _attention(config: Any, block: str, module: nn.Module, place: AttentionPlace) -> Attention:
+def _attention(sizes: Mapping[str, Any], block: str, module: nn.Module, place: AttentionPlace) -> Attention:
     path, inputs, output, by_head = place
-    heads = config.num_attention_heads
-    shared = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    heads, shared, size = (int(sizes[key]) for key in ("heads", "key_value_heads", "head_size"))
     owner = module.get_submodule(path)
     kinds = ("heads", "key_value_heads", "key_value_heads")
     if len(inputs) == 3:

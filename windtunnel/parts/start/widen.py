@@ -62,12 +62,12 @@ class Widen(Start, name="widen"):
         """
         from windtunnel.kits.weights.grow import origin, refuse_growth
         from windtunnel.kits.weights.widening import deviation, widened
-        from windtunnel.models.sizes import sizes_of
+        from windtunnel.models.sizes import head_size_of, sizes_of
 
         old = origin(previous, context, self.name)
         refuse_growth(old.config, config, self.name, SIZES)
         before, after = sizes_of(old.config), sizes_of(config)
-        refuse_heads(before, after, head_size(old.config), head_size(config))
+        refuse_heads(before, after, head_size_of(old.config), head_size_of(config))
         if all(before[key] == after[key] for key in SIZES):
             written = ", ".join(f"{key}: {before[key]}" for key in SIZES)
             raise PartError(f"widen: the model it begins from already has these sizes ({written}); ask for larger ones under model")
@@ -114,8 +114,3 @@ def refuse_heads(before: Mapping[str, Any], after: Mapping[str, Any], size: int,
             f"widen: {after['key_value_heads']} key_value_heads leave {left} query heads for each, and each has {group} to keep; "
             f"with {after['heads']} heads these would do: key_value_heads: {', '.join(shared) or 'none'}"
         )
-
-
-def head_size(config: Any) -> int:
-    """Dimensions of one head."""
-    return int(getattr(config, "head_dim", None) or getattr(config, "d_kv", None) or config.hidden_size // config.num_attention_heads)
