@@ -49,9 +49,10 @@ def child(name: str) -> None:
     import torch
 
     from windtunnel.core.registry import make
+    from windtunnel.kits.text.vocabulary import Vocabulary
     from windtunnel.models.build import config_for, fresh
     from windtunnel.models.settings import ModelSettings
-    from windtunnel.slots import Start, Vocabulary
+    from windtunnel.slots import Start
 
     warnings.simplefilter("ignore")  # advanced widening says that it changes the function
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))

@@ -55,10 +55,11 @@ def child(name: str) -> dict[str, Any]:
     import torch
 
     from windtunnel.core.registry import make
+    from windtunnel.kits.text.vocabulary import Vocabulary
     from windtunnel.models.build import config_for, fresh
     from windtunnel.models.forward import forward
     from windtunnel.models.settings import ModelSettings
-    from windtunnel.slots import Optimizer, Structure, Vocabulary
+    from windtunnel.slots import Optimizer, Structure
 
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.encoded import KEPT
+from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.next_token import NextToken
@@ -31,7 +32,6 @@ from windtunnel.slots import (
     LossTerm,
     Progress,
     Source,
-    Vocabulary,
 )
 from windtunnel.train.run import fly
 

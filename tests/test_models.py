@@ -17,12 +17,12 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.kits.text.network import ROOM
+from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.build import config_for, family_of, fresh
 from windtunnel.models.forward import attention_mask, forward, positions_of
 from windtunnel.models.settings import ModelSettings
-from windtunnel.slots import Vocabulary
 
 SIZE, LENGTH = 160, 24
 VOCABULARY = Vocabulary(

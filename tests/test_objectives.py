@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from windtunnel.core.errors import UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.corrupt import cut, noise_counts, raw_length, share_out, span_noise, suffix_noise
+from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.masked_token import MaskedToken
@@ -20,7 +21,7 @@ from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.parts.objective.span_corruption import SpanCorruption
 from windtunnel.parts.objective.ul2 import UL2, Denoiser
-from windtunnel.slots import Objective, Vocabulary
+from windtunnel.slots import Objective
 
 SPECIAL, SIZE = 40, 256
 TOKEN_BYTES = np.where(np.arange(SIZE) < SPECIAL, 0, 1 + np.arange(SIZE) % 4).astype(np.int32)

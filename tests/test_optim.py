@@ -19,11 +19,12 @@ from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.kits.optim.curves import fall
 from windtunnel.kits.optim.joined import Joined
+from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.anatomy import linears
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.optimizer.adamw import adamw
-from windtunnel.slots import Optimizer, Progress, Schedule, Vocabulary
+from windtunnel.slots import Optimizer, Progress, Schedule
 
 VOCABULARY = Vocabulary(
     size=64,

@@ -37,7 +37,7 @@ from windtunnel.kits.text.encoded import text_of
 from windtunnel.kits.text.tokenise import encode_documents, slices
 from windtunnel.parts.encoding.bpe import Bpe
 from windtunnel.parts.packing.whole_documents import best_fit
-from windtunnel.slots import Mixture, Packing, Progress
+from windtunnel.slots import Documents, Mixture, Packing, Progress
 
 PROGRESS = Progress(step=0, steps=1, tokens=0, step_tokens=0, sequences=0, done=0.0, overall=0.0, phase=0)
 CONTEXT = 16
@@ -488,7 +488,7 @@ def laid(layout):
 @settings(max_examples=80, deadline=None)
 @given(lengths=LENGTHS, length=st.integers(3, 40), seed=st.integers(0, 99))
 def test_concatenate_makes_every_token_a_label_once(lengths, length, seed):
-    sequences = laid(make(Packing, "concatenate").pack(lengths, length, np.random.default_rng(seed)))
+    sequences = laid(make(Packing, "concatenate").pack(Documents(lengths), length, np.random.default_rng(seed)))
     if lengths.sum() < length:
         assert len(sequences) == 1 and len(sequences[0]) == lengths.sum()
         return
@@ -511,7 +511,7 @@ def test_concatenate_makes_every_token_a_label_once(lengths, length, seed):
 def test_a_small_batch_is_not_one_document(packing):
     """Windows of a long document do not come one after the other, or the loss would jump from document to document."""
     lengths = np.full(20, 1000)
-    sequences = laid(make(Packing, packing).pack(lengths, 11, np.random.default_rng(0)))
+    sequences = laid(make(Packing, packing).pack(Documents(lengths), 11, np.random.default_rng(0)))
     neighbours = [one[0][0] == other[0][0] for one, other in itertools.pairwise(sequences)]
     assert sum(neighbours) / len(neighbours) < 0.1
 
@@ -519,7 +519,7 @@ def test_a_small_batch_is_not_one_document(packing):
 @settings(max_examples=80, deadline=None)
 @given(lengths=LENGTHS, length=st.integers(3, 40), seed=st.integers(0, 99))
 def test_whole_documents_cuts_only_what_is_too_long(lengths, length, seed):
-    layout = make(Packing, "whole-documents").pack(lengths, length, np.random.default_rng(seed))
+    layout = make(Packing, "whole-documents").pack(Documents(lengths), length, np.random.default_rng(seed))
     sequences = laid(layout)
     assert all(1 <= len(sequence) <= length for sequence in sequences)
     for document, count in enumerate(lengths):

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
+from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.build import config_for, fresh
 from windtunnel.models.forward import forward
 from windtunnel.models.settings import ModelSettings
@@ -23,7 +24,7 @@ from windtunnel.parts.after_step.pull_to_start import PullToStart
 from windtunnel.parts.loss_term.distillation import Distillation, logits_of_targets
 from windtunnel.parts.loss_term.hidden_distillation import HiddenDistillation
 from windtunnel.parts.selection.learnable import Learnable
-from windtunnel.slots import BatchContext, Objective, Progress, Vocabulary
+from windtunnel.slots import BatchContext, Objective, Progress
 from windtunnel.train.run import fly
 
 AT = Progress(step=0, steps=1, tokens=0, step_tokens=1, sequences=1, done=0.0, overall=0.0, phase=0)

@@ -584,9 +584,9 @@ def test_tensors_of_a_checkpoint_go_back_to_where_they_were(tmp_path):
 def test_a_compiled_run_resumes_exports_plain_names_and_measures_uncompiled(tiny, stream, tmp_path, monkeypatch):
     from windtunnel.kits.text import samples as module
 
-    def plain(model, held_out, real=module.samples):
+    def plain(model, held_out, real=module.samples, **how):
         assert model._compiled_call_impl is None
-        return real(model, held_out)
+        return real(model, held_out, **how)
 
     monkeypatch.setattr(module, "samples", plain)
     recipe = tiny(compile="yes", budget={"steps": 4}, phases=[{"share": 0.5}, {"share": 0.5}])

@@ -60,7 +60,7 @@ def held_out(
         loader = Loader(stream, split=split, context=context, sequences=CHUNK)
         for index, rows in enumerate(loader.fixed(source, limit_tokens)):
             random = np.random.default_rng([zlib.crc32(source.encode()), index])
-            prepared = objective.prepare(rows, stream.facts, random)
+            prepared = objective.batch(rows, stream.facts, random)
             # Left out where every sequence is one document; others of the same batch may not be.
             if "documents" not in prepared and "tokens" in prepared:
                 prepared["documents"] = np.zeros_like(prepared["tokens"])

@@ -18,7 +18,7 @@ from windtunnel.core import registry
 from windtunnel.core.errors import PartError, UserError, nearest
 from windtunnel.data.pieces import cut
 from windtunnel.data.stream import Stream
-from windtunnel.slots import Layout, Mixture, Packing, Progress
+from windtunnel.slots import Documents, Layout, Mixture, Packing, Progress
 
 CHAPTER = 1 << 25  # tokens laid out at a time, so that memory does not grow with the corpus
 ONE = 1 << 40  # shares are integers out of this: sums of integers are exact in any order, sums of floats are not
@@ -251,7 +251,12 @@ class Loader:
         lengths = self.stream.lengths(self.split, source)
         documents = None if order.documents is None else order.documents[order.bounds[number] : order.bounds[number + 1]]
         chosen = lengths if documents is None else lengths[documents]
-        layout = self.packing.pack(chosen, self._length, self._random(source, epoch, number))
+
+        def read(field: str, document: int) -> np.ndarray:
+            place = document if documents is None else int(documents[document])
+            return self.stream.read(self.split, source, place, field=field)
+
+        layout = self.packing.pack(Documents(chosen, read), self._length, self._random(source, epoch, number))
         sizes = np.add.reduceat(layout.stop - layout.start, layout.first[:-1]) if len(layout.document) else np.zeros(0)
         if not len(sizes) or sizes.max() > self._length or np.diff(layout.first).min() < 1 or len(sizes) > chosen.sum():
             raise PartError(f"packing {self.packing.name} made no sequence of source {source!r}, an empty or too long one, or too many")

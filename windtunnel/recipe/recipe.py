@@ -112,6 +112,7 @@ class Recipe(Settings):
                             "sources",
                             f"{part.name} names source {source!r}, which the corpus does not have; {nearest(source, self.corpus)}",
                         )
+            refuse_batch(phase, self.micro_batch)
             try:  # sizes are not known yet, names are
                 sizes = dict.fromkeys(phase.sources or self.corpus, 1)
                 phase.mixture.weights(sizes, Progress.first(phase.batch, phase.context, index), {})
@@ -146,6 +147,18 @@ class Recipe(Settings):
 def _at(key: str, message: str) -> PydanticCustomError:
     """An error of the whole recipe that is shown at ``key``, where the file writes it."""
     return PydanticCustomError("at_key", "{message}", {"key": key, "message": message})
+
+
+def refuse_batch(phase: Phase, micro_batch: int | None) -> None:
+    """Raise an error that points where the objective of ``phase`` cannot do with what it is handed."""
+    objective = phase.objective
+    compares = f"the loss of {objective.name} compares the sequences of a step with each other"
+    if "label" in objective.fields and not objective.supervised:
+        raise _at("objective", f"{objective.name} reads the field 'label' and is not declared supervised")
+    if objective.together and micro_batch is not None and micro_batch < phase.batch:
+        raise _at("micro_batch", f"{compares}, so {micro_batch} at a time is another loss; leave micro_batch out, or lower batch")
+    if objective.together and phase.selection is not None:
+        raise _at("selection", f"{compares}, so none can be chosen by itself")
 
 
 def shorthand(source: Any) -> Any:

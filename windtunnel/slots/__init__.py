@@ -7,8 +7,8 @@ from windtunnel.slots.source import Source
 from windtunnel.slots.curator import Curator, CuratorContext
 from windtunnel.slots.encoding import Encoding
 from windtunnel.slots.mixture import Mixture
-from windtunnel.slots.packing import Layout, Packing
-from windtunnel.slots.objective import Loss, Objective, Vocabulary
+from windtunnel.slots.packing import Documents, Layout, Packing
+from windtunnel.slots.objective import Loss, Objective
 from windtunnel.slots.loss_term import LossTerm
 from windtunnel.slots.weighting import Weighting
 from windtunnel.slots.selection import Selection
@@ -38,6 +38,7 @@ __all__ = [
     "Call",
     "Curator",
     "CuratorContext",
+    "Documents",
     "Encoding",
     "Evaluation",
     "Family",
@@ -60,7 +61,6 @@ __all__ = [
     "Start",
     "StartContext",
     "Structure",
-    "Vocabulary",
     "Weighting",
     "by_name",
 ]

@@ -1,46 +1,17 @@
-"""The contract of objectives: what they know of the tokenizer, and the loss they return."""
+"""The contract of objectives: what they read, and the loss they return."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from windtunnel.core.part import Part
+from windtunnel.slots.encoding import Facts
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What an objective may know of the tokeniser: its size and its special tokens.
-
-    ``document`` separates documents (it begins each one, so it also ends the one before). ``spans`` are the sentinels of span
-    corruption, ``modes`` the mode tokens of UL2 by name (R, S, X). ``token_bytes[i]`` is how many UTF-8 bytes token i stands for
-    (0 for special tokens), an int32 array; ``word_starts[i]`` whether token i begins a word, a bool array.
-    """
-
-    size: int
-    document: int
-    pad: int
-    mask: int
-    spans: tuple[int, ...]
-    modes: Mapping[str, int]
-    token_bytes: np.ndarray
-    word_starts: np.ndarray
-
-    def rows_needed(self, special: Collection[str]) -> int:
-        """How many rows of an embedding a run needs that feeds text, the separator, padding and the ``special`` tokens to its model.
-
-        ``special`` are of ``mask``, ``spans`` and ``modes``. Where one of them lies above all text, it is the size of the vocabulary.
-        """
-        kinds = {"mask": (self.mask,), "spans": self.spans, "modes": tuple(self.modes.values())}
-        last_text = max((number for number, size in enumerate(self.token_bytes.tolist()) if size), default=0)
-        plain = 1 + max(last_text, self.document, self.pad)
-        return self.size if any(number >= plain for kind in special for number in kinds[kind]) else plain
 
 
 class Loss(NamedTuple):
@@ -52,21 +23,36 @@ class Loss(NamedTuple):
 
 
 class Objective(Part):
-    """What the model is asked to predict. ``kinds`` are the architectures it works on."""
+    """What the model is asked to predict. ``kinds`` are the architectures it works on.
+
+    ``fields`` are those of the documents that it reads; it is handed no other. A ``label`` is read only by one that is ``supervised``.
+    ``together`` says that the loss of a row depends on the other rows: a step then takes them as one micro-batch. With several ranks it
+    has to be one that ``gathers`` what it needs of the rows of all.
+    """
 
     kinds: ClassVar[tuple[str, ...]] = ("decoder",)
+    fields: ClassVar[tuple[str, ...]] = ("tokens",)
+    supervised: ClassVar[bool] = False
+    together: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
 
     def special_tokens(self) -> tuple[str, ...]:
         """As for every part. An objective that does not say is taken to use all."""
         return ("mask", "spans", "modes")
 
-    def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
+    def prepare(self, rows: dict[str, np.ndarray], facts: Facts, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Rows of the stream as what :meth:`loss` needs, of a fixed shape, with ``labels`` (-100 where nothing is predicted).
 
-        ``rows``: ``tokens``, ``documents`` (piece number within the sequence, -1 for padding) and ``positions`` (counted from the
-        beginning of the piece), all [sequences, context + 1] integers; ``sources`` [sequences].
+        ``rows``: its :attr:`fields`, each [sequences, length, *shape]; ``documents`` (piece number within the sequence, -1 for padding)
+        and ``positions`` (counted from the beginning of the piece), [sequences, length] integers; ``sources`` [sequences]. ``length``
+        is the context, for text one more. ``facts`` are what the encoding knows of its numbers, for text a vocabulary.
         """
         raise NotImplementedError
+
+    def batch(self, rows: Mapping[str, np.ndarray], facts: Facts, random: np.random.Generator) -> dict[str, np.ndarray]:
+        """What :meth:`prepare` makes of ``rows``, of whose fields it sees its own alone."""
+        seen = (*self.fields, "documents", "positions", "sources")
+        return self.prepare({name: rows[name] for name in seen}, facts, random)
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """The loss of every target. ``needs`` names outputs that loss terms ask for: hidden_states, attentions, logits."""

@@ -67,7 +67,7 @@ def look_ahead(phase_run: PhaseRun) -> Account:
             count = min(size, sequences - first)
             rows = loader.rows(Progress.first(size, phase.context, phase_run.index))
             random = np.random.default_rng((phase_run.seed, phase_run.index, zlib.crc32(source.encode()), first))
-            prepared = phase.objective.prepare({key: value[:count] for key, value in rows.items()}, phase_run.stream.facts, random)
+            prepared = phase.objective.batch({key: value[:count] for key, value in rows.items()}, phase_run.stream.facts, random)
             tokens += count * phase.context
             yield from micro_batches(prepared, count, run_context.device)
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from windtunnel.core.errors import Diverged
+from windtunnel.core.errors import Diverged, PartError
 from windtunnel.data.held_out import held_out
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
 from windtunnel.models.checkpoint import written_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.slots import BatchContext, HeldOut, Progress
+from windtunnel.slots import BatchContext, HeldOut, Objective, Progress
 from windtunnel.train import ranks
 from windtunnel.train.begin import begin, build_optimizer, refilled
 from windtunnel.train.compiled import set_compiled
@@ -63,6 +63,7 @@ class PhaseRun:
         """The phase that ``run_state`` stands in, ready for its next step: after the phase ``before``, or from the checkpoint ``saved``."""
         index = run_state.phase
         phase, spent = recipe.phases[index], Account()
+        refuse_stream(phase.objective, stream)
         model, moments = before.release() if before is not None else (None, None)
         if saved is None:
             model = begin(recipe, index, model, stream, seed, run_context, spent)
@@ -97,7 +98,8 @@ class PhaseRun:
     @property
     def micro_batch(self) -> int:
         """Sequences that a rank puts through the model at a time."""
-        return self.recipe.micro_batch or max(1, self.phase.batch // ranks.count())
+        whole = self.phase.batch if self.phase.objective.together else max(1, self.phase.batch // ranks.count())
+        return self.recipe.micro_batch or whole
 
     @property
     def step_tokens(self) -> int:
@@ -249,3 +251,18 @@ def evaluate(recipe: Recipe, model: Any, judge: HeldOut) -> dict[str, float]:
     model.train()
     set_compiled(model, compiled)
     return numbers
+
+
+def refuse_stream(objective: Objective, stream: Stream) -> None:
+    """Raise PartError where ``objective`` cannot be trained on ``stream``, or not on so many ranks."""
+    for name in objective.fields:
+        if name not in stream.fields:
+            raise PartError(
+                f"{objective.name} reads the field {name!r}, which the documents lack as they are encoded by {stream.encoding.name} "
+                f"(they have {', '.join(stream.fields)})"
+            )
+    if objective.together and not objective.gathers and ranks.count() > 1:
+        raise PartError(
+            f"the loss of {objective.name} compares the sequences of a step with each other and does not gather those of other ranks; "
+            "use --ranks 1"
+        )

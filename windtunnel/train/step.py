@@ -44,7 +44,7 @@ def draw(phase_run: PhaseRun, progress: Progress) -> dict[str, Any]:
     place = (phase_run.seed, phase_run.index, progress.step)
     reseed(*place)  # dropout: no generator state has to be kept for an exact resume
     rows = phase_run.loader.rows(progress, phase_run.feedback)
-    batch = phase_run.phase.objective.prepare(rows, phase_run.stream.facts, np.random.default_rng(place))
+    batch = phase_run.phase.objective.batch(rows, phase_run.stream.facts, np.random.default_rng(place))
     return batch if phase_run.phase.selection is None else chosen(phase_run, batch, progress)
 
 

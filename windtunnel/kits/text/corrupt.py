@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from windtunnel.core.errors import UserError
-from windtunnel.slots import Vocabulary
+from windtunnel.kits.text.vocabulary import Vocabulary
 
 
 class Pieces(NamedTuple):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import PartError
 from windtunnel.data.stream import Stream
-from windtunnel.slots import HeldOut, Vocabulary
+from windtunnel.kits.text.vocabulary import Vocabulary
+from windtunnel.slots import HeldOut
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ import numpy as np
 from windtunnel.core.errors import UserError
 from windtunnel.kits.text import tokenizer as tokenizers_room
 from windtunnel.kits.text.extend import extended
+from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.content import copy_tokenizer
-from windtunnel.slots import Vocabulary
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from windtunnel.core.part import HeldRecipe
-from windtunnel.slots import Encoding, Vocabulary
+from windtunnel.kits.text.vocabulary import Vocabulary
+from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted
 
 if TYPE_CHECKING:

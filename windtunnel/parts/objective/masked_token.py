@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.kits.text.predict import loss_of_labels
-from windtunnel.slots import Loss, Objective, Vocabulary
+from windtunnel.kits.text.vocabulary import Vocabulary
+from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
     import numpy as np

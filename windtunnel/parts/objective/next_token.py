@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from windtunnel.kits.text.predict import MODE_SLOTS, loss_of_labels
-from windtunnel.slots import Loss, Objective, Vocabulary
+from windtunnel.kits.text.vocabulary import Vocabulary
+from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
     import numpy as np

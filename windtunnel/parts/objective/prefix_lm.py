@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from windtunnel.kits.text.predict import MODE_SLOTS, loss_of_arranged
+from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.parts.objective.next_token import NextToken
-from windtunnel.slots import Loss, Objective, Vocabulary
+from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
     import numpy as np

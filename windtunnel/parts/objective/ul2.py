@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 
 from windtunnel.core.settings import Settings
 from windtunnel.kits.text.predict import loss_of_arranged
+from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.parts.objective.next_token import NextToken
-from windtunnel.slots import Loss, Objective, Vocabulary
+from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from windtunnel.slots import Layout, Packing
+from windtunnel.slots import Documents, Layout, Packing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +18,13 @@ class Concatenate(Packing, name="concatenate"):
     padded window. Brown et al. 2020, arXiv:2005.14165, section 2.3; here attention and positions also stop at document boundaries.
     """
 
-    def pack(self, lengths: np.ndarray, length: int, random: np.random.Generator) -> Layout:
+    def pack(self, documents: Documents, length: int, random: np.random.Generator) -> Layout:
         """Windows of ``length`` tokens over one permutation of the documents, in a random order."""
         import numpy as np
 
         from windtunnel.data.pieces import cut
 
+        lengths = documents.lengths
         order = random.permutation(len(lengths))
         order = order[lengths[order] > 0]
         ends = np.cumsum(lengths[order])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING
 
-from windtunnel.slots import Layout, Packing
+from windtunnel.slots import Documents, Layout, Packing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,11 +20,11 @@ class WholeDocuments(Packing, name="whole-documents"):
     end. The last document of a sequence is followed by padding rather than by a separator, so its end is not a label.
     """
 
-    def pack(self, lengths: np.ndarray, length: int, random: np.random.Generator) -> Layout:
+    def pack(self, documents: Documents, length: int, random: np.random.Generator) -> Layout:
         """Best-fit decreasing over a permutation of the documents (which decides ties); the sequences come in a random order."""
         import numpy as np
 
-        document, start, stop = parts(random.permutation(len(lengths)), lengths, length)
+        document, start, stop = parts(random.permutation(len(documents)), documents.lengths, length)
         inside = start > 0
         placing = np.lexsort((start - stop, ~inside))  # parts from inside a document, then the rest, largest first
         bins = best_fit((stop - start)[placing].tolist(), length, apart=int(inside.sum()))
