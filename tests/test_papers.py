@@ -258,7 +258,7 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     from windtunnel.study import fly as module
     from windtunnel.train import run as train
 
-    monkeypatch.setattr(train, "prepare", lambda recipe, cache, progress=None: stream)
+    monkeypatch.setattr(train, "prepare", lambda recipe, cache, *more: stream)
     monkeypatch.setattr(module.local, "launch", inline)
     found = load_paper(write(tmp_path))
     measurement = reproduce(found, "cpu", tmp_path / "out", quiet=True, function="study_fakes:measure")

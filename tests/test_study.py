@@ -409,7 +409,7 @@ def fly(stream, monkeypatch, tmp_path):
     from windtunnel.train import run
 
     monkeypatch.setattr(module.local, "launch", inline)
-    monkeypatch.setattr(run, "prepare", lambda recipe, cache, progress=None: stream)
+    monkeypatch.setattr(run, "prepare", lambda recipe, cache, *more: stream)
 
     def call(found: module.Study, **options: Any) -> dict[str, Any]:
         return fly_study(found, tmp_path / "out", workers=1, quiet=True, function="study_fakes:measure", **options)
@@ -534,7 +534,7 @@ def test_an_output_folder_that_cannot_be_one_is_a_user_error(tmp_path):
 def test_an_arm_whose_text_cannot_be_prepared_leaves_the_others_alone(fly, stream, monkeypatch):
     from windtunnel.train import run
 
-    def prepare(recipe: Any, cache: Path, progress: Any = None) -> Any:
+    def prepare(recipe: Any, cache: Path, *more: Any) -> Any:
         if recipe.encoding.vocabulary == 600:
             raise RuntimeError("the tokenizer tripped")
         return stream
