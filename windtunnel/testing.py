@@ -46,7 +46,7 @@ Promise = Callable[[type[Part], "Workshop", Path], None]  # raises AssertionErro
 
 STEPS = 4  # of a trial: two for each of two phases
 PIECES = (1, 2)  # steps until a run is cut, and cut again: in the middle of the first phase and of the second
-MODEL = {"family": "llama", "depth": 2, "layers": 2, "width": 32, "heads": 2}
+MODEL = {"depth": 2, "layers": 2, "width": 32, "heads": 2}
 TINY: dict[str, Any] = {
     "budget": {"steps": 6},
     "tokenizer": {"vocabulary": 512, "sentinels": 16},
