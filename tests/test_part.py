@@ -58,7 +58,7 @@ def with_origin_sizes(found: type[Part]) -> Part:
                 *_, other = registry.names(info.annotation).values()
                 values[key] = with_origin_sizes(other)
             if "Trained" in kind:
-                values[key] = {"folder": "somewhere"}
+                values[key] = [{"folder": "somewhere"}, {"folder": "elsewhere"}] if "tuple" in kind else {"folder": "somewhere"}
             if "Literal" in kind:
                 values[key] = next(word.strip("'\" ]") for word in kind.split("Literal[", 1)[1].split(","))
     return found.model_validate(values)

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.trial import Trial
 from windtunnel.kits.text.choice import digest, keep_scored
 from windtunnel.slots import Curator, CuratorContext
 
@@ -27,6 +28,8 @@ class Perplexity(Curator, name="perplexity"):
     and its forward passes are charged to every run on the corpus. A document is judged by its first ``tokens`` tokens. The middle is that
     of the characters in order of perplexity.
     """
+
+    trial = Trial({"model": {"folder": "@model"}, "keep": 0.5})
 
     model: Trained = Field(description="the model that judges: a causal one")
     keep: float = Field(gt=0, le=1, description="share of the characters that stays")
