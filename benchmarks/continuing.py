@@ -97,7 +97,7 @@ def trainer(model: str, folder: Path) -> dict[str, float]:
     flight = recipe_from(recipe(model, STEPS))
     stream = prepare(flight, folder / "cache")
     run_context = RunContext(folder=folder, device=torch.device("cpu"), precision=lambda: None)
-    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}}
+    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}, "phase": flight.phases[0]}
     phase_run = PhaseRun(flight, 0, 0, stream, run_context, RunState(), loader_of(flight.phases[0], stream, 0, {}), **drawing)
     rows = [row for step in range(STEPS) for row in draw(phase_run, Progress(step, STEPS, 0, 1, BATCH, 0.0, 0.0, 0))["tokens"]]
     data = [{"input_ids": torch.as_tensor(row), "labels": torch.as_tensor(row)} for row in rows]

@@ -55,7 +55,7 @@ def tensors(flight_recipe: Any, stream: Any, steps: int) -> list[dict[str, torch
     phase = flight_recipe.phases[0]
     progress = Progress(0, 1, 0, 1, phase.batch, 0.0, 0.0, 0)
     run_context = RunContext(folder=Path(), device=torch.device("cpu"), precision=contextlib.nullcontext)
-    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}}
+    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}, "phase": phase}
     phase_run = PhaseRun(flight_recipe, 0, 0, stream, run_context, RunState(), loader_of(phase, stream, 0, {}), **drawing)
     drawn = [draw(phase_run, replace(progress, step=step)) for step in range(steps)]
     return [{name: torch.as_tensor(value) for name, value in batch.items()} for batch in drawn]

@@ -30,6 +30,10 @@ class Part(Settings):
 
     ``trial`` and ``identity`` are for the contract that tests every part (:mod:`windtunnel.testing`): the tiny setting in which it acts,
     and the knobs, besides those of the trial, at which it changes nothing; where there are none, the reason as a string.
+
+    Every part of a phase but its start may have a state, look at data before the first step, observe what is measured, and hold other
+    models. ``acts`` are the methods that are handed the state as the keyword ``state`` and the models as ``models``, where the part has
+    them; slots with an empty ``acts`` say in their own contract how they come by them.
     """
 
     name: ClassVar[str] = ""
@@ -38,6 +42,8 @@ class Part(Settings):
     other_tokens: ClassVar[bool] = False
     trial: ClassVar[Trial] = Trial()
     identity: ClassVar[Mapping[str, Any] | str | None] = None
+    acts: ClassVar[tuple[str, ...]] = ()
+    by_source: ClassVar[bool] = False  # whether observe is also told the training loss of every source after each step
 
     def __init_subclass__(cls, name: str = "", **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -80,6 +86,29 @@ class Part(Settings):
         Fields may be tuples and mappings of them: ``teacher``, ``ingredients.0``, ``experts.code``.
         """
         return dict(_trained_in(self))
+
+    def state(self, model: Any) -> Any:
+        """What changes during training, when the phase begins with ``model``: a dictionary that the checkpoint holds.
+
+        It may hold tensors, numbers, text, and lists and dictionaries of them. Or it is an object with ``state_dict`` (which returns such
+        a dictionary) and ``load_state_dict``. A part that has one overrides this; whatever else a part remembered would be lost when a
+        run is interrupted, and would differ from one run to the next in one process.
+        """
+        return {}
+
+    def look(self, model: Any, state: Any, context: Any) -> None:
+        """Called once, before the first step of the phase: estimate from data what ``state`` is to hold. ``context``: a LookContext.
+
+        ``model`` is what the phase begins with, in evaluation mode; its weights must stay, its gradients are cleared. A run that is
+        resumed finds the state in its checkpoint and does not look again. Tokens and FLOPs are charged to the run.
+        """
+
+    def observe(self, numbers: Mapping[str, float], state: Any) -> None:
+        """Called with the numbers of every evaluation on validation, by name, so that ``state`` can follow them.
+
+        A part with ``by_source`` is also called after every step, with the mean loss of the targets of each source that was drawn, in
+        nats, as ``loss/SOURCE``. That costs a wait for the device in each step.
+        """
 
     def special_tokens(self) -> tuple[str, ...]:
         """Which special tokens it may feed to the model besides the separator and padding: ``mask``, ``spans``, ``modes``.

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
 class AfterStep(Part):
     """What happens to weights or moments after an optimizer step."""
 
-    def state(self, model: PreTrainedModel) -> dict[str, Any]:
-        """As :meth:`LossTerm.state`."""
-        return {}
-
     def rate(self, progress: Progress) -> float:
         """What the learning rate of the coming step is multiplied with, besides the schedule."""
         return 1.0

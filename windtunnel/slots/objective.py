@@ -30,6 +30,7 @@ class Objective(Part):
     has to be one that ``gathers`` what it needs of the rows of all.
     """
 
+    acts = ("prepare", "loss")
     kinds: ClassVar[tuple[str, ...]] = ("decoder",)
     fields: ClassVar[tuple[str, ...]] = ("tokens",)
     supervised: ClassVar[bool] = False

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Optimizer(Part):
     """What turns gradients into updates."""
 
+    acts = ("build",)
+
     def build(self, model: PreTrainedModel, learning_rate: float) -> torch.optim.Optimizer:
         """A torch optimizer over the trainable parameters; ``learning_rate`` is the recipe's default for this model size."""
         raise NotImplementedError

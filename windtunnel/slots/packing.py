@@ -52,6 +52,8 @@ class Documents:
 class Packing(Part):
     """How documents become sequences. Every packing has the knob ``separate``, which the loader acts on."""
 
+    acts = ("pack",)
+
     separate: bool = Field(True, description="whether attention and positions stop at document boundaries within a sequence")
 
     def pack(self, documents: Documents, length: int, random: np.random.Generator) -> Layout:

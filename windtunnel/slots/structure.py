@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 class Structure(Part):
     """A shape imposed on the weights while they train: sparse, low-rank, shared."""
 
+    acts = ("constrain", "take", "remove")
+
     def apply(self, model: PreTrainedModel) -> None:
         """Impose it, in place. Raises PartError where no weight matches."""
         raise NotImplementedError

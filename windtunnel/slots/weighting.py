@@ -10,15 +10,10 @@ from windtunnel.slots.objective import Loss
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
 
 
 class Weighting(Part):
     """How much each target counts."""
-
-    def state(self, model: PreTrainedModel) -> dict[str, Any]:
-        """As :meth:`LossTerm.state`."""
-        return {}
 
     def weigh(self, loss: Loss, batch: dict[str, torch.Tensor], state: dict[str, Any], context: BatchContext) -> torch.Tensor:
         """Weights of the shape of ``loss.values``, not negative."""

@@ -57,6 +57,21 @@ def checksum(path: Path) -> str:
     return found.hexdigest()
 
 
+def state_dict(state: Any) -> dict[str, Any]:
+    """What a checkpoint holds of the state of a part, which is a dictionary or an object with ``state_dict``."""
+    found: dict[str, Any] = state if isinstance(state, dict) else state.state_dict()
+    return found
+
+
+def load_state_dict(state: Any, saved: dict[str, Any]) -> None:
+    """Let ``state`` hold what :func:`state_dict` gave of it, in place."""
+    if isinstance(state, dict):
+        state.clear()
+        state.update(saved)
+    else:
+        state.load_state_dict(saved)
+
+
 def unstorable(value: Any, path: str = "") -> str | None:
     """Where in ``value`` something stands that a checkpoint cannot hold, and what it is; None if all of it can be held.
 

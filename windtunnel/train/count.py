@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from windtunnel.models.anatomy import linears
 from windtunnel.slots import Structure
+from windtunnel.train.checkpoint import load_state_dict, state_dict
 
 IN_MEMORY = 1 << 28  # bytes of weights that are simply copied
 
@@ -72,7 +73,7 @@ def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callabl
     """
     weights = model.state_dict()
     on_cpu = all(value.device.type == "cpu" for value in weights.values())
-    remembered = copy.deepcopy(states)
+    remembered = copy.deepcopy([state_dict(state) for state in states])
     file = None
     if on_cpu and sum(value.numel() * value.element_size() for value in weights.values()) > IN_MEMORY:
         file = tempfile.NamedTemporaryFile(dir=folder, prefix="counted-")  # noqa: SIM115 (lives as long as what is returned)
@@ -82,7 +83,6 @@ def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callabl
     def restore() -> None:
         model.load_state_dict(torch.load(file.name, mmap=True, weights_only=True) if file else kept)
         for state, old in zip(states, remembered, strict=True):
-            state.clear()
-            state.update(old)
+            load_state_dict(state, copy.deepcopy(old))  # which is put back once for each variant, and a step may change it in place
 
     return restore

@@ -1,10 +1,11 @@
-"""What the parts of a phase have besides their act: state, a look at data before the first step, and other models."""
+"""What the parts of a phase have besides their act: state, a look at data, what they observe, other models. The same for every slot."""
 
 from __future__ import annotations
 
+import functools
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from windtunnel.core.errors import PartError
 from windtunnel.core.part import Part
 from windtunnel.data.loader import Loader
 from windtunnel.recipe import Phase
+from windtunnel.recipe.phase import parts_of
 from windtunnel.slots import LookContext, Progress
 from windtunnel.train import ranks
-from windtunnel.train.checkpoint import unstorable
+from windtunnel.train.checkpoint import state_dict, unstorable
 from windtunnel.train.count import count_step
 from windtunnel.train.log import RunContext
 from windtunnel.train.spend import Account
@@ -26,32 +28,39 @@ if TYPE_CHECKING:
     from windtunnel.train.phase import PhaseRun
 
 
-def stepping_parts(phase: Phase) -> dict[str, Part]:
-    """The parts of ``phase`` that act within its steps, by the key under which their state and models are kept."""
-    found: dict[str, Part] = {f"losses.{number}": part for number, part in enumerate(phase.losses)}
-    if phase.weighting is not None:
-        found["weighting"] = phase.weighting
-    if phase.selection is not None:
-        found["selection"] = phase.selection
-    return found | {f"after_step.{number}": part for number, part in enumerate(phase.after_step)}
+def parts_with_state(phase: Phase) -> dict[str, Part]:
+    """The parts of ``phase`` but its start, which acts before there is a model, by the key under which state and models are kept."""
+    return {key: part for key, part in parts_of(phase).items() if key != "start"}
 
 
-def start_parts(
-    phase: Phase, model: Any, seed: int, run_context: RunContext
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+def start_parts(phase: Phase, model: Any, seed: int, run_context: RunContext) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """First states of the parts of ``phase``, and their own other models: frozen, evaluating, on the device."""
-    states: dict[str, dict[str, Any]] = {}
+    states: dict[str, Any] = {}
     models: dict[str, dict[str, Any]] = {}
-    for key, part in stepping_parts(phase).items():
-        make = getattr(part, "state", None)
-        states[key] = make(model) if make else {}
-        if odd := unstorable(states[key]):
+    for key, part in parts_with_state(phase).items():
+        states[key] = part.state(model)
+        if odd := unstorable(state_dict(states[key])):
             raise PartError(f"{part.name}: its state can hold tensors, plain numbers, text, lists and dictionaries, but {odd}")
         models[key] = {
             name: run_context.model_of(trained, seed).to(run_context.device).eval().requires_grad_(False)
             for name, trained in part.trained().items()
         }
     return states, models
+
+
+def bound(phase: Phase, states: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> Phase:
+    """``phase`` with parts whose acts are handed their state and their models, where they have them."""
+    changes: dict[str, Part] = {}
+    for key, part in parts_with_state(phase).items():
+        handed: dict[str, Any] = {"state": states[key]} if type(part).state is not Part.state else {}
+        handed |= {"models": models[key]} if models[key] else {}
+        if part.acts and handed:
+            changes[key] = part.model_copy()
+            for act in part.acts:
+                if getattr(type(part), act) is getattr(part.slot, act):
+                    continue  # the slot's own, which knows of no state
+                changes[key].__dict__[act] = functools.partial(getattr(part, act), **handed)
+    return phase.model_copy(update=changes) if changes else phase
 
 
 def look_ahead(phase_run: PhaseRun) -> Account:
@@ -72,10 +81,9 @@ def look_ahead(phase_run: PhaseRun) -> Account:
             yield from micro_batches(prepared, count, run_context.device)
 
     def look() -> None:
-        for key, part in stepping_parts(phase).items():
-            if hasattr(part, "look"):
-                ahead = LookContext(phase.objective, batches, run_context.precision, phase_run.models.get(key, {}))
-                part.look(phase_run.model, phase_run.states[key], ahead)
+        for key, part in parts_with_state(phase).items():
+            ahead = LookContext(phase.objective, batches, run_context.precision, phase_run.models[key])
+            part.look(phase_run.model, phase_run.states[key], ahead)
 
     began = time.monotonic()
     reseed(phase_run.seed, phase_run.index)
@@ -88,6 +96,12 @@ def look_ahead(phase_run: PhaseRun) -> Account:
     return Account(tokens, flops, flops - (1.0 - density) * matrices, time.monotonic() - began if tokens else 0.0)
 
 
+def observe(phase_run: PhaseRun, numbers: Mapping[str, float]) -> None:
+    """Tell every part of the phase what has been measured on validation."""
+    for key, part in parts_with_state(phase_run.phase).items():
+        part.observe(numbers, phase_run.states[key])
+
+
 def end_parts(phase_run: PhaseRun) -> None:
     """What follows the last step of the phase. A phase that is resumed behind it does not come here again."""
     for number, rule in enumerate(phase_run.phase.after_step):
@@ -96,6 +110,6 @@ def end_parts(phase_run: PhaseRun) -> None:
 
 def refuse_states_of_ranks(phase_run: PhaseRun) -> None:
     """Raise PartError where computing the loss has changed a part's state, which each rank would change in its own way."""
-    for key, part in stepping_parts(phase_run.phase).items():
-        if not key.startswith("after_step") and ranks.differs(phase_run.states[key]):
+    for key, part in parts_with_state(phase_run.phase).items():
+        if not key.startswith("after_step") and ranks.differs(state_dict(phase_run.states[key])):
             raise PartError(f"{part.name}: it keeps count of the sequences it has seen, which differ by rank; use --ranks 1")

@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 
 from windtunnel.core.errors import Diverged, PartError
+from windtunnel.core.part import Part
 from windtunnel.data.held_out import held_out
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
@@ -20,17 +22,21 @@ from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import BatchContext, HeldOut, Objective, Progress
 from windtunnel.train import ranks
 from windtunnel.train.begin import begin, build_optimizer, refilled
+from windtunnel.train.checkpoint import load_state_dict, state_dict
 from windtunnel.train.compiled import set_compiled
 from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import measure
-from windtunnel.train.parts import look_ahead, start_parts
+from windtunnel.train.parts import bound, look_ahead, observe, parts_with_state, start_parts
 from windtunnel.train.spend import Account, Horizon, PhaseCost, Stopwatch, left_of
 from windtunnel.train.step import loader_of, take_whole
 
 
 @dataclass
 class PhaseRun:
-    """A phase while it is flown: what its steps act on. ``states`` and ``models`` are those of its parts, by the key of each."""
+    """A phase while it is flown: what its steps act on. ``states`` and ``models`` are those of its parts, by the key of each.
+
+    ``phase`` is that of the recipe, with the state and the models of each part bound to its acts.
+    """
 
     recipe: Recipe
     index: int
@@ -40,9 +46,10 @@ class PhaseRun:
     run_state: RunState
     loader: Loader
     model: Any
-    states: dict[str, dict[str, Any]]
+    states: dict[str, Any]
     models: dict[str, dict[str, Any]]
     optimizer: torch.optim.Optimizer
+    phase: Phase
     cost: PhaseCost = field(init=False)
     horizon: Horizon = field(init=False)
     judge: HeldOut = field(init=False)
@@ -72,8 +79,9 @@ class PhaseRun:
             model = refilled(recipe, index, stream, seed, run_context, saved)
         ranks.same_weights(model)
         states, models = start_parts(phase, model, seed, run_context)
+        phase = bound(phase, states, models)
         optimizer, loader = build_optimizer(phase, model, moments), loader_of(phase, stream, seed, run_state.cursors)
-        phase_run = cls(recipe, index, seed, stream, run_context, run_state, loader, model, states, models, optimizer)
+        phase_run = cls(recipe, index, seed, stream, run_context, run_state, loader, model, states, models, optimizer, phase)
         if saved is None:
             phase_run.reckon(spent, moments)
         else:
@@ -90,10 +98,10 @@ class PhaseRun:
         phase_run.clock.restart()
         return phase_run
 
-    @property
-    def phase(self) -> Phase:
-        """The phase's part of the recipe."""
-        return self.recipe.phases[self.index]
+    @cached_property
+    def by_source(self) -> dict[str, Part]:
+        """The parts that observe the training loss of every source, by the key of each."""
+        return {key: part for key, part in parts_with_state(self.phase).items() if part.by_source}
 
     @property
     def micro_batch(self) -> int:
@@ -161,6 +169,7 @@ class PhaseRun:
         place = {"step": run.steps, "phase": self.index, "tokens": run.tokens, "flops": run.flops, "seconds": run.seconds}
         run.validation.append(place | {"numbers": numbers})
         log.numbers(run.steps, numbers)
+        observe(self, numbers)
         self.clock.restart()
 
     def state(self) -> dict[str, Any]:
@@ -172,14 +181,15 @@ class PhaseRun:
             "generation": written_generation(self.model),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "states": self.states,
+            "states": {key: state_dict(state) for key, state in self.states.items()},
             "cost": asdict(self.cost),
         }
 
     def load_state(self, saved: Mapping[str, Any]) -> None:
         """Go on where :meth:`state` was taken; the model holds its weights already."""
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.states = saved["states"]
+        for key, state in self.states.items():
+            load_state_dict(state, saved["states"][key])
         self.loader.load_state(saved["loader"])
         self.cost = PhaseCost.from_state(saved["cost"])
 
@@ -211,7 +221,7 @@ class PhaseRun:
     def release(self) -> tuple[Any, dict[str, Any]]:
         """The model and the optimizer's state, of which nothing is kept here: the next phase needs the memory."""
         model, moments = self.model, self.optimizer.state_dict()
-        del self.model, self.optimizer, self.states, self.models
+        del self.model, self.optimizer, self.states, self.models, self.phase
         return model, moments
 
 

@@ -17,7 +17,7 @@ from windtunnel.core.errors import PartError
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
 from windtunnel.recipe import Phase
-from windtunnel.slots import Progress
+from windtunnel.slots import Loss, Progress
 from windtunnel.train import ranks
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def draw(phase_run: PhaseRun, progress: Progress) -> dict[str, Any]:
     reseed(*place)  # dropout: no generator state has to be kept for an exact resume
     rows = phase_run.loader.rows(progress, phase_run.feedback)
     batch = phase_run.phase.objective.batch(rows, phase_run.stream.facts, np.random.default_rng(place))
+    if phase_run.by_source:
+        batch = batch | {"sources": rows["sources"]}
     return batch if phase_run.phase.selection is None else chosen(phase_run, batch, progress)
 
 
@@ -82,10 +84,13 @@ def gradients(phase_run: PhaseRun, batch: Mapping[str, Any], progress: Progress)
     needs = frozenset().union(*(term.needs for term in phase.losses))
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), device=phase_run.run_context.device)
+    sums = torch.zeros(2, len(phase_run.stream.sources), device=total.device) if phase_run.by_source else None
     for part in micro_batches(ranks.share(batch), phase_run.micro_batch, phase_run.run_context.device):
         with phase_run.run_context.precision():
             loss = phase.objective.loss(model, part, needs)
             weights = loss.counts.to(loss.values.dtype)
+            if sums is not None:
+                add_by_source(sums, loss, part["sources"])
             if phase.weighting is not None:
                 weights = weights * phase.weighting.weigh(loss, part, states["weighting"], phase_run.given("weighting", progress))
             value = (weights * loss.values).sum() / targets
@@ -95,10 +100,31 @@ def gradients(phase_run: PhaseRun, batch: Mapping[str, Any], progress: Progress)
         del loss, weights  # the logits with them, which the gradient does not need: tokens times vocabulary times four bytes
         value.backward()
         total += value.detach()
-    ranks.all_reduce([total, *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)])
+    ranks.all_reduce(
+        [total, *([] if sums is None else [sums]), *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)]
+    )
     if ranks.count() > 1:  # the update is to draw the same numbers everywhere
         reseed(phase_run.seed, phase_run.index, progress.step, ranks.count())
+    if sums is not None:
+        observe_sources(phase_run, sums)
     return total, targets
+
+
+def add_by_source(sums: torch.Tensor, loss: Loss, sources: torch.Tensor) -> None:
+    """Add the losses and the number of targets of each source to ``sums`` [2, sources]; ``sources`` are those of the batch's sequences."""
+    with torch.no_grad():
+        counts = loss.counts.reshape(len(sources), -1).to(sums.dtype)
+        values = torch.where(loss.counts, loss.values.detach(), 0.0).reshape(len(sources), -1).to(sums.dtype)
+        sums.index_add_(1, sources, torch.stack([values.sum(dim=1), counts.sum(dim=1)]))
+
+
+def observe_sources(phase_run: PhaseRun, sums: torch.Tensor) -> None:
+    """Tell the parts that ask for it the mean loss of each source that was drawn; ``sums``: losses and targets [2, sources]."""
+    losses, targets = sums.tolist()
+    drawn = zip(phase_run.stream.sources, losses, targets, strict=True)
+    numbers = {f"loss/{source}": loss / count for source, loss, count in drawn if count}
+    for key, part in phase_run.by_source.items():
+        part.observe(numbers, phase_run.states[key])
 
 
 def micro_batches(batch: Mapping[str, Any], size: int, device: torch.device) -> Iterable[dict[str, torch.Tensor]]:
