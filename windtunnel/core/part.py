@@ -32,8 +32,8 @@ class Part(Settings):
     and the knobs, besides those of the trial, at which it changes nothing; where there are none, the reason as a string.
 
     Every part of a phase but its start may have a state, look at data before the first step, observe what is measured, and hold other
-    models. ``acts`` are the methods that are handed the state as the keyword ``state`` and the models as ``models``, where the part has
-    them; slots with an empty ``acts`` say in their own contract how they come by them.
+    models. ``acts`` are the methods that are handed the state and the models where they name ``state`` and ``models`` among their
+    parameters; slots with an empty ``acts`` say in their own contract how they come by them.
     """
 
     name: ClassVar[str] = ""

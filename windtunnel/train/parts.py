@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -49,17 +50,15 @@ def start_parts(phase: Phase, model: Any, seed: int, run_context: RunContext) ->
 
 
 def bound(phase: Phase, states: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> Phase:
-    """``phase`` with parts whose acts are handed their state and their models, where they have them."""
+    """``phase`` with parts whose acts are handed the state and the models that they name among their parameters."""
     changes: dict[str, Part] = {}
     for key, part in parts_with_state(phase).items():
-        handed: dict[str, Any] = {"state": states[key]} if type(part).state is not Part.state else {}
-        handed |= {"models": models[key]} if models[key] else {}
-        if part.acts and handed:
-            changes[key] = part.model_copy()
-            for act in part.acts:
-                if getattr(type(part), act) is getattr(part.slot, act):
-                    continue  # the slot's own, which knows of no state
-                changes[key].__dict__[act] = functools.partial(getattr(part, act), **handed)
+        known = {"state": states[key], "models": models[key]}
+        for act in part.acts:
+            named = inspect.signature(getattr(part, act)).parameters.keys()
+            handed = {name: value for name, value in known.items() if name in named}
+            if handed:
+                changes.setdefault(key, part.model_copy()).__dict__[act] = functools.partial(getattr(part, act), **handed)
     return phase.model_copy(update=changes) if changes else phase
 
 

@@ -90,7 +90,7 @@ class PhaseRun:
         phase_run.horizon = Horizon.of(budget, phase.share, phase_run.cost, phase_run.step_tokens)
         if run_context.compiled:
             model.compile(dynamic=False)
-        phase_run.judge = judges(recipe, phase, stream, "validation", run_context)
+        phase_run.judge = judges(recipe, recipe.phases[index], stream, "validation", run_context)  # what is measured changes no state
         phase_run.clock = Stopwatch()
         if not run_state.steps and phase.start is not None and not isinstance(phase.start, Scratch):
             phase_run.validate(log)  # what the weights are worth that training goes on from
