@@ -208,7 +208,7 @@ def awkward() -> dict[str, Any]:
         value = 0.05 * math.sin(index)
         arms[f"arm {index}"] = {
             "seeds": 3,
-            "test_accuracy/überall": {"mean": 0.4 + value, "difference": value, "low": value - 0.03, "high": value + 0.03},
+            "test": {"mean": 0.4 + value, "difference": value, "low": value - 0.03, "high": value + 0.03},
             "compute_gain": {"value": math.nan, "low": -math.inf, "high": math.inf, "bounded": False} if index % 2 else None,
             "wall_clock_ratio": math.inf,
             "verdict": "helps" if value > 0.03 else "hurts" if value < -0.03 else "undecided",
@@ -216,14 +216,14 @@ def awkward() -> dict[str, Any]:
         }
     arms[evil] = {
         "seeds": 1,
-        "test_accuracy/überall": {"mean": math.nan, "difference": -0.01, "low": math.nan, "high": None},
+        "test": {"mean": math.nan, "difference": -0.01, "low": math.nan, "high": None},
         "verdict": "undecided",
     }
     arms["a-name-that-is-" + "very-" * 12 + "long|`*_[x](javascript:alert(1))"] = {"verdict": "failed"}
     result["arms"] = arms
     result["baseline"] = {
         "seeds": 3,
-        "test_accuracy/überall": {"mean": 0.4},
+        "test": {"mean": 0.4},
         "curve": [{"multiple": 1, "flops": math.nan, "mean": 0.4, "low": None, "high": None}],
     }
     result["runs"] = [

@@ -66,9 +66,9 @@ def test_the_source_of_a_part_is_kept_with_its_runs_and_changes_their_key(shown:
         [kept] = (folder / "flown" / run / "parts").rglob("mine.py")
         assert kept.read_text(encoding="utf-8") == (folder / "mine.py").read_text(encoding="utf-8")
     file = folder / "mine.py"
-    before = wt.read(folder / "staircase.yaml").recipes
+    before = wt.read(folder / "own-part.yaml").recipes
     file.write_text(file.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
-    after = wt.read(folder / "staircase.yaml").recipes
+    after = wt.read(folder / "own-part.yaml").recipes
     changed = {arm: before[arm].identity() != after[arm].identity() for arm in before}
     assert changed == {"baseline": False, "staircase": True}
 
@@ -84,7 +84,7 @@ class Half(wt.Schedule, name="half"):
 LEVEL = 0.5
 
 if __name__ == "__main__":
-    study = wt.read("staircase.yaml")
+    study = wt.read("own-part.yaml")
     base = {"context": 32, "batch": 2, "precision": "float32", "compile": "no", "tokenizer": {"vocabulary": 400}}
     base["model"] = {"layers": 1, "width": 32, "heads": 2}
     said = {"name": "script", "corpus": {"notes": "notes"}, "budget": {"steps": 2}, "seeds": [0], "curve": [1], "baseline": base}

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from windtunnel.commands import main as cli
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import load_all, names, slots
+from windtunnel.core.typed import Failure
 
 TINY = """\
   model: {family: llama, depth: 2, width: 64}
@@ -208,10 +210,10 @@ def test_only_a_finished_run_is_exported(here: Path, capsys: pytest.CaptureFixtu
     assert "nowhere: no such folder" in mistake(capsys, "export", "nowhere", "out")
     assert "holds no record.json" in mistake(capsys, "export", "notes", "out")
     (here / "half").mkdir()
-    (here / "half" / "record.json").write_text('{"key": "k", "status": "interrupted"}', encoding="utf-8")
+    (here / "half" / "record.json").write_text('{"key": "k", "seed": 0, "status": "interrupted"}', encoding="utf-8")
     assert "is interrupted, not finished" in mistake(capsys, "export", "half", "out")
-    (here / "half" / "record.json").write_text('{"key": "k", "status": "finished"}', encoding="utf-8")
-    assert "notes: is there already" in mistake(capsys, "export", "half", "notes")
+    (here / "half" / "record.json").write_text('{"key": "k", "seed": 0, "status": "finished", "totals": {}}', encoding="utf-8")
+    assert "notes exists and is not an empty folder" in mistake(capsys, "export", "half", "notes")
 
 
 # How it ends -------------------------------------------------------------------------------------------------------------------------
@@ -262,13 +264,11 @@ def test_an_error_of_ours_keeps_its_traceback(here: Path, monkeypatch: pytest.Mo
 def test_how_failed_runs_end_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     from typer import Exit
 
-    for error in ("UserError: the budget is too small", "every run failed; the first: PartError: no matching layer"):
-        with pytest.raises(UserError):
-            cli.stop_with(error, "")
-    with pytest.raises(UserError, match=r"No space left on device: 'x': the disk is full"):
-        cli.stop_with("OSError: [Errno 28] No space left on device: 'x'", "Traceback ...")
+    for kind, message in {"user": "the budget is too small", "disk": "No space left on device: 'x': the disk is full"}.items():
+        with pytest.raises(UserError, match=re.escape(message)):
+            cli.stop_with(Failure(kind=kind, message=message, traceback=""))
     with pytest.raises(Exit) as end:
-        cli.stop_with("RuntimeError: a bug", "Traceback (most recent call last): here")
+        cli.stop_with(Failure(kind="fault", message="a bug", traceback="Traceback (most recent call last): here"))
     assert end.value.exit_code == 1 and "here" in capsys.readouterr().err
 
 

@@ -25,7 +25,7 @@ RECIPE = {
 
 
 class Wing(Part):
-    """A slot of this test."""
+    """A slot that only this test has."""
 
 
 class Inner(Settings):
@@ -36,7 +36,7 @@ class Inner(Settings):
 
 
 class Flat(Wing, name="test-flat"):
-    """A part as it is now."""
+    """A part as it is now, before it has another knob."""
 
     span: float = 1.0
     inner: Inner = Inner()

@@ -293,7 +293,7 @@ def shortened(text: Any, limit: int = SAMPLE_LENGTH) -> str:
 
 
 def stream(reading: Reading) -> str:
-    """How many tokens each split holds."""
+    """How many units each split holds, and what the encoding says of itself."""
     sizes = mapping(mapping(reading.result.get("stream")).get("sizes"))
     lines = []
     for split, entry in sizes.items():
@@ -305,8 +305,10 @@ def stream(reading: Reading) -> str:
         lines.append(f"{split}: {inner}")
     if not lines:
         return ""
-    vocabulary = tables.number(mapping(reading.result.get("stream")).get("vocabulary"), 0)
-    said = f"Tokens after removal, {'; '.join(lines)}. Vocabulary: {vocabulary}."
+    about = {key: value for key, value in mapping(reading.result.get("stream")).items() if key not in ("fingerprint", "sizes", "unit")}
+    unit = str(mapping(reading.result.get("stream")).get("unit") or "token").capitalize()
+    numbers = "".join(f" {key.capitalize()}: {tables.number(value, 0)}." for key, value in about.items())
+    said = f"{unit}s after removal, {'; '.join(lines)}.{numbers}"
     return f'<p class="note">{safe(said)} Documents are split by a hash of their content before anything else happens.</p>'
 
 

@@ -111,6 +111,11 @@ class Encoding(Part):
         return stored
 
     @classmethod
+    def about(cls, facts: Facts) -> dict[str, int]:
+        """What a report says of the encoding besides how many units there are: numbers by name."""
+        return {}
+
+    @classmethod
     def positions(cls, facts: Facts, context: int) -> int:
         """How many positions a model reads of a sequence of ``context`` units: what budgets count as tokens."""
         return context

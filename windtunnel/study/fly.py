@@ -372,7 +372,8 @@ class StudyFlight:
             "corpus": stream.table,
             "stream": {
                 "fingerprint": stream.fingerprint,
-                "vocabulary": stream.facts.size,
+                "unit": stream.encoding.unit,
+                **stream.encoding.about(stream.facts),
                 "sizes": {split: dict(stream.sizes(split)) for split in ("train", "validation", "test")},
             },
             "notes": study.notes,

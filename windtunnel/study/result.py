@@ -203,7 +203,7 @@ class StudyResult(Table):
     recipes: dict[str, dict[str, Any]] = Field({}, description="the resolved recipe of the baseline and of each arm")
     samples: dict[str, list[dict[str, Any]]] = Field({}, description="what models of one seed wrote: source, prompt, continuation, truth")
     corpus: list[dict[str, Any]] = Field([], description="what was read, skipped and removed: source, what, documents, bytes")
-    stream: dict[str, Any] = Field({}, description="fingerprint, size of the vocabulary, tokens by split and source")
+    stream: dict[str, Any] = Field({}, description="fingerprint, unit, what the encoding says of itself, units by split and source")
     notes: list[str] | str = Field([], description="what a reader must know about how arms differ; of a paper, how it differs from it")
     versions: dict[str, str] = Field({}, description="of the packages that the runs were flown with")
     hardware: dict[str, Any] = Field({}, description="the machine")

@@ -117,6 +117,11 @@ class Bpe(Encoding, name="bpe"):
         return Vocabulary(**{**stored, "spans": tuple(stored["spans"])})
 
     @classmethod
+    def about(cls, facts: Vocabulary) -> dict[str, int]:
+        """How many tokens there are."""
+        return {"vocabulary": facts.size}
+
+    @classmethod
     def rows(cls, facts: Vocabulary, special: Collection[str]) -> int:
         """As for every encoding."""
         return facts.rows_needed(special)

@@ -124,3 +124,8 @@ class Pixels(Encoding, name="pixels"):
         from windtunnel.kits.image.pixels import Images
 
         return Images(**{key: stored[key] for key in Images._fields})
+
+    @classmethod
+    def about(cls, facts: Images) -> dict[str, int]:
+        """Pixels on a side, channels and classes."""
+        return {"size": facts.size, "channels": facts.channels, "classes": facts.classes}
