@@ -311,7 +311,7 @@ def trains_and_resumes(part: type[Part], shop: Workshop, folder: Path) -> None:
 
 
 def survives_saving_and_loading(folder: Path, written: Mapping[str, Any], stream: Stream) -> None:
-    """A folder of a finished run is a model and a tokenizer that load, with the weights that were ``written``."""
+    """A folder of a finished run is a model that loads, with the weights that were ``written``, and the tokenizer of a model of text."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
@@ -319,8 +319,9 @@ def survives_saving_and_loading(folder: Path, written: Mapping[str, Any], stream
 
     again = {key: value for key, value in load(folder).state_dict().items() if key in written}
     assert again and all(torch.equal(again[key], written[key]) for key in again)
-    assert AutoConfig.from_pretrained(folder).vocab_size == stream.facts.size
-    assert AutoTokenizer.from_pretrained(folder)("def f(x):\n    return x")["input_ids"]
+    if (folder / "tokenizer_config.json").exists():  # it reads text
+        assert AutoConfig.from_pretrained(folder).vocab_size == stream.facts.size
+        assert AutoTokenizer.from_pretrained(folder)("def f(x):\n    return x")["input_ids"]
 
 
 def changes_nothing_at_its_identity(part: type[Part], shop: Workshop, folder: Path) -> None:

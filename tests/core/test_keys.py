@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, create_model
 
@@ -71,6 +71,7 @@ def of_a_package():
         yield
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # other work on the machine
 @given(VALUES)
 def test_a_new_setting_changes_no_key(value):
     grown = NewFlat.model_validate(value.model_dump(mode="json")["test-flat"])

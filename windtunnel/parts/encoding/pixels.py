@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.trial import Trial
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -25,6 +26,17 @@ class Pixels(Encoding, name="pixels"):
     Images are decoded once, when the stream is prepared; augmentations belong to objectives. Mean and deviation of the channels are those
     of the training images. Objectives that learn without labels never see ``label``.
     """
+
+    trial = Trial(
+        model={"family": "vit"},
+        beside={
+            "corpus": {"digits": "builtin:digits"},
+            "split": {"validation": 0.15, "test": 0.25},
+            "objective": "masked-patches",
+            "context": 8,
+            "evaluations": "probe",
+        },
+    )
 
     unit: ClassVar[str] = "image"
     evaluation: ClassVar[str] = "probe"

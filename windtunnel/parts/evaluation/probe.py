@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.trial import Trial
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -26,6 +27,18 @@ class Probe(Evaluation, name="probe"):
 
     Alain and Bengio 2016, arXiv:1610.01644. It needs scikit-learn.
     """
+
+    trial = Trial(
+        model={"family": "vit"},
+        beside={
+            "corpus": {"digits": "builtin:digits"},
+            "split": {"validation": 0.15, "test": 0.25},
+            "encoding": "pixels",
+            "objective": "masked-patches",
+            "context": 8,
+            "evaluations": [],
+        },
+    )
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -23,6 +24,17 @@ class MaskedPatches(Objective, name="masked-patches"):
     that are larger than the patches of the model; here what is hidden is single patches of the model. ``loss: l2`` is the squared
     distance that He et al. 2021, arXiv:2111.06377 (MAE) use; their encoder does not read hidden patches, this one reads the vector.
     """
+
+    trial = Trial(
+        model={"family": "vit"},
+        beside={
+            "corpus": {"digits": "builtin:digits"},
+            "split": {"validation": 0.15, "test": 0.25},
+            "encoding": "pixels",
+            "context": 8,
+            "evaluations": "probe",
+        },
+    )
 
     kinds: ClassVar[tuple[str, ...]] = ("image-encoder",)
     fields: ClassVar[tuple[str, ...]] = ("pixels",)
