@@ -34,6 +34,7 @@ from windtunnel.train import checkpoint
 from windtunnel.train.count import count_step
 from windtunnel.train.estimate import estimate
 from windtunnel.train.log import RunContext, RunLog
+from windtunnel.train.record import RunRecord
 from windtunnel.train.run import fly
 
 
@@ -55,7 +56,7 @@ def test_a_run_learns_and_leaves_a_whole_record(tiny, stream, tmp_path):
     assert {"bits_per_byte/code", "bits_per_byte/prose"} <= set(record["test"])
     assert record["totals"]["tokens"] == 40 * 4 * 32
     assert [entry["step"] for entry in record["validation"]] == [20, 40]
-    assert record == json.loads((tmp_path / "record.json").read_text())
+    assert record == RunRecord.model_validate(json.loads((tmp_path / "record.json").read_text()))
     assert fly(tiny(budget={"steps": 40}, optimizer={"adamw": {"learning_rate": 0.01}}), 0, stream, tmp_path) == record
 
 
