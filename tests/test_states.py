@@ -87,7 +87,7 @@ def test_an_online_mixture_follows_the_formula():
     assert (before, now) == (0.5, pytest.approx(math.sqrt(math.log(2) / 4)))
     odds = math.exp(before * 1.2)
     assert part.weights(sizes, progress, {}, state)["a"] == pytest.approx((1 - 2 * now) * odds / (1 + odds) + now)
-    state["shares"] = {"a": 0.01, "b": 0.99}
+    state["drawn"] = {"a": 0.01, "b": 0.99}
     part.observe({"loss/a": 2.0, "loss/b": 1.0}, state)
     assert state["rewards"]["a"] == pytest.approx(0.9 * 2.2 + 0.1 * 2.0 / 0.08), "a source that is rarely in a step counts for more"
 

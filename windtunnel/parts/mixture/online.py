@@ -30,8 +30,8 @@ class Online(Mixture, name="online"):
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the phase that draws by size, while rewards are collected")
 
     def state(self, model: Any) -> dict[str, Any]:
-        """``rewards`` and ``shares`` by source, ``updates`` so far, ``sequences`` of a step."""
-        return {"rewards": {}, "shares": {}, "updates": 0, "sequences": 0}
+        """``rewards``, ``shares`` learnt and shares ``drawn`` by source, ``updates`` so far, ``sequences`` of a step."""
+        return {"rewards": {}, "shares": {}, "drawn": {}, "updates": 0, "sequences": 0}
 
     def weights(
         self, sizes: Mapping[str, int], progress: Progress, feedback: Mapping[str, float], state: dict[str, Any] | None = None
@@ -41,17 +41,17 @@ class Online(Mixture, name="online"):
         by_size = {source: size / total for source, size in sizes.items()}
         if state is None:
             return by_size
-        if not state["updates"] or progress.done < self.warmup:
-            state["shares"] = by_size
+        # What is learnt stays as it is: the loader asks at the beginning of a phase, and again when a run is resumed.
+        state["drawn"] = by_size if not state["updates"] or progress.done < self.warmup else dict(state["shares"])
         state["sequences"] = progress.sequences
-        return dict(state["shares"])
+        return dict(state["drawn"])
 
     def observe(self, numbers: Mapping[str, float], state: dict[str, Any]) -> None:
         """Average the losses of a step into the rewards, and learn the shares of the next."""
-        losses = {source: numbers[f"loss/{source}"] for source in state["shares"] if f"loss/{source}" in numbers}
+        losses = {source: numbers[f"loss/{source}"] for source in state["drawn"] if f"loss/{source}" in numbers}
         if not losses:
             return  # numbers on validation
-        rewards, shares, count = state["rewards"], state["shares"], len(state["shares"])
+        rewards, shares, count = state["rewards"], state["drawn"], len(state["drawn"])
         for source, loss in losses.items():
             chance = min(1.0, state["sequences"] * shares[source])
             reward = math.exp(loss) if self.form == "linear" else loss / max(chance, 1e-6)
