@@ -33,7 +33,7 @@ from windtunnel.data.corpus.prepare import Corpus, prepare_corpus
 from windtunnel.data.corpus.split import SPLITS, Seen, content_key, fraction, split_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.parts.source import files as files_module
-from windtunnel.slots import Curator, Source
+from windtunnel.slots import Curator, CuratorContext, Source
 
 WORDS = [first + second + third for first in "bdfgklmnprstv" for second in "aeiou" for third in ("n", "r", "sk", "t", "mb")]
 
@@ -665,10 +665,10 @@ def test_curators_see_and_change_whole_rows(tmp_path: Path) -> None:
     class Recent(Curator):
         name = "recent"
 
-        def curate(self, documents: daft.DataFrame, tally: Tally) -> daft.DataFrame:
+        def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
             assert {"text", "origin", "source", "year", "id", "tags"} <= set(documents.column_names)
             old = documents.where(daft.col("year") < 1990)
-            tally.count("older than 1990", old.count_rows())
+            context.tally.count("older than 1990", old.count_rows())
             kept = documents.where((daft.col("year") >= 1990) | daft.col("year").is_null())
             return kept.with_column("age", 2020 - daft.col("year"))
 
