@@ -342,7 +342,7 @@ def test_a_flipped_byte_is_found_by_name(here: Path, mistake: Callable[..., str]
     assert command(*words, "--out", "runs/whole")[0] == 0
     streams = next(path.parent for path in Path("cache/streams").glob("*/manifest.json"))
     shutil.copytree("cache", "kept")
-    for file in ("train/000-notes.tokens", "train/000-notes.index", "test/000-notes.tokens", "manifest.json", "vocabulary/token_bytes"):
+    for file in ("train/000-notes.tokens", "train/000-notes.index", "test/000-notes.tokens", "manifest.json", "facts/token_bytes"):
         flip(streams / file)
         message = mistake(*words, "--out", "runs/flipped")
         assert str(streams / file) in message and str(streams) in message.split(file)[1], "names the file and what to remove"
