@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedModel
 
-STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # inverse penalties that are tried; with few images weaker ones do not converge
+STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # inverse penalties that are tried
 
 
 class Probe(Evaluation, name="probe"):
