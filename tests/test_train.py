@@ -625,7 +625,7 @@ def test_kept_moments_are_those_the_phase_before_ended_with(tiny, stream, tmp_pa
     def as_one_phase(phase_run, progress):
         # In the second phase the batches and dropout of steps 4 and on of one phase, but the loader of this one.
         place = replace(progress, step=progress.step + 4 * phase_run.index)
-        known = {key: getattr(phase_run, key) for key in ("seed", "loader", "phase", "stream", "feedback")}
+        known = {key: getattr(phase_run, key) for key in ("seed", "loader", "phase", "stream", "feedback", "by_source")}
         return drawn(SimpleNamespace(index=0, **known), place)
 
     monkeypatch.setattr(loop, "draw", as_one_phase)
