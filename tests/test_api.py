@@ -11,10 +11,11 @@ from typing import Any
 import pandas
 import pytest
 from example_result import example
+from paths import ROOT
 
 import windtunnel as wt
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "python.md"
+PAGE = ROOT / "docs" / "python.md"
 BLOCK = re.compile(r"^```(python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -18,10 +18,10 @@ import pytest
 import typer
 import yaml
 import zstandard
+from paths import ROOT
 
 from windtunnel.commands.main import app, main
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 NOT_RUN = "<!-- not run here: "
 BLOCK = re.compile(rf"^( *)(?:{NOT_RUN}([^\n]*) -->\n\1)?```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)

@@ -6,11 +6,10 @@ import copy
 import json
 import math
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from example_result import example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +21,6 @@ from windtunnel.report.document import document
 from windtunnel.report.words import Reading
 from windtunnel.study.compact import POINTS, compact, like, restored, rows, table, text, unlike
 from windtunnel.study.results import load, read_result, save
-
-sys.path.insert(0, str(Path(__file__).parent))
-from example_result import example
 
 BASE = {
     "corpus": {"code": "builtin:stdlib"},

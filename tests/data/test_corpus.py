@@ -21,6 +21,7 @@ import yaml
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import ROOT
 from pyarrow import parquet
 
 from windtunnel.core import registry
@@ -691,7 +692,7 @@ def test_curators_see_and_change_whole_rows(tmp_path: Path) -> None:
 
 
 def test_the_documentations_example_of_metadata(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parent.parent / "docs" / "own-corpus.md").read_text()
+    page = (ROOT / "docs" / "own-corpus.md").read_text()
     record, written, code = (re.search(rf"```{kind}\n([^`]*{word}.*?)```", page, re.S) for kind, word in WRITTEN)
     assert record and written and code
     pages = [{**json.loads(record[1]), "text": prose(number), "site": f"site {number // 3}"} for number in range(90)]

@@ -11,8 +11,7 @@ from families import KINDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from test_models import FAMILIES, LENGTH, build, packed, run
-from test_weights import config_of, moved
+from tiny_models import FAMILIES, LENGTH, build, config_of, moved, packed, run
 from torch import nn
 
 from windtunnel.core.errors import PartError, UserError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ from windtunnel.study.papers import (
 )
 from windtunnel.study.result import finite
 from windtunnel.study.results import load
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 PAPER = """\
     papers: [twice-the-context, longer-is-better]

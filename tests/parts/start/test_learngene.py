@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_models import FAMILIES, LENGTH, build, packed, random_tokens, run
-from test_weights import config_of
+from tiny_models import FAMILIES, LENGTH, build, config_of, packed, random_tokens, run
 from torch import nn
 
 from windtunnel.core.errors import PartError, UserError

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_models import FAMILIES, LENGTH, SIZE, VOCABULARY, random_tokens, run
+from tiny_models import FAMILIES, LENGTH, SIZE, VOCABULARY, random_tokens, run
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 

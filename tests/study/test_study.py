@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import ROOT, TESTS
 from rich.console import Console
 
 from windtunnel.core.errors import UserError
@@ -30,9 +31,6 @@ from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import Job, perform
 from windtunnel.study.tune import Tune, best, with_knobs
 from windtunnel.train.record import read_record
-
-TESTS = str(Path(__file__).parent)
-sys.path.insert(0, TESTS)  # worker processes inherit it and find study_fakes
 
 RAW: dict[str, Any] = {
     "corpus": {"code": "builtin:stdlib"},
@@ -132,7 +130,7 @@ def test_a_study_without_a_corpus_says_how_to_give_one(tmp_path):
 
 
 def test_the_example_study_is_valid():
-    found = load_study(Path(__file__).parents[1] / "studies" / "first-flight.yaml")
+    found = load_study(ROOT / "studies" / "first-flight.yaml")
     assert set(found.arms) == {"g-stack", "wsd"} and len(found.seeds) == 5
     first, second = found.resolved["g-stack"].phases
     assert (first.model.sizes().layers, first.model.sizes().width) == (2, 128) and second.model.sizes().layers == 8
@@ -299,7 +297,7 @@ def test_two_workers_fly_at_once_and_wait_for_a_run_that_another_process_is_flyi
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {paths!r}
 from test_study import job
 from windtunnel.study.launch.local import Interrupted, launch
 if __name__ == "__main__":
@@ -317,7 +315,7 @@ if __name__ == "__main__":
 
 def test_ctrl_c_puts_the_runs_down_and_the_same_call_goes_on(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=TESTS))
+    script.write_text(SCRIPT.format(paths=[str(TESTS), str(Path(__file__).parent)]))
     process = subprocess.Popen([sys.executable, script, tmp_path], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     while "progress" not in process.stdout.readline():
@@ -341,7 +339,7 @@ def test_both_signals_are_counted_and_handled_as_before_afterwards():
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(tests=TESTS))
+    script.write_text(SCRIPT.format(paths=[str(TESTS), str(Path(__file__).parent)]))
     process = subprocess.Popen([sys.executable, script, tmp_path], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     while "progress" not in process.stdout.readline():
@@ -603,7 +601,7 @@ def test_the_same_jobs_fly_as_ray_tasks(fly, tmp_path, monkeypatch):
 
     from windtunnel.study.launch import ray as ray_engine
 
-    monkeypatch.setenv("PYTHONPATH", TESTS)
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     ray.init(num_cpus=2, address="local", include_dashboard=False, log_to_driver=False, logging_level="error")
     try:

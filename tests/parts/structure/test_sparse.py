@@ -16,7 +16,7 @@ from families import KINDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from test_models import FAMILIES, build, packed, run
+from tiny_models import FAMILIES, build, packed, run
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
-from test_models import FAMILIES, KINDS, LENGTH, SIZE, VOCABULARY, build, packed, run
+from tiny_models import FAMILIES, KINDS, LENGTH, SIZE, VOCABULARY, build, packed, run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,

@@ -2,17 +2,16 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 from example_result import example
+from paths import ROOT
 
 from windtunnel.report import markdown
 from windtunnel.report.fields import result_page
 from windtunnel.study.result import FORMAT, PaperResult, StudyResult, finite, upgraded
 from windtunnel.study.results import load
 
-ROOT = Path(__file__).parents[1]
 FIRST = sorted(path for path in [*ROOT.glob("papers/**/*.json"), *ROOT.glob("studies/results/*.json")])
 
 

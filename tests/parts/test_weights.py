@@ -8,28 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_models import DECODERS, FAMILIES, LENGTH, VOCABULARY, build, packed, run
+from tiny_models import DECODERS, FAMILIES, LENGTH, build, config_of, moved, packed, run
 from torch import nn
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears
-from windtunnel.models.build import config_for
-from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import Start, Structure
-
-
-def config_of(family: str, context: int = LENGTH, **sizes):
-    return config_for(ModelSettings(family=family, **({"layers": 2, "width": 32, "heads": 4} | sizes)), VOCABULARY, context)
-
-
-def moved(model: nn.Module) -> nn.Module:
-    """The model with every weight changed, as training would."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel())) * 0.1)
-    return model
 
 
 def loss_of(model: nn.Module) -> torch.Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import SIZE, SPECIAL, TOKEN_BYTES, VOCABULARY, generator, make_rows, tensors
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.registry import make
@@ -23,18 +24,6 @@ from windtunnel.parts.objective.span_corruption import SpanCorruption
 from windtunnel.parts.objective.ul2 import UL2, Denoiser
 from windtunnel.slots import Objective
 
-SPECIAL, SIZE = 40, 256
-TOKEN_BYTES = np.where(np.arange(SIZE) < SPECIAL, 0, 1 + np.arange(SIZE) % 4).astype(np.int32)
-VOCABULARY = Vocabulary(
-    size=SIZE,
-    document=0,
-    pad=1,
-    mask=2,
-    spans=tuple(range(10, SPECIAL)),
-    modes={"R": 3, "S": 4, "X": 5},
-    token_bytes=TOKEN_BYTES,
-    word_starts=np.arange(SIZE) % 3 == 0,
-)
 MODES = tuple(VOCABULARY.modes.values())
 ARRANGED = ["prefix-lm", {"prefix-lm": {"mode": "S"}}, "span-corruption", {"span-corruption": {"rate": 0.5, "mode": "X"}}, "ul2"]
 ALL = [
@@ -47,26 +36,6 @@ ALL = [
 ]
 
 
-def make_rows(seed: int, sequences: int = 4, context: int = 32, density: float = 0.05, padding: float = 0.0) -> dict[str, np.ndarray]:
-    """Random rows as the loader makes them: packed pieces, some rows padded at the end."""
-    random = np.random.default_rng(seed)
-    shape = (sequences, context + 1)
-    begins = random.random(shape) < density
-    tokens = np.where(begins, VOCABULARY.document, random.integers(SPECIAL, SIZE, shape))
-    begins[:, 0] = True
-    documents = np.cumsum(begins, axis=1) - 1
-    column = np.broadcast_to(np.arange(context + 1), shape)
-    positions = column - np.maximum.accumulate(np.where(begins, column, 0), axis=1)
-    kept = np.where(random.random(sequences) < padding, random.integers(2, context + 1, sequences), context + 1)
-    outside = column >= kept[:, None]
-    return {
-        "tokens": np.where(outside, VOCABULARY.pad, tokens),
-        "documents": np.where(outside, -1, documents),
-        "positions": np.where(outside, 0, positions),
-        "sources": np.zeros(sequences, np.int64),
-    }
-
-
 ROWS = st.builds(
     make_rows,
     seed=st.integers(0, 10**6),
@@ -77,17 +46,9 @@ ROWS = st.builds(
 )
 
 
-def generator(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
 def model_of(family: str, context: int = 32) -> Any:
     sizes = ModelSettings(family=family, depth=2, layers=2, width=64, heads=2)
     return fresh(config_for(sizes, VOCABULARY, context), 0).eval()
-
-
-def tensors(batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(value) for key, value in batch.items()}
 
 
 @pytest.mark.parametrize("written", ALL, ids=str)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from test_models import FAMILIES, build, packed, random_tokens, run
+from tiny_models import FAMILIES, build, packed, random_tokens, run
 from torch import nn
 
 from windtunnel.core.errors import PartError

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import VOCABULARY, generator, make_rows, tensors
 from safetensors.torch import load_file
-from test_objectives import VOCABULARY, generator, make_rows, tensors
 from torch.nn.functional import cross_entropy
 
 from windtunnel.core.errors import PartError
