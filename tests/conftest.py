@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from cpu import Cpu
 
 from windtunnel import testing
 from windtunnel.core import registry
@@ -20,6 +21,17 @@ from windtunnel.core.part import Part
 from windtunnel.recipe import Recipe
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--cpu``; see cpu.py."""
+    parser.addoption("--cpu", type=int, metavar="N", help="print the CPU seconds of every file and of the N most expensive tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measure where that was asked for."""
+    if config.getoption("cpu") is not None:
+        config.pluginmanager.register(Cpu(config.getoption("cpu")))
 
 
 @pytest.fixture(scope="session")
