@@ -45,7 +45,7 @@ def raw(**fields: Any) -> dict[str, Any]:
     return {**RAW, **fields}
 
 
-def study(**fields: Any) -> module.Study:
+def study(**fields: Any) -> module.StudyFile:
     return study_from(raw(**fields), name="example")
 
 
@@ -409,7 +409,7 @@ def fly(stream, monkeypatch, tmp_path):
     monkeypatch.setattr(module.local, "launch", inline)
     monkeypatch.setattr(run, "prepare", lambda recipe, cache, *more: stream)
 
-    def call(found: module.Study, **options: Any) -> dict[str, Any]:
+    def call(found: module.StudyFile, **options: Any) -> dict[str, Any]:
         return fly_study(found, tmp_path / "out", workers=1, quiet=True, function="study_fakes:measure", **options)
 
     return call

@@ -23,7 +23,7 @@ MUST_AGREE = ("split", "evaluation_tokens", "test_tokens")  # or arm and baselin
 Raise = Callable[[tuple[Any, ...], str], UserError]
 
 
-class Study(Settings):
+class StudyFile(Settings):
     """What a study file says. ``resolved`` holds the recipes of the baseline and every arm."""
 
     name: str = Field(description="the folder of the result (default: the name of the file)")
@@ -55,7 +55,7 @@ class Study(Settings):
         return data
 
     @model_validator(mode="after")
-    def _keeps_some_and_gains_others(self) -> Study:
+    def _keeps_some_and_gains_others(self) -> StudyFile:
         known = {*self.corpus, *(source for arm in self.arms.values() for source in arm.get("corpus") or ())}
         for source in self.kept:
             if source not in known:
@@ -131,7 +131,7 @@ class Study(Settings):
 # Reading ------------------------------------------------------------------------------------------------------------------------
 
 
-def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Study:
+def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> StudyFile:
     """The study in file ``path``, on the sources of ``corpus`` instead of its own if any are given, and every arm resolved.
 
     Raises:
@@ -149,7 +149,7 @@ def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Stu
     return study
 
 
-def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None = None, prefix: tuple[Any, ...] = ()) -> Study:
+def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None = None, prefix: tuple[Any, ...] = ()) -> StudyFile:
     """The study that a plain mapping describes. ``document`` and ``prefix`` say where it stands, for messages.
 
     Raises:
@@ -172,7 +172,7 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
     if not raw.get("corpus"):
         raise complain((), "no corpus: name its sources in the file (corpus: {notes: ~/notes}) or with --corpus notes=~/notes")
     try:
-        study = Study.model_validate({"name": name, **raw})
+        study = StudyFile.model_validate({"name": name, **raw})
     except ValidationError as error:
         raise invalid(error, ()) from error
 
@@ -201,7 +201,7 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
     return study
 
 
-def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: Study, complain: Raise) -> None:
+def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:
     base = recipes[BASELINE]
     seen = {base.identity(): BASELINE}
     for arm, recipe in recipes.items():

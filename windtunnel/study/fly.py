@@ -24,7 +24,7 @@ from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed
 from windtunnel.study.assemble import assemble
-from windtunnel.study.file import Study, load_study, study_from
+from windtunnel.study.file import StudyFile, load_study, study_from
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
@@ -37,11 +37,11 @@ from windtunnel.train.record import RunRecord, has_weights
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
 
-__all__ = ["Study", "check_study", "fly_study", "load_study", "plan", "study_from", "summary"]
+__all__ = ["StudyFile", "check_study", "fly_study", "load_study", "plan", "study_from", "summary"]
 
 
 def fly_study(
-    study: Study,
+    study: StudyFile,
     out: Path,
     *,
     workers: int | None = None,
@@ -98,7 +98,7 @@ def fly_study(
 class StudyFlight:
     """One call of :func:`fly_study`: what it was asked for and what is known so far."""
 
-    study: Study
+    study: StudyFile
     out: Path
     folder: Path
     workers: int | None

@@ -20,7 +20,7 @@ from windtunnel.core.library import AREAS, PAPER, paper_files
 from windtunnel.core.settings import Settings
 from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
-from windtunnel.study.file import Study, study_from
+from windtunnel.study.file import StudyFile, study_from
 from windtunnel.study.result import BASELINE, FORMAT, StudyResult, finite
 from windtunnel.study.results import load, save
 
@@ -109,7 +109,7 @@ class Paper(Settings):
         path = self._document.path if self._document else Path(self.name) / PAPER
         return path.parent / (f"{scale}.json" if path.name == PAPER else f"{self.name}.{scale}.json")
 
-    def study(self, scale: str) -> Study:
+    def study(self, scale: str) -> StudyFile:
         """The study of one scale, every arm resolved.
 
         Raises:

@@ -12,7 +12,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import Recipe, data_key, held_by, held_by_curators, needed, run_name, times
 from windtunnel.slots import Progress
-from windtunnel.study.file import Study
+from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
 from windtunnel.study.result import BASELINE, Entry
@@ -24,7 +24,7 @@ VARIANT = "variant.json"  # in the folder of a study: how its steps are computed
 UTILISATION = 1 / 3  # the share of the matmul rate that small models reach; what is reckoned with
 
 
-def plan(study: Study, recipes: Mapping[str, Recipe], data: Mapping[str, str], variant: Variant) -> list[Entry]:
+def plan(study: StudyFile, recipes: Mapping[str, Recipe], data: Mapping[str, str], variant: Variant) -> list[Entry]:
     """Every run the study needs: the baseline at each multiple and each arm, with each seed.
 
     ``data`` is the fingerprint of each arm's prepared stream; arms without one are left out.
@@ -122,7 +122,7 @@ def less_than_a_step(recipe: Recipe) -> str | None:
     return None
 
 
-def check_study(study: Study, out: Path | None = None, *, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:
+def check_study(study: StudyFile, out: Path | None = None, *, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:
     """What flying ``study`` takes, without flying it.
 
     Returns:
@@ -188,7 +188,7 @@ def check_study(study: Study, out: Path | None = None, *, workers: int | None = 
     }
 
 
-def _variant(study: Study, out: Path | None, threads: int | None) -> Variant:
+def _variant(study: StudyFile, out: Path | None, threads: int | None) -> Variant:
     """What the study was begun with in ``out``; else what it would be begun with here, measured without writing anything."""
     import torch
 
@@ -205,7 +205,7 @@ def _flown(out: Path, key: str) -> bool:
     return any(finished_record(folder) is not None for folder in (out / "runs").glob(f"{key}-*"))
 
 
-def _sizes_before(study: Study, out: Path | None) -> dict[str, int] | None:
+def _sizes_before(study: StudyFile, out: Path | None) -> dict[str, int] | None:
     """Training tokens of each source, if the study was begun in ``out`` with the same corpus and tokenizer."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         result = json.loads((Path(out or "") / "studies" / study.name / "result.json").read_text(encoding="utf-8"))
