@@ -127,6 +127,13 @@ def test_a_module_stays_readable(path: Path) -> None:
     assert lines <= 400, f"{lines} lines that are not blank: split it by subject"
 
 
+@pytest.mark.parametrize(("path", "name", "most"), [("train/loop.py", "train", 35), ("train/run.py", "fly", 50)])
+def test_what_everybody_reads_first_stays_a_page(path: str, name: str, most: int) -> None:
+    """The training loop and a run, from top to bottom, with their docstrings."""
+    found = next(node for node in ast.walk(tree(PACKAGE / path)) if isinstance(node, ast.FunctionDef) and node.name == name)
+    assert found.end_lineno is not None and found.end_lineno - found.lineno + 1 <= most
+
+
 def test_a_part_is_in_the_file_of_its_name() -> None:
     """It is found by that, without importing the others."""
     load_all()

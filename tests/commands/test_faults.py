@@ -362,7 +362,7 @@ def test_a_flipped_byte_is_found_by_name(here: Path, mistake: Callable[..., str]
 
 
 def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_run_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
-    from windtunnel.train import loop, run
+    from windtunnel.train import loop
 
     rewrite("recipe.yaml", "{steps: 4}", "{steps: 12}")
     assert command("train", "recipe.yaml", "--out", "runs/whole")[0] == 0
@@ -376,7 +376,7 @@ def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_run_goes_on(here: Path,
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.checkpoint.Writer, "begin", killed)
-        patch.setitem(run.fly.__kwdefaults__, "checkpoint_seconds", -1.0)  # one after every step
+        patch.setattr(loop.checkpoint.Writer, "due", True)  # one after every step
         assert command("train", "recipe.yaml", "--out", "runs/x")[0] == 130
     newest = sorted(Path("runs/x/checkpoints").iterdir())[-1] / "state.pt"
     flip(newest)

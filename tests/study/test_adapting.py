@@ -22,7 +22,7 @@ from windtunnel.kits.text.own_text import own_text, write_own_text
 from windtunnel.recipe import recipe_from
 from windtunnel.study import adapt
 from windtunnel.study.adapt import AdaptRequest, budget_of, changes, kept_share, mix, share_of
-from windtunnel.train.loop import over_limits
+from windtunnel.train.phase import over_limits
 
 
 @pytest.mark.parametrize(

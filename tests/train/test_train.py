@@ -631,3 +631,36 @@ def test_kept_moments_are_those_the_phase_before_ended_with(tiny, stream, tmp_pa
     monkeypatch.setattr(loop, "draw", as_one_phase)
     fly(tiny(phases=[{"share": 0.5}, {"share": 0.5, "moments": "kept"}], **fields), 0, stream, tmp_path / "two")
     assert same(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_run_above_a_limit_ends_its_phase_also_where_it_is_interrupted_there(tiny, stream, tmp_path, spare_part):
+    """The parts are told the end of a phase that a limit has cut off, and no phase follows it."""
+
+    @spare_part
+    class Ends(AfterStep, name="test-ends"):
+        def after_step(self, model, optimizer, progress, state):
+            pass
+
+        def end(self, model, state):
+            ends.append(1)
+
+    fly(tiny(budget={"steps": 2}), 0, stream, tmp_path / "first")
+    recipe = tiny(
+        budget={"steps": 12},
+        phases=[{"share": 0.5, "start": {"checkpoint": str(tmp_path / "first")}}, {"share": 0.5}],
+        optimizer={"adamw": {"learning_rate": 1.0}},
+        schedule="constant",
+        limits={"code": 0.0},
+        evaluate_every=0.25,
+        after_step="test-ends",
+    )
+    ends: list[int] = []
+    whole = fly(recipe, 0, stream, tmp_path / "whole")
+    assert whole["status"] == "finished", whole["traceback"]
+    assert "its limit is 0.00%" in whole["stopped"] and whole["stopped"] in whole["warnings"]
+    assert (whole["totals"]["steps"], len(whole["phases"]), len(ends)) == (3, 1, 1)
+    calls = iter([False, False, True])
+    assert fly(recipe, 0, stream, tmp_path / "cut", stop=lambda: next(calls))["status"] == "interrupted"
+    cut = fly(recipe, 0, stream, tmp_path / "cut")
+    assert cut["status"] == "finished" and cut["stopped"] == whole["stopped"] and len(ends) == 2
+    assert cut["test"] == whole["test"] and same(tmp_path / "whole", tmp_path / "cut")

@@ -118,6 +118,13 @@ class Writer:
         """Whether it is time for the next checkpoint and the one before has reached the disk."""
         return time.monotonic() - self.last > self.every and not self.busy
 
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self.wait()  # after an error, what is on its way reaches the disk by itself
+
     def restart(self) -> None:
         """Count the seconds to the next checkpoint from now."""
         self.last = time.monotonic()

@@ -15,6 +15,7 @@ import torch
 from windtunnel.core.errors import Diverged
 from windtunnel.core.part import Trained
 from windtunnel.models.checkpoint import load
+from windtunnel.slots import Progress
 from windtunnel.train import ranks
 from windtunnel.train.loggers import Logger
 from windtunnel.train.spend import Account
@@ -91,8 +92,15 @@ class RunLog:
             kept += len(line)
         return kept
 
-    def step(self, run: RunState, loss: torch.Tensor, norm: torch.Tensor, rate: float, overall: float, *, last: bool, every: int) -> None:
-        """Take note of a step; write a line for every ``every``-th."""
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def step(self, run: RunState, loss: torch.Tensor, norm: torch.Tensor, rate: float, after: Progress, *, every: int) -> None:
+        """Take note of a step; write a line for every ``every``-th and the last of a phase. ``after`` is where the run stands now."""
+        last = after.done >= 1
         self.finite &= torch.isfinite(loss) & torch.isfinite(norm)
         if run.step == 1 or last or run.step % every == 0:
             self.check()
@@ -112,7 +120,7 @@ class RunLog:
         if now - self.reported > 0.5 or last:
             self.reported = now
             self.run_context.report(
-                {"step": run.steps, "done": overall, "loss": loss.item(), "flops": run.flops, "seconds": run.seconds}
+                {"step": run.steps, "done": after.overall, "loss": loss.item(), "flops": run.flops, "seconds": run.seconds}
                 | {"validation": run.validation[-1:]}
             )
 

@@ -6,7 +6,6 @@ No technique's name occurs here, and nothing here assumes text: a batch is a dic
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.data.stream import Stream
@@ -22,68 +21,37 @@ def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) ->
     """Train ``recipe`` with ``seed``, going on from the newest whole checkpoint in the run's folder if there is one.
 
     Returns the model (dense, folded), where the run stands, and whether it is finished (False: it was asked to stop).
-
-    Raises:
-        UserError: for a recipe that cannot be flown on this stream or machine.
-        Diverged: when the loss is not finite.
+    Raises UserError for a recipe that cannot be flown on this stream or machine, Diverged when the loss is not finite.
     """
     folder = run_context.folder / "checkpoints"
     saved = checkpoint.newest(folder, run_context.warn, run_context.device)
     run = RunState(**saved["run"]) if saved else RunState.after(run_context.charged)
-    log, writer = RunLog(run_context, run.steps), checkpoint.Writer(folder, every=run_context.checkpoint_seconds)
     phase_run: PhaseRun | None = None
-    stopping = False
-
-    while run.phase < len(recipe.phases) and not run.stopped:
-        phase_run = PhaseRun.open(recipe, seed, stream, run_context, run, log, phase_run, saved)
-        saved = None
-        writer.restart()
-        while (progress := phase_run.progress()).done < 1:
-            variant = take_variant(phase_run, progress.step)
-            batch = draw(phase_run, progress)
-            rate = set_rates(phase_run, progress)
-            loss, targets = gradients(phase_run, batch, progress)
-            norm = clip(phase_run)
-            update(phase_run, progress)
-
-            stopping = phase_run.count(progress, variant, targets)
-            after = phase_run.progress()
-            last = after.done >= 1
-            log.step(run, loss, norm, rate, after.overall, last=last, every=phase_run.horizon.every)
-            if last:
-                end_parts(phase_run)
-            if last or crossed(progress.overall, after.overall, recipe.evaluate_every):
-                phase_run.validate(log)
-                run.stopped = over_limits(recipe.limits, run.validation)
-                if run.stopped:
-                    run_context.warn(run.stopped)
-                    if not last:
-                        end_parts(phase_run)
-                    break
-            if stopping or writer.due:
-                log.check()
-                writer.begin(f"step-{run.steps:09d}", phase_run.state())
-                phase_run.clock.restart()
-            if stopping:
-                writer.wait()
-                log.close()
-                return phase_run.model, run, False
-        phase_run.close(log)
+    with RunLog(run_context, run.steps) as log, checkpoint.Writer(folder, every=run_context.checkpoint_seconds) as writer:
+        while run.phase < len(recipe.phases):
+            phase_run, saved = PhaseRun.open(recipe, seed, stream, run_context, run, log, phase_run, saved), None
+            writer.restart()
+            while (progress := phase_run.progress()).done < 1 and not run.stopped:
+                variant = take_variant(phase_run, progress.step)
+                batch = draw(phase_run, progress)
+                rate = set_rates(phase_run, progress)
+                loss, targets = gradients(phase_run, batch, progress)
+                norm = clip(phase_run)
+                update(phase_run, progress)
+                stopping = phase_run.count(progress, variant, targets)
+                after = phase_run.progress()
+                log.step(run, loss, norm, rate, after, every=phase_run.horizon.every)
+                if after.done >= 1:
+                    end_parts(phase_run)
+                if after.done >= 1 or crossed(progress.overall, after.overall, recipe.evaluate_every):
+                    phase_run.validate(log)
+                if stopping or writer.due:
+                    phase_run.save(log, writer)
+                if stopping:
+                    return phase_run.model, run, False
+            phase_run.close(log)
     assert phase_run is not None, "a recipe has phases"
-    writer.wait()
-    log.close()
     return phase_run.model, run, True
-
-
-def over_limits(limits: Mapping[str, float], validation: list[dict[str, Any]]) -> str:
-    """Which source's primary number is further above the first of ``validation`` than its limit allows, as a sentence; "" if none is."""
-    first, last = validation[0]["numbers"], validation[-1]["numbers"]
-    for source, limit in limits.items():
-        name = f"{next(iter(first))}/{source}"
-        rise = last[name] / first[name] - 1 if name in first else 0.0
-        if rise > limit:
-            return f"training ended at step {validation[-1]['step']}: {name} has risen by {rise:.2%}, its limit is {limit:.2%}"
-    return ""
 
 
 def crossed(before: float, after: float, every: float) -> bool:

@@ -22,11 +22,11 @@ from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import BatchContext, HeldOut, Objective, Progress
 from windtunnel.train import ranks
 from windtunnel.train.begin import begin, build_optimizer, refilled
-from windtunnel.train.checkpoint import load_state_dict, state_dict
+from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
 from windtunnel.train.compiled import set_compiled
 from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import measure
-from windtunnel.train.parts import bound, look_ahead, observe, parts_with_state, start_parts
+from windtunnel.train.parts import bound, end_parts, look_ahead, observe, parts_with_state, start_parts
 from windtunnel.train.spend import Account, Horizon, PhaseCost, Stopwatch, left_of
 from windtunnel.train.step import loader_of, take_whole
 
@@ -161,7 +161,7 @@ class PhaseRun:
         return bool(stopping)
 
     def validate(self, log: RunLog) -> None:
-        """Evaluate the whole model on validation and write down where the run stands. This is not training time."""
+        """Evaluate the whole model on validation, write down where the run stands, and stop it above a limit. This is not training time."""
         log.check()
         take_whole(self)
         run = self.run_state
@@ -170,6 +170,15 @@ class PhaseRun:
         run.validation.append(place | {"numbers": numbers})
         log.numbers(run.steps, numbers)
         observe(self, numbers)
+        run.stopped = over_limits(self.recipe.limits, run.validation)
+        if run.stopped:
+            self.run_context.warn(run.stopped)
+        self.clock.restart()
+
+    def save(self, log: RunLog, writer: Writer) -> None:
+        """Begin a checkpoint of where the run stands. This is not training time."""
+        log.check()
+        writer.begin(f"step-{self.run_state.steps:09d}", self.state())
         self.clock.restart()
 
     def state(self) -> dict[str, Any]:
@@ -194,7 +203,12 @@ class PhaseRun:
         self.cost = PhaseCost.from_state(saved["cost"])
 
     def close(self, log: RunLog) -> None:
-        """Write down what the phase has cost, fold its structure, and let the run stand at the beginning of the next phase."""
+        """Write down what the phase has cost, fold its structure, and let the run stand at the beginning of the next phase.
+
+        A run that a limit has stopped stands behind its last phase.
+        """
+        if self.progress().done < 1:  # a limit has ended it
+            end_parts(self)
         log.check()
         take_whole(self)
         run, cost = self.run_state, self.cost
@@ -216,7 +230,7 @@ class PhaseRun:
         set_compiled(self.model, None)  # samples have other shapes, and the next phase counts its first step before compiling
         if self.phase.structure is not None:
             self.phase.structure.remove(self.model)
-        run.phase, run.step = self.index + 1, 0
+        run.phase, run.step = len(self.recipe.phases) if run.stopped else self.index + 1, 0
 
     def release(self) -> tuple[Any, dict[str, Any]]:
         """The model and the optimizer's state, of which nothing is kept here: the next phase needs the memory."""
@@ -261,6 +275,17 @@ def evaluate(recipe: Recipe, model: Any, judge: HeldOut) -> dict[str, float]:
     model.train()
     set_compiled(model, compiled)
     return numbers
+
+
+def over_limits(limits: Mapping[str, float], validation: list[dict[str, Any]]) -> str:
+    """Which source's primary number is further above the first of ``validation`` than its limit allows, as a sentence; "" if none is."""
+    first, last = validation[0]["numbers"], validation[-1]["numbers"]
+    for source, limit in limits.items():
+        name = f"{next(iter(first))}/{source}"
+        rise = last[name] / first[name] - 1 if name in first else 0.0
+        if rise > limit:
+            return f"training ended at step {validation[-1]['step']}: {name} has risen by {rise:.2%}, its limit is {limit:.2%}"
+    return ""
 
 
 def refuse_stream(objective: Objective, stream: Stream) -> None:

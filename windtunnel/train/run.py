@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from windtunnel.core import outside
 from windtunnel.core.errors import UserError
@@ -74,6 +74,21 @@ def prepare_needed(
     return found
 
 
+class Options(TypedDict, total=False):
+    """What a run tells and asks on its way. None of it changes what is computed.
+
+    ``report`` is told the progress (step, done, loss, flops, seconds), ``warn`` what the user should know, in sentences (default: they are
+    printed). When ``stop`` returns True the run writes a checkpoint and ends. ``loggers`` are names of kinds of loggers;
+    ``checkpoint_seconds`` lie between two checkpoints.
+    """
+
+    report: Callable[[dict[str, Any]], None] | None
+    stop: Callable[[], bool] | None
+    warn: Callable[[str], None] | None
+    loggers: Sequence[str]
+    checkpoint_seconds: float
+
+
 def fly(
     recipe: Recipe,
     seed: int,
@@ -82,84 +97,77 @@ def fly(
     *,
     threads: int | None = None,
     device: str | None = None,
-    report: Callable[[dict[str, Any]], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-    loggers: Sequence[str] = (),
-    checkpoint_seconds: float = 60.0,
-    warn: Callable[[str], None] | None = None,
     needed_in: Path | None = None,
     streams: Mapping[str, Stream | str] | None = None,
     variant: Variant | None = None,
+    **options: Unpack[Options],
 ) -> RunRecord:
     """Fly ``recipe`` with ``seed`` in ``folder`` and return its record, which is also written to ``folder/record.json``.
 
-    A finished run is not flown again; an interrupted one goes on from its newest whole checkpoint. ``report`` is told the
-    progress (step, done, loss, flops, seconds); when ``stop`` returns True the run writes a checkpoint and returns with status
-    "interrupted". A run that breaks returns with status "failed" and its failure.
+    A finished run is not flown again; an interrupted one goes on from its newest whole checkpoint. A run that is asked to stop returns
+    with status "interrupted", one that breaks with status "failed" and its failure.
 
     Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
     ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see :func:`prepare_needed`.
-
     ``variant`` is that of the study; by default it is chosen for ``recipe`` when its folder is begun, and kept.
 
     Raises:
         UserError: when the folder holds a run of another recipe or cannot be written.
     """
-    import torch
-    from transformers.utils import logging
-
-    from windtunnel.train import loop, machine, ranks
-    from windtunnel.train.loggers import make_logger
-
-    logging.disable_progress_bar()  # saving a model would draw over the study's table
-    folder = Path(folder)
-    if threads:
-        torch.set_num_threads(threads)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    folder, place = Path(folder), device_of(device, threads)
     plan, chosen = planned(recipe, seed, stream, folder, place, variant)
     if (done := finished(folder, recipe.key(seed, chosen), stream, plan)) is not None:
         return done
-    own = recipe.variant(chosen)
-    refuse_unable(own, place, str(folder))
-    warnings: list[str] = []
-    tell = warn or (lambda message: print(message, flush=True))
+    refuse_unable(recipe.variant(chosen), place, str(folder))
+    record, runs = begun(recipe, seed, stream, place, chosen), needed_in or folder / "needed"
+    told = heard(options, record["warnings"])
+    for message in changed(plan, threads):
+        told["warn"](message)
+
+    def missing(one: Recipe, own: Stream, place: Path, streams: Mapping[str, Stream | str]) -> RunRecord:
+        how: Options = {"report": told.get("report"), "stop": told.get("stop")}
+        return fly(one, seed, own, place, threads=threads, device=device, needed_in=runs, streams=streams, variant=chosen, **how)
+
+    try:
+        others = others_of(recipe, seed, chosen, stream, runs, streams or {}, None if needed_in else missing)
+    except UserError as error:
+        return stored(folder, RunRecord(**record, status="failed", failure=Failure.of(error)))
+    if others is None:
+        return stored(folder, RunRecord(**record, status="interrupted"))
+    record |= costs(stream, others)
+    run_context = context_of(folder, place, recipe.variant(chosen), stream, Others(others, chosen), told | {"charged": record["charged"]})
+    return stored(folder, RunRecord(**record, **outcome(recipe, seed, stream, run_context)))
+
+
+def device_of(device: str | None, threads: int | None) -> torch.device:
+    """Where a run is computed (default: an accelerator if there is one), once torch has been told the number of ``threads``."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def heard(options: Options, warnings: list[str]) -> dict[str, Any]:
+    """Those of ``options`` that are set; what is said is also noted in ``warnings``. Of several ranks, rank 0 alone tells anything."""
+    from windtunnel.train import ranks
+
+    given = {key: value for key, value in options.items() if value is not None}
     if ranks.rank():
-        tell, report, loggers = (lambda message: None), None, ()
+        given = {key: value for key, value in given.items() if key not in ("report", "loggers")} | {"warn": lambda message: None}
+    tell: Any = given.get("warn", lambda message: print(message, flush=True))
 
     def noted(message: str) -> None:
         warnings.append(message)
         tell(message)
 
-    record = begun(recipe, seed, stream, place, chosen) | {"warnings": warnings}
-    for message in changed(plan, threads):
-        noted(message)
-    how: dict[str, Any] = {"threads": threads, "device": device, "report": report, "stop": stop, "variant": chosen}
-    how["needed_in"] = folder / "needed"
-    missing = None if needed_in else lambda one, own, place, streams: fly(one, seed, own, place, streams=streams, **how)
-    try:
-        others = others_of(recipe, seed, chosen, stream, needed_in or folder / "needed", streams or {}, missing)
-    except UserError as error:
-        return stored(folder, RunRecord(**record, status="failed", failure=Failure.of(error)))
-    if others is None:
-        return stored(folder, RunRecord(**record, status="interrupted"))
+    return given | {"warn": noted}
+
+
+def costs(stream: Stream, others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the record of a run on ``stream`` says of ``others``, whose models it needs, and of what is paid for them."""
     curation = curated(stream, others)
-    record |= {"needed": others, "curation": curation, "charged": charged({**curation, **others})}
-    opened = tuple(make_logger(kind, folder, folder.name) for kind in loggers)
-    told = {"report": report, "stop": stop, "warn": noted, "loggers": opened, "checkpoint_seconds": checkpoint_seconds}
-    run_context = context_of(folder, place, own, stream, Others(others, chosen), told | {"charged": record["charged"]})
-    memory = machine.PeakMemory(place)
-    try:
-        with machine.repeatable():
-            model, run_state, whole = loop.train(recipe, seed, stream, run_context)
-        record |= outcome(run_state, stream, memory.bytes()) | {"status": "finished" if whole else "interrupted"}
-        if whole and not ranks.rank():
-            record |= test_and_export(recipe, model, stream, run_context)
-    except Exception as error:
-        record |= {"status": "failed", "failure": Failure.of(error)}
-    finally:
-        for logger in opened:
-            logger.close()
-    return stored(folder, RunRecord(**record))
+    return {"needed": others, "curation": curation, "charged": charged({**curation, **others})}
 
 
 def planned(
@@ -238,10 +246,33 @@ def begun(recipe: Recipe, seed: int, stream: Stream, place: torch.device, varian
         "device": str(place),
         "versions": machine.versions(),
         "hardware": machine.hardware(place),
+        "warnings": [],
     }
 
 
-def outcome(run_state: RunState, stream: Stream, peak_memory_bytes: int) -> dict[str, Any]:
+def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) -> dict[str, Any]:
+    """Train, test and export; what the record of the run says of that. What breaks on the way is in it as a failure."""
+    from transformers.utils import logging
+
+    from windtunnel.train import loop, machine, ranks
+
+    logging.disable_progress_bar()  # saving a model would draw over the study's table
+    memory, found = machine.PeakMemory(run_context.device), dict[str, Any]()
+    try:
+        with machine.repeatable():
+            model, run_state, whole = loop.train(recipe, seed, stream, run_context)
+        found |= training(run_state, stream, memory.bytes()) | {"status": "finished" if whole else "interrupted"}
+        if whole and not ranks.rank():
+            found |= test_and_export(recipe, model, stream, run_context)
+    except Exception as error:
+        found |= {"status": "failed", "failure": Failure.of(error)}
+    finally:
+        for logger in run_context.loggers:
+            logger.close()
+    return found
+
+
+def training(run_state: RunState, stream: Stream, peak_memory_bytes: int) -> dict[str, Any]:
     """What the record of a run says of its training."""
     sizes = {source: size for source, size in stream.sizes("train").items() if source in run_state.cursors}
     return {
@@ -263,12 +294,17 @@ def outcome(run_state: RunState, stream: Stream, peak_memory_bytes: int) -> dict
 
 
 def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stream, others: Others, told: Mapping[str, Any]) -> RunContext:
-    """What a run on ``stream`` in ``folder`` is flown with, where it needs ``others``; ``told`` are further fields (None: the default)."""
+    """What a run on ``stream`` in ``folder`` is flown with, where it needs ``others``.
+
+    ``told`` are further fields, with the names of kinds of loggers, which are opened.
+    """
     from windtunnel.models.checkpoint import load
     from windtunnel.models.locate import locate
     from windtunnel.train import machine
     from windtunnel.train.log import RunContext
+    from windtunnel.train.loggers import make_logger
 
+    loggers = tuple(make_logger(kind, folder, folder.name) for kind in told.get("loggers", ()))
     return RunContext(
         folder=folder,
         device=place,
@@ -277,7 +313,7 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
         cursors_of=others.cursors,
         model_of=lambda trained, seed: load(others.folder(trained, seed), trained.fingerprint),
         processor_of=lambda trained, seed: stream.encoding.processor_in(locate(others.folder(trained, seed))),
-        **{key: value for key, value in told.items() if value is not None},
+        **{**told, "loggers": loggers},
     )
 
 
