@@ -40,8 +40,8 @@ def recipe(model: str, steps: int) -> dict[str, Any]:
 
 def made(folder: Path) -> str:
     """A model of SmolLM2's sizes with the tokenizer of a small run, as a folder."""
-    from windtunnel.models.build import config_for, fresh
-    from windtunnel.models.checkpoint import export
+    from windtunnel.models.init import config_for, fresh
+    from windtunnel.models.save import export
     from windtunnel.models.settings import ModelSettings
     from windtunnel.recipe import recipe_from
     from windtunnel.train.run import prepare

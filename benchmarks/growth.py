@@ -50,7 +50,7 @@ def child(name: str) -> None:
 
     from windtunnel.core.registry import make
     from windtunnel.kits.text.vocabulary import Vocabulary
-    from windtunnel.models.build import config_for, fresh
+    from windtunnel.models.init import config_for, fresh
     from windtunnel.models.settings import ModelSettings
     from windtunnel.slots import Start
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from windtunnel.models.build import config_for, fresh
 from windtunnel.models.forward import forward
+from windtunnel.models.init import config_for, fresh
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Progress
 from windtunnel.train import loop, machine

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from loop import ours, recipe
 
-from windtunnel.models.build import config_for, fresh
-from windtunnel.models.checkpoint import export
+from windtunnel.models.init import config_for, fresh
+from windtunnel.models.save import export
 from windtunnel.train.run import prepare
 
 STEPS, REPETITIONS = 8, 3

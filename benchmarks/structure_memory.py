@@ -56,8 +56,8 @@ def child(name: str) -> dict[str, Any]:
 
     from windtunnel.core.registry import make
     from windtunnel.kits.text.vocabulary import Vocabulary
-    from windtunnel.models.build import config_for, fresh
     from windtunnel.models.forward import forward
+    from windtunnel.models.init import config_for, fresh
     from windtunnel.models.settings import ModelSettings
     from windtunnel.slots import Optimizer, Structure
 

@@ -11,8 +11,8 @@ import pytest
 
 import windtunnel
 import windtunnel.slots
-from windtunnel.core.library import paper_files
 from windtunnel.core.registry import folder_of, load_all, names, slots
+from windtunnel.core.shipped import paper_files
 
 PACKAGE = Path(windtunnel.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))

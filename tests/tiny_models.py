@@ -8,8 +8,8 @@ from families import KINDS
 from torch import nn
 
 from windtunnel.kits.text.vocabulary import Vocabulary
-from windtunnel.models.build import config_for, family_of, fresh
 from windtunnel.models.forward import forward
+from windtunnel.models.init import config_for, family_of, fresh
 from windtunnel.models.settings import ModelSettings
 
 SIZE, LENGTH = 160, 24

@@ -315,7 +315,7 @@ def survives_saving_and_loading(folder: Path, written: Mapping[str, Any], stream
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
-    from windtunnel.models.checkpoint import load
+    from windtunnel.models.load import load
 
     again = {key: value for key, value in load(folder).state_dict().items() if key in written}
     assert again and all(torch.equal(again[key], written[key]) for key in again)

@@ -29,10 +29,11 @@ from transformers import (
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.encoded import KEPT
-from windtunnel.models import checkpoint
-from windtunnel.models.build import config_for, fresh
 from windtunnel.models.content import fingerprint
+from windtunnel.models.init import config_for, fresh
+from windtunnel.models.load import load
 from windtunnel.models.locate import locate
+from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import NestedError, recipe_from
 from windtunnel.slots import ALONE, Schedule, Start
@@ -105,11 +106,11 @@ def logits_of(model):
 def test_every_family_goes_round_to_the_last_bit(family, form, tmp_path):
     there = written(tmp_path / "there", family, form, torch.bfloat16)
     assert (form == "sharded") == (len(list(there.glob("*.safetensors"))) > 1)
-    model = checkpoint.load(there)
+    model = load(there)
     assert model.dtype == torch.float32 and model.training
     for dtype in (torch.float32, torch.bfloat16):
         theirs = AUTO[KINDS[family]].from_pretrained(there, local_files_only=True, dtype=dtype)
-        here = checkpoint.export(model, tmp_path / str(dtype), dtype=dtype, shard="20KB" if form == "sharded" else "5GB")
+        here = export(model, tmp_path / str(dtype), dtype=dtype, shard="20KB" if form == "sharded" else "5GB")
         ours = AUTO[KINDS[family]].from_pretrained(here, local_files_only=True)
         assert ours.dtype == dtype and json.loads((here / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
         assert (form == "sharded") == (len(list(here.glob("*.safetensors"))) > 1)
@@ -136,7 +137,7 @@ def test_what_no_recipe_says_stays_as_the_checkpoint_has_it(kind, options, tmp_p
     recipe = recipe_from({"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": start})
     phase = recipe.phases[0]
     model = phase.start.build(None, config_for(phase.model, VOCABULARY, LENGTH), 0)
-    again = AutoModelForCausalLM.from_pretrained(checkpoint.export(model, tmp_path / "here"), local_files_only=True)
+    again = AutoModelForCausalLM.from_pretrained(export(model, tmp_path / "here"), local_files_only=True)
     one, other = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("there", "here"))
     assert {key for key in one | other if one.get(key) != other.get(key)} <= {"use_cache"}
     assert torch.equal(logits_of(again), logits_of(there))
@@ -149,8 +150,8 @@ def test_a_model_is_found_by_folder_run_file_and_package(tmp_path, monkeypatch):
     there = written(tmp_path / "run" / "model")
     assert locate(there) == locate(tmp_path / "run") == locate(there / "model.safetensors") == there
     torch.save({name: value + 1 for name, value in load_file(there / "model.safetensors").items()}, there / "other.pt")
-    moved_by_one = checkpoint.load(there / "other.pt")
-    assert all(torch.equal(value, checkpoint.load(there).state_dict()[name] + 1) for name, value in moved_by_one.state_dict().items())
+    moved_by_one = load(there / "other.pt")
+    assert all(torch.equal(value, load(there).state_dict()[name] + 1) for name, value in moved_by_one.state_dict().items())
     shutil.copy(there / "model.safetensors", there / "best.safetensors")
     found = locate(there / "best.safetensors", tmp_path / "cache")
     assert found.parent == tmp_path / "cache" and locate(there / "best.safetensors", tmp_path / "cache") == found
@@ -220,7 +221,7 @@ def test_what_is_wrong_with_weights_is_named(form, tmp_path):
         else:
             save_file(changed, file, metadata={"format": "pt"})
         with pytest.raises(PartError, match=message):
-            checkpoint.load(there)
+            load(there)
 
     broken(rf"weight {name} is missing \(1 in all\)", None)
     broken(rf"weight {name} has shape \(3, 32\), but the configuration says \(96, 32\)", torch.zeros(3, 32))
@@ -233,10 +234,10 @@ def test_what_is_wrong_with_weights_is_named(form, tmp_path):
     save(weights, file)
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(PartError, match="cannot be read" if form == "pickled" else f"{file.name}: damaged: .* it was cut off"):
-        checkpoint.load(there)
+        load(there)
     file.unlink()
     with pytest.raises(PartError, match=f"shard {file.name} is missing" if form == "sharded" else "holds no weights"):
-        checkpoint.load(there)
+        load(there)
 
 
 def test_quantised_models_and_unknown_families_are_named(tmp_path):
@@ -244,10 +245,10 @@ def test_quantised_models_and_unknown_families_are_named(tmp_path):
     config = json.loads((there / "config.json").read_text())
     (there / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}}))
     with pytest.raises(PartError, match=r"quantised \(gptq\)"):
-        checkpoint.load(there)
+        load(there)
     (there / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
     with pytest.raises(UserError, match=r"'mamba' are not supported; .*known: bert, gpt-neox"):
-        checkpoint.load(there)
+        load(there)
     with pytest.raises(NestedError, match=r"checkpoint: .*'mamba' are not supported"):
         recipe_from({"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": {"checkpoint": str(there)}})
 
@@ -297,7 +298,7 @@ def test_a_recipe_is_known_by_the_content_of_its_checkpoints(tmp_path):
     teacher = {"corpus": {"a": "x"}, "budget": {"steps": 1}, "losses": {"distillation": {"teacher": {"folder": str(there)}}}}
     before = [recipe_from(one) for one in (raw, teacher)]
     assert [one.identity() for one in before] == [recipe_from(one).identity() for one in (raw, teacher)]
-    checkpoint.export(moved(build("llama"), seed=6), there)
+    export(moved(build("llama"), seed=6), there)
     assert all(recipe_from(one).identity() != old.identity() for one, old in zip((raw, teacher), before, strict=True))
     phase = before[0].phases[0]
     with pytest.raises(
@@ -315,7 +316,7 @@ def test_rows_for_added_tokens_are_the_mean_and_old_ones_stay(family, tied, tmp_
     if family == "t5" and not tied:
         return
     there = written(tmp_path / "there", family, tied=tied)
-    old = checkpoint.load(there)
+    old = load(there)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.BPE(vocab={f"t{number}": number for number in range(SIZE)}, merges=[]))
     )
@@ -332,7 +333,7 @@ def test_rows_for_added_tokens_are_the_mean_and_old_ones_stay(family, tied, tmp_
         assert torch.allclose(after[SIZE:], before.mean(dim=0).expand(3, -1))
     assert (new.get_output_embeddings().weight is new.get_input_embeddings().weight) == tied
     assert torch.equal(logits_of(new)[..., :SIZE], logits_of(old))
-    assert checkpoint.load(checkpoint.export(new, tmp_path / "here")).config.vocab_size == SIZE + 3
+    assert load(export(new, tmp_path / "here")).config.vocab_size == SIZE + 3
 
 
 def test_a_wrong_tokenizer_is_refused_by_name(tmp_path):
@@ -413,11 +414,11 @@ def test_gguf_is_converted_once_and_exactly(tmp_path):
     gguf = pytest.importorskip("gguf")
     pytest.importorskip("accelerate")
     there = with_tokenizer(tmp_path / "there", tied=False)
-    model = checkpoint.load(there)
+    model = load(there)
     write_gguf(gguf, tmp_path / "tiny.gguf", model, there)
     found = locate(tmp_path / "tiny.gguf")
     stamp = (found / "model.safetensors").stat().st_mtime_ns
-    again = checkpoint.load(tmp_path / "tiny.gguf")
+    again = load(tmp_path / "tiny.gguf")
     assert (locate(tmp_path / "tiny.gguf") / "model.safetensors").stat().st_mtime_ns == stamp
     assert json.loads((found / "config.json").read_text())["dtype"] == "bfloat16", "which holds every one of these values"
     assert torch.equal(logits_of(again), logits_of(model))

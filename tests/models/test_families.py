@@ -21,9 +21,10 @@ from windtunnel.core import registry
 from windtunnel.core.errors import UserError
 from windtunnel.kits.text.network import TokenFacts
 from windtunnel.models.anatomy import anatomy, linears
-from windtunnel.models.build import config_for, family_of, fresh
-from windtunnel.models.checkpoint import export, load
 from windtunnel.models.forward import forward
+from windtunnel.models.init import config_for, family_of, fresh
+from windtunnel.models.load import load
+from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
 from windtunnel.models.sizes import sizes_of
 from windtunnel.recipe import load_recipe, merge, recipe_from

@@ -17,10 +17,11 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.kits.text.network import ROOM
-from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
-from windtunnel.models.build import config_for, family_of, fresh
 from windtunnel.models.forward import attention_mask, forward, positions_of
+from windtunnel.models.init import config_for, family_of, fresh
+from windtunnel.models.load import load
+from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
 
 # Documents ----------------------------------------------------------------------------------------------------------------------
@@ -483,10 +484,10 @@ def test_counts_add_up(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_export_and_load_give_bitwise_the_same_model(family, tmp_path):
     model = build(family, seed=3).eval()
-    folder = checkpoint.export(model, tmp_path / "out", card={"title": "A title", "steps": 12, "recipe": {"a": 1}})
+    folder = export(model, tmp_path / "out", card={"title": "A title", "steps": 12, "recipe": {"a": 1}})
     tokens, documents = packed()
     expected = run(model, tokens, documents).logits
-    again = checkpoint.load(folder)
+    again = load(folder)
     assert again.training and family_of(again.config).name == family
     assert torch.equal(run(again.eval(), tokens, documents).logits, expected)
     auto = {"decoder": AutoModelForCausalLM, "encoder": AutoModelForMaskedLM}.get(KINDS[family], AutoModelForSeq2SeqLM)
@@ -503,7 +504,7 @@ def test_export_and_load_give_bitwise_the_same_model(family, tmp_path):
 
 def test_generation_is_the_greedy_reading_of_our_forward(tmp_path):
     model = build("llama").eval()
-    checkpoint.export(model, tmp_path)
+    export(model, tmp_path)
     theirs, tokens = AutoModelForCausalLM.from_pretrained(tmp_path, local_files_only=True), random_tokens(1, 6)
     for _ in range(4):
         tokens = torch.cat([tokens, forward(model, tokens).logits[:, -1].argmax(-1, keepdim=True)], 1)
@@ -512,14 +513,14 @@ def test_generation_is_the_greedy_reading_of_our_forward(tmp_path):
 
 def test_export_in_shards_and_a_missing_shard_is_named(tmp_path):
     model = build("llama")
-    checkpoint.export(model, tmp_path, shard="20KB")
+    export(model, tmp_path, shard="20KB")
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) > 2
-    again = checkpoint.load(tmp_path)
+    again = load(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     shards[1].unlink()
     with pytest.raises(PartError, match=f"{shards[1].name} is missing"):
-        checkpoint.load(tmp_path)
+        load(tmp_path)
 
 
 def test_load_reads_pytorch_files_and_a_run_folder(tmp_path):
@@ -528,7 +529,7 @@ def test_load_reads_pytorch_files_and_a_run_folder(tmp_path):
     (tmp_path / "model").mkdir()
     model.config.save_pretrained(tmp_path / "model")
     torch.save(model.state_dict(), tmp_path / "model" / "pytorch_model.bin")
-    again = checkpoint.load(tmp_path)
+    again = load(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
@@ -536,17 +537,17 @@ def test_load_refuses_by_name(tmp_path):
     from safetensors.torch import load_file, save_file
 
     with pytest.raises(PartError, match="no such folder"):
-        checkpoint.load(tmp_path / "nowhere")
+        load(tmp_path / "nowhere")
     with pytest.raises(PartError, match=r"config\.json"):
-        checkpoint.load(tmp_path)
-    checkpoint.export(build("llama"), tmp_path)
+        load(tmp_path)
+    export(build("llama"), tmp_path)
     file = tmp_path / "model.safetensors"
     weights = load_file(file)
 
     def broken(message: str, **changes):
         save_file({key: value for key, value in (weights | changes).items() if value is not None}, file, metadata={"format": "pt"})
         with pytest.raises(PartError, match=message):
-            checkpoint.load(tmp_path)
+            load(tmp_path)
 
     name = "model.layers.1.mlp.up_proj.weight"
     broken(rf"{name} is missing", **{name: None})
@@ -557,16 +558,16 @@ def test_load_refuses_by_name(tmp_path):
     )
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(PartError, match=r"model\.safetensors: damaged: \d+ bytes, its header says \d+; it was cut off"):
-        checkpoint.load(tmp_path)
+        load(tmp_path)
     file.unlink()
     with pytest.raises(PartError, match="holds no weights"):
-        checkpoint.load(tmp_path)
+        load(tmp_path)
     (tmp_path / "config.json").write_text("{ not json")
     with pytest.raises(PartError, match=r"config\.json"):
-        checkpoint.load(tmp_path)
+        load(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     with pytest.raises(UserError, match="mamba"):
-        checkpoint.load(tmp_path)
+        load(tmp_path)
 
 
 def spike(like: torch.Tensor) -> torch.Tensor:
@@ -578,4 +579,4 @@ def spike(like: torch.Tensor) -> torch.Tensor:
 def test_export_refuses_a_folder_it_cannot_write(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        checkpoint.export(build("llama"), tmp_path / "file")
+        export(build("llama"), tmp_path / "file")

@@ -18,7 +18,7 @@ from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.encoded import KEPT
 from windtunnel.kits.text.vocabulary import Vocabulary
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import (
@@ -582,7 +582,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_every_arm_of_the_files_flies_at_a_tiny_size(name, stream, tmp_path, monkeypatch, corpus):
     """The recipes as the files write them, but for sizes, budgets and text: on two sources, whatever theirs are called."""
-    from windtunnel.core.library import library
+    from windtunnel.core.shipped import library
     from windtunnel.recipe import each_recipe
     from windtunnel.study.fly import load_study
     from windtunnel.study.papers import load_paper

@@ -13,8 +13,8 @@ from torch import nn
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
-from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears
+from windtunnel.models.save import export
 from windtunnel.slots import Start, Structure
 
 
@@ -92,14 +92,14 @@ def test_stack_refuses_what_does_not_fit():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checkpoint_starts_from_the_folder(family, tmp_path):
     model = moved(build(family)).eval()
-    checkpoint.export(model, tmp_path)
+    export(model, tmp_path)
     again = make(Start, {"checkpoint": str(tmp_path)}).build(None, config_of(family), 0)
     tokens, documents = packed()
     assert torch.equal(run(again.eval(), tokens, documents).logits, run(model, tokens, documents).logits)
 
 
 def test_checkpoint_refuses_another_shape_by_name(tmp_path):
-    checkpoint.export(build("llama"), tmp_path)
+    export(build("llama"), tmp_path)
     start = make(Start, {"checkpoint": str(tmp_path)})
     for wrong, message in (
         ({"layers": 4}, "layers is 2 there and 4 in the recipe"),
@@ -119,7 +119,7 @@ def test_checkpoint_refuses_another_shape_by_name(tmp_path):
 
 
 def test_checkpoint_refuses_too_few_learned_positions(tmp_path):
-    checkpoint.export(build("gpt2"), tmp_path)
+    export(build("gpt2"), tmp_path)
     with pytest.raises(PartError, match="positions"):
         make(Start, {"checkpoint": str(tmp_path)}).build(None, config_of("gpt2", context=2 * LENGTH), 0)
 
@@ -182,7 +182,7 @@ def test_removal_leaves_the_function_and_frees_the_weights(family, tmp_path):
     model = build(family).eval()
     structure.apply(model)
     with pytest.raises(PartError, match="carries a structure"):
-        checkpoint.export(model, tmp_path / "a")
+        export(model, tmp_path / "a")
     tokens, documents = packed()
     before = run(model, tokens, documents).logits
     structure.remove(model)
@@ -190,7 +190,7 @@ def test_removal_leaves_the_function_and_frees_the_weights(family, tmp_path):
     assert set(model.state_dict()) == set(build(family).state_dict())
     loss_of(model).backward()
     assert all(((module.weight == 0) & (module.weight.grad != 0)).any() for module in linears(model).values())
-    checkpoint.export(model, tmp_path / "b")
+    export(model, tmp_path / "b")
     with pytest.raises(PartError, match="no mask is in place"):
         structure.constrain(model)
     structure.apply(model)  # and it can be put on again

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError
-from windtunnel.core.library import AREAS, library, paper_files
+from windtunnel.core.shipped import AREAS, library, paper_files
 from windtunnel.report import markdown
 from windtunnel.report.tables import expected
 from windtunnel.report.words import Reading

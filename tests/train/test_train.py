@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 
 from windtunnel.core.errors import UserError
 from windtunnel.models.anatomy import linears
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
@@ -190,7 +190,7 @@ def test_killed_at_twenty_random_instants_equals_undisturbed(tiny, stream, tmp_p
     recipe = tiny(budget={"steps": 60}, phases=[{"share": 0.4}, {"share": 0.6, "model": {"layers": 4}, "start": {"stack": {"factor": 2}}}])
     fly(recipe, 0, stream, tmp_path / "whole")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["windtunnel.train.loop", "windtunnel.models.checkpoint", "windtunnel.kits.text.samples"])
+    context.set_forkserver_preload(["windtunnel.train.loop", "windtunnel.models.load", "windtunnel.kits.text.samples"])
     checkpoints = tmp_path / "killed" / "checkpoints"
     randomness, kills = random.Random(0), 0
     deadline = time.monotonic() + 600

@@ -37,7 +37,7 @@ from windtunnel.commands.options import (
 from windtunnel.commands.papers import papers, reproduce
 from windtunnel.commands.train import export, train
 from windtunnel.core.errors import ADVICE, UserError, nearest
-from windtunnel.core.library import page, shipped
+from windtunnel.core.shipped import page, shipped
 from windtunnel.study.results import read_result, result_files
 
 app = typer.Typer(

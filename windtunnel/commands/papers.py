@@ -24,7 +24,7 @@ from windtunnel.commands.options import (
     WorkersOption,
     check_engine,
 )
-from windtunnel.core.library import checkout, page
+from windtunnel.core.shipped import checkout, page
 
 if TYPE_CHECKING:
     from windtunnel.study.papers import Paper

@@ -57,7 +57,7 @@ def average_active(recipe: Recipe, vocabulary: int, tokens: Sequence[float] | No
     import torch
 
     from windtunnel.models.anatomy import anatomy, linears, parameters_count
-    from windtunnel.models.build import config_for
+    from windtunnel.models.init import config_for
 
     if needed(recipe):
         raise UserError("a part holds another recipe, whose training this count does not know")

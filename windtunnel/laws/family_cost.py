@@ -126,7 +126,7 @@ def begins_from(recipe: Recipe) -> list[Recipe]:
 
 def parameters(recipe: Recipe, vocabulary: int) -> int:
     """How many numbers the last phase of ``recipe`` trains, tied and shared ones once, with ``vocabulary`` tokens. No weight is drawn."""
-    from windtunnel.models.build import config_for, hollow
+    from windtunnel.models.init import config_for, hollow
 
     phase = recipe.phases[-1]
     model = hollow(config_for(phase.model, TokenFacts(vocabulary), phase.context))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from windtunnel.models.build import family_of
+from windtunnel.models.init import family_of
 from windtunnel.models.sizes import head_size_of, rows_of, sizes_of
 from windtunnel.slots import AttentionPlace, BlockPlace, MlpPlace
 

@@ -12,7 +12,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from windtunnel.core.errors import UserError
-from windtunnel.models.build import family_of
+from windtunnel.models.init import family_of
 from windtunnel.slots import Call, Family
 
 PADDING = -1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from windtunnel.models.build import family_of
+from windtunnel.models.init import family_of
 
 
 def sizes_of(config: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import write_text
-from windtunnel.core.library import PAGES, library, paper_files
+from windtunnel.core.shipped import PAGES, library, paper_files
 from windtunnel.recipe.yaml import Document
 from windtunnel.report.adaptation import change
 from windtunnel.report.fields import result_page

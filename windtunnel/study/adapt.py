@@ -191,7 +191,7 @@ def write_own(wish: AdaptRequest, path: Path, seed: int, threads: int | None, de
     from transformers import AutoTokenizer
 
     from windtunnel.kits.text.own_text import own_text, write_own_text
-    from windtunnel.models.checkpoint import load
+    from windtunnel.models.load import load
     from windtunnel.models.locate import locate
 
     warn(
@@ -221,7 +221,8 @@ def conclude(
     """Decide how much of the change is kept, measure before and after on test, export, and put together the result."""
     import torch
 
-    from windtunnel.models.checkpoint import export, load
+    from windtunnel.models.load import load
+    from windtunnel.models.save import export
     from windtunnel.train import machine
     from windtunnel.train.begin import begin
     from windtunnel.train.log import RunContext

@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.library import AREAS, PAPER, paper_files
 from windtunnel.core.settings import Settings
+from windtunnel.core.shipped import AREAS, PAPER, paper_files
 from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import StudyFile, study_from

@@ -13,8 +13,8 @@ import torch
 
 from windtunnel.core.errors import UserError
 from windtunnel.data.stream import Stream
-from windtunnel.models.build import config_for, fresh
-from windtunnel.models.checkpoint import set_generation
+from windtunnel.models.init import config_for, fresh
+from windtunnel.models.save import set_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import StartContext

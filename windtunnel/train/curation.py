@@ -103,7 +103,7 @@ def place_of(trained: Trained, folders: Mapping[str, Path]) -> str:
 def _model(place: str, trained: Trained) -> Any:
     import torch
 
-    from windtunnel.models.checkpoint import load
+    from windtunnel.models.load import load
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return load(place, trained.fingerprint).to(device).eval().requires_grad_(False)  # type: ignore[arg-type]

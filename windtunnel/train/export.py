@@ -30,11 +30,12 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
         raise UserError(f"{run}: the run is {record.status}, not finished; give its train command again")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; choose another")
-    from windtunnel.models import checkpoint
+    from windtunnel.models.load import load
+    from windtunnel.models.save import DTYPES, export
 
-    if dtype not in checkpoint.DTYPES:
-        raise UserError(f"dtype: {dtype!r}: {nearest(dtype, checkpoint.DTYPES)}")
-    model = checkpoint.load(run / "model")
+    if dtype not in DTYPES:
+        raise UserError(f"dtype: {dtype!r}: {nearest(dtype, DTYPES)}")
+    model = load(run / "model")
     processor = Recipe.model_validate(record.recipe).encoding.processor_in(run / "model")
     card = {
         "title": run.resolve().name,
@@ -48,8 +49,8 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
     if added := record.tokens_added:
         card["special tokens added to the tokenizer"] = f"{len(added)}: {', '.join(added)}"
     tokenizer = None if processor is None else run / "model"  # its files are copied as they are
-    checkpoint.export(model, out, tokenizer=tokenizer, card=card, dtype=checkpoint.DTYPES[dtype])
-    model = model.to(checkpoint.DTYPES[dtype])  # type: ignore[arg-type]
+    export(model, out, tokenizer=tokenizer, card=card, dtype=DTYPES[dtype])
+    model = model.to(DTYPES[dtype])  # type: ignore[arg-type]
     write_record(out, record)
     parameters = same_model(model, out)
     if processor is not None:
@@ -79,7 +80,7 @@ def auto_class(model: Any) -> Any:
     """The Auto class of transformers that loads a model like ``model``."""
     import transformers
 
-    from windtunnel.models.build import family_of
+    from windtunnel.models.init import family_of
 
     return getattr(transformers, family_of(model.config).auto_class)
 

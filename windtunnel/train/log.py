@@ -14,7 +14,7 @@ import torch
 
 from windtunnel.core.errors import Diverged
 from windtunnel.core.part import Trained
-from windtunnel.models.checkpoint import load
+from windtunnel.models.load import load
 from windtunnel.slots import Progress
 from windtunnel.train import ranks
 from windtunnel.train.loggers import Logger

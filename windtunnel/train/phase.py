@@ -16,7 +16,7 @@ from windtunnel.core.part import Part
 from windtunnel.data.held_out import held_out
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
-from windtunnel.models.checkpoint import written_generation
+from windtunnel.models.save import written_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import BatchContext, HeldOut, Objective, Progress

@@ -298,7 +298,7 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
 
     ``told`` are further fields, with the names of kinds of loggers, which are opened.
     """
-    from windtunnel.models.checkpoint import load
+    from windtunnel.models.load import load
     from windtunnel.models.locate import locate
     from windtunnel.train import machine
     from windtunnel.train.log import RunContext
@@ -319,7 +319,7 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
 
 def test_and_export(recipe: Recipe, model: Any, stream: Stream, run_context: RunContext) -> dict[str, Any]:
     """Evaluate the finished model on test, let it write samples, and save it as a folder that transformers loads."""
-    from windtunnel.models.checkpoint import export
+    from windtunnel.models.save import export
     from windtunnel.train.phase import evaluate, judges
 
     judge = judges(recipe, recipe.phases[-1], stream, "test", run_context)

@@ -107,7 +107,7 @@ def test_perplexities_are_those_of_a_causal_model_alone(tiny, stream, tmp_path):
     """Padding and neighbours in the batch do not matter; the same numbers as one document at a time."""
     import torch
 
-    from windtunnel.models.checkpoint import load
+    from windtunnel.models.load import load
     from windtunnel.parts.curator.perplexity import mean_losses
 
     fly(tiny(budget={"steps": 2}), 0, stream, tmp_path / "run")

@@ -19,7 +19,7 @@ from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.image.patches import to_images, to_patches
 from windtunnel.kits.image.pixels import Images, pixels_of
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import Encoding, Objective
 

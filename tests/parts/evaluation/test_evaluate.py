@@ -17,7 +17,7 @@ from windtunnel.kits.text.encoded import text_of
 from windtunnel.kits.text.losses import text_loss
 from windtunnel.kits.text.predict import own_format
 from windtunnel.kits.text.samples import samples
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte, judge
 from windtunnel.parts.evaluation.denoising import Denoising

@@ -14,9 +14,10 @@ from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.image.patches import to_images, to_patches
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
-from windtunnel.models.build import config_for, family_of, fresh
-from windtunnel.models.checkpoint import export, load
 from windtunnel.models.forward import forward
+from windtunnel.models.init import config_for, family_of, fresh
+from windtunnel.models.load import load
+from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
 from windtunnel.models.sizes import sizes_of
 from windtunnel.slots import Start, Structure

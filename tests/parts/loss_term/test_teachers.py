@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.vocabulary import Vocabulary
-from windtunnel.models.build import config_for, fresh
 from windtunnel.models.forward import forward
+from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.after_step.pull_to_start import PullToStart
 from windtunnel.parts.loss_term.distillation import Distillation, logits_of_targets

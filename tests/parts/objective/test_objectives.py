@@ -15,7 +15,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.corrupt import cut, noise_counts, raw_length, share_out, span_noise, suffix_noise
 from windtunnel.kits.text.vocabulary import Vocabulary
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.parts.objective.next_token import NextToken

@@ -21,7 +21,7 @@ from windtunnel.kits.optim.curves import fall
 from windtunnel.kits.optim.joined import Joined
 from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.anatomy import linears
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.optimizer.adamw import adamw
 from windtunnel.slots import Optimizer, Progress, Schedule

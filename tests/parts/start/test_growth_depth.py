@@ -18,11 +18,12 @@ from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.weights.grow import first_of_each, outputs
 from windtunnel.kits.weights.timing import growth_timing
-from windtunnel.models import build as building
-from windtunnel.models import checkpoint
+from windtunnel.models import init
 from windtunnel.models.anatomy import anatomy
-from windtunnel.models.build import fresh
 from windtunnel.models.forward import forward
+from windtunnel.models.init import fresh
+from windtunnel.models.load import load
+from windtunnel.models.save import export
 from windtunnel.parts.start.deepen import layer_similarity
 from windtunnel.slots import Start, StartContext
 
@@ -135,8 +136,8 @@ def test_layers_keep_the_kind_of_attention_they_were_trained_with(tmp_path):
     big = deepen(small, 6, repeat=[1, 2])
     assert len(set(kinds)) == 2 and big.config.layer_types == [kinds[i] for i in (0, 1, 2, 1, 2, 3)]
     assert [layer.attention_type for layer in big.model.layers] == big.config.layer_types
-    checkpoint.export(big, tmp_path)
-    assert torch.equal(logits(checkpoint.load(tmp_path)), logits(big))
+    export(big, tmp_path)
+    assert torch.equal(logits(load(tmp_path)), logits(big))
 
 
 @pytest.mark.parametrize("new", ["copy", "zero"])
@@ -144,8 +145,8 @@ def test_what_no_recipe_says_is_inherited_from_a_checkpoint(new, tmp_path):
     small = trained("llama")
     small.config.rope_parameters = {"rope_type": "default", "rope_theta": 777.0}
     small.config.rms_norm_eps = 0.01
-    checkpoint.export(small, tmp_path)
-    small = checkpoint.load(tmp_path)
+    export(small, tmp_path)
+    small = load(tmp_path)
     small.config.attention_dropout = 0.3
     big = deepen(small, 4, new=new)
     assert big.config.rope_parameters["rope_theta"] == 777.0 and big.config.rms_norm_eps == 0.01
@@ -272,8 +273,8 @@ def test_other_sizes_and_families_are_refused():
 
 def test_growth_draws_only_what_is_new(monkeypatch):
     drawn: list[str] = []
-    real = building._initialisers
-    monkeypatch.setattr(building, "_initialisers", lambda model, name: drawn.append(name) or real(model, name))
+    real = init._initialisers
+    monkeypatch.setattr(init, "_initialisers", lambda model, name: drawn.append(name) or real(model, name))
     small = trained("llama")
     drawn.clear()
     deepen(small, 6)

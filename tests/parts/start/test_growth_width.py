@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.kits.weights.widening import Units, columns_split, deviation, generator, head_maps, layer_map, rows_taken, unit_map
-from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
+from windtunnel.models.load import load
+from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import Optimizer, Start, StartContext, Structure
 from windtunnel.train.run import fly
@@ -200,7 +201,7 @@ def test_each_family_keeps_what_no_recipe_sizes_and_leaves_the_old_model_alone(f
     assert all(torch.equal(value, before[name]) for name, value in old.state_dict().items())
     run(new.float(), random_tokens(2, LENGTH)).logits.sum().backward()
     assert all(weight.grad is not None for weight in new.parameters()) and new.training
-    loaded = checkpoint.load(checkpoint.export(new, tmp_path / "model"))
+    loaded = load(export(new, tmp_path / "model"))
     assert all(torch.equal(value, new.state_dict()[name]) for name, value in loaded.state_dict().items())
 
 

@@ -16,9 +16,10 @@ from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.weights.sharing import SHARES, split
 from windtunnel.laws import family_cost as costs
-from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
-from windtunnel.models.build import fresh
+from windtunnel.models.init import fresh
+from windtunnel.models.load import load
+from windtunnel.models.save import export
 from windtunnel.parts.start.expand_stages import proportional
 from windtunnel.slots import Optimizer, Start, StartContext, Structure
 from windtunnel.train.count import count_step
@@ -191,8 +192,8 @@ def test_a_shared_model_is_still_a_model(structure, tmp_path):
     assert len(matrices) == 8  # four of gpt2 in B and in A, or in each stage
     muon.step()
     part.remove(model)
-    checkpoint.export(model, tmp_path)
-    assert torch.equal(loss_of(checkpoint.load(tmp_path)), loss_of(model))
+    export(model, tmp_path)
+    assert torch.equal(loss_of(load(tmp_path)), loss_of(model))
 
 
 def test_structures_refuse_what_they_cannot_do():
@@ -488,7 +489,7 @@ def test_a_gene_learned_from_an_ancestor_begins_two_depths_and_its_cost_is_count
 
 
 def build_of(layers: int, stream) -> nn.Module:
-    from windtunnel.models.build import config_for
+    from windtunnel.models.init import config_for
     from windtunnel.models.settings import ModelSettings
 
     return fresh(config_for(ModelSettings(depth=2, layers=layers, width=32, heads=2), stream.facts, 32), 0)

@@ -72,7 +72,7 @@ def test_weights_and_ingredients_belong_together():
 
 
 def test_weights_that_differ_in_shape_are_refused(tiny, stream, tmp_path):
-    from windtunnel.models.checkpoint import load
+    from windtunnel.models.load import load
     from windtunnel.slots import StartContext
 
     fly(tiny(budget={"steps": 1}), 0, stream, tmp_path / "run")

@@ -20,7 +20,7 @@ from windtunnel.kits.text.extend import extended
 from windtunnel.kits.weights.embeddings import Mix, contextual, pieces, pursuit, shared, spellings, tables_of
 from windtunnel.laws.crossover import crossover, curves
 from windtunnel.models.anatomy import anatomy
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import Recipe, data_key, load_recipe, merge, needed, recipe_from, times
 from windtunnel.slots import Encoding, Start, StartContext

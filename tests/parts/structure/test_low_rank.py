@@ -19,8 +19,9 @@ from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.kits.optim.projected import Projected
 from windtunnel.kits.weights.factors import Factors, SparseFactors, SparsePlusLowRank, balanced, composed, factorised, support_of, truncated
-from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears
+from windtunnel.models.load import load
+from windtunnel.models.save import export
 from windtunnel.parts.optimizer.adamw import adamw
 from windtunnel.slots import AfterStep, Optimizer, Progress, Structure
 from windtunnel.train.count import counter
@@ -176,7 +177,7 @@ def test_trains_in_every_family_and_folds_to_the_same_function(kind, family, tmp
     assert {name: value.shape for name, value in model.state_dict().items()} == {n: v.shape for n, v in plain.state_dict().items()}
     assert {name: type(module) for name, module in linears(model).items()} == {n: type(m) for n, m in linears(plain).items()}
     model.float()
-    again = checkpoint.load(checkpoint.export(model, tmp_path / "model"))
+    again = load(export(model, tmp_path / "model"))
     assert torch.equal(logits_of(again), logits_of(model))
 
 
@@ -456,7 +457,7 @@ def test_sparse_low_rank_after_growth_flies_resumes_and_is_refused_beside_galore
         cut = fly(recipe, 0, stream, tmp_path / "cut", stop=lambda calls=calls: next(calls, True))
         if cut["status"] != "interrupted":
             break
-    one, other = (checkpoint.load(tmp_path / name).state_dict() for name in ("whole", "cut"))
+    one, other = (load(tmp_path / name).state_dict() for name in ("whole", "cut"))
     assert cut["status"] == "finished" and all(torch.equal(one[name], other[name]) for name in one)
     with pytest.raises(ValidationError, match="galore projects the gradients of whole weight matrices"):
         tiny(structure={"low-rank": {"rank": 4}}, optimizer="galore")

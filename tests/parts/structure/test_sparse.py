@@ -26,9 +26,10 @@ from windtunnel.data.held_out import held_out
 from windtunnel.kits.weights.masks import highest_of_group, keep_highest
 from windtunnel.kits.weights.patterns import group_of
 from windtunnel.laws import average_parameters, knee
-from windtunnel.models import checkpoint
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
-from windtunnel.models.build import config_for, fresh
+from windtunnel.models.init import config_for, fresh
+from windtunnel.models.load import load
+from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
 from windtunnel.parts.evaluation.pruned import limited, removable_share
@@ -291,7 +292,7 @@ def test_the_head_is_pruned_where_asked_and_not_tied(tmp_path):
     assert not head.weight_mask.any() and mask_of(model).numel() == blocks + head.weight.numel()
     assert int(mask_of(model).sum()) == round(0.5 * (blocks + head.weight.numel()))
     with pytest.raises(PartError, match="carries a structure"):
-        checkpoint.export(model, tmp_path)
+        export(model, tmp_path)
     with pytest.raises(PartError, match="tied: false"):
         part.apply(build("llama"))
     untied = build("llama", tied=False)
@@ -339,11 +340,11 @@ def test_flown_the_budget_counts_the_ramp_and_the_next_phase_is_dense(tiny, stre
     one_step = budget / 12
     assert dense["steps"] == 12 and sparse["steps"] > 13 and sparse["flops"] == pytest.approx(sparse["steps"] * one_step)
     assert sparse["effective_flops"] == pytest.approx(budget, abs=1.5 * one_step)  # to the step
-    model = checkpoint.load(tmp_path / "sparse" / "model")
+    model = load(tmp_path / "sparse" / "model")
     assert float((weights_of(model) == 0).float().mean()) == pytest.approx(0.8, abs=1e-3)
     two = [{"share": 0.5, "structure": structure}, {"share": 0.5}]
     fly(tiny(phases=two, budget={"steps": 12}), 0, stream, tmp_path / "two")
-    assert not (weights_of(checkpoint.load(tmp_path / "two" / "model")) == 0).any()
+    assert not (weights_of(load(tmp_path / "two" / "model")) == 0).any()
 
 
 # One-shot pruning as an evaluation ----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What every start that grows a model needs: where it grows from, what it refuses, and layers copied by a map.
 
 Plain functions. A grown model is never drawn and then overwritten: only weights that no smaller model gave are drawn, each from the
-generator that :func:`windtunnel.models.build.fresh` gives its name, so a run begins the same whatever else was copied.
+generator that :func:`windtunnel.models.init.fresh` gives its name, so a run begins the same whatever else was copied.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.models.anatomy import Block, Matrix, anatomy
-from windtunnel.models.build import family_of, fresh
+from windtunnel.models.init import family_of, fresh
 from windtunnel.models.sizes import rows_of, sizes_of
 from windtunnel.slots import StartContext
 

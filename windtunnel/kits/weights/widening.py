@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from windtunnel.core.errors import PartError
 from windtunnel.kits.weights.grow import depths, grown_config
 from windtunnel.models.anatomy import Anatomy, Attention, Matrix, Mlp, anatomy
-from windtunnel.models.build import family_of, fresh
 from windtunnel.models.forward import forward
+from windtunnel.models.init import family_of, fresh
 from windtunnel.models.sizes import rows_of
 
 GROWN = frozenset({"layers", "width", "heads", "key_value_heads", "intermediate", "head_size"})

@@ -49,7 +49,7 @@ class Perplexity(Curator, name="perplexity"):
         Raises:
             PartError: where the model is not causal or has no tokenizer, and for a source that is not there.
         """
-        from windtunnel.models.build import family_of
+        from windtunnel.models.init import family_of
 
         if context.processors["model"] is None:
             raise PartError("perplexity: no tokenizer lies beside the model, so it cannot read documents")

@@ -50,7 +50,7 @@ class Checkpoint(Start, name="checkpoint"):
             PartError: naming what is missing, damaged, not finite, or different from what the recipe or the stream's tokenizer say.
         """
         from windtunnel.kits.text.encoded import tokenizer_of
-        from windtunnel.models.checkpoint import load
+        from windtunnel.models.load import load
 
         try:
             folder = locate(self.model)
@@ -67,7 +67,7 @@ def refuse_other_sizes(there: Any, here: Any, who: str) -> None:
 
     Vocabularies may differ; :func:`with_rows` sees to them.
     """
-    from windtunnel.models.build import family_of
+    from windtunnel.models.init import family_of
     from windtunnel.models.sizes import sizes_of
 
     found, asked = sizes_of(there), sizes_of(here)
@@ -111,8 +111,8 @@ def with_rows(model: PreTrainedModel, size: int, context: StartContext, who: str
     import torch
 
     from windtunnel.kits.text.encoded import tokenizer_of
-    from windtunnel.models.build import fresh
-    from windtunnel.models.checkpoint import set_generation, written_generation
+    from windtunnel.models.init import fresh
+    from windtunnel.models.save import set_generation, written_generation
 
     with torch.no_grad():
         there, needed = model.config.vocab_size, size if context.rows is None else context.rows

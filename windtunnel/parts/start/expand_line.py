@@ -43,7 +43,7 @@ class ExpandLine(Start, name="expand-line"):
         from windtunnel.kits.weights.grow import depths, grown_config, origin
         from windtunnel.kits.weights.sharing import holders, refuse_all_but_depth
         from windtunnel.models.anatomy import anatomy
-        from windtunnel.models.build import fresh
+        from windtunnel.models.init import fresh
 
         source = origin(previous, context, self.name)
         refuse_all_but_depth(source.config, config, self.name)

@@ -19,6 +19,6 @@ class Scratch(Start, name="scratch"):
 
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config`` with first weights drawn from ``seed``."""
-        from windtunnel.models.build import fresh
+        from windtunnel.models.init import fresh
 
         return fresh(config, seed)

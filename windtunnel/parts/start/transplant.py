@@ -74,7 +74,7 @@ class Transplant(Start, name="transplant"):
         from windtunnel.kits.text.encoded import tokenizer_of
         from windtunnel.kits.weights.embeddings import shared, spellings, tables_of
         from windtunnel.kits.weights.grow import grown_config
-        from windtunnel.models.build import fresh, hollow
+        from windtunnel.models.init import fresh, hollow
 
         with torch.no_grad():
             source, old, new = context.models["source"], context.processors.get("source"), tokenizer_of(context.stream)
