@@ -9,10 +9,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import warm
 from cpu import Cpu
 
 from windtunnel import testing
@@ -67,6 +69,16 @@ def nothing_old_to_collect() -> None:
 
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers() -> Iterator[None]:
+    """Studies hire workers that need not import anything first."""
+    from windtunnel.study.launch import local
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "multiprocessing", SimpleNamespace(get_context=lambda method: warm.CONTEXT))
+        yield
 
 
 @pytest.fixture

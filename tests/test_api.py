@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas
 import pytest
+import warm
 from example_result import example
 from paths import ROOT
 
@@ -98,8 +99,10 @@ def test_parts_of_a_script_fly_and_those_without_source_fly_here(shown: dict[str
     folder = shown["folder"]
     text = SCRIPT.replace("**HOW", "workers=1")
     (folder / "script.py").write_text(text, encoding="utf-8")
-    words = [sys.executable, "-c", text] if typed else [sys.executable, "script.py"]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=500)
+    if typed:
+        done = warm.run(code=text, folder=folder)
+    else:  # a worker that is spawned reads the script again
+        done = subprocess.run([sys.executable, "script.py"], cwd=folder, capture_output=True, text=True, timeout=500)
     assert done.stdout.strip().endswith("['finished', 'finished']"), done.stderr
     assert ("fly in this one" in done.stderr) == typed
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from windtunnel.commands import main as cli
 from windtunnel.core.errors import PartError, UserError
@@ -355,8 +356,8 @@ def test_a_run_is_flown_by_one_process(here: Path, capfd: pytest.CaptureFixture[
 
 def test_ctrl_c_puts_a_run_down_and_the_same_command_goes_on(here: Path) -> None:
     (here / "recipe.yaml").write_text(RECIPE.replace("{steps: 4}", "{steps: 60}"), encoding="utf-8")
-    command = [sys.executable, "-m", "windtunnel.commands.main", "train", "recipe.yaml", "--out", "runs/x", "--threads", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = ("train", "recipe.yaml", "--out", "runs/x", "--threads", "1")
+    process = warm.begin(*command)
     log = here / "runs/x/log.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None and not (log.exists() and log.stat().st_size):
@@ -366,6 +367,6 @@ def test_ctrl_c_puts_a_run_down_and_the_same_command_goes_on(here: Path) -> None
     assert process.returncode == 130, shown
     assert "give the same command again" in shown and "Traceback" not in shown
     assert json.loads((here / "runs/x/record.json").read_text())["status"] == "interrupted"
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = warm.run(*command)
     assert done.returncode == 0, done.stderr
     assert json.loads((here / "runs/x/record.json").read_text())["totals"]["steps"] == 60

@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 
 import pyarrow
 import pytest
+import warm
 import zstandard
 from pyarrow import parquet
 
@@ -311,8 +311,7 @@ def test_what_the_disk_says_afterwards_is_told_at_the_next_occasion(tmp_path: Pa
 def test_a_limit_on_the_size_of_files_is_told(here: Path) -> None:
     limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY)); "
     limited += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from windtunnel.commands.main import main; main(sys.argv[1:])"
-    words = [sys.executable, "-c", limited, "train", "recipe.yaml", "--out", "runs/x"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = warm.run("train", "recipe.yaml", "--out", "runs/x", code=limited)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "runs/x/model: cannot write the model" in done.stderr and "File too large" in done.stderr
 
@@ -389,13 +388,7 @@ def test_a_flipped_byte_in_a_checkpoint_is_named_and_the_run_goes_on(here: Path,
 # Kills and neighbours ---------------------------------------------------------------------------------------------------------------
 
 
-def begin(*words: str) -> subprocess.Popen[str]:
-    """A command in a process of its own, which leads its own session."""
-    whole = [sys.executable, "-m", "windtunnel.commands.main", *words]
-    return subprocess.Popen(whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for(what: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> Any:
+def wait_for(what: Callable[[], Any], process: warm.Command, seconds: float = 120) -> Any:
     """What ``what`` returns as soon as that is something."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -409,8 +402,7 @@ def workers_of(parent: int) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            mine = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-            if mine and b"spawn_main" in (entry / "cmdline").read_bytes():
+            if (entry / "comm").read_text().strip() == warm.mark(parent):
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -427,7 +419,7 @@ def under_way(out: str) -> list[Path]:
 def test_a_study_goes_on_after_its_parent_or_a_worker_was_killed(here: Path, command: Command) -> None:
     rewrite("study.yaml", "{steps: 4}", "{steps: 150}")
     words = ("study", "study.yaml", "--out", "out", "--workers", "1", "--threads", "1")
-    parent = begin(*words)
+    parent = warm.begin(*words)
     wait_for(lambda: stamps("out") and under_way("out"), parent)
     orphans = workers_of(parent.pid)
     parent.kill()
@@ -438,7 +430,7 @@ def test_a_study_goes_on_after_its_parent_or_a_worker_was_killed(here: Path, com
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.05)
 
-    parent = begin(*words)
+    parent = warm.begin(*words)
     finished = len(stamps("out"))
     wait_for(lambda: len(stamps("out")) > finished and under_way("out"), parent)
     os.kill(workers_of(parent.pid)[0], signal.SIGKILL)
@@ -457,8 +449,8 @@ def test_a_study_goes_on_after_its_parent_or_a_worker_was_killed(here: Path, com
 def test_one_study_at_a_time_and_one_process_for_each_run(here: Path, mistake: Callable[..., str]) -> None:
     rewrite("study.yaml", "{steps: 4}", "{steps: 20}")
     Path("other.yaml").write_text(Path("study.yaml").read_text().replace("constant", "linear"), encoding="utf-8")
-    one = begin("study", "study.yaml", "--out", "out", "--workers", "1", "--threads", "1")
-    other = begin("study", "other.yaml", "--out", "out", "--workers", "1", "--threads", "1")
+    one = warm.begin("study", "study.yaml", "--out", "out", "--workers", "1", "--threads", "1")
+    other = warm.begin("study", "other.yaml", "--out", "out", "--workers", "1", "--threads", "1")
     wait_for(lambda: Path("out/studies/study/.lock").exists() and Path("out/studies/study/.lock").read_text(), one)
     message = mistake("study", "study.yaml", "--out", "out")
     assert f"study study is being flown in out by process {one.pid}" in message and "wait for it" in message
@@ -473,7 +465,7 @@ def test_one_study_at_a_time_and_one_process_for_each_run(here: Path, mistake: C
 
 def test_two_processes_cannot_train_in_one_folder(here: Path, mistake: Callable[..., str]) -> None:
     rewrite("recipe.yaml", "{steps: 4}", "{seconds: 600}")
-    first = begin("train", "recipe.yaml", "--out", "runs/x", "--threads", "1")
+    first = warm.begin("train", "recipe.yaml", "--out", "runs/x", "--threads", "1")
     log = Path("runs/x/log.jsonl")
     wait_for(lambda: log.exists() and log.stat().st_size, first)
     assert "another process is working on it" in mistake("train", "recipe.yaml", "--out", "runs/x")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 import yaml
 
 from windtunnel.commands.main import main
@@ -240,8 +238,7 @@ def test_two_ranks_adapt_as_one_does(small):
     assert adapted(small, "one", *more)[0] == 0
     words = ["adapt", str(small / "run"), "--corpus", f"domain={small / 'domain'}", "--out", str(small / "two"), *more, "--ranks", "2"]
     fixed = [*FIXED, "--cache", str(small / "cache"), "--json"]
-    command = [sys.executable, "-m", "windtunnel.commands.main", *words, *fixed]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False)
+    done = warm.run(*words, *fixed)
     assert done.returncode == 0, done.stderr
     one, two = (json.loads((small / name / "result.json").read_text()) for name in ("one", "two"))
     assert json.loads(done.stdout) == two  # one of them answers, and only one
@@ -250,7 +247,5 @@ def test_two_ranks_adapt_as_one_does(small):
     for name, entry in one["sources"].items():
         assert two["sources"][name]["before"] == entry["before"]
         assert two["sources"][name]["after"] == pytest.approx(entry["after"], rel=1e-4)
-    refused = subprocess.run(
-        [*command, "--seed", "1"], capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, check=False
-    )
+    refused = warm.run(*words, *fixed, "--seed", "1")
     assert refused.returncode == 2 and refused.stderr.count("with seed 0") == 1

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.multiprocessing
+import warm
 import yaml
 from ranks_worker import work
 from safetensors.torch import load_file
@@ -64,7 +62,13 @@ def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> P
         for name, fields in {**SAME, **ALIKE, **{name: fields for name, (fields, _) in REFUSED.items()}}.items()
     ]
     jobs += [{"recipe": merge(plain, SAME["stacked"]), "folder": str(folder / "cut"), "stop": stop} for stop in (1, 4, 0)]
-    torch.multiprocessing.spawn(work, args=(2, free_port(), jobs, str(stream.folder)), nprocs=2)
+    port, processes = free_port(), []
+    for rank in range(2):
+        processes.append(warm.CONTEXT.Process(target=work, args=(rank, 2, port, jobs, str(stream.folder))))
+        processes[-1].start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     return folder
 
 
@@ -137,17 +141,17 @@ def test_the_command_line_starts_ranks_and_stops_them(tiny, tmp_path, corpus):
     recipe = {"corpus": corpus, "budget": {"steps": 3000}, "split": {"validation": 0.1, "test": 0.1}, "tokenizer": {"vocabulary": 512}}
     recipe |= {"model": {"depth": 2, "layers": 2, "width": 32, "heads": 2}, "context": 32, "batch": 4, "precision": "float32"}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"compile": "no", "evaluation_tokens": 256, "test_tokens": 512}))
-    command = [sys.executable, "-m", "windtunnel.commands.main", "train", "recipe.yaml", "--out", "run", "--cache", "cache"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen([*command, "--ranks", "2"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as flying:
-        log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 300
-        while time.monotonic() < end and flying.poll() is None and not (log.exists() and log.stat().st_size):
-            time.sleep(0.2)
-        flying.send_signal(signal.SIGTERM)
-        _, said = flying.communicate(timeout=120)
+    command = ("train", "recipe.yaml", "--out", "run", "--cache", "cache")
+    flying = warm.Command([*command, "--ranks", "2"], tmp_path)
+    log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 300
+    while time.monotonic() < end and flying.poll() is None and not (log.exists() and log.stat().st_size):
+        time.sleep(0.2)
+    flying.send_signal(signal.SIGTERM)
+    _, said = flying.communicate(timeout=120)
     assert flying.returncode == 130, said
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert json.loads((tmp_path / "run" / "record.json").read_text())["status"] == "interrupted"
-    refused = subprocess.run([*command, "--ranks", "3"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    (tmp_path / "uneven.yaml").write_text((tmp_path / "recipe.yaml").read_text().replace("batch: 4", "batch: 3"))
+    refused = warm.run("train", "uneven.yaml", "--out", "uneven", "--cache", "cache", "--ranks", "2", folder=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.count("use --ranks 1 or 2 or 4") == 1
+    assert refused.stderr.count("use --ranks 1 or 3") == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import contextlib
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 from pydantic import Field
 from safetensors.torch import load_file
 
@@ -189,14 +189,12 @@ def _fly_for_killing(recipe, stream_folder, folder):
 def test_killed_at_twenty_random_instants_equals_undisturbed(tiny, stream, tmp_path):
     recipe = tiny(budget={"steps": 60}, phases=[{"share": 0.4}, {"share": 0.6, "model": {"layers": 4}, "start": {"stack": {"factor": 2}}}])
     fly(recipe, 0, stream, tmp_path / "whole")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["windtunnel.train.loop", "windtunnel.models.load", "windtunnel.kits.text.samples"])
     checkpoints = tmp_path / "killed" / "checkpoints"
     randomness, kills = random.Random(0), 0
     deadline = time.monotonic() + 600
     while not (tmp_path / "killed" / "record.json").exists():
         assert time.monotonic() < deadline
-        process = context.Process(target=_fly_for_killing, args=(recipe, stream.folder, tmp_path / "killed"))
+        process = warm.CONTEXT.Process(target=_fly_for_killing, args=(recipe, stream.folder, tmp_path / "killed"))
         before = sorted(checkpoints.glob("step-*"))[-1:]
         process.start()
         # Instants are counted from a step that was made, not from the start, so that a fast machine is killed as often as a slow one;

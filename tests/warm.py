@@ -1,0 +1,164 @@
+"""Processes that begin with everything imported.
+
+A process that trains imports torch and transformers first, several seconds of CPU time, and the tests start hundreds. Here they are
+forked from a server process that has done nothing but these imports. What a process does is what it does when it is spawned; only the
+environment has to be handed over, because the server keeps the one that it was started in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing.context
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from multiprocessing import forkserver
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from windtunnel.study.launch import local
+
+PRELOADED = [
+    "pytest",
+    "transformers.models.llama.modeling_llama",
+    "windtunnel.commands.main",
+    "windtunnel.kits.text.samples",
+    "windtunnel.study.fly",
+    "windtunnel.study.launch.worker",
+    "windtunnel.train.run",
+]
+
+
+class Process(multiprocessing.context.ForkServerProcess):
+    """A process with the environment of its parent. /proc says whose it is, for the system knows it as a child of the server."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.environment = dict(os.environ)
+        self.mark = mark(os.getpid())
+
+    def start(self) -> None:
+        serve()
+        super().start()
+
+    def run(self) -> None:
+        os.environ.clear()
+        os.environ.update(self.environment)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/comm").write_text(self.mark)
+        # Its own children come from the same server, which multiprocessing knows for the process alone that started it.
+        forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+        local.multiprocessing = SimpleNamespace(get_context=lambda method: CONTEXT)  # type: ignore[assignment]
+        super().run()
+
+
+def mark(parent: int) -> str:
+    """The name that /proc/PID/comm shows of the children of ``parent``."""
+    return f"of-{parent}"
+
+
+class Context(multiprocessing.context.ForkServerContext):
+    """As that of ``multiprocessing.get_context("spawn")``, but warm."""
+
+    Process = Process  # type: ignore[assignment]
+
+
+CONTEXT = Context()
+
+
+def serve() -> None:
+    """Start the server, in a folder that will not go away and that no test mounts over."""
+    if forkserver._forkserver._forkserver_address is None:  # type: ignore[attr-defined]
+        CONTEXT.set_forkserver_preload(PRELOADED)
+        with contextlib.chdir("/"):
+            before = os.environ.get("OMP_NUM_THREADS")
+            os.environ["OMP_NUM_THREADS"] = "1"  # a library that has started threads must not be forked
+            forkserver.ensure_running()
+            del os.environ["OMP_NUM_THREADS"]
+            if before is not None:
+                os.environ["OMP_NUM_THREADS"] = before
+
+
+def spent() -> float:
+    """CPU seconds of the server and of the processes that have ended."""
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if server is None:
+        return 0.0
+    try:
+        fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+class Command:
+    """``windtunnel WORDS`` in a process of its own that leads its own session; what ``subprocess.Popen`` offers, as far as tests use it.
+
+    With ``code``, ``python -c CODE WORDS``.
+    """
+
+    def __init__(self, words: Sequence[str], folder: Path | None = None, code: str = "") -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.outputs = [Path(self.folder.name) / name for name in ("stdout", "stderr")]
+        self.process = CONTEXT.Process(target=_command, args=([*words], folder or Path.cwd(), code, self.outputs))
+        self.process.start()
+
+    @property
+    def pid(self) -> int:
+        return int(self.process.pid or 0)
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired("windtunnel", timeout or 0.0)
+        said, complained = (path.read_text(encoding="utf-8") if path.exists() else "" for path in self.outputs)
+        return said, complained
+
+
+def begin(*words: str) -> Command:
+    """``windtunnel WORDS``, begun in this folder."""
+    return Command(words)
+
+
+def run(*words: str, folder: Path | None = None, code: str = "", timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """As ``subprocess.run`` of ``windtunnel WORDS``, or with ``code`` of ``python -c CODE WORDS``, with its output captured."""
+    command = Command(words, folder, code)
+    said, complained = command.communicate(timeout)
+    return subprocess.CompletedProcess([*words], command.returncode or 0, said, complained)
+
+
+def _command(words: list[str], folder: Path, code: str, outputs: list[Path]) -> None:
+    for number, path in enumerate(outputs, start=1):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(file, number)
+        os.close(file)
+    os.setsid()
+    os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if code:
+        sys.argv = ["-c", *words]
+        sys.path.insert(0, "")
+        sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), vars(sys.modules["__main__"]))
+        return
+    from windtunnel.commands.main import main
+
+    sys.argv = ["windtunnel", *words]
+    main(words)
