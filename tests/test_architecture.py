@@ -29,8 +29,6 @@ FLOORS = (
     ("commands", "api", "testing"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-# A flown study ends with its page, written by whoever calls it. The report knows result.json alone and imports nothing of the study.
-CALLED_AT_THE_END = {("study", "windtunnel.report")}
 # Recipes hold parts and parts hold recipes: what stands below names them for the type checker alone, and the registry reads them.
 NAMED_FOR_TYPING = {("core", "windtunnel.recipe"), ("slots", "windtunnel.recipe")}
 # Heavy or optional: imported where they are used, so that a part can be listed and a prepared stream trained without them.
@@ -107,7 +105,7 @@ def test_imports_point_one_way(path: Path) -> None:
         for name in imported(node, path)
         if not (node in typing and (room(path), name) in NAMED_FOR_TYPING)
     } | (set(named(module)) - {"windtunnel.parts"})
-    below = {name: name.split(".")[1] for name in found if name.startswith("windtunnel.") and (room(path), name) not in CALLED_AT_THE_END}
+    below = {name: name.split(".")[1] for name in found if name.startswith("windtunnel.")}
     upward = sorted(name for name, other in below.items() if other in FLOOR and FLOOR[other] > floor)
     assert not upward, f"{path.name} of floor {FLOORS[floor]} imports {upward}, which stand above it"
 

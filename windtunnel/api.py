@@ -177,11 +177,9 @@ class Result:
 
     def page(self, folder: Where) -> Path:
         """Write the report (``report.html``, ``report.md``) to ``folder``; returns the page."""
-        from windtunnel.report import markdown, page
+        from windtunnel.report import write_report
 
-        path = page(self.data, Path(folder))
-        (Path(folder) / "report.md").write_text(markdown(self.data), encoding="utf-8")
-        return path
+        return write_report(self.data, Path(folder))
 
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{name} {verdict or 'no verdict yet'}" for name, verdict in self.verdicts.items())

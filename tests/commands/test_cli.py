@@ -293,6 +293,7 @@ def test_a_study_from_file_to_report(here: Path, capfd: pytest.CaptureFixture[st
     assert str(here) not in seen.err.replace(str(here / "out"), "")
     folder = here / "out" / "studies" / "study"
     assert json.loads((folder / "result.json").read_text()) == result
+    assert (folder / "report.html").is_file() and (folder / "report.md").is_file()
 
     before = {path: path.stat().st_mtime_ns for path in (here / "out" / "runs").rglob("record.json")}
     assert run("study", "study.yaml", "--out", "out") == 0

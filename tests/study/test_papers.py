@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from windtunnel.commands.main import main
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError
 from windtunnel.core.shipped import AREAS, library, paper_files
@@ -266,7 +267,11 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     assert verdicts == ["reproduced", "reproduced", "reproduced", "reproduced"] and measurement["verdict"] == "reproduced"
     assert set(measurement["arms"]["wide"]["test"]) == {"mean", "difference", "low", "high"}
     assert len([one for one in measurement["runs"] if one["arm"] == "wide"]) == 3 and measurement["versions"] and measurement["date"]
-    assert (tmp_path / "out" / "studies" / "twice-the-context.cpu" / "result.json").exists()
+    folder = tmp_path / "out" / "studies" / "twice-the-context.cpu"
+    assert {"result.json", "variant.json"} == {path.name for path in folder.iterdir() if path.name != ".lock"}
+    with pytest.raises(SystemExit) as ended:  # every run is finished: the command judges them and writes the page
+        main(["reproduce", str(path.parent / "paper.yaml"), "--out", str(tmp_path / "out")])
+    assert not ended.value.code and (folder / "report.html").is_file() and (folder / "report.md").is_file()
     assert measured(found) == {"cpu": measurement}
     assert "not finished" not in markdown(measurement) and "## What the paper leads us to expect" in markdown(measurement)
 

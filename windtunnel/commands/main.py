@@ -89,12 +89,14 @@ def study(
 
     With --corpus, your sources take the place of the whole corpus that the file names.
     """
+    from windtunnel.report import write_report
     from windtunnel.study.fly import fly_study
 
     loaded = read_study(file, corpus)
     check_engine(engine, address)
     kept: dict[str, Any] = {"records": records or (), "save_records": save_records}
     result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept).plain()
+    write_report(result, out / "studies" / loaded.name)
     show_result(result, out / "studies" / loaded.name, as_json)
     refuse_mistakes(result)
 
@@ -167,10 +169,9 @@ def report(
         if result.get("kind") == "adaptation":
             show_adaptation(result, folder, as_json=False)
         else:
-            from windtunnel.report import markdown, page
+            from windtunnel.report import write_report
 
-            page(result, folder)
-            (folder / "report.md").write_text(markdown(result), encoding="utf-8")
+            write_report(result, folder)
             show_result(result, folder, as_json=False, numbers=file)
         if picture:
             from windtunnel.report.picture import picture as draw

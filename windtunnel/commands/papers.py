@@ -122,9 +122,11 @@ def reproduce(
     as_json: JsonOption = False,
 ) -> None:
     """Fly the study of a paper and write down whether its claim was reproduced. Given again, it goes on where it was."""
+    from windtunnel.report import write_report
     from windtunnel.report.tables import expected
     from windtunnel.report.words import Reading
     from windtunnel.study import papers as library
+    from windtunnel.study.results import read_result
 
     check_engine(engine, address)
     paper = library.load_paper(name)
@@ -142,6 +144,8 @@ def reproduce(
         records=records or (),
         save_records=save_records,
     )
+    flown = out / "studies" / library.study_name(paper, scale.value)
+    write_report(read_result(flown / "result.json"), flown)
     if as_json:
         print_json(found)
     else:

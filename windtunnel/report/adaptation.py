@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.report.charts import DASHES, LINES, WIDE, both, configured, light
-from windtunnel.report.document import figure, folded, framed, html_table, pairs, recipes, safe, section, shortened, swatch, written
+from windtunnel.report.document import figure, folded, framed, html_table, pairs, recipes, safe, section, shortened, swatch, to_file
 from windtunnel.report.tables import Table
 from windtunnel.report.words import Reading, mapping, number
 
@@ -138,4 +138,4 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
     kept = "no limit" if result["tolerance"] is None else f"what is kept may get {result['tolerance']:.2%} worse"
     subtitle = f"{totals['steps']:,} steps, {totals['tokens']:,} tokens · {kept} · seed {result['seed']}"
     version = str(mapping(result.get("versions")).get("windtunnel", ""))
-    return written(framed(f"{name}: before and after", "Windtunnel adaptation", name, subtitle, "", body, version), folder / "report.html")
+    return to_file(framed(f"{name}: before and after", "Windtunnel adaptation", name, subtitle, "", body, version), folder / "report.html")

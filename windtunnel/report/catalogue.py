@@ -19,7 +19,7 @@ from windtunnel.core.shipped import PAGES, library, paper_files
 from windtunnel.recipe.yaml import Document
 from windtunnel.report.adaptation import change
 from windtunnel.report.fields import result_page
-from windtunnel.report.markup import cells, escaped, written
+from windtunnel.report.markup import cells, escaped, table_of
 from windtunnel.report.tables import expected, transfer_table, verdicts
 from windtunnel.report.words import Reading, mapping, several
 from windtunnel.study.results import load
@@ -39,7 +39,7 @@ def parts_pages() -> dict[str, str]:
         pages[f"parts/{file}"] = joined(blocks if parts else [*blocks, "No part fills this slot yet."])
         rows.append((f"[{escaped(slot_name)}]({file})", ", ".join(f"[{escaped(name)}]({file}#{name})" for name in sorted(parts)) or "–"))
     head = ["# Parts", "Everything that can be plugged into a recipe, by slot. `windtunnel parts NAME` prints one entry."]
-    return {"parts/index.md": joined([*head, written(("slot", "parts"), rows, frozenset(range(2)))]), **pages}
+    return {"parts/index.md": joined([*head, table_of(("slot", "parts"), rows, frozenset(range(2)))]), **pages}
 
 
 def joined(blocks: Sequence[str]) -> str:
@@ -55,7 +55,7 @@ def part_entry(entry: Mapping[str, Any]) -> str:
         default = "required" if about["required"] else code(json.dumps(about["default"], ensure_ascii=False))
         rows.append((code(knob), code(about["type"]), default, escaped(about["description"])))
     if rows:
-        blocks.append(written(("knob", "type", "default", "meaning"), rows, frozenset(range(4))))
+        blocks.append(table_of(("knob", "type", "default", "meaning"), rows, frozenset(range(4))))
     else:
         blocks.append("It has no knobs.")
     if entry["conflicts"]:
@@ -106,7 +106,7 @@ def papers_pages(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Mapp
         "What published papers claim, and what was measured here. “Not reproduced” is a result: nothing was tuned until it came out "
         "right. “4 of 5” counts the expectations that held. A paper is reproduced if all hold, and not reproduced if one is refuted.",
     )
-    return {"papers/index.md": joined([*head, written(("area", "name", "title", "measured"), rows, frozenset(range(4)))]), **pages}
+    return {"papers/index.md": joined([*head, table_of(("area", "name", "title", "measured"), rows, frozenset(range(4)))]), **pages}
 
 
 def paper_page(paper: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> str:

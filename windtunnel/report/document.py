@@ -10,6 +10,7 @@ from typing import Any
 
 from windtunnel.core.files import write_text
 from windtunnel.report import charts, sweep, tables, transfer
+from windtunnel.report.markup import markdown
 from windtunnel.report.words import BASELINE, VERDICTS, Reading, listing, mapping
 
 # Nothing may be fetched and nothing may run, whatever a document, a sample or an arm's name contains.
@@ -30,12 +31,21 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
 
     Raises:
         UserError: where the folder cannot be written.
-
     """
-    return written(document(result), Path(folder) / "report.html")
+    return to_file(document(result), Path(folder) / "report.html")
 
 
-def written(text: str, path: Path) -> Path:
+def write_report(result: Mapping[str, Any], folder: Path) -> Path:
+    """Write the report of a study or a paper to ``folder``, ``report.html`` and ``report.md``; returns the path of the page.
+
+    Raises:
+        UserError: where the folder cannot be written.
+    """
+    to_file(markdown(result), Path(folder) / "report.md")
+    return page(result, folder)
+
+
+def to_file(text: str, path: Path) -> Path:
     """Put ``text`` into ``path``, whole or not at all. Raises UserError where that cannot be done."""
     write_text(path, text, errors="replace")
     return path

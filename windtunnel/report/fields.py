@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from windtunnel.core.typed import Block, Failure
-from windtunnel.report.markup import escaped, written
+from windtunnel.report.markup import escaped, table_of
 from windtunnel.study.result import (
     About,
     Arm,
@@ -50,7 +50,7 @@ def section(block: type[Block]) -> str:
     """One block: what it is, and a row for each field."""
     rows = [(f"`{key}`", f"`{kind(info.annotation)}`", escaped(info.description or "")) for key, info in block.model_fields.items()]
     meaning = " ".join(inspect.cleandoc(block.__doc__ or "").partition("\n\n")[0].split())
-    return f"## {block.__name__}\n\n{escaped(meaning)}\n\n{written(('field', 'type', 'meaning'), rows, frozenset(range(3)))}"
+    return f"## {block.__name__}\n\n{escaped(meaning)}\n\n{table_of(('field', 'type', 'meaning'), rows, frozenset(range(3)))}"
 
 
 def kind(annotation: Any) -> str:

@@ -17,7 +17,7 @@ def escaped(text: Any, *, whole: bool = True) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def written(columns: Sequence[str], rows: Sequence[Sequence[str]], words: frozenset[int]) -> str:
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], words: frozenset[int]) -> str:
     """A Markdown table of cells that are Markdown already; numbers stand right."""
     align = [":--" if index in words else "--:" for index in range(len(columns))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, align, *rows))
@@ -25,7 +25,7 @@ def written(columns: Sequence[str], rows: Sequence[Sequence[str]], words: frozen
 
 def cells(table: Table) -> str:
     """``table`` as Markdown, without its title and its note."""
-    return written([escaped(column) for column in table.columns], [[escaped(cell) for cell in row] for row in table.rows], table.words)
+    return table_of([escaped(column) for column in table.columns], [[escaped(cell) for cell in row] for row in table.rows], table.words)
 
 
 def markdown(result: Mapping[str, Any]) -> str:

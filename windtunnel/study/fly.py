@@ -4,7 +4,7 @@ Everything a study needs lies under one output folder, which studies may share::
 
     cache/                  prepared corpora and streams
     runs/KEY/               a run; KEY is the hash of recipe, seed, variant and data, so every study that needs the run finds it
-    studies/NAME/           result.json and the report; variant.json: how the steps of all its runs are computed
+    studies/NAME/           result.json; variant.json: how the steps of all its runs are computed
 
 What a file says is read in ``file.py``; what has to be flown, and what it takes, is estimated in ``plan.py``; which records count as
 flown is decided in ``records.py``.
@@ -54,7 +54,7 @@ def fly_study(
     records: Sequence[Path] = (),
     save_records: Path | None = None,
 ) -> StudyResult:
-    """Fly what is missing of ``study`` under ``out``, compare, and write ``out/studies/NAME/result.json`` and the report.
+    """Fly what is missing of ``study`` under ``out``, compare, and write ``out/studies/NAME/result.json``.
 
     Runs that are finished are never flown again; one that failed in an earlier call is tried once more. A run that fails is recorded
     and leaves the others alone. If all runs of the baseline failed, ``result.failure`` says why (else it is None).
@@ -141,10 +141,6 @@ class StudyFlight:
         result = self.write(entries, recipes)
         if self.save_records is not None:
             save(self.records, self.save_records)
-        from windtunnel import report
-
-        report.page(result.plain(), self.folder)
-        (self.folder / "report.md").write_text(report.markdown(result.plain()), encoding="utf-8")
         return result
 
     def begun_with(self) -> Variant:

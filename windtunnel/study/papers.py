@@ -224,10 +224,14 @@ def reproduce(
 
     paper = name if isinstance(name, Paper) else load_paper(name)
     study = paper.study(scale)
-    # Each scale is a study of its own, so that flying one leaves the report of the other alone.
     options["records"] = folders_of(str(paper._document.path) if paper._document else None, options.get("records") or ())
-    result = fly_study(study.model_copy(update={"name": f"{paper.name}.{scale}"}), out, **options)
+    result = fly_study(study.model_copy(update={"name": study_name(paper, scale)}), out, **options)
     return save(judge(paper, scale, result), paper.result_file(scale, results))
+
+
+def study_name(paper: Paper, scale: str) -> str:
+    """What the study of ``paper`` is called. Each scale is one of its own, so that flying one leaves the report of the other alone."""
+    return f"{paper.name}.{scale}"
 
 
 def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> dict[str, Any]:
