@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
@@ -46,7 +47,8 @@ def hollow(config: PreTrainedConfig) -> PreTrainedModel:
     # What such a hook returns takes the parameter's place, which torch's annotation does not know.
     hook = register_module_parameter_registration_hook(_without_values)  # type: ignore[arg-type]
     try:
-        model = architecture(config).float()
+        with no_init_weights():  # drawing on the meta device draws nothing, and takes longer than all else here
+            model = architecture(config).float()
     finally:
         hook.remove()
     for name in model.all_tied_weights_keys:  # drawing the head must not draw the embedding a second time
@@ -75,6 +77,8 @@ def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size]
         torch.default_generator.manual_seed(_seed_of(seed, ""))
         model = hollow(config)
         names = [name for name, _ in model.named_parameters() if name not in model.all_tied_weights_keys]
+        for parameter in model.parameters():  # a module draws its weights together; only the one that has just got memory is drawn
+            parameter._is_hf_initialized = True  # type: ignore[attr-defined]
         for name in names:
             shape = model.get_parameter(name).shape
             value = given(name, shape) if given is not None else None
@@ -86,7 +90,7 @@ def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size]
                     # Parents may draw the weights of their children anew (as of residual projections), so the last one decides.
                     torch.default_generator.manual_seed(_seed_of(seed, name))
                     owner._init_weights(module)
-            parameter._is_hf_initialized = True  # type: ignore[attr-defined]  # initialising its neighbours leaves it alone
+            parameter._is_hf_initialized = True  # type: ignore[attr-defined]
         for name in names:
             del model.get_parameter(name)._is_hf_initialized  # type: ignore[attr-defined]
         model.tie_weights()
