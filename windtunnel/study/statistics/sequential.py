@@ -1,28 +1,35 @@
 """Looking at a comparison several times without paying for it in false calls: boundaries, repeated intervals, and when to stop.
 
 Whoever looks after 3, 6, 9 and 12 seeds and stops when it pleases has four chances to be wrong. Here the allowed error ``alpha`` is
-spent over the looks (Lan and DeMets 1983, Biometrika 70; Jennison and Turnbull 2000, Group Sequential Methods): at look ``k`` the t
-statistic of the paired differences is held against a boundary ``c[k]`` such that, if there is no difference, the chance to have crossed
-any boundary so far is what has been spent so far. The *repeated interval* ``mean +- c[k] * sd / sqrt(n)`` then holds the truth at all
+spent over the looks (Lan and DeMets 1983, Biometrika 70; Jennison and Turnbull 2000, Group Sequential Methods): at each look the t
+statistic of the paired differences is held against a boundary such that, if there is no difference, the chance to have crossed any
+boundary so far is what has been spent so far. The *repeated interval*, ``mean +- boundary * sd / sqrt(n)``, then holds the truth at all
 looks together with probability ``1 - alpha``, whatever the rule by which one stops. Verdicts are read from it as from any interval: an
 arm is called when the interval excludes zero, and "no difference" when it lies within the margin, which is the sequential form of two
-one-sided tests at ``alpha / 2`` each.
+one-sided tests at ``alpha / 2`` each. An arm may also be given up when its chance of a verdict by the last look is small: that leaves it
+undecided, so it can make no false call.
 
 The boundaries are exact, not simulated. For normal differences whose mean is zero, the first ``n`` of them give
 ``V = sum / sqrt(n * sum of squares)``, a function of t alone, and V does not depend on the sum of squares (Basu). With ``m`` more, of
-which V' and the sum of squares are independent too, ``V_new`` is a mean of V and V' with weights that follow a Beta law. So V is a
+which V' and the sum of squares are independent too, the new V is a mean of V and V' with weights that follow a Beta law. So V is a
 Markov chain on [-1, 1] whose law is carried from look to look by one-dimensional quadrature (compare Jennison and Turnbull 1991,
 Biometrika 78, on exact calculations for sequential t tests).
 
 Few seeds say little about their own noise: at three, t has two degrees of freedom. What is known of the noise from elsewhere can be given
-as ``freedom`` and ``sd`` of a prior (the moderated t of Smyth 2004, SAGMB 3): it acts as that many more degrees of freedom of sum of
-squares ``freedom * sd ** 2``, so that it enters the chain above as dimensions that are there from the start, and the boundaries stay
+as ``freedom`` and ``sd`` of a prior (the moderated t of Smyth 2004, SAGMB 3): it acts as that many more degrees of freedom with a sum of
+squares of ``freedom * sd ** 2``, so that it enters the chain above as dimensions that are there from the start, and the boundaries stay
 exact. An arm whose own variance is higher than the prior allows is judged without it.
+
+Why spending and not an e-process. Looking after 3, 6, 9 and 12 seeds at the arms measured in the papers of this repository (157
+differences with their spread; ``benchmarks/racing.py``), spending decides SPENT of them with SEEDS seeds on average; the exact t e-process
+(a normal mixture over the standardised effect, scaled to decide most) decides EVALUE with ESEEDS, less than a fixed number of seeds
+does at that price. What it would allow in return, raising the number of seeds after having seen the result, is not allowed here.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -30,48 +37,121 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize, special
 
-SPENDING = 1.0  # alpha is spent as (n / most) ** SPENDING
-CELLS, TURNS, CHORD = 401, 24, 24  # of the quadrature
+from windtunnel.study.statistics.compare import Interval, interval
+
+SPENDING = 1.5  # alpha is spent as (n / most) ** SPENDING: between 1 and 2 the seeds to a verdict at equal power are fewest
+DISAGREES = 0.01  # a variance that is exceeded this rarely under the prior is not of that prior
+MOST_FREEDOM = 100.0  # of a prior: more would change boundaries by less than a hundredth
+CELLS, NODES = 401, 24  # of the quadrature; boundaries are right to 4 digits
 
 
 class Noise(NamedTuple):
-    """What is known beforehand of the standard deviation of a seed's difference, worth ``freedom`` degrees of freedom."""
+    """What is known beforehand of the standard deviation of a seed's difference, worth ``freedom`` degrees of freedom (at most 100)."""
 
     sd: float
     freedom: float
 
 
-def spent(looks: Sequence[int], most: int, alpha: float, rate: float = SPENDING) -> tuple[float, ...]:
-    """The error that may have been spent by each look at that many seeds; the last look spends what is left."""
-    return (*(alpha * min(1.0, n / most) ** rate for n in looks[:-1]), alpha)
-
-
-@functools.lru_cache(maxsize=256)
-def boundaries(looks: tuple[int, ...], spending: tuple[float, ...], freedom: float = 0.0) -> tuple[float, ...]:
-    """The boundary of the absolute t statistic at each look.
+def boundary(looks: Sequence[int], most: int, confidence: float, freedom: float = 0.0) -> float:
+    """The boundary of the absolute t statistic at the last of ``looks``.
 
     Args:
-        looks: numbers of pairs, rising; the first at least 2 (with a prior at least 1).
-        spending: the error spent by each look in all, rising, below 1.
+        looks: numbers of pairs at the looks so far, rising, the first at least 2.
+        most: the number of pairs at which all of ``1 - confidence`` may be spent.
+        confidence: with which the intervals of all looks hold together.
         freedom: degrees of freedom of the prior; with them t is the moderated one.
+
+    Raises ValueError for looks that do not rise.
     """
-    first = looks[0] + freedom
-    found = [float(-special.stdtrit(first - 1, spending[0] / 2))]
-    end = _angle(found[0], first - 1)
-    edges = np.linspace(-end, end, CELLS + 1)
-    place = (edges[1:] + edges[:-1]) / 2
-    mass = np.diff(special.stdtr(first - 1, math.sqrt(first - 1) * np.tan(edges)))
-    for before, now, gone, in_all in zip(looks, looks[1:], spending, spending[1:], strict=False):
-        step = _Step(np.sin(place), mass, before, now, freedom)
-        end = step.crossing((in_all - gone) / 2)
-        found.append(math.sqrt(now + freedom - 1) * math.tan(end))
-        place, mass = step.carried(end)
-    return tuple(found)
+    if looks[0] < 2 or any(later <= earlier for earlier, later in itertools.pairwise(looks)):
+        raise ValueError(f"looks at {list(looks)} pairs: they must rise, from at least two pairs")
+    spent = tuple((1 - confidence) * min(1.0, n / most) ** SPENDING for n in looks)
+    return _stand(tuple(looks), spent, min(freedom, MOST_FREEDOM)).boundary
 
 
-def _angle(t: float, freedom: float) -> float:
-    """The place of a t statistic on the chain: ``asin(V)``."""
-    return math.atan(t / math.sqrt(freedom)) if math.isfinite(t) else math.pi / 2
+def repeated_confidence(looks: Sequence[int], most: int, confidence: float) -> float:
+    """The confidence at which Student's interval of the last of ``looks`` is the repeated interval of all looks at ``confidence``."""
+    return float(1 - 2 * special.stdtr(looks[-1] - 1, -boundary(looks, most, confidence)))
+
+
+def repeated_interval(
+    differences: Sequence[float], looks: Sequence[int], most: int, confidence: float, noise: Noise | None = None
+) -> Interval:
+    """The interval of the mean of ``differences``, which are those of the last look; ``sd`` is the one it rests on.
+
+    With ``noise`` it is moderated; see :func:`agrees` for when it may be.
+    """
+    found = interval(differences, confidence)
+    known = min(noise.freedom, MOST_FREEDOM) if noise else 0.0
+    sd = moderated(found.sd, found.n, noise)
+    half = boundary(looks, most, confidence, known) * sd / math.sqrt(found.n)
+    return Interval(found.mean, found.mean - half, found.mean + half, found.n, sd)
+
+
+def moderated(sd: float, n: int, noise: Noise | None) -> float:
+    """The standard deviation of ``n`` numbers together with what was known before."""
+    if noise is None:
+        return sd
+    known = min(noise.freedom, MOST_FREEDOM)
+    return math.sqrt((known * noise.sd**2 + (n - 1) * sd**2) / (known + n - 1))
+
+
+def agrees(sd: float, n: int, noise: Noise) -> bool:
+    """Whether the spread of ``n`` differences is not higher than ``noise`` allows (an F test at 1 %).
+
+    One that is lower leaves the prior in force: to drop it then would favour arms whose spread is small by luck.
+    """
+    return bool(special.fdtrc(n - 1, noise.freedom, (sd / noise.sd) ** 2) > DISAGREES)
+
+
+def chance(found: Interval, ahead: int, half_width: float, margin: float, freedom: float) -> float:
+    """The chance that the interval of the last look, ``half_width`` wide either way, will decide.
+
+    Args:
+        found: the interval now; its mean and sd are taken for what later seeds will be drawn from, their doubt included.
+        ahead: the number of pairs at the last look.
+        half_width: of the interval there, if the spread stays what it is.
+        margin: of "no difference", in the unit of the metric.
+        freedom: degrees of freedom that the spread rests on.
+    """
+    error = found.sd * math.sqrt(max(0.0, 1 / found.n - 1 / ahead))
+    if error == 0:
+        return float(abs(found.mean) > half_width or abs(found.mean) <= margin - half_width)
+
+    def beyond(limit: float) -> float:
+        """The chance of a mean above ``limit``."""
+        return float(special.stdtr(freedom, (found.mean - limit) / error))
+
+    called = beyond(half_width) + 1 - beyond(-half_width)
+    within = max(0.0, beyond(half_width - margin) - beyond(margin - half_width)) if half_width < margin else 0.0
+    return min(1.0, called + within)
+
+
+# Boundaries ---------------------------------------------------------------------------------------------------------------------
+
+
+class _Stand(NamedTuple):
+    """After a look: its boundary, and the chain where it has not been crossed, as ``mass`` at angles ``asin(V)``."""
+
+    boundary: float
+    place: np.ndarray
+    mass: np.ndarray
+
+
+@functools.lru_cache(maxsize=1024)
+def _stand(looks: tuple[int, ...], spent: tuple[float, ...], freedom: float) -> _Stand:
+    """The chain after the last of ``looks``, where ``spent`` is the error spent by each in all."""
+    now = looks[-1]
+    if len(looks) == 1:
+        first = now + freedom - 1
+        found = float(-special.stdtrit(first, spent[0] / 2))
+        end = math.atan(found / math.sqrt(first))
+        edges = np.linspace(-end, end, CELLS + 1)
+        return _Stand(found, (edges[1:] + edges[:-1]) / 2, np.diff(special.stdtr(first, math.sqrt(first) * np.tan(edges))))
+    before = _stand(looks[:-1], spent[:-1], freedom)
+    step = _Step(np.sin(before.place), before.mass, looks[-2], now, freedom)
+    end = step.crossing((spent[-1] - spent[-2]) / 2)
+    return _Stand(math.sqrt(now + freedom - 1) * math.tan(end), *step.carried(end))
 
 
 class _Step:
@@ -92,10 +172,10 @@ class _Step:
             self.chord, weight, scale = np.array([-1.0, 1.0]), np.ones(2), 1.0
         else:
             power = (self.m - 3) / 2
-            self.chord, weight = special.roots_jacobi(CHORD, power, power)
+            self.chord, weight = special.roots_jacobi(NODES, power, power)
             scale = special.beta(0.5, (self.m - 1) / 2) / 2
-        self.weight = weight / (scale * special.beta(self.d / 2, self.m / 2)) 
-        self.nodes, self.share = special.roots_legendre(TURNS)
+        self.weight = weight / (scale * special.beta(self.d / 2, self.m / 2))
+        self.nodes, self.share = special.roots_legendre(NODES)
 
     def _density(self, turn: np.ndarray) -> np.ndarray:
         """Of the turn ``asin(V_new / reach)``, one row for each value."""
