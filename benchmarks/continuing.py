@@ -65,16 +65,16 @@ def ours(model: str, folder: Path, checkpoint_seconds: float) -> dict[str, float
     stream = prepare(flight, folder / "cache")
     stamps: dict[int, float] = {}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    around = RunContext(
+    run_context = RunContext(
         folder=folder / "run",
         device=device,
         precision=machine.precision_context(device, "float32"),
         checkpoint_seconds=checkpoint_seconds,
         report=lambda told: stamps.setdefault(told["step"], time.perf_counter()),
     )
-    around.folder.mkdir(parents=True, exist_ok=True)
-    loop.train(flight, 0, stream, around)
-    lines = [json.loads(line) for line in (around.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    run_context.folder.mkdir(parents=True, exist_ok=True)
+    loop.train(flight, 0, stream, run_context)
+    lines = [json.loads(line) for line in (run_context.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     first = next(line for line in lines if line["step"] >= WARM)
     return {
         "seconds_per_step": (lines[-1]["seconds"] - first["seconds"]) / (lines[-1]["step"] - first["step"]),
@@ -97,7 +97,7 @@ def trainer(model: str, folder: Path) -> dict[str, float]:
     flight = recipe_from(recipe(model, STEPS))
     stream = prepare(flight, folder / "cache")
     run_context = RunContext(folder=folder, device=torch.device("cpu"), precision=lambda: None)
-    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}, "phase": flight.phases[0]}
+    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}, "phase": flight.phases[0], "parts": {}}
     phase_run = PhaseRun(flight, 0, 0, stream, run_context, RunState(), loader_of(flight.phases[0], stream, 0, {}), **drawing)
     rows = [row for step in range(STEPS) for row in draw(phase_run, Progress(step, STEPS, 0, 1, BATCH, 0.0, 0.0, 0))["tokens"]]
     data = [{"input_ids": torch.as_tensor(row), "labels": torch.as_tensor(row)} for row in rows]

@@ -55,7 +55,7 @@ def tensors(flight_recipe: Any, stream: Any, steps: int) -> list[dict[str, torch
     phase = flight_recipe.phases[0]
     progress = Progress(0, 1, 0, 1, phase.batch, 0.0, 0.0, 0)
     run_context = RunContext(folder=Path(), device=torch.device("cpu"), precision=contextlib.nullcontext)
-    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}, "phase": phase}
+    drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}, "phase": phase, "parts": {}}
     phase_run = PhaseRun(flight_recipe, 0, 0, stream, run_context, RunState(), loader_of(phase, stream, 0, {}), **drawing)
     drawn = [draw(phase_run, replace(progress, step=step)) for step in range(steps)]
     return [{name: torch.as_tensor(value) for name, value in batch.items()} for batch in drawn]
@@ -180,14 +180,14 @@ def main() -> dict[str, Any]:
             times["ours_masking_documents"].append(ours(recipe(STEPS, separate=True), stream, device))
         with tempfile.TemporaryDirectory() as folder:
             run_context = RunContext(folder=Path(folder), device=device, precision=machine.precision_context(device, "float32"))
-            _, flight, _ = loop.train(recipe(2), 0, stream, run_context)
+            phase_run, _ = loop.train(recipe(2), 0, stream, run_context)
     peak = machine.matmul_rate(device, torch.float32, seconds=1.0)
     median = {name: statistics.median(values) for name, values in times.items()}
     pairs = {name: [ours / other for ours, other in zip(times["ours"], times[name], strict=True)] for name in times if name != "ours"}
     return {
         "seconds_per_step": median,
         "ours_over": {name: {"median": statistics.median(v), "min": min(v), "max": max(v)} for name, v in pairs.items()},
-        "share_of_matmul_peak": flight.phases[0]["flops_per_step"] / median["ours"] / peak,
+        "share_of_matmul_peak": phase_run.run_state.phases[0]["flops_per_step"] / median["ours"] / peak,
         "matmul_peak_flops": peak,
         "threads": torch.get_num_threads(),
         "steps": STEPS - WARM,

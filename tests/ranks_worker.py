@@ -45,9 +45,9 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
     real = loop.train
 
     def watched(*arguments: Any) -> Any:
-        model, flight, finished = real(*arguments)
-        agree.append(not differs(model.state_dict()))
-        return model, flight, finished
+        phase_run, finished = real(*arguments)
+        agree.append(not differs(phase_run.model.state_dict()))
+        return phase_run, finished
 
     loop.train = watched
     stream = Stream.open(stream_folder)

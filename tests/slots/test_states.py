@@ -18,9 +18,9 @@ from windtunnel.parts.mixture.online import Online, exploration
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.optimizer.adamw import AdamW
 from windtunnel.parts.packing.concatenate import Concatenate
-from windtunnel.slots import Mixture, Progress, Schedule, Structure
+from windtunnel.slots import Evaluation, Mixture, Progress, Schedule, Structure
 from windtunnel.train import phase
-from windtunnel.train.run import fly
+from windtunnel.train.run import fly, prepare_needed
 
 
 @pytest.fixture
@@ -233,3 +233,68 @@ def test_a_mixture_may_hold_a_model_and_look_ahead_and_is_charged_for_both(tiny,
     cut_into_pieces(recipe, stream, tmp_path / "cut")
     assert same(tmp_path / "whole", tmp_path / "cut")
     assert np.isfinite(list(watched[-1]["mixture"]["losses"].values())).all()
+
+
+def test_an_evaluation_may_hold_a_model_and_look_ahead_and_keeps_its_state(tiny, stream, tmp_path, spare_part, watched):
+    """The recipe that it holds is flown once for all runs, and charged; measuring itself costs nothing."""
+
+    @spare_part
+    class Behind(Evaluation, name="test-behind"):
+        """By how many nats a model is behind another, on the text that it is judged by and on the text that was looked at ahead."""
+
+        other: Trained
+        unit = "nats"
+
+        def state(self, model):
+            return {"ahead": 0.0, "seen": 0, "last": 0.0}
+
+        def look(self, model, state, context):
+            for batch in context.batches("code", 2, 2):
+                loss = context.objective.loss(context.models["other"], batch)
+                state["ahead"] = float(loss.values[loss.counts].mean())
+
+        def observe(self, numbers, state):
+            state["last"] = numbers["behind"]
+
+        def evaluate(self, model, held_out, state=None, models=None):
+            state["seen"] += 1
+            batch = next(iter(held_out.batches("code", held_out.objective)))
+            losses = [held_out.objective.loss(one, batch) for one in (model, models["other"])]
+            behind = float(losses[0].values[losses[0].counts].mean() - losses[1].values[losses[1].counts].mean())
+            return {"behind": behind, "ahead": state["ahead"], "seen": state["seen"]}
+
+    judge = {"test-behind": {"other": {"recipe": {"budget": {"steps": 6}}}}}
+    recipe = tiny(evaluations=["bits-per-byte", judge], budget={"steps": 10}, evaluate_every=0.5)
+    plain = fly(tiny(budget={"steps": 4}, evaluate_every=0.5), 0, stream, tmp_path / "plain")
+    whole = fly(recipe, 0, stream, tmp_path / "whole")
+    assert whole.status == "finished", whole.traceback
+    assert [one.numbers["seen"] for one in whole.validation] == [1, 2] and whole.test["seen"] == 3
+    assert whole.test["behind"] > 0 and whole.test["ahead"] > 0 and whole.primary == "bits_per_byte"
+    assert watched[-1]["evaluations.1"]["last"] == whole.validation[-1].numbers["behind"]
+    # Charged: what the other model has cost, out of the budget, and the look ahead; not what measuring has.
+    (other,) = whole.needed.values()
+    assert whole.charged["steps"] == 6 and whole.totals.steps == 4 and whole.charged["flops"] == other["flops"] > 0
+    ahead = whole.phases[0]["ahead"]["flops"]
+    assert ahead > 0 and whole.totals.flops == pytest.approx(plain.totals.flops + other["flops"] + ahead)
+    cut = cut_into_pieces(recipe, stream, tmp_path / "cut")
+    assert cut.test == whole.test and same(tmp_path / "whole", tmp_path / "cut")
+    # Cached: another run that needs the same model finds it.
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "whole" / "needed").glob("*/record.json")}
+    again = tiny(evaluations=["bits-per-byte", judge], budget={"steps": 8})
+    assert fly(again, 0, stream, tmp_path / "again", needed_in=tmp_path / "whole" / "needed").status == "finished"
+    assert len(before) == 1 and {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_evaluation_with_a_model_of_other_tokens_is_refused(tiny, stream, tmp_path, spare_part):
+    @spare_part
+    class Judge(Evaluation, name="test-judge-of-tokens"):
+        other: Trained
+
+        def evaluate(self, model, held_out, models=None):
+            return {"judge": 1.0}
+
+    other = {"recipe": {"budget": {"steps": 1}, "tokenizer": {"vocabulary": 420, "sentinels": 4}}}
+    recipe = tiny(evaluations=["bits-per-byte", {"test-judge-of-tokens": {"other": other}}], budget={"steps": 2})
+    streams = prepare_needed(recipe, tmp_path / "cache")
+    record = fly(recipe, 0, stream, tmp_path / "run", streams=streams)
+    assert record.status == "failed" and "trained with another tokenizer" in record.error

@@ -39,12 +39,20 @@ class Evaluation(Part):
     """Numbers of a model. ``better`` says which direction is good, ``unit`` what they are counted in.
 
     ``by_objective`` says that held-out documents are scored with the objective that the model was trained with.
+
+    Measuring costs a run nothing. A recipe that an evaluation holds is flown, cached and charged like that of any other part, and so is
+    what it looks at ahead: its numbers steer mixtures, schedules and limits, so what was trained to give them is not free.
     """
+
+    acts = ("evaluate",)
 
     by_objective: ClassVar[bool] = True
     unit: ClassVar[str] = ""
     better: ClassVar[str] = "lower"
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
-        """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept."""
+        """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept.
+
+        ``state`` is that of the phase, and on test that of the last one. Of several ranks, rank 0 evaluates.
+        """
         raise NotImplementedError

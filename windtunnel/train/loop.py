@@ -6,7 +6,6 @@ No technique's name occurs here, and nothing here assumes text: a batch is a dic
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from windtunnel.data.stream import Stream
 from windtunnel.recipe import Recipe
@@ -17,10 +16,10 @@ from windtunnel.train.phase import PhaseRun
 from windtunnel.train.step import clip, draw, gradients, set_rates, take_variant, update
 
 
-def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) -> tuple[Any, RunState, bool]:
+def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) -> tuple[PhaseRun, bool]:
     """Train ``recipe`` with ``seed``, going on from the newest whole checkpoint in the run's folder if there is one.
 
-    Returns the model (dense, folded), where the run stands, and whether it is finished (False: it was asked to stop).
+    Returns its last phase (the model dense, folded), and whether the run is finished (False: it was asked to stop).
     Raises UserError for a recipe that cannot be flown on this stream or machine, Diverged when the loss is not finite.
     """
     folder = run_context.folder / "checkpoints"
@@ -48,10 +47,10 @@ def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) ->
                 if stopping or writer.due:
                     phase_run.save(log, writer)
                 if stopping:
-                    return phase_run.model, run, False
+                    return phase_run, False
             phase_run.close(log)
     assert phase_run is not None, "a recipe has phases"
-    return phase_run.model, run, True
+    return phase_run, True
 
 
 def crossed(before: float, after: float, every: float) -> bool:

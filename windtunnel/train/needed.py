@@ -120,7 +120,8 @@ def refuse_other_tokens(recipe: Recipe, stream: Stream, theirs: Mapping[str, Str
 
     ``theirs`` are the streams of the models, by the identity of their recipe.
     """
-    for part in (part for phase in recipe.phases for part in phase.parts() if not part.other_tokens):
+    acting = (*recipe.evaluations, *(part for phase in recipe.phases for part in phase.parts()))
+    for part in (part for part in acting if not part.other_tokens):
         for field, trained in part.trained().items():
             if trained.recipe is not None and not stream.encoding.same_numbers(theirs[trained.recipe.identity()], stream):
                 raise UserError(

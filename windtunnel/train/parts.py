@@ -6,7 +6,7 @@ import functools
 import inspect
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from windtunnel.core.part import Part
 from windtunnel.data.loader import Loader
 from windtunnel.recipe import Phase
 from windtunnel.recipe.phase import parts_of
-from windtunnel.slots import LookContext, Progress
+from windtunnel.slots import Evaluation, LookContext, Progress
 from windtunnel.train import ranks
 from windtunnel.train.checkpoint import state_dict, unstorable
 from windtunnel.train.count import count_step
@@ -29,16 +29,22 @@ if TYPE_CHECKING:
     from windtunnel.train.phase import PhaseRun
 
 
-def parts_with_state(phase: Phase) -> dict[str, Part]:
-    """The parts of ``phase`` but its start, which acts before there is a model, by the key under which state and models are kept."""
-    return {key: part for key, part in parts_of(phase).items() if key != "start"}
+def acting_parts(phase: Phase, evaluations: Sequence[Evaluation]) -> dict[str, Part]:
+    """The parts that act while ``phase`` is flown and measured by ``evaluations``, by the key under which state and models are kept.
+
+    Its start is not among them: it acts before there is a model.
+    """
+    measuring = {f"evaluations.{number}": part for number, part in enumerate(evaluations)}
+    return {key: part for key, part in parts_of(phase).items() if key != "start"} | measuring
 
 
-def start_parts(phase: Phase, model: Any, seed: int, run_context: RunContext) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """First states of the parts of ``phase``, and their own other models: frozen, evaluating, on the device."""
+def start_parts(
+    parts: Mapping[str, Part], model: Any, seed: int, run_context: RunContext
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """First states of ``parts``, and their own other models: frozen, evaluating, on the device."""
     states: dict[str, Any] = {}
     models: dict[str, dict[str, Any]] = {}
-    for key, part in parts_with_state(phase).items():
+    for key, part in parts.items():
         states[key] = part.state(model)
         if odd := unstorable(state_dict(states[key])):
             raise PartError(f"{part.name}: its state can hold tensors, plain numbers, text, lists and dictionaries, but {odd}")
@@ -49,21 +55,22 @@ def start_parts(phase: Phase, model: Any, seed: int, run_context: RunContext) ->
     return states, models
 
 
-def bound(phase: Phase, states: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> Phase:
-    """``phase`` with parts whose acts are handed the state and the models that they name among their parameters."""
-    changes: dict[str, Part] = {}
-    for key, part in parts_with_state(phase).items():
+def bound(parts: Mapping[str, Part], states: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> dict[str, Part]:
+    """``parts`` whose acts are handed the state and the models that they name among their parameters."""
+    found = dict(parts)
+    for key, part in parts.items():
         known = {"state": states[key], "models": models[key]}
         for act in part.acts:
             named = inspect.signature(getattr(part, act)).parameters.keys()
             handed = {name: value for name, value in known.items() if name in named}
             if handed:
-                changes.setdefault(key, part.model_copy()).__dict__[act] = functools.partial(getattr(part, act), **handed)
-    return phase.model_copy(update=changes) if changes else phase
+                found[key] = part.model_copy() if found[key] is part else found[key]
+                found[key].__dict__[act] = functools.partial(getattr(part, act), **handed)
+    return found
 
 
 def look_ahead(phase_run: PhaseRun) -> Account:
-    """Let the parts of the phase estimate from data what their states are to hold; returns what that cost."""
+    """Let the parts that act in the phase estimate from data what their states are to hold; returns what that cost."""
     phase, run_context, tokens = phase_run.phase, phase_run.run_context, 0
 
     def batches(source: str, sequences: int, size: int) -> Iterator[dict[str, torch.Tensor]]:
@@ -80,7 +87,7 @@ def look_ahead(phase_run: PhaseRun) -> Account:
             yield from micro_batches(prepared, count, run_context.device)
 
     def look() -> None:
-        for key, part in parts_with_state(phase).items():
+        for key, part in phase_run.parts.items():
             ahead = LookContext(phase.objective, batches, run_context.precision, phase_run.models[key])
             part.look(phase_run.model, phase_run.states[key], ahead)
 
@@ -96,8 +103,8 @@ def look_ahead(phase_run: PhaseRun) -> Account:
 
 
 def observe(phase_run: PhaseRun, numbers: Mapping[str, float]) -> None:
-    """Tell every part of the phase what has been measured on validation."""
-    for key, part in parts_with_state(phase_run.phase).items():
+    """Tell every part that acts in the phase what has been measured on validation."""
+    for key, part in phase_run.parts.items():
         part.observe(numbers, phase_run.states[key])
 
 
@@ -109,6 +116,6 @@ def end_parts(phase_run: PhaseRun) -> None:
 
 def refuse_states_of_ranks(phase_run: PhaseRun) -> None:
     """Raise PartError where computing the loss has changed a part's state, which each rank would change in its own way."""
-    for key, part in parts_with_state(phase_run.phase).items():
+    for key, part in phase_run.parts.items():
         if not key.startswith("after_step") and ranks.differs(state_dict(phase_run.states[key])):
             raise PartError(f"{part.name}: it keeps count of the sequences it has seen, which differ by rank; use --ranks 1")

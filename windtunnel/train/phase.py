@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,23 +19,24 @@ from windtunnel.data.stream import Stream
 from windtunnel.models.save import written_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.slots import BatchContext, HeldOut, Objective, Progress
+from windtunnel.slots import BatchContext, Evaluation, HeldOut, Objective, Progress
 from windtunnel.train import ranks
 from windtunnel.train.begin import begin, build_optimizer, refilled
 from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
 from windtunnel.train.compiled import set_compiled
 from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import measure
-from windtunnel.train.parts import bound, end_parts, look_ahead, observe, parts_with_state, start_parts
+from windtunnel.train.parts import acting_parts, bound, end_parts, look_ahead, observe, start_parts
 from windtunnel.train.spend import Account, Horizon, PhaseCost, Stopwatch, left_of
 from windtunnel.train.step import loader_of, take_whole
 
 
 @dataclass
 class PhaseRun:
-    """A phase while it is flown: what its steps act on. ``states`` and ``models`` are those of its parts, by the key of each.
+    """A phase while it is flown: what its steps act on.
 
-    ``phase`` is that of the recipe, with the state and the models of each part bound to its acts.
+    ``parts`` are those that act in it, with the state and the models of each bound to its acts; ``states`` and ``models`` are theirs, by
+    the same keys. ``phase`` is that of the recipe with these parts.
     """
 
     recipe: Recipe
@@ -50,6 +51,7 @@ class PhaseRun:
     models: dict[str, dict[str, Any]]
     optimizer: torch.optim.Optimizer
     phase: Phase
+    parts: dict[str, Part]
     cost: PhaseCost = field(init=False)
     horizon: Horizon = field(init=False)
     judge: HeldOut = field(init=False)
@@ -78,10 +80,12 @@ class PhaseRun:
         else:
             model = refilled(recipe, index, stream, seed, run_context, saved)
         ranks.same_weights(model)
-        states, models = start_parts(phase, model, seed, run_context)
-        phase = bound(phase, states, models)
+        parts = acting_parts(phase, recipe.evaluations)
+        states, models = start_parts(parts, model, seed, run_context)
+        parts = bound(parts, states, models)
+        phase = phase.model_copy(update={key: part for key, part in parts.items() if key in Phase.model_fields})
         optimizer, loader = build_optimizer(phase, model, moments), loader_of(phase, stream, seed, run_state.cursors)
-        phase_run = cls(recipe, index, seed, stream, run_context, run_state, loader, model, states, models, optimizer, phase)
+        phase_run = cls(recipe, index, seed, stream, run_context, run_state, loader, model, states, models, optimizer, phase, parts)
         if saved is None:
             phase_run.reckon(spent, moments)
         else:
@@ -101,7 +105,12 @@ class PhaseRun:
     @cached_property
     def by_source(self) -> dict[str, Part]:
         """The parts that observe the training loss of every source, by the key of each."""
-        return {key: part for key, part in parts_with_state(self.phase).items() if part.by_source}
+        return {key: part for key, part in self.parts.items() if part.by_source}
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """Those of the recipe, with the state and the models of each bound to its act."""
+        return tuple(part for part in self.parts.values() if isinstance(part, Evaluation))
 
     @property
     def micro_batch(self) -> int:
@@ -165,7 +174,7 @@ class PhaseRun:
         log.check()
         take_whole(self)
         run = self.run_state
-        numbers = ranks.broadcast(evaluate(self.recipe, self.model, self.judge) if not ranks.rank() else None)
+        numbers = ranks.broadcast(evaluate(self.evaluations, self.model, self.judge) if not ranks.rank() else None)
         place = {"step": run.steps, "phase": self.index, "tokens": run.tokens, "flops": run.flops, "seconds": run.seconds}
         run.validation.append(place | {"numbers": numbers})
         log.numbers(run.steps, numbers)
@@ -233,9 +242,9 @@ class PhaseRun:
         run.phase, run.step = len(self.recipe.phases) if run.stopped else self.index + 1, 0
 
     def release(self) -> tuple[Any, dict[str, Any]]:
-        """The model and the optimizer's state, of which nothing is kept here: the next phase needs the memory."""
+        """The model and the optimizer's state, of which nothing is kept here: what follows needs the memory."""
         model, moments = self.model, self.optimizer.state_dict()
-        del self.model, self.optimizer, self.states, self.models, self.phase
+        del self.model, self.optimizer, self.states, self.models, self.phase, self.parts, self.judge
         return model, moments
 
 
@@ -261,13 +270,13 @@ def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, run_context
     )
 
 
-def evaluate(recipe: Recipe, model: Any, judge: HeldOut) -> dict[str, float]:
-    """The numbers of every evaluation, the primary one first. The model is left in training mode, its compiled form untouched."""
+def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> dict[str, float]:
+    """The numbers of all ``evaluations``, the primary one first. The model is left in training mode, its compiled form untouched."""
     compiled = set_compiled(model, None)  # other shapes would compile again
     model.eval()
     numbers: dict[str, float] = {}
     with torch.no_grad():
-        for evaluation in recipe.evaluations:
+        for evaluation in evaluations:
             numbers |= {name: float(value) for name, value in evaluation.evaluate(model, judge).items()}
     for name, value in numbers.items():
         if not math.isfinite(value):

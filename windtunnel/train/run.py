@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from windtunnel.data.stream import Stream
     from windtunnel.train.log import RunContext, RunState
+    from windtunnel.train.phase import PhaseRun
 
 
 def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None, flown: Fly | None = None) -> Stream:
@@ -260,10 +261,10 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     memory, found = machine.PeakMemory(run_context.device), dict[str, Any]()
     try:
         with machine.repeatable():
-            model, run_state, whole = loop.train(recipe, seed, stream, run_context)
-        found |= training(run_state, stream, memory.bytes()) | {"status": "finished" if whole else "interrupted"}
+            phase_run, whole = loop.train(recipe, seed, stream, run_context)
+        found |= training(phase_run.run_state, stream, memory.bytes()) | {"status": "finished" if whole else "interrupted"}
         if whole and not ranks.rank():
-            found |= test_and_export(recipe, model, stream, run_context)
+            found |= test_and_export(phase_run)
     except Exception as error:
         found |= {"status": "failed", "failure": Failure.of(error)}
     finally:
@@ -317,13 +318,15 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
     )
 
 
-def test_and_export(recipe: Recipe, model: Any, stream: Stream, run_context: RunContext) -> dict[str, Any]:
-    """Evaluate the finished model on test, let it write samples, and save it as a folder that transformers loads."""
+def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
+    """Evaluate the finished model of the last phase on test, let it write samples, and save it as a folder that transformers loads."""
     from windtunnel.models.save import export
     from windtunnel.train.phase import evaluate, judges
 
+    recipe, stream, run_context, evaluations = phase_run.recipe, phase_run.stream, phase_run.run_context, phase_run.evaluations
+    model, _ = phase_run.release()
     judge = judges(recipe, recipe.phases[-1], stream, "test", run_context)
-    numbers = evaluate(recipe, model, judge)
+    numbers = evaluate(evaluations, model, judge)
     primary = recipe.evaluations[0]
     written = stream.encoding.samples(model, judge)
     special = recipe.special_tokens()
