@@ -9,7 +9,7 @@ import pytest
 
 from windtunnel.core.part import Trained, with_trained
 from windtunnel.recipe import Recipe, each_recipe, needed, times
-from windtunnel.slots import Curator, Evaluation, LossTerm, Mixture
+from windtunnel.slots import Curator, Evaluation, LossTerm, Mixture, Source
 
 
 def recipe_of(steps: int, **fields: Any) -> dict[str, Any]:
@@ -93,6 +93,19 @@ def test_what_parts_of_every_slot_hold_is_needed_once(tiny, spare_part):
     seen: list[Recipe] = []
     each_recipe(recipe, lambda one: seen.append(one) or one)
     assert {one.identity() for one in seen} == {*needed(recipe), recipe.identity()}
+
+
+@pytest.mark.parametrize("model", [recipe_of(2), {"folder": "somewhere"}])
+def test_a_source_that_holds_a_model_is_refused(tiny, spare_part, model):
+    """It would be neither trained nor charged."""
+
+    @spare_part
+    class Generated(Source, name="test-generated"):
+        writer: Trained
+
+    held = tiny_held(tiny, {"writer": model})
+    with pytest.raises(ValueError, match="source 'made': test-generated holds a model"):
+        tiny(corpus={"code": "builtin:stdlib", "made": {"test-generated": held}})
 
 
 def test_a_name_or_a_difference_outside_a_file_is_refused_in_words(tiny):

@@ -12,7 +12,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.study.file import study_from
-from windtunnel.study.plan import run_of
+from windtunnel.study.plan import check_study, run_of
 from windtunnel.study.records import agrees, committed, folders_of, known, save
 from windtunnel.train.record import RunRecord
 
@@ -58,6 +58,21 @@ def test_weights_that_were_deleted_are_made_again_only_for_who_needs_them(fly, t
     assert flown(out) == 8
     fly(study({**ARMS, "faster": {**ARMS["grown"], "schedule": "wsd"}}))
     assert flown(out) == 8 + 4
+
+
+def test_a_check_counts_what_has_to_be_trained_again_for_its_weights(fly, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    fly(study())
+    later = study({**ARMS, "faster": {**ARMS["grown"], "schedule": "wsd"}})
+    before = check_study(later, out, workers=1)
+    assert (before["runs"], before["cached"]) == (2, 8), "the new arm with two seeds; the model that it starts from is there"
+    for model in out.glob("runs/*/model"):
+        shutil.rmtree(model)
+    same, after = (check_study(one, out, workers=1) for one in (study(), later))
+    assert (same["runs"], same["cached"]) == (0, 8), "nothing is flown, so nothing is needed"
+    assert (after["runs"], after["cached"]) == (4, 6) and after["flops"] > before["flops"]
+    fly(later)
+    assert flown(out) == 8 + 4, "as it was told"
 
 
 def entry_of(**fields: Any) -> Any:

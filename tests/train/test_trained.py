@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError
@@ -18,6 +20,7 @@ from windtunnel.slots import LossTerm, Selection, Structure
 from windtunnel.study.file import load_study
 from windtunnel.study.plan import check_study, needed_by, plan, what_cannot_fly
 from windtunnel.train.estimate import estimate
+from windtunnel.train.record import read_record
 from windtunnel.train.run import fly
 
 RECIPE = """\
@@ -146,13 +149,44 @@ def test_the_whole_cost_is_charged_once_and_out_of_the_budget(tiny, stream, tmp_
     assert {path.name for path in (tmp_path / "whole" / "needed").iterdir()} == folders and len(folders) == 2
 
 
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = (load_file(folder / "model" / "model.safetensors") for folder in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_needed_model_that_was_deleted_is_trained_again_where_its_weights_are_asked_for(tiny, stream, tmp_path):
+    """further needs base: to go on with further, the record of base is enough."""
+    further = {"budget": {"steps": 5}, "start": begun(steps=2)}
+    recipe = tiny(budget={"steps": 9}, start={"trained": {"model": {"recipe": further}}})
+    whole = fly(recipe, 0, stream, tmp_path / "whole")
+    assert whole["status"] == "finished", whole["traceback"]
+    calls = iter([False] * 5)
+    cut = tmp_path / "cut"
+    assert fly(recipe, 0, stream, cut, stop=lambda: next(calls, True))["status"] == "interrupted"
+    runs = {read_record(path)["totals"]["steps"]: path for path in (cut / "needed").iterdir()}
+    assert sorted(runs) == [2, 3]
+
+    def flown() -> dict[int, int]:
+        return {steps: (path / "record.json").stat().st_mtime_ns for steps, path in runs.items()}
+
+    first = flown()
+    for path in runs.values():
+        shutil.rmtree(path / "model")
+    record = fly(recipe, 0, stream, tmp_path / "lost", needed_in=cut / "needed")
+    assert record["status"] == "failed" and "has lost its weights" in record["error"] and flown() == first
+    assert fly(recipe, 0, stream, cut)["status"] == "finished" and same_weights(cut, tmp_path / "whole")
+    again = flown()
+    assert again[3] != first[3] and again[2] != first[2], "base was needed to train further again"
+    shutil.rmtree(runs[2] / "model")
+    assert fly(recipe, 0, stream, tmp_path / "other", needed_in=cut / "needed")["status"] == "finished"
+    assert flown() == again and not (runs[2] / "model").exists()
+
+
 def test_training_on_from_a_trained_model_is_training_its_weights(tiny, stream, tmp_path):
     fly(tiny(budget={"steps": 4}), 0, stream, tmp_path / "first")
     fly(tiny(budget={"steps": 4}, start={"checkpoint": str(tmp_path / "first")}), 0, stream, tmp_path / "folder")
     fly(tiny(budget={"steps": 8}, start=begun(share=0.5)), 0, stream, tmp_path / "recipe")
     fly(tiny(budget={"steps": 8}, phases=[{"share": 0.5}, {"share": 0.5}]), 0, stream, tmp_path / "phases")
-    from safetensors.torch import load_file
-
     folder, recipe, phases = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("folder", "recipe", "phases"))
     assert all(torch.equal(recipe[key], phases[key]) for key in phases), "it does not go on with the documents that come next"
     assert not all(torch.equal(recipe[key], folder[key]) for key in folder), "the run from a folder reads from the beginning"

@@ -87,6 +87,13 @@ class Recipe(Settings):
             raise _at("phases", f"the shares of the phases add up to {total:g}, not to 1")
         if not self.corpus:
             raise _at("corpus", "the corpus has no source")
+        for name, one in self.corpus.items():
+            if one.trained():
+                raise _at(
+                    "corpus",
+                    f"source {name!r}: {one.name} holds a model, which would be neither trained nor charged; "
+                    "let a run of its own train the model, write its documents to a folder, and name that folder here",
+                )
         for source in self.encoding.looks_at():
             if source not in self.corpus:
                 hint = nearest(source, self.corpus)

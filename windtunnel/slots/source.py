@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Source(Part):
-    """Where documents come from."""
+    """Where documents come from. One that holds a model is refused: nobody would train it or charge what it costs."""
 
     def read(self, tally: Any) -> daft.DataFrame:
         """Documents, one a row, with the fields that they have as columns. What is skipped is counted in ``tally``.

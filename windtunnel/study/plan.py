@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from windtunnel.study.launch.watch import duration
 from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.tune import with_knobs
 from windtunnel.train.curation import PLAIN, SEED
-from windtunnel.train.record import finished_record
+from windtunnel.train.record import finished_record, has_weights
 
 VARIANT = "variant.json"  # in the folder of a study: how its steps are computed
 UTILISATION = 1 / 3  # the share of the matmul rate that small models reach; what is reckoned with
@@ -147,16 +148,21 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
             entries += [
                 run_of(arm, 1.0, seed, with_knobs(recipe, values, study.tune.share), "", variant) for values in study.tune.combinations()
             ]
-    for stage in needed_by(entries, dict.fromkeys(recipes, ""), variant):
-        entries += stage
+
+    def flown(run: Entry, weights: bool = False) -> bool:
+        chosen = study.tune is None or run.seed not in study.seeds
+        return chosen and out is not None and _flown(Path(out), run.key, weights)
+
     first = [run_of(arm, 1.0, SEED, one, "", PLAIN) for arm, recipe in recipes.items() for one in of_curators(recipe)]
-    for stage in needed_by(first, dict.fromkeys(recipes, ""), PLAIN):
-        entries += stage
-    entries += first
-    distinct = {entry.key: entry for entry in entries}
-    known = {key for key, entry in distinct.items() if not study.tune or entry.seed not in study.seeds}
-    cached = {key for key in known if out is not None and _flown(Path(out), key)}
-    costs = {key: estimate(entry.recipe)["own_flops"] for key, entry in distinct.items() if key not in cached}
+    distinct: dict[str, Entry] = {}
+    costs: dict[str, float] = {}
+    for runs, how, weights in ((entries, variant, False), (first, PLAIN, True)):
+        missing = [run for run in runs if not flown(run, weights)]
+        stages = needed_by(missing, dict.fromkeys(recipes, ""), how, flown=flown)
+        costs |= {run.key: estimate(run.recipe)["own_flops"] for run in (*missing, *itertools.chain(*stages))}
+        every = needed_by(runs, dict.fromkeys(recipes, ""), how)
+        distinct |= {run.key: run for run in (*runs, *itertools.chain(*every))}
+    cached = [run for key, run in distinct.items() if key not in costs and flown(run)]
     crew = local.crew(workers, threads)
     device = torch.device(crew.device(0) or "cpu")
     before = torch.get_num_threads()
@@ -201,8 +207,9 @@ def _variant(study: StudyFile, out: Path | None, threads: int | None) -> Variant
     return choose(study.resolved[BASELINE], lambda: machine.rates(torch.device(crew.device(0) or "cpu")))
 
 
-def _flown(out: Path, key: str) -> bool:
-    return any(finished_record(folder) is not None for folder in (out / "runs").glob(f"{key}-*"))
+def _flown(out: Path, key: str, weights: bool) -> bool:
+    folders = (out / "runs").glob(f"{key}-*")
+    return any(finished_record(folder) is not None and (has_weights(folder) or not weights) for folder in folders)
 
 
 def _sizes_before(study: StudyFile, out: Path | None) -> dict[str, int] | None:

@@ -17,7 +17,7 @@ from windtunnel.core.part import Trained
 from windtunnel.data.corpus.curation import SPENT, Curation
 from windtunnel.recipe import Recipe, run_name
 from windtunnel.slots import Curator, CuratorContext
-from windtunnel.train.record import read_record
+from windtunnel.train.record import forget, has_weights, read_record
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -41,11 +41,13 @@ def fly_in(folder: Path, progress: Callable[[str], None] | None = None) -> Fly:
         tell = progress or print
         with awaited(folder / f"{name}.lock", lambda: tell("another process is training a curator's model; waiting for it")):
             record = read_record(folder / name)
-            if record is None or not record.finished:
+            if record is None or not record.finished or not has_weights(folder / name):
                 if ranks.count() > 1:
                     raise UserError("the model of a curator is not trained by several ranks; prepare the corpus first, with --ranks 1")
                 if progress:
                     progress(f"training the model that a curator needs: {name}")
+                if record is not None and record.finished:
+                    forget(folder / name)
                 fly(recipe, SEED, stream, folder / name, streams=streams, warn=progress, variant=PLAIN)
         return folder / name
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.core.part import Trained
-from windtunnel.recipe import Recipe, data_key, needed, run_name
-from windtunnel.train.record import RunRecord, read_record
+from windtunnel.recipe import Recipe, data_key, held_by, needed, run_name
+from windtunnel.train.record import RunRecord, forget, has_weights, read_record
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -47,39 +47,62 @@ def others_of(
 ) -> dict[str, dict[str, Any]] | None:
     """The runs whose models ``recipe`` needs, by key: their folder, and what each cost by itself. None if asked to stop on the way.
 
-    They lie in ``folder``; what is missing there is flown by ``fly`` (None: it must not be). Where a run's stream is another one, its
-    cursors are left out: they count other tokens.
+    They lie in ``folder``; what is missing there, a record or the weights that are needed, is flown by ``fly`` (None: it must not be).
+    Where a run's stream is another one, its cursors are left out: they count other tokens.
 
     Raises:
         UserError: when one may have been trained on held-out text, has tokens that the part holding it cannot do with, has failed, or is
             missing.
     """
+    from windtunnel.train import ranks
+
     found: dict[str, dict[str, Any]] = {}
     theirs: dict[str, Stream] = {}
-    for one in needed(recipe, curators=False).values():
+    every = needed(recipe, curators=False)
+    for name, one in every.items():
         refuse_other_documents(one, recipe)
-        theirs[one.identity()] = stream_of(one, recipe, stream, streams)
+        theirs[name] = stream_of(one, recipe, stream, streams)
     refuse_other_tokens(recipe, stream, theirs)
-    for one in needed(recipe, curators=False).values():
-        key = one.key(seed, variant)
-        own_stream = theirs[one.identity()]
-        place = folder / run_name(key, own_stream.fingerprint)
+    places = {name: folder / run_name(one.key(seed, variant), theirs[name].fingerprint) for name, one in every.items()}
+    missing = ranks.broadcast(None if ranks.rank() else lacking(recipe, places, forgotten=fly is not None))
+    for name, one in every.items():
+        key, place = one.key(seed, variant), places[name]
         record = read_record(place)
-        if fly is not None and (record is None or not record.finished):
+        if name in missing and fly is not None:
             # Looked up from the other side, this recipe's stream is one of those that are not its own.
-            record = fly(one, own_stream, place, {**streams, data_key(recipe): stream})
+            record = fly(one, theirs[name], place, {**streams, data_key(recipe): stream})
             if record.status == "interrupted":
                 return None
+        elif name in missing and record is not None and record.finished:
+            raise UserError(f"the run {key}, whose model this recipe needs, has lost its weights: {place} holds no model; fly it again")
         if record is None or record.totals is None or not record.finished:
             reason = "has not been flown" if record is None else f"has {record.status}: {record.error}"
             raise UserError(f"the run {key}, whose model this recipe needs, {reason}")
         totals, before = record.totals, record.charged
         own = {unit: totals[unit] - before.get(unit, 0) for unit in ("tokens", "flops", "effective_flops", "seconds")}
-        cursors = record.cursors if own_stream.fingerprint == stream.fingerprint else {}
+        cursors = record.cursors if theirs[name].fingerprint == stream.fingerprint else {}
         found[key] = {"folder": str(place), "steps": totals.steps, "cursors": cursors, **own}
         if record.curation:
             found[key]["curation"] = record.curation
     return found
+
+
+def lacking(recipe: Recipe, places: Mapping[str, Path], *, forgotten: bool) -> set[str]:
+    """The identities of the recipes that ``recipe`` needs and whose runs, which lie in ``places``, have to be flown (again).
+
+    A run needs the weights of the models that its own parts hold; of those that these hold it needs the record, because their cost is
+    charged to it. The record of a run without the weights that are needed is ``forgotten``, or it would count as flown.
+    """
+    wanted = {one.identity() for one in held_by(recipe, curators=False)}
+    missing: set[str] = set()
+    for name, one in reversed(needed(recipe, curators=False).items()):
+        record = read_record(places[name])
+        if record is None or not record.finished or (name in wanted and not has_weights(places[name])):
+            if forgotten and record is not None and record.finished:
+                forget(places[name])
+            missing.add(name)
+            wanted |= {inner.identity() for inner in held_by(one, curators=False)}
+    return missing
 
 
 def stream_of(one: Recipe, recipe: Recipe, stream: Stream, streams: Mapping[str, Stream | str]) -> Stream:

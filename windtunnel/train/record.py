@@ -157,6 +157,11 @@ def write_record(folder: Path, record: RunRecord) -> None:
     write_json(Path(folder) / FILE, record.plain())
 
 
+def forget(folder: Path) -> None:
+    """Remove the record of a run that has to be flown again: a kill during that would leave the story of the last time."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
 def has_weights(folder: Path) -> bool:
     """Whether a run's folder holds the model that it trained."""
     return (folder / "model" / "config.json").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,15 @@ def test_nothing_is_done_twice(curated, monkeypatch):
     monkeypatch.setattr("windtunnel.train.run.fly", lambda *_, **__: pytest.fail("it is flown again"))
     monkeypatch.setattr("windtunnel.parts.curator.perplexity.mean_losses", lambda *_: pytest.fail("it scores again"))
     assert prepare(recipe, cache).fingerprint == made.fingerprint
+
+
+def test_a_model_that_was_deleted_is_trained_again(curated, tmp_path):
+    recipe, cache, made = curated
+    shutil.copytree(cache / "runs", tmp_path / "runs")
+    (run,) = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+    shutil.rmtree(run / "model")
+    again = prepare(recipe, tmp_path)
+    assert again.fingerprint == made.fingerprint and (run / "model" / "config.json").is_file()
 
 
 def test_preparing_goes_on_after_it_was_interrupted(curated, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from windtunnel.core.files import locked
 from windtunnel.core.keys import Variant
 from windtunnel.core.outside import Source, define
 from windtunnel.core.typed import Failure
-from windtunnel.train.record import FILE, RunRecord, finished_record, has_weights, read_record, write_record
+from windtunnel.train.record import RunRecord, finished_record, forget, has_weights, read_record, write_record
 
 FLY = "windtunnel.train.run:fly"
 OUTPUT = "output.txt"  # in a run's folder: what its process printed
@@ -92,7 +92,7 @@ def perform(job: Job, *, threads: int | None, device: str | None, report: Report
             if present is not None and present.finished and (has_weights(folder) or not job.weights):
                 return present
             if present is not None and present.status != "interrupted":
-                (folder / FILE).unlink()  # or a kill during this attempt would leave the story of the last one
+                forget(folder)
             record = RunRecord.model_validate(_call(job, folder, threads, device, report, stop))
             compiled = record.compiled is not False
             return record
