@@ -1,6 +1,5 @@
 """A run's key says what determines it and nothing else: what has its default leaves no trace, in whatever depth it stands."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from windtunnel.core.keys import Variant, differing
 from windtunnel.core.part import Part
 from windtunnel.core.settings import Settings
 from windtunnel.recipe import Phase, Recipe, recipe_from
-from windtunnel.train.variant import choose
 
 RECIPE = {
     "corpus": {"a": "builtin:stdlib"},
@@ -112,30 +110,7 @@ def test_no_two_variants_share_a_key():
     variants = [
         Variant(precision=precision, attention=attention, compiled=compiled)
         for precision in ("float32", "bfloat16")
-        for attention in ("sdpa", "eager")
+        for attention in ("sdpa", "products")
         for compiled in (False, True)
     ]
     assert len({recipe.key(seed, variant) for variant in variants for seed in (0, 1)}) == 2 * len(variants)
-
-
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        ({}, Variant(precision="bfloat16", compiled=False)),
-        ({"budget": {"seconds": 4000}}, Variant(precision="bfloat16", compiled=True)),
-        ({"precision": "float32"}, Variant(precision="float32", compiled=False)),
-        ({"compile": "yes"}, Variant(precision="bfloat16", compiled=True)),
-    ],
-)
-def test_what_is_auto_is_chosen_by_what_was_measured(asked, expected):
-    rates = {"float32": 1e10, "bfloat16": 4e10, "precision": "bfloat16"}
-    assert choose(recipe_from({**RECIPE, **asked}), lambda: rates) == expected
-
-
-def test_nothing_is_measured_where_nothing_is_auto():
-    def never() -> dict[str, Any]:
-        raise AssertionError
-
-    recipe = recipe_from({**RECIPE, "precision": "bfloat16", "compile": "no"})
-    assert choose(recipe, never) == Variant(precision="bfloat16") == recipe.variant(Variant(compiled=True))
-    assert not Path("machine").exists()

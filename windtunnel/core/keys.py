@@ -23,7 +23,7 @@ class Variant(Settings):
     """How this machine computes a step. It is chosen once for a whole study, because two of them differ in their last digits or more."""
 
     precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of forward and backward passes")
-    attention: str = Field("sdpa", description="the attention that models are built with")
+    attention: str = Field("sdpa", description="sdpa: torch's fused attention; products: plain products of matrices")
     compiled: bool = Field(False, description="whether the step is compiled")
 
 

@@ -8,19 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import PreTrainedModel
 
 from windtunnel.core.errors import UserError
+from windtunnel.models.attention import WITHOUT_MASK
 from windtunnel.models.init import family_of
 from windtunnel.slots import Call, Family
 
 PADDING = -1
-
-# The usual fused attention under a name for which transformers builds no mask of its own. It would look for packed documents in the
-# positions first, which waits for the device, and when compiled would put a mask where causal kernels need none.
-PLAIN = "windtunnel-plain"
-AttentionInterface.register(PLAIN, sdpa_attention_forward)
 
 
 def forward(
@@ -93,11 +88,11 @@ def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Ca
     shape = as_added if call.additive else lambda allowed: allowed
     if documents is None and prefix is None and call.causal != encoder:
         # What the family does by itself is what is asked for. The mask of ones says to transformers that nobody forgot the padding,
-        # which it would otherwise look for in the tokens; PLAIN attention drops it.
+        # which it would otherwise look for in the tokens; attention without mask drops it.
         plain: Any = None if call.additive else torch.ones_like(tokens)
         if near is not None:
             plain = {"full_attention": None, "sliding_attention": shape(near[None, None])}
-        with _kernel(model, usual if call.additive else PLAIN):
+        with _kernel(model, usual if call.additive else WITHOUT_MASK[usual]):
             return model(input_ids=tokens, attention_mask=plain, **options)
     if documents is None:
         documents, positions = torch.zeros_like(tokens), None
@@ -144,8 +139,9 @@ def _kernel(model: Any, kernel: str) -> Iterator[None]:
         yield
         return
 
-    # An encoder-decoder has a configuration for each of its halves. For PLAIN, which is switched to at every step, one is enough.
-    whole = [model] if kernel == PLAIN else [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    # An encoder-decoder has a configuration for each of its halves. For those without mask, which are
+    # switched to at every step, one is enough.
+    whole = [model] if kernel in WITHOUT_MASK.values() else [module for module in model.modules() if isinstance(module, PreTrainedModel)]
 
     def switch(name: str) -> None:
         for part in whole:

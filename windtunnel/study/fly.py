@@ -151,13 +151,22 @@ class StudyFlight:
         """
         import torch
 
-        from windtunnel.train.variant import choose, measure_with, refuse_unable
+        from windtunnel.train.estimate import estimate
+        from windtunnel.train.machine import threads_of
+        from windtunnel.train.variant import choose, refuse_unable
 
         crew = local.crew(self.workers, self.threads)
         device = torch.device(crew.device(0) or "cpu")
-        base = self.study.resolved[BASELINE]
-        path = self.folder / VARIANT
-        decided = decided_once(path, lambda: choose(base, lambda: measure_with(crew.threads, device, self.out / "cache")).model_dump())
+
+        def decide() -> dict[str, Any]:
+            entries = plan(self.study, self.study.resolved, dict.fromkeys(self.streams, ""), Variant())
+            flops = sum(estimate(entry.recipe)["own_flops"] for entry in entries)
+            self.say("timing the step of the baseline in what ways this machine can compute it")
+            with threads_of(crew.threads):
+                base = self.study.resolved[BASELINE]
+                return choose(base, self.streams[BASELINE], device, flops=flops, runs=len(entries)).model_dump()
+
+        decided = decided_once(self.folder / VARIANT, decide)
         variant = Variant.model_validate(decided)
         refuse_unable(variant, device, f"study {self.study.name} in {self.out}")
         return variant

@@ -135,10 +135,10 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
     import torch
 
     from windtunnel.train.estimate import estimate
-    from windtunnel.train.machine import matmul_rate
+    from windtunnel.train.machine import matmul_rate, threads_of
 
     recipes = study.resolved
-    variant = _variant(study, out, threads)
+    variant = _variant(study, out)
     entries = plan(study, recipes, dict.fromkeys(recipes, ""), variant)
     refuse_what_cannot_fly(entries)
     if study.tune:
@@ -165,12 +165,8 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
     cached = [run for key, run in distinct.items() if key not in costs and flown(run)]
     crew = local.crew(workers, threads)
     device = torch.device(crew.device(0) or "cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(crew.threads)
-    try:
+    with threads_of(crew.threads):
         rate = max(matmul_rate(device, dtype, 512, 0.15) for dtype in (torch.float32, torch.bfloat16))
-    finally:
-        torch.set_num_threads(before)
     if device.type == "cuda":
         rate /= max(1, crew.workers // max(1, torch.cuda.device_count()))
     flops = sum(costs.values())
@@ -194,17 +190,13 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
     }
 
 
-def _variant(study: StudyFile, out: Path | None, threads: int | None) -> Variant:
-    """What the study was begun with in ``out``; else what it would be begun with here, measured without writing anything."""
-    import torch
-
-    from windtunnel.train import machine
-    from windtunnel.train.variant import choose
-
+def _variant(study: StudyFile, out: Path | None) -> Variant:
+    """What the study was begun with in ``out``. If it was not, its variant will be chosen by timing a step, which takes the data: what its
+    baseline itself says then stands for it.
+    """
     with contextlib.suppress(OSError, ValueError):
         return Variant.model_validate_json((Path(out or "") / "studies" / study.name / VARIANT).read_text(encoding="utf-8"))
-    crew = local.crew(None, threads)
-    return choose(study.resolved[BASELINE], lambda: machine.rates(torch.device(crew.device(0) or "cpu")))
+    return study.resolved[BASELINE].variant(Variant())
 
 
 def _flown(out: Path, key: str, weights: bool) -> bool:

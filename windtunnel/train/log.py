@@ -52,6 +52,7 @@ class RunContext:
     folder: Path
     device: torch.device
     precision: Callable[[], Any]
+    attention: str = "sdpa"
     compiled: bool = False
     report: Callable[[dict[str, Any]], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False

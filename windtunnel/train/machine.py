@@ -15,8 +15,6 @@ from typing import Any
 
 import torch
 
-from windtunnel.core.files import decided_once
-
 
 def versions() -> dict[str, str]:
     """Versions of what determines numbers."""
@@ -80,16 +78,34 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 1024, seco
     return 2 * size**3 / best
 
 
-def measured(device: torch.device, cache: Path, threads: int) -> dict[str, Any]:
-    """This machine's matmul rates (FLOPs per second) and the precision that is faster, measured once for each cache folder."""
+@contextlib.contextmanager
+def threads_of(count: int) -> Iterator[None]:
+    """Let torch compute with ``count`` threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
-    return decided_once(cache / f"machine-{platform.node()}-{device.type}-{threads}.json", lambda: rates(device))
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed instead of giving it back to the system; elsewhere nothing happens.
+
+    Every step frees and asks again for the same large blocks. By default each is mapped anew, and the system fills every page with zeros:
+    2,700 page faults a step of a model of width 64, against 130 so. Between runs :class:`PeakMemory` gives back what is free.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in {-1: 2**31 - 1, -3: 1 << 30, -8: 1}.items():  # trim threshold, mmap threshold, number of arenas
+            mallopt(option, value)
 
 
 def rates(device: torch.device) -> dict[str, Any]:
     """This machine's matmul rates (FLOPs per second), measured now, and the precision that is faster."""
     single, half = matmul_rate(device, torch.float32), matmul_rate(device, torch.bfloat16)
-    # Casting to and from bfloat16 costs a pass over the activations; below this margin it was not faster.
+    # Casting to and from bfloat16 costs a pass over the activations; below this margin it was not faster. Where a step can be timed, that
+    # decides instead.
     return {"float32": single, "bfloat16": half, "precision": "bfloat16" if half > 1.5 * single else "float32"}
 
 

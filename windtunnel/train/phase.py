@@ -16,6 +16,7 @@ from windtunnel.core.part import Part
 from windtunnel.data.held_out import held_out
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
+from windtunnel.models.attention import FUSED, set_attention
 from windtunnel.models.save import written_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
@@ -80,6 +81,7 @@ class PhaseRun:
         else:
             model = refilled(recipe, index, stream, seed, run_context, saved)
         ranks.same_weights(model)
+        set_attention(model, run_context.attention)
         parts = acting_parts(phase, recipe.evaluations)
         states, models = start_parts(parts, model, seed, run_context)
         parts = bound(parts, states, models)
@@ -236,6 +238,7 @@ class PhaseRun:
             }
             | ({"ahead": cost.ahead} if cost.ahead["tokens"] else {})
         )
+        set_attention(self.model, FUSED)  # whose masks are those of transformers, for whoever uses the model
         set_compiled(self.model, None)  # samples have other shapes, and the next phase counts its first step before compiling
         if self.phase.structure is not None:
             self.phase.structure.remove(self.model)

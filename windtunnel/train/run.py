@@ -177,10 +177,10 @@ def planned(
     """What the run in ``folder`` was begun with (key, stream, threads, ranks), now if it was not, and the variant of its study."""
     import torch
 
-    from windtunnel.train import machine, ranks
+    from windtunnel.train import ranks
 
     def decide() -> dict[str, Any]:
-        chosen = variant or choose(recipe, lambda: machine.measured(place, stream.folder.parent, torch.get_num_threads()), ranks.count())
+        chosen = variant or choose(recipe, stream, place)
         how = {"variant": chosen.model_dump(), "threads": torch.get_num_threads(), "ranks": ranks.count()}
         return {"key": recipe.key(seed, chosen), "stream": stream.fingerprint, **how}
 
@@ -258,6 +258,7 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     from windtunnel.train import loop, machine, ranks
 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
+    machine.keep_freed_memory()
     memory, found = machine.PeakMemory(run_context.device), dict[str, Any]()
     try:
         with machine.repeatable():
@@ -310,6 +311,7 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
         folder=folder,
         device=place,
         precision=machine.precision_context(place, variant.precision),
+        attention=variant.attention,
         compiled=variant.compiled,
         cursors_of=others.cursors,
         model_of=lambda trained, seed: load(others.folder(trained, seed), trained.fingerprint),
