@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core.errors import UserError, nearest
@@ -15,11 +15,17 @@ from windtunnel.core.settings import Settings
 from windtunnel.recipe import Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
 from windtunnel.recipe.settings import SHORT
 from windtunnel.recipe.yaml import Document
+from windtunnel.study.race import Race
 from windtunnel.study.result import BASELINE
 from windtunnel.study.tune import Tune, with_knobs
 
 MUST_AGREE = ("split", "evaluation_tokens", "test_tokens")  # or arm and baseline would be tested on different text
 
+# Tags that begin so are no places in a file: a message leaves them out.
+Seeds = Annotated[
+    Annotated[tuple[int, ...], Tag("function-list")] | Annotated[Race, Tag("function-race")],
+    Discriminator(lambda value: "function-race" if isinstance(value, (Mapping, Race)) else "function-list"),
+]
 Raise = Callable[[tuple[Any, ...], str], UserError]
 
 
@@ -30,7 +36,7 @@ class StudyFile(Settings):
     description: str = Field("", description="what the study asks, in a sentence")
     corpus: dict[str, Any] = Field(description="sources by name, as in a recipe")
     budget: Budget
-    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), description="seeds, or how many (0, 1, 2, ...)")
+    seeds: Seeds = Field((0, 1, 2, 3, 4), description="seeds, or how many (0, 1, 2, ...), or {least, most} to race")
     baseline: dict[str, Any] = Field({}, description="a recipe without corpus and budget")
     recipes: dict[str, dict[str, Any]] = Field({}, description="recipes that parts name: by name, what differs from the baseline")
     parts: tuple[str, ...] = Field((), description="Python files beside this one that define parts of your own")
@@ -88,7 +94,9 @@ class StudyFile(Settings):
 
     @field_validator("seeds", "curve")
     @classmethod
-    def _once_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _once_each(cls, value: Any) -> Any:
+        if isinstance(value, Race):
+            return value
         if not value or len(set(value)) != len(value) or min(value) < 0:
             raise ValueError("expected at least one number, none negative and none twice")
         return value
@@ -111,6 +119,16 @@ class StudyFile(Settings):
         if not value:
             raise ValueError("a study needs at least one arm")
         return {str(name): difference for name, difference in value.items()} if isinstance(value, Mapping) else value
+
+    @property
+    def race(self) -> Race | None:
+        """How seeds are raced; None where their number is fixed."""
+        return self.seeds if isinstance(self.seeds, Race) else None
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """Every seed that may be flown."""
+        return tuple(range(self.seeds.most)) if isinstance(self.seeds, Race) else self.seeds
 
     @property
     def resolved(self) -> dict[str, Recipe]:
@@ -164,7 +182,7 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
     def invalid(error: ValidationError, path: tuple[Any, ...], inherits: Sequence[tuple[Any, ...]] = ()) -> UserError:
         if document is not None:
             return document.errors(error, (*prefix, *path), tuple((*prefix, *place) for place in inherits))
-        found = [complain((*path, *detail["loc"]), detail["msg"].removeprefix("Value error, ")) for detail in error.errors()]
+        found = [complain((*path, *_place(detail["loc"])), detail["msg"].removeprefix("Value error, ")) for detail in error.errors()]
         return UserError("\n".join(map(str, found)))
 
     if document is not None:
@@ -199,6 +217,10 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
     study._recipes.update(recipes)
     study._notes.extend(notes)
     return study
+
+
+def _place(location: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(key for key in location if not str(key).startswith("function-"))
 
 
 def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:

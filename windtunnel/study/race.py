@@ -1,0 +1,153 @@
+"""A race: seeds are flown in groups, and after each group only for the arms whose verdict is still open.
+
+What each look says is a pure function of the values of the seeds up to it, in their order, so a study that goes on after an interruption
+comes to the same looks. The statistics are those of ``statistics/sequential.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from windtunnel.core.settings import Settings
+from windtunnel.study.statistics.compare import Interval, adjusted_confidence, compare, interval, verdict
+from windtunnel.study.statistics.sequential import Noise, agrees, boundary, chance, repeated_confidence, repeated_interval
+
+LEAST_CHANCE = 0.15  # of a verdict by the last look; below it an arm is given up
+
+Values = Mapping[int, float]  # by seed
+
+
+class KnownNoise(Settings):
+    """What is known of the noise before the study is flown."""
+
+    sd: float = Field(gt=0, description="standard deviation, between seeds, of the difference of two runs, in the unit of the metric")
+    freedom: float = Field(gt=0, description="degrees of freedom that it is worth, 100 at most: how alike the noise of arms is")
+
+
+class Race(Settings):
+    """Seeds 0, 1, 2 ... in groups of ``least``, up to ``most``; an arm gets no more once its verdict is clear or out of reach."""
+
+    least: int = Field(3, ge=2, description="seeds of the first look, and from each look to the next")
+    most: int = Field(12, description="seeds of the last look")
+    noise: KnownNoise | None = Field(None, description="of a seed's difference, where it is known beforehand")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Race:
+        if self.most <= self.least:
+            raise ValueError(f"most is {self.most} and least {self.least}: for one number of seeds write seeds: {self.least}")
+        return self
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of seeds after which there is a look."""
+        return (*range(self.least, self.most, self.least), self.most)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an arm stands."""
+
+    block: dict[str, Any]  # as that of an arm in what ``compare`` returns, its intervals repeated ones
+    looks: tuple[dict[str, Any], ...]
+    planned: int  # how many seeds it needs, as far as is known
+    open: bool  # whether a look is still to come
+    stopped: Literal["decided", "hopeless"] | None  # before the most seeds
+
+
+def standing(
+    race: Race,
+    name: str,
+    arm: Values,
+    curve: Mapping[float, Values],
+    *,
+    settled: int,
+    arms: int,
+    confidence: float,
+    margin: float,
+    better: str = "lower",
+    spent: Mapping[float, float] | None = None,
+) -> Standing:
+    """What the looks at arm ``name`` have said so far.
+
+    Args:
+        arm: the metric of its finished runs.
+        curve: that of the baseline's by multiple of the budget; multiple 1 is what the arm is compared with.
+        settled: for how many of the seeds, in order, every run of the arm and of the baseline has finished or failed.
+        arms: how many arms the study has; their intervals hold together with ``confidence``, all looks included.
+        margin, better, spent: as :func:`windtunnel.study.statistics.compare.compare`.
+    """
+    each = adjusted_confidence(confidence, arms)
+
+    def compared(seeds: int, level: float) -> dict[str, Any]:
+        first = {multiple: _first(values, seeds) for multiple, values in curve.items()}
+        return compare(first, {name: _first(arm, seeds)}, confidence=level, margin=margin, better=better, spent=spent)
+
+    looks: list[dict[str, Any]] = []
+    block = _without_interval(compared(race.least, each)["arms"][name])
+    for planned in race.looks:
+        if planned > settled:
+            return Standing({**block, "verdict": None, "required_seeds": None}, tuple(looks), planned, True, None)
+        own, reference = _first(arm, planned), _first(curve.get(1, {}), planned)
+        differences = [own[seed] - reference[seed] for seed in sorted(own.keys() & reference.keys())]
+        counts = [look["seeds"] for look in looks]
+        if len(differences) < 2 or len(differences) in counts:
+            if not own or not reference:  # every run failed: more of them would only cost
+                return Standing(block, (), planned, False, None)
+            continue
+        counts.append(len(differences))
+        found = compared(planned, repeated_confidence(counts, race.most, each))
+        looks.append(_look(race, differences, counts, race.most - planned, found["margin"], each, better))
+        now = {key: looks[-1][key] for key in ("low", "high", "verdict")}
+        block = {**found["arms"][name], **now}
+        if now["verdict"] != "undecided":
+            block["required_seeds"] = None
+        if (stopped := _stopped(looks[-1])) and planned < race.most:
+            return Standing(block, tuple(looks), planned, False, stopped)
+    return Standing(block, tuple(looks), race.most, False, None)
+
+
+def _look(
+    race: Race, differences: Sequence[float], counts: Sequence[int], left: int, margin: float, confidence: float, better: str
+) -> dict[str, Any]:
+    """What a look says; ``left`` seeds may still come."""
+    noise = Noise(race.noise.sd, race.noise.freedom) if race.noise else None
+    agreed = noise if noise and agrees(interval(differences, confidence).sd, len(differences), noise) else None
+    found = repeated_interval(differences, counts, race.most, confidence, agreed)
+    return {
+        "seeds": found.n,
+        "difference": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "verdict": verdict(found, margin, better),
+        "chance": _chance(race, found, counts, left, margin, confidence, agreed.freedom if agreed else 0.0) if left else None,
+        "prior": agreed is not None if noise else None,
+    }
+
+
+def _chance(race: Race, found: Interval, counts: Sequence[int], left: int, margin: float, confidence: float, freedom: float) -> float:
+    """The chance of a verdict at the last look, if every seed that is left finishes."""
+    coming = [*range(found.n + race.least, found.n + left, race.least), found.n + left]
+    last = boundary([*counts, *coming], race.most, confidence, freedom)
+    return chance(found, coming[-1], last * found.sd / math.sqrt(coming[-1]), margin, found.n - 1 + freedom)
+
+
+def _stopped(look: Mapping[str, Any]) -> Literal["decided", "hopeless"] | None:
+    if look["verdict"] != "undecided":
+        return "decided"
+    return "hopeless" if look["chance"] is not None and look["chance"] < LEAST_CHANCE else None
+
+
+def _first(values: Values, seeds: int) -> dict[int, float]:
+    """The values of the first seeds; a race numbers them from 0."""
+    return {seed: value for seed, value in values.items() if seed < seeds}
+
+
+def _without_interval(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Before there has been a look there is no interval that would hold after others."""
+    gain = dict.fromkeys(block["compute_gain"])
+    return {**block, "low": None, "high": None, "compute_gain": gain}
