@@ -106,3 +106,14 @@ def meet(recipe: Any, seed: int, stream: Any, folder: Path, *, report: Any, stop
             raise TimeoutError("the other run never came")
         time.sleep(0.02)
     return _record(recipe, seed, folder, "finished", 1.0)
+
+
+def loud(recipe: Any, seed: int, stream: Any, folder: Path, **_: Any) -> dict[str, Any]:
+    """As `measure`, but with a batch of 5 noise drowns any effect, and with a batch of 6 the run of seed 4 fails."""
+    _count(folder)
+    phase = recipe.phases[-1]
+    if (phase.batch, seed) == (6, 4):
+        raise ValueError("the wing came off")
+    noise = random.Random(seed).gauss(0, 0.05) + random.Random(f"{seed} {recipe.identity()}").gauss(0, 1.0 if phase.batch == 5 else 0.03)
+    value = 3 - 0.3 * math.log2(recipe.budget.amount / 1e9) - 0.1 * math.log2(phase.context / 32) + noise
+    return _record(recipe, seed, folder, "finished", value)

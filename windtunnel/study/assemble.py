@@ -30,7 +30,8 @@ def assemble(
         recipes: the resolved recipe of the baseline and of each arm.
         extra: further blocks, taken over as they are.
     """
-    from windtunnel.study.statistics.compare import compare
+    from windtunnel.study.race import Race, Standing, repeated, standing, widest
+    from windtunnel.study.statistics.compare import adjusted_confidence, compare
     from windtunnel.study.statistics.transfer import transfer, transfer_of
 
     settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
@@ -51,15 +52,24 @@ def assemble(
 
     arms = [name for name in recipes if name != BASELINE]
     spent = {multiple: flops for multiple in about["curve"] if (flops := _mean(values(BASELINE, multiple, "flops", "totals"))) is not None}
+    race = Race.model_validate(about["race"]) if about.get("race") else None
+    curve = {multiple: values(BASELINE, multiple, primary) for multiple in about["curve"]}
+    how: dict[str, Any] = {"margin": about["margin_share"], "better": better, "spent": spent if len(spent) == len(curve) else None}
+    each = adjusted_confidence(about["confidence"], len(arms))
     judged = compare(
-        {multiple: values(BASELINE, multiple, primary) for multiple in about["curve"]},
+        curve,
         {name: values(name, 1.0, primary) for name in arms},
-        confidence=about["confidence"],
-        margin=about["margin_share"],
-        better=better,
-        spent=spent if len(spent) == len(about["curve"]) else None,
+        confidence=repeated(race, curve.get(1.0, {}), about["confidence"]),
+        **how,
     )
-    study |= {"margin": judged["margin"], "confidence_of_each": judged["confidence"]}
+    study |= {"margin": judged["margin"], "confidence_of_each": each}
+    raced: dict[str, Standing] = {}
+    for name in arms:
+        if race is None:
+            break
+        ready = _leading(name, entries, settled, about["seed_list"])
+        own = {"settled": ready, "arms": len(arms), "confidence": about["confidence"], **how}
+        raced[name] = standing(race, name, values(name, 1.0, primary), curve, **own)
     level = judged["baseline"]
 
     def costs(arm: str) -> dict[str, Any]:
@@ -86,8 +96,8 @@ def assemble(
         return sum(one[seed] for seed in both) / below if below else None
 
     def block(name: str) -> dict[str, Any]:
-        found = dict(judged["arms"][name])
-        complete = all(e.folder in settled for e in entries if e.multiple == 1.0 and e.arm in (name, BASELINE))
+        found = raced[name].block if race else judged["arms"][name]
+        complete = bool(race) or all(e.folder in settled for e in entries if e.multiple == 1.0 and e.arm in (name, BASELINE))
         mine, base = recipes[name].budget, recipes[BASELINE].budget
         return {
             "seeds": found["seeds"],
@@ -101,8 +111,10 @@ def assemble(
             "verdict": found["verdict"] if complete else None,
             "required_seeds": found["required_seeds"] if complete else None,
             "numbers": {
-                number: _other(values(name, 1.0, number), values(BASELINE, 1.0, number), judged["confidence"]) for number in numbers
+                number: _other(values(name, 1.0, number), values(BASELINE, 1.0, number), repeated(race, values(name, 1.0, number), each))
+                for number in numbers
             },
+            **({key: getattr(raced[name], key) for key in ("looks", "planned", "stopped")} if race else {}),
         }
 
     flown: dict[str, dict[int, Any]] = {name: {} for name in recipes}
@@ -110,7 +122,7 @@ def assemble(
         if entry.multiple == 1.0 and entry.folder in settled and settled[entry.folder].finished:
             flown[entry.arm][entry.seed] = settled[entry.folder]
     kept = tuple(about.get("kept") or ())
-    carried = transfer(flown, recipes, metric=primary, better=better, confidence=about["confidence"], kept=kept)
+    carried = transfer(flown, recipes, metric=primary, better=better, confidence=widest(race, about["confidence"]), kept=kept)
 
     def aggregates(entry: Entry) -> dict[str, float]:
         record = records[entry.folder]
@@ -139,11 +151,21 @@ def assemble(
         "versions": done[0].versions if done else {},
         "hardware": done[0].hardware if done else {},
         **extra,
-        "finished": all(entry.folder in settled for entry in entries),
+        "finished": all(entry.folder in settled for entry in entries) and not any(arm.open for arm in raced.values()),
         "failure": failure.plain() if (failure := _failure(entries, settled)) else None,
         "error": failure.message if failure else None,
     }
     return StudyResult.model_validate(finite(result))
+
+
+def _leading(arm: str, entries: Sequence[Entry], settled: Mapping[str, RunRecord], seeds: Sequence[int]) -> int:
+    """For how many of ``seeds``, in order, every run of ``arm`` and of the baseline has ended."""
+    runs: dict[int, list[Entry]] = {}
+    for entry in entries:
+        if entry.arm in (arm, BASELINE):
+            runs.setdefault(entry.seed, []).append(entry)
+    ended = [seed in runs and any(e.arm == arm for e in runs[seed]) and all(e.folder in settled for e in runs[seed]) for seed in seeds]
+    return ended.index(False) if False in ended else len(ended)
 
 
 def _mean(values: Mapping[int, float]) -> float | None:

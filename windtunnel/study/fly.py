@@ -29,6 +29,7 @@ from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
 from windtunnel.study.plan import VARIANT, check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
+from windtunnel.study.race import begun_otherwise
 from windtunnel.study.records import folders_of, known, save
 from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult
 from windtunnel.study.tune import Tune, best, with_knobs
@@ -116,6 +117,7 @@ class StudyFlight:
     tuning: dict[str, Any] | None = None
     broken: dict[str, Failure] = field(default_factory=dict)
     console: Any = None
+    notes: list[str] = field(default_factory=list)  # besides those of the study
     here: bool = False  # in this process, one run after the other
     variant: Variant = field(default_factory=Variant)
 
@@ -131,17 +133,32 @@ class StudyFlight:
             recipes = self.tune(self.study.tune, recipes)
         # An arm whose corpus or tuning broke has no run; its failed records say why, so that it is shown like any other failure.
         data = {arm: "" if arm in self.broken else self.streams[arm].fingerprint for arm in recipes}
-        entries = plan(self.study, recipes, data, self.variant)
+        race = self.study.race
+        if race:
+            self.notes += begun_otherwise(race, self.folder)
+        planned = dict.fromkeys(self.study.arms, race.least if race else len(self.study.seed_list))
+        result, wanted = self.group(recipes, data, planned)
+        while wanted != planned:
+            planned = wanted
+            result, wanted = self.group(recipes, data, planned)
+        if self.save_records is not None:
+            save(self.records, self.save_records)
+        return result
+
+    def group(
+        self, recipes: Mapping[str, Recipe], data: Mapping[str, str], planned: Mapping[str, int]
+    ) -> tuple[StudyResult, dict[str, int]]:
+        """Fly what is missing of as many seeds of each arm as are ``planned``; the result so far, and how many are planned now."""
+        entries = plan(self.study, recipes, data, self.variant, planned)
         refuse_what_cannot_fly([entry for entry in entries if entry.arm not in self.broken])
         for entry in entries:
             if entry.arm in self.broken:
                 self.records[entry.folder] = failed(self.job(entry, ""), self.broken[entry.arm])
         self.needed(entries)
-        self.stage(f"study {self.study.name}", entries, lambda: self.write(entries, recipes))
+        seeds = f", {max(planned.values())} of at most {self.study.race.most} seeds" if self.study.race else ""
+        self.stage(f"study {self.study.name}{seeds}", entries, lambda: self.write(entries, recipes))
         result = self.write(entries, recipes)
-        if self.save_records is not None:
-            save(self.records, self.save_records)
-        return result
+        return result, {name: result.arms[name].planned or planned[name] for name in planned}
 
     def begun_with(self) -> Variant:
         """How the steps of all runs are computed: as the study was begun, or what suits its baseline on this machine.
@@ -314,7 +331,7 @@ class StudyFlight:
 
     def tune(self, tune: Tune, recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
         """Fly the trials of every arm and return the recipes with the best values, by validation."""
-        seed = tune.seed(self.study.seeds)
+        seed = tune.seed(self.study.seed_list)
         trials: dict[str, list[tuple[dict[str, Any], Entry]]] = {}
         for arm, stream in self.streams.items():
             changed = [(values, with_knobs(recipes[arm], values, tune.share)) for values in tune.combinations()]
@@ -365,8 +382,9 @@ class StudyFlight:
             "file": study.file,
             "description": study.description,
             "budget": {study.budget.unit: study.budget.amount},
-            "seeds": len(study.seeds),
-            "seed_list": list(study.seeds),
+            "seeds": len(study.seed_list),
+            "seed_list": list(study.seed_list),
+            "race": study.race.model_dump() if study.race else None,
             "confidence": study.confidence,
             "margin_share": study.margin,
             "curve": list(study.curve),
@@ -381,7 +399,7 @@ class StudyFlight:
                 **stream.encoding.about(stream.facts),
                 "sizes": {split: dict(stream.sizes(split)) for split in ("train", "validation", "test")},
             },
-            "notes": study.notes,
+            "notes": [*study.notes, *self.notes],
             "tuning": self.tuning,
         }
         result = assemble(about, entries, self.records, recipes, extra)

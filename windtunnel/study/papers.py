@@ -21,6 +21,7 @@ from windtunnel.core.shipped import AREAS, PAPER, paper_files
 from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import StudyFile, study_from
+from windtunnel.study.race import Race, repeated
 from windtunnel.study.result import BASELINE, FORMAT, StudyResult, finite
 from windtunnel.study.results import load, save
 
@@ -259,6 +260,7 @@ def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> d
         "epochs",
         "verdict",
     )
+    raced = ("looks", "planned", "stopped") if study.get("race") else ()
     measurement = {
         "format": FORMAT,
         "paper": paper.name,
@@ -271,7 +273,7 @@ def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> d
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "study": study,
         "baseline": {name: value for name, value in result["baseline"].items() if name in (*brief, "curve")},
-        "arms": {arm: {name: block.get(name) for name in (*brief, "budget_ratio")} for arm, block in result["arms"].items()},
+        "arms": {arm: {name: block.get(name) for name in (*brief, "budget_ratio", *raced)} for arm, block in result["arms"].items()},
         "runs": [_compact(run) for run in runs],
         "tuning": result.get("tuning"),
         "flops": sum(total.get("flops") or 0.0 for total in totals) + sum(arm["flops"] for arm in tuning),
@@ -337,7 +339,8 @@ def _finding(expectation: Expectation, result: Mapping[str, Any]) -> dict[str, A
     sign = -1 if direction == "lower" else 1
     level = abs(math.fsum(against[seed] for seed in seeds)) / len(seeds) if found["relative"] else 1.0
     gains, nothing = [sign * (arm[seed] - against[seed]) / level for seed in seeds], [0.0] * len(seeds)
-    interval = paired_interval(gains, nothing, study["confidence"])
+    race = Race.model_validate(study["race"]) if study.get("race") else None
+    interval = paired_interval(gains, nothing, repeated(race, seeds, study["confidence"]))
     improvement = {"mean": interval.mean, "low": interval.low, "high": interval.high, "seeds": len(seeds)}
     return {**found, "improvement": improvement, "verdict": decide(expectation, interval.low, interval.high)}
 

@@ -25,13 +25,27 @@ VARIANT = "variant.json"  # in the folder of a study: how its steps are computed
 UTILISATION = 1 / 3  # the share of the matmul rate that small models reach; what is reckoned with
 
 
-def plan(study: StudyFile, recipes: Mapping[str, Recipe], data: Mapping[str, str], variant: Variant) -> list[Entry]:
+def plan(
+    study: StudyFile,
+    recipes: Mapping[str, Recipe],
+    data: Mapping[str, str],
+    variant: Variant,
+    planned: Mapping[str, int] | None = None,
+) -> list[Entry]:
     """Every run the study needs: the baseline at each multiple and each arm, with each seed.
 
-    ``data`` is the fingerprint of each arm's prepared stream; arms without one are left out.
+    Args:
+        data: the fingerprint of each arm's prepared stream; arms without one are left out.
+        planned: how many of the seeds each arm flies (default: all); the baseline flies as many as any arm.
     """
     runs = [(BASELINE, multiple) for multiple in study.curve] + [(arm, 1.0) for arm in recipes if arm != BASELINE]
-    return [run_of(arm, multiple, seed, recipes[arm], data[arm], variant) for arm, multiple in runs if arm in data for seed in study.seeds]
+    wanted = {BASELINE: max(planned.values(), default=0), **planned} if planned else dict.fromkeys(recipes, len(study.seed_list))
+    return [
+        run_of(arm, multiple, seed, recipes[arm], data[arm], variant)
+        for arm, multiple in runs
+        if arm in data
+        for seed in study.seed_list[: wanted[arm]]
+    ]
 
 
 def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str, variant: Variant) -> Entry:
@@ -130,7 +144,8 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
         ``runs``, ``flops`` and ``seconds`` (estimated) of what is still to be flown, ``cached`` runs that ``out`` already holds,
         ``trials`` of tuning, and by arm ``flops``, ``tokens``, ``steps`` and ``parameters`` of one run. ``epochs`` by arm and source
         once the stream is prepared, else None. ``seconds`` rests on the ``matmul_rate`` measured now (FLOPs per second of one worker)
-        times ``utilisation``, for ``workers`` at once.
+        times ``utilisation``, for ``workers`` at once. Of a race these are the most it may take; ``least`` holds ``seeds``, ``runs``,
+        ``flops`` and ``seconds`` of its first look, else None.
     """
     import torch
 
@@ -143,14 +158,14 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
     refuse_what_cannot_fly(entries)
     if study.tune:
         # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
-        seed = study.tune.seed(study.seeds)
+        seed = study.tune.seed(study.seed_list)
         for arm, recipe in recipes.items():
             entries += [
                 run_of(arm, 1.0, seed, with_knobs(recipe, values, study.tune.share), "", variant) for values in study.tune.combinations()
             ]
 
     def flown(run: Entry, weights: bool = False) -> bool:
-        chosen = study.tune is None or run.seed not in study.seeds
+        chosen = study.tune is None or run.seed not in study.seed_list
         return chosen and out is not None and _flown(Path(out), run.key, weights)
 
     first = [run_of(arm, 1.0, SEED, one, "", PLAIN) for arm, recipe in recipes.items() for one in of_curators(recipe)]
@@ -169,19 +184,23 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
         rate = max(matmul_rate(device, dtype, 512, 0.15) for dtype in (torch.float32, torch.bfloat16))
     if device.type == "cuda":
         rate /= max(1, crew.workers // max(1, torch.cuda.device_count()))
-    flops = sum(costs.values())
-    longest = max(costs.values(), default=0.0)
+    later = study.seed_list[study.race.least :] if study.race else ()
+    least = {key: cost for key, cost in costs.items() if distinct[key].seed not in later}
+
+    def taken(costs: Mapping[str, float]) -> dict[str, Any]:
+        flops, longest = sum(costs.values()), max(costs.values(), default=0.0)
+        return {"runs": len(costs), "flops": flops, "seconds": max(longest, flops / crew.workers) / (rate * UTILISATION)}
+
     each = {arm: estimate(recipe) for arm, recipe in recipes.items()}
     sizes = _sizes_before(study, out)
     return {
         "name": study.name,
         "arms": {arm: {key: each[arm][key] for key in ("flops", "tokens", "steps", "parameters")} for arm in recipes},
-        "seeds": len(study.seeds),
-        "runs": len(costs),
+        "seeds": len(study.seed_list),
+        "least": {"seeds": study.race.least, **taken(least)} if study.race else None,
+        **taken(costs),
         "cached": len(cached),
         "trials": len(study.tune.combinations()) * len(recipes) if study.tune else 0,
-        "flops": flops,
-        "seconds": max(longest, flops / crew.workers) / (rate * UTILISATION),
         "matmul_rate": rate,
         "utilisation": UTILISATION,
         "workers": crew.workers,
@@ -227,9 +246,14 @@ def _epochs(recipe: Recipe, tokens: float, sizes: Mapping[str, int]) -> dict[str
 
 def summary(check: Mapping[str, Any]) -> Iterable[str]:
     """What :func:`check_study` found, in sentences for the terminal."""
-    yield f"study {check['name']}: {len(check['arms']) - 1} arms, {check['seeds']} seeds"
+    least = check["least"]
+    seeds = f"{least['seeds']} to {check['seeds']}" if least else check["seeds"]
+    yield f"study {check['name']}: {len(check['arms']) - 1} arms, {seeds} seeds"
     trials = f", {check['trials']} of them trials of tuning" if check["trials"] else ""
-    yield f"{check['runs']} runs to fly{trials}" + (f"; {check['cached']} are finished already" if check["cached"] else "")
+    runs = f"{least['runs']} to {check['runs']}" if least else check["runs"]
+    yield f"{runs} runs to fly{trials}" + (f"; {check['cached']} are finished already" if check["cached"] else "")
+    if least:
+        yield f"at least {least['flops']:.3g} FLOPs, about {duration(least['seconds'])}, if the first look decides every arm; at most:"
     yield (
         f"{check['flops']:.3g} FLOPs, about {duration(check['seconds'])} with {check['workers']} workers "
         f"(at {check['utilisation']:.0%} of {check['matmul_rate']:.3g} FLOPs per second, measured now)"

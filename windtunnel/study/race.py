@@ -7,16 +7,19 @@ comes to the same looks. The statistics are those of ``statistics/sequential.py`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from windtunnel.core.files import decided_once
 from windtunnel.core.settings import Settings
 from windtunnel.study.statistics.compare import Interval, adjusted_confidence, compare, interval, verdict
 from windtunnel.study.statistics.sequential import Noise, agrees, boundary, chance, repeated_confidence, repeated_interval
 
+BEGUN = "race.json"  # in the folder of a study: the race that it was begun with
 LEAST_CHANCE = 0.15  # of a verdict by the last look; below it an arm is given up
 
 Values = Mapping[int, float]  # by seed
@@ -151,3 +154,29 @@ def _without_interval(block: Mapping[str, Any]) -> dict[str, Any]:
     """Before there has been a look there is no interval that would hold after others."""
     gain = dict.fromkeys(block["compute_gain"])
     return {**block, "low": None, "high": None, "compute_gain": gain}
+
+
+def repeated(race: Race | None, seeds: Collection[int], confidence: float) -> float:
+    """The confidence at which Student's interval over ``seeds`` holds at ``confidence`` with those of all looks before; of no race, itself.
+
+    It is for numbers that the race does not rest on: they too were seen when it was decided to stop.
+    """
+    counts = [sum(seed < planned for seed in seeds) for planned in race.looks] if race else []
+    looks = [count for count in dict.fromkeys(counts) if count > 1]
+    return repeated_confidence(looks, race.most, confidence) if race and looks else confidence
+
+
+def widest(race: Race | None, confidence: float) -> float:
+    """The confidence of the first look, which makes an interval of any later one wide enough; of no race, ``confidence``."""
+    return repeated_confidence([race.least], race.most, confidence) if race else confidence
+
+
+def begun_otherwise(race: Race, folder: Path) -> list[str]:
+    """What a reader must know where the study in ``folder`` was begun as another race: its looks were planned for that one."""
+    begun = Race.model_validate(decided_once(folder / BEGUN, race.model_dump))
+    if begun == race:
+        return []
+    return [
+        f"This race was begun with {begun.least} to {begun.most} seeds and now has {race.least} to {race.most}. Where that was changed "
+        "after a look, intervals hold the truth less often than stated. Fresh seeds under another name would be a new race."
+    ]

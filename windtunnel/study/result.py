@@ -95,6 +95,16 @@ class Baseline(Costs):
     numbers: dict[str, Interval] = Field({}, description="every other number on test")
 
 
+class Look(Interval):
+    """What a look at a race said of an arm: the difference so far with its repeated interval."""
+
+    seeds: int = Field(0, description="pairs of runs by then")
+    difference: float | None = None
+    verdict: Verdict | None = Field(None, description="decided by this look, or undecided")
+    chance: float | None = Field(None, description="of a verdict by the last look, if undecided; null at the last")
+    prior: bool | None = Field(None, description="whether the noise that was known beforehand was used; null where none was given")
+
+
 class Arm(Costs):
     """An arm, compared with the baseline over the seeds that both have."""
 
@@ -102,6 +112,11 @@ class Arm(Costs):
     seeds: int = Field(0, description="pairs of runs the interval rests on")
     test: Comparison = Field(Comparison(), description="the primary metric on test")
     compute_gain: Gain | None = Field(None, description="against the budget of the study")
+    looks: list[Look] = Field([], description="of a race, in order; its intervals are repeated confidence intervals")
+    planned: int | None = Field(None, description="of a race: how many seeds the arm needs, as far as is known")
+    stopped: Literal["decided", "hopeless"] | None = Field(
+        None, description="of a race: why the arm got no more seeds; its mean is then biased away from the call it missed"
+    )
     required_seeds: int | None = Field(None, description="for an undecided arm: how many would decide; null when more than 1000")
     budget_ratio: float | None = Field(None, description="the arm's budget over the study's")
     wall_clock_ratio: float | None = Field(None, description="arm over baseline, means of the same seeds")
@@ -137,8 +152,9 @@ class About(Table):
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
     budget: dict[str, float] = Field({}, description="of one run, by unit")
-    seeds: int = Field(0, description="how many are planned")
+    seeds: int = Field(0, description="how many are planned; of a race at most")
     seed_list: list[int] = []
+    race: dict[str, Any] | None = Field(None, description="least and most seeds and the noise known beforehand; null for fixed seeds")
     curve: list[float] = Field([], description="multiples of the budget that the baseline flies at")
     confidence: float | None = Field(None, description="of all intervals together")
     confidence_of_each: float | None = Field(None, description="of each interval, corrected for several arms")
