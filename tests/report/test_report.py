@@ -28,6 +28,19 @@ from windtunnel.slots import by_name
 VOID = {"meta", "link", "br"}
 
 
+def raced() -> dict[str, Any]:
+    """The example as a race: one arm decided at the second look, one given up at it, the others with all seeds."""
+    found = example(seeds=12)
+    found["study"] |= {"seeds": 12, "race": {"least": 3, "most": 12, "noise": None}}
+    for name, stopped in (("g-stack", "decided"), ("wsd", "hopeless")):
+        test = found["arms"][name]["test"]
+        now = {"difference": test["difference"], "low": test["low"], "high": test["high"], "prior": None}
+        first = {"seeds": 3, **now, "low": -0.9, "high": 0.8, "verdict": "undecided", "chance": 0.42}
+        last = {"seeds": 6, **now, "verdict": found["arms"][name]["verdict"], "chance": 0.04 if stopped == "hopeless" else 0.99}
+        found["arms"][name] |= {"seeds": 6, "planned": 6, "stopped": stopped, "looks": [first, last]}
+    return found
+
+
 class Nesting(HTMLParser):
     """Collects elements and complains about one that is closed in the wrong place or has an attribute twice."""
 
@@ -135,6 +148,27 @@ def test_an_undecided_arm_says_how_many_seeds_it_takes() -> None:
     assert "about 12 seeds would settle it (5 flown)" in only("wsd", required_seeds=12).sentence("wsd")
     assert "too few runs to estimate" in only("wsd", required_seeds=None).sentence("wsd")
     assert "no practical number" in only("wsd", required_seeds=10**7).sentence("wsd")
+
+
+def test_a_race_says_where_it_stopped_and_that_the_mean_is_biased(tmp_path: Path) -> None:
+    reading = Reading(raced())
+    assert "Stopped early, after 6 seeds of at most 12: the mean is biased away from zero." in reading.sentence("g-stack")
+    assert "Given up after 6 seeds: a verdict by 12 had become unlikely; the mean is biased." in reading.sentence("wsd")
+    assert "biased" not in reading.sentence("ul2"), "it has every seed"
+    assert reading.seeds() == "6 to 12 seeds of at most 12"
+    assert any("repeated confidence intervals" in line for line in reading.honesty())
+    assert not any("the missing ones failed" in line for line in tables.warnings(reading))
+    rows = tables.looks(reading).rows
+    assert [(row[0], row[1], row[4], row[5]) for row in rows] == [
+        ("g-stack", "3", "undecided", "42%"),
+        ("g-stack", "6", "helps", "–"),
+        ("wsd", "3", "undecided", "42%"),
+        ("wsd", "6", "undecided", "4%"),
+    ]
+    for text in (markdown(raced()), document(raced())):
+        assert "What each look said" in text and "biased away from zero" in text
+    parsed(page(raced(), tmp_path))
+    assert "What each look said" not in markdown(example()) and "raced" not in document(example())
 
 
 def test_how_sure_it_is() -> None:

@@ -159,8 +159,14 @@ def verdicts(reading: Reading) -> str:
     warned = "\n".join(f'<p class="warning">{safe(line)}</p>' for line in tables.warnings(reading))
     honest = f'<p class="note">{safe(" ".join(reading.honesty()))}</p>' if reading.arms or reading.baseline else ""
     return f"<section>\n<h2>What pays</h2>\n{said}\n{warned}\n{honest}\n</section>\n" + section(
-        "The numbers", html_table(tables.verdicts(reading))
+        "The numbers", html_table(tables.verdicts(reading)), folded_looks(reading)
     )
+
+
+def folded_looks(reading: Reading) -> str:
+    """What each look at a race said."""
+    table = tables.looks(reading)
+    return folded(table.title, len(table.rows), html_table(table)) if table.rows else ""
 
 
 def html_table(table: tables.Table) -> str:

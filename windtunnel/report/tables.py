@@ -90,6 +90,28 @@ def verdicts(reading: Reading) -> Table:
     )
 
 
+def looks(reading: Reading) -> Table:
+    """What every look at a race said of each arm; without rows where seeds were fixed."""
+    rows = []
+    for name in reading.ranked():
+        for look in map(mapping, several(reading.arms[name].get("looks"))):
+            chance, digits = finite(look.get("chance")), reading.digits
+            said = str(look.get("verdict") or DASH)
+            shown = f"{chance:.0%}" if chance is not None and said == "undecided" else DASH
+            difference = signed(look.get("difference"), digits)
+            rows.append((name, number(look.get("seeds"), 0), difference, interval(look, digits), said, shown))
+    return Table(
+        "What each look said",
+        ("arm", "seeds", "difference", "repeated interval", "verdict", "chance"),
+        rows,
+        frozenset({0, 4}),
+        "All intervals of an arm hold together. An arm gets no more seeds once its interval decides, or once a verdict by the last look has "
+        "become unlikely. The mean of an arm that was stopped is biased: away from zero where it was called."
+        if rows
+        else "",
+    )
+
+
 def interval(test: Mapping[str, Any], digits: int) -> str:
     """``−0.40 to −0.22``, a dash where there is none."""
     if finite(test.get("low")) is None and finite(test.get("high")) is None:
@@ -173,6 +195,7 @@ def warnings(reading: Reading) -> list[str]:
     planned = finite(reading.study.get("seeds"))
     for name in reading.ranked():
         flown = finite(reading.arms[name].get("seeds"))
+        planned = finite(reading.arms[name].get("planned")) or planned
         if reading.finished and planned and flown is not None and 0 < flown < planned:
             lines.append(f"{name} has {number(flown, 0)} of {number(planned, 0)} seeds; the missing ones failed and are not replaced.")
     for name, own in mapping(mapping(reading.result.get("tuning")).get("arms")).items():
@@ -325,7 +348,7 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (expected, verdicts, transfer_table, pruning_sweep, costs, others, tuned, corpus, runs)
+    made = (expected, verdicts, looks, transfer_table, pruning_sweep, costs, others, tuned, corpus, runs)
     return [table for make in made if (table := make(reading)).rows]
 
 

@@ -282,8 +282,18 @@ class Reading:
             more = self.seeds_needed(name)
         elif verdict == "no difference":
             more = f"within the margin of ±{number(self.margin, decimals(self.margin or 0.01))}" if self.margin is not None else ""
-        tail = f" {plural(failures, 'run')} failed, shown below." if failures else ""
+        tail = self.stopping(name) + (f" {plural(failures, 'run')} failed, shown below." if failures else "")
         return f"{str(verdict).capitalize()}: {self.difference(name)}{'; ' + more if more else ''}.{tail}"
+
+    def stopping(self, name: str) -> str:
+        """Why an arm of a race got no more seeds, and what that does to its mean; empty where it got all."""
+        arm, most = self.arms[name], number(mapping(self.study.get("race")).get("most"), 0)
+        if arm.get("stopped") == "hopeless":
+            return f" Given up after {plural(arm.get('planned'), 'seed')}: a verdict by {most} had become unlikely; the mean is biased."
+        if arm.get("stopped") != "decided":
+            return ""
+        side = "towards zero" if arm.get("verdict") == "no difference" else "away from zero"
+        return f" Stopped early, after {plural(arm.get('planned'), 'seed')} of at most {most}: the mean is biased {side}."
 
     def seeds(self) -> str:
         """How many seeds were flown: of the study, or the range over its arms."""
@@ -291,6 +301,8 @@ class Reading:
         flown = sorted({known for arm in (self.baseline, *self.arms.values()) if (known := finite(arm.get("seeds")))})
         if flown and (len(flown) > 1 or stated is None or flown[0] != stated):
             text = plural(flown[-1], "seed") if len(flown) == 1 else f"{number(flown[0], 0)} to {plural(flown[-1], 'seed')}"
+            if self.study.get("race"):
+                return f"{text} of at most {number(stated, 0)}"
             return text if stated is None else f"{text} of {number(stated, 0)} planned"
         return plural(stated, "seed")
 
@@ -314,6 +326,11 @@ class Reading:
             f"initialisation and document order with the baseline where shapes agree, so differences are paired. "
             f"Intervals are {self.confidence} intervals{several}."
         ]
+        if self.study.get("race"):
+            lines.append(
+                "Seeds were raced: the study looked after each group, and more went only to arms whose verdict was still open. The intervals "
+                "are repeated confidence intervals: they hold at all looks together, and are wider than those of as many fixed seeds."
+            )
         fewest = min((known for arm in self.arms.values() if (known := finite(arm.get("seeds")))), default=None)
         if fewest is not None and fewest < 2:
             lines.append("One seed cannot separate an effect from chance; an interval needs at least two.")

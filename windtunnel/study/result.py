@@ -115,7 +115,7 @@ class Arm(Costs):
     looks: list[Look] = Field([], description="of a race, in order; its intervals are repeated confidence intervals")
     planned: int | None = Field(None, description="of a race: how many seeds the arm needs, as far as is known")
     stopped: Literal["decided", "hopeless"] | None = Field(
-        None, description="of a race: why the arm got no more seeds; its mean is then biased away from the call it missed"
+        None, description="of a race: why the arm got no more seeds before the most; its mean is then biased"
     )
     required_seeds: int | None = Field(None, description="for an undecided arm: how many would decide; null when more than 1000")
     budget_ratio: float | None = Field(None, description="the arm's budget over the study's")
