@@ -105,8 +105,8 @@ def looks(reading: Reading) -> Table:
         ("arm", "seeds", "difference", "repeated interval", "verdict", "chance"),
         rows,
         frozenset({0, 4}),
-        "All intervals of an arm hold together. An arm gets no more seeds once its interval decides, or once a verdict by the last look has "
-        "become unlikely. The mean of an arm that was stopped is biased: away from zero where it was called."
+        "All intervals of an arm hold together. An arm gets no more seeds once its interval decides, or once a verdict by the last look "
+        "has become unlikely. The mean of an arm that was stopped is biased: away from zero where it was called."
         if rows
         else "",
     )

@@ -328,7 +328,7 @@ class Reading:
         ]
         if self.study.get("race"):
             lines.append(
-                "Seeds were raced: the study looked after each group, and more went only to arms whose verdict was still open. The intervals "
+                "Seeds were raced: the study looked after each group, and more went only to arms whose verdict was still open. Intervals "
                 "are repeated confidence intervals: they hold at all looks together, and are wider than those of as many fixed seeds."
             )
         fewest = min((known for arm in self.arms.values() if (known := finite(arm.get("seeds")))), default=None)
