@@ -14,9 +14,12 @@ from windtunnel.core.errors import UserError, nearest
 if TYPE_CHECKING:
     import pandas
 
+    from windtunnel.study.result import StudyResult, Verdict
+
 OUT = "windtunnel-out"
 Where = str | Path
 BASELINE = "baseline"
+COSTS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes", "parameters", "active_parameters")
 
 
 def read(study: Where | Mapping[str, Any], *, corpus: Mapping[str, Any] | None = None) -> Study:
@@ -111,43 +114,53 @@ class Study:
 
 
 class Result:
-    """What a study or a paper came to: verdicts, tables and charts. ``data`` is the content of its result file."""
+    """What a study or a paper came to: verdicts, tables and charts.
 
-    def __init__(self, data: Any) -> None:
-        """``data``: the result as a mapping, or as the model that :func:`windtunnel.study.fly.fly_study` returns."""
-        self.data: dict[str, Any] = dict(data) if isinstance(data, Mapping) else data.model_dump(mode="json", by_alias=True)
+    ``data`` is the content of its result file, ``result`` the same as a :class:`windtunnel.study.result.StudyResult`.
+    """
+
+    def __init__(self, data: StudyResult | Mapping[str, Any]) -> None:
+        """``data``: the content of a result file, or that typed."""
+        from windtunnel.study.result import as_result
+
+        self.result = as_result(data)
+        self.data: dict[str, Any] = dict(data) if isinstance(data, Mapping) else data.plain()
 
     @property
     def metric(self) -> str:
         """The number that the verdicts rest on."""
-        return str(self.data["study"]["metric"])
+        return self.result.study.metric
 
     @property
-    def verdicts(self) -> dict[str, str | None]:
+    def verdicts(self) -> dict[str, Verdict | None]:
         """The verdict of each arm: helps, hurts, no difference, undecided or failed; None while runs are missing."""
-        return {name: arm.get("verdict") for name, arm in self.data["arms"].items()}
+        return self.result.verdicts
 
     def table(self) -> pandas.DataFrame:
         """A row an arm, the baseline first: verdict, the metric, its difference from the baseline with the interval, gain and costs."""
         import pandas
 
-        rows = {BASELINE: self.data["baseline"], **self.data["arms"]}
-        columns = ("seeds", "tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes", "parameters", "active_parameters")
+        from windtunnel.study.result import Arm, Comparison, Gain
+
+        base = self.result.baseline
+        level = Comparison(mean=base.test.mean, difference=0.0)
+        reference = Arm(seeds=base.seeds, test=level, **{name: getattr(base, name) for name in COSTS})
         found = []
-        for name, row in rows.items():
-            test, gain = row.get("test") or {}, row.get("compute_gain") or {}
+        for name, arm in {BASELINE: reference, **self.result.arms}.items():
+            gain = arm.compute_gain or Gain()
             found.append(
                 {
                     "arm": name,
-                    "verdict": "reference" if name == BASELINE else row.get("verdict"),
-                    self.metric: test.get("mean"),
-                    "difference": 0.0 if name == BASELINE else test.get("difference"),
-                    "low": None if name == BASELINE else test.get("low"),
-                    "high": None if name == BASELINE else test.get("high"),
-                    "compute_gain": gain.get("value"),
-                    "compute_gain_low": gain.get("low"),
-                    "compute_gain_high": gain.get("high"),
-                    **{column: row.get(column) for column in columns},
+                    "verdict": "reference" if name == BASELINE else arm.verdict,
+                    self.metric: arm.test.mean,
+                    "difference": arm.test.difference,
+                    "low": arm.test.low,
+                    "high": arm.test.high,
+                    "compute_gain": gain.value,
+                    "compute_gain_low": gain.low,
+                    "compute_gain_high": gain.high,
+                    "seeds": arm.seeds,
+                    **{column: getattr(arm, column) for column in COSTS},
                 }
             )
         return pandas.DataFrame(found).set_index("arm")
@@ -156,12 +169,11 @@ class Result:
         """A row a run: arm, multiple of the budget, seed, status, what it cost, and every number on test."""
         import pandas
 
-        kept = ("arm", "multiple", "seed", "status")
         rows = [
-            {key: run[key] for key in kept}
-            | {key: value for key, value in (run.get("totals") or {}).items() if not isinstance(value, Mapping)}
-            | (run.get("test") or {})
-            for run in self.data["runs"]
+            {"arm": run.arm, "multiple": run.multiple, "seed": run.seed, "status": run.status}
+            | run.totals.model_dump(exclude={"epochs"})
+            | run.test
+            for run in self.result.runs
         ]
         return pandas.DataFrame(rows)
 
@@ -173,17 +185,17 @@ class Result:
         """
         from windtunnel.report.picture import drawing
 
-        return drawing(self.data)
+        return drawing(self.result)
 
     def page(self, folder: Where) -> Path:
         """Write the report (``report.html``, ``report.md``) to ``folder``; returns the page."""
         from windtunnel.report import write_report
 
-        return write_report(self.data, Path(folder))
+        return write_report(self.result, Path(folder))
 
     def __repr__(self) -> str:
         verdicts = ", ".join(f"{name} {verdict or 'no verdict yet'}" for name, verdict in self.verdicts.items())
-        return f"<result of {self.data['study']['name']}: {verdicts}>"
+        return f"<result of {self.result.study.name}: {verdicts}>"
 
     def _repr_html_(self) -> str:
         return self.table().to_html()
@@ -340,7 +352,7 @@ def papers() -> pandas.DataFrame:
                 "title": paper.title,
                 "year": paper.year,
                 "scale": scale,
-                "verdict": (found.get(scale) or {}).get("verdict"),
+                "verdict": found[scale].verdict if scale in found else None,
             }
             for scale in paper.scales
         ]

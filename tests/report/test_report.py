@@ -24,6 +24,7 @@ from windtunnel.report.document import document
 from windtunnel.report.picture import picture
 from windtunnel.report.words import Reading
 from windtunnel.slots import by_name
+from windtunnel.study.result import Arm, Gain
 
 VOID = {"meta", "link", "br"}
 
@@ -123,9 +124,9 @@ def test_a_bounded_gain_is_never_stated_as_a_value(gain: dict[str, Any] | None, 
 
 
 def test_a_gain_in_the_table_shows_bounds_and_open_ends() -> None:
-    arm = {"compute_gain": {"value": 2.0, "low": 1.4, "high": 2.0, "bounded": "at least", "high_open": True}}
+    arm = Arm(compute_gain=Gain(value=2.0, low=1.4, high=2.0, bounded="at least", high_open=True))
     assert (tables.gain(arm), tables.gain_interval(arm)) == ("≥ 2.00", "1.40 to ≥ 2.00")
-    arm = {"compute_gain": {"value": 0.5, "low": 0.5, "high": 0.9, "bounded": "at most", "low_open": True}}
+    arm = Arm(compute_gain=Gain(value=0.5, low=0.5, high=0.9, bounded="at most", low_open=True))
     assert (tables.gain(arm), tables.gain_interval(arm)) == ("≤ 0.50", "≤ 0.50 to 0.90")
 
 
@@ -213,7 +214,7 @@ def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp
         f"The {knob} chosen for g-stack, 0.01, is the highest that was tried: a better one may lie beyond.",
         f"The {knob} chosen for wsd, 0.001, is the lowest that was tried: a better one may lie beyond.",
     ]
-    table = tables.tuned(Reading(result))
+    table = tables.trials(Reading(result))
     assert table.columns == ("arm", "0.001", "0.003", "0.01") and "20% of the budget" in table.note
     assert table.rows[0] == ("baseline", "2.500", "2.400*", "2.600") and ("wsd", "2.100*", "–", "–") in table.rows
     assert "2.400*" in page(result, tmp_path).read_text() and "## Tuning" in markdown(result)
@@ -362,8 +363,9 @@ def test_no_single_value_breaks_the_report(damages: list[tuple[tuple[Any, ...], 
         assert chart is None or "NaN" not in json.dumps(chart.to_dict(validate=False))
     from windtunnel.report import document
 
-    for make in (document.verdicts, document.samples, document.failures, document.recipes, document.stream, document.reading_on):
+    for make in (document.verdicts, document.samples, document.failures, document.stream, document.reading_on):
         make(reading)
+    document.recipes(reading.result.recipes)
 
 
 # Numbers ------------------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from windtunnel.study.papers import (
     overridden,
     reproduce,
 )
-from windtunnel.study.result import finite
+from windtunnel.study.result import PaperResult, finite
 from windtunnel.study.results import load
 
 PAPER = """\
@@ -219,35 +219,32 @@ def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):
     runs += [run("baseline", 3, 50.0), run("wide", 4, 50.0), run("wide", 0, 9.0, multiple=2.0), run("wide", 1, 9.0, status="failed")]
     gain = {"value": 1.6, "low": 1.2, "high": 2.0, "bounded": None, "low_open": False, "high_open": True}
     lower = judge(paper(tmp_path, "[{arm: wide, by: 0.05}, {arm: wide, metric: compute_gain, by: 0.1}]"), "cpu", result(runs, gain))
-    first, second = lower["expectations"]
-    assert first["improvement"]["mean"] == pytest.approx(0.299 / 3) and first["improvement"]["seeds"] == 3
-    assert first["improvement"]["low"] < 0.299 / 3 < first["improvement"]["high"] and first["verdict"] == "reproduced"
-    assert first["values"]["wide"] == {"0": 1.7, "1": 2.701, "2": 3.702, "4": 50.0}
-    assert (
-        second["improvement"] == {"mean": pytest.approx(0.6), "low": pytest.approx(0.2), "high": None, "seeds": 3}
-        and second["verdict"] == "reproduced"
-    )
-    assert lower["verdict"] == "reproduced" and lower["flops"] == 10.0 * 8
+    first, second = lower.expectations
+    assert first.improvement.mean == pytest.approx(0.299 / 3) and first.improvement.seeds == 3
+    assert first.improvement.low < 0.299 / 3 < first.improvement.high and first.verdict == "reproduced"
+    assert first.values["wide"] == {0: 1.7, 1: 2.701, 2: 3.702, 4: 50.0}
+    assert second.improvement.plain() == {"mean": pytest.approx(0.6), "low": pytest.approx(0.2), "high": None, "seeds": 3}
+    assert second.verdict == "reproduced"
+    assert lower.verdict == "reproduced" and lower.flops == 10.0 * 8
     higher = judge(paper(tmp_path, "[{arm: wide, metric: accuracy, direction: higher, by: 0.05}]"), "cpu", result(runs, gain))
-    assert higher["expectations"][0]["improvement"]["mean"] == pytest.approx(-0.299 / 3) and higher["verdict"] == "not reproduced"
+    assert higher.expectations[0].improvement.mean == pytest.approx(-0.299 / 3) and higher.verdict == "not reproduced"
     equal = judge(paper(tmp_path, "[{arm: wide, metric: flops, relation: better, by: 0.01}]"), "cpu", result(runs, gain))
-    assert equal["expectations"][0]["improvement"]["mean"] == 0 and equal["verdict"] == "not reproduced"
+    assert equal.expectations[0].improvement.mean == 0 and equal.verdict == "not reproduced"
     moved = [{**one, "transfer": {"forward": -0.3 if one["arm"] == "wide" else 1e-4 * (one["seed"] - 1)}} for one in runs]
-    absolute = judge(paper(tmp_path, "[{arm: wide, metric: forward, direction: higher, by: 0.2}]"), "cpu", result(moved, gain))[
-        "expectations"
-    ][0]
-    assert absolute["improvement"]["mean"] == pytest.approx(-0.3) and not absolute["relative"] and first["relative"]
-    rows = [expected(Reading({"expectations": [entry]})).rows[0] for entry in (absolute, first)]
+    found = judge(paper(tmp_path, "[{arm: wide, metric: forward, direction: higher, by: 0.2}]"), "cpu", result(moved, gain))
+    absolute = found.expectations[0]
+    assert absolute.improvement.mean == pytest.approx(-0.3) and not absolute.relative and first.relative
+    rows = [expected(Reading(PaperResult(expectations=[entry]))).rows[0] for entry in (absolute, first)]
     assert rows[0][1:3] == ("better by more than 0.2 than baseline", "forward") and rows[0][3].startswith("−0.300 (")
     assert rows[1][1:3] == ("better by more than 5% than baseline", "bits per byte") and rows[1][3].startswith("+10.0% (")
     with pytest.raises(UserError, match="did you mean 'accuracy'"):
         judge(paper(tmp_path, "[{arm: wide, metric: acuracy}]"), "cpu", result(runs, gain))
-    assert len(json.dumps(lower)) < 10_000, "learning curves stay out of the committed file"
+    assert len(json.dumps(lower.plain())) < 10_000, "learning curves stay out of the committed file"
 
 
 def test_runs_that_all_failed_leave_a_paper_undecided(tmp_path):
     runs = [run("baseline", 0, 2.0), run("wide", 0, 1.0, status="failed", test={}, totals={})]
-    assert judge(paper(tmp_path, "[{arm: wide}]"), "cpu", result(runs, {}))["verdict"] == "undecided"
+    assert judge(paper(tmp_path, "[{arm: wide}]"), "cpu", result(runs, {})).verdict == "undecided"
 
 
 def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch):
@@ -262,11 +259,11 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     measurement = reproduce(found, "cpu", tmp_path / "out", quiet=True, function="study_fakes:measure")
     path = tmp_path / "context" / "twice-the-context" / "cpu.json"
     assert path == found.result_file("cpu") and found.result_file("cpu", tmp_path) == tmp_path / "twice-the-context" / "cpu.json"
-    assert load(path) == measurement == finite(measurement) and path.stat().st_size < 60_000
-    verdicts = [finding["verdict"] for finding in measurement["expectations"]]
-    assert verdicts == ["reproduced", "reproduced", "reproduced", "reproduced"] and measurement["verdict"] == "reproduced"
-    assert set(measurement["arms"]["wide"]["test"]) == {"mean", "difference", "low", "high"}
-    assert len([one for one in measurement["runs"] if one["arm"] == "wide"]) == 3 and measurement["versions"] and measurement["date"]
+    written = load(path)
+    assert PaperResult.model_validate(written) == measurement and written == finite(written) and path.stat().st_size < 60_000
+    assert {finding.verdict for finding in measurement.expectations} == {"reproduced"} and measurement.verdict == "reproduced"
+    assert len(measurement.expectations) == 4 and set(written["arms"]["wide"]["test"]) == {"mean", "difference", "low", "high"}
+    assert len([one for one in measurement.runs if one.arm == "wide"]) == 3 and measurement.versions and measurement.date
     folder = tmp_path / "out" / "studies" / "twice-the-context.cpu"
     assert {"result.json", "variant.json"} == {path.name for path in folder.iterdir() if path.name != ".lock"}
     with pytest.raises(SystemExit) as ended:  # every run is finished: the command judges them and writes the page
@@ -303,6 +300,6 @@ def test_every_committed_paper_is_whole(found):
         study = found.study(scale)
         assert len(study.seeds) >= 5, "a paper's own comparison needs at least five seeds"
     for scale, measurement in measured(found).items():
-        assert measurement["paper"] == found.name and measurement["scale"] == scale
+        assert measurement.paper == found.name and measurement.scale == scale
         # A claim that was changed after it was measured would be judged by the wrong words.
-        assert [finding["arm"] for finding in measurement["expectations"]] == [expectation.arm for expectation in found.expect]
+        assert [finding.arm for finding in measurement.expectations] == [expectation.arm for expectation in found.expect]

@@ -9,7 +9,8 @@ from paths import ROOT
 
 from windtunnel.report import markdown
 from windtunnel.report.fields import result_page
-from windtunnel.study.result import FORMAT, PaperResult, StudyResult, finite, upgraded
+from windtunnel.report.words import Reading
+from windtunnel.study.result import FORMAT, About, PaperResult, RunTotals, StudyResult, as_result, finite, upgraded
 from windtunnel.study.results import load
 
 FIRST = sorted(path for path in [*ROOT.glob("papers/**/*.json"), *ROOT.glob("studies/results/*.json")])
@@ -41,6 +42,28 @@ def test_the_first_format_is_read_as_the_second():
     told = upgraded({"format": 1, "runs": [{"status": "failed", "error": "UserError: too small: x", "traceback": "too small: x"}]})
     assert told["runs"][0]["failure"] == {"kind": "user", "message": "too small: x", "traceback": ""}
     assert upgraded(result) is result
+
+
+def test_what_cannot_be_what_its_field_says_counts_as_not_known():
+    found = example(2)
+    found["arms"]["wsd"]["test"]["low"] = "text"
+    found["arms"]["g-stack"] = None
+    found["study"] = []
+    found["runs"][0]["totals"] = {"flops": 3.0, "tokens": {}}
+    del found["runs"][1]["arm"], found["runs"][2]["seed"]
+    read = as_result(found)
+    assert read.arms["wsd"].test.low is None and read.arms["wsd"].test.difference == found["arms"]["wsd"]["test"]["difference"]
+    assert read.arms.keys() == found["arms"].keys() - {"g-stack"} and read.study == About()
+    assert read.runs[0].totals == RunTotals(flops=3.0) and len(read.runs) == len(found["runs"]) - 2
+    assert [run.key for run in read.runs[1:]] == [run["key"] for run in found["runs"][3:]]
+    assert as_result(read) is read and as_result({}) == StudyResult() and isinstance(as_result({"paper": "x"}), PaperResult)
+
+
+def test_the_costs_of_a_papers_runs_stand_in_one_block():
+    found = as_result({"paper": "x", "runs": [{"arm": "wsd", "seed": 0, "status": "finished", "flops": 2.0, "tokens": 64}]})
+    assert found.runs[0].totals == RunTotals(flops=2.0, tokens=64)
+    paper = as_result({"paper": "x", "arms": {"wsd": {}}, "runs": [one.plain() for one in found.runs]})
+    assert Reading(paper).costs("wsd").flops == 2.0 and "2.00e0" in markdown(paper)
 
 
 @pytest.mark.parametrize("file", FIRST, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from windtunnel.commands.console import print_json
 from windtunnel.core.errors import UserError
+from windtunnel.study.result import StudyResult, as_result
 from windtunnel.study.results import read_result, result_files
 
 app = typer.Typer(no_args_is_help=True, help="Ask the results of studies for a knee, a crossover, the cost of a family, or a law.")
@@ -22,12 +23,12 @@ Ways = Annotated[
 ]
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> StudyResult:
     """The one result at ``path``. Raises UserError where there is none, or several."""
     found = result_files(path)
     if len(found) > 1:
         raise UserError(f"{path}: holds {len(found)} results; give one of them, for example {found[0]}")
-    return read_result(found[0])
+    return as_result(read_result(found[0]))
 
 
 @app.command()
@@ -63,7 +64,7 @@ def crossover(
     from windtunnel.laws.crossover import crossover, curves
 
     found = read(result)
-    print_json(crossover(*(curves(found, way, number) for way in (one, other)), better=found["study"].get("better", "lower")))
+    print_json(crossover(*(curves(found, way, number) for way in (one, other)), better=found.study.better))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -38,6 +38,7 @@ from windtunnel.commands.papers import papers, reproduce
 from windtunnel.commands.train import export, train
 from windtunnel.core.errors import ADVICE, UserError, nearest
 from windtunnel.core.shipped import page, shipped
+from windtunnel.study.result import StudyResult, as_result
 from windtunnel.study.results import read_result, result_files
 
 app = typer.Typer(
@@ -95,7 +96,7 @@ def study(
     loaded = read_study(file, corpus)
     check_engine(engine, address)
     kept: dict[str, Any] = {"records": records or (), "save_records": save_records}
-    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept).plain()
+    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
     write_report(result, out / "studies" / loaded.name)
     show_result(result, out / "studies" / loaded.name, as_json)
     refuse_mistakes(result)
@@ -172,7 +173,7 @@ def report(
             from windtunnel.report import write_report
 
             write_report(result, folder)
-            show_result(result, folder, as_json=False, numbers=file)
+            show_result(as_result(result), folder, as_json=False, numbers=file)
         if picture:
             from windtunnel.report.picture import picture as draw
 
@@ -240,25 +241,26 @@ def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
 # Showing -----------------------------------------------------------------------------------------------------------------------
 
 
-def show_result(result: Mapping[str, Any], folder: Path, as_json: bool, numbers: Path | None = None) -> None:
+def show_result(result: StudyResult, folder: Path, as_json: bool, numbers: Path | None = None) -> None:
     """The verdicts and where the report is; an error and its exit code where no verdict was possible."""
     if as_json:
-        print_json(result)
+        print_json(result.plain())
     else:
         from windtunnel.report import terminal
 
         Console().print(terminal(result))
         print(f"report: {folder / 'report.html'}\nnumbers: {numbers or folder / 'result.json'}")
-    if result.get("failure"):
-        stop_with(result["failure"])
+    if result.failure:
+        stop_with(result.failure)
 
 
-def refuse_mistakes(result: Mapping[str, Any]) -> None:
+def refuse_mistakes(result: StudyResult) -> None:
     """Raise UserError where runs of an arm failed of something that the user can mend; the others are shown already."""
-    failed = [run for run in result["runs"] if (run["failure"] or {}).get("kind") in MENDABLE]
+    failed = [(run, run.failure) for run in result.runs if run.failure and run.failure.kind in MENDABLE]
     if failed:
-        first = f"{failed[0]['arm']}, seed {failed[0]['seed']}: {failed[0]['failure']['message']}"
-        many = f"{len(failed)} of {len(result['runs'])} runs failed"
+        run, failure = failed[0]
+        first = f"{run.arm}, seed {run.seed}: {failure.message}"
+        many = f"{len(failed)} of {len(result.runs)} runs failed"
         raise UserError(f"{many}; {first}; fix it and give the same command again; finished runs are kept")
 
 

@@ -53,7 +53,7 @@ def papers(
             **paper.model_dump(mode="json", include={"papers", "title", "authors", "year", "arxiv", "claim", "parts", "notes", "outcomes"}),
             "scales": list(paper.scales),
             "measured": {
-                scale: {key: result.get(key) for key in ("verdict", "date", "flops", "seconds")}
+                scale: {"verdict": result.verdict, "date": result.date, "flops": result.flops, "seconds": result.seconds}
                 for scale, result in measured(paper).items()
             },
         }
@@ -92,7 +92,7 @@ def show_paper(paper: Paper) -> None:
             screen.print(f"[bold]{scale}: not measured yet[/bold]\n")
             continue
         reading = Reading(results[scale])
-        screen.print(f"[bold]{scale}: {results[scale]['verdict']}[/bold]\n{escape(paper.outcomes.get(scale, ''))}\n")
+        screen.print(f"[bold]{scale}: {results[scale].verdict}[/bold]\n{escape(paper.outcomes.get(scale, ''))}\n")
         for table in (expected(reading), verdicts(reading)):
             screen.print(plain_table(table.columns, table.rows))
             screen.print()
@@ -147,12 +147,12 @@ def reproduce(
     flown = out / "studies" / library.study_name(paper, scale.value)
     write_report(read_result(flown / "result.json"), flown)
     if as_json:
-        print_json(found)
+        print_json(found.plain())
     else:
         table = expected(Reading(found))
         screen = Console(highlight=False)
-        screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found['verdict']}[/bold]\n{escape(paper.claim)}\n")
+        screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found.verdict}[/bold]\n{escape(paper.claim)}\n")
         screen.print(plain_table(table.columns[:-1], [row[:-1] for row in table.rows]))
         print(f"written: {paper.result_file(scale.value, results)}")
-    if found.get("failure"):
-        stop_with(found["failure"])
+    if found.failure:
+        stop_with(found.failure)

@@ -26,6 +26,7 @@ from windtunnel.kits.text.network import TokenFacts
 from windtunnel.parts.structure.fixed_mask import FixedMask
 from windtunnel.parts.structure.pruning_ramp import PruningRamp
 from windtunnel.recipe import Recipe, needed
+from windtunnel.study.result import StudyResult, as_result
 from windtunnel.train.count import mean_density
 from windtunnel.train.estimate import estimate
 
@@ -151,7 +152,7 @@ def fit_law(parameters: Any, tokens: Any, loss: Any, *, begin: Sequence[Mapping[
     return dict(zip(NAMES, map(float, values), strict=True))
 
 
-def average_law(results: Sequence[Mapping[str, Any]], *, draws: int = 200, confidence: float = 0.95) -> dict[str, Any]:
+def average_law(results: Sequence[StudyResult | Mapping[str, Any]], *, draws: int = 200, confidence: float = 0.95) -> dict[str, Any]:
     """The law of all finished runs of ``results`` (of studies or of papers), its uncertainty, and how well each N predicts.
 
     Returns:
@@ -182,7 +183,7 @@ def average_law(results: Sequence[Mapping[str, Any]], *, draws: int = 200, confi
     }
 
 
-def gather(results: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def gather(results: Sequence[StudyResult | Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Every setting with a finished run: counts, tokens and losses by seed; and the arms that cannot be counted, with the reason.
 
     Raises:
@@ -190,27 +191,27 @@ def gather(results: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], 
     """
     settings: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
-    places = {(result["stream"]["fingerprint"], result["study"]["metric"]) for result in results}
+    read = [as_result(result) for result in results]
+    places = {(result.stream.fingerprint, result.study.metric) for result in read}
     if len(places) != 1:
         raise UserError("a law needs losses on one text by one metric; these results have several texts or metrics, or none")
-    for number, result in enumerate(results):
+    for number, result in enumerate(read):
         tag = f" ({number + 1})" if len(results) > 1 else ""
         found: dict[tuple[str, float], dict[str, Any]] = {}
-        for run in result["runs"]:
-            arm = run["arm"]
-            if run["status"] != "finished" or f"{arm}{tag}" in left_out:
+        for run in result.runs:
+            arm, loss = run.arm, run.test.get(result.study.metric)
+            if not run.finished or f"{arm}{tag}" in left_out or loss is None:
                 continue
-            setting = found.get((arm, run["multiple"]))
+            setting = found.get((arm, run.multiple))
             if setting is None:
                 try:
-                    active = average_active(Recipe.model_validate(result["recipes"][arm]), result["stream"]["vocabulary"])
+                    active = average_active(Recipe.model_validate(result.recipes[arm]), result.stream.encoding["vocabulary"])
                 except UserError as error:
                     left_out[f"{arm}{tag}"] = str(error)
                     continue
-                tokens = float(run.get("tokens") or run["totals"]["tokens"])
-                setting = {"arm": f"{arm}{tag}", "multiple": run["multiple"], "tokens": tokens, **active, "losses": {}}
-                found[arm, run["multiple"]] = setting
-            setting["losses"][run["seed"]] = float(run["test"][result["study"]["metric"]])
+                setting = {"arm": f"{arm}{tag}", "multiple": run.multiple, "tokens": run.totals.tokens or 0.0, **active, "losses": {}}
+                found[arm, run.multiple] = setting
+            setting["losses"][run.seed] = loss
         settings += found.values()
     return settings, left_out
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.study.result import StudyResult, as_result
 
 Curves = Mapping[int, Mapping[float, float]]  # by seed, then by share of the text
 
@@ -88,25 +89,26 @@ def _without(gains: np.ndarray) -> str:
     return "other always better" if (gains <= 0).all() else "one ahead and then behind"
 
 
-def curves(result: Mapping[str, Any], way: str, number: str | None = None) -> dict[int, dict[float, float]]:
+def curves(result: StudyResult | Mapping[str, Any], way: str, number: str | None = None) -> dict[int, dict[float, float]]:
     """The test number of every finished run of the arms ``WAY-SHARE`` at their budget, by seed and share (from 0 to 1).
 
     Raises:
         UserError: for a way without arms, or a number that no run has.
     """
-    number = number or result["study"]["metric"]
+    result = as_result(result)
+    number = number or result.study.metric
     found: dict[int, dict[float, float]] = {}
     known: set[str] = set()
     numbers: set[str] = set()
-    for run in result.get("runs", ()):
-        named = re.fullmatch(r"(.+)-([\d.]+)", run["arm"])
-        if named is None or run["multiple"] != 1 or run["status"] != "finished":
+    for run in result.runs:
+        named = re.fullmatch(r"(.+)-([\d.]+)", run.arm)
+        if named is None or run.multiple != 1 or not run.finished:
             continue
         known.add(named[1])
         if named[1] == way:
-            numbers |= run["test"].keys()
-            if isinstance(value := run["test"].get(number), (int, float)):
-                found.setdefault(int(run["seed"]), {})[float(named[2]) / 100] = float(value)
+            numbers |= run.test.keys()
+            if (value := run.test.get(number)) is not None:
+                found.setdefault(run.seed, {})[float(named[2]) / 100] = value
     if way not in known:
         raise UserError(f"no finished arm is called {way}-SHARE; {nearest(way, known)}")
     if not found:

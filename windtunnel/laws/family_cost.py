@@ -22,11 +22,12 @@ from typing import Any
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.kits.text.network import TokenFacts
 from windtunnel.recipe import Recipe, needed
+from windtunnel.study.result import BASELINE, StudyResult, as_result
 
-SCRATCH, BASELINE = "scratch", "baseline"
+SCRATCH = "scratch"
 
 
-def family_cost(result: Mapping[str, Any], ways: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
+def family_cost(result: StudyResult | Mapping[str, Any], ways: Mapping[str, Sequence[str]] | None = None) -> dict[str, Any]:
     """The cost of each way to a family of depths, from the result of a study whose budgets are in FLOPs.
 
     Args:
@@ -44,8 +45,9 @@ def family_cost(result: Mapping[str, Any], ways: Mapping[str, Sequence[str]] | N
     Raises:
         UserError: for an unknown or unfinished arm, a depth that a way has twice, or a needed recipe whose budget is not in FLOPs.
     """
-    recipes = {name: Recipe.model_validate(recipe) for name, recipe in result["recipes"].items()}
-    vocabulary = int(result["stream"]["vocabulary"])
+    result = as_result(result)
+    recipes = {name: Recipe.model_validate(recipe) for name, recipe in result.recipes.items()}
+    vocabulary = int(result.stream.encoding["vocabulary"])
     found = {way: _way(way, arms, recipes, result, vocabulary) for way, arms in (ways or by_name(recipes)).items()}
     scratch = found.get(SCRATCH)
     for name, way in found.items():
@@ -55,10 +57,10 @@ def family_cost(result: Mapping[str, Any], ways: Mapping[str, Sequence[str]] | N
         saved = (scratch["flops"] - (way["flops"] - way["once_flops"])) / count  # by a further depth
         way["against_scratch"] = way["flops"] / scratch["flops"]
         way["cheaper_from_depths"] = int(way["once_flops"] // saved) + 1 if saved > 0 and count > 1 else None
-    return {"metric": result["study"]["metric"], "ways": found}
+    return {"metric": result.study.metric, "ways": found}
 
 
-def _way(way: str, arms: Sequence[str], recipes: Mapping[str, Recipe], result: Mapping[str, Any], vocabulary: int) -> dict[str, Any]:
+def _way(way: str, arms: Sequence[str], recipes: Mapping[str, Recipe], result: StudyResult, vocabulary: int) -> dict[str, Any]:
     for arm in arms:
         if arm not in recipes:
             raise UserError(f"the study has no arm {arm!r}; {nearest(arm, recipes)}")
@@ -68,8 +70,8 @@ def _way(way: str, arms: Sequence[str], recipes: Mapping[str, Recipe], result: M
     stored: dict[str, int] = {}
     depths: dict[str, dict[str, Any]] = {}
     for arm in arms:
-        block = result["baseline"] if arm == BASELINE else result["arms"][arm]
-        spent, layers = block.get("flops"), str(_layers(recipes[arm]))
+        spent = result.baseline.flops if arm == BASELINE else result.arms[arm].flops
+        layers = str(_layers(recipes[arm]))
         if spent is None:
             raise UserError(f"arm {arm} has no finished run")
         if layers in depths:
@@ -78,7 +80,7 @@ def _way(way: str, arms: Sequence[str], recipes: Mapping[str, Recipe], result: M
         paid |= costs[arm].keys()
         unshared += spent
         stored |= {recipe.identity(): parameters(recipe, vocabulary) for recipe in begins_from(recipes[arm])}
-        loss = block["test"]["mean"]
+        loss = (result.baseline.test if arm == BASELINE else result.arms[arm].test).mean
         depths[layers] = {"arm": arm, "flops": spent - sum(costs[arm].values()) + first, "loss": loss}
     once = sum(costs[arms[0]][key] for key in common)
     return {

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from windtunnel.core.errors import UserError
+from windtunnel.study.result import StudyResult, as_result
 
 FEWEST = 7  # points of a curve: two pieces have four numbers to fit, and a shape must be able to be wrong
 CANDIDATES = 400  # knees and rates that are tried
@@ -121,7 +122,7 @@ def knee(curves: Mapping[int, Mapping[float, float]], *, draws: int = 300, confi
     }
 
 
-def knees(result: Mapping[str, Any], *, up_to: float = 1.0, draws: int = 300) -> dict[str, Any]:
+def knees(result: StudyResult | Mapping[str, Any], *, up_to: float = 1.0, draws: int = 300) -> dict[str, Any]:
     """What :func:`knee` says of every sweep in a study's result: by arm, ``ARM x MULTIPLE`` where not 1, then by sweep.
 
     A sweep is the test numbers of a run that are named ``SWEEP/50%``, such as those of the evaluation ``pruned``. A run at another
@@ -131,15 +132,15 @@ def knees(result: Mapping[str, Any], *, up_to: float = 1.0, draws: int = 300) ->
         UserError: where no finished run holds a sweep.
     """
     sweeps: dict[str, dict[str, dict[int, dict[float, float]]]] = {}
-    finished = [run for run in result.get("runs", ()) if run["status"] == "finished"]
-    arms = {run["key"] for run in finished if run["multiple"] == 1 and run.get("key")}
+    finished = [run for run in as_result(result).runs if run.finished]
+    arms = {run.key for run in finished if run.multiple == 1 and run.key}
     for run in finished:
-        if run["multiple"] != 1 and run.get("key") in arms:
+        if run.multiple != 1 and run.key in arms:
             continue
-        arm = run["arm"] if run["multiple"] == 1 else f"{run['arm']} x {run['multiple']:g}"
-        for name, value in run["test"].items():
-            if found := re.fullmatch(r"(.+)/([\d.]+)%", name):
-                sweeps.setdefault(arm, {}).setdefault(found[1], {}).setdefault(run["seed"], {})[float(found[2]) / 100] = value
+        arm = run.arm if run.multiple == 1 else f"{run.arm} x {run.multiple:g}"
+        for name, value in run.test.items():
+            if value is not None and (found := re.fullmatch(r"(.+)/([\d.]+)%", name)):
+                sweeps.setdefault(arm, {}).setdefault(found[1], {}).setdefault(run.seed, {})[float(found[2]) / 100] = value
     long = {arm: {name: curves for name, curves in mine.items() if _longest(curves) >= FEWEST} for arm, mine in sweeps.items()}
     if not any(long.values()):
         raise UserError(f"no run measured a sweep of {FEWEST} sparsities or more; fly the study with the evaluation pruned")

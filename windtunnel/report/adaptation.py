@@ -9,7 +9,7 @@ from typing import Any
 from windtunnel.report.charts import DASHES, LINES, WIDE, both, configured, light
 from windtunnel.report.document import figure, folded, framed, html_table, pairs, recipes, safe, section, shortened, swatch, to_file
 from windtunnel.report.tables import Table
-from windtunnel.report.words import Reading, mapping, number
+from windtunnel.report.words import mapping, number
 
 COLUMNS: tuple[str, ...] = ("source", "role", "before", "after", "change", "95 % interval", "after training", "change then")
 
@@ -66,11 +66,11 @@ def said(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def curves(reading: Reading, width: int = WIDE) -> Any | None:
+def curves(result: Mapping[str, Any], width: int = WIDE) -> Any | None:
     """Change of every source's validation number on the way, in percent of what it was."""
     import altair as alt
 
-    validation = reading.result["validation"]
+    validation = result["validation"]
     names = sources(validation)
     if not names or len(validation) < 2:
         return None
@@ -80,7 +80,7 @@ def curves(reading: Reading, width: int = WIDE) -> Any | None:
         for name, key in names.items()
         for entry in validation
     ]
-    limits = [{"value": 100 * float(limit)} for limit in set(mapping(reading.result["recipe"].get("limits")).values())]
+    limits = [{"value": 100 * float(limit)} for limit in set(mapping(result["recipe"].get("limits")).values())]
     x = alt.X("step", type="quantitative", title="step", axis=alt.Axis(grid=False, tickCount=6))
     y = alt.Y("value", type="quantitative", title="change of bits per byte, %", axis=alt.Axis(tickCount=6))
     layers = [alt.Chart(alt.Data(values=[{"value": 0}])).mark_rule(color=light("muted")).encode(y=y)]
@@ -106,13 +106,12 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
     """Write ``folder/report.html`` and return its path. Raises UserError where it cannot be written."""
     headings, entries = rows(result)
     table = Table("Before and after", headings, entries, frozenset({0, 1}))
-    reading = Reading({**result, "recipes": {"recipe": result["recipe"]}})
     legend = "".join(
         f"<li>{swatch(LINES[index % len(LINES)], DASHES[index % len(DASHES)])}{safe(name)}</li>"
         for index, name in enumerate(sources(result["validation"]))
     )
     caption = "On validation documents, during training, before any of the change was taken back. Dashed: how far what is kept may rise."
-    drawing = figure(both(curves, reading, "curves", " ".join(said(result))), caption, f'<ul class="legend">{legend}</ul>\n')
+    drawing = figure(both(curves, result, "curves", " ".join(said(result))), caption, f'<ul class="legend">{legend}</ul>\n')
     texts: list[str] = []
     titles = {"prompt": "prompt", "truth": "how the document goes on", "before": "before", "after": "after"}
     for sample in result["samples"]:
@@ -130,7 +129,7 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
             section("On the way", drawing),
             section("Samples", *texts),
             section("What it cost", pairs(spent)),
-            recipes(reading),
+            recipes({"recipe": result["recipe"]}),
             section("Versions and hardware", pairs({**mapping(result.get("versions")), **mapping(result.get("hardware"))})),
         )
     )

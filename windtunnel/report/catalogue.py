@@ -21,7 +21,8 @@ from windtunnel.report.adaptation import change
 from windtunnel.report.fields import result_page
 from windtunnel.report.markup import cells, escaped, table_of
 from windtunnel.report.tables import expected, transfer_table, verdicts
-from windtunnel.report.words import Reading, mapping, several
+from windtunnel.report.words import Reading, mapping
+from windtunnel.study.result import PaperResult, paper_result
 from windtunnel.study.results import load
 
 
@@ -95,9 +96,9 @@ def papers_pages(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Mapp
     rows = []
     for paper in sorted(papers, key=lambda paper: (str(paper.get("area")), paper_name(paper))):
         name = paper_name(paper)
-        measured = {scale: mapping(result) for scale, result in mapping(results.get(name)).items()}
+        measured = {scale: paper_result(result) for scale, result in results.get(name, {}).items()}
         pages[f"papers/{name}.md"] = paper_page(paper, measured)
-        verdicts = [f"{escaped(paper_verdict(result))} ({escaped(scale)}{held(result)})" for scale, result in measured.items()]
+        verdicts = [f"{escaped(result.verdict)} ({escaped(scale)}{held(result)})" for scale, result in measured.items()]
         link = f"[{escaped(name)}]({name}.md)"
         title = f"{escaped(paper.get('title', ''))} ({escaped(paper.get('year', ''))})"
         rows.append((escaped(paper.get("area", "")), link, title, ", ".join(verdicts) or "not measured yet"))
@@ -109,7 +110,7 @@ def papers_pages(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Mapp
     return {"papers/index.md": joined([*head, table_of(("area", "name", "title", "measured"), rows, frozenset(range(4)))]), **pages}
 
 
-def paper_page(paper: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any]]) -> str:
+def paper_page(paper: Mapping[str, Any], measured: Mapping[str, PaperResult]) -> str:
     """The page of one paper: its claim, then what was expected and measured at each scale, then the notes."""
     arxiv, area = paper.get("arxiv"), paper.get("area")
     source = [str(paper.get("authors") or ""), str(paper.get("year") or "")]
@@ -125,7 +126,7 @@ def paper_page(paper: Mapping[str, Any], measured: Mapping[str, Mapping[str, Any
         reading = Reading(result)
         table, arms = expected(reading), verdicts(reading)
         told = mapping(paper.get("outcomes")).get(scale) or ""
-        blocks += [f"## Measured ({escaped(scale)}): {escaped(paper_verdict(result))}{held(result)}", escaped(told)]
+        blocks += [f"## Measured ({escaped(scale)}): {escaped(result.verdict)}{held(result)}", escaped(told)]
         blocks += ["### What was expected", cells(table), escaped(table.note)] if table.rows else []
         blocks += ["### Against the baseline", escaped(arms.title) + ".", cells(arms), escaped(arms.note)] if reading.arms else []
         blocks += [f"Numbers of every seed: `{where}/{scale}.json`." if where else ""]
@@ -140,14 +141,9 @@ def paper_name(paper: Mapping[str, Any]) -> str:
     return str((slugs[0] if isinstance(slugs, (list, tuple)) and slugs else slugs) or "paper")
 
 
-def paper_verdict(result: Mapping[str, Any]) -> str:
-    """reproduced, not reproduced or undecided, as the result states it."""
-    return str(result.get("verdict") or "undecided")
-
-
-def held(result: Mapping[str, Any]) -> str:
+def held(result: PaperResult) -> str:
     """How many of a paper's expectations were reproduced, as ``, 4 of 5``; nothing where it has none."""
-    verdicts = [mapping(entry).get("verdict") for entry in several(result.get("expectations"))]
+    verdicts = [entry.verdict for entry in result.expectations]
     return f", {verdicts.count('reproduced')} of {len(verdicts)}" if verdicts else ""
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import math
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from windtunnel.report.words import BASELINE, Reading, finite, mapping, several, signed
+from windtunnel.report.words import BASELINE, Reading, finite, signed
 
 # Light and dark values of every colour a chart uses. The colours of arms follow Okabe and Ito (2008), which readers with any common
 # colour vision tell apart, darkened and lightened until each has a contrast of at least 3 to its background.
@@ -32,6 +33,7 @@ LINES = ("blue", "orange", "green", "purple", "gold", "cyan")
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 2), (12, 3))
 SHAPES = {"helps": "circle", "hurts": "diamond", "no difference": "square", "undecided": "circle"}  # the last one hollow
 WIDE, NARROW = 900, 318
+Shown = TypeVar("Shown")
 POINTS = 80  # of one curve: more cannot be seen and only makes the page heavy
 
 
@@ -48,7 +50,7 @@ def theme_rules() -> str:
 
 def styles(reading: Reading) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The colour and dash of each arm that is drawn in colour: the best and, so that bad news is seen too, the worst."""
-    drawn = [name for name in reading.ranked() if reading.runs_of(name) and reading.arms[name].get("verdict") != "failed"]
+    drawn = [name for name in reading.ranked() if reading.runs_of(name) and reading.arms[name].verdict != "failed"]
     if len(drawn) > len(LINES):
         drawn = [*drawn[: len(LINES) - 1], drawn[-1]]
     return {name: (LINES[index], DASHES[index]) for index, name in enumerate(drawn)}
@@ -67,11 +69,11 @@ def forest(reading: Reading, width: int = WIDE, least: int = 0) -> Any | None:
     rows: list[dict[str, Any]] = []
     known: list[float] = []
     for name in reading.ranked():
-        test = reading.test(name)
-        difference, low, high = (finite(test.get(key)) for key in ("difference", "low", "high"))
+        test = reading.arms[name].test
+        difference, low, high = finite(test.difference), finite(test.low), finite(test.high)
         if difference is None:
             continue
-        verdict = str(reading.arms[name].get("verdict"))
+        verdict = reading.arms[name].verdict or "not yet"
         text = f"{signed(difference, reading.figures(name))}  {verdict}"
         rows.append({"row": len(rows), "name": name, "value": difference, "low": low, "high": high, "verdict": verdict, "text": text})
         known += [value for value in (difference, low, high) if value is not None]
@@ -143,8 +145,8 @@ def bands(reading: Reading, name: str, multiple: float = 1) -> list[dict[str, fl
     curves = []
     for run in reading.runs_of(name, multiple):
         points: dict[float, float] = {}
-        for row in map(mapping, several(run.get("validation"))):
-            flops, value = finite(row.get("flops")), finite(mapping(row.get("numbers")).get(reading.metric))
+        for row in run.validation:
+            flops, value = finite(row.flops), finite(row.numbers.get(reading.metric))
             if flops is not None and flops > 0 and value is not None:
                 points[flops] = value
         if len(points) > 1:
@@ -168,10 +170,10 @@ def bands(reading: Reading, name: str, multiple: float = 1) -> list[dict[str, fl
 def budget_points(reading: Reading) -> list[dict[str, Any]]:
     """The baseline's test scores at half, one and two budgets."""
     rows = []
-    for point in map(mapping, several(reading.baseline.get("curve"))):
-        flops, value = finite(point.get("flops")), finite(point.get("mean"))
+    for point in reading.baseline.curve:
+        flops, value = finite(point.flops), finite(point.mean)
         if flops is not None and flops > 0 and value is not None:
-            rows.append({"flops": flops, "value": value, "low": finite(point.get("low")), "high": finite(point.get("high"))})
+            rows.append({"flops": flops, "value": value, "low": finite(point.low), "high": finite(point.high)})
     return sorted(rows, key=lambda row: row["flops"])
 
 
@@ -189,7 +191,7 @@ def curves(reading: Reading, width: int = WIDE) -> Any | None:
     first = max(min(row["flops"] for row in everything), last / 60)  # the first moments are all alike and would press the rest flat
     seen = [row for row in everything if row["flops"] >= first * 0.999]
     ends = [row[key] for row in seen for key in ("value", "low", "high") if row.get(key) is not None]
-    ends += [mean for name in chosen if (mean := finite(reading.test(name).get("mean"))) is not None]
+    ends += [mean for name in chosen if (mean := finite(reading.arms[name].test.mean)) is not None]
     room = 0.04 * ((max(ends) - min(ends)) or 1.0)
     wide = width >= 500
     exponents = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
@@ -248,7 +250,7 @@ def curves(reading: Reading, width: int = WIDE) -> Any | None:
             .encode(x=x, y=y)
         )
     for name, (colour, _) in chosen.items():
-        mean, flops = finite(reading.test(name).get("mean")), reading.total(name, "flops")
+        mean, flops = finite(reading.arms[name].test.mean), reading.costs(name).flops
         if mean is not None and flops:
             end = layer([{"flops": flops, "value": mean}])
             layers.append(
@@ -317,11 +319,11 @@ def svg(chart: Any, name: str, alternative: str, kind: str) -> str:
     return re.sub(r"<svg\b", f'<svg role="img" aria-label="{escape(alternative, quote=True)}" class="{kind}"', drawing, count=1)
 
 
-def both(make: Any, reading: Reading, name: str, alternative: str) -> str:
-    """A chart drawn wide and narrow, of which the style sheet shows one; empty where there is nothing to draw."""
+def both(make: Callable[[Shown, int], Any | None], shown: Shown, name: str, alternative: str) -> str:
+    """A chart of ``shown`` drawn wide and narrow, of which the style sheet shows one; empty where there is nothing to draw."""
     drawings = []
     for kind, width in (("wide", WIDE), ("narrow", NARROW)):
-        chart = make(reading, width)
+        chart = make(shown, width)
         if chart is None:
             return ""
         drawings.append(svg(chart, f"{name}-{kind}", alternative, kind))

@@ -11,7 +11,8 @@ from typing import Any
 from windtunnel.core.files import write_text
 from windtunnel.report import charts, sweep, tables, transfer
 from windtunnel.report.markup import markdown
-from windtunnel.report.words import BASELINE, VERDICTS, Reading, listing, mapping
+from windtunnel.report.words import BASELINE, Reading, listing
+from windtunnel.study.result import StudyResult
 
 # Nothing may be fetched and nothing may run, whatever a document, a sample or an arm's name contains.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -26,7 +27,7 @@ def safe(text: Any) -> str:
     return html.escape(kept, quote=True)
 
 
-def page(result: Mapping[str, Any], folder: Path) -> Path:
+def page(result: StudyResult | Mapping[str, Any], folder: Path) -> Path:
     """Write ``folder/report.html`` for a result.json and return its path. The file is replaced whole or not at all.
 
     Raises:
@@ -35,7 +36,7 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
     return to_file(document(result), Path(folder) / "report.html")
 
 
-def write_report(result: Mapping[str, Any], folder: Path) -> Path:
+def write_report(result: StudyResult | Mapping[str, Any], folder: Path) -> Path:
     """Write the report of a study or a paper to ``folder``, ``report.html`` and ``report.md``; returns the path of the page.
 
     Raises:
@@ -51,10 +52,11 @@ def to_file(text: str, path: Path) -> Path:
     return path
 
 
-def document(result: Mapping[str, Any]) -> str:
+def document(result: StudyResult | Mapping[str, Any]) -> str:
     """The whole page as text."""
     reading = Reading(result)
-    name, version = reading.study.get("name") or "study", mapping(result.get("versions")).get("windtunnel", "")
+    found = reading.result
+    name, version = reading.study.name or "study", found.versions.get("windtunnel", "")
     sections = (
         section("What the paper leads us to expect", html_table(tables.expected(reading))),
         verdicts(reading),
@@ -68,13 +70,13 @@ def document(result: Mapping[str, Any]) -> str:
         section("The corpus", html_table(tables.corpus(reading)), stream(reading)),
         failures(reading),
         section("Every run", folded("All runs", len(reading.runs), html_table(tables.runs(reading))) if reading.runs else ""),
-        recipes(reading),
+        recipes(found.recipes),
         tuning(reading),
-        section("Notes", paragraphs(result.get("notes"))),
-        section("Versions and hardware", pairs({**mapping(result.get("versions")), **mapping(result.get("hardware"))})),
+        section("Notes", paragraphs(found.notes)),
+        section("Versions and hardware", pairs({**found.versions, **found.hardware})),
         reading_on(reading),
     )
-    head = f"{paragraphs(reading.study.get('description'))}{banner(reading)}"
+    head = f"{paragraphs(reading.study.description)}{banner(reading)}"
     title = f"{name}: {'verdicts' if reading.finished else 'verdicts so far'}"
     return framed(title, "Windtunnel study", str(name), subtitle(reading), head, "".join(sections), str(version))
 
@@ -128,12 +130,12 @@ def subtitle(reading: Reading) -> str:
 def banner(reading: Reading) -> str:
     """What to say of a study that is still flying, or that can say nothing."""
     shown = ""
-    if reading.result.get("error"):
-        shown += f'<p class="banner" role="alert"><strong>No verdict.</strong> {safe(reading.result["error"])}</p>\n'
+    if reading.result.error:
+        shown += f'<p class="banner" role="alert"><strong>No verdict.</strong> {safe(reading.result.error)}</p>\n'
     if not reading.finished:
-        progress = mapping(reading.result.get("progress"))
-        done = progress.get("finished", sum(run.get("status") == "finished" for run in reading.runs))
-        planned = f" of {progress['runs']}" if progress.get("runs") else ""
+        progress = reading.result.progress
+        done = progress.finished or sum(run.finished for run in reading.runs)
+        planned = f" of {progress.runs}" if progress.runs else ""
         said = safe(f"This is what the study says so far: {done}{planned} runs are finished. Verdicts may change.")
         shown += f'<p class="banner" role="status"><strong>Not finished.</strong> {said}</p>\n'
     return shown
@@ -149,15 +151,14 @@ def verdicts(reading: Reading) -> str:
     """The verdicts in plain words, what they rest on, warnings, then the numbers."""
     items = []
     for name in reading.ranked():
-        verdict = str(reading.arms[name].get("verdict"))
-        kind = verdict if verdict in VERDICTS else "pending"
+        verdict = reading.arms[name].verdict
         items.append(
-            f'<li><span class="chip {kind.replace(" ", "-")}">{safe(verdict if kind != "pending" else "not yet")}</span>'
+            f'<li><span class="chip {(verdict or "pending").replace(" ", "-")}">{safe(verdict or "not yet")}</span>'
             f"<p><strong>{safe(name)}</strong> {safe(reading.sentence(name))}</p></li>\n"
         )
     said = f'<ul class="verdicts">\n{"".join(items)}</ul>' if items else "<p>No arm was flown: there is only a baseline.</p>"
     warned = "\n".join(f'<p class="warning">{safe(line)}</p>' for line in tables.warnings(reading))
-    honest = f'<p class="note">{safe(" ".join(reading.honesty()))}</p>' if reading.arms or reading.baseline else ""
+    honest = f'<p class="note">{safe(" ".join(reading.honesty()))}</p>' if reading.arms or reading.baseline.model_fields_set else ""
     return f"<section>\n<h2>What pays</h2>\n{said}\n{warned}\n{honest}\n</section>\n" + section(
         "The numbers", html_table(tables.verdicts(reading)), folded_looks(reading)
     )
@@ -199,7 +200,7 @@ def figure(drawing: str, caption: str, legend: str = "") -> str:
 
 def forest(reading: Reading) -> str:
     """The forest plot."""
-    shown = [name for name in reading.ranked() if charts.finite(reading.test(name).get("difference")) is not None]
+    shown = [name for name in reading.ranked() if charts.finite(reading.arms[name].test.difference) is not None]
     missing = [name for name in reading.arms if name not in shown]
     alternative = "Forest plot of the differences to the baseline. " + " ".join(f"{name}: {reading.sentence(name)}" for name in shown)
     caption = f"Difference of each arm to the baseline with its {reading.confidence} interval."
@@ -276,12 +277,10 @@ def folded(title: str, number: int | None, content: str, *, opened: bool = False
 def samples(reading: Reading) -> str:
     """For each prompt how the text really goes on and what every arm wrote."""
     prompts: dict[tuple[str, str], dict[str, Any]] = {}
-    for name, entries in mapping(reading.result.get("samples")).items():
-        for entry in map(mapping, entries if isinstance(entries, (list, tuple)) else []):
-            shared = prompts.setdefault(
-                (str(entry.get("source", "")), str(entry.get("prompt", ""))), {"truth": entry.get("truth"), "arms": {}}
-            )
-            shared["arms"].setdefault(str(name), entry.get("continuation"))
+    for name, entries in reading.result.samples.items():
+        for entry in entries:
+            shared = prompts.setdefault((entry.source, entry.prompt), {"truth": entry.truth, "arms": {}})
+            shared["arms"].setdefault(name, entry.continuation)
     blocks: list[str] = []
     for (source, prompt), shared in list(prompts.items())[:SAMPLES]:
         texts = [("prompt", prompt), ("how the document goes on", shared["truth"])]
@@ -310,20 +309,16 @@ def shortened(text: Any, limit: int = SAMPLE_LENGTH) -> str:
 
 def stream(reading: Reading) -> str:
     """How many units each split holds, and what the encoding says of itself."""
-    sizes = mapping(mapping(reading.result.get("stream")).get("sizes"))
-    lines = []
-    for split, entry in sizes.items():
-        inner = (
-            ", ".join(f"{source} {tables.count(tokens)}" for source, tokens in mapping(entry).items())
-            if isinstance(entry, Mapping)
-            else tables.count(entry)
-        )
+    facts, lines = reading.result.stream, []
+    for split, entry in facts.sizes.items():
+        inner = tables.count(entry)
+        if isinstance(entry, Mapping):
+            inner = ", ".join(f"{source} {tables.count(tokens)}" for source, tokens in entry.items())
         lines.append(f"{split}: {inner}")
     if not lines:
         return ""
-    about = {key: value for key, value in mapping(reading.result.get("stream")).items() if key not in ("fingerprint", "sizes", "unit")}
-    unit = str(mapping(reading.result.get("stream")).get("unit") or "token").capitalize()
-    numbers = "".join(f" {key.capitalize()}: {tables.number(value, 0)}." for key, value in about.items())
+    unit = (facts.unit or "token").capitalize()
+    numbers = "".join(f" {key.capitalize()}: {tables.number(value, 0)}." for key, value in facts.encoding.items())
     said = f"{unit}s after removal, {'; '.join(lines)}.{numbers}"
     return f'<p class="note">{safe(said)} Documents are split by a hash of their content before anything else happens.</p>'
 
@@ -332,7 +327,7 @@ def failures(reading: Reading) -> str:
     """Failed runs with their tracebacks; the same traceback is shown once."""
     grouped: dict[tuple[str, str], list[str]] = {}
     for run in reading.failed_runs():
-        grouped.setdefault((str(run.get("arm")), str(run.get("traceback") or "no traceback was recorded")), []).append(str(run.get("seed")))
+        grouped.setdefault((run.arm, run.traceback or "no traceback was recorded"), []).append(str(run.seed))
     blocks = [
         folded(
             f"{arm}, seed{'s' if len(seeds) > 1 else ''} {listing(seeds)}: {shortened(tables.last_line(text), 200)}",
@@ -344,11 +339,10 @@ def failures(reading: Reading) -> str:
     return section("Failed runs", *blocks)
 
 
-def recipes(reading: Reading) -> str:
+def recipes(everything: Mapping[str, Any]) -> str:
     """Resolved recipes, the baseline's first. Of an arm also what differs from the baseline."""
     import yaml
 
-    everything = mapping(reading.result.get("recipes"))
     base = yaml.safe_dump(everything.get(BASELINE), sort_keys=False, allow_unicode=True, width=100).splitlines()
     blocks = []
     for name in sorted(everything, key=lambda name: name != BASELINE):
@@ -365,12 +359,12 @@ def tuning(reading: Reading) -> str:
     """What was tuned, with how many trials, and what was chosen for each arm."""
     import yaml
 
-    found = reading.result.get("tuning")
-    if not found:
+    found = reading.result.tuning
+    if found is None:
         return ""
-    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(found.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True, width=100)
     note = '<p class="note">Every arm and the baseline got the same knobs and the same number of trials, chosen on validation.</p>'
-    table = html_table(tables.tuned(reading))
+    table = html_table(tables.trials(reading))
     return section("Tuning", note, table, folded("Trials and what was chosen", None, f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>"))
 
 
@@ -401,9 +395,9 @@ def pairs(entries: Mapping[str, Any]) -> str:
 
 def reading_on(reading: Reading) -> str:
     """How to read the page and how to go on from here."""
-    file = str(reading.study.get("file") or "STUDY.yaml")
+    file = reading.study.file or "STUDY.yaml"
     better = "below" if reading.lower_is_better else "above"
-    undecided = [name for name in reading.ranked() if reading.arms[name].get("verdict") == "undecided"]
+    undecided = [name for name in reading.ranked() if reading.arms[name].verdict == "undecided"]
     advice = [
         f"<p><strong>helps</strong> and <strong>hurts</strong> mean that the whole interval lies on one side of zero ({better} it is "
         "better) and reaches beyond the margin; <strong>no difference</strong> that it lies inside the margin; <strong>undecided</strong> "

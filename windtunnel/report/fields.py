@@ -10,15 +10,27 @@ from windtunnel.report.markup import escaped, table_of
 from windtunnel.study.result import (
     About,
     Arm,
+    Axes,
     Baseline,
     Comparison,
+    CorpusRow,
+    Evaluated,
+    Finding,
     Gain,
+    Improvement,
     Interval,
+    Look,
     PaperResult,
     Point,
     Progress,
     Run,
+    RunTotals,
+    Sample,
+    Sides,
+    Stages,
+    StreamFacts,
     StudyResult,
+    Transfer,
     Trial,
     Tuned,
     Tuning,
@@ -32,8 +44,13 @@ INTRODUCTION = """# The fields of result.json
 are still read. Unknown and infinite numbers are `null`.
 
 This page is made from the types by `make docs`."""
-COMPARED = (Baseline, Point, Arm, Comparison, Interval, Gain)
-RESULT: tuple[type[Block], ...] = (StudyResult, About, Progress, *COMPARED, Run, Failure, Tuning, Tuned, Trial, PaperResult)
+COMPARED = (Baseline, Point, Arm, Comparison, Interval, Gain, Look)
+FLOWN = (Run, RunTotals, Evaluated, Failure)
+KEPT = (Transfer, Stages, Axes, Sides)
+TRIED = (Tuning, Tuned, Trial)
+READ = (Sample, CorpusRow, StreamFacts)
+PAPER = (PaperResult, Finding, Improvement)
+RESULT: tuple[type[Block], ...] = (StudyResult, About, Progress, *COMPARED, *FLOWN, *KEPT, *TRIED, *READ, *PAPER)
 RECORD: tuple[type[Block], ...] = (RunRecord, Totals, Measured)
 RECORDS = """# The fields of record.json
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from windtunnel.report.tables import Table, every, failures, warnings
 from windtunnel.report.words import Reading
+from windtunnel.study.result import StudyResult
 
 
 def escaped(text: Any, *, whole: bool = True) -> str:
@@ -28,11 +29,11 @@ def cells(table: Table) -> str:
     return table_of([escaped(column) for column in table.columns], [[escaped(cell) for cell in row] for row in table.rows], table.words)
 
 
-def markdown(result: Mapping[str, Any]) -> str:
+def markdown(result: StudyResult | Mapping[str, Any]) -> str:
     """The report as Markdown: the verdicts in words, the warnings, every table."""
     reading = Reading(result)
-    blocks = [f"# {escaped(reading.study.get('name') or 'study')}"]
-    error = reading.result.get("error")
+    blocks = [f"# {escaped(reading.study.name or 'study')}"]
+    error = reading.result.error
     if error:
         blocks.append(f"**{escaped(error)}**")
     if not reading.finished:

@@ -10,11 +10,12 @@ from windtunnel.core.errors import UserError
 from windtunnel.report import adaptation, sweep, transfer
 from windtunnel.report.charts import curves, forest, light
 from windtunnel.report.words import Reading
+from windtunnel.study.result import StudyResult
 
 WIDTH, LEAST = 660, 380  # of each chart, and the least height of a forest plot that stands beside another
 
 
-def drawing(result: Mapping[str, Any]) -> Any:
+def drawing(result: StudyResult | Mapping[str, Any]) -> Any:
     """What the result of a study, a paper or an adaptation says, in one or two charts side by side, on the light paper.
 
     A study is drawn as its forest plot and beside it what every arm kept and gained, where it says what is kept, or loss against
@@ -25,10 +26,10 @@ def drawing(result: Mapping[str, Any]) -> Any:
     """
     import altair as alt
 
-    reading = Reading(result)
-    if result.get("kind") == "adaptation":
-        made = [adaptation.curves(reading, WIDTH)]
+    if isinstance(result, Mapping) and result.get("kind") == "adaptation":
+        made = [adaptation.curves(result, WIDTH)]
     else:
+        reading = Reading(result)
         made = [forest(reading, WIDTH, LEAST), transfer.axes(reading, WIDTH) or sweep.chart(reading, WIDTH) or curves(reading, WIDTH)]
     charts = [chart for chart in made if chart is not None]
     if not charts:
@@ -43,7 +44,7 @@ def drawing(result: Mapping[str, Any]) -> Any:
     return whole
 
 
-def picture(result: Mapping[str, Any], path: Path) -> Path:
+def picture(result: StudyResult | Mapping[str, Any], path: Path) -> Path:
     """Write :func:`drawing` to ``path`` as a PNG. Raises UserError where the result has nothing to draw yet."""
     try:
         whole = drawing(result)

@@ -7,11 +7,12 @@ from typing import Any
 
 from windtunnel.report.tables import failures, transfer_table, verdicts, warnings
 from windtunnel.report.words import DASH, Reading
+from windtunnel.study.result import StudyResult
 
 COLOURS = {"helps": "green", "hurts": "red", "undecided": "yellow", "no difference": "cyan", "failed": "bold red"}
 
 
-def terminal(result: Mapping[str, Any]) -> Any:
+def terminal(result: StudyResult | Mapping[str, Any]) -> Any:
     """The verdict table, the verdicts in words and the warnings as a rich renderable."""
     from rich import box
     from rich.console import Group
@@ -35,8 +36,8 @@ def terminal(result: Mapping[str, Any]) -> Any:
         cells = ["\n".join(visible(row[index]) for index in places if index == places[0] or row[index] != "–") for places in shown]
         drawn.add_row(*[Text(cell, style=COLOURS.get(row[1], "") if place == 1 else "") for place, cell in enumerate(cells)])
     lines: list[Any] = []
-    if reading.result.get("error"):
-        lines.append(Text(visible(str(reading.result["error"])), style="bold red"))
+    if reading.result.error:
+        lines.append(Text(visible(reading.result.error), style="bold red"))
     if not reading.finished:
         lines.append(Text("The study is not finished: this is what it says so far.", style="bold yellow"))
     lines.append(drawn if table.rows else Text("No run has finished yet."))

@@ -6,9 +6,8 @@ Every table is made once, as a ``Table`` of strings, and written three times: ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from windtunnel.report.turns import turns
 from windtunnel.report.words import (
@@ -20,15 +19,14 @@ from windtunnel.report.words import (
     duration,
     finite,
     listing,
-    mapping,
     number,
     percent,
     scientific,
-    several,
     signed,
     storage,
     times,
 )
+from windtunnel.study.result import Arm, Costs, Interval, PaperResult, Transfer, Tuning
 
 
 @dataclass(frozen=True)
@@ -45,36 +43,36 @@ class Table:
 def verdicts(reading: Reading) -> Table:
     """Arm, verdict, mean, difference with interval, compute gain with interval, time and memory ratios, seeds."""
     rows = []
-    base = reading.test(BASELINE)
-    if reading.baseline:
+    base = reading.baseline
+    if base.model_fields_set:
         rows.append(
             (
                 BASELINE,
                 "reference",
-                number(base.get("mean"), reading.digits),
+                number(base.test.mean, reading.digits),
                 DASH,
                 DASH,
                 DASH,
                 DASH,
                 "1.00",
                 "1.00",
-                number(reading.baseline.get("seeds"), 0),
+                number(base.seeds, 0),
             )
         )
     for name in reading.ranked():
-        arm, test = reading.arms[name], reading.test(name)
+        arm, test = reading.arms[name], reading.arms[name].test
         rows.append(
             (
                 name,
-                str(arm.get("verdict") or "no verdict yet"),
-                number(test.get("mean"), reading.digits),
-                signed(test.get("difference"), reading.digits),
+                str(arm.verdict or "no verdict yet"),
+                number(test.mean, reading.digits),
+                signed(test.difference, reading.digits),
                 interval(test, reading.digits),
                 gain(arm),
                 gain_interval(arm),
-                times(arm.get("wall_clock_ratio")),
-                times(arm.get("peak_memory_ratio")),
-                number(arm.get("seeds"), 0),
+                times(arm.wall_clock_ratio),
+                times(arm.peak_memory_ratio),
+                number(arm.seeds, 0),
             )
         )
     better = "negative is better" if reading.lower_is_better else "positive is better"
@@ -94,12 +92,12 @@ def looks(reading: Reading) -> Table:
     """What every look at a race said of each arm; without rows where seeds were fixed."""
     rows = []
     for name in reading.ranked():
-        for look in map(mapping, several(reading.arms[name].get("looks"))):
-            chance, digits = finite(look.get("chance")), reading.digits
-            said = str(look.get("verdict") or DASH)
+        for look in reading.arms[name].looks:
+            chance, digits = finite(look.chance), reading.digits
+            said = look.verdict or DASH
             shown = f"{chance:.0%}" if chance is not None and said == "undecided" else DASH
-            difference = signed(look.get("difference"), digits)
-            rows.append((name, number(look.get("seeds"), 0), difference, interval(look, digits), said, shown))
+            difference = signed(look.difference, digits)
+            rows.append((name, number(look.seeds, 0), difference, interval(look, digits), said, shown))
     return Table(
         "What each look said",
         ("arm", "seeds", "difference", "repeated interval", "verdict", "chance"),
@@ -112,50 +110,49 @@ def looks(reading: Reading) -> Table:
     )
 
 
-def interval(test: Mapping[str, Any], digits: int) -> str:
+def interval(test: Interval, digits: int) -> str:
     """``−0.40 to −0.22``, a dash where there is none."""
-    if finite(test.get("low")) is None and finite(test.get("high")) is None:
+    if finite(test.low) is None and finite(test.high) is None:
         return DASH
-    return f"{signed(test.get('low'), digits)} to {signed(test.get('high'), digits)}"
+    return f"{signed(test.low, digits)} to {signed(test.high, digits)}"
 
 
-def gain(arm: Mapping[str, Any]) -> str:
+def gain(arm: Arm) -> str:
     """The compute gain, with ≥ or ≤ where it is a bound."""
-    stated = mapping(arm.get("compute_gain"))
-    value = finite(stated.get("value"))
-    if value is None:
+    stated = arm.compute_gain
+    if stated is None or finite(stated.value) is None:
         return DASH
-    return f"{('≥ ' if above(stated) else '≤ ') if stated.get('bounded') else ''}{times(value)}"
+    return f"{('≥ ' if above(stated) else '≤ ') if stated.bounded else ''}{times(stated.value)}"
 
 
-def gain_interval(arm: Mapping[str, Any]) -> str:
+def gain_interval(arm: Arm) -> str:
     """The interval of the compute gain; an end at the edge of the baseline's curve is marked as open."""
-    stated = mapping(arm.get("compute_gain"))
-    if finite(stated.get("low")) is None or finite(stated.get("high")) is None:
+    stated = arm.compute_gain
+    if stated is None or finite(stated.low) is None or finite(stated.high) is None:
         return DASH
-    lowest, highest = "≤ " if stated.get("low_open") else "", "≥ " if stated.get("high_open") else ""
-    return f"{lowest}{times(stated['low'])} to {highest}{times(stated['high'])}"
+    lowest, highest = "≤ " if stated.low_open else "", "≥ " if stated.high_open else ""
+    return f"{lowest}{times(stated.low)} to {highest}{times(stated.high)}"
 
 
 def costs(reading: Reading) -> Table:
     """What a run of each arm cost: FLOPs, effective FLOPs, tokens, epochs, time, memory, parameters; with warnings on repetition."""
     rows = []
     for name in (BASELINE, *reading.ranked()):
-        arm = reading.baseline if name == BASELINE else reading.arms[name]
+        spent = reading.costs(name)
         reference = 1.0 if name == BASELINE and reading.runs_of(BASELINE) else None
-        epochs = reading.epochs(name)
+        clock, memory = (arm.wall_clock_ratio, arm.peak_memory_ratio) if (arm := reading.arms.get(name)) else (reference, reference)
         rows.append(
             (
                 name,
-                scientific(reading.total(name, "flops")),
-                scientific(reading.total(name, "effective_flops")),
-                count(reading.total(name, "tokens")),
-                ", ".join(f"{source} {number(value, 2)}" for source, value in epochs.items()) or DASH,
-                duration(reading.total(name, "seconds")),
-                times(arm.get("wall_clock_ratio", reference)),
-                storage(reading.total(name, "peak_memory_bytes")),
-                times(arm.get("peak_memory_ratio", reference)),
-                parameters(arm),
+                scientific(spent.flops),
+                scientific(spent.effective_flops),
+                count(spent.tokens),
+                ", ".join(f"{source} {number(value, 2)}" for source, value in spent.epochs.items()) or DASH,
+                duration(spent.seconds),
+                times(clock),
+                storage(spent.peak_memory_bytes),
+                times(memory),
+                parameters(spent),
             )
         )
     return Table(
@@ -168,9 +165,9 @@ def costs(reading: Reading) -> Table:
     )
 
 
-def parameters(arm: Mapping[str, Any]) -> str:
+def parameters(arm: Costs) -> str:
     """How many an arm trains at last, and how many of these are not held at zero where that differs."""
-    whole, active = arm.get("parameters"), arm.get("active_parameters")
+    whole, active = arm.parameters, arm.active_parameters
     return count(whole) if active in (None, whole) else f"{count(whole)} ({count(active)} active)"
 
 
@@ -185,23 +182,22 @@ def warnings(reading: Reading) -> list[str]:
             lines.append(f"{name} repeats data that the baseline sees at most once ({detail}): part of its difference is the repetition.")
         elif base and reading.epochs(name) and not own:
             lines.append(f"The baseline repeats data ({listing(base)}), {name} does not: part of its difference is the repetition.")
-        ratio = finite(reading.arms[name].get("budget_ratio"))
+        ratio = finite(reading.arms[name].budget_ratio)
         if ratio is not None and abs(ratio - 1) > 0.02:
             lines.append(
                 f"{name} spent {times(ratio)} times the baseline's budget: its difference is not at matched compute, its compute gain is."
             )
     if base and all(reading.repeats(name) for name in reading.arms):
         lines.append(f"Every run repeats data ({listing(base)}): do not compare these numbers with those of a study that does not.")
-    planned = finite(reading.study.get("seeds"))
+    planned = reading.study.seeds
     for name in reading.ranked():
-        flown = finite(reading.arms[name].get("seeds"))
-        planned = finite(reading.arms[name].get("planned")) or planned
-        if reading.finished and planned and flown is not None and 0 < flown < planned:
-            lines.append(f"{name} has {number(flown, 0)} of {number(planned, 0)} seeds; the missing ones failed and are not replaced.")
-    for name, own in mapping(mapping(reading.result.get("tuning")).get("arms")).items():
-        for knob, value in mapping(mapping(own).get("chosen")).items():
-            trials = [finite(mapping(mapping(row).get("values")).get(knob)) for row in several(mapping(own).get("trials"))]
-            tried, chosen = {one for one in trials if one is not None}, finite(value)
+        flown, wanted = reading.arms[name].seeds, reading.arms[name].planned or planned
+        if reading.finished and wanted and 0 < flown < wanted:
+            lines.append(f"{name} has {number(flown, 0)} of {number(wanted, 0)} seeds; the missing ones failed and are not replaced.")
+    for name, tuned in (reading.result.tuning or Tuning()).arms.items():
+        for knob, value in (tuned.chosen or {}).items():
+            known = [finite(trial.values.get(knob)) for trial in tuned.trials]
+            tried, chosen = {one for one in known if one is not None}, finite(value)
             if len(tried) > 1 and chosen in (min(tried), max(tried)):
                 end = "lowest" if chosen == min(tried) else "highest"
                 lines.append(f"The {knob} chosen for {name}, {chosen:g}, is the {end} that was tried: a better one may lie beyond.")
@@ -211,15 +207,18 @@ def warnings(reading: Reading) -> list[str]:
 def expected(reading: Reading) -> Table:
     """What a paper leads us to expect, and the improvement that was measured; an end of an interval that is not known is left open."""
     rows = []
-    for entry in several(reading.result.get("expectations")):
-        relative, improvement, by = entry.get("relative", True), mapping(entry.get("improvement")), finite(entry.get("by")) or 0.0
-        shown = {key: percent(value) if relative else signed(value) for key, value in improvement.items() if finite(value) is not None}
-        found = f"{shown.get('mean', DASH)} ({shown.get('low', '…')} to {shown.get('high', '…')})"
-        limit = f"{100 * by:g}%" if relative else f"{by:g}"
-        margin = f" by {'at most' if entry['relation'] == 'not-worse' else 'more than'} {limit}" if by else ""
-        relation = "worse" if entry["relation"] == "not-worse" and by else entry["relation"].replace("-", " ")
-        said, metric = f"{relation}{margin} than {entry['against']}", entry["metric"].replace("_", " ")
-        rows.append((str(entry["arm"]), said, metric, found, str(entry["verdict"]), str(entry.get("note") or DASH)))
+    for entry in reading.result.expectations if isinstance(reading.result, PaperResult) else ():
+        improvement = entry.improvement
+
+        def shown(value: float | None, unknown: str, relative: bool = entry.relative) -> str:
+            return unknown if finite(value) is None else percent(value) if relative else signed(value)
+
+        found = f"{shown(improvement.mean, DASH)} ({shown(improvement.low, '…')} to {shown(improvement.high, '…')})"
+        limit = f"{100 * entry.by:g}%" if entry.relative else f"{entry.by:g}"
+        margin = f" by {'at most' if entry.relation == 'not-worse' else 'more than'} {limit}" if entry.by else ""
+        relation = "worse" if entry.relation == "not-worse" and entry.by else entry.relation.replace("-", " ")
+        said, metric = f"{relation}{margin} than {entry.against}", entry.metric.replace("_", " ")
+        rows.append((entry.arm, said, metric, found, entry.verdict, entry.note or DASH))
     columns = ("arm", "expected", "in", "improvement", "verdict", "note")
     note = (
         f"Above zero is better; {reading.confidence} intervals over seeds. An expectation is reproduced if its whole interval fulfils it."
@@ -227,24 +226,22 @@ def expected(reading: Reading) -> Table:
     return Table("What the paper leads us to expect", columns, rows, frozenset({0, 1, 2, 4, 5}), note if rows else "")
 
 
-def tuned(reading: Reading) -> Table:
+def trials(reading: Reading) -> Table:
     """The measure on validation of every trial: a row for each arm, a column for each setting."""
-    arms = mapping(mapping(reading.result.get("tuning")).get("arms"))
+    tuning = reading.result.tuning or Tuning()
     rows, settings = [], dict[str, None]()
     found: dict[str, dict[str, str]] = {}
-    for name, own in arms.items():
-        for row in several(mapping(own).get("trials")):
-            values = mapping(mapping(row).get("values"))
-            label = ", ".join(f"{value:g}" if finite(value) is not None else str(value) for value in values.values())
+    for name, own in tuning.arms.items():
+        for trial in own.trials:
+            label = ", ".join(f"{value:g}" if finite(value) is not None else str(value) for value in trial.values.values())
             settings[label] = None
-            mark = "*" if values == mapping(own).get("chosen") else ""
-            found.setdefault(name, {})[label] = number(mapping(row).get("validation"), reading.digits) + mark
+            mark = "*" if trial.values == own.chosen else ""
+            found.setdefault(name, {})[label] = number(trial.validation, reading.digits) + mark
     for name in (BASELINE, *reading.ranked()):
         if name in found:
             rows.append((name, *(found[name].get(label, DASH) for label in settings)))
-    knobs = listing([str(knob) for knob in mapping(mapping(reading.result.get("tuning")).get("knobs"))])
-    share = finite(mapping(reading.result.get("tuning")).get("share"))
-    spent = "the whole budget" if share in (None, 1.0) else f"{share:.0%} of the budget"
+    knobs = listing(tuning.knobs)
+    spent = "the whole budget" if tuning.share == 1.0 else f"{tuning.share:.0%} of the budget"
     note = f"{reading.measure} on validation at each setting of {knobs}, one trial each with {spent}; * was chosen."
     return Table("Tuning", ("arm", *settings), rows, frozenset({0}), note if rows else "")
 
@@ -253,16 +250,14 @@ def others(reading: Reading) -> Table:
     """Every other metric on the test split: the baseline's mean and each arm's difference with its interval."""
     names: dict[str, None] = {}
     for name in reading.ranked():
-        names.update(dict.fromkeys(map(str, mapping(reading.arms[name].get("numbers")))))
+        names.update(dict.fromkeys(reading.arms[name].numbers))
     rows = []
     for metric in names:
         for name in reading.ranked():
-            entry = mapping(mapping(reading.arms[name].get("numbers")).get(metric))
-            if entry:
+            entry = reading.arms[name].numbers.get(metric)
+            if entry is not None:
                 digits = reading.digits
-                rows.append(
-                    (metric, name, number(entry.get("mean"), digits), signed(entry.get("difference"), digits), interval(entry, digits))
-                )
+                rows.append((metric, name, number(entry.mean, digits), signed(entry.difference, digits), interval(entry, digits)))
     return Table(
         "Other measurements on the test split",
         ("metric", "arm", "mean", "difference", f"{reading.confidence} interval"),
@@ -274,16 +269,16 @@ def others(reading: Reading) -> Table:
 
 def transfer_table(reading: Reading) -> Table:
     """What each arm forgot and carried over, and, where the study says what is to be kept, what it kept and gained."""
-    block = mapping(reading.result.get("transfer"))
-    measured, axes = mapping(block.get("arms")), mapping(mapping(block.get("axes")).get("arms"))
+    block = reading.result.transfer or Transfer()
+    axes = block.axes.arms if block.axes else {}
     rows = []
     for name in (BASELINE, *reading.ranked()):
-        own, point = mapping(measured.get(name)), mapping(axes.get(name))
+        own, point = block.arms.get(name), axes.get(name)
         if own or point:
-            found = [mapping(own.get(key)) for key in ("forgetting", "backward", "forward")]
-            found += [mapping(point.get(key)) for key in ("kept", "gained")] if axes else []
-            cells = [f"{signed(one.get('mean'), 3)} ({interval(one, 3)})" if one else DASH for one in found]
-            rows.append((name, *cells, *((("yes" if point.get("front") else "no") if point else DASH,) if axes else ())))
+            found = [own.forgetting, own.backward, own.forward] if own else [None, None, None]
+            found += ([point.kept, point.gained] if point else [None, None]) if axes else []
+            cells = [f"{signed(one.mean, 3)} ({interval(one, 3)})" if one else DASH for one in found]
+            rows.append((name, *cells, *((("yes" if point.front else "no") if point else DASH,) if axes else ())))
     columns = ("arm", "forgetting", "backward transfer", "forward transfer", *(("kept", "gained", "on the front") if axes else ()))
     # One domain alone has no transfer.
     shown = [place for place in range(len(columns)) if not rows or any(row[place] != DASH for row in rows)]
@@ -294,8 +289,8 @@ def transfer_table(reading: Reading) -> Table:
     if any("transfer" in column for column in columns):
         note += " Transfer: how much better than before training went on."
     if axes:
-        kept = listing([str(source) for source in several(block.get("kept"))])
-        origin = "the baseline before it went on" if mapping(block.get("axes")).get("reference") == "start" else "the baseline's end"
+        kept = listing(block.kept)
+        origin = "the baseline before it went on" if block.axes and block.axes.reference == "start" else "the baseline's end"
         note += f" Kept ({kept}) and gained (the other sources): change against {origin}, above zero is better."
     return Table("What was kept and what was gained", columns, rows, frozenset({0}), note if rows else "")
 
@@ -316,10 +311,7 @@ def pruning_sweep(reading: Reading) -> Table:
 
 def corpus(reading: Reading) -> Table:
     """What was read, skipped, removed and kept."""
-    rows = [
-        (str(row.get("source", "")), str(row.get("what", "")), number(row.get("documents"), 0), storage(row.get("bytes")))
-        for row in map(mapping, several(reading.result.get("corpus")))
-    ]
+    rows = [(row.source, row.what, number(row.documents, 0), storage(row.bytes)) for row in reading.result.corpus]
     return Table("What was read, skipped and removed", ("source", "what", "documents", "size"), rows, frozenset({0, 1}))
 
 
@@ -327,18 +319,17 @@ def runs(reading: Reading) -> Table:
     """Every run: arm, budget, seed, status, score, cost, folder."""
     rows = []
     for run in reading.runs:
-        totals = mapping(run.get("totals"))
         rows.append(
             (
-                str(run.get("arm", "")),
-                times(run.get("multiple", 1)),
-                number(run.get("seed"), 0),
-                str(run.get("status", "")),
-                number(mapping(run.get("test")).get(reading.metric), reading.digits + 1),
-                scientific(totals.get("flops")),
-                count(totals.get("tokens")),
-                duration(totals.get("seconds")),
-                str(run.get("folder") or DASH),
+                run.arm,
+                times(run.multiple),
+                number(run.seed, 0),
+                run.status,
+                number(run.test.get(reading.metric), reading.digits + 1),
+                scientific(run.totals.flops),
+                count(run.totals.tokens),
+                duration(run.totals.seconds),
+                run.folder or DASH,
             )
         )
     return Table(
@@ -348,7 +339,7 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (expected, verdicts, looks, transfer_table, pruning_sweep, costs, others, tuned, corpus, runs)
+    made = (expected, verdicts, looks, transfer_table, pruning_sweep, costs, others, trials, corpus, runs)
     return [table for make in made if (table := make(reading)).rows]
 
 
@@ -356,11 +347,11 @@ def failures(reading: Reading) -> list[str]:
     """A line for each arm and error: ``muon, seeds 0 and 1: FloatingPointError: ...``."""
     grouped: dict[tuple[str, str], list[str]] = {}
     for run in reading.failed_runs():
-        grouped.setdefault((str(run.get("arm")), last_line(run.get("traceback"))[:300]), []).append(str(run.get("seed")))
+        grouped.setdefault((run.arm, last_line(run.traceback)[:300]), []).append(str(run.seed))
     return [f"{arm}, seed{'s' if len(seeds) > 1 else ''} {listing(seeds)}: {error}" for (arm, error), seeds in grouped.items()]
 
 
-def last_line(traceback: Any) -> str:
+def last_line(traceback: str | None) -> str:
     """The last line of a traceback: what went wrong."""
-    lines = str(traceback or "").strip().splitlines()
+    lines = (traceback or "").strip().splitlines()
     return lines[-1].strip() if lines else "no traceback was recorded"

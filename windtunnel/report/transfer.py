@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from windtunnel.report.charts import WIDE, apart, configured, light, styles
-from windtunnel.report.words import BASELINE, Reading, finite, mapping, number, signed
+from windtunnel.report.words import BASELINE, Reading, finite, number, signed
+from windtunnel.study.result import Sides, Transfer
 
 MOST = 12  # arms whose matrix is drawn: more make a page nobody scrolls through
 ROW = 26  # height of a row of the heat map
@@ -24,26 +25,26 @@ def heat(reading: Reading, width: int = WIDE) -> Any | None:
     """The matrix stage by source of the baseline and of each arm. None where no arm has one."""
     import altair as alt
 
-    block = mapping(reading.result.get("transfer"))
-    arms = mapping(block.get("arms"))
+    block = reading.result.transfer or Transfer()
+    arms = block.arms
     names = [name for name in (BASELINE, *reading.ranked()) if name in arms][:MOST]
     if not names:
         return None
-    sign = 1.0 if block.get("better", "lower") == "lower" else -1.0
-    sources = list(mapping(mapping(arms[names[0]])["belongs"]))
+    sign = 1.0 if block.better == "lower" else -1.0
+    sources = list(arms[names[0]].belongs)
     cells: list[dict[str, Any]] = []
     titles: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
     row = 0
     for name in names:
-        arm = mapping(arms[name])
-        belongs, matrix = mapping(arm["belongs"]), arm["matrix"]
+        arm = arms[name]
+        belongs, matrix = arm.belongs, arm.matrix
         titles.append({"row": row, "text": name})
         for stage, values in enumerate(matrix):
             row += 1
-            labels.append({"row": row, "text": str(arm["stages"][stage]) if not stage else f"+ {arm['stages'][stage]}"})
+            labels.append({"row": row, "text": arm.stages[stage] if not stage else f"+ {arm.stages[stage]}"})
             for column, source in enumerate(sources):
-                level, first = finite(mapping(values).get(source)), finite(mapping(matrix[0]).get(source))
+                level, first = finite(values.get(source)), finite(matrix[0].get(source))
                 if level is None or first is None:
                     continue
                 change = sign * (first - level)
@@ -95,17 +96,17 @@ def axes(reading: Reading, width: int = WIDE) -> Any | None:
     """What each arm kept against what it gained, with intervals and the Pareto front. None where a study does not say what is kept."""
     import altair as alt
 
-    points = mapping(mapping(mapping(reading.result.get("transfer")).get("axes")).get("arms"))
+    points = found.axes.arms if (found := reading.result.transfer) and found.axes else {}
     rows: list[dict[str, Any]] = []
     colours = styles(reading)
     for name in (BASELINE, *reading.ranked()):
-        kept, gained = (mapping(mapping(points.get(name)).get(side)) for side in ("kept", "gained"))
-        if finite(kept.get("mean")) is None or finite(gained.get("mean")) is None:
+        point = points.get(name) or Sides()
+        if finite(point.kept.mean) is None or finite(point.gained.mean) is None:
             continue
         colour = "ink" if name == BASELINE else colours.get(name, ("muted", ()))[0]
-        row = {"name": name, "x": kept["mean"], "y": gained["mean"], "colour": colour, "front": bool(points[name].get("front"))}
-        for key, side in (("x", kept), ("y", gained)):
-            low, high = finite(side.get("low")), finite(side.get("high"))
+        row: dict[str, Any] = {"name": name, "x": point.kept.mean, "y": point.gained.mean, "colour": colour, "front": point.front}
+        for key, side in (("x", point.kept), ("y", point.gained)):
+            low, high = finite(side.low), finite(side.high)
             row |= {f"{key}_low": low if high is not None else None, f"{key}_high": high if low is not None else None}
         rows.append(row)
     if not rows:

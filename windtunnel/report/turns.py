@@ -7,28 +7,28 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.laws.knee import knees
-from windtunnel.report.words import Reading, finite, mapping
+from windtunnel.report.words import Reading, finite
+from windtunnel.study.result import Run, StudyResult
 
 
 def turns(reading: Reading) -> dict[tuple[str, str], dict[str, Any]]:
     """What :func:`windtunnel.laws.knee.knees` finds, by arm and sweep; empty where no sweep was measured."""
     runs = []
     for run in reading.runs:
-        test = tuple((str(name), value) for name, given in mapping(run.get("test")).items() if (value := finite(given)) is not None)
-        place = (str(run.get("arm")), finite(run.get("multiple")) or 1.0, str(run.get("seed")), str(run.get("key") or ""))
-        if run.get("status") == "finished" and test:
+        test = tuple((name, value) for name, given in run.test.items() if (value := finite(given)) is not None)
+        place = (run.arm, finite(run.multiple) or 1.0, run.seed, run.key)
+        if run.finished and test:
             runs.append((*place, test))
     return found(tuple(runs))
 
 
 @lru_cache(maxsize=2)
-def found(runs: tuple[tuple[str, float, str, str, tuple[tuple[str, float], ...]], ...]) -> dict[tuple[str, str], dict[str, Any]]:
+def found(runs: tuple[tuple[str, float, int, str, tuple[tuple[str, float], ...]], ...]) -> dict[tuple[str, str], dict[str, Any]]:
     """The knees of ``runs``; a page asks for them three times."""
     named = [
-        {"arm": arm, "multiple": multiple, "seed": seed, "key": key, "status": "finished", "test": dict(test)}
-        for arm, multiple, seed, key, test in runs
+        Run(arm=arm, multiple=multiple, seed=seed, key=key, status="finished", test=dict(test)) for arm, multiple, seed, key, test in runs
     ]
     try:
-        return {(arm, name): one for arm, mine in knees({"runs": named}).items() for name, one in mine.items()}
+        return {(arm, name): one for arm, mine in knees(StudyResult(runs=named)).items() for name, one in mine.items()}
     except UserError:
         return {}

@@ -7,11 +7,13 @@ never fails on a half-finished study: what is missing or not finite is written a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-BASELINE = "baseline"
+from windtunnel.study.result import BASELINE, Costs, Gain, Run, StudyResult, as_result
+
 DASH = "–"
+MEANS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")  # of the runs of an arm
 VERDICTS = ("helps", "no difference", "undecided", "hurts", "failed")
 MOST_SEEDS = 10_000  # above this many a number of seeds is no advice any more
 
@@ -116,11 +118,6 @@ def plural(amount: Any, word: str) -> str:
     return f"{number(amount, 0)} {word}{'' if known == 1 else 's'}"
 
 
-def several(value: Any) -> Sequence[Any]:
-    """``value`` if it is a list, else an empty one, for the same reason as :func:`mapping`."""
-    return value if isinstance(value, (list, tuple)) else ()
-
-
 def mapping(value: Any) -> Mapping[str, Any]:
     """``value`` if it is a mapping, else an empty one, so that a missing entry of a result needs no case of its own."""
     return value if isinstance(value, Mapping) else {}
@@ -132,10 +129,9 @@ def mean(values: Iterable[Any]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def above(gain: Mapping[str, Any]) -> bool:
+def above(gain: Gain) -> bool:
     """Whether a compute gain that is a bound lies above the curve ("at least") rather than below it ("at most")."""
-    stated = gain.get("bounded")
-    return stated == "at least" if isinstance(stated, str) else (finite(gain.get("value")) or 0.0) >= 1
+    return gain.bounded == "at least" if isinstance(gain.bounded, str) else (finite(gain.value) or 0.0) >= 1
 
 
 def decimals(width: float, least: int = 2) -> int:
@@ -146,17 +142,17 @@ def decimals(width: float, least: int = 2) -> int:
 class Reading:
     """A result with the questions that a report asks of it."""
 
-    def __init__(self, result: Mapping[str, Any]) -> None:
-        self.result = result
-        self.study = mapping(result.get("study"))
-        self.metric = str(self.study.get("metric") or "bits_per_byte")
-        self.unit = str(self.study.get("unit") or "").strip()
-        self.lower_is_better = self.study.get("better", "lower") != "higher"
-        self.baseline = mapping(result.get("baseline"))
-        self.arms = {str(name): mapping(arm) for name, arm in mapping(result.get("arms")).items()}
-        self.runs = [mapping(run) for run in several(result.get("runs"))]
-        self.finished = bool(result.get("finished", "paper" in result))  # a paper is measured when its study has come to an end
-        self.margin = finite(self.study.get("margin"))
+    def __init__(self, result: StudyResult | Mapping[str, Any]) -> None:
+        self.result = as_result(result)
+        self.study = self.result.study
+        self.metric = self.study.metric or "bits_per_byte"
+        self.unit = self.study.unit.strip()
+        self.lower_is_better = self.study.better == "lower"
+        self.baseline = self.result.baseline
+        self.arms = self.result.arms
+        self.runs = self.result.runs
+        self.finished = self.result.finished
+        self.margin = finite(self.study.margin)
         widths = [self.half_width(name) for name in self.arms]
         narrowest = min((width for width in widths if width), default=0.05)
         self.digits = decimals(narrowest, least=3)
@@ -166,46 +162,43 @@ class Reading:
     def ranked(self) -> list[str]:
         """Arms from the best difference to the worst; those without one last, in the order of the file."""
         sign = 1 if self.lower_is_better else -1
-        known = [name for name in self.arms if finite(self.test(name).get("difference")) is not None]
-        return sorted(known, key=lambda name: sign * self.test(name)["difference"]) + [name for name in self.arms if name not in known]
+        known = {name: value for name, arm in self.arms.items() if (value := finite(arm.test.difference)) is not None}
+        return sorted(known, key=lambda name: sign * known[name]) + [name for name in self.arms if name not in known]
 
-    def runs_of(self, name: str, multiple: float = 1) -> list[Mapping[str, Any]]:
+    def runs_of(self, name: str, multiple: float = 1) -> list[Run]:
         """The runs of one arm (or of the baseline) at a multiple of the budget."""
-        own = [run for run in self.runs if str(run.get("arm")) == name]
-        return [run for run in own if name != BASELINE or (finite(run.get("multiple")) or 1.0) == multiple]
+        own = [run for run in self.runs if run.arm == name]
+        return [run for run in own if name != BASELINE or (finite(run.multiple) or 1.0) == multiple]
 
-    def finished_runs(self, name: str) -> list[Mapping[str, Any]]:
+    def finished_runs(self, name: str) -> list[Run]:
         """Those of :meth:`runs_of` that came to their end."""
-        return [run for run in self.runs_of(name) if run.get("status") == "finished"]
+        return [run for run in self.runs_of(name) if run.finished]
 
-    def failed_runs(self) -> list[Mapping[str, Any]]:
+    def failed_runs(self) -> list[Run]:
         """Runs that ended with an error."""
-        return [run for run in self.runs if run.get("status") == "failed"]
-
-    def test(self, name: str) -> Mapping[str, Any]:
-        """The primary metric of an arm or of the baseline: mean, difference, low, high."""
-        return mapping((self.baseline if name == BASELINE else self.arms[name]).get("test"))
+        return [run for run in self.runs if run.status == "failed"]
 
     def half_width(self, name: str) -> float | None:
         """Half the width of an arm's interval, None where it has none."""
-        low, high = finite(self.test(name).get("low")), finite(self.test(name).get("high"))
+        low, high = finite(self.arms[name].test.low), finite(self.arms[name].test.high)
         return abs(high - low) / 2 if low is not None and high is not None and high != low else None
 
-    def total(self, name: str, key: str) -> float | None:
-        """A total of an arm or of the baseline: as the result states it, else the mean of its finished runs."""
-        own = self.baseline if name == BASELINE else self.arms[name]
-        stated = finite(own.get(key))
-        return stated if stated is not None else mean(mapping(run.get("totals")).get(key) for run in self.finished_runs(name))
+    def costs(self, name: str) -> Costs:
+        """What an arm or the baseline cost: as the result states it, else the mean of its finished runs."""
+        own: Costs = self.baseline if name == BASELINE else self.arms[name]
+        spent = [run.totals for run in self.finished_runs(name)]
+        missing = [key for key in MEANS if finite(getattr(own, key)) is None]
+        return own.model_copy(update={key: mean(getattr(one, key) for one in spent) for key in missing} | {"epochs": self.epochs(name)})
 
     def epochs(self, name: str) -> dict[str, float]:
         """How often an arm went over each source."""
-        own = mapping((self.baseline if name == BASELINE else self.arms[name]).get("epochs"))
+        own = (self.baseline if name == BASELINE else self.arms[name]).epochs
         if own:
-            return {str(source): value for source, value in own.items() if finite(value) is not None}
+            return {source: value for source, value in own.items() if finite(value) is not None}
         found: dict[str, list[float]] = {}
         for run in self.finished_runs(name):
-            for source, value in mapping(mapping(run.get("totals")).get("epochs")).items():
-                found.setdefault(str(source), []).append(value)
+            for source, value in run.totals.epochs.items():
+                found.setdefault(source, []).append(value)
         return {source: known for source, values in found.items() if (known := mean(values)) is not None}
 
     def repeats(self, name: str) -> dict[str, float]:
@@ -222,46 +215,47 @@ class Reading:
     @property
     def confidence(self) -> str:
         """The level of the intervals, as ``95 %``."""
-        known = finite(self.study.get("confidence"))
+        known = finite(self.study.confidence)
         return DASH if known is None else f"{100 * known if known <= 1 else known:.4g} %"
 
     def difference(self, name: str) -> str:
         """An arm's difference to the baseline with its interval: ``−0.31 bits per byte (95 % CI −0.40 to −0.22)``."""
-        test, digits = self.test(name), self.figures(name)
-        low, high = finite(test.get("low")), finite(test.get("high"))
+        test, digits = self.arms[name].test, self.figures(name)
+        low, high = finite(test.low), finite(test.high)
         known = low is not None and high is not None
         interval = f"{self.confidence} CI {signed(low, digits)} to {signed(high, digits)}" if known else "no interval"
-        return f"{signed(test.get('difference'), digits)} {self.measure} ({interval})"
+        return f"{signed(test.difference, digits)} {self.measure} ({interval})"
 
     def figures(self, name: str) -> int:
         """How many decimals a sentence about this arm deserves: enough that no end of its interval reads as zero."""
         digits = decimals(self.half_width(name) or 0.01)
-        ends = [abs(end) for key in ("low", "high", "difference") if (end := finite(self.test(name).get(key)))]
+        test = self.arms[name].test
+        ends = [abs(end) for value in (test.low, test.high, test.difference) if (end := finite(value))]
         while digits < 5 and any(round(end, digits) == 0 for end in ends):
             digits += 1
         return digits
 
     def gain(self, name: str) -> str:
         """The compute gain: ``compute gain 1.6 (1.2 to 2.0 or more)``; empty where there is none."""
-        gain = mapping(self.arms[name].get("compute_gain"))
-        value, low, high = (finite(gain.get(key)) for key in ("value", "low", "high"))
+        gain = self.arms[name].compute_gain or Gain()
+        value, low, high = finite(gain.value), finite(gain.low), finite(gain.high)
         if value is None:
             return ""
-        if gain.get("bounded"):
+        if gain.bounded:
             limit, edge = ("at least", "largest") if above(gain) else ("at most", "smallest")
             return f"compute gain {limit} {briefly(value)}, the {edge} budget of the baseline"
         bounds = ""
         if low is not None and high is not None:
             lowest, highest = (
-                f"{briefly(low)}{' or less' if gain.get('low_open') else ''}",
-                f"{briefly(high)}{' or more' if gain.get('high_open') else ''}",
+                f"{briefly(low)}{' or less' if gain.low_open else ''}",
+                f"{briefly(high)}{' or more' if gain.high_open else ''}",
             )
             bounds = f" ({lowest} to {highest})" if lowest != highest else ""
         return f"compute gain {briefly(value)}{bounds}"
 
     def seeds_needed(self, name: str) -> str:
         """How many seeds would settle an undecided arm."""
-        needed, flown = finite(self.arms[name].get("required_seeds")), finite(self.arms[name].get("seeds"))
+        needed, flown = finite(self.arms[name].required_seeds), self.arms[name].seeds
         if needed is None:
             return "too few runs to estimate how many seeds would settle it"
         if needed > MOST_SEEDS:
@@ -271,11 +265,11 @@ class Reading:
     def sentence(self, name: str) -> str:
         """The verdict on an arm in words: ``Helps: −0.31 bits per byte (95 % CI −0.40 to −0.22); compute gain 1.6 (1.2 to 2.1).``."""
         arm = self.arms[name]
-        verdict, failures = arm.get("verdict"), sum(run.get("status") == "failed" for run in self.runs_of(name))
+        verdict, failures = arm.verdict, sum(run.status == "failed" for run in self.runs_of(name))
         if verdict == "failed":
             flown = plural(len(self.runs_of(name)), "run")
             return f"Failed: {failures} of {flown} ended with an error, shown below." if failures else "Failed: no run finished."
-        if finite(self.test(name).get("difference")) is None or verdict not in VERDICTS:
+        if finite(arm.test.difference) is None or verdict is None:
             return "No verdict yet: its runs, or the baseline's, are not finished."
         more = self.gain(name)
         if verdict == "undecided":
@@ -283,25 +277,25 @@ class Reading:
         elif verdict == "no difference":
             more = f"within the margin of ±{number(self.margin, decimals(self.margin or 0.01))}" if self.margin is not None else ""
         tail = self.stopping(name) + (f" {plural(failures, 'run')} failed, shown below." if failures else "")
-        return f"{str(verdict).capitalize()}: {self.difference(name)}{'; ' + more if more else ''}.{tail}"
+        return f"{verdict.capitalize()}: {self.difference(name)}{'; ' + more if more else ''}.{tail}"
 
     def stopping(self, name: str) -> str:
         """Why an arm of a race got no more seeds, and what that does to its mean; empty where it got all."""
-        arm, most = self.arms[name], number(mapping(self.study.get("race")).get("most"), 0)
-        if arm.get("stopped") == "hopeless":
-            return f" Given up after {plural(arm.get('planned'), 'seed')}: a verdict by {most} had become unlikely; the mean is biased."
-        if arm.get("stopped") != "decided":
+        arm, most = self.arms[name], number((self.study.race or {}).get("most"), 0)
+        if arm.stopped == "hopeless":
+            return f" Given up after {plural(arm.planned, 'seed')}: a verdict by {most} had become unlikely; the mean is biased."
+        if arm.stopped != "decided":
             return ""
-        side = "towards zero" if arm.get("verdict") == "no difference" else "away from zero"
-        return f" Stopped early, after {plural(arm.get('planned'), 'seed')} of at most {most}: the mean is biased {side}."
+        side = "towards zero" if arm.verdict == "no difference" else "away from zero"
+        return f" Stopped early, after {plural(arm.planned, 'seed')} of at most {most}: the mean is biased {side}."
 
     def seeds(self) -> str:
         """How many seeds were flown: of the study, or the range over its arms."""
-        stated = finite(self.study.get("seeds"))
-        flown = sorted({known for arm in (self.baseline, *self.arms.values()) if (known := finite(arm.get("seeds")))})
+        stated = self.study.seeds
+        flown = sorted({seeds for seeds in (self.baseline.seeds, *(arm.seeds for arm in self.arms.values())) if seeds})
         if flown and (len(flown) > 1 or stated is None or flown[0] != stated):
             text = plural(flown[-1], "seed") if len(flown) == 1 else f"{number(flown[0], 0)} to {plural(flown[-1], 'seed')}"
-            if self.study.get("race"):
+            if self.study.race:
                 return f"{text} of at most {number(stated, 0)}"
             return text if stated is None else f"{text} of {number(stated, 0)} planned"
         return plural(stated, "seed")
@@ -310,14 +304,14 @@ class Reading:
         """The budget of one run: ``2.00e12 FLOPs``."""
         parts = [
             f"{amount:.4g} {'FLOPs' if unit == 'flops' else unit}".replace("e+", "e")
-            for unit, amount in mapping(self.study.get("budget")).items()
+            for unit, amount in self.study.budget.items()
             if finite(amount) is not None
         ]
         return listing(parts) if parts else "a budget that the result does not state"
 
     def honesty(self) -> list[str]:
         """What the verdicts rest on and what they cannot say, in a few sentences."""
-        each = finite(self.study.get("confidence_of_each"))
+        each = finite(self.study.confidence_of_each)
         several = ", corrected for comparing several arms at once" if len(self.arms) > 1 else ""
         if several and each is not None:
             several += f": each is wide enough for {100 * each:.4g} %, so that all of them hold together with {self.confidence}"
@@ -326,12 +320,12 @@ class Reading:
             f"initialisation and document order with the baseline where shapes agree, so differences are paired. "
             f"Intervals are {self.confidence} intervals{several}."
         ]
-        if self.study.get("race"):
+        if self.study.race:
             lines.append(
                 "Seeds were raced: the study looked after each group, and more went only to arms whose verdict was still open. Intervals "
                 "are repeated confidence intervals: they hold at all looks together, and are wider than those of as many fixed seeds."
             )
-        fewest = min((known for arm in self.arms.values() if (known := finite(arm.get("seeds")))), default=None)
+        fewest = min((arm.seeds for arm in self.arms.values() if arm.seeds), default=None)
         if fewest is not None and fewest < 2:
             lines.append("One seed cannot separate an effect from chance; an interval needs at least two.")
         elif fewest is not None and fewest < 5:

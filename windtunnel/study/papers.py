@@ -11,7 +11,7 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
@@ -22,11 +22,29 @@ from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import StudyFile, study_from
 from windtunnel.study.race import Race, repeated
-from windtunnel.study.result import BASELINE, FORMAT, StudyResult, finite
+from windtunnel.study.result import (
+    BASELINE,
+    FORMAT,
+    Arm,
+    Baseline,
+    Finding,
+    Gain,
+    Improvement,
+    Outcome,
+    PaperResult,
+    Run,
+    StudyResult,
+    as_result,
+    finite,
+    paper_result,
+)
 from windtunnel.study.results import load, save
 
 GAIN = "compute_gain"
-Verdict = Literal["reproduced", "not reproduced", "undecided"]
+BRIEF = ("seeds", "test", "flops", "effective_flops", "tokens", "parameters", "active_parameters", "epochs")  # of an arm or the baseline
+RATIOS = ("compute_gain", "wall_clock_ratio", "peak_memory_ratio", "verdict", "budget_ratio")
+RACED = ("looks", "planned", "stopped")
+Some = TypeVar("Some", Arm, Baseline)
 
 
 class Expectation(Settings):
@@ -193,12 +211,12 @@ def list_papers(folder: Path | None = None, area: str | None = None) -> list[Pap
     return [load_paper(path) for path in paper_files(folder).values() if area in (None, path.parents[1].name)]
 
 
-def measured(paper: Paper, folder: Path | None = None) -> dict[str, dict[str, Any]]:
+def measured(paper: Paper, folder: Path | None = None) -> dict[str, PaperResult]:
     """The result of each scale that was flown: those beside the paper's file, or below ``folder``."""
     found = {}
     for scale in paper.scales:
         with contextlib.suppress(OSError, ValueError):
-            found[scale] = load(paper.result_file(scale, folder))
+            found[scale] = paper_result(load(paper.result_file(scale, folder)))
     return found
 
 
@@ -212,10 +230,10 @@ def reproduce(
     *,
     results: Path | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> PaperResult:
     """Fly a paper's study at ``scale`` under ``out`` and write what was measured to ``paper.result_file(scale, results)``.
 
-    ``options`` are those of :func:`windtunnel.study.fly.fly_study`. Returns the content of the file that was written.
+    ``options`` are those of :func:`windtunnel.study.fly.fly_study`. Returns what was written.
 
     Raises:
         UserError: for an unknown paper or scale, and as ``fly_study``.
@@ -227,7 +245,7 @@ def reproduce(
     study = paper.study(scale)
     options["records"] = folders_of(str(paper._document.path) if paper._document else None, options.get("records") or ())
     result = fly_study(study.model_copy(update={"name": study_name(paper, scale)}), out, **options)
-    return save(judge(paper, scale, result), paper.result_file(scale, results))
+    return paper_result(save(judge(paper, scale, result).plain(), paper.result_file(scale, results)))
 
 
 def study_name(paper: Paper, scale: str) -> str:
@@ -235,117 +253,115 @@ def study_name(paper: Paper, scale: str) -> str:
     return f"{paper.name}.{scale}"
 
 
-def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> dict[str, Any]:
+def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> PaperResult:
     """What the result of its study says about the paper's expectations.
 
     Each expectation has the study's confidence on its own: all of them must hold for "reproduced", and demanding several things at once
     makes a false "reproduced" rarer, not likelier (an intersection-union test, Berger 1982), so nothing is corrected for their number.
     """
-    result = found.plain() if isinstance(found, StudyResult) else found
-    study, runs = result["study"], result["runs"]
+    result = as_result(found)
     findings = [_finding(expectation, result) for expectation in paper.expect]
-    totals = [run["totals"] for run in {run["folder"]: run for run in runs}.values()]
-    tuning = list(((result.get("tuning") or {}).get("arms") or {}).values())
-    brief = (
-        "seeds",
-        "test",
-        "compute_gain",
-        "wall_clock_ratio",
-        "peak_memory_ratio",
-        "flops",
-        "effective_flops",
-        "tokens",
-        "parameters",
-        "active_parameters",
-        "epochs",
-        "verdict",
+    totals = [run.totals for run in {run.folder: run for run in result.runs}.values()]
+    tuned = list(result.tuning.arms.values()) if result.tuning else []
+    measurement = PaperResult(
+        format=FORMAT,
+        paper=paper.name,
+        papers=list(paper.papers),
+        title=paper.title,
+        scale=scale,
+        claim=paper.claim,
+        verdict=overall([finding.verdict for finding in findings]),
+        expectations=findings,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        study=result.study,
+        baseline=_brief(result.baseline, "curve"),
+        arms={name: _brief(arm, *RATIOS, *(RACED if result.study.race else ())) for name, arm in result.arms.items()},
+        runs=[_compact(run) for run in result.runs],
+        tuning=result.tuning,
+        flops=sum(one.flops or 0.0 for one in totals) + sum(one.flops for one in tuned),
+        seconds=sum(one.seconds or 0.0 for one in totals) + sum(one.seconds for one in tuned),
+        **({"transfer": result.transfer} if result.transfer else {}),
+        recipes=result.recipes,
+        stream=result.stream,
+        versions=result.versions,
+        hardware=result.hardware,
+        notes=paper.notes,
+        failure=result.failure,
+        error=result.error,
     )
-    raced = ("looks", "planned", "stopped") if study.get("race") else ()
-    measurement = {
-        "format": FORMAT,
-        "paper": paper.name,
-        "papers": list(paper.papers),
-        "title": paper.title,
-        "scale": scale,
-        "claim": paper.claim,
-        "verdict": overall([finding["verdict"] for finding in findings]),
-        "expectations": findings,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "study": study,
-        "baseline": {name: value for name, value in result["baseline"].items() if name in (*brief, "curve")},
-        "arms": {arm: {name: block.get(name) for name in (*brief, "budget_ratio", *raced)} for arm, block in result["arms"].items()},
-        "runs": [_compact(run) for run in runs],
-        "tuning": result.get("tuning"),
-        "flops": sum(total.get("flops") or 0.0 for total in totals) + sum(arm["flops"] for arm in tuning),
-        "seconds": sum(total.get("seconds") or 0.0 for total in totals) + sum(arm["seconds"] for arm in tuning),
-        **({"transfer": result["transfer"]} if result.get("transfer") else {}),
-        "recipes": result["recipes"],
-        "stream": result["stream"],
-        "versions": result["versions"],
-        "hardware": result["hardware"],
-        "notes": paper.notes,
-        "failure": result.get("failure"),
-        "error": result.get("error"),
-    }
-    return finite(measurement)
+    return PaperResult.model_validate(finite(measurement.plain()))
 
 
-def _compact(run: Mapping[str, Any]) -> dict[str, Any]:
+def _brief(block: Some, *more: str) -> Some:
+    """``block`` with what is worth committing of it."""
+    return type(block).model_validate({name: getattr(block, name) for name in (*BRIEF, *more)})
+
+
+def _compact(run: Run) -> Run:
     """A run without its learning curve: every seed's numbers fit into a small file that way."""
-    kept = {name: run[name] for name in ("arm", "multiple", "seed", "key", "status", "error")}
-    test = {name: float(f"{value:.7g}") for name, value in run["test"].items() if isinstance(value, (int, float))}
-    totals = {
-        name: run["totals"].get(name) for name in ("steps", "tokens", "targets", "flops", "effective_flops", "seconds", "peak_memory_bytes")
-    }
-    carried = {name: float(f"{value:.7g}") for name, value in (run.get("transfer") or {}).items()}
-    return {**kept, "test": test, **({"transfer": carried} if carried else {}), **totals}
+    return Run(
+        arm=run.arm,
+        multiple=run.multiple,
+        seed=run.seed,
+        key=run.key,
+        status=run.status,
+        error=run.error,
+        test=_short(run.test),
+        **({"transfer": _short(run.transfer)} if run.transfer else {}),
+        totals=run.totals.model_copy(update={"epochs": {}}),
+    )
 
 
-def overall(verdicts: Sequence[Verdict]) -> Verdict:
+def _short(numbers: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: float(f"{value:.7g}") for name, value in numbers.items() if value is not None}
+
+
+def overall(verdicts: Sequence[Outcome]) -> Outcome:
     """Reproduced if everything is, not reproduced if anything is not."""
     if "not reproduced" in verdicts:
         return "not reproduced"
     return "undecided" if "undecided" in verdicts or not verdicts else "reproduced"
 
 
-def _finding(expectation: Expectation, result: Mapping[str, Any]) -> dict[str, Any]:
+def _finding(expectation: Expectation, result: StudyResult) -> Finding:
     """An expectation with the improvement that was measured (above zero is better), its interval and verdict.
 
     It is relative to `against`, but for the numbers of transfer, which are differences already and may be about zero: theirs is not.
     """
     from windtunnel.study.statistics.compare import paired_interval
 
-    study = result["study"]
-    metric = study["metric"] if expectation.metric == "primary" else expectation.metric
-    direction = expectation.direction or (study["better"] if metric == study["metric"] else "lower")
-    found: dict[str, Any] = {**expectation.model_dump(mode="json"), "metric": metric, "direction": direction}
+    study = result.study
+    metric = study.metric if expectation.metric == "primary" else expectation.metric
+    direction = expectation.direction or (study.better if metric == study.metric else "lower")
+    found = {**expectation.model_dump(mode="json"), "metric": metric, "direction": direction}
     if metric == GAIN:
-        gain = result["arms"][expectation.arm].get("compute_gain") or {}
-        low, high = gain.get("low"), gain.get("high")
-        improvement = {
-            "mean": None if gain.get("value") is None else gain["value"] - 1,
+        gain = result.arms[expectation.arm].compute_gain or Gain()
+        improvement = Improvement(
+            mean=None if gain.value is None else gain.value - 1,
             # Where the interval reaches beyond the budgets that were flown, its end there is a bound of the curve and not of the gain.
-            "low": None if low is None or gain.get("low_open") else low - 1,
-            "high": None if high is None or gain.get("high_open") else high - 1,
-            "seeds": result["arms"][expectation.arm]["seeds"],
-        }
-        return {**found, "improvement": improvement, "verdict": decide(expectation, improvement["low"], improvement["high"])}
+            low=None if gain.low is None or gain.low_open else gain.low - 1,
+            high=None if gain.high is None or gain.high_open else gain.high - 1,
+            seeds=result.arms[expectation.arm].seeds,
+        )
+        return Finding(**found, improvement=improvement, verdict=decide(expectation, improvement.low, improvement.high))
     arm, against = _values(result, expectation.arm, metric), _values(result, expectation.against, metric)
     seeds = sorted(arm.keys() & against.keys())
-    found["values"] = {expectation.arm: arm, expectation.against: against}
-    found["relative"] = not any(metric in (run.get("transfer") or {}) for run in result["runs"])
-    if not seeds or (found["relative"] and not math.fsum(against[seed] for seed in seeds)):
-        return {**found, "improvement": {"mean": None, "low": None, "high": None, "seeds": 0}, "verdict": "undecided"}
+    relative = not any(metric in (run.transfer or {}) for run in result.runs)
+    found |= {"values": {expectation.arm: arm, expectation.against: against}, "relative": relative}
+    if not seeds or (relative and not math.fsum(against[seed] for seed in seeds)):
+        return Finding(**found, improvement=Improvement(mean=None, low=None, high=None, seeds=0), verdict="undecided")
     sign = -1 if direction == "lower" else 1
-    level = abs(math.fsum(against[seed] for seed in seeds)) / len(seeds) if found["relative"] else 1.0
+    level = abs(math.fsum(against[seed] for seed in seeds)) / len(seeds) if relative else 1.0
+    if study.confidence is None:
+        raise ValueError("the result of the study does not say how sure its intervals are")
     gains, nothing = [sign * (arm[seed] - against[seed]) / level for seed in seeds], [0.0] * len(seeds)
-    race = Race.model_validate(study["race"]) if study.get("race") else None
-    interval = paired_interval(gains, nothing, repeated(race, seeds, study["confidence"]))
-    improvement = {"mean": interval.mean, "low": interval.low, "high": interval.high, "seeds": len(seeds)}
-    return {**found, "improvement": improvement, "verdict": decide(expectation, interval.low, interval.high)}
+    race = Race.model_validate(study.race) if study.race else None
+    interval = paired_interval(gains, nothing, repeated(race, seeds, study.confidence))
+    improvement = Improvement(mean=interval.mean, low=interval.low, high=interval.high, seeds=len(seeds))
+    return Finding(**found, improvement=improvement, verdict=decide(expectation, interval.low, interval.high))
 
 
-def decide(expectation: Expectation, low: float | None, high: float | None) -> Verdict:
+def decide(expectation: Expectation, low: float | None, high: float | None) -> Outcome:
     """What an interval of the improvement says about an expectation; None is an end that is not known (as far out as can be).
 
     Reproduced if the whole interval fulfils the expectation, not reproduced if none of it does, else undecided.
@@ -360,16 +376,20 @@ def decide(expectation: Expectation, low: float | None, high: float | None) -> V
     return "not reproduced" if high < least else "undecided"
 
 
-def _values(result: Mapping[str, Any], arm: str, metric: str) -> dict[int, float]:
+def _values(result: StudyResult, arm: str, metric: str) -> dict[int, float]:
     """A number of every finished run of ``arm`` at its budget, by seed: a test number, an aggregate of transfer or a total."""
+    finished = [run for run in result.runs if run.finished]
     found = {}
-    for run in result["runs"]:
-        if run["arm"] == arm and run["multiple"] == 1 and run["status"] == "finished":
-            value = {**run["totals"], **(run.get("transfer") or {}), **run["test"]}.get(metric)
-            if isinstance(value, (int, float)) and math.isfinite(value):
-                found[int(run["seed"])] = float(value)
-    finished = [run for run in result["runs"] if run["status"] == "finished"]
-    known = {name for run in finished for name in (*run["test"], *run["totals"], *(run.get("transfer") or {}))} | {GAIN}
+    for run in finished:
+        value = _numbers(run).get(metric)
+        if run.arm == arm and run.multiple == 1 and value is not None and math.isfinite(value):
+            found[run.seed] = value
+    known = {name for run in finished for name in _numbers(run)} | {GAIN}
     if finished and metric not in known:
         raise UserError(f"an expectation is about {metric!r}, which no run measured; {nearest(metric, known)}")
     return found
+
+
+def _numbers(run: Run) -> dict[str, float | None]:
+    """Everything that was measured of ``run``, by name."""
+    return {**run.totals.model_dump(exclude={"epochs"}, exclude_unset=True), **(run.transfer or {}), **run.test}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Block, Failure
@@ -17,7 +18,9 @@ from windtunnel.train.record import failure_of_format_1
 FORMAT = 2
 BASELINE = "baseline"
 SETTLED = ("finished", "failed")
+Some = TypeVar("Some", bound=Block)
 Verdict = Literal["helps", "hurts", "no difference", "undecided", "failed"]
+Outcome = Literal["reproduced", "not reproduced", "undecided"]  # of a paper
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,30 @@ class Arm(Costs):
     numbers: dict[str, Comparison] = Field({}, description="every other number on test")
 
 
+class RunTotals(Table):
+    """What a run cost, the models that it needed included."""
+
+    steps: int | None = Field(None, description="optimizer steps")
+    tokens: float | None = Field(None, description="input tokens")
+    targets: int | None = Field(None, description="positions that counted in the loss")
+    flops: float | None = Field(None, description="floating point operations, counted on the real step")
+    effective_flops: float | None = Field(None, description="those that remain where hardware leaves out what is held at zero")
+    seconds: float | None = Field(None, description="seconds of training")
+    peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
+    epochs: dict[str, float] = Field({}, description="how often each source was read")
+
+
+class Evaluated(Table):
+    """The numbers of one evaluation on validation, and where the run stood."""
+
+    step: int | None = None
+    phase: int = 0
+    tokens: float | None = None
+    flops: float | None = None
+    seconds: float | None = None
+    numbers: dict[str, float | None] = Field({}, description="what was measured, by name")
+
+
 class Run(Table):
     """A run of the study."""
 
@@ -134,12 +161,26 @@ class Run(Table):
     folder: str = Field("", description="where it is stored below the output folder")
     status: str = Field("", description="finished, failed or interrupted")
     test: dict[str, float | None] = Field({}, description="numbers on test")
-    totals: dict[str, Any] = Field({}, description="what it cost; see record.json")
-    validation: list[dict[str, Any]] = Field([], description="every evaluation on validation: step, phase, tokens, flops, seconds, numbers")
+    totals: RunTotals = Field(RunTotals(), description="what it cost")
+    validation: list[Evaluated] = Field([], description="every evaluation on validation")
     transfer: dict[str, float | None] | None = Field(None, description="forgetting, backward and forward transfer, dips")
     failure: Failure | None = Field(None, description="how it failed")
     error: str | None = Field(None, description="the message of the failure")
     traceback: str | None = Field(None, description="its traceback, or the message where that says all")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _costs_in_one_block(cls, data: Any) -> Any:
+        """The result of a paper holds what a run cost beside its other fields."""
+        if not isinstance(data, Mapping) or data.get("totals"):
+            return data
+        beside = {name: value for name, value in data.items() if name in RunTotals.model_fields}
+        return {**{name: value for name, value in data.items() if name not in beside}, "totals": beside}
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.status == "finished"
 
 
 class About(Table):
@@ -152,7 +193,7 @@ class About(Table):
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
     budget: dict[str, float] = Field({}, description="of one run, by unit")
-    seeds: int = Field(0, description="how many are planned; of a race at most")
+    seeds: int | None = Field(None, description="how many are planned; of a race at most")
     seed_list: list[int] = []
     race: dict[str, Any] | None = Field(None, description="least and most seeds and the noise known beforehand; null for fixed seeds")
     curve: list[float] = Field([], description="multiples of the budget that the baseline flies at")
@@ -194,6 +235,75 @@ class Tuning(Table):
     arms: dict[str, Tuned] = {}
 
 
+class Stages(Table):
+    """What an arm that trains on one source after another forgot and carried over, over its seeds."""
+
+    stages: list[str] = Field([], description="their names")
+    belongs: dict[str, int | None] = Field({}, description="the stage that trained on a source first")
+    matrix: list[dict[str, float | None]] = Field([], description="the primary metric of every source after each stage")
+    seeds: int = 0
+    forgetting: Interval | None = Field(None, description="how much worse sources are at the end than when they had just been learned")
+    backward: Interval | None = Field(None, description="how much better sources became that had been learned before")
+    forward: Interval | None = Field(None, description="how much better sources became that had not been learned yet")
+
+
+class Sides(Table):
+    """What an arm kept and gained; above zero is better."""
+
+    kept: Interval = Interval()
+    gained: Interval = Interval()
+    front: bool = Field(False, description="whether no other arm beats it on one side without losing on the other")
+
+
+class Axes(Table):
+    """What each arm kept against what it gained."""
+
+    reference: Literal["start", "baseline"] | None = Field(None, description="the baseline before it went on, or at its end")
+    arms: dict[str, Sides] = {}
+
+
+class Transfer(Table):
+    """What arms that train on one source after another kept and gained."""
+
+    metric: str = ""
+    better: Literal["lower", "higher"] = "lower"
+    confidence: float | None = None
+    arms: dict[str, Stages] = {}
+    kept: list[str] = Field([], description="the sources that are to be kept")
+    axes: Axes | None = Field(None, description="where the study says what is to be kept")
+
+
+class Sample(Table):
+    """What a model wrote."""
+
+    source: str = ""
+    prompt: str = ""
+    continuation: str | None = None
+    truth: str | None = Field(None, description="how the document goes on")
+
+
+class CorpusRow(Table):
+    """What was read, skipped or removed of one source."""
+
+    source: str = ""
+    what: str = ""
+    documents: int | float | None = None
+    bytes: int | float | None = None
+
+
+class StreamFacts(Table):
+    """What runs were trained on. What the encoding says of itself stands beside."""
+
+    fingerprint: str | None = None
+    unit: str | None = None
+    sizes: dict[str, dict[str, int | float] | int | float] = Field({}, description="units by split and source")
+
+    @property
+    def encoding(self) -> dict[str, Any]:
+        """What the encoding says of itself, a vocabulary for example."""
+        return dict(self.model_extra or {})
+
+
 class Progress(Table):
     """How far the study is."""
 
@@ -214,12 +324,12 @@ class StudyResult(Table):
     baseline: Baseline = Field(Baseline(), description="the reference")
     arms: dict[str, Arm] = Field({}, description="by name")
     runs: list[Run] = Field([], description="one entry a run")
-    transfer: dict[str, Any] | None = Field(None, description="what arms that train on one source after another kept and gained")
+    transfer: Transfer | None = Field(None, description="what arms that train on one source after another kept and gained")
     tuning: Tuning | None = Field(None, description="every trial and the values that were chosen")
     recipes: dict[str, dict[str, Any]] = Field({}, description="the resolved recipe of the baseline and of each arm")
-    samples: dict[str, list[dict[str, Any]]] = Field({}, description="what models of one seed wrote: source, prompt, continuation, truth")
-    corpus: list[dict[str, Any]] = Field([], description="what was read, skipped and removed: source, what, documents, bytes")
-    stream: dict[str, Any] = Field({}, description="fingerprint, unit, what the encoding says of itself, units by split and source")
+    samples: dict[str, list[Sample]] = Field({}, description="what models of one seed wrote")
+    corpus: list[CorpusRow] = Field([], description="what was read, skipped and removed")
+    stream: StreamFacts = Field(StreamFacts(), description="what runs were trained on")
     notes: list[str] | str = Field([], description="what a reader must know about how arms differ; of a paper, how it differs from it")
     versions: dict[str, str] = Field({}, description="of the packages that the runs were flown with")
     hardware: dict[str, Any] = Field({}, description="the machine")
@@ -230,20 +340,94 @@ class StudyResult(Table):
         return {name: arm.verdict for name, arm in self.arms.items()}
 
 
+class Improvement(Interval):
+    """By how much an arm is better than what it is compared with; above zero is better."""
+
+    seeds: int = 0
+
+
+class Finding(Table):
+    """An expectation of a paper, and what was measured of it."""
+
+    arm: str = ""
+    against: str = BASELINE
+    metric: str = ""
+    direction: Literal["lower", "higher"] = "lower"
+    relation: Literal["better", "not-worse", "worse"] = "better"
+    by: float = 0.0
+    note: str = ""
+    relative: bool = Field(True, description="whether the improvement is a share of what it is compared with")
+    values: dict[str, dict[int, float]] = Field({}, description="by arm and seed")
+    improvement: Improvement = Improvement()
+    verdict: Outcome = "undecided"
+
+
 class PaperResult(StudyResult):
     """What was measured of a paper at one scale: the result of its study, in brief, and what it says of each expectation."""
 
     finished: bool = Field(True, description="a paper is measured when its study has come to an end")
-    paper: str = Field(description="its name")
+    paper: str = Field("", description="its name")
     papers: list[str] = Field([], description="the slugs that it answers")
     title: str = ""
     scale: str = Field("", description="cpu or gpu")
     claim: str = Field("", description="in our own words, with the paper's numbers")
-    verdict: Literal["reproduced", "not reproduced", "undecided"] = Field("undecided", description="of all expectations together")
-    expectations: list[dict[str, Any]] = Field([], description="each with the improvement measured, its interval and its verdict")
+    verdict: Outcome = Field("undecided", description="of all expectations together")
+    expectations: list[Finding] = Field([], description="each with the improvement measured, its interval and its verdict")
     date: str = Field("", description="when it was measured")
     flops: float = Field(0.0, description="of all runs, tuning included")
     seconds: float = Field(0.0, description="of all runs, tuning included")
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it: of its study what is worth keeping, so no field that was not set."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+# Reading ------------------------------------------------------------------------------------------------------------------------
+
+
+def as_result(found: StudyResult | Mapping[str, Any]) -> StudyResult:
+    """The content of a result file, typed; of a paper's a :class:`PaperResult`.
+
+    A report shows what there is of a result. So a value that cannot be what its field says counts as not known, and an entry of a list
+    that lacks what it needs as not there.
+    """
+    if isinstance(found, StudyResult):
+        return found
+    return _leniently(PaperResult if {"paper", "expectations"} & found.keys() else StudyResult, found)
+
+
+def paper_result(found: PaperResult | Mapping[str, Any]) -> PaperResult:
+    """As :func:`as_result`, of a file that is known to be a paper's."""
+    return found if isinstance(found, PaperResult) else _leniently(PaperResult, found)
+
+
+def _leniently(kind: type[Some], found: Mapping[str, Any]) -> Some:
+    content: Any = found
+    while True:
+        try:
+            return kind.model_validate(content)
+        except ValidationError as error:
+            if content is found:
+                content = copy.deepcopy(dict(found))
+            # From behind, because places in a list move up when one before them is taken out.
+            for place in sorted({tuple(one["loc"]) for one in error.errors(include_url=False)}, key=_in_order, reverse=True):
+                _take_out(content, place)
+
+
+def _in_order(place: tuple[Any, ...]) -> list[tuple[bool, int, str]]:
+    return [(isinstance(key, int), key if isinstance(key, int) else 0, str(key)) for key in place]
+
+
+def _take_out(content: Any, place: tuple[Any, ...]) -> None:
+    """Remove what lies at ``place``, or where nothing does, the entry that it is missing from."""
+    holder, last, inner = None, None, content
+    for key in place:
+        there = key in inner if isinstance(inner, dict) else isinstance(inner, list) and isinstance(key, int) and key < len(inner)
+        if not there:
+            break
+        holder, last, inner = inner, key, inner[key]
+    if holder is not None:
+        del holder[last]
 
 
 def upgraded(result: dict[str, Any]) -> dict[str, Any]:
