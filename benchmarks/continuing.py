@@ -57,11 +57,12 @@ def ours(model: str, folder: Path, checkpoint_seconds: float) -> dict[str, float
     import torch
 
     from windtunnel.recipe import recipe_from
+    from windtunnel.recipe.resolve import resolve
     from windtunnel.train import loop, machine
     from windtunnel.train.log import RunContext
     from windtunnel.train.run import prepare
 
-    flight = recipe_from(recipe(model, STEPS))
+    flight = resolve(recipe_from(recipe(model, STEPS)))
     stream = prepare(flight, folder / "cache")
     stamps: dict[int, float] = {}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -88,13 +89,14 @@ def trainer(model: str, folder: Path) -> dict[str, float]:
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     from windtunnel.recipe import recipe_from
+    from windtunnel.recipe.resolve import resolve
     from windtunnel.slots import Progress
     from windtunnel.train.log import RunContext, RunState
     from windtunnel.train.phase import PhaseRun
     from windtunnel.train.run import prepare
     from windtunnel.train.step import draw, loader_of
 
-    flight = recipe_from(recipe(model, STEPS))
+    flight = resolve(recipe_from(recipe(model, STEPS)))
     stream = prepare(flight, folder / "cache")
     run_context = RunContext(folder=folder, device=torch.device("cpu"), precision=lambda: None)
     drawing: Any = {"optimizer": None, "model": None, "states": {}, "models": {}, "phase": flight.phases[0], "parts": {}}

@@ -23,10 +23,11 @@ STEPS, KILLS, CHECKPOINT_SECONDS = 60, 10, 10.0
 def flies(model: str, cache: Path, out: Path) -> None:
     """Train in this process, going on from what ``out`` holds."""
     from windtunnel.recipe import recipe_from
+    from windtunnel.recipe.resolve import resolve
     from windtunnel.train.run import fly, prepare
 
     given = {**recipe(model, STEPS), "batch": 4, "compile": "yes", "packing": "concatenate", "schedule": "linear"}
-    flight = recipe_from(given)
+    flight = resolve(recipe_from(given))
     record = fly(flight, 0, prepare(flight, cache), out, checkpoint_seconds=CHECKPOINT_SECONDS)
     if record["status"] != "finished":
         raise SystemExit(str(record["traceback"]))

@@ -31,6 +31,10 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Recipes hold parts and parts hold recipes: what stands below names them for the type checker alone, and the registry reads them.
 NAMED_FOR_TYPING = {("core", "windtunnel.recipe"), ("slots", "windtunnel.recipe")}
+# What opens a model, hashes one or asks the hub for it; and who, beside what trains and the parts that begin from models, may.
+OPENERS = {"huggingface_hub", "windtunnel.models.content", "windtunnel.models.load", "windtunnel.models.locate"}
+OPEN_MODELS = {"recipe/resolve.py", "study/adapt.py"}
+RESOLVE = {"api.py", "commands/main.py", "commands/train.py", "study/adapt.py", "study/file.py", "testing.py"}
 # Heavy or optional: imported where they are used, so that a part can be listed and a prepared stream trained without them.
 LATE = {
     "accelerate",
@@ -117,6 +121,20 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
         name for statement in tree(path).body if isinstance(statement, (ast.Import, ast.ImportFrom)) for name in imported(statement, path)
     ]
     assert not [name for name in at_once if name.split(".")[0] in late]
+
+
+def test_reading_a_file_opens_no_model() -> None:
+    """`recipe/resolve.py` does, when it is asked to; so a misspelt key waits for no network and no hash of gigabytes."""
+    readers = ("core", "slots", "recipe", "study", "laws", "report", "commands", "api")
+    opening, resolving = set(), set()
+    for path in MODULES:
+        names = {name for node in ast.walk(tree(path)) for name in imported(node, path)}
+        place = path.relative_to(PACKAGE).as_posix()
+        if room(path) in readers and names & OPENERS:
+            opening.add(place)
+        if "windtunnel.recipe.resolve" in names:
+            resolving.add(place)
+    assert opening == OPEN_MODELS and resolving == RESOLVE
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -54,7 +54,11 @@ class Study:
 
     @property
     def recipes(self) -> dict[str, Any]:
-        """The recipe of the baseline and of each arm, by name, the baseline first."""
+        """The recipe of the baseline and of each arm, by name, the baseline first, with what checkpoints say that they begin from.
+
+        Raises:
+            UserError: for a checkpoint that is missing or does not fit.
+        """
         return dict(self.file.resolved)
 
     def check(self, out: Where = OUT, *, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:
@@ -110,7 +114,7 @@ class Study:
         return result
 
     def __repr__(self) -> str:
-        return f"<study {self.name}: baseline, {', '.join(name for name in self.recipes if name != BASELINE)}>"
+        return f"<study {self.name}: baseline, {', '.join(name for name in self.file.written if name != BASELINE)}>"
 
 
 class Result:
@@ -245,11 +249,16 @@ def train(
         UserError: for what the caller can put right.
         RuntimeError: where training failed; the message ends with the traceback.
     """
-    from windtunnel.recipe import load_recipe, merge, recipe_from
+    from windtunnel.recipe import Document, load_recipe, merge, recipe_from
+    from windtunnel.recipe.resolve import resolve
     from windtunnel.train.run import fly, prepare, prepare_needed
 
     more = _expanded(corpus or {})
-    found = recipe_from(merge(recipe, {"corpus": more} if more else {})) if isinstance(recipe, Mapping) else load_recipe(recipe, more)
+    if isinstance(recipe, Mapping):
+        found = resolve(recipe_from(merge(recipe, {"corpus": more} if more else {})))
+    else:
+        document = Document(recipe)
+        found = resolve(load_recipe(document, more), document)
     stream, others = prepare(found, Path(cache)), prepare_needed(found, Path(cache))
     record = fly(found, seed, stream, Path(out), threads=threads, device=device, loggers=loggers, streams=others)
     return _finished(record)

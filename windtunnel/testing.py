@@ -36,6 +36,7 @@ from windtunnel.core.trial import Trial
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import Phase, Recipe, merge, recipe_from
 from windtunnel.recipe.phase import slot_fields
+from windtunnel.recipe.resolve import resolve
 from windtunnel.slots import Source
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Workshop:
         for given, replaced in (("corpus", "corpus"), ("encoding", "tokenizer")):
             if given in fields:
                 del base[replaced]
-        return recipe_from(merge(base, fields))
+        return resolve(recipe_from(merge(base, fields)))
 
     @cached_property
     def stream(self) -> Stream:

@@ -217,7 +217,7 @@ def test_one_long_document_among_short_ones(here: Path, command: Command) -> Non
         ("{steps: 4}", "{flops: 10}", None, "phase 1 may spend 10 flops, which is about"),
         ("{steps: 4}", "{tokens: 127}", None, "phase 1 may spend 127 tokens, which is about 0.99 of one step; raise the budget"),
         ("vocabulary: 450", "folder: nowhere", None, "tokenizer.folder: nowhere: no such folder"),
-        ("batch: 4", "start: {checkpoint: nowhere}", None, "start: checkpoint: nowhere: no such folder"),
+        ("batch: 4", "start: {checkpoint: nowhere}", 5, "start: checkpoint: nowhere: no such folder"),
     ],
 )
 def test_check_finds_what_would_not_fly(here: Path, mistake: Callable[..., str], old: str, new: str, line: int | None, says: str) -> None:

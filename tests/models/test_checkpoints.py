@@ -11,16 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from checkpoints import END, byte_tokenizer, moved, with_tokenizer, written
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, KINDS, LENGTH, SIZE, VOCABULARY, build, packed, run
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    GenerationConfig,
     LlamaConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
@@ -35,62 +35,23 @@ from windtunnel.models.load import load
 from windtunnel.models.locate import locate
 from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
-from windtunnel.recipe import NestedError, recipe_from
+from windtunnel.recipe import NestedError, Recipe, recipe_from
+from windtunnel.recipe.resolve import resolve
 from windtunnel.slots import ALONE, Schedule, Start
 from windtunnel.train.run import fly, prepare
 
 AUTO = {"decoder": AutoModelForCausalLM, "encoder": AutoModelForMaskedLM, "encoder-decoder": AutoModelForSeq2SeqLM}
 FORMS = ("whole", "sharded", "pickled")
-END = 257  # the number of the end-of-text token below
+
+
+def read(raw) -> Recipe:
+    """The recipe that ``raw`` describes, with what its checkpoints say."""
+    return resolve(recipe_from(raw))
 
 
 def stream_of(tokenizer):
     """What a start sees of a stream of text."""
     return SimpleNamespace(**{KEPT: SimpleNamespace(tokenizer=tokenizer)})
-
-
-def moved(model, seed=5):
-    """The model with weights that are not those it is drawn with, rounded to what bfloat16 holds."""
-    random = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=random) * 0.1)
-            weight.copy_(weight.bfloat16())
-    return model.eval()
-
-
-def written(folder: Path, family: str = "llama", form: str = "whole", dtype: torch.dtype = torch.float32, **sizes) -> Path:
-    """A model as somebody else's program would leave it."""
-    model = moved(build(family, **sizes)).to(dtype)
-    if form == "pickled":
-        model.config.architectures = [type(model).__name__]
-        model.config.dtype = dtype
-        model.config.save_pretrained(folder)
-        torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    else:
-        model.save_pretrained(folder, max_shard_size="20KB" if form == "sharded" else "1GB")
-    return folder
-
-
-def byte_tokenizer(folder: Path, words: tuple[str, ...] = ()) -> Path:
-    """A tokenizer of the 256 bytes, one pair, ``words`` and an end-of-text token: no padding, no mask, no sentinels."""
-    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa", *words]
-    backend = Tokenizer(models.BPE(vocab={name: number for number, name in enumerate(names)}, merges=[("Ġ", "a")]))
-    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>")
-    tokenizer.chat_template = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}"
-    tokenizer.save_pretrained(str(folder))
-    return folder
-
-
-def with_tokenizer(folder: Path, rows: int = END + 1, **sizes) -> Path:
-    """A small pretrained model whose tokenizer has 258 tokens and whose embedding has ``rows``."""
-    config = config_for(ModelSettings(layers=2, width=32, heads=4, **sizes), VOCABULARY, LENGTH)
-    config.vocab_size, config.eos_token_id, config.bos_token_id, config.pad_token_id = rows, END, END, None
-    model = moved(fresh(config, 3))
-    model.save_pretrained(folder)
-    GenerationConfig(eos_token_id=END, temperature=0.7, do_sample=True, max_new_tokens=9).save_pretrained(folder)
-    return byte_tokenizer(folder)
 
 
 def logits_of(model):
@@ -134,7 +95,7 @@ def test_what_no_recipe_says_stays_as_the_checkpoint_has_it(kind, options, tmp_p
     there = moved(fresh(config, 0))
     there.save_pretrained(tmp_path / "there")
     start = {"checkpoint": str(tmp_path / "there")}
-    recipe = recipe_from({"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": start})
+    recipe = read({"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": start})
     phase = recipe.phases[0]
     model = phase.start.build(None, config_for(phase.model, VOCABULARY, LENGTH), 0)
     again = AutoModelForCausalLM.from_pretrained(export(model, tmp_path / "here"), local_files_only=True)
@@ -250,7 +211,7 @@ def test_quantised_models_and_unknown_families_are_named(tmp_path):
     with pytest.raises(UserError, match=r"'mamba' are not supported; .*known: bert, gpt-neox"):
         load(there)
     with pytest.raises(NestedError, match=r"checkpoint: .*'mamba' are not supported"):
-        recipe_from({"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": {"checkpoint": str(there)}})
+        read({"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": {"checkpoint": str(there)}})
 
 
 # Recipes ------------------------------------------------------------------------------------------------------------------------
@@ -269,15 +230,15 @@ def test_a_recipe_takes_sizes_from_the_checkpoint(family, tmp_path):
     there = written(tmp_path / "there", family, **sizes, **tied)
     raw = {"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": {"checkpoint": str(there)}}
     raw["objective"] = {"encoder": "masked-token", "encoder-decoder": "span-corruption"}.get(KINDS[family], "next-token")
-    recipe = recipe_from(raw)
+    recipe = read(raw)
     model, start = recipe.phases[0].model, recipe.phases[0].start
     assert model.shape() == ModelSettings(family=family, depth=2, layers=2, width=32, heads=4, **sizes, **tied).shape()
     assert {"depth", "layers", "width", "heads", "intermediate"} <= model.model_fields_set
     assert start.fingerprint == fingerprint(there) and recipe.encoding.folder is None
     assert start.build(None, config_for(model, VOCABULARY, LENGTH - 8), 0).config.num_hidden_layers == 2
-    assert recipe_from(recipe.model_dump(mode="json")) == recipe, "what is stored is the whole recipe"
+    assert read(recipe.model_dump(mode="json")) == recipe, "what is stored is the whole recipe"
     for written_too in ({"layers": 4}, {"depth": 4}):
-        other = recipe_from(raw | {"model": written_too}).phases[0]
+        other = read(raw | {"model": written_too}).phases[0]
         with pytest.raises(PartError, match="layers is 2 there and 4 in the recipe"):
             other.start.build(None, config_for(other.model, VOCABULARY, LENGTH - 8), 0)
 
@@ -285,10 +246,10 @@ def test_a_recipe_takes_sizes_from_the_checkpoint(family, tmp_path):
 def test_the_phases_after_a_checkpoint_go_on_with_its_sizes(tmp_path):
     there = with_tokenizer(tmp_path / "there")
     two = [{"share": 0.5, "start": {"checkpoint": str(there)}}, {"share": 0.5, "schedule": "constant"}]
-    recipe = recipe_from({"corpus": {"a": "x"}, "budget": {"steps": 2}, "phases": two})
+    recipe = read({"corpus": {"a": "x"}, "budget": {"steps": 2}, "phases": two})
     assert recipe.phases[0].model == recipe.phases[1].model and recipe.phases[1].start is None
     assert recipe.encoding.folder == str(there)
-    own = recipe_from({"corpus": {"a": "x"}, "budget": {"steps": 2}, "phases": two, "tokenizer": {"vocabulary": 500}})
+    own = read({"corpus": {"a": "x"}, "budget": {"steps": 2}, "phases": two, "tokenizer": {"vocabulary": 500}})
     assert own.encoding.folder is None, "a tokenizer that is described is trained"
 
 
@@ -296,10 +257,10 @@ def test_a_recipe_is_known_by_the_content_of_its_checkpoints(tmp_path):
     there = written(tmp_path / "there")
     raw = {"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": {"checkpoint": str(there)}}
     teacher = {"corpus": {"a": "x"}, "budget": {"steps": 1}, "losses": {"distillation": {"teacher": {"folder": str(there)}}}}
-    before = [recipe_from(one) for one in (raw, teacher)]
-    assert [one.identity() for one in before] == [recipe_from(one).identity() for one in (raw, teacher)]
+    before = [read(one) for one in (raw, teacher)]
+    assert [one.identity() for one in before] == [read(one).identity() for one in (raw, teacher)]
     export(moved(build("llama"), seed=6), there)
-    assert all(recipe_from(one).identity() != old.identity() for one, old in zip((raw, teacher), before, strict=True))
+    assert all(read(one).identity() != old.identity() for one, old in zip((raw, teacher), before, strict=True))
     phase = before[0].phases[0]
     with pytest.raises(
         PartError, match=rf"there: its content has changed: the recipe was made with {phase.start.fingerprint}, and this is"
@@ -356,7 +317,7 @@ def test_continued_training_keeps_vocabulary_tokenizer_and_generation(rows, corp
     shape = {"context": 32, "batch": 4, "precision": "float32", "evaluation_tokens": 128, "test_tokens": 256, "budget": {"steps": 3}}
     raw = {"corpus": corpus, "split": {"validation": 0.1, "test": 0.1}, **shape, "start": {"checkpoint": str(there)}}
     raw |= {"tokenizer": {"sentinels": 16}, "packing": "whole-documents"}
-    recipe = recipe_from(raw)
+    recipe = read(raw)
     stream = prepare(recipe, tmp_path / "cache")
     assert stream.facts.size > END + 1
     whole = fly(recipe, 0, stream, tmp_path / "whole")
@@ -373,7 +334,7 @@ def test_continued_training_keeps_vocabulary_tokenizer_and_generation(rows, corp
     one, other = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
-    denoise = recipe_from(raw | {"objective": {"span-corruption": {"mean_span": 6}}})
+    denoise = read(raw | {"objective": {"span-corruption": {"mean_span": 6}}})
     record = fly(denoise, 0, stream, tmp_path / "spans")
     assert record["status"] == "finished", record["traceback"]
     assert {"<|mask|>", "<|span_0|>"} <= set(record["tokens_added"])
@@ -386,7 +347,7 @@ def test_an_exported_run_says_where_it_began_and_of_what_type_it_is(corpus, tmp_
 
     there = with_tokenizer(tmp_path / "there")
     shape = {"context": 32, "batch": 2, "precision": "float32", "evaluation_tokens": 128, "test_tokens": 128, "budget": {"steps": 1}}
-    recipe = recipe_from({"corpus": corpus, "split": {"validation": 0.1, "test": 0.1}, **shape, "start": {"checkpoint": str(there)}})
+    recipe = read({"corpus": corpus, "split": {"validation": 0.1, "test": 0.1}, **shape, "start": {"checkpoint": str(there)}})
     record = fly(recipe, 0, prepare(recipe, tmp_path / "cache"), tmp_path / "run")
     assert record["status"] == "finished", record["traceback"]
     found = export_run(tmp_path / "run", tmp_path / "out", dtype="bfloat16")

@@ -115,11 +115,12 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here."""
-    from windtunnel.recipe import load_recipe
-    from windtunnel.recipe.yaml import Document
+    from windtunnel.recipe import Document, load_recipe
+    from windtunnel.recipe.resolve import resolve
 
     file = shipped(file, papers=True)
-    keys = Document(file).data.keys()
+    document = Document(file)
+    keys = document.data.keys()
     found: dict[str, Any]
     if {"baseline", "arms", "seeds", "scales"} & keys:
         from windtunnel.study.fly import check_study, summary
@@ -128,7 +129,7 @@ def check(
         paper = load_paper(file) if "scales" in keys else None
         studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus)}
         for each in studies.values():
-            for recipe in each.resolved.values():
+            for recipe in each.written.values():
                 look_at(recipe)
         checked = {scale: check_study(each, out, workers=workers, threads=threads) for scale, each in studies.items()}
         found = checked if paper else checked[""]
@@ -137,8 +138,9 @@ def check(
         from windtunnel.study.plan import what_cannot_fly
         from windtunnel.train.estimate import estimate
 
-        recipe = load_recipe(file, sources(corpus))
-        look_at(recipe)
+        written = load_recipe(document, sources(corpus))
+        look_at(written)
+        recipe = resolve(written, document)
         problem = what_cannot_fly(recipe)
         if problem:
             raise UserError(f"{file}: {problem}")

@@ -93,11 +93,13 @@ def train(
 
     With --ranks, processes on this machine share the work; on several machines, let torchrun start `-m windtunnel.commands.main train ...`.
     """
-    from windtunnel.recipe import load_recipe
+    from windtunnel.recipe import Document, load_recipe
+    from windtunnel.recipe.resolve import resolve
     from windtunnel.train import ranks
     from windtunnel.train.run import fly, prepare, prepare_needed
 
-    recipe = load_recipe(file, sources(corpus))
+    document = Document(file)
+    recipe = resolve(load_recipe(document, sources(corpus)), document)
     with at_work(out, processes, device, context.obj) as crew:
         with ranks.rank_0_first():
             stream, others = prepare(recipe, cache, crew.say), prepare_needed(recipe, cache, crew.say)

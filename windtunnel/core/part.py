@@ -140,7 +140,7 @@ class Trained(Settings):
     folder: str | None = Field(
         None, description="an existing model: folder, file or name on the hub, as for `checkpoint`; it costs nothing here"
     )
-    fingerprint: str | None = Field(None, description="what the content of `folder` must be; filled in when the recipe is read")
+    fingerprint: str | None = Field(None, description="what the content of `folder` must be; filled in when it is first opened")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Trained:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, ValidationError, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,10 @@ from windtunnel.core import registry
 from windtunnel.core.errors import nearest
 from windtunnel.core.settings import Settings
 from windtunnel.slots import Family, Sizes
+
+
+class Partial(dict[str, Any]):
+    """Settings of a model as a recipe writes them, where a checkpoint says the others: they are read as a :class:`PartialModel`."""
 
 
 def _named(name: Any) -> Any:
@@ -28,6 +32,8 @@ class ModelSettings(Settings):
 
     ``family`` is written as its name, and its own fields stand beside the sizes: ``{family: vit, depth: 4, patch: 2}``.
     """
+
+    whole: ClassVar[bool] = True
 
     family: Family = Field(_named("llama"), description="architecture")
     depth: int = Field(8, ge=1, le=96, description="the dial: sets layers, width, heads and the default learning rate")
@@ -63,15 +69,22 @@ class ModelSettings(Settings):
             if key not in cls.model_fields and key not in family.model_fields:
                 hint = nearest(str(key), {*cls.model_fields, *family.model_fields})
                 raise PydanticCustomError("unknown_key", "unknown key {shown}; {hint}", {"key": str(key), "shown": repr(key), "hint": hint})
+        if "family" not in data and not own:
+            return sizes
         try:
             return {**sizes, "family": family.model_validate(own)}
         except ValidationError as error:
             problem = error.errors()[0]
             raise _at(str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")) from error
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_far_as_written(cls, data: Any, handler: Any) -> Any:
+        return PartialModel.model_validate(dict(data)) if isinstance(data, Partial) else handler(data)
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> ModelSettings:
-        for key, reason in self.family.unable(self.sizes()).items():
+        for key, reason in self.family.unable(self.sizes()).items() if self.whole else ():
             raise _at(key, reason)
         return self
 
@@ -79,15 +92,26 @@ class ModelSettings(Settings):
     def _flat(self, dump: Any) -> dict[str, Any]:
         """As it is written: the family's name, and its own fields beside the sizes."""
         own: dict[str, Any] = self.family.model_dump(mode="json")[self.family.name]
-        return {**dump(self), "family": self.family.name, **own}
+        every = {**dump(self), "family": self.family.name, **own}
+        return every if self.whole else {key: every[key] for key in self.written()}
+
+    def written(self) -> dict[str, Any]:
+        """What has been set, as a recipe writes it."""
+        sizes = {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
+        if "family" not in sizes:
+            return sizes
+        own = {key: getattr(self.family, key) for key in type(self.family).model_fields if key in self.family.model_fields_set}
+        return {**sizes, "family": self.family.name, **own}
 
     @property
-    def kind(self) -> str:
-        """decoder, encoder, encoder-decoder or another kind of family."""
-        return self.family.kind
+    def kind(self) -> str | None:
+        """decoder, encoder, encoder-decoder or another kind of family; None where only the checkpoint says it."""
+        return self.family.kind if self.whole or "family" in self.model_fields_set else None
 
     def sizes(self) -> Sizes:
         """Every size, those that are not set derived from the dial. Raises ValueError where heads do not divide the width."""
+        if not self.whole:
+            raise ValueError("the sizes of this model are those of its checkpoint, which has not been opened")
         width = self.width or max(64, 32 * round(2 * self.depth**2 / 32))
         head_size = 32 if width < 512 else 64 if width < 2048 else 128
         heads = self.heads or max(1, width // head_size)
@@ -109,6 +133,12 @@ class ModelSettings(Settings):
     def learning_rate(self) -> float:
         """The default AdamW peak rate of this width: 0.003 at 128, inversely proportional to width."""
         return 0.003 * 128 / self.sizes().width
+
+
+class PartialModel(ModelSettings):
+    """What a recipe writes of a model whose other sizes a checkpoint says. ``windtunnel.recipe.resolve`` opens that and knows them all."""
+
+    whole: ClassVar[bool] = False
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Recipes from plain data: what is inherited, and the recipes that parts hold.
+"""Recipes from plain data: what is inherited, and the recipes that parts hold. No checkpoint is opened for it, and no network asked.
 
 A file shows only what differs. A phase inherits every field of its recipe that it does not set; an arm inherits every field of the
 baseline that it does not set. Plain settings (``model``, ``tokenizer``, ``corpus``, ``split``) merge key by key; a part, a budget or
@@ -14,17 +14,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from windtunnel.core.errors import PartError, UserError, nearest
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.part import Trained, with_trained
 from windtunnel.core.registry import make
+from windtunnel.models.settings import ModelSettings, Partial
 from windtunnel.models.settings import merged as merged_model
 from windtunnel.recipe.budget import Budget
 from windtunnel.recipe.phase import Phase, slot_fields
 from windtunnel.recipe.recipe import Recipe
-from windtunnel.recipe.resolve import pinned, with_origin_sizes
 from windtunnel.recipe.settings import SHORT, encoding_knobs
 from windtunnel.recipe.yaml import Document
-from windtunnel.slots import Evaluation
+from windtunnel.slots import Evaluation, Start
 
 MERGED = ("model", "tokenizer", "corpus", "split")
 WHOLE = Recipe.model_fields.keys()  # what every stored recipe says
@@ -52,6 +52,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, around: tuple[str, ...] = ()) -> Recipe:
     """The recipe that a plain mapping describes; its phases inherit the fields they do not set.
 
+    What it leaves to a checkpoint that it begins from stays open until :func:`windtunnel.recipe.resolve.resolve` opens that.
+
     ``base`` (default: ``raw``) is what the recipes inherit that are held by its parts, and has their names under ``recipes``;
     ``around`` are the named recipes that this one is part of.
 
@@ -65,22 +67,51 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
     inherited = {key: value for key, value in raw.items() if key in Phase.model_fields}
     phases = raw.get("phases") or [{}]
     if isinstance(phases, (list, tuple)) and all(isinstance(phase, Mapping) for phase in phases):
-        try:
-            shared, phases = with_origin_sizes(shared, [merge(inherited, phase) for phase in phases])
-        except PartError as error:
-            raise NestedError(str(error), ("start",)) from error
+        phases = with_open_models([merge(inherited, phase) for phase in phases])
     recipe = Recipe.model_validate({**shared, "phases": phases})
     if "evaluations" not in shared and recipe.evaluations[0].name != recipe.encoding.evaluation:
         recipe = recipe.model_copy(update={"evaluations": (make(Evaluation, recipe.encoding.evaluation),)})
-    return recipe.model_copy(update={"phases": pinned(recipe.phases)})
+    return recipe
+
+
+def with_open_models(phases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``phases`` as plain data, in which a model says only what is written of it wherever a checkpoint says the rest.
+
+    A phase after one that begins from a checkpoint goes on with its sizes.
+    """
+    opened, found = False, []
+    for phase in phases:
+        start = _start(phase.get("start"))
+        opened = opened or (start is not None and start.origin() is not None)
+        model = phase.get("model") or {}
+        if opened and isinstance(model, Mapping) and not model.keys() >= ModelSettings.model_fields.keys():
+            phase = {**phase, "model": Partial(model)}
+        found.append(phase)
+    return found
+
+
+def _start(written: Any) -> Start | None:
+    """The start that a phase describes; None where there is none, or a mistake in it that validation will tell."""
+    try:
+        return Start.model_validate(written) if written is not None else None  # type: ignore[return-value]
+    except ValidationError:
+        return None
 
 
 class NestedError(UserError):
-    """A mistake in a recipe that a part holds; ``path`` is where in the file that recipe is named."""
+    """A mistake in a recipe that a part holds, or in a model that one begins from.
 
-    def __init__(self, message: str, path: tuple[Any, ...]) -> None:
+    ``path`` is where in the file that recipe is named; ``model`` is the model as the file names it.
+    """
+
+    def __init__(self, message: str, path: tuple[Any, ...], model: str | None = None) -> None:
         super().__init__(message)
-        self.path = path
+        self.path, self.model = path, model
+
+
+def details(error: ValidationError) -> str:
+    """What is wrong with a recipe, in one line."""
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors())
 
 
 def completed(value: Any, base: Mapping[str, Any], around: tuple[str, ...], field: str = "", depth: int = 0) -> Any:
@@ -132,8 +163,7 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
             full["budget"] = Budget.model_validate(base.get("budget")).times(asked["share"]).model_dump(exclude_none=True)
         return recipe_from(full, base, around)
     except ValidationError as error:
-        found = (f"{'.'.join(map(str, detail['loc']))}: {detail['msg'].removeprefix('Value error, ')}" for detail in error.errors())
-        raise NestedError(f"{title}: {'; '.join(found)}", path) from error
+        raise NestedError(f"{title}: {details(error)}", path) from error
 
 
 def data_key(recipe: Recipe) -> str:
@@ -175,19 +205,22 @@ def held_by_curators(recipe: Recipe) -> list[Recipe]:
 
 def each_recipe(recipe: Recipe, change: Callable[[Recipe], Recipe], curators: bool = True) -> Recipe:
     """``recipe`` with ``change`` made to it and to every recipe that its parts hold, those of its ``curators`` only if asked to."""
+    return change(with_held(recipe, lambda one: each_recipe(one, change, curators), curators))
+
+
+def with_held(recipe: Recipe, change: Callable[[Recipe], Recipe], curators: bool = True) -> Recipe:
+    """``recipe`` with ``change`` made to the recipes that its parts hold themselves; see :func:`each_recipe`."""
 
     def inside(trained: Trained) -> Trained:
-        if trained.recipe is None:
-            return trained
-        return trained.model_copy(update={"recipe": each_recipe(trained.recipe, change, curators)})
+        return trained if trained.recipe is None else trained.model_copy(update={"recipe": change(trained.recipe)})
 
     fields = ("phases", "evaluations", "curators") if curators else ("phases", "evaluations")
     changed = {key: with_trained(getattr(recipe, key), inside) for key in fields}
     encoding, before = recipe.encoding, recipe.encoding.before()
     if before is not None:
-        changed["encoding"] = encoding.model_copy(update={"recipe": each_recipe(before, change, curators)})
+        changed["encoding"] = encoding.model_copy(update={"recipe": change(before)})
     changed = {key: value for key, value in changed.items() if value is not getattr(recipe, key)}
-    return change(recipe.model_copy(update=changed) if changed else recipe)
+    return recipe.model_copy(update=changed) if changed else recipe
 
 
 def times(recipe: Recipe, factor: float) -> Recipe:
@@ -197,19 +230,21 @@ def times(recipe: Recipe, factor: float) -> Recipe:
     return each_recipe(recipe, lambda one: one.model_copy(update={"budget": one.budget.times(factor)}), curators=False)
 
 
-def load_recipe(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe in file ``path`` (``corpus`` and ``budget`` beside its own fields), with ``corpus`` sources added or replaced.
+def load_recipe(file: Document | Path | str, corpus: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in ``file`` (``corpus`` and ``budget`` beside its own fields), with ``corpus`` sources added or replaced.
+
+    It is as it is written; see :func:`recipe_from`.
 
     Raises:
         UserError: naming file, line, key and the nearest valid spelling.
     """
-    document = Document(path)
+    document = file if isinstance(file, Document) else Document(file)
     if {"baseline", "arms"} & document.data.keys():
-        raise UserError(f"{path}: is a study and not a recipe; fly it with: windtunnel study {path}")
+        raise UserError(f"{document.path}: is a study and not a recipe; fly it with: windtunnel study {document.path}")
     document.define_parts()
-    document.data.pop("parts", None)
+    raw = {key: value for key, value in document.data.items() if key != "parts"}
     try:
-        return recipe_from(merge(document.data, {"corpus": dict(corpus)} if corpus else {}))
+        return recipe_from(merge(raw, {"corpus": dict(corpus)} if corpus else {}))
     except NestedError as error:
         raise document.error(error.path, str(error)) from error
     except ValidationError as error:

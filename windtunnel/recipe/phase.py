@@ -76,9 +76,18 @@ class Phase(Settings):
         """Every part of this phase."""
         return list(parts_of(self).values())
 
+    def checkpoints(self) -> list[tuple[str, str | None]]:
+        """The models in folders or on the hub that it begins from or holds, each with what its content must be (None: not known)."""
+        held = [one for part in self.parts() for one in part.trained().values()]
+        found = [(one.folder, one.fingerprint) for one in held if one.folder is not None]
+        found += [each for one in held if one.recipe is not None for each in one.recipe.checkpoints()]
+        if self.start is not None and (origin := self.start.origin()) is not None and hasattr(self.start, "fingerprint"):
+            found.append((origin, self.start.fingerprint))
+        return found
+
     @model_validator(mode="after")
     def _fit_together(self) -> Phase:
-        if self.model.kind not in self.objective.kinds:
+        if self.model.kind is not None and self.model.kind not in self.objective.kinds:
             fit = ", ".join(self.objective.kinds)
             raise ValueError(
                 f"objective {self.objective.name} needs a model of kind {fit}; {self.model.family.name} is of kind {self.model.kind}"

@@ -94,6 +94,11 @@ class Recipe(Settings):
                     f"source {name!r}: {one.name} holds a model, which would be neither trained nor charged; "
                     "let a run of its own train the model, write its documents to a folder, and name that folder here",
                 )
+        if self.is_resolved() or not self.checkpoints():
+            try:
+                self.encoding.refuse_incomplete()
+            except UserError as error:
+                raise _at("encoding", str(error)) from error
         for source in self.encoding.looks_at():
             if source not in self.corpus:
                 hint = nearest(source, self.corpus)
@@ -138,12 +143,33 @@ class Recipe(Settings):
         compiled = chosen.compiled if self.compile == "auto" else self.compile == "yes"
         return Variant(precision=precision, attention=chosen.attention, compiled=compiled)
 
+    def checkpoints(self) -> list[tuple[str, str | None]]:
+        """The models in folders or on the hub that it, or a recipe in it, begins from or holds; see :meth:`Phase.checkpoints`."""
+        before = self.encoding.before()
+        return [found for phase in self.phases for found in phase.checkpoints()] + ([] if before is None else before.checkpoints())
+
+    def is_resolved(self) -> bool:
+        """Whether it says all that its checkpoints say: every size, and what the content of each is. Nothing is opened to tell."""
+        before = self.encoding.before()
+        inner = [one.recipe for phase in self.phases for part in phase.parts() for one in part.trained().values()]
+        known = all(content is not None for _, content in self.checkpoints())
+        return known and all(phase.model.whole for phase in self.phases) and all(one.is_resolved() for one in (before, *inner) if one)
+
+    def refuse_unresolved(self) -> None:
+        """Raise ValueError where a checkpoint says what this recipe does not: whoever flies it has to open that first."""
+        if not self.is_resolved():
+            raise ValueError("this recipe leaves sizes or contents to a checkpoint: windtunnel.recipe.resolve.resolve fills them in")
+
     def key(self, seed: int, chosen: Variant) -> str:
         """The name under which a run of this recipe is stored: a hash of everything that determines it.
 
         ``chosen`` is the variant of the study, or of the single run; it counts also where this recipe leaves nothing to it, because models
         that it holds may. Settings that have their default leave no trace in the key.
+
+        Raises:
+            ValueError: where a checkpoint says what the recipe does not (:meth:`is_resolved`), because the key would not hold it.
         """
+        self.refuse_unresolved()
         return hashed({"format": FORMAT, "seed": seed, "recipe": differing(self), "variant": chosen.model_dump()})
 
     def identity(self) -> str:

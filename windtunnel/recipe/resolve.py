@@ -1,9 +1,11 @@
-"""What a recipe need not say because the model it begins from says it: sizes, tokenizer, and a hash of its content."""
+"""What a recipe leaves to the models that it begins from: sizes, tokenizer, and a hash of their content. Only here are they opened.
+
+Reading a file opens nothing. Whoever is going to fly, estimate or name runs asks for it, once, with :func:`resolve`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,22 +13,116 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from windtunnel.core import registry
-from windtunnel.core.errors import PartError, nearest
+from windtunnel.core.errors import PartError, UserError, nearest
 from windtunnel.core.part import Trained, with_trained
 from windtunnel.models.content import fingerprint
 from windtunnel.models.locate import locate
-from windtunnel.recipe.settings import SHORT, encoding_knobs
+from windtunnel.models.settings import ModelSettings
+from windtunnel.recipe.nesting import NestedError, details, with_held
+from windtunnel.recipe.recipe import Recipe
+from windtunnel.recipe.yaml import Document
 from windtunnel.slots import Family, Start
 
-TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+
+def resolve(recipe: Recipe, document: Document | None = None) -> Recipe:
+    """``recipe``, and every recipe that its parts hold, with all that the models say that they begin from, and the content of each.
+
+    What is written stays: where it disagrees with the model, the start refuses it by name. A phase after one that begins from a model
+    goes on with its sizes. A tokenizer is filled in unless one is described (by its folder, another recipe or the size of a new one).
+    A model on the hub is downloaded for it. A recipe that is resolved stays as it is.
+
+    Args:
+        recipe: as it is written.
+        document: where it was read from, for messages.
+
+    Raises:
+        UserError: naming, where there is a ``document``, file and line.
+        NestedError: without a document, for a model that is missing or not supported, or a recipe that a part holds.
+        pydantic.ValidationError: without a document, where what is written does not go with the model.
+    """
+    try:
+        return _resolved(recipe)
+    except NestedError as error:
+        raise error if document is None else placed(error, document) from error
+    except ValidationError as error:
+        raise error if document is None else document.errors(error, fallbacks=((),)) from error
+
+
+def placed(error: NestedError, document: Document, *places: tuple[Any, ...]) -> UserError:
+    """``error`` on the line of ``document`` that names the model it is about, looked for below each of ``places``, then anywhere."""
+    path = next((path for place in (*places, ()) if error.model and (path := document.find(error.model, place))), None)
+    if path is None:
+        return document.error(error.path or (places or ((),))[0], str(error))
+    return document.error(path[: path.index("start") + 1] if "start" in path else path, str(error), document.line(path))
+
+
+def _resolved(recipe: Recipe) -> Recipe:
+    filled = _filled(with_held(recipe, _held))
+    return filled.model_copy(update={"phases": with_trained(filled.phases, _pinned)})
+
+
+def _held(recipe: Recipe) -> Recipe:
+    """A recipe that a part holds, resolved."""
+    try:
+        return _resolved(recipe)
+    except ValidationError as error:
+        raise NestedError(f"the recipe that a part holds: {details(error)}", ()) from error
+
+
+def _filled(recipe: Recipe) -> Recipe:
+    shared = {key: getattr(recipe, key) for key in recipe.model_fields_set}
+    known, phases = None, []
+    for index, phase in enumerate(recipe.phases):
+        fields = {key: getattr(phase, key) for key in phase.model_fields_set}
+        if phase.start is not None and (origin := phase.start.origin()) is not None:
+            known = _opened(origin, index, phase.start)
+            fields["start"] = _with_fingerprint(phase.start, known.fingerprint)
+            shared["encoding"] = shared.get("encoding", recipe.encoding).completed_from(known.folder, known.rows)
+        if known is not None:
+            fields["model"] = _sizes_of(phase.model, known)
+        phases.append(fields)
+    return recipe if known is None else Recipe.model_validate({**shared, "phases": phases})
+
+
+def _opened(origin: str, index: int, start: Start) -> Facts:
+    try:
+        return facts(origin)
+    except PartError as error:
+        raise NestedError(f"{start.name}: {error}", ("phases", index, "start"), origin) from error
+
+
+def _with_fingerprint(start: Start, content: str) -> Start:
+    """``start`` with the content of its model, if it wants to know that and does not say it itself."""
+    return start.model_copy(update={"fingerprint": content}) if getattr(start, "fingerprint", "") is None else start
+
+
+def _sizes_of(model: ModelSettings, known: Facts) -> dict[str, Any]:
+    """The settings ``model`` as a recipe writes them, with those of a checkpoint for what is not written."""
+    written = model.written()
+    own = {"depth": min(96, known.model["layers"]), **known.model}
+    if "depth" in written and "layers" not in written:
+        del own["layers"]  # the dial was turned by hand
+    return {**own, **written}
+
+
+def _pinned(trained: Trained) -> Trained:
+    if trained.folder is None or trained.fingerprint is not None:
+        return trained
+    try:
+        return trained.model_copy(update={"fingerprint": facts(trained.folder).fingerprint})
+    except PartError as error:
+        raise NestedError(str(error), (), trained.folder) from error
+
+
+# What a checkpoint says -----------------------------------------------------------------------------------------------------------
 
 
 class Facts(NamedTuple):
-    """The model at ``folder`` as a recipe writes it: under ``model``, under ``tokenizer`` (empty where it has none), and its content."""
+    """The model at ``folder``: its settings as a recipe writes them, ``rows`` of its embedding (0: it has none), and its content."""
 
     folder: Path
     model: dict[str, Any]
-    tokenizer: dict[str, Any]
+    rows: int
     fingerprint: str
 
 
@@ -35,8 +131,7 @@ def facts(name: str) -> Facts:
     folder = locate(name)
     content = fingerprint(folder)
     model, rows = _sizes(folder, content)
-    tokenizer = {"folder": str(folder), "vocabulary": max(400, rows)} if any((folder / file).is_file() for file in TOKENIZERS) else {}
-    return Facts(folder, dict(model), tokenizer, content)
+    return Facts(folder, dict(model), rows, content)
 
 
 @cache
@@ -60,54 +155,3 @@ def _sizes(folder: Path, content: str) -> tuple[dict[str, Any], int]:
         whole = AutoConfig.from_pretrained(folder, local_files_only=True)
         found, rows = sizes_of(whole), rows_of(whole)
     return {"family": name, **found}, int(rows or 0)
-
-
-def with_origin_sizes(shared: Mapping[str, Any], phases: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A recipe's ``shared`` fields and ``phases``, as plain data, with what the models say that its phases begin from.
-
-    What is written stays: where it disagrees with the model, the start refuses it by name. A phase after one that begins from a model
-    goes on with its sizes. A tokenizer is filled in unless one is described (by its folder, another recipe or the size of a new one).
-    """
-    shared, known, found = dict(shared), None, []
-    for phase in phases:
-        start = _start(phase.get("start"))
-        origin = start.origin() if start is not None else None
-        if start is not None and origin is not None:
-            try:
-                known = facts(origin)
-            except PartError as error:
-                raise PartError(f"{start.name}: {error}") from error
-            if getattr(start, "fingerprint", "") is None:
-                start = start.model_copy(update={"fingerprint": known.fingerprint})
-            phase = {**phase, "start": start}
-            tokenizer = encoding_knobs(shared)
-            if tokenizer is not None and not {"folder", "recipe", "vocabulary"} & tokenizer.keys() and known.tokenizer:
-                shared.pop("encoding", None)
-                shared[SHORT] = {**known.tokenizer, **tokenizer}
-        model = phase.get("model") or {}
-        if known is not None and isinstance(model, Mapping):
-            own = {"depth": min(96, known.model["layers"]), **known.model}
-            if "depth" in model and "layers" not in model:
-                del own["layers"]  # the dial was turned by hand
-            phase = {**phase, "model": {**own, **model}}
-        found.append(phase)
-    return shared, found
-
-
-def _start(written: Any) -> Start | None:
-    """The start that a phase describes; None where there is none, or a mistake in it that validation will tell."""
-    try:
-        return Start.model_validate(written) if written is not None else None  # type: ignore[return-value]
-    except ValidationError:
-        return None
-
-
-def pinned(value: Any) -> Any:
-    """``value`` (settings, tuples, parts) with the content of the models that are named in it by their folder, as it is now."""
-    return with_trained(value, _pinned)
-
-
-def _pinned(trained: Trained) -> Trained:
-    if trained.folder is None or trained.fingerprint is not None:
-        return trained
-    return trained.model_copy(update={"fingerprint": facts(trained.folder).fingerprint})

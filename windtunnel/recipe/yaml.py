@@ -68,10 +68,10 @@ class Document:
         lines = []
         for detail in error.errors():
             path = tuple(key for key in detail["loc"] if not (isinstance(key, str) and key.startswith("function-")))
-            if path[:1] == ("encoding",) and any(self.has((*place, SHORT)) for place in (prefix, *fallbacks)):
-                path = (SHORT, *path[1:])
             key = detail.get("ctx", {}).get("key")
             full = (*path, key) if key is not None else path
+            if full[:1] == ("encoding",) and any(self.has((*place, SHORT)) for place in (prefix, *fallbacks)):
+                path, full = (SHORT, *path[1:]) if path else path, (SHORT, *full[1:])
             shown = path if detail["type"] == "unknown_part" else full  # its message names the part already
             inherited = full[:1] == ("phases",) and len(full) > 2
             place, start = next(
@@ -89,6 +89,19 @@ class Document:
                 message = f"{detail['input']!r} is not one of the choices; {nearest(str(detail['input']), choices)}"
             lines.append(str(self.error((*place, *shown[start:]), message, self.line((*place, *full[start:])))))
         return UserError("\n".join(dict.fromkeys(lines)))
+
+    def find(self, text: str, below: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+        """The path of the first value ``text`` in the file, or in what stands at the path ``below``; None where there is none."""
+
+        def search(value: Any, path: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+            inside = (search(entry, (*path, key)) for key, entry in entries)
+            return path if value == text else next((found for found in inside if found is not None), None)
+
+        value: Any = self.data
+        for key in below:
+            value = value[key] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
+        return search(value, below)
 
     def define_parts(self, path: tuple[Any, ...] = ("parts",)) -> None:
         """Define the parts in the Python files that are listed at ``path``, which lie beside this file unless they say otherwise.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from windtunnel.core.part import Part
 
@@ -72,6 +72,18 @@ class Encoding(Part):
     def folders(self) -> dict[str, str]:
         """The folders that it reads, by the knob that names each."""
         return {}
+
+    def refuse_incomplete(self) -> None:
+        """Raise UserError where its knobs ask for something that is not there. Called when nothing more can come from a checkpoint."""
+
+    def completed_from(self, folder: Path, rows: int) -> Self:
+        """This encoding, with what it leaves open taken from what lies beside a model that training begins from.
+
+        Args:
+            folder: of the model.
+            rows: of its embedding; 0 where it has none.
+        """
+        return self
 
     def differs(self) -> str:
         """What a study says of an arm that has this encoding where the baseline has another: which of their numbers compare."""

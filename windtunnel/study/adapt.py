@@ -18,7 +18,8 @@ import yaml
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_json
-from windtunnel.recipe import Budget, Recipe, load_recipe
+from windtunnel.recipe import Budget, Document, Recipe, load_recipe
+from windtunnel.recipe.resolve import facts, resolve
 from windtunnel.study.result import FORMAT
 from windtunnel.train.record import RunRecord
 
@@ -102,7 +103,6 @@ def share_of(text: str | None) -> float | None:
 def settings(wish: AdaptRequest) -> dict[str, Any]:
     """The recipe of ``wish`` as a file would write it, before the model's own settings are filled in."""
     from windtunnel.models.settings import ModelSettings
-    from windtunnel.recipe.resolve import facts
 
     kept = dict(wish.keep) or {OWN: f"{OWN}-{wish.own_tokens}.jsonl"}
     raw: dict[str, Any] = {
@@ -174,7 +174,8 @@ def adapt(
         (out / "recipe.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
         if not wish.keep and not own.exists():
             write_own(wish, own, seed, threads, device, warn)
-        recipe = load_recipe(out / "recipe.yaml")
+        document = Document(out / "recipe.yaml")
+        recipe = resolve(load_recipe(document), document)
         stream = prepare(recipe, cache or out / "cache", warn)
     record = fly(recipe, seed, stream, out / "run", threads=threads, device=device, report=report, stop=stop, warn=warn)
     if not record.finished:

@@ -1,9 +1,13 @@
-"""What a study file says: read, every arm resolved to a recipe, and what cannot be compared refused with file and line."""
+"""What a study file says: read, every arm made a recipe, and what cannot be compared refused with file and line.
+
+Reading opens no checkpoint; :attr:`StudyFile.resolved` does, once, and refuses what can be told only then.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Settings
 from windtunnel.recipe import Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
+from windtunnel.recipe.resolve import placed, resolve
 from windtunnel.recipe.settings import SHORT
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.race import Race
@@ -30,7 +35,7 @@ Raise = Callable[[tuple[Any, ...], str], UserError]
 
 
 class StudyFile(Settings):
-    """What a study file says. ``resolved`` holds the recipes of the baseline and every arm."""
+    """What a study file says. ``written`` and ``resolved`` hold the recipes of the baseline and every arm."""
 
     name: str = Field(description="the folder of the result (default: the name of the file)")
     description: str = Field("", description="what the study asks, in a sentence")
@@ -48,7 +53,9 @@ class StudyFile(Settings):
     curve: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="multiples of the budget that the baseline flies at")
 
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
+    _resolved: dict[str, Recipe] = PrivateAttr(default_factory=dict)
     _notes: list[str] = PrivateAttr(default_factory=list)
+    _place: Place | None = PrivateAttr(default=None)
     _file: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
@@ -131,14 +138,25 @@ class StudyFile(Settings):
         return tuple(range(self.seeds.most)) if isinstance(self.seeds, Race) else self.seeds
 
     @property
-    def resolved(self) -> dict[str, Recipe]:
-        """The baseline's recipe and that of every arm, by name, the baseline first."""
+    def written(self) -> dict[str, Recipe]:
+        """The baseline's recipe and that of every arm as the file writes them, by name, the baseline first."""
         return dict(self._recipes)
 
     @property
+    def resolved(self) -> dict[str, Recipe]:
+        """As :attr:`written`, with all that checkpoints say, which are opened for it once, and every recipe knowing every source.
+
+        Raises:
+            UserError: naming file and line, for a checkpoint that is missing or does not fit, and for arms that cannot be compared.
+        """
+        if not self._resolved:
+            _settle(self, {name: _resolve(self, name, recipe) for name, recipe in self._recipes.items()})
+        return dict(self._resolved)
+
+    @property
     def notes(self) -> list[str]:
-        """What a reader of the result must know about how arms differ."""
-        return list(self._notes)
+        """What a reader of the result must know about how arms differ, once they are :attr:`resolved`."""
+        return list(self._notes if self.resolved else ())
 
     @property
     def file(self) -> str | None:
@@ -146,11 +164,42 @@ class StudyFile(Settings):
         return self._file
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a study stands: at ``prefix`` of ``document`` if it was read from a file. For messages that point there."""
+
+    name: str
+    document: Document | None
+    prefix: tuple[Any, ...]
+
+    def error(self, path: tuple[Any, ...], message: str) -> UserError:
+        """``message`` about what stands at ``path`` of the study."""
+        if self.document is not None:
+            return self.document.error((*self.prefix, *path), message)
+        return UserError(f"{self.name}: {'.'.join(map(str, path))}: {message}")
+
+    def recipe_error(self, error: Exception, path: tuple[Any, ...]) -> UserError:
+        """What went wrong with the recipe at ``path``, which inherits what the study and its baseline write."""
+        inherits = ((),) if path == (BASELINE,) else ((BASELINE,), ())
+        if isinstance(error, ValidationError):
+            return self.invalid(error, path, inherits)
+        if isinstance(error, NestedError) and self.document is not None and error.model is not None:
+            return placed(error, self.document, *((*self.prefix, *place) for place in (path, *inherits)))
+        return self.error((isinstance(error, NestedError) and error.path) or path, str(error))
+
+    def invalid(self, error: ValidationError, path: tuple[Any, ...], inherits: Sequence[tuple[Any, ...]] = ()) -> UserError:
+        """What pydantic refuses of what stands at ``path``, or where that ``inherits`` from."""
+        if self.document is not None:
+            return self.document.errors(error, (*self.prefix, *path), tuple((*self.prefix, *place) for place in inherits))
+        found = [self.error((*path, *_keys(one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        return UserError("\n".join(map(str, found)))
+
+
 # Reading ------------------------------------------------------------------------------------------------------------------------
 
 
 def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> StudyFile:
-    """The study in file ``path``, on the sources of ``corpus`` instead of its own if any are given, and every arm resolved.
+    """The study in file ``path``, on the sources of ``corpus`` instead of its own if any are given. No checkpoint is opened.
 
     Raises:
         UserError: naming file, line, key and the nearest valid spelling.
@@ -173,59 +222,62 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
     Raises:
         UserError: as :func:`load_study`.
     """
-
-    def complain(path: tuple[Any, ...], message: str) -> UserError:
-        if document is not None:
-            return document.error((*prefix, *path), message)
-        return UserError(f"{name}: {'.'.join(map(str, path))}: {message}")
-
-    def invalid(error: ValidationError, path: tuple[Any, ...], inherits: Sequence[tuple[Any, ...]] = ()) -> UserError:
-        if document is not None:
-            return document.errors(error, (*prefix, *path), tuple((*prefix, *place) for place in inherits))
-        found = [complain((*path, *_place(detail["loc"])), detail["msg"].removeprefix("Value error, ")) for detail in error.errors()]
-        return UserError("\n".join(map(str, found)))
-
+    place = Place(name, document, prefix)
     if document is not None:
         document.define_parts((*prefix, "parts"))
     if not raw.get("corpus"):
-        raise complain((), "no corpus: name its sources in the file (corpus: {notes: ~/notes}) or with --corpus notes=~/notes")
+        raise place.error((), "no corpus: name its sources in the file (corpus: {notes: ~/notes}) or with --corpus notes=~/notes")
     try:
         study = StudyFile.model_validate({"name": name, **raw})
     except ValidationError as error:
-        raise invalid(error, ()) from error
-
+        raise place.invalid(error, ()) from error
     shared = {"corpus": raw["corpus"], "budget": raw["budget"], "recipes": study.recipes}
     base = merge(shared, study.baseline)
-
-    def resolve(path: tuple[str, ...], mapping: Mapping[str, Any], inherits: Sequence[tuple[Any, ...]]) -> Recipe:
+    study._place = place
+    for arm, mapping in {BASELINE: base, **{arm: merge(base, difference) for arm, difference in study.arms.items()}}.items():
         try:
-            return recipe_from(mapping, base)
-        except ValidationError as error:
-            raise invalid(error, path, inherits) from error
-        except NestedError as error:
-            raise complain(error.path or path, str(error)) from error
-        except UserError as error:
-            raise complain(path, str(error)) from error
-
-    recipes = {BASELINE: resolve((BASELINE,), base, ((),))}
-    for arm, difference in study.arms.items():
-        recipes[arm] = resolve(("arms", arm), merge(base, difference), ((BASELINE,), ()))
-    _refuse_what_cannot_be_compared(recipes, study, complain)
-    recipes, notes = _on_the_same_text(recipes, complain)
-    if study.tune:
-        _check_knobs(study.tune, recipes, complain)
-    study._recipes.update(recipes)
-    study._notes.extend(notes)
+            study._recipes[arm] = recipe_from(mapping, base)
+        except (ValidationError, UserError) as error:
+            raise place.recipe_error(error, _path_of(arm)) from error
+    if not any(recipe.checkpoints() for recipe in study._recipes.values()):
+        _settle(study, study._recipes)
+    else:  # whether arms are the same, and knobs fit, is told when checkpoints are opened
+        _refuse_what_cannot_be_compared(study._recipes, study, place.error)
+        _on_the_same_text(study._recipes, place.error)
     return study
 
 
-def _place(location: Sequence[Any]) -> tuple[Any, ...]:
+def _keys(location: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(key for key in location if not str(key).startswith("function-"))
+
+
+def _path_of(arm: str) -> tuple[str, ...]:
+    return (BASELINE,) if arm == BASELINE else ("arms", arm)
+
+
+def _resolve(study: StudyFile, arm: str, recipe: Recipe) -> Recipe:
+    try:
+        return resolve(recipe)
+    except (ValidationError, UserError) as error:
+        assert study._place is not None
+        raise study._place.recipe_error(error, _path_of(arm)) from error
+
+
+def _settle(study: StudyFile, recipes: Mapping[str, Recipe]) -> None:
+    """Refuse what cannot be compared among ``recipes``, which are resolved, and keep them, with what is to be said of them."""
+    assert study._place is not None
+    complain = study._place.error
+    _refuse_what_cannot_be_compared(recipes, study, complain)
+    _refuse_twins(recipes, study, complain)
+    found, notes = _on_the_same_text(recipes, complain)
+    if study.tune:
+        _check_knobs(study.tune, found, complain)
+    study._resolved.update(found)
+    study._notes.extend(notes)
 
 
 def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:
     base = recipes[BASELINE]
-    seen = {base.identity(): BASELINE}
     for arm, recipe in recipes.items():
         if arm == BASELINE:
             continue
@@ -234,6 +286,11 @@ def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: StudyF
                 raise complain(("arms", arm, key), f"an arm cannot change {key}: it would be tested on other text; set it in the baseline")
         if recipe.evaluations[0] != base.evaluations[0]:
             raise complain(("arms", arm, "evaluations"), "the first evaluation gives the metric of the study and must be the baseline's")
+
+
+def _refuse_twins(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:
+    seen: dict[str, str] = {}
+    for arm, recipe in recipes.items():
         twin = seen.setdefault(recipe.identity(), arm)
         if twin != arm:
             ignored = "phases" in study.baseline and "phases" not in study.arms[arm]

@@ -76,6 +76,7 @@ def fly_study(
     """
     if engine not in ("local", "ray"):
         raise UserError(f"engine: no engine is called {engine!r}; known: local, ray")
+    _ = study.resolved  # opens checkpoints; what is wrong with them is told before anything is written
     out = Path(out)
     folder = out / "studies" / study.name
     committed = folders_of(study.file, records)

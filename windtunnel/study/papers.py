@@ -129,7 +129,7 @@ class Paper(Settings):
         return path.parent / (f"{scale}.json" if path.name == PAPER else f"{self.name}.{scale}.json")
 
     def study(self, scale: str) -> StudyFile:
-        """The study of one scale, every arm resolved.
+        """The study of one scale, as it is written.
 
         Raises:
             UserError: for an unknown scale, a study that is not valid, or an expectation about an arm that it does not have.
@@ -142,8 +142,8 @@ class Paper(Settings):
         for index, expectation in enumerate(self.expect):
             for key in ("arm", "against"):
                 name = getattr(expectation, key)
-                if name not in study.resolved:
-                    message = f"the study of scale {scale} has no arm {name!r}; {nearest(name, study.resolved)}"
+                if name not in study.written:
+                    message = f"the study of scale {scale} has no arm {name!r}; {nearest(name, study.written)}"
                     raise self._error(("expect", index, key), message)
             if expectation.metric == GAIN and expectation.against != BASELINE:
                 raise self._error(("expect", index, "against"), "a compute gain is always against the baseline")

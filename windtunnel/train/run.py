@@ -31,10 +31,14 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
     """Read, split and clean the corpus of ``recipe`` and encode it, under ``cache``; what is already there is used again.
 
     Models that its curators hold are trained first by ``flown``, by default in this process, in ``cache/runs``.
+
+    Raises:
+        ValueError: where a checkpoint says what the recipe does not (:meth:`Recipe.is_resolved`); it may say the tokenizer, too.
     """
     from windtunnel.data.corpus.prepare import prepare_corpus
     from windtunnel.data.encode import prepare_stream
 
+    recipe.refuse_unresolved()
     split, before = recipe.split, None
     if (other := recipe.encoding.before()) is not None:
         refuse_other_documents(other, recipe)

@@ -111,7 +111,7 @@ def test_a_tokenizer_that_is_no_bpe_is_not_extended(old):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"extend": 5}, "extend adds to the tokenizer of a `folder` or of a `recipe`"),
+        ({"vocabulary": 3}, "greater than or equal to 400"),
         (
             {"folder": "x", "recipe": {"corpus": {"a": "x"}, "budget": {"steps": 2}, "phases": [{}]}},
             "from folder or from recipe, not from both",
@@ -121,6 +121,13 @@ def test_a_tokenizer_that_is_no_bpe_is_not_extended(old):
 def test_settings_that_contradict_are_refused(settings, says):
     with pytest.raises(ValueError, match=says):
         make(Encoding, {"bpe": settings})
+
+
+def test_only_a_tokenizer_that_is_there_can_be_extended(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("corpus: {a: x}\nbudget: {steps: 2}\ntokenizer:\n  extend: 5\n")
+    with pytest.raises(UserError, match=r"recipe.yaml:3: tokenizer: extend adds to the tokenizer of a `folder` or of a `recipe`"):
+        load_recipe(file)
 
 
 def test_tokenizer_and_encoding_are_one_meaning_and_one_key():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
+from windtunnel.core.errors import UserError
 from windtunnel.core.part import HeldRecipe
 from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.slots import Encoding
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from windtunnel.recipe import Recipe
+
+
+# By one of these a folder is known to hold a tokenizer.
+BESIDE = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
 class Bpe(Encoding, name="bpe"):
@@ -52,9 +57,20 @@ class Bpe(Encoding, name="bpe"):
     def _from_one_place(self) -> Bpe:
         if self.folder is not None and self.recipe is not None:
             raise ValueError("a tokenizer comes from folder or from recipe, not from both")
-        if self.extend and self.folder is None and self.recipe is None:
-            raise ValueError("extend adds to the tokenizer of a `folder` or of a `recipe`; for one trained here raise vocabulary")
         return self
+
+    def refuse_incomplete(self) -> None:
+        """As for every encoding."""
+        if self.extend and self.folder is None and self.recipe is None:
+            raise UserError("extend adds to the tokenizer of a `folder` or of a `recipe`; for one trained here raise vocabulary")
+
+    def completed_from(self, folder: Path, rows: int) -> Bpe:
+        """The tokenizer beside the model, if there is one, unless one is described: by its folder, a recipe or the size of a new one."""
+        described = {"folder", "recipe", "vocabulary"} & self.model_fields_set
+        if described or not any((folder / file).is_file() for file in BESIDE):
+            return self
+        own = {key: getattr(self, key) for key in self.model_fields_set}
+        return Bpe.model_validate({"folder": str(folder), "vocabulary": max(400, rows), **own})
 
     def looks_at(self) -> tuple[str, ...]:
         """As for every part."""

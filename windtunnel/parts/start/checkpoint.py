@@ -37,7 +37,7 @@ class Checkpoint(Start, name="checkpoint"):
     model: str = Field(
         min_length=1, description="folder, file (.safetensors, .bin, .pt, .gguf), `package:NAME/FILE`, or `owner/name` on the hub"
     )
-    fingerprint: str | None = Field(None, description="what the content of the model must be; filled in when the recipe is read")
+    fingerprint: str | None = Field(None, description="what the content of the model must be; filled in when it is first opened")
 
     def origin(self) -> str:
         """The model."""
