@@ -34,7 +34,8 @@ class Pixels(Encoding, name="pixels"):
             "split": {"validation": 0.15, "test": 0.25},
             "objective": "masked-patches",
             "context": 8,
-            "evaluations": "probe",
+            "evaluations": {"probe": {"shots": 2, "draws": 1}},
+            "evaluate_every": 1,
         },
     )
 

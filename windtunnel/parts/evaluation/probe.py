@@ -29,6 +29,7 @@ class Probe(Evaluation, name="probe"):
     """
 
     trial = Trial(
+        {"shots": 2, "draws": 1},
         model={"family": "vit"},
         beside={
             "corpus": {"digits": "builtin:digits"},
@@ -37,6 +38,7 @@ class Probe(Evaluation, name="probe"):
             "objective": "masked-patches",
             "context": 8,
             "evaluations": [],
+            "evaluate_every": 1,
         },
     )
 

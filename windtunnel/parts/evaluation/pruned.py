@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
 from windtunnel.kits.weights.patterns import group_of
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
 from windtunnel.slots import Evaluation, HeldOut, Objective
@@ -34,6 +35,8 @@ class Pruned(Evaluation, name="pruned"):
     their matrix: 0.080 at the default for weights drawn from a normal distribution, so that growing sparser shows as a rise. The
     paper's own threshold was not published. No FLOPs of evaluations are counted in a budget; a sweep reads ``tokens`` for each entry.
     """
+
+    trial = Trial({"sparsities": [0.0, 0.5, 0.9]})
 
     unit: ClassVar[str] = "bits per byte"
     better: ClassVar[str] = "lower"

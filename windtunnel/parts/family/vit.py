@@ -38,7 +38,8 @@ class Vit(Family, name="vit"):
             "encoding": "pixels",
             "objective": "masked-patches",
             "context": 8,
-            "evaluations": "probe",
+            "evaluations": {"probe": {"shots": 2, "draws": 1}},
+            "evaluate_every": 1,
         }
     )
 

@@ -32,7 +32,8 @@ class MaskedPatches(Objective, name="masked-patches"):
             "split": {"validation": 0.15, "test": 0.25},
             "encoding": "pixels",
             "context": 8,
-            "evaluations": "probe",
+            "evaluations": {"probe": {"shots": 2, "draws": 1}},
+            "evaluate_every": 1,
         },
     )
 
