@@ -117,6 +117,11 @@ class Stream:
         """Bytes of what the documents of each source were made of (for text, in UTF-8)."""
         return {source: entry["bytes"] for source, entry in self._split(split).items()}
 
+    def bytes_per_unit(self, split: str) -> dict[str, float]:
+        """Bytes of what the documents of each source were made of, over its units; sources without any are left out."""
+        sizes = self.sizes(split)
+        return {source: amount / sizes[source] for source, amount in self.bytes(split).items() if sizes[source]}
+
     def lengths(self, split: str, source: str) -> np.ndarray:
         """Units of each document (for text tokens, separator included): int64 [documents]."""
         return self._shard(split, source).lengths

@@ -85,9 +85,9 @@ def average_active(recipe: Recipe, vocabulary: int, tokens: Sequence[float] | No
             continue
         cost = estimate(recipe.model_copy(update={"phases": (phase.model_copy(update={"share": 1.0}),)}))
         each = cost["own_flops"] / cost["own_tokens"]
-        if recipe.budget.unit == "effective_flops":
+        if recipe.allowance.unit == "effective_flops":
             each -= 6 * (1 - density["average"]) * blocks
-        amounts.append(phase.share * {"tokens": 1.0, "steps": float(phase.batch * phase.context)}.get(recipe.budget.unit, 1 / each))
+        amounts.append(phase.share * {"tokens": 1.0, "steps": float(phase.batch * phase.context)}.get(recipe.allowance.unit, 1 / each))
     mean = {count: sum(a * p["average"][count] for a, p in zip(amounts, phases, strict=True)) / sum(amounts) for count in COUNTS}
     return {"average": mean, "final": phases[-1]["final"], "initial": phases[0]["initial"]}
 

@@ -1,6 +1,6 @@
 """Recipes: everything that determines one trained model except the seed, read from YAML with errors that point."""
 
-from windtunnel.recipe.budget import Budget
+from windtunnel.recipe.budget import USUAL, Budget
 from windtunnel.recipe.nesting import (
     MERGED,
     OWN,
@@ -26,6 +26,7 @@ __all__ = [
     "FORMAT",
     "MERGED",
     "OWN",
+    "USUAL",
     "Budget",
     "Document",
     "NestedError",

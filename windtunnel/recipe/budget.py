@@ -17,6 +17,11 @@ class Budget(Settings):
         None, gt=0, description="floating point operations that remain where hardware leaves out what a structure holds at zero"
     )
     tokens: float | None = Field(None, gt=0, description="input tokens")
+    tokens_per_parameter: float | None = Field(
+        None,
+        gt=0,
+        description="input tokens for every parameter of the blocks; of a study, the baseline's, whose FLOPs are then every arm's budget",
+    )
     steps: int | None = Field(None, gt=0, description="optimizer steps")
     seconds: float | None = Field(None, gt=0, description="wall-clock seconds (not reproducible to the bit)")
 
@@ -31,7 +36,7 @@ class Budget(Settings):
 
     @property
     def unit(self) -> str:
-        """flops, effective_flops, tokens, steps or seconds."""
+        """flops, effective_flops, tokens, tokens_per_parameter, steps or seconds."""
         return next(iter(self._set()))
 
     @property
@@ -43,3 +48,6 @@ class Budget(Settings):
         """The same budget multiplied."""
         amount = self.amount * factor
         return Budget(**{self.unit: max(1, round(amount)) if self.unit == "steps" else amount})
+
+
+USUAL = Budget(tokens_per_parameter=20)  # like pre-training: with far fewer, nothing that it shows can be seen

@@ -12,7 +12,7 @@ from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.keys import Variant, differing, hashed
 from windtunnel.core.settings import Settings
-from windtunnel.recipe.budget import Budget
+from windtunnel.recipe.budget import USUAL, Budget
 from windtunnel.recipe.phase import Phase, _named
 from windtunnel.recipe.settings import SHORT, SplitSettings, long_form
 from windtunnel.slots import Curator, Encoding, Evaluation, Progress, Source
@@ -25,7 +25,7 @@ class Recipe(Settings):
     """Everything that determines one trained model, except the seed."""
 
     corpus: dict[str, Source] = Field(description="sources by name")
-    budget: Budget
+    budget: Budget = USUAL
     encoding: Encoding = Field(_named("bpe"), description="how documents become numbers; `tokenizer` is the short form for text")
     split: SplitSettings = SplitSettings()
     curators: tuple[Curator, ...] = Field((), description="what improves the training documents, in order")
@@ -136,6 +136,19 @@ class Recipe(Settings):
         """Which special tokens some part feeds to the model, besides the separator and padding: mask, spans, modes."""
         parts = [*self.evaluations, *(part for phase in self.phases for part in phase.parts())]
         return frozenset(name for part in parts for name in part.special_tokens())
+
+    @property
+    def block_parameters(self) -> float:
+        """Weights in the matrices of all blocks of the last phase's model, embeddings and head left out."""
+        settings = self.phases[-1].model
+        return settings.family.blocks(settings.sizes())
+
+    @property
+    def allowance(self) -> Budget:
+        """The budget as a run spends it: in tokens, where it is given in tokens per parameter."""
+        if self.budget.unit != "tokens_per_parameter":
+            return self.budget
+        return Budget(tokens=self.budget.amount * self.block_parameters)
 
     def variant(self, chosen: Variant) -> Variant:
         """How a step of this recipe is computed where ``chosen`` is what the machine does: what the recipe itself says comes first."""

@@ -129,7 +129,7 @@ def subtitle(reading: Reading) -> str:
 
 def banner(reading: Reading) -> str:
     """What to say of a study that is still flying, or that can say nothing."""
-    shown = ""
+    shown = f'<p class="banner" role="note"><strong>Early training.</strong> {safe(early)}</p>\n' if (early := reading.early()) else ""
     if reading.result.error:
         shown += f'<p class="banner" role="alert"><strong>No verdict.</strong> {safe(reading.result.error)}</p>\n'
     if not reading.finished:

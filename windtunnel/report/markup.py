@@ -33,6 +33,8 @@ def markdown(result: StudyResult | Mapping[str, Any]) -> str:
     """The report as Markdown: the verdicts in words, the warnings, every table."""
     reading = Reading(result)
     blocks = [f"# {escaped(reading.study.name or 'study')}"]
+    if early := reading.early():
+        blocks.append(escaped(early))
     error = reading.result.error
     if error:
         blocks.append(f"**{escaped(error)}**")

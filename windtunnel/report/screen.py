@@ -35,7 +35,7 @@ def terminal(result: StudyResult | Mapping[str, Any]) -> Any:
     for row in table.rows:
         cells = ["\n".join(visible(row[index]) for index in places if index == places[0] or row[index] != "–") for places in shown]
         drawn.add_row(*[Text(cell, style=COLOURS.get(row[1], "") if place == 1 else "") for place, cell in enumerate(cells)])
-    lines: list[Any] = []
+    lines: list[Any] = [Text(visible(early), style="yellow")] if (early := reading.early()) else []
     if reading.result.error:
         lines.append(Text(visible(reading.result.error), style="bold red"))
     if not reading.finished:

@@ -147,6 +147,9 @@ def costs(reading: Reading) -> Table:
                 scientific(spent.flops),
                 scientific(spent.effective_flops),
                 count(spent.tokens),
+                exposure(spent),
+                count(spent.unique_tokens),
+                storage(spent.bytes),
                 ", ".join(f"{source} {number(value, 2)}" for source, value in spent.epochs.items()) or DASH,
                 duration(spent.seconds),
                 times(clock),
@@ -157,12 +160,35 @@ def costs(reading: Reading) -> Table:
         )
     return Table(
         "What each arm cost (mean of its runs)",
-        ("arm", "FLOPs", "effective FLOPs", "tokens", "epochs over", "time", "ratio", "memory", "ratio", "parameters"),
+        (
+            "arm",
+            "FLOPs",
+            "effective FLOPs",
+            "tokens",
+            "tokens per parameter",
+            "unique tokens",
+            "bytes",
+            "epochs over",
+            "time",
+            "ratio",
+            "memory",
+            "ratio",
+            "parameters",
+        ),
         rows,
-        frozenset({0, 4}),
+        frozenset({0, 7}),
         "FLOPs are counted on the real step and include teachers, scoring and discarded work. Effective FLOPs are what hardware "
-        "that exploits sparsity would execute. Epochs: how often each source was read; below one, no text was seen twice.",
+        "that exploits sparsity would execute. Tokens per parameter: of the weights in the matrices of the blocks; pre-training has 20 "
+        "to several thousand. Epochs: how often each source was read; below one, no text was seen twice.",
     )
+
+
+def exposure(arm: Costs) -> str:
+    """Tokens per parameter of the blocks, and per active one where these are fewer."""
+    whole, active = arm.tokens_per_parameter, arm.tokens_per_active_parameter
+    if whole is None:
+        return DASH
+    return f"{whole:.3g}" if active is None else f"{whole:.3g} ({active:.3g} of active ones)"
 
 
 def parameters(arm: Costs) -> str:

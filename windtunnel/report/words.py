@@ -13,6 +13,7 @@ from typing import Any
 from windtunnel.study.result import BASELINE, Costs, Gain, Run, StudyResult, as_result
 
 DASH = "–"
+ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training
 MEANS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")  # of the runs of an arm
 VERDICTS = ("helps", "no difference", "undecided", "hurts", "failed")
 MOST_SEEDS = 10_000  # above this many a number of seeds is no advice any more
@@ -303,11 +304,25 @@ class Reading:
     def budget(self) -> str:
         """The budget of one run: ``2.00e12 FLOPs``."""
         parts = [
-            f"{amount:.4g} {'FLOPs' if unit == 'flops' else unit}".replace("e+", "e")
+            f"{amount:.4g} {'FLOPs' if unit == 'flops' else unit.replace('_', ' ')}".replace("e+", "e")
             for unit, amount in self.study.budget.items()
             if finite(amount) is not None
         ]
-        return listing(parts) if parts else "a budget that the result does not state"
+        return " = ".join(parts) if parts else "a budget that the result does not state"
+
+    def exposure(self) -> float | None:
+        """Tokens per parameter of the baseline; None where the result does not say."""
+        return self.baseline.tokens_per_parameter
+
+    def early(self) -> str:
+        """What a reader has to know first of a study whose models have seen little, else nothing."""
+        seen = self.exposure()
+        if seen is None or seen >= ENOUGH:
+            return ""
+        return (
+            f"These verdicts are about early training: the baseline saw {seen:.2g} tokens per parameter, where pre-training has 20 to "
+            "several thousand."
+        )
 
     def honesty(self) -> list[str]:
         """What the verdicts rest on and what they cannot say, in a few sentences."""

@@ -211,9 +211,13 @@ class Family(Part):
         matrices = 3 if self.gated else 2
         return 2 * sizes.width * sizes.width + 2 * sizes.width * narrow + matrices * sizes.width * sizes.intermediate
 
+    def blocks(self, sizes: Sizes) -> float:
+        """Weights in the matrices of all blocks, which is what tokens per parameter count."""
+        return sizes.layers * self.block(sizes)
+
     def parameters(self, sizes: Sizes, facts: Any) -> float:
         """Weights in the matrices of the whole model: blocks, table and head."""
-        return sizes.layers * self.block(sizes) + self.rows(facts) * sizes.width * (1 if sizes.tied else 2)
+        return self.blocks(sizes) + self.rows(facts) * sizes.width * (1 if sizes.tied else 2)
 
     def flops(self, sizes: Sizes, facts: Any, reads: int, writes: int = 0) -> float:
         """FLOPs of the forward and backward pass of a sequence of ``reads`` units; ``writes``: units that a decoder beside it writes.

@@ -20,6 +20,7 @@ def assemble(
     records: Mapping[str, RunRecord],
     recipes: Mapping[str, Recipe],
     extra: Mapping[str, Any],
+    bytes_per_unit: Mapping[str, Mapping[str, float]] | None = None,
 ) -> StudyResult:
     """The result of a study, finished or not.
 
@@ -29,6 +30,7 @@ def assemble(
         records: the records there are so far, by ``Entry.folder``.
         recipes: the resolved recipe of the baseline and of each arm.
         extra: further blocks, taken over as they are.
+        bytes_per_unit: of the training documents, by arm and source, where they are known.
     """
     from windtunnel.study.race import Race, Standing, repeated, standing, widest
     from windtunnel.study.statistics.compare import adjusted_confidence, compare
@@ -84,6 +86,7 @@ def assemble(
             **totals,
             "parameters": _parameters(finished[0], "parameters") if finished else None,
             "active_parameters": _parameters(finished[0], "active_parameters") if finished else None,
+            **exposure(finished, recipes[arm], (bytes_per_unit or {}).get(arm)),
             "epochs": {source: sum(times) / len(times) for source, times in epochs.items()},
             "failed_runs": len(mine) - len(finished),
         }
@@ -166,6 +169,34 @@ def _leading(arm: str, entries: Sequence[Entry], settled: Mapping[str, RunRecord
             runs.setdefault(entry.seed, []).append(entry)
     ended = [seed in runs and any(e.arm == arm for e in runs[seed]) and all(e.folder in settled for e in runs[seed]) for seed in seeds]
     return ended.index(False) if False in ended else len(ended)
+
+
+def exposure(finished: Sequence[RunRecord], recipe: Recipe, bytes_per_unit: Mapping[str, float] | None) -> dict[str, float | None]:
+    """How much the ``finished`` runs of ``recipe`` saw on average: tokens per parameter of the blocks, of the active ones too where these
+    are fewer, and unique tokens and bytes of the corpus (``bytes_per_unit``, by source, where it is known).
+    """
+    runs = [record for record in finished if record.totals is not None]
+    if not runs:
+        return {}
+    tokens, blocks = sum(record.totals.tokens for record in runs if record.totals) / len(runs), recipe.block_parameters
+    whole, active = (_parameters(runs[0], which) for which in ("parameters", "active_parameters"))
+    idle = whole - active if whole is not None and active is not None else 0
+
+    def read(once: bool, weight: Mapping[str, float] | None = None) -> float:
+        found = 0.0
+        for record in runs:
+            for source, amount in record.cursors.items():
+                epochs = record.totals.epochs.get(source, 0.0) if record.totals else 0.0
+                share = min(1.0, 1.0 / epochs) if once and epochs else 1.0
+                found += amount * share * (1.0 if weight is None else weight.get(source, 0.0))
+        return found / len(runs)
+
+    return {
+        "tokens_per_parameter": tokens / blocks,
+        "tokens_per_active_parameter": tokens / (blocks - idle) if 0 < idle < blocks else None,
+        "unique_tokens": read(once=True),
+        "bytes": read(once=False, weight=bytes_per_unit) if bytes_per_unit else None,
+    }
 
 
 def _mean(values: Mapping[int, float]) -> float | None:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Settings
-from windtunnel.recipe import Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
+from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
 from windtunnel.recipe.resolve import placed, resolve
 from windtunnel.recipe.settings import SHORT
 from windtunnel.recipe.yaml import Document
@@ -40,7 +40,7 @@ class StudyFile(Settings):
     name: str = Field(description="the folder of the result (default: the name of the file)")
     description: str = Field("", description="what the study asks, in a sentence")
     corpus: dict[str, Any] = Field(description="sources by name, as in a recipe")
-    budget: Budget
+    budget: Budget = USUAL
     seeds: Seeds = Field((0, 1, 2, 3, 4), description="seeds, or how many (0, 1, 2, ...), or {least, most} to race")
     baseline: dict[str, Any] = Field({}, description="a recipe without corpus and budget")
     recipes: dict[str, dict[str, Any]] = Field({}, description="recipes that parts name: by name, what differs from the baseline")
@@ -231,7 +231,7 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
         study = StudyFile.model_validate({"name": name, **raw})
     except ValidationError as error:
         raise place.invalid(error, ()) from error
-    shared = {"corpus": raw["corpus"], "budget": raw["budget"], "recipes": study.recipes}
+    shared = {"corpus": raw["corpus"], "budget": study.budget.model_dump(exclude_none=True), "recipes": study.recipes}
     base = merge(shared, study.baseline)
     study._place = place
     for arm, mapping in {BASELINE: base, **{arm: merge(base, difference) for arm, difference in study.arms.items()}}.items():

@@ -4,7 +4,7 @@ Everything a study needs lies under one output folder, which studies may share::
 
     cache/                  prepared corpora and streams
     runs/KEY/               a run; KEY is the hash of recipe, seed, variant and data, so every study that needs the run finds it
-    studies/NAME/           result.json; variant.json: how the steps of all its runs are computed
+    studies/NAME/           result.json; variant.json: how the steps of all its runs are computed; budget-KEY.json: its budget in FLOPs
 
 What a file says is read in ``file.py``; what has to be flown, and what it takes, is estimated in ``plan.py``; which records count as
 flown is decided in ``records.py``.
@@ -28,7 +28,7 @@ from windtunnel.study.file import StudyFile, load_study, study_from
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
-from windtunnel.study.plan import VARIANT, check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
+from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
 from windtunnel.study.race import begun_otherwise
 from windtunnel.study.records import folders_of, known, save
 from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult
@@ -130,6 +130,7 @@ class StudyFlight:
         self.here = self.only_here(recipes)
         self.prepare(recipes)
         self.variant = self.begun_with()
+        recipes = at_one_budget(recipes, self.counted)
         if self.study.tune:
             recipes = self.tune(self.study.tune, recipes)
         # An arm whose corpus or tuning broke has no run; its failed records say why, so that it is shown like any other failure.
@@ -188,6 +189,17 @@ class StudyFlight:
         variant = Variant.model_validate(decided)
         refuse_unable(variant, device, f"study {self.study.name} in {self.out}")
         return variant
+
+    def counted(self, base: Recipe) -> float:
+        """The FLOPs that the baseline's budget of tokens per parameter takes, counted on its real step, once for the study."""
+        import torch
+
+        from windtunnel.train.sizing import counted_budget
+
+        device = torch.device(local.crew(self.workers, self.threads).device(0) or "cpu")
+        path = self.folder / BUDGET.format(base.key(0, self.variant))
+        decided = decided_once(path, lambda: counted_budget(base, self.streams[BASELINE], device, self.variant).model_dump())
+        return float(decided["flops"])
 
     def only_here(self, recipes: Mapping[str, Recipe]) -> bool:
         """Whether runs can only fly in this process, because a part of theirs has no source that another one could define it from.
@@ -382,7 +394,7 @@ class StudyFlight:
             "name": study.name,
             "file": study.file,
             "description": study.description,
-            "budget": {study.budget.unit: study.budget.amount},
+            "budget": {one.unit: one.amount for one in (study.budget, recipes[BASELINE].budget)},
             "seeds": len(study.seed_list),
             "seed_list": list(study.seed_list),
             "race": study.race.model_dump() if study.race else None,
@@ -403,6 +415,7 @@ class StudyFlight:
             "notes": [*study.notes, *self.notes],
             "tuning": self.tuning,
         }
-        result = assemble(about, entries, self.records, recipes, extra)
+        of_units = {arm: stream.bytes_per_unit("train") for arm, stream in self.streams.items()}
+        result = assemble(about, entries, self.records, recipes, extra, of_units)
         write_json(self.folder / "result.json", result.plain())
         return result

@@ -11,7 +11,7 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
-from windtunnel.recipe import Recipe, data_key, held_by, held_by_curators, needed, run_name, times
+from windtunnel.recipe import Budget, Recipe, data_key, held_by, held_by_curators, needed, run_name, times
 from windtunnel.slots import Progress
 from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
@@ -21,7 +21,8 @@ from windtunnel.study.tune import with_knobs
 from windtunnel.train.curation import PLAIN, SEED
 from windtunnel.train.record import finished_record, has_weights
 
-VARIANT = "variant.json"  # in the folder of a study: how its steps are computed
+VARIANT, BUDGET = "variant.json", "budget-{}.json"  # in the folder of a study: how its steps are computed, its budget in FLOPs
+LEAST = 1.0  # tokens per parameter below which `check` warns
 UTILISATION = 1 / 3  # the share of the matmul rate that small models reach; what is reckoned with
 
 
@@ -46,6 +47,20 @@ def plan(
         if arm in data
         for seed in study.seed_list[: wanted[arm]]
     ]
+
+
+def at_one_budget(recipes: Mapping[str, Recipe], flops: Callable[[Recipe], float]) -> dict[str, Recipe]:
+    """``recipes`` of a study with the FLOPs that each may spend, where the budget is the baseline's tokens per parameter.
+
+    ``flops`` says how many FLOPs that budget of the baseline takes. An arm with a budget of its own keeps it.
+    """
+    base = recipes[BASELINE]
+    if base.budget.unit != "tokens_per_parameter":
+        return dict(recipes)
+    shared = Budget(flops=flops(base))
+    return {
+        arm: recipe.model_copy(update={"budget": shared}) if recipe.budget == base.budget else recipe for arm, recipe in recipes.items()
+    }
 
 
 def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str, variant: Variant) -> Entry:
@@ -124,12 +139,12 @@ def less_than_a_step(recipe: Recipe) -> str | None:
     """Which phase of ``recipe`` cannot make a step and what to do, or None; FLOPs are estimated, tokens and steps are exact."""
     from windtunnel.train.estimate import estimate
 
-    enough = {"flops": 0.75, "effective_flops": 0.75, "tokens": 1 - 1e-9, "steps": 1 - 1e-9, "seconds": 0.0}[recipe.budget.unit]
+    enough = {"flops": 0.75, "effective_flops": 0.75, "tokens": 1 - 1e-9, "steps": 1 - 1e-9, "seconds": 0.0}[recipe.allowance.unit]
     for number, phase in enumerate(recipe.phases, 1):
         alone = (phase.model_copy(update={"share": 1.0}),)
         steps = estimate(recipe.model_copy(update={"phases": alone}))["own_steps"] * phase.share
         if steps < enough:
-            amount = f"{phase.share * recipe.budget.amount:.3g} {recipe.budget.unit}"
+            amount = f"{phase.share * recipe.allowance.amount:.3g} {recipe.allowance.unit}"
             return (
                 f"phase {number} may spend {amount}, which is about {steps:.2g} of one step; "
                 "raise the budget or the share, or lower batch, context or depth"
@@ -152,8 +167,8 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
     from windtunnel.train.estimate import estimate
     from windtunnel.train.machine import matmul_rate, threads_of
 
-    recipes = study.resolved
     variant = _variant(study, out)
+    recipes = at_one_budget(study.resolved, lambda base: _counted(study, out, base, variant) or estimate(base)["own_flops"])
     entries = plan(study, recipes, dict.fromkeys(recipes, ""), variant)
     refuse_what_cannot_fly(entries)
     if study.tune:
@@ -195,7 +210,11 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
     sizes = _sizes_before(study, out)
     return {
         "name": study.name,
-        "arms": {arm: {key: each[arm][key] for key in ("flops", "tokens", "steps", "parameters")} for arm in recipes},
+        "arms": {
+            arm: {key: each[arm][key] for key in ("flops", "tokens", "steps", "parameters")}
+            | {"tokens_per_parameter": each[arm]["own_tokens"] / recipes[arm].block_parameters}
+            for arm in recipes
+        },
         "seeds": len(study.seed_list),
         "least": {"seeds": study.race.least, **taken(least)} if study.race else None,
         **taken(costs),
@@ -216,6 +235,14 @@ def _variant(study: StudyFile, out: Path | None) -> Variant:
     with contextlib.suppress(OSError, ValueError):
         return Variant.model_validate_json((Path(out or "") / "studies" / study.name / VARIANT).read_text(encoding="utf-8"))
     return study.resolved[BASELINE].variant(Variant())
+
+
+def _counted(study: StudyFile, out: Path | None, base: Recipe, variant: Variant) -> float | None:
+    """The FLOPs of the budget of ``base`` if they were counted when the study was flown in ``out``."""
+    path = Path(out or "") / "studies" / study.name / BUDGET.format(base.key(0, variant))
+    with contextlib.suppress(OSError, ValueError):
+        return Budget.model_validate_json(path.read_text(encoding="utf-8")).flops
+    return None
 
 
 def _flown(out: Path, key: str, weights: bool) -> bool:
@@ -258,6 +285,14 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
         f"{check['flops']:.3g} FLOPs, about {duration(check['seconds'])} with {check['workers']} workers "
         f"(at {check['utilisation']:.0%} of {check['matmul_rate']:.3g} FLOPs per second, measured now)"
     )
+    seen = {arm: each["tokens_per_parameter"] for arm, each in check["arms"].items()}
+    yield f"tokens per parameter of the blocks: {', '.join(f'{arm} {amount:.3g}' for arm, amount in seen.items())}"
+    if min(seen.values()) < LEAST:
+        few = [arm for arm, amount in seen.items() if amount < LEAST]
+        yield (
+            f"{', '.join(few)}: less than {LEAST:g} token for every parameter; hardly anything of pre-training can be seen there "
+            "(20 are usual: leave out `budget:`, or raise it, or take a smaller model)"
+        )
     for arm, epochs in (check["epochs"] or {}).items():
         for source, often in epochs.items():
             if often > 1:

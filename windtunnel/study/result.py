@@ -71,6 +71,10 @@ class Costs(Table):
     """What the finished runs of an arm cost, on average."""
 
     tokens: float | None = Field(None, description="input tokens")
+    tokens_per_parameter: float | None = Field(None, description="tokens over the weights in the matrices of the blocks")
+    tokens_per_active_parameter: float | None = Field(None, description="tokens over those that no structure holds at zero, where fewer")
+    unique_tokens: float | None = Field(None, description="tokens of the corpus that were read at least once")
+    bytes: float | None = Field(None, description="bytes of the corpus that were read, those read again counted again")
     flops: float | None = Field(None, description="floating point operations, counted on the real step")
     effective_flops: float | None = Field(None, description="those that remain where hardware leaves out what is held at zero")
     seconds: float | None = Field(None, description="seconds of training")

@@ -20,12 +20,13 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     sparsity) is not known here.
     """
     facts: Any = stream.facts if stream is not None else recipe.encoding.reckoned()
-    unit, totals, parameters = recipe.budget.unit, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
+    budget, totals, parameters = recipe.allowance, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
     paid = dict.fromkeys(totals, 0.0)
     for one in needed(recipe).values():
         cost = estimate(one, stream)
         paid = {key: paid[key] + cost[f"own_{key}"] for key in paid}
-    whole = max(0.0, recipe.budget.amount - paid.get(unit.removeprefix("effective_"), 0.0))
+    unit = budget.unit
+    whole = max(0.0, budget.amount - paid.get(unit.removeprefix("effective_"), 0.0))
     for phase in recipe.phases:
         family, sizes = phase.model.family, phase.model.sizes()
         reads, writes = phase.context, 0

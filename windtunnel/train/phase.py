@@ -92,7 +92,7 @@ class PhaseRun:
             phase_run.reckon(spent, moments)
         else:
             phase_run.load_state(saved)
-        budget = left_of(recipe.budget, run_context.charged)
+        budget = left_of(recipe.allowance, run_context.charged)
         phase_run.horizon = Horizon.of(budget, phase.share, phase_run.cost, phase_run.step_tokens)
         if run_context.compiled:
             model.compile(dynamic=False)

@@ -108,8 +108,10 @@ def fastest(seconds: Mapping[Variant, float]) -> Variant:
 
 
 @contextmanager
-def trial(recipe: Recipe, stream: Stream, device: torch.device) -> Iterator[PhaseRun]:
-    """The first phase of ``recipe`` ready for its steps, from fresh weights, in a folder of its own that goes afterwards.
+def trial(recipe: Recipe, stream: Stream, device: torch.device, variant: Variant | None = None, index: int = 0) -> Iterator[PhaseRun]:
+    """Phase ``index`` of ``recipe`` ready for its steps, from fresh weights, in a folder of its own that goes afterwards.
+
+    It is computed as ``variant`` says (default: in float32, with fused attention), but never compiled.
 
     Parts that hold other models are left out: those may not have been flown yet, and what they add is the same in every variant.
     """
@@ -119,7 +121,7 @@ def trial(recipe: Recipe, stream: Stream, device: torch.device) -> Iterator[Phas
     from windtunnel.train.log import RunContext, RunLog, RunState
     from windtunnel.train.phase import PhaseRun
 
-    phase = recipe.phases[0]
+    phase, own = recipe.phases[index], variant or Variant()
     plain: dict[str, Any] = {
         key: None for key in ("weighting", "selection", "structure") if (part := getattr(phase, key)) and part.trained()
     }
@@ -128,7 +130,10 @@ def trial(recipe: Recipe, stream: Stream, device: torch.device) -> Iterator[Phas
     measured = tuple(part for part in recipe.evaluations if not part.trained())
     alone = recipe.model_copy(update={"phases": (phase,), "budget": Budget(steps=1000), "limits": {}, "evaluations": measured})
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]), machine.repeatable():
-        run_context, run_state = RunContext(Path(folder), device, machine.precision_context(device, "float32")), RunState()
+        run_context, run_state = (
+            RunContext(Path(folder), device, machine.precision_context(device, own.precision), own.attention),
+            RunState(),
+        )
         with RunLog(run_context, 0) as log:
             yield PhaseRun.open(alone, 0, stream, run_context, run_state, log, None, None)
 

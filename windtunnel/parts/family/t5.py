@@ -119,9 +119,13 @@ class T5(Family, name="t5"):
         """As for every family, with half of the decoder's attention over the encoder; its keys and values are made of what is read."""
         return super().block(sizes) + 2 * sizes.width * sizes.width
 
+    def blocks(self, sizes: Sizes) -> float:
+        """As for every family, of both stacks."""
+        return 2 * super().blocks(sizes)
+
     def parameters(self, sizes: Sizes, facts: Any) -> float:
         """As for every family."""
-        return 2 * sizes.layers * self.block(sizes) + self.rows(facts) * sizes.width
+        return self.blocks(sizes) + self.rows(facts) * sizes.width
 
     def flops(self, sizes: Sizes, facts: Any, reads: int, writes: int = 0) -> float:
         """As for every family."""

@@ -1,0 +1,98 @@
+"""Budgets in tokens per parameter: they size the baseline, and its FLOPs are then every arm's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from windtunnel.recipe import USUAL, recipe_from
+from windtunnel.report.markup import markdown
+from windtunnel.study.assemble import exposure
+from windtunnel.study.fly import check_study, fly_study, study_from, summary
+from windtunnel.train.record import RunRecord
+from windtunnel.train.run import fly
+
+BASE = {
+    "context": 32,
+    "batch": 4,
+    "model": {"layers": 2, "width": 32, "heads": 2},
+    "tokenizer": {"vocabulary": 400},
+    "precision": "float32",
+    "compile": "no",
+    "evaluate_every": 1.0,
+    "evaluation_tokens": 128,
+    "test_tokens": 256,
+}
+
+
+def test_a_missing_budget_means_twenty_tokens_per_parameter(corpus):
+    recipe = recipe_from({"corpus": corpus, **BASE})
+    assert recipe.budget == USUAL and USUAL.amount == 20
+    assert recipe.allowance.unit == "tokens" and recipe.allowance.amount == 20 * recipe.block_parameters
+    # 2 layers of 4 matrices of attention and 3 of the MLP
+    sizes = recipe.phases[0].model.sizes()
+    assert recipe.block_parameters == 2 * (4 * 32 * 32 + 3 * 32 * sizes.intermediate)
+    study = study_from({"corpus": corpus, "baseline": BASE, "arms": {"wide": {"model": {"width": 64}}}}, name="s")
+    assert {one.budget for one in study.resolved.values()} == {USUAL}
+
+
+def test_both_stacks_of_an_encoder_decoder_count(corpus):
+    def blocks(family):
+        return recipe_from({"corpus": corpus, **BASE, "model": {**BASE["model"], "family": family}, "objective": "prefix-lm"})
+
+    one = blocks("t5")
+    assert one.block_parameters == 2 * 2 * one.phases[0].model.family.block(one.phases[0].model.sizes())
+
+
+def test_a_run_reads_so_many_tokens_for_every_parameter(tiny, stream, tmp_path):
+    recipe = tiny(budget={"tokens_per_parameter": 0.02})
+    record = fly(recipe, 0, stream, tmp_path / "run")
+    steps = int(0.02 * recipe.block_parameters / (recipe.phases[0].batch * recipe.phases[0].context))
+    assert record.totals.steps == steps > 3
+    found = exposure([record], recipe, {source: 3.0 for source in stream.sources})
+    assert found["tokens_per_parameter"] == pytest.approx(0.02, rel=0.1)
+    assert found["tokens_per_active_parameter"] is None
+    assert found["unique_tokens"] == sum(record.cursors.values()) and found["bytes"] == 3 * found["unique_tokens"]
+
+
+def test_tokens_read_twice_are_not_unique_and_zeros_are_not_active(tiny, stream):
+    recipe = tiny()
+    blocks = recipe.block_parameters
+    phases = [{"parameters": blocks + 100, "active_parameters": blocks / 2 + 100}]
+    totals = {"tokens": 2 * blocks, "epochs": {"code": 4.0, "prose": 0.5}}
+    record = RunRecord(key="k", seed=0, status="finished", totals=totals, cursors={"code": 400, "prose": 50}, phases=phases)
+    found = exposure([record], recipe, None)
+    assert found == {"tokens_per_parameter": 2.0, "tokens_per_active_parameter": 4.0, "unique_tokens": 150.0, "bytes": None}
+
+
+def test_the_flops_of_the_baselines_real_step_are_the_budget_of_every_arm(corpus, tmp_path):
+    arms = {"wide": {"model": {"width": 64}}, "own": {"budget": {"tokens_per_parameter": 0.05}, "model": {"width": 48}}}
+    study = study_from(
+        {
+            "corpus": corpus,
+            "baseline": BASE,
+            "arms": arms,
+            "budget": {"tokens_per_parameter": 0.1},
+            "seeds": 1,
+            "curve": [1.0],
+        },
+        name="sized",
+    )
+    check = check_study(study, tmp_path)
+    said = list(summary(check))
+    assert any("tokens per parameter of the blocks: baseline 0.1, wide 0.0" in line for line in said), said
+    assert any(line.startswith("baseline, wide, own: less than 1 token") for line in said), said
+    result = fly_study(study, tmp_path, workers=1, quiet=True)
+    base, wide, own = result.baseline, result.arms["wide"], result.arms["own"]
+    assert base.tokens_per_parameter == pytest.approx(0.1, rel=0.08)
+    assert wide.flops == pytest.approx(base.flops, rel=0.1), "matched FLOPs"
+    assert wide.tokens_per_parameter < base.tokens_per_parameter / 2
+    assert own.tokens_per_parameter == pytest.approx(0.05, rel=0.15), "an arm keeps a budget of its own"
+    assert base.bytes > base.unique_tokens > 0
+    budget = result.recipes["wide"]["budget"]
+    assert result.recipes["baseline"]["budget"] == budget and result.recipes["own"]["budget"]["tokens_per_parameter"] == 0.05
+    assert result.study.budget == {"tokens_per_parameter": 0.1, "flops": budget["flops"]}
+    page = markdown(json.loads(result.model_dump_json()))
+    assert page.splitlines()[2].startswith("These verdicts are about early training: the baseline saw 0.")
+    assert check_study(study, tmp_path)["cached"] == 3, "what was counted is known afterwards"
