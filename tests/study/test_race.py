@@ -13,7 +13,8 @@ from windtunnel.study import fly as module
 from windtunnel.study.fly import check_study, fly_study, plan, study_from, summary
 from windtunnel.study.launch.worker import perform
 from windtunnel.study.papers import Paper, judge
-from windtunnel.study.race import LEAST_CHANCE, KnownNoise, Race, repeated, standing, widest
+from windtunnel.study.race import LEAST_CHANCE, repeated, standing, widest
+from windtunnel.study.seeds import KnownNoise, Race
 from windtunnel.study.statistics.compare import compare, interval
 from windtunnel.study.statistics.sequential import boundary, repeated_confidence, repeated_interval
 

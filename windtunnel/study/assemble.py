@@ -32,7 +32,8 @@ def assemble(
         extra: further blocks, taken over as they are.
         bytes_per_unit: of the training documents, by arm and source, where they are known.
     """
-    from windtunnel.study.race import Race, Standing, repeated, standing, widest
+    from windtunnel.study.race import Standing, repeated, standing, widest
+    from windtunnel.study.seeds import Race
     from windtunnel.study.statistics.compare import adjusted_confidence, compare
     from windtunnel.study.statistics.transfer import transfer, transfer_of
 

@@ -20,8 +20,8 @@ from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, each_re
 from windtunnel.recipe.resolve import placed, resolve
 from windtunnel.recipe.settings import SHORT
 from windtunnel.recipe.yaml import Document
-from windtunnel.study.race import Race
 from windtunnel.study.result import BASELINE
+from windtunnel.study.seeds import Race
 from windtunnel.study.tune import Tune, with_knobs
 
 MUST_AGREE = ("split", "evaluation_tokens", "test_tokens")  # or arm and baseline would be tested on different text

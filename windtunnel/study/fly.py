@@ -29,9 +29,9 @@ from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
 from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
-from windtunnel.study.race import begun_otherwise
 from windtunnel.study.records import folders_of, known, save
 from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult
+from windtunnel.study.seeds import begun_otherwise
 from windtunnel.study.tune import Tune, best, with_knobs
 from windtunnel.train.record import RunRecord, has_weights
 

@@ -21,7 +21,7 @@ from windtunnel.core.shipped import AREAS, PAPER, paper_files
 from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import StudyFile, study_from
-from windtunnel.study.race import Race, repeated
+from windtunnel.study.race import repeated
 from windtunnel.study.result import (
     BASELINE,
     FORMAT,
@@ -39,6 +39,7 @@ from windtunnel.study.result import (
     paper_result,
 )
 from windtunnel.study.results import load, save
+from windtunnel.study.seeds import Race
 
 GAIN = "compute_gain"
 BRIEF = ("seeds", "test", "flops", "effective_flops", "tokens", "parameters", "active_parameters", "epochs")  # of an arm or the baseline
