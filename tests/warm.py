@@ -8,13 +8,16 @@ environment has to be handed over, because the server keeps the one that it was 
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing.context
 import os
 import signal
+import socketserver
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -162,3 +165,51 @@ def _command(words: list[str], folder: Path, code: str, outputs: list[Path]) -> 
 
     sys.argv = ["windtunnel", *words]
     main(words)
+
+
+CLIENT = """\
+#!{python} -IS
+import json, os, signal, socket, sys
+if os.environ.get("PYTHONPATH", "") != {before!r}:  # a warm process has looked for modules already
+    os.execv({real!r}, [{real!r}, *sys.argv[1:]])
+with socket.socket(socket.AF_UNIX) as door:
+    door.connect({address!r})
+    said = dict(words=sys.argv[1:], folder=os.getcwd(), environment=dict(os.environ), client=os.getpid())
+    door.sendall((json.dumps(said) + "\\n").encode())
+    answers = door.makefile()
+    pid = int(answers.readline())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os.kill(pid, number))
+    code = int(answers.readline())
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
+
+@contextlib.contextmanager
+def on_path(folder: Path) -> Iterator[Path]:
+    """A folder with the command ``windtunnel`` for a shell, which hands its words to a warm process and waits for it."""
+    serve()
+    (folder / "bin").mkdir()
+    client, address = folder / "bin" / "windtunnel", str(folder / "door")
+    real = str(Path(sys.executable).parent / "windtunnel")
+    fields = {"python": sys.executable, "before": os.environ.get("PYTHONPATH", ""), "real": real, "address": address}
+    client.write_text(CLIENT.format(**fields), encoding="utf-8")
+    client.chmod(0o755)
+    with socketserver.ThreadingUnixStreamServer(address, _Caller) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield client.parent
+        server.shutdown()
+
+
+class _Caller(socketserver.StreamRequestHandler):
+    """One command of a shell."""
+
+    def handle(self) -> None:
+        said = json.loads(self.rfile.readline())
+        outputs = [Path(f"/proc/{said['client']}/fd/{number}") for number in (1, 2)]
+        process = CONTEXT.Process(target=_command, args=(said["words"], Path(said["folder"]), "", outputs))
+        process.environment = said["environment"]
+        process.start()
+        self.wfile.write(f"{process.pid}\n".encode())
+        process.join()
+        self.wfile.write(f"{process.exitcode}\n".encode())
