@@ -13,7 +13,7 @@ from typing import Any
 
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
-from windtunnel.study.launch.local import launch
+from windtunnel.study.launch.local import fly_jobs
 from windtunnel.study.launch.worker import Job
 from windtunnel.study.statistics.calibration import calibrate
 from windtunnel.train.run import prepare
@@ -44,7 +44,7 @@ def main() -> dict[str, Any]:
             key = flight.key(seed, Variant())
             places[multiple, seed] = folder = str(OUT / "runs" / key)
             jobs.append(Job(key, seed, flight.model_dump(mode="json"), str(stream.folder), folder, 2e11 * multiple))
-    records = launch(jobs, on_event=lambda what, job, _: print(what, job.folder, file=sys.stderr) if what == "finished" else None)
+    records = fly_jobs(jobs, on_event=lambda what, job, _: print(what, job.folder, file=sys.stderr) if what == "finished" else None)
     pool = {m: [records[places[m, seed]]["test"]["bits_per_byte"] for seed in range(SEEDS)] for m in MULTIPLES}
     found = {
         f"{arms} arms, {seeds} seeds": calibrate(pool, studies=STUDIES, arms=arms, seeds=seeds)

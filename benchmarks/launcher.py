@@ -15,7 +15,7 @@ from typing import Any
 
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
-from windtunnel.study.launch.local import Job, launch
+from windtunnel.study.launch.local import Job, fly_jobs
 from windtunnel.train.run import prepare
 
 PILOTS, REPETITIONS = 6, 2
@@ -42,7 +42,7 @@ def wall(flight: Any, stream: Any, workers: int, threads: int) -> float:
             Job(flight.key(seed, Variant()), seed, recipe, str(stream.folder), str(Path(out) / str(seed)), 1.0) for seed in range(PILOTS)
         ]
         began = time.perf_counter()
-        results = launch(jobs, workers=workers, threads=threads)
+        results = fly_jobs(jobs, workers=workers, threads=threads)
         seconds = time.perf_counter() - began
     if any(result["status"] != "finished" for result in results.values()):
         raise SystemExit(f"a pilot broke: {results}")

@@ -254,7 +254,7 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     from windtunnel.train import run as train
 
     monkeypatch.setattr(train, "prepare", lambda recipe, cache, *more: stream)
-    monkeypatch.setattr(module.local, "launch", inline)
+    monkeypatch.setattr(module.local, "fly_jobs", inline)
     found = load_paper(write(tmp_path))
     measurement = reproduce(found, "cpu", tmp_path / "out", quiet=True, function="study_fakes:measure")
     path = tmp_path / "context" / "twice-the-context" / "cpu.json"

@@ -173,7 +173,7 @@ def fly(stream, monkeypatch, tmp_path):
             on_event(records[one.folder].status, one, records[one.folder])
         return records
 
-    monkeypatch.setattr(module.local, "launch", inline)
+    monkeypatch.setattr(module.local, "fly_jobs", inline)
     monkeypatch.setattr(run, "prepare", lambda recipe, cache, *more: stream)
 
     def call(found, **options):

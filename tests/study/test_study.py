@@ -26,7 +26,7 @@ from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.study import fly as module
 from windtunnel.study.fly import check_study, fly_study, load_study, plan, study_from, summary
-from windtunnel.study.launch.local import Crew, Interrupted, counted_signals, how_it_died, launch
+from windtunnel.study.launch.local import Interrupted, Workers, counted_signals, fly_jobs, how_it_died
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import Job, perform
 from windtunnel.study.tune import Tune, best, with_knobs
@@ -249,7 +249,7 @@ def test_runs_share_warm_workers_and_one_that_breaks_or_dies_leaves_the_others_a
         job(tmp_path, "measure", 4),
     ]
     events: list[tuple[str, int]] = []
-    records = launch(jobs, workers=1, threads=1, on_event=lambda what, one, _: events.append((what, one.seed)))
+    records = fly_jobs(jobs, workers=1, threads=1, on_event=lambda what, one, _: events.append((what, one.seed)))
     by_seed = {one.seed: records[one.folder] for one in jobs}
     assert {seed: record["status"] for seed, record in by_seed.items()} == {
         0: "finished",
@@ -288,7 +288,7 @@ def test_two_workers_fly_at_once_and_wait_for_a_run_that_another_process_is_flyi
     thread = threading.Thread(target=hold)
     thread.start()
     holding.wait(60)
-    records = launch([shared, *own], workers=2, threads=1, on_event=heard)
+    records = fly_jobs([shared, *own], workers=2, threads=1, on_event=heard)
     thread.join()
     assert records[shared.folder].key == "the other" and not (Path(shared.folder) / "flown").exists()
     assert [records[one.folder]["status"] for one in own] == ["finished", "finished"], "each waits until the other is there"
@@ -299,13 +299,13 @@ import sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 from test_study import job
-from windtunnel.study.launch.local import Interrupted, launch
+from windtunnel.study.launch.local import Interrupted, fly_jobs
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     def heard(what, one, details):
         print(what, flush=True)
     try:
-        launch([job(folder, "wait_for_stop", 0), job(folder, "wait_for_stop", 1)], workers=1, threads=1, on_event=heard)
+        fly_jobs([job(folder, "wait_for_stop", 0), job(folder, "wait_for_stop", 1)], workers=1, threads=1, on_event=heard)
     except Interrupted as error:
         print("told:", error, flush=True)
         sys.exit(130)
@@ -359,10 +359,10 @@ def test_deaths_are_told_in_words():
     assert how_it_died(3) == "exit code 3" and "SIGSEGV" in how_it_died(-11) and "out of memory" in how_it_died(-9)
 
 
-def test_a_crew_needs_at_least_one():
+def test_there_is_at_least_one_worker():
     with pytest.raises(UserError, match="workers"):
-        launch([], workers=0)
-    assert [Crew(4, 1, ("cuda:0", "cuda:1")).device(number) for number in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+        fly_jobs([], workers=0)
+    assert [Workers(4, 1, ("cuda:0", "cuda:1")).device(number) for number in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
 
 
 # The table ----------------------------------------------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ def fly(stream, monkeypatch, tmp_path):
     """Fly a study with the stand-in for training, on a real stream, in this process."""
     from windtunnel.train import run
 
-    monkeypatch.setattr(module.local, "launch", inline)
+    monkeypatch.setattr(module.local, "fly_jobs", inline)
     monkeypatch.setattr(run, "prepare", lambda recipe, cache, *more: stream)
 
     def call(found: module.StudyFile, **options: Any) -> dict[str, Any]:
@@ -586,7 +586,7 @@ def test_real_training_ends_in_a_result(corpus, tmp_path):
 
 def test_an_interrupted_study_says_how_to_go_on(fly, monkeypatch):
     monkeypatch.setattr(
-        module.local, "launch", lambda *_, **__: (_ for _ in ()).throw(Interrupted("interrupted: give the same command to go on"))
+        module.local, "fly_jobs", lambda *_, **__: (_ for _ in ()).throw(Interrupted("interrupted: give the same command to go on"))
     )
     with pytest.raises(KeyboardInterrupt, match="same command"):
         fly(study())
@@ -607,7 +607,7 @@ def test_the_same_jobs_fly_as_ray_tasks(fly, tmp_path, monkeypatch):
     try:
         jobs = [job(tmp_path, "meet", 0), job(tmp_path, "meet", 1), job(tmp_path / "more", "explode", 2), job(tmp_path / "more", "die", 3)]
         events: list[str] = []
-        records = ray_engine.launch(jobs, threads=1, on_event=lambda what, *_: events.append(what))
+        records = ray_engine.fly_jobs_on_ray(jobs, threads=1, on_event=lambda what, *_: events.append(what))
         assert [records[one.folder]["status"] for one in jobs] == ["finished", "finished", "failed", "failed"], records
         assert len({records[one.folder].hardware["pid"] for one in jobs[:2]}) == 2, "two workers at the same time"
         assert "wing came off" in records[jobs[2].folder]["traceback"] and "Ray worker died" in records[jobs[3].folder]["error"]

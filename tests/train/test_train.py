@@ -443,23 +443,23 @@ def test_divergence_in_the_last_step_is_noticed(tiny, stream, tmp_path):
 
 
 def test_the_log_drops_what_comes_after_the_checkpoint_and_the_line_cut_off(tmp_path):
-    around = RunContext(folder=tmp_path, device=torch.device("cpu"), precision=contextlib.nullcontext)
+    run_context = RunContext(folder=tmp_path, device=torch.device("cpu"), precision=contextlib.nullcontext)
     path = tmp_path / "log.jsonl"
     lines = [json.dumps({"step": step, "loss": 1.0}) for step in (1, 2, 3, 4)]
     path.write_text("\n".join(lines) + '\n{"step": 5, "lo\xff', encoding="latin-1")
     before = path.stat().st_ino
-    RunLog(around, 3).close()
+    RunLog(run_context, 3).close()
     assert path.read_text().splitlines() == lines[:3]
     assert path.stat().st_ino == before
-    RunLog(around, 2).close()
+    RunLog(run_context, 2).close()
     assert path.read_text().splitlines() == lines[:2]
     path.write_text(lines[0])  # cut off exactly before the end of the line
-    RunLog(around, 1).close()
+    RunLog(run_context, 1).close()
     assert path.read_text() in ("", lines[0] + "\n")
 
 
 def test_a_kill_while_the_log_is_cut_back_loses_no_line(tmp_path, monkeypatch):
-    around = RunContext(folder=tmp_path, device=torch.device("cpu"), precision=contextlib.nullcontext)
+    run_context = RunContext(folder=tmp_path, device=torch.device("cpu"), precision=contextlib.nullcontext)
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 9}\n')
     found, real = [], builtins.open
@@ -471,7 +471,7 @@ def test_a_kill_while_the_log_is_cut_back_loses_no_line(tmp_path, monkeypatch):
         return handle
 
     monkeypatch.setattr(builtins, "open", watched)
-    RunLog(around, 2).close()
+    RunLog(run_context, 2).close()
     assert found and all(b'{"step": 1}\n{"step": 2}\n' in seen for seen in found)
 
 

@@ -84,9 +84,11 @@ def adapt(
         own_tokens,
         precision.value,
     )
-    with at_work(out, processes, device, called.obj) as crew:
-        told = watching(crew.follow, crew.say) if crew.follow else None
-        result = fly(request, out, seed=seed, cache=cache, threads=threads, device=device, report=told, stop=crew.stop, warn=crew.say)
+    with at_work(out, processes, device, called.obj) as callbacks:
+        told = watching(callbacks.follow, callbacks.say) if callbacks.follow else None
+        result = fly(
+            request, out, seed=seed, cache=cache, threads=threads, device=device, report=told, stop=callbacks.stop, warn=callbacks.say
+        )
     if as_json:
         print_json(result)
     if result["status"] == "interrupted":

@@ -29,7 +29,7 @@ class Logger(enum.StrEnum):
 
 
 @dataclass(frozen=True)
-class Crew:
+class Callbacks:
     """What a process at work reports to, asks whether to stop, and says things with. Of several ranks only the first is heard."""
 
     follow: Callable[[dict[str, Any]], None] | None
@@ -38,7 +38,7 @@ class Crew:
 
 
 @contextlib.contextmanager
-def at_work(out: Path, processes: int, device: str | None, words: Sequence[str]) -> Iterator[Crew]:
+def at_work(out: Path, processes: int, device: str | None, words: Sequence[str]) -> Iterator[Callbacks]:
     """Hold the folder ``out`` and show progress, as one process or as one of the ranks that share its work.
 
     Where ``processes`` are asked for and torchrun has not started them, they are started with ``words`` and waited for instead. Ranks
@@ -51,7 +51,7 @@ def at_work(out: Path, processes: int, device: str | None, words: Sequence[str])
 
     check_device(device)
     if processes > 1 and "WORLD_SIZE" not in os.environ:  # which torchrun sets for those it starts
-        raise typer.Exit(ranks.launch(processes, ["-m", "windtunnel.commands.main", *words]))
+        raise typer.Exit(ranks.torchrun(processes, ["-m", "windtunnel.commands.main", *words]))
     with ranks.joined(device):
         speaking = not ranks.rank()
         with (
@@ -66,7 +66,7 @@ def at_work(out: Path, processes: int, device: str | None, words: Sequence[str])
                 if speaking:
                     console().print(escape(message), soft_wrap=True)
 
-            yield Crew(follow, stop, say)
+            yield Callbacks(follow, stop, say)
     if not speaking:
         raise typer.Exit
 
@@ -100,11 +100,11 @@ def train(
 
     document = Document(file)
     recipe = resolve(load_recipe(document, sources(corpus)), document)
-    with at_work(out, processes, device, context.obj) as crew:
+    with at_work(out, processes, device, context.obj) as callbacks:
         with ranks.rank_0_first():
-            stream, others = prepare(recipe, cache, crew.say), prepare_needed(recipe, cache, crew.say)
+            stream, others = prepare(recipe, cache, callbacks.say), prepare_needed(recipe, cache, callbacks.say)
         how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()]}
-        record = fly(recipe, seed, stream, out, report=crew.follow, stop=crew.stop, warn=crew.say, streams=others, **how)
+        record = fly(recipe, seed, stream, out, report=callbacks.follow, stop=callbacks.stop, warn=callbacks.say, streams=others, **how)
     if as_json:
         print_json(record.plain())
     if record.status == "interrupted":

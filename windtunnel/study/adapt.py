@@ -100,38 +100,39 @@ def share_of(text: str | None) -> float | None:
         raise UserError(f"{text}: write a share as 1% or 0.01, or none for no limit") from None
 
 
-def settings(wish: AdaptRequest) -> dict[str, Any]:
-    """The recipe of ``wish`` as a file would write it, before the model's own settings are filled in."""
+def settings(request: AdaptRequest) -> dict[str, Any]:
+    """The recipe of ``request`` as a file would write it, before the model's own settings are filled in."""
     from windtunnel.models.settings import ModelSettings
 
-    kept = dict(wish.keep) or {OWN: f"{OWN}-{wish.own_tokens}.jsonl"}
+    kept = dict(request.keep) or {OWN: f"{OWN}-{request.own_tokens}.jsonl"}
     raw: dict[str, Any] = {
-        "corpus": {**wish.corpus, **kept},
+        "corpus": {**request.corpus, **kept},
         "split": {"validation": 0.05, "test": 0.1},  # few documents are usual here, and a few of them have to judge
-        "budget": {wish.budget.unit: wish.budget.amount},
-        "start": {"checkpoint": wish.checkpoint},
-        "context": wish.context,
-        "batch": wish.batch,
+        "budget": {request.budget.unit: request.budget.amount},
+        "start": {"checkpoint": request.checkpoint},
+        "context": request.context,
+        "batch": request.batch,
         "schedule": {"linear": {"warmup": 0.05}},
         "evaluation_tokens": 4096,
         "test_tokens": 8192,
     }
-    if wish.replay:
-        shares = {name: (1 - wish.replay) / len(wish.corpus) for name in wish.corpus} | {name: wish.replay / len(kept) for name in kept}
+    if request.replay:
+        new, old = (1 - request.replay) / len(request.corpus), request.replay / len(kept)
+        shares = dict.fromkeys(request.corpus, new) | dict.fromkeys(kept, old)
         raw["mixture"] = {"fixed": {"shares": {name: round(share, 6) for name, share in shares.items()}}}
     else:
-        raw["sources"] = list(wish.corpus)
-    if wish.precision != "auto":
-        raw["precision"] = wish.precision
-    if wish.tolerance is not None:
-        raw["limits"] = dict.fromkeys(kept, wish.tolerance)
-    width = ModelSettings(width=facts(wish.checkpoint).model["width"])
-    raw["optimizer"] = {"adamw": {"learning_rate": wish.rate or float(f"{GENTLE * width.learning_rate():.2g}")}}
+        raw["sources"] = list(request.corpus)
+    if request.precision != "auto":
+        raw["precision"] = request.precision
+    if request.tolerance is not None:
+        raw["limits"] = dict.fromkeys(kept, request.tolerance)
+    width = ModelSettings(width=facts(request.checkpoint).model["width"])
+    raw["optimizer"] = {"adamw": {"learning_rate": request.rate or float(f"{GENTLE * width.learning_rate():.2g}")}}
     return raw
 
 
 def adapt(
-    wish: AdaptRequest,
+    request: AdaptRequest,
     out: Path,
     *,
     seed: int = 0,
@@ -142,7 +143,7 @@ def adapt(
     stop: Callable[[], bool] | None = None,
     warn: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Adapt the model of ``wish`` in folder ``out`` and return what came of it, which is also written to ``out/result.json``.
+    """Adapt the model of ``request`` in folder ``out`` and return what came of it, which is also written to ``out/result.json``.
 
     In ``out``: ``recipe.yaml``, ``run/``, ``model/`` (what AutoModelForCausalLM and AutoTokenizer load) and, without ``keep``,
     ``own-text-TOKENS.jsonl``. Given again it goes on where it was. The result has ``status`` (as a run's record), ``kept_share`` (how much
@@ -157,9 +158,9 @@ def adapt(
     from windtunnel.train.run import fly, prepare
 
     done = out / "result.json"
-    raw = settings(wish)
+    raw = settings(request)
     own = out / raw["corpus"].get(OWN, "")
-    if not wish.keep:
+    if not request.keep:
         raw["corpus"][OWN] = str(own)
     with ranks.rank_0_first():
         present = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")) if (out / "recipe.yaml").exists() else None
@@ -172,21 +173,21 @@ def adapt(
             return found
         out.mkdir(parents=True, exist_ok=True)
         (out / "recipe.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        if not wish.keep and not own.exists():
-            write_own(wish, own, seed, threads, device, warn)
+        if not request.keep and not own.exists():
+            write_own(request, own, seed, threads, device, warn)
         document = Document(out / "recipe.yaml")
         recipe = resolve(load_recipe(document), document)
         stream = prepare(recipe, cache or out / "cache", warn)
     record = fly(recipe, seed, stream, out / "run", threads=threads, device=device, report=report, stop=stop, warn=warn)
     if not record.finished:
         return record.plain()
-    result: dict[str, Any] = ranks.broadcast(None if ranks.rank() else conclude(wish, recipe, seed, stream, record, out, warn))
+    result: dict[str, Any] = ranks.broadcast(None if ranks.rank() else result_of(request, recipe, seed, stream, record, out, warn))
     if not ranks.rank():
         write_json(done, result)
     return result
 
 
-def write_own(wish: AdaptRequest, path: Path, seed: int, threads: int | None, device: str | None, warn: Callable[[str], None]) -> None:
+def write_own(request: AdaptRequest, path: Path, seed: int, threads: int | None, device: str | None, warn: Callable[[str], None]) -> None:
     """Let the model write the documents that stand for what it knows."""
     import torch
     from transformers import AutoTokenizer
@@ -196,14 +197,14 @@ def write_own(wish: AdaptRequest, path: Path, seed: int, threads: int | None, de
     from windtunnel.models.locate import locate
 
     warn(
-        f"no --keep was given: the model writes about {wish.own_tokens:,} tokens itself, to rehearse and to be judged by; it keeps what it "
-        "would say, not all that it knows, so give a folder of text like what it must keep if you have one"
+        f"no --keep was given: the model writes about {request.own_tokens:,} tokens itself, to rehearse and to be judged by; it keeps what "
+        "it would say, not all that it knows, so give a folder of text like what it must keep if you have one"
     )
     if threads:
         torch.set_num_threads(threads)
-    model = load(wish.checkpoint)
+    model = load(request.checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = AutoTokenizer.from_pretrained(locate(wish.checkpoint), local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(locate(request.checkpoint), local_files_only=True)
     shown = -1
 
     def tell(share: float) -> None:
@@ -212,12 +213,12 @@ def write_own(wish: AdaptRequest, path: Path, seed: int, threads: int | None, de
             shown = int(share * 5)
             warn(f"writing own text: {share:.0%}")
 
-    count = write_own_text(path, own_text(model.to(device), tokenizer, tokens=wish.own_tokens, seed=seed, report=tell))  # type: ignore[arg-type]
+    count = write_own_text(path, own_text(model.to(device), tokenizer, tokens=request.own_tokens, seed=seed, report=tell))  # type: ignore[arg-type]
     warn(f"{path}: {count} documents")
 
 
-def conclude(
-    wish: AdaptRequest, recipe: Recipe, seed: int, stream: Any, record: RunRecord, out: Path, warn: Callable[[str], None]
+def result_of(
+    request: AdaptRequest, recipe: Recipe, seed: int, stream: Any, record: RunRecord, out: Path, warn: Callable[[str], None]
 ) -> dict[str, Any]:
     """Decide how much of the change is kept, measure before and after on test, export, and put together the result."""
     import torch
@@ -238,7 +239,7 @@ def conclude(
     judges = {split: judges_of(recipe, phase, stream, split, run_context) for split in ("validation", "test")}
     warn("measuring the model before and after on test documents")
     told = {"before": windows(before, judges["test"]), "trained": windows(after, judges["test"])}
-    written = {"before": stream.encoding.samples(before, judges["test"], SAMPLED)}
+    samples = {"before": stream.encoding.samples(before, judges["test"], SAMPLED)}
     first, trained = ({name: value.detach().clone() for name, value in model.state_dict().items()} for model in (before, after))
     kept = 1.0
     tried: list[dict[str, Any]] = []
@@ -250,17 +251,17 @@ def conclude(
         told["kept"] = windows(after, judges["test"])
     else:
         told["kept"] = told["trained"]
-    written["after"] = stream.encoding.samples(after, judges["test"], SAMPLED)
-    role = {name: "learned" for name in wish.corpus} | {name: "kept" for name in recipe.corpus if name not in wish.corpus}
+    samples["after"] = stream.encoding.samples(after, judges["test"], SAMPLED)
+    role = {name: "learned" for name in request.corpus} | {name: "kept" for name in recipe.corpus if name not in request.corpus}
     sources = {name: changes(told, name) | {"role": role[name]} for name in judges["test"].sources}
     result = {
         "format": FORMAT,
         "kind": "adaptation",
         "status": "finished",
-        "checkpoint": wish.checkpoint,
-        "tolerance": wish.tolerance,
-        "replay": wish.replay,
-        "own_text": not wish.keep,
+        "checkpoint": request.checkpoint,
+        "tolerance": request.tolerance,
+        "replay": request.replay,
+        "own_text": not request.keep,
         "kept_share": kept,
         "tried": tried,
         "stopped": record.stopped,
@@ -268,7 +269,7 @@ def conclude(
         "validation": [one.plain() for one in record.validation],
         "samples": [
             {**{key: one[key] for key in ("source", "prompt", "truth")}, "before": one["continuation"], "after": two["continuation"]}
-            for one, two in zip(written["before"], written["after"], strict=True)
+            for one, two in zip(samples["before"], samples["after"], strict=True)
         ],
         "totals": record.totals.plain() if record.totals else {},
         "seed": seed,
@@ -277,7 +278,7 @@ def conclude(
         "hardware": record.hardware,
     }
     card = {
-        "title": f"{Path(wish.checkpoint).name}, adapted",
+        "title": f"{Path(request.checkpoint).name}, adapted",
         "text": "Continued with Windtunnel. `record.json` beside it says how.",
         "kept share of the change in weights": f"{kept:.0%}",
     }

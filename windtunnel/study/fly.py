@@ -174,14 +174,14 @@ class StudyFlight:
         from windtunnel.train.machine import threads_of
         from windtunnel.train.variant import choose, refuse_unable
 
-        crew = local.crew(self.workers, self.threads)
-        device = torch.device(crew.device(0) or "cpu")
+        here = local.workers_here(self.workers, self.threads)
+        device = torch.device(here.device(0) or "cpu")
 
         def decide() -> dict[str, Any]:
             entries = plan(self.study, self.study.resolved, dict.fromkeys(self.streams, ""), Variant())
             flops = sum(estimate(entry.recipe)["own_flops"] for entry in entries)
             self.say("timing the step of the baseline in what ways this machine can compute it")
-            with threads_of(crew.threads):
+            with threads_of(here.threads):
                 base = self.study.resolved[BASELINE]
                 return choose(base, self.streams[BASELINE], device, flops=flops, runs=len(entries)).model_dump()
 
@@ -291,8 +291,8 @@ class StudyFlight:
         settled()
         if not jobs:
             return
-        crew = local.crew(self.workers, self.threads)
-        with Watch(title, labels, list(jobs.values()), min(crew.workers, len(jobs)), self.console) as watch:
+        here = local.workers_here(self.workers, self.threads)
+        with Watch(title, labels, list(jobs.values()), min(here.count, len(jobs)), self.console) as watch:
 
             def heard(what: str, job: Job, details: Any) -> None:
                 watch.event(what, job, details)
@@ -307,11 +307,11 @@ class StudyFlight:
             if self.engine == "ray":
                 from windtunnel.study.launch import ray as ray_engine
 
-                ray_engine.launch(list(jobs.values()), threads=crew.threads, address=self.address, on_event=heard)
+                ray_engine.fly_jobs_on_ray(list(jobs.values()), threads=here.threads, address=self.address, on_event=heard)
             elif self.here:
-                local.launch_here(list(jobs.values()), threads=self.threads, on_event=heard)
+                local.fly_jobs_here(list(jobs.values()), threads=self.threads, on_event=heard)
             else:
-                local.launch(list(jobs.values()), workers=self.workers, threads=self.threads, on_event=heard)
+                local.fly_jobs(list(jobs.values()), workers=self.workers, threads=self.threads, on_event=heard)
 
     def needed(self, entries: Sequence[Entry]) -> None:
         """Fly the models that runs need which are not flown yet. One that fails is told by each run that needs it."""

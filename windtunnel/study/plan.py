@@ -193,18 +193,18 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
         every = needed_by(runs, dict.fromkeys(recipes, ""), how)
         distinct |= {run.key: run for run in (*runs, *itertools.chain(*every))}
     cached = [run for key, run in distinct.items() if key not in costs and flown(run)]
-    crew = local.crew(workers, threads)
-    device = torch.device(crew.device(0) or "cpu")
-    with threads_of(crew.threads):
+    here = local.workers_here(workers, threads)
+    device = torch.device(here.device(0) or "cpu")
+    with threads_of(here.threads):
         rate = max(matmul_rate(device, dtype, 512, 0.15) for dtype in (torch.float32, torch.bfloat16))
     if device.type == "cuda":
-        rate /= max(1, crew.workers // max(1, torch.cuda.device_count()))
+        rate /= max(1, here.count // max(1, torch.cuda.device_count()))
     later = study.seed_list[study.race.least :] if study.race else ()
     least = {key: cost for key, cost in costs.items() if distinct[key].seed not in later}
 
     def taken(costs: Mapping[str, float]) -> dict[str, Any]:
         flops, longest = sum(costs.values()), max(costs.values(), default=0.0)
-        return {"runs": len(costs), "flops": flops, "seconds": max(longest, flops / crew.workers) / (rate * UTILISATION)}
+        return {"runs": len(costs), "flops": flops, "seconds": max(longest, flops / here.count) / (rate * UTILISATION)}
 
     each = {arm: estimate(recipe) for arm, recipe in recipes.items()}
     sizes = _sizes_before(study, out)
@@ -222,7 +222,7 @@ def check_study(study: StudyFile, out: Path | None = None, *, workers: int | Non
         "trials": len(study.tune.combinations()) * len(recipes) if study.tune else 0,
         "matmul_rate": rate,
         "utilisation": UTILISATION,
-        "workers": crew.workers,
+        "workers": here.count,
         "epochs": {arm: _epochs(recipes[arm], each[arm]["tokens"], sizes) for arm in recipes} if sizes else None,
         "notes": study.notes,
     }

@@ -32,7 +32,7 @@ SILENT = 10.0  # seconds that other ranks leave to rank 0 to say what is wrong
 PATIENCE = datetime.timedelta(hours=12)  # rank 0 evaluates and prepares text while the others wait
 
 
-def launch(ranks: int, words: Sequence[str]) -> int:
+def torchrun(ranks: int, words: Sequence[str]) -> int:
     """Start ``ranks`` processes of Python with ``words`` on this machine by torchrun, and wait; returns the exit code.
 
     A signal is handed on to them, and they get half a minute to write a checkpoint.

@@ -300,10 +300,10 @@ def test_score_is_the_median_of_losses_of_what_can_be_learned(family, written, t
 
 def test_scores_do_not_depend_on_how_candidates_are_cut():
     objective, scorer = make(Objective, "next-token"), network("llama", 1)
-    batch, around = batch_of(objective, 2, sequences=6), BatchContext(objective, AT, {"scorer": scorer})
+    batch, context = batch_of(objective, 2, sequences=6), BatchContext(objective, AT, {"scorer": scorer})
     part, model = Learnable(scorer=OTHER, top=200), network("llama")
-    whole = part.score(model, batch, around)
-    cut = torch.cat([part.score(model, {key: value[i : i + 4] for key, value in batch.items()}, around) for i in (0, 4)])
+    whole = part.score(model, batch, context)
+    cut = torch.cat([part.score(model, {key: value[i : i + 4] for key, value in batch.items()}, context) for i in (0, 4)])
     assert whole.unique().numel() > 1 and torch.allclose(whole, cut)
 
 

@@ -416,7 +416,7 @@ OTHER = {"sources": ["prose"], "vocabulary": 420, "sentinels": 4}
 BASE = {"recipe": {"budget": {"steps": 3}, "tokenizer": OTHER, "sources": ["prose"]}}
 
 
-def around(tiny: Any, **fields: Any) -> Recipe:
+def recipe_as_written(tiny: Any, **fields: Any) -> Recipe:
     """A tiny recipe whose parts may hold recipes, as a file would write it."""
     plain = tiny().model_dump(mode="json")
     replaced = {"phases", "encoding"} if "tokenizer" in fields else {"phases"}
@@ -431,14 +431,14 @@ def around(tiny: Any, **fields: Any) -> Recipe:
 
 
 def test_a_recipe_takes_the_tokenizer_of_another(tiny):
-    recipe = around(tiny, tokenizer={"recipe": BASE["recipe"], "extend": 30, "sources": ["code"]})
+    recipe = recipe_as_written(tiny, tokenizer={"recipe": BASE["recipe"], "extend": 30, "sources": ["code"]})
     assert recipe.encoding.reckoned().size == 450 and needed(recipe) == {}
-    longer = around(tiny, tokenizer={"recipe": {**BASE["recipe"], "batch": 8}, "extend": 30, "sources": ["code"]})
+    longer = recipe_as_written(tiny, tokenizer={"recipe": {**BASE["recipe"], "batch": 8}, "extend": 30, "sources": ["code"]})
     assert data_key(recipe) == data_key(longer) and recipe.identity() != longer.identity()
     assert data_key(times(recipe, 2.0)) == data_key(recipe)
     assert Recipe.model_validate(json.loads(recipe.model_dump_json())) == recipe
     with pytest.raises(ValueError, match="tokens are learnt from source 'prosa'"):
-        around(tiny, tokenizer={"sources": ["prosa"]})
+        recipe_as_written(tiny, tokenizer={"sources": ["prosa"]})
 
 
 @pytest.fixture(scope="module")
@@ -446,7 +446,7 @@ def flown(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     """A recipe that begins from a model with a shorter tokenizer, prepared and flown."""
     folder = tmp_path_factory.mktemp("flown")
     start = {"transplant": {"method": "contextual", "tokens": 2000, "occurrences": 2, "source": BASE}}
-    recipe = around(tiny, tokenizer={"recipe": BASE["recipe"], "extend": 30, "sources": ["code"], "sentinels": 4}, start=start)
+    recipe = recipe_as_written(tiny, tokenizer={"recipe": BASE["recipe"], "extend": 30, "sources": ["code"], "sentinels": 4}, start=start)
     told: list[str] = []
     stream, others = prepare(recipe, folder / "cache"), prepare_needed(recipe, folder / "cache")
     record = fly(recipe, 0, stream, folder / "run", streams=others, warn=told.append)
@@ -478,7 +478,7 @@ def test_other_tokens_are_refused_where_they_would_be_taken_for_these(flown, tin
         ({"losses": [{"distillation": {"teacher": BASE}}]}, "distillation.teacher"),
         ({"start": {"trained": {"model": BASE}}}, "trained.model"),
     ):
-        other = around(tiny, encoding=recipe.encoding.model_dump(mode="json"), **fields)
+        other = recipe_as_written(tiny, encoding=recipe.encoding.model_dump(mode="json"), **fields)
         record = fly(other, 0, flown["stream"], tmp_path / part, streams=flown["others"])
         assert record["status"] == "failed" and f"{part}: this model is trained with another tokenizer" in record["error"]
 
@@ -486,7 +486,7 @@ def test_other_tokens_are_refused_where_they_would_be_taken_for_these(flown, tin
 def test_text_may_differ_where_tokens_agree(flown, tiny, tmp_path):
     """Curated documents make another stream; with the tokenizer of the model's recipe its tokens mean the same."""
     inner = {**BASE["recipe"], "curators": []}
-    recipe = around(
+    recipe = recipe_as_written(
         tiny,
         tokenizer={"recipe": inner, "sentinels": 4},
         curators={"length": {"shortest": 200}},
@@ -504,7 +504,7 @@ def test_text_may_differ_where_tokens_agree(flown, tiny, tmp_path):
 def test_a_model_that_may_have_seen_the_test_documents_is_refused(flown, tiny, tmp_path):
     for change, says in (({"split": {"validation": 0.1, "test": 0.2}}, "another split"), ({"corpus": {}}, "lacks source 'code'")):
         inner = dict(BASE["recipe"])
-        recipe = around(tiny, start={"transplant": {"source": {"recipe": inner | change}}})
+        recipe = recipe_as_written(tiny, start={"transplant": {"source": {"recipe": inner | change}}})
         if change.get("corpus") is not None:  # a file merges corpora, so the source is taken away by hand
             data = recipe.model_dump(mode="json")
             del data["phases"][0]["start"]["transplant"]["source"]["recipe"]["corpus"]["code"]

@@ -30,10 +30,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass(frozen=True)
-class Crew:
-    """How the machine is divided: ``workers`` processes of ``threads`` threads, each on its device."""
+class Workers:
+    """How the machine is divided: ``count`` processes of ``threads`` threads, each on its device."""
 
-    workers: int
+    count: int
     threads: int
     devices: tuple[str | None, ...]
 
@@ -42,8 +42,8 @@ class Crew:
         return self.devices[number % len(self.devices)]
 
 
-def crew(workers: int | None = None, threads: int | None = None) -> Crew:
-    """The crew for this machine: a worker for every ``threads`` cores (default 1), or several pilots on each GPU.
+def workers_here(workers: int | None = None, threads: int | None = None) -> Workers:
+    """The workers for this machine: one for every ``threads`` cores (default 1), or several pilots on each GPU.
 
     Raises:
         UserError: when a number is below one.
@@ -57,10 +57,10 @@ def crew(workers: int | None = None, threads: int | None = None) -> Crew:
     if torch.cuda.is_available():
         devices: tuple[str | None, ...] = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
         workers = workers or PILOTS_ON_A_GPU * len(devices)
-        return Crew(workers, threads or max(1, cores // workers), devices)
+        return Workers(workers, threads or max(1, cores // workers), devices)
     # One thread each: two runs side by side finish well before the same two runs one after the other on two threads.
     threads = threads or (max(1, cores // workers) if workers and workers < cores else 1)
-    return Crew(workers or max(1, cores // threads), threads, ("cpu",))
+    return Workers(workers or max(1, cores // threads), threads, ("cpu",))
 
 
 def available_cores() -> list[int]:
@@ -89,15 +89,15 @@ class _Waiting:
 class _WorkerPool:
     """The worker processes, and how to start, stop and replace one."""
 
-    plan: Crew
+    plan: Workers
     context: Any = field(default_factory=lambda: multiprocessing.get_context("spawn"))
     workers: list[_Worker] = field(default_factory=list)
 
     def hire(self, number: int) -> _Worker:
         ours, theirs = self.context.Pipe()
         cores = available_cores()
-        # Cores are reserved only when the crew fills the machine: beside other work the system places processes better than we do.
-        filled = self.plan.workers * self.plan.threads == len(cores)
+        # Cores are reserved only when the workers fill the machine: beside other work the system places processes better than we do.
+        filled = self.plan.count * self.plan.threads == len(cores)
         mine = cores[number * self.plan.threads : (number + 1) * self.plan.threads] if filled else None
         arguments = (theirs, mine, self.plan.threads, self.plan.device(number))
         process = self.context.Process(target=worker.main, args=arguments, name=f"windtunnel-worker-{number}")
@@ -122,7 +122,7 @@ class _WorkerPool:
         self.workers.clear()
 
 
-def launch(
+def fly_jobs(
     jobs: Sequence[Job],
     *,
     workers: int | None = None,
@@ -139,33 +139,33 @@ def launch(
         Interrupted: after SIGINT or SIGTERM, when every worker has put its run down; a second signal does not wait for them.
     """
     tell: OnEvent = on_event or (lambda what, job, details: None)
-    plan = crew(workers, threads)
-    plan = Crew(max(1, min(plan.workers, len(jobs))), plan.threads, plan.devices)
+    plan = workers_here(workers, threads)
+    plan = Workers(max(1, min(plan.count, len(jobs))), plan.threads, plan.devices)
     # Longest first, so that no long run is left alone at the end. The sort is stable: equal jobs keep the order they came in.
     pending = deque(_Waiting(job) for job in sorted(jobs, key=lambda job: -job.cost))
     records: dict[str, RunRecord] = {}
-    floor = _WorkerPool(plan)
+    pool = _WorkerPool(plan)
     with counted_signals() as signals:
         try:
-            while pending or any(one.job for one in floor.workers):
+            while pending or any(one.job for one in pool.workers):
                 if signals.count:
                     pending.clear()
-                    _tell_to_stop(floor)
+                    _tell_to_stop(pool)
                 if signals.count > 1:
                     break
-                _hand_out(floor, pending, tell)
-                _listen(floor, pending, records, tell)
+                _hand_out(pool, pending, tell)
+                _listen(pool, pending, records, tell)
         finally:
-            floor.dismiss(0.0 if signals.count > 1 else 10.0)
+            pool.dismiss(0.0 if signals.count > 1 else 10.0)
     if signals.count:
         raise _interrupted(records, jobs)
     return records
 
 
-def launch_here(jobs: Sequence[Job], *, threads: int | None = None, on_event: OnEvent | None = None) -> dict[str, RunRecord]:
-    """Fly ``jobs`` one after the other in this process, for parts that another process could not define; else as :func:`launch`."""
+def fly_jobs_here(jobs: Sequence[Job], *, threads: int | None = None, on_event: OnEvent | None = None) -> dict[str, RunRecord]:
+    """Fly ``jobs`` one after the other in this process, for parts that another process could not define; else as :func:`fly_jobs`."""
     tell: OnEvent = on_event or (lambda what, job, details: None)
-    plan = crew(1, threads)
+    plan = workers_here(1, threads)
     records: dict[str, RunRecord] = {}
     with counted_signals() as signals:
         for job in jobs:
@@ -188,31 +188,31 @@ def _interrupted(records: Mapping[str, RunRecord], jobs: Sequence[Job]) -> Inter
     )
 
 
-def _hand_out(floor: _WorkerPool, pending: deque[_Waiting], tell: OnEvent) -> None:
+def _hand_out(pool: _WorkerPool, pending: deque[_Waiting], tell: OnEvent) -> None:
     """Give a job to every idle worker; hire workers while there are too few."""
     now = time.monotonic()
     while ready := next((waiting for waiting in pending if waiting.not_before <= now), None):
-        idle = next((one for one in floor.workers if one.job is None), None)
+        idle = next((one for one in pool.workers if one.job is None), None)
         if idle is None:
-            taken = {one.number for one in floor.workers}
-            free = [number for number in range(floor.plan.workers) if number not in taken]
+            taken = {one.number for one in pool.workers}
+            free = [number for number in range(pool.plan.count) if number not in taken]
             if not free:
                 return
-            idle = floor.hire(free[0])
+            idle = pool.hire(free[0])
         try:
             idle.connection.send(ready.job)
         except OSError:  # it died while idle
-            floor.workers.remove(idle)
+            pool.workers.remove(idle)
             continue
         pending.remove(ready)
         idle.job = ready.job
         tell("started", ready.job, {"worker": idle.number})
 
 
-def _listen(floor: _WorkerPool, pending: deque[_Waiting], records: dict[str, RunRecord], tell: OnEvent) -> None:
+def _listen(pool: _WorkerPool, pending: deque[_Waiting], records: dict[str, RunRecord], tell: OnEvent) -> None:
     """Wait a moment for messages and deaths, and act on them."""
     by_handle: dict[Any, _Worker] = {}
-    for one in floor.workers:
+    for one in pool.workers:
         by_handle[one.connection] = by_handle[one.process.sentinel] = one
     if not by_handle:
         time.sleep(0.1)
@@ -239,14 +239,14 @@ def _listen(floor: _WorkerPool, pending: deque[_Waiting], records: dict[str, Run
         except (EOFError, OSError):
             alive = False
         if not alive:
-            _bury(floor, one, records, tell)
+            _bury(pool, one, records, tell)
 
 
-def _bury(floor: _WorkerPool, dead: _Worker, records: dict[str, RunRecord], tell: OnEvent) -> None:
+def _bury(pool: _WorkerPool, dead: _Worker, records: dict[str, RunRecord], tell: OnEvent) -> None:
     """A worker died: its run has failed, unless the finished record was already written. Its place is free."""
     dead.process.join()
     code = dead.process.exitcode
-    floor.workers.remove(dead)
+    pool.workers.remove(dead)
     dead.connection.close()
     if dead.job is None:
         return
@@ -267,8 +267,8 @@ def how_it_died(code: int | None) -> str:
     return f"killed by signal {-code}"
 
 
-def _tell_to_stop(floor: _WorkerPool) -> None:
-    for one in floor.workers:
+def _tell_to_stop(pool: _WorkerPool) -> None:
+    for one in pool.workers:
         if not one.told_to_stop:
             one.told_to_stop = True
             with contextlib.suppress(OSError):

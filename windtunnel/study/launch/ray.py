@@ -26,14 +26,14 @@ UNSTARTED = "unstarted"  # what a task answers that was told to stop before it b
 ASK_EVERY = 2.0  # seconds between two questions of a task whether it should stop
 
 
-def launch(
+def fly_jobs_on_ray(
     jobs: Sequence[Job],
     *,
     threads: int = 1,
     address: str | None = None,
     on_event: OnEvent | None = None,
 ) -> dict[str, RunRecord]:
-    """Fly ``jobs`` as Ray tasks and return the record of each by its folder, as :func:`windtunnel.study.launch.local.launch` does.
+    """Fly ``jobs`` as Ray tasks and return the record of each by its folder, as :func:`windtunnel.study.launch.local.fly_jobs` does.
 
     ``address`` is that of a cluster, "auto" for the one this machine belongs to; without it Ray is started here and stopped at the end.
     A process that has called ``ray.init`` itself keeps its cluster. A task takes ``threads`` CPUs and, where the cluster has GPUs, a
