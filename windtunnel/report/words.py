@@ -347,7 +347,9 @@ class Reading:
             lines.append(f"{number(fewest, 0)} seeds give only a rough estimate of the spread between seeds, so intervals are wide.")
         if self.margin is not None:
             within = f"±{number(self.margin, decimals(self.margin or 0.01))} {self.measure}"
-            lines.append(f"“No difference” means that the whole interval lies within {within}.")
+            compute = finite(self.study.get("margin_compute"))
+            worth = f": that is what {100 * compute:g} % of the compute buys on the baseline's curve" if compute else ""
+            lines.append(f"“No difference” means that the whole interval lies within {within}{worth}.")
         elif self.arms:
             lines.append("The study sets no equivalence margin, so it can never conclude “no difference”, only “undecided”.")
         lines.append("A verdict holds for this corpus, model size and budget; expect it at larger ones only if it holds at several scales.")

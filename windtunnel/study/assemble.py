@@ -25,7 +25,7 @@ def assemble(
     """The result of a study, finished or not.
 
     Args:
-        about: the ``study`` block, with confidence, relative margin (``margin_share``) and curve.
+        about: the ``study`` block, with confidence, relative margin (``margin_share``; None: read from the curve) and curve.
         entries: every run the study needs.
         records: the records there are so far, by ``Entry.folder``.
         recipes: the resolved recipe of the baseline and of each arm.
@@ -35,6 +35,7 @@ def assemble(
     from windtunnel.study.race import Standing, repeated, standing, widest
     from windtunnel.study.seeds import Race
     from windtunnel.study.statistics.compare import adjusted_confidence, compare
+    from windtunnel.study.statistics.margin import margin_share
     from windtunnel.study.statistics.transfer import transfer, transfer_of
 
     settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
@@ -57,21 +58,24 @@ def assemble(
     spent = {multiple: flops for multiple in about["curve"] if (flops := _mean(values(BASELINE, multiple, "flops", "totals"))) is not None}
     race = Race.model_validate(about["race"]) if about.get("race") else None
     curve = {multiple: values(BASELINE, multiple, primary) for multiple in about["curve"]}
-    how: dict[str, Any] = {"margin": about["margin_share"], "better": better, "spent": spent if len(spent) == len(curve) else None}
+    how: dict[str, Any] = {"better": better, "spent": spent if len(spent) == len(curve) else None}
+    given = about["margin_share"]
+    share, compute = (given, None) if given is not None else margin_share(curve, **how)
     each = adjusted_confidence(about["confidence"], len(arms))
     judged = compare(
         curve,
         {name: values(name, 1.0, primary) for name in arms},
         confidence=repeated(race, curve.get(1.0, {}), about["confidence"]),
+        margin=share,
         **how,
     )
-    study |= {"margin": judged["margin"], "confidence_of_each": each}
+    study |= {"margin": judged["margin"], "margin_share": share, "margin_compute": compute, "confidence_of_each": each}
     raced: dict[str, Standing] = {}
     for name in arms:
         if race is None:
             break
         ready = _leading(name, entries, settled, about["seed_list"])
-        own = {"settled": ready, "arms": len(arms), "confidence": about["confidence"], **how}
+        own = {"settled": ready, "arms": len(arms), "confidence": about["confidence"], "margin": given, **how}
         raced[name] = standing(race, name, values(name, 1.0, primary), curve, **own)
     level = judged["baseline"]
 

@@ -48,7 +48,12 @@ class StudyFile(Settings):
     arms: dict[str, dict[str, Any]] = Field(description="by name, what differs from the baseline")
     tune: Tune | None = Field(None, description="knobs that are tuned for the baseline and every arm alike")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together")
-    margin: float = Field(0.005, gt=0, lt=1, description="the smallest change that matters, as a share of the baseline's value")
+    margin: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="the smallest change that matters, as a share of the baseline's value (default: what a tenth of the compute buys)",
+    )
     kept: tuple[str, ...] = Field((), description="sources whose knowledge is to be kept while the others are gained: draws both axes")
     curve: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="multiples of the budget that the baseline flies at")
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from windtunnel.study.seeds import Race
 from windtunnel.study.statistics.compare import Interval, adjusted_confidence, compare, interval, verdict
+from windtunnel.study.statistics.margin import margin_share
 from windtunnel.study.statistics.sequential import Noise, agrees, boundary, chance, repeated_confidence, repeated_interval
 
 LEAST_CHANCE = 0.15  # of a verdict by the last look; below it an arm is given up
@@ -40,7 +41,7 @@ def standing(
     settled: int,
     arms: int,
     confidence: float,
-    margin: float,
+    margin: float | None,
     better: str = "lower",
     spent: Mapping[float, float] | None = None,
 ) -> Standing:
@@ -51,13 +52,15 @@ def standing(
         curve: that of the baseline's by multiple of the budget; multiple 1 is what the arm is compared with.
         settled: for how many of the seeds, in order, every run of the arm and of the baseline has finished or failed.
         arms: how many arms the study has; their intervals hold together with ``confidence``, all looks included.
-        margin, better, spent: as :func:`windtunnel.study.statistics.compare.compare`.
+        margin: as a share of the baseline's value; None reads it from the curve as it is at each look.
+        better, spent: as :func:`windtunnel.study.statistics.compare.compare`.
     """
     each = adjusted_confidence(confidence, arms)
 
     def compared(seeds: int, level: float) -> dict[str, Any]:
         first = {multiple: _first(values, seeds) for multiple, values in curve.items()}
-        return compare(first, {name: _first(arm, seeds)}, confidence=level, margin=margin, better=better, spent=spent)
+        share = margin if margin is not None else margin_share(first, better, spent)[0]
+        return compare(first, {name: _first(arm, seeds)}, confidence=level, margin=share, better=better, spent=spent)
 
     looks: list[dict[str, Any]] = []
     block = _without_interval(compared(race.least, each)["arms"][name])

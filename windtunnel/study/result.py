@@ -205,6 +205,7 @@ class About(Table):
     confidence_of_each: float | None = Field(None, description="of each interval, corrected for several arms")
     margin: float | None = Field(None, description="of equivalence, in the unit of the metric")
     margin_share: float | None = Field(None, description="of equivalence, as a share of the baseline's mean")
+    margin_compute: float | None = Field(None, description="the share of compute that it is worth, where the study states no margin")
     kept: list[str] = Field([], description="sources that the first model is known to have been trained on")
     variant: Variant | None = Field(None, description="how the steps of all runs were computed")
 

@@ -63,10 +63,14 @@ def boundary(looks: Sequence[int], most: int, confidence: float, freedom: float 
 
     Raises ValueError for looks that do not rise.
     """
+    return boundary_spending(looks, [(1 - confidence) * min(1.0, n / most) ** SPENDING for n in looks], freedom)
+
+
+def boundary_spending(looks: Sequence[int], spent: Sequence[float], freedom: float = 0.0) -> float:
+    """The boundary at the last of ``looks``, where ``spent`` is the error that may have been spent by each of them in all."""
     if looks[0] < 2 or any(later <= earlier for earlier, later in itertools.pairwise(looks)):
         raise ValueError(f"looks at {list(looks)} pairs: they must rise, from at least two pairs")
-    spent = tuple((1 - confidence) * min(1.0, n / most) ** SPENDING for n in looks)
-    return _stand(tuple(looks), spent, min(freedom, MOST_FREEDOM)).boundary
+    return _stand(tuple(looks), tuple(spent), min(freedom, MOST_FREEDOM)).boundary
 
 
 def repeated_confidence(looks: Sequence[int], most: int, confidence: float) -> float:
