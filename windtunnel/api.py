@@ -144,14 +144,14 @@ class Result:
         """A row an arm, the baseline first: verdict, the metric, its difference from the baseline with the interval, gain and costs."""
         import pandas
 
-        from windtunnel.study.result import Arm, Comparison, Gain
+        from windtunnel.study.result import Arm, Comparison, ComputeGain
 
         base = self.result.baseline
         level = Comparison(mean=base.test.mean, difference=0.0)
         reference = Arm(seeds=base.seeds, test=level, **{name: getattr(base, name) for name in COSTS})
         found = []
         for name, arm in {BASELINE: reference, **self.result.arms}.items():
-            gain = arm.compute_gain or Gain()
+            gain = arm.compute_gain or ComputeGain()
             found.append(
                 {
                     "arm": name,

@@ -119,7 +119,7 @@ print(outside.source_of(Halved).text)
 def test_a_part_of_a_script_is_written_down_with_what_it_uses(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(NOTEBOOK, encoding="utf-8")
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=True)
-    outside.define([outside.Source("halved.py", done.stdout)])
+    outside.define([outside.PartSource("halved.py", done.stdout)])
     assert registry.make(Schedule, "test-halved").factor(HALFWAY, 1.0) == 0.5
     assert "LOW = 0.25" in done.stdout and "import math as m" in done.stdout
 

@@ -24,7 +24,7 @@ from windtunnel.report.document import document
 from windtunnel.report.picture import picture
 from windtunnel.report.words import Reading
 from windtunnel.slots import by_name
-from windtunnel.study.result import Arm, Gain
+from windtunnel.study.result import Arm, ComputeGain
 
 VOID = {"meta", "link", "br"}
 
@@ -124,9 +124,9 @@ def test_a_bounded_gain_is_never_stated_as_a_value(gain: dict[str, Any] | None, 
 
 
 def test_a_gain_in_the_table_shows_bounds_and_open_ends() -> None:
-    arm = Arm(compute_gain=Gain(value=2.0, low=1.4, high=2.0, bounded="at least", high_open=True))
+    arm = Arm(compute_gain=ComputeGain(value=2.0, low=1.4, high=2.0, bounded="at least", high_open=True))
     assert (tables.gain(arm), tables.gain_interval(arm)) == ("≥ 2.00", "1.40 to ≥ 2.00")
-    arm = Arm(compute_gain=Gain(value=0.5, low=0.5, high=0.9, bounded="at most", low_open=True))
+    arm = Arm(compute_gain=ComputeGain(value=0.5, low=0.5, high=0.9, bounded="at most", low_open=True))
     assert (tables.gain(arm), tables.gain_interval(arm)) == ("≤ 0.50", "≤ 0.50 to 0.90")
 
 

@@ -28,7 +28,7 @@ from windtunnel.core.part import Part
 PREFIX = "windtunnel_outside_"  # of the modules that are made of sources
 
 
-class Source(NamedTuple):
+class PartSource(NamedTuple):
     """Python text that defines parts. ``name`` is that of its file, or of its part where it was taken from a notebook."""
 
     name: str
@@ -40,7 +40,7 @@ class Source(NamedTuple):
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
 
-_sources: dict[str, Source] = {}  # of the modules that were made here, by the module's name
+_sources: dict[str, PartSource] = {}  # of the modules that were made here, by the module's name
 
 
 def load_file(path: Path) -> None:
@@ -53,10 +53,10 @@ def load_file(path: Path) -> None:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    define([Source(path.name, text)], str(path))
+    define([PartSource(path.name, text)], str(path))
 
 
-def define(sources: Iterable[Source], file: str | None = None) -> None:
+def define(sources: Iterable[PartSource], file: str | None = None) -> None:
     """Run ``sources``, unless this process has run the same text before. ``file`` is the place that errors and tracebacks name.
 
     Raises:
@@ -112,7 +112,7 @@ def is_outside(part: type[Part]) -> bool:
     return "." not in module  # a module of a package is imported by its name; a lone file may lie anywhere
 
 
-def source_of(part: type[Part]) -> Source | None:
+def source_of(part: type[Part]) -> PartSource | None:
     """The text that defines ``part`` in a process of its own; None where there is none, as for a class typed into a bare interpreter."""
     if part.__module__ in _sources:
         return _sources[part.__module__]
@@ -120,13 +120,13 @@ def source_of(part: type[Part]) -> Source | None:
     file = getattr(module, "__file__", None)
     try:
         if part.__module__ not in ("__main__", "__mp_main__") and file:
-            return Source(Path(file).name, Path(file).read_text(encoding="utf-8"))
-        return Source(f"{part.name.replace('-', '_')}.py", _standing_alone(part))
+            return PartSource(Path(file).name, Path(file).read_text(encoding="utf-8"))
+        return PartSource(f"{part.name.replace('-', '_')}.py", _standing_alone(part))
     except (OSError, TypeError, SyntaxError, _NoSource):
         return None
 
 
-def sources_of(value: Any) -> tuple[Source, ...]:
+def sources_of(value: Any) -> tuple[PartSource, ...]:
     """The sources of the outside parts in ``value``, each once, in the order of their names."""
     found = {source for part in parts_in(value) if is_outside(type(part)) and (source := source_of(type(part))) is not None}
     return tuple(sorted(found))

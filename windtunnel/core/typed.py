@@ -19,7 +19,7 @@ Number = Annotated[
 ]
 
 
-class Block(BaseModel):
+class JsonBlock(BaseModel):
     """A block of a record or a result. It can be read like the mapping that it is in the file: ``block["test"]`` is ``block.test``."""
 
     model_config = ConfigDict(extra="ignore", validate_assignment=False)
@@ -42,7 +42,7 @@ class Block(BaseModel):
         return self.model_dump(mode="json")
 
 
-class Failure(Block):
+class Failure(JsonBlock):
     """How something failed, and who can mend it."""
 
     kind: Kind = Field(

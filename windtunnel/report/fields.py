@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from windtunnel.core.typed import Block, Failure
+from windtunnel.core.typed import Failure, JsonBlock
 from windtunnel.report.markup import escaped, table_of
 from windtunnel.study.result import (
     About,
@@ -13,17 +13,17 @@ from windtunnel.study.result import (
     Axes,
     Baseline,
     Comparison,
+    ComputeGain,
     CorpusRow,
+    Estimate,
     Evaluated,
     Finding,
-    Gain,
     Improvement,
-    Interval,
     Look,
     PaperResult,
     Point,
-    Progress,
     Run,
+    RunsSoFar,
     RunTotals,
     Sample,
     Sides,
@@ -31,9 +31,9 @@ from windtunnel.study.result import (
     StreamFacts,
     StudyResult,
     Transfer,
-    Trial,
     Tuned,
     Tuning,
+    TuningTrial,
 )
 from windtunnel.train.record import Measured, RunRecord, Totals
 
@@ -44,14 +44,14 @@ INTRODUCTION = """# The fields of result.json
 are still read. Unknown and infinite numbers are `null`.
 
 This page is made from the types by `make docs`."""
-COMPARED = (Baseline, Point, Arm, Comparison, Interval, Gain, Look)
+COMPARED = (Baseline, Point, Arm, Comparison, Estimate, ComputeGain, Look)
 FLOWN = (Run, RunTotals, Evaluated, Failure)
 KEPT = (Transfer, Stages, Axes, Sides)
-TRIED = (Tuning, Tuned, Trial)
+TRIED = (Tuning, Tuned, TuningTrial)
 READ = (Sample, CorpusRow, StreamFacts)
 PAPER = (PaperResult, Finding, Improvement)
-RESULT: tuple[type[Block], ...] = (StudyResult, About, Progress, *COMPARED, *FLOWN, *KEPT, *TRIED, *READ, *PAPER)
-RECORD: tuple[type[Block], ...] = (RunRecord, Totals, Measured)
+RESULT: tuple[type[JsonBlock], ...] = (StudyResult, About, RunsSoFar, *COMPARED, *FLOWN, *KEPT, *TRIED, *READ, *PAPER)
+RECORD: tuple[type[JsonBlock], ...] = (RunRecord, Totals, Measured)
 RECORDS = """# The fields of record.json
 
 Every run leaves `record.json` in its folder: everything that came of it, in a few kB. Without the weights it still counts as flown."""
@@ -63,7 +63,7 @@ def result_page() -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def section(block: type[Block]) -> str:
+def section(block: type[JsonBlock]) -> str:
     """One block: what it is, and a row for each field."""
     rows = [(f"`{key}`", f"`{kind(info.annotation)}`", escaped(info.description or "")) for key, info in block.model_fields.items()]
     meaning = " ".join(inspect.cleandoc(block.__doc__ or "").partition("\n\n")[0].split())

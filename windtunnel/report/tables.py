@@ -26,7 +26,7 @@ from windtunnel.report.words import (
     storage,
     times,
 )
-from windtunnel.study.result import Arm, Costs, Interval, PaperResult, Transfer, Tuning
+from windtunnel.study.result import Arm, Costs, Estimate, PaperResult, Transfer, Tuning
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def looks(reading: Reading) -> Table:
     )
 
 
-def interval(test: Interval, digits: int) -> str:
+def interval(test: Estimate, digits: int) -> str:
     """``−0.40 to −0.22``, a dash where there is none."""
     if finite(test.low) is None and finite(test.high) is None:
         return DASH

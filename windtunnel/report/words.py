@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from windtunnel.study.result import BASELINE, Costs, Gain, Run, StudyResult, as_result
+from windtunnel.study.result import BASELINE, ComputeGain, Costs, Run, StudyResult, as_result
 
 DASH = "–"
 ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training
@@ -130,7 +130,7 @@ def mean(values: Iterable[Any]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def above(gain: Gain) -> bool:
+def above(gain: ComputeGain) -> bool:
     """Whether a compute gain that is a bound lies above the curve ("at least") rather than below it ("at most")."""
     return gain.bounded == "at least" if isinstance(gain.bounded, str) else (finite(gain.value) or 0.0) >= 1
 
@@ -238,7 +238,7 @@ class Reading:
 
     def gain(self, name: str) -> str:
         """The compute gain: ``compute gain 1.6 (1.2 to 2.0 or more)``; empty where there is none."""
-        gain = self.arms[name].compute_gain or Gain()
+        gain = self.arms[name].compute_gain or ComputeGain()
         value, low, high = finite(gain.value), finite(gain.low), finite(gain.high)
         if value is None:
             return ""

@@ -27,8 +27,8 @@ from windtunnel.study.result import (
     FORMAT,
     Arm,
     Baseline,
+    ComputeGain,
     Finding,
-    Gain,
     Improvement,
     Outcome,
     PaperResult,
@@ -336,7 +336,7 @@ def _finding(expectation: Expectation, result: StudyResult) -> Finding:
     direction = expectation.direction or (study.better if metric == study.metric else "lower")
     found = {**expectation.model_dump(mode="json"), "metric": metric, "direction": direction}
     if metric == GAIN:
-        gain = result.arms[expectation.arm].compute_gain or Gain()
+        gain = result.arms[expectation.arm].compute_gain or ComputeGain()
         improvement = Improvement(
             mean=None if gain.value is None else gain.value - 1,
             # Where the interval reaches beyond the budgets that were flown, its end there is a bound of the curve and not of the gain.

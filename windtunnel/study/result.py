@@ -11,14 +11,14 @@ from typing import Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from windtunnel.core.keys import Variant
-from windtunnel.core.typed import Block, Failure
+from windtunnel.core.typed import Failure, JsonBlock
 from windtunnel.recipe import Recipe
 from windtunnel.train.record import failure_of_format_1
 
 FORMAT = 2
 BASELINE = "baseline"
 SETTLED = ("finished", "failed")
-Some = TypeVar("Some", bound=Block)
+Some = TypeVar("Some", bound=JsonBlock)
 Verdict = Literal["helps", "hurts", "no difference", "undecided", "failed"]
 Outcome = Literal["reproduced", "not reproduced", "undecided"]  # of a paper
 
@@ -36,13 +36,13 @@ class Entry:
     variant: Variant | None = None  # of the study
 
 
-class Table(Block):
+class ResultBlock(JsonBlock):
     """A block of a result. What a later version writes besides is kept."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class Interval(Table):
+class Estimate(ResultBlock):
     """A mean with its interval; null where it is not known."""
 
     mean: float | None = None
@@ -50,13 +50,13 @@ class Interval(Table):
     high: float | None = None
 
 
-class Comparison(Interval):
+class Comparison(Estimate):
     """A mean, and its difference from the baseline; the interval is that of the difference."""
 
     difference: float | None = None
 
 
-class Gain(Table):
+class ComputeGain(ResultBlock):
     """How many times the arm's compute the baseline needs to reach its loss."""
 
     value: float | None = None
@@ -67,7 +67,7 @@ class Gain(Table):
     high_open: bool | None = Field(None, description="the upper end does")
 
 
-class Costs(Table):
+class Costs(ResultBlock):
     """What the finished runs of an arm cost, on average."""
 
     tokens: float | None = Field(None, description="input tokens")
@@ -85,7 +85,7 @@ class Costs(Table):
     failed_runs: int = Field(0, description="how many of its runs failed")
 
 
-class Point(Interval):
+class Point(Estimate):
     """The baseline at a multiple of its budget."""
 
     multiple: float
@@ -97,12 +97,12 @@ class Baseline(Costs):
     """The reference."""
 
     seeds: int = Field(0, description="finished runs at the budget")
-    test: Interval = Field(Interval(), description="the primary metric on test")
+    test: Estimate = Field(Estimate(), description="the primary metric on test")
     curve: list[Point] = Field([], description="its loss at each multiple of the budget")
-    numbers: dict[str, Interval] = Field({}, description="every other number on test")
+    numbers: dict[str, Estimate] = Field({}, description="every other number on test")
 
 
-class Look(Interval):
+class Look(Estimate):
     """What a look at a race said of an arm: the difference so far with its repeated interval."""
 
     seeds: int = Field(0, description="pairs of runs by then")
@@ -118,7 +118,7 @@ class Arm(Costs):
     verdict: Verdict | None = Field(None, description="null until every run it rests on has ended")
     seeds: int = Field(0, description="pairs of runs the interval rests on")
     test: Comparison = Field(Comparison(), description="the primary metric on test")
-    compute_gain: Gain | None = Field(None, description="against the budget of the study")
+    compute_gain: ComputeGain | None = Field(None, description="against the budget of the study")
     looks: list[Look] = Field([], description="of a race, in order; its intervals are repeated confidence intervals")
     planned: int | None = Field(None, description="of a race: how many seeds the arm needs, as far as is known")
     stopped: Literal["decided", "hopeless"] | None = Field(
@@ -131,7 +131,7 @@ class Arm(Costs):
     numbers: dict[str, Comparison] = Field({}, description="every other number on test")
 
 
-class RunTotals(Table):
+class RunTotals(ResultBlock):
     """What a run cost, the models that it needed included."""
 
     steps: int | None = Field(None, description="optimizer steps")
@@ -144,7 +144,7 @@ class RunTotals(Table):
     epochs: dict[str, float] = Field({}, description="how often each source was read")
 
 
-class Evaluated(Table):
+class Evaluated(ResultBlock):
     """The numbers of one evaluation on validation, and where the run stood."""
 
     step: int | None = None
@@ -155,7 +155,7 @@ class Evaluated(Table):
     numbers: dict[str, float | None] = Field({}, description="what was measured, by name")
 
 
-class Run(Table):
+class Run(ResultBlock):
     """A run of the study."""
 
     arm: str
@@ -187,7 +187,7 @@ class Run(Table):
         return self.status == "finished"
 
 
-class About(Table):
+class About(ResultBlock):
     """What was asked for."""
 
     name: str = Field("study", description="of the study")
@@ -210,7 +210,7 @@ class About(Table):
     variant: Variant | None = Field(None, description="how the steps of all runs were computed")
 
 
-class Trial(Table):
+class TuningTrial(ResultBlock):
     """One setting that was tried."""
 
     values: dict[str, Any] = {}
@@ -222,16 +222,16 @@ class Trial(Table):
     seconds: float | None = None
 
 
-class Tuned(Table):
+class Tuned(ResultBlock):
     """The trials of one arm."""
 
     chosen: dict[str, Any] | None = None
-    trials: list[Trial] = []
+    trials: list[TuningTrial] = []
     flops: float = 0.0
     seconds: float = 0.0
 
 
-class Tuning(Table):
+class Tuning(ResultBlock):
     """What was tried for every arm, and chosen on validation."""
 
     knobs: dict[str, list[Any]] = {}
@@ -240,34 +240,34 @@ class Tuning(Table):
     arms: dict[str, Tuned] = {}
 
 
-class Stages(Table):
+class Stages(ResultBlock):
     """What an arm that trains on one source after another forgot and carried over, over its seeds."""
 
     stages: list[str] = Field([], description="their names")
     belongs: dict[str, int | None] = Field({}, description="the stage that trained on a source first")
     matrix: list[dict[str, float | None]] = Field([], description="the primary metric of every source after each stage")
     seeds: int = 0
-    forgetting: Interval | None = Field(None, description="how much worse sources are at the end than when they had just been learned")
-    backward: Interval | None = Field(None, description="how much better sources became that had been learned before")
-    forward: Interval | None = Field(None, description="how much better sources became that had not been learned yet")
+    forgetting: Estimate | None = Field(None, description="how much worse sources are at the end than when they had just been learned")
+    backward: Estimate | None = Field(None, description="how much better sources became that had been learned before")
+    forward: Estimate | None = Field(None, description="how much better sources became that had not been learned yet")
 
 
-class Sides(Table):
+class Sides(ResultBlock):
     """What an arm kept and gained; above zero is better."""
 
-    kept: Interval = Interval()
-    gained: Interval = Interval()
+    kept: Estimate = Estimate()
+    gained: Estimate = Estimate()
     front: bool = Field(False, description="whether no other arm beats it on one side without losing on the other")
 
 
-class Axes(Table):
+class Axes(ResultBlock):
     """What each arm kept against what it gained."""
 
     reference: Literal["start", "baseline"] | None = Field(None, description="the baseline before it went on, or at its end")
     arms: dict[str, Sides] = {}
 
 
-class Transfer(Table):
+class Transfer(ResultBlock):
     """What arms that train on one source after another kept and gained."""
 
     metric: str = ""
@@ -278,7 +278,7 @@ class Transfer(Table):
     axes: Axes | None = Field(None, description="where the study says what is to be kept")
 
 
-class Sample(Table):
+class Sample(ResultBlock):
     """What a model wrote."""
 
     source: str = ""
@@ -287,7 +287,7 @@ class Sample(Table):
     truth: str | None = Field(None, description="how the document goes on")
 
 
-class CorpusRow(Table):
+class CorpusRow(ResultBlock):
     """What was read, skipped or removed of one source."""
 
     source: str = ""
@@ -296,7 +296,7 @@ class CorpusRow(Table):
     bytes: int | float | None = None
 
 
-class StreamFacts(Table):
+class StreamFacts(ResultBlock):
     """What runs were trained on. What the encoding says of itself stands beside."""
 
     fingerprint: str | None = None
@@ -309,7 +309,7 @@ class StreamFacts(Table):
         return dict(self.model_extra or {})
 
 
-class Progress(Table):
+class RunsSoFar(ResultBlock):
     """How far the study is."""
 
     runs: int = 0
@@ -317,12 +317,12 @@ class Progress(Table):
     failed: int = 0
 
 
-class StudyResult(Table):
+class StudyResult(ResultBlock):
     """What a study came to."""
 
     format: int = FORMAT
     finished: bool = Field(False, description="whether every run has finished or failed")
-    progress: Progress = Field(Progress(), description="runs planned, finished and failed")
+    progress: RunsSoFar = Field(RunsSoFar(), description="runs planned, finished and failed")
     failure: Failure | None = Field(None, description="why there is no result: every run of the baseline failed")
     error: str | None = Field(None, description="the message of the failure")
     study: About = Field(About(), description="what was asked for")
@@ -345,13 +345,13 @@ class StudyResult(Table):
         return {name: arm.verdict for name, arm in self.arms.items()}
 
 
-class Improvement(Interval):
+class Improvement(Estimate):
     """By how much an arm is better than what it is compared with; above zero is better."""
 
     seeds: int = 0
 
 
-class Finding(Table):
+class Finding(ResultBlock):
     """An expectation of a paper, and what was measured of it."""
 
     arm: str = ""

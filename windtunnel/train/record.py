@@ -12,14 +12,14 @@ from pydantic import Field, ValidationError, model_validator
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_json
 from windtunnel.core.keys import Variant
-from windtunnel.core.typed import Block, Failure, Number
+from windtunnel.core.typed import Failure, JsonBlock, Number
 
 FORMAT = 2
 FILE = "record.json"
 Status = Literal["finished", "failed", "interrupted"]
 
 
-class Measured(Block):
+class Measured(JsonBlock):
     """The numbers of one evaluation on validation, and where the run stood."""
 
     step: int = Field(description="optimizer steps since the beginning of the run; 0 is the model that it started from")
@@ -30,7 +30,7 @@ class Measured(Block):
     numbers: dict[str, Number] = Field({}, description="what was measured, by name")
 
 
-class Totals(Block):
+class Totals(JsonBlock):
     """What a run has cost, the models that it needed included."""
 
     steps: int = Field(0, description="optimizer steps")
@@ -43,7 +43,7 @@ class Totals(Block):
     epochs: dict[str, float] = Field({}, description="how often each source was read")
 
 
-class RunRecord(Block):
+class RunRecord(JsonBlock):
     """Everything that came of one run."""
 
     format: int = FORMAT

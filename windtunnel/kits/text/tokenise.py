@@ -26,7 +26,7 @@ BATCH = 1 << 21  # characters encoded in one call: enough for every core to have
 READ = 1 << 20  # bytes read at a time where a file is hashed
 
 
-class Documents(Protocol):
+class TextCorpus(Protocol):
     """What is needed of a corpus."""
 
     fingerprint: str
@@ -38,7 +38,7 @@ class Documents(Protocol):
         ...
 
 
-def signature(corpus: Documents, *, given: Path | None, vocabulary: int, sentinels: int, extend: int, learn_from: Any) -> dict[str, Any]:
+def signature(corpus: TextCorpus, *, given: Path | None, vocabulary: int, sentinels: int, extend: int, learn_from: Any) -> dict[str, Any]:
     """What determines the tokens of ``corpus``, as :func:`fit` has it; ``given`` is the folder of a tokenizer, known by its content."""
     import tokenizers
 
@@ -55,7 +55,7 @@ def signature(corpus: Documents, *, given: Path | None, vocabulary: int, sentine
 
 
 def fit(
-    corpus: Documents,
+    corpus: TextCorpus,
     folder: Path,
     *,
     given: Path | None,
@@ -121,7 +121,7 @@ def fit(
 
 
 def _encode(
-    corpus: Documents, split: str, source: str, backend: Tokenizer, facts: Vocabulary, kind: str, given: Path | None
+    corpus: TextCorpus, split: str, source: str, backend: Tokenizer, facts: Vocabulary, kind: str, given: Path | None
 ) -> Iterator[Piece]:
     """The tokens of one source of one split. Raises UserError where they do not stand for the text they were made of."""
     separator = np.array([facts.document], dtype=kind)
@@ -198,7 +198,7 @@ def _last_break(window: str) -> int:
     return len(window)
 
 
-def _sample(corpus: Documents, sources: Sequence[str] | None = None) -> Iterator[str]:
+def _sample(corpus: TextCorpus, sources: Sequence[str] | None = None) -> Iterator[str]:
     """Training text to learn a vocabulary from: evenly spaced documents of every one of ``sources``, at most :data:`SAMPLE` bytes.
 
     In proportion to the size of each source; only an eighth is kept for sources so small that they would hardly be seen.

@@ -17,7 +17,7 @@ from typing import Any
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked
 from windtunnel.core.keys import Variant
-from windtunnel.core.outside import Source, define
+from windtunnel.core.outside import PartSource, define
 from windtunnel.core.typed import Failure
 from windtunnel.train.record import RunRecord, finished_record, forget, has_weights, read_record, write_record
 
@@ -48,7 +48,7 @@ class Job:
     labels: dict[str, Any] = field(default_factory=dict)
     function: str = FLY
     streams: dict[str, str] = field(default_factory=dict)
-    sources: tuple[Source, ...] = ()
+    sources: tuple[PartSource, ...] = ()
     variant: Variant | None = None
     weights: bool = False  # the record alone will not do
 

@@ -28,7 +28,7 @@ Record = RunRecord | Mapping[str, Any]  # what is asked of it is the list ``vali
 AGGREGATES = ("forgetting", "backward", "forward")
 
 
-class Matrix(NamedTuple):
+class StageMatrix(NamedTuple):
     """``values[stage][source]``; ``names`` of the stages; ``stage`` that each source belongs to (None: never trained on)."""
 
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class Matrix(NamedTuple):
     stage: dict[str, int | None]
 
 
-def matrix_of(record: Record, recipe: Recipe, metric: str, kept: Sequence[str] = ()) -> Matrix | None:
+def matrix_of(record: Record, recipe: Recipe, metric: str, kept: Sequence[str] = ()) -> StageMatrix | None:
     """The matrix of one finished run; None where it has fewer than two stages or its metric is not told by source.
 
     ``kept`` are sources that the model of stage 0 is known to have been trained on, besides those that recipes tell.
@@ -61,7 +61,7 @@ def matrix_of(record: Record, recipe: Recipe, metric: str, kept: Sequence[str] =
     if not sources:
         return None
     names = tuple(", ".join(source for source in sources if stage[source] == n) or f"stage {n}" for n in range(len(stages)))
-    return Matrix(("before", *names[1:]) if began is not None else names, values, stage)
+    return StageMatrix(("before", *names[1:]) if began is not None else names, values, stage)
 
 
 def _before(recipe: Recipe) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
-def aggregates(matrix: Matrix, better: str = "lower") -> dict[str, float | None]:
+def aggregates(matrix: StageMatrix, better: str = "lower") -> dict[str, float | None]:
     """``forgetting``, ``backward`` and ``forward`` of one run, in the unit of the metric; None where no pair is of the kind."""
     sign = 1.0 if better == "lower" else -1.0
     last, values, stage = len(matrix.values) - 1, matrix.values, matrix.stage
