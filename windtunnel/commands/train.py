@@ -19,7 +19,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked
 
 
-class Logger(enum.StrEnum):
+class LoggerName(enum.StrEnum):
     """Where the numbers of a run go besides its own log."""
 
     tensorboard = "tensorboard"
@@ -84,7 +84,7 @@ def train(
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)", show_default=False)
     ] = None,
     logger: Annotated[
-        list[Logger] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
+        list[LoggerName] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
     ] = None,
     processes: RanksOption = 1,
     as_json: JsonOption = False,

@@ -196,7 +196,7 @@ class StudyFlight:
 
         from windtunnel.train.sizing import counted_budget
 
-        device = torch.device(local.crew(self.workers, self.threads).device(0) or "cpu")
+        device = torch.device(local.workers_here(self.workers, self.threads).device(0) or "cpu")
         path = self.folder / BUDGET.format(base.key(0, self.variant))
         decided = decided_once(path, lambda: counted_budget(base, self.streams[BASELINE], device, self.variant).model_dump())
         return float(decided["flops"])
