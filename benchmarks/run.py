@@ -1,6 +1,7 @@
 """Run every benchmark, one after the other, and write benchmarks/results/NAME.json with versions, hardware and date.
 
-``python benchmarks/run.py [NAME ...]``; each benchmark is a script that prints JSON. NAME=ARGUMENT gives it an argument, such as a model.
+``python benchmarks/run.py [NAME ...]``; each benchmark is a script that prints JSON. NAME=ARGUMENT gives it an argument, such as a model
+or, for ``pilot``, the folder of another checkout.
 Nothing else should run meanwhile.
 """
 
@@ -17,7 +18,19 @@ import torch
 from windtunnel.train.machine import hardware, versions
 
 FOLDER = Path(__file__).parent
-NAMES = ("tokenise", "loop", "launcher", "ranks", "memory", "growth", "structure_memory", "continuing", "kills", "overhead", "calibrate")
+NAMES = (
+    "tokenise",
+    "loop",
+    "launcher",
+    "ranks",
+    "memory",
+    "growth",
+    "structure_memory",
+    "continuing",
+    "kills",
+    "overhead",
+    "calibrate",
+)  # pilot needs another checkout
 
 
 def main(names: list[str]) -> int:
