@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -29,6 +30,7 @@ def forward(
     needs: frozenset[str] = frozenset(),
     decoder_tokens: Tensor | None = None,
     decoder_documents: Tensor | None = None,
+    logits: bool = True,
     **others: Tensor | None,
 ) -> Any:
     """The outputs of ``model``, with ``logits`` for every unit: [B, T, vocabulary]; of an encoder-decoder for what its decoder reads.
@@ -47,6 +49,7 @@ def forward(
             never hold them).
         decoder_tokens: [B, S] what the decoder of an encoder-decoder reads.
         decoder_documents: [B, S] as ``documents``; a decoder position sees the encoder positions of the same document.
+        logits: False spares those of all positions but the last, for models of which :func:`head_apart` is true.
         others: what families of other kinds read (:class:`windtunnel.slots.Family`), by name.
 
     Padding positions see padding, never text, and never make a row of the softmax empty; what they predict means nothing.
@@ -65,9 +68,20 @@ def forward(
         raise UserError(f"{family.name} does not read {', '.join(odd)}, which the objective gives; it reads {', '.join(family.reads)}")
     options: dict[str, Any] = {"return_dict": True}
     options |= {f"output_{name}": True for name in ("hidden_states", "attentions") if name in needs}
+    if not logits:
+        options["logits_to_keep"] = 1
     with _kernel(model, "eager" if "attentions" in needs else model.config._attn_implementation):
         additive = model.config._attn_implementation == "eager"  # eager attention adds the mask to the scores
         return family.forward(model, arrays, Call(causal, additive, options))
+
+
+def head_apart(model: Any) -> bool:
+    """Whether the logits of ``model`` are its head, one matrix, of its last hidden states, and it can be run without making them all."""
+    return (
+        family_of(model.config).kind == "decoder"
+        and "logits_to_keep" in inspect.signature(type(model).forward).parameters
+        and isinstance(model.get_output_embeddings(), torch.nn.Linear)
+    )
 
 
 def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Call, near: Tensor | None = None) -> Any:

@@ -9,6 +9,8 @@ from windtunnel.slots import Loss, Objective
 if TYPE_CHECKING:
     import torch
 
+LARGE = 1 << 27  # bytes of float32 logits of one forward pass above which they are made in pieces
+PIECE = 1 << 24  # bytes of the logits of a piece
 MODE_SLOTS = 16  # mode tokens that widen a sequence at most; models keep as many positions beyond their context
 
 
@@ -18,6 +20,39 @@ def loss_of_labels(logits: torch.Tensor, labels: torch.Tensor, outputs: Any) -> 
 
     values = cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none").view_as(labels)
     return Loss(values, labels != -100, outputs)
+
+
+def loss_of_next(model: Any, batch: dict[str, torch.Tensor], needs: frozenset[str]) -> Loss:
+    """Cross entropy of ``labels`` for a decoder that reads ``tokens``, with ``documents`` and ``positions`` where these are given.
+
+    Logits that nobody asks for and that would take more than :data:`LARGE` bytes are never held whole: they are made in pieces, and once
+    more in the backward pass. That takes a third more FLOPs for the head, which are counted.
+    """
+    from windtunnel.models.forward import forward, head_apart
+
+    arrays = (batch["tokens"], batch.get("documents"), batch.get("positions"))
+    labels = batch["labels"]
+    if "logits" in needs or 4 * labels.numel() * model.config.vocab_size <= LARGE or not head_apart(model):
+        outputs = forward(model, *arrays, needs=needs)
+        return loss_of_labels(outputs.logits, labels, outputs)
+    outputs = forward(model, *arrays, needs=needs | {"hidden_states"}, logits=False)
+    outputs.logits = None
+    return Loss(loss_in_pieces(model.get_output_embeddings(), outputs.hidden_states[-1], labels), labels != -100, outputs)
+
+
+def loss_in_pieces(head: Any, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross entropy in nats, in float32, of the logits that ``head`` makes of ``hidden`` [B, T, width], for ``labels`` [B, T]."""
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torch.utils.checkpoint import checkpoint
+
+    def piece(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(head(states).float(), targets, ignore_index=-100, reduction="none")
+
+    rows = max(1, PIECE // (4 * head.weight.shape[0]))
+    pieces = zip(hidden.flatten(0, 1).split(rows), labels.flatten().split(rows), strict=True)
+    values = [checkpoint(piece, *each, use_reentrant=False, preserve_rng_state=False) for each in pieces]
+    return torch.cat(values).view_as(labels)
 
 
 def loss_of_arranged(model: Any, batch: dict[str, torch.Tensor], bidirectional: bool, needs: frozenset[str]) -> Loss:

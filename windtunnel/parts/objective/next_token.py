@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from windtunnel.kits.text.predict import MODE_SLOTS, loss_of_labels
+from windtunnel.kits.text.predict import MODE_SLOTS, loss_of_next
 from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.slots import Loss, Objective
 
@@ -60,7 +60,4 @@ class NextToken(Objective, name="next-token"):
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """Cross entropy of every next token, in nats."""
-        from windtunnel.models.forward import forward
-
-        outputs = forward(model, batch["tokens"], batch.get("documents"), batch.get("positions"), needs=needs)
-        return loss_of_labels(outputs.logits, batch["labels"], outputs)
+        return loss_of_next(model, batch, needs)
