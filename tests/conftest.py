@@ -72,6 +72,16 @@ def nothing_old_to_collect() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def brief_samples() -> Iterator[None]:
+    """Every run of a model of text ends with samples, and most forward passes of a tiny one would be for these: 16 tokens, one by one."""
+    from windtunnel.kits.text.samples import samples
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(samples.__kwdefaults__, "new_tokens", 2)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def warm_workers() -> Iterator[None]:
     """Studies hire workers that need not import anything first."""
     from windtunnel.study.launch import local
