@@ -15,9 +15,11 @@ import windtunnel as wt
 from windtunnel.commands import main as cli
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
+from windtunnel.core.part import Trained
 from windtunnel.models.settings import ModelSettings, PartialModel
 from windtunnel.recipe import Document, NestedError, Recipe, load_recipe, recipe_from
 from windtunnel.recipe.resolve import Facts, facts, resolve
+from windtunnel.slots import Evaluation
 from windtunnel.study.file import load_study
 from windtunnel.study.papers import load_paper
 from windtunnel.train.run import prepare
@@ -172,6 +174,22 @@ def test_recipes_within_recipes_are_resolved(tmp_path: Path) -> None:
         inner = ingredient.recipe
         assert inner.phases[0].model.sizes().layers == 2 and inner.phases[0].start.fingerprint and inner.encoding.folder == str(one)
     assert inner.phases[0].losses[0].teacher.fingerprint
+    assert Recipe.model_validate(json.loads(found.model_dump_json())) == found
+
+
+def test_models_that_curators_and_evaluations_hold_are_known_by_their_content(tmp_path: Path, spare_part: Any) -> None:
+    @spare_part
+    class Judge(Evaluation, name="test-held-judge"):
+        other: Trained
+
+    one, other = written(tmp_path / "one"), written(tmp_path / "other")
+    curator = {"perplexity": {"model": {"folder": str(one)}, "keep": 0.5}}
+    recipe = recipe_from(
+        {**BASE, "curators": curator, "evaluations": ["bits-per-byte", {"test-held-judge": {"other": {"folder": str(other)}}}]}
+    )
+    assert dict(recipe.checkpoints()) == {str(one): None, str(other): None} and not recipe.is_resolved()
+    found = resolve(recipe)
+    assert found.is_resolved() and all(content for _, content in found.checkpoints())
     assert Recipe.model_validate(json.loads(found.model_dump_json())) == found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -36,6 +36,13 @@ def parts_of(settings: Settings) -> dict[str, Part]:
             places = value.items() if isinstance(value, Mapping) else enumerate(value or ())
             found |= {f"{key}.{place}": part for place, part in places}
     return found
+
+
+def held_checkpoints(parts: Iterable[Part]) -> list[tuple[str, str | None]]:
+    """The models in folders or on the hub that ``parts`` hold, or recipes in them, each with what its content must be (None: not known)."""
+    held = [one for part in parts for one in part.trained().values()]
+    found = [(one.folder, one.fingerprint) for one in held if one.folder is not None]
+    return found + [each for one in held if one.recipe is not None for each in one.recipe.checkpoints()]
 
 
 def _named(names: Any) -> Any:
@@ -78,9 +85,7 @@ class Phase(Settings):
 
     def checkpoints(self) -> list[tuple[str, str | None]]:
         """The models in folders or on the hub that it begins from or holds, each with what its content must be (None: not known)."""
-        held = [one for part in self.parts() for one in part.trained().values()]
-        found = [(one.folder, one.fingerprint) for one in held if one.folder is not None]
-        found += [each for one in held if one.recipe is not None for each in one.recipe.checkpoints()]
+        found = held_checkpoints(self.parts())
         if self.start is not None and (origin := self.start.origin()) is not None and hasattr(self.start, "fingerprint"):
             found.append((origin, self.start.fingerprint))
         return found

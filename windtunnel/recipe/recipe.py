@@ -13,7 +13,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.keys import Variant, differing, hashed
 from windtunnel.core.settings import Settings
 from windtunnel.recipe.budget import USUAL, Budget
-from windtunnel.recipe.phase import Phase, _named
+from windtunnel.recipe.phase import Phase, _named, held_checkpoints
 from windtunnel.recipe.settings import SHORT, SplitSettings, long_form
 from windtunnel.slots import Curator, Encoding, Evaluation, Progress, Source
 
@@ -159,12 +159,14 @@ class Recipe(Settings):
     def checkpoints(self) -> list[tuple[str, str | None]]:
         """The models in folders or on the hub that it, or a recipe in it, begins from or holds; see :meth:`Phase.checkpoints`."""
         before = self.encoding.before()
-        return [found for phase in self.phases for found in phase.checkpoints()] + ([] if before is None else before.checkpoints())
+        found = [each for phase in self.phases for each in phase.checkpoints()] + ([] if before is None else before.checkpoints())
+        return found + held_checkpoints((*self.curators, *self.evaluations))
 
     def is_resolved(self) -> bool:
         """Whether it says all that its checkpoints say: every size, and what the content of each is. Nothing is opened to tell."""
         before = self.encoding.before()
-        inner = [one.recipe for phase in self.phases for part in phase.parts() for one in part.trained().values()]
+        parts = (*self.curators, *self.evaluations, *(part for phase in self.phases for part in phase.parts()))
+        inner = [one.recipe for part in parts for one in part.trained().values()]
         known = all(content is not None for _, content in self.checkpoints())
         return known and all(phase.model.whole for phase in self.phases) and all(one.is_resolved() for one in (before, *inner) if one)
 

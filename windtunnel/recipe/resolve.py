@@ -58,7 +58,7 @@ def placed(error: NestedError, document: Document, *places: tuple[Any, ...]) -> 
 
 def _resolved(recipe: Recipe) -> Recipe:
     filled = _filled(with_held(recipe, _held))
-    return filled.model_copy(update={"phases": with_trained(filled.phases, _pinned)})
+    return filled.model_copy(update={key: with_trained(getattr(filled, key), _pinned) for key in ("phases", "evaluations", "curators")})
 
 
 def _held(recipe: Recipe) -> Recipe:
