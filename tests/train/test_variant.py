@@ -86,6 +86,11 @@ def test_nothing_is_timed_where_nothing_is_open_or_training_is_short(tiny, strea
     assert choose(tiny(precision="auto", compile="auto"), stream, CPU, flops=1e9) == USUAL
 
 
+def test_a_recipe_that_cannot_be_flown_is_left_to_its_runs(tiny, stream):
+    recipe = tiny(optimizer={"galore": {"rank": 10**6}}, precision="auto", compile="no")
+    assert choose(recipe, stream, CPU, flops=LONG) == USUAL
+
+
 def test_timing_trains_a_model_of_its_own_and_leaves_the_random_numbers_alone(tiny, stream):
     torch.manual_seed(5)
     expected = torch.rand(3)

@@ -12,6 +12,7 @@ flown is decided in ``records.py``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -176,6 +177,9 @@ class StudyFlight:
 
         here = local.workers_here(self.workers, self.threads)
         device = torch.device(here.device(0) or "cpu")
+
+        # Compiled code is kept with the study: the system's folder for temporary files, where it would go, is emptied now and then.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((self.out / "cache" / "compiled").absolute()))
 
         def decide() -> dict[str, Any]:
             entries = plan(self.study, self.study.resolved, dict.fromkeys(self.streams, ""), Variant())

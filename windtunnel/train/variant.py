@@ -56,17 +56,25 @@ def choose(recipe: Recipe, stream: Stream, device: torch.device, *, flops: float
         return recipe.variant(Variant())
     if ranks.count() > 1:
         return recipe.variant(unmeasured(recipe, device, flops))
-    with trial(recipe, stream, device) as phase_run:
-        seconds = timed(phase_run, candidates(recipe, device, phase_run))
-        chosen = fastest(seconds)
-        steps = flops / phase_run.cost.step["flops"]
-        if recipe.budget.unit == "seconds":
-            steps = runs * recipe.budget.amount / seconds[chosen]
-        if recipe.compile == "auto" and steps * seconds[chosen] > WORTH_COMPILING and able_to_compile(device):
-            cold, warm, compiled = timed_compiled(phase_run, chosen)
-            if compiled < MARGIN * seconds[chosen] and cold + runs * warm < steps * (seconds[chosen] - compiled):
-                chosen = chosen.model_copy(update={"compiled": True})
-    return recipe.variant(chosen)
+    try:
+        with trial(recipe, stream, device) as phase_run:
+            return recipe.variant(by_the_clock(recipe, device, phase_run, flops, runs))
+    except UserError:
+        return recipe.variant(Variant())  # a recipe that cannot be flown: its runs will say why, each in its record
+
+
+def by_the_clock(recipe: Recipe, device: torch.device, phase_run: PhaseRun, flops: float, runs: int) -> Variant:
+    """What is fastest for ``runs`` runs that take ``flops`` together, by the steps of ``phase_run``."""
+    seconds = timed(phase_run, candidates(recipe, device, phase_run))
+    chosen = fastest(seconds)
+    steps = flops / phase_run.cost.step["flops"]
+    if recipe.budget.unit == "seconds":
+        steps = runs * recipe.budget.amount / seconds[chosen]
+    if recipe.compile == "auto" and steps * seconds[chosen] > WORTH_COMPILING and able_to_compile(device):
+        cold, warm, compiled = timed_compiled(phase_run, chosen)
+        if compiled < MARGIN * seconds[chosen] and cold + runs * warm < steps * (seconds[chosen] - compiled):
+            return chosen.model_copy(update={"compiled": True})
+    return chosen
 
 
 def unmeasured(recipe: Recipe, device: torch.device, flops: float) -> Variant:
