@@ -9,6 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -89,6 +90,19 @@ def warm_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "multiprocessing", SimpleNamespace(get_context=lambda method: warm.CONTEXT))
         yield
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the command ``windtunnel``, which is a warm process."""
+    with warm.on_path(tmp_path_factory.mktemp("shell")) as folder:
+        yield folder
+
+
+@pytest.fixture
+def warm_ranks(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ranks of ``--ranks`` need not import anything first. Those of the pages, in test_docs.py, do."""
+    monkeypatch.setenv("PYTHON_EXEC", str(shell / "windtunnel"))
 
 
 @pytest.fixture

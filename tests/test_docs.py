@@ -12,12 +12,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
-import warm
 import yaml
 import zstandard
 from paths import ROOT
@@ -97,13 +95,6 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of the command ``windtunnel`` that blocks for a shell find."""
-    with warm.on_path(tmp_path_factory.mktemp("shell")) as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def ran() -> set[tuple[str, ...]]:
     """The commands that ran in the sandbox: one that a page repeats, or that stands on two pages, need not run again."""
     return set()
@@ -130,7 +121,12 @@ def test_every_command_is_spelt_right(page: Path) -> None:
 def test_every_command_runs(page: Path, sandbox: Path, ran: set[tuple[str, ...]], shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     monkeypatch.setenv("PATH", os.pathsep.join([str(shell), str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    for name, value in {"HOME": str(sandbox), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}.items():
+    for name, value in {
+        "HOME": str(sandbox),
+        "PYTHON_EXEC": str(shell / "windtunnel"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }.items():
         monkeypatch.setenv(name, value)
     for block in blocks(page, "sh", run=True):
         if plain(block):  # in this process, which has imported everything already

@@ -170,11 +170,12 @@ def _command(words: list[str], folder: Path, code: str, outputs: list[Path]) -> 
 CLIENT = """\
 #!{python} -IS
 import json, os, signal, socket, sys
+words = sys.argv[4:] if sys.argv[1:4] == ["-u", "-m", "windtunnel.commands.main"] else sys.argv[1:]  # so torchrun starts a rank
 if os.environ.get("PYTHONPATH", "") != {before!r}:  # a warm process has looked for modules already
-    os.execv({real!r}, [{real!r}, *sys.argv[1:]])
+    os.execv({real!r}, [{real!r}, *words])
 with socket.socket(socket.AF_UNIX) as door:
     door.connect({address!r})
-    said = dict(words=sys.argv[1:], folder=os.getcwd(), environment=dict(os.environ), client=os.getpid())
+    said = dict(words=words, folder=os.getcwd(), environment=dict(os.environ), client=os.getpid())
     door.sendall((json.dumps(said) + "\\n").encode())
     answers = door.makefile()
     pid = int(answers.readline())
@@ -187,7 +188,10 @@ sys.exit(code if code >= 0 else 128 - code)
 
 @contextlib.contextmanager
 def on_path(folder: Path) -> Iterator[Path]:
-    """A folder with the command ``windtunnel`` for a shell, which hands its words to a warm process and waits for it."""
+    """A folder with the command ``windtunnel`` for a shell, which hands its words to a warm process and waits for it.
+
+    As PYTHON_EXEC, it starts the ranks that torchrun asks for.
+    """
     serve()
     (folder / "bin").mkdir()
     client, address = folder / "bin" / "windtunnel", str(folder / "door")

@@ -233,7 +233,7 @@ def test_without_text_to_keep_the_model_writes_its_own(small, capsys):
     assert "other settings" in capsys.readouterr().err
 
 
-def test_two_ranks_adapt_as_one_does(small, capsys):
+def test_two_ranks_adapt_as_one_does(small, capsys, warm_ranks):
     more = ("--keep", f"general={small / 'general'}", "--budget", "6 steps", "--rate", "0.02", "--max-forgetting", "none")
     assert adapted(small, "one", *more)[0] == 0
     words = ["adapt", str(small / "run"), "--corpus", f"domain={small / 'domain'}", "--out", str(small / "two"), *more, "--ranks", "2"]

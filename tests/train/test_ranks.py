@@ -137,7 +137,7 @@ def test_gradients_travel_in_groups_of_one_kind(monkeypatch):
     assert [tensor for group in groups for tensor in group] == tensors
 
 
-def test_the_command_line_starts_ranks_and_stops_them(tiny, tmp_path, corpus):
+def test_the_command_line_starts_ranks_and_stops_them(tiny, tmp_path, corpus, warm_ranks):
     recipe = {"corpus": corpus, "budget": {"steps": 3000}, "split": {"validation": 0.1, "test": 0.1}, "tokenizer": {"vocabulary": 512}}
     recipe |= {"model": {"depth": 2, "layers": 2, "width": 32, "heads": 2}, "context": 32, "batch": 4, "precision": "float32"}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"compile": "no", "evaluation_tokens": 256, "test_tokens": 512}))
