@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import multiprocessing
 import random
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
+import warm
 import yaml
 import zstandard
 from hypothesis import given, settings
@@ -921,7 +921,7 @@ def fly_in_another_process(folder: str, gate, answers) -> None:
 
 
 def test_two_processes_at_once(notes: Path, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = warm.CONTEXT
     gate, answers = context.Barrier(2), context.Queue()
     workers = [context.Process(target=fly_in_another_process, args=(str(tmp_path), gate, answers)) for _ in range(2)]
     for worker in workers:

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import itertools
 import json
-import multiprocessing
 import os
 import pickle
 import queue
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -393,8 +393,7 @@ def test_a_disk_that_fills_leaves_nothing_and_names_the_file(tmp_path):
     """The system's own limit on file size makes writes fail in the middle of a shard."""
     corpus = Texts({"train": {"one": [words(60000, 1)]}})
     code = f"""
-import resource, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+import resource
 from pathlib import Path
 from test_stream import Texts, prepare_stream, words
 from windtunnel.core.errors import UserError
@@ -404,7 +403,7 @@ try:
 except UserError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = warm.run(code=code)
     assert ".tokens: File too large" in done.stdout, done.stdout + done.stderr
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
     assert text_of(prepare_stream(corpus, vocabulary=400, sentinels=2, cache=tmp_path), "test").text("train", "one", 0) == words(60000, 1)
@@ -461,7 +460,7 @@ def prepare_in_process(folder, gate, results):
 
 
 def test_two_processes_preparing_the_same_stream_both_get_it(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = warm.CONTEXT
     gate, results = context.Barrier(2), context.Queue()
     workers = [context.Process(target=prepare_in_process, args=(tmp_path, gate, results)) for _ in range(2)]
     for worker in workers:
