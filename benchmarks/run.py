@@ -30,6 +30,7 @@ NAMES = (
     "kills",
     "overhead",
     "calibrate",
+    "racing",
 )  # pilot needs another checkout
 
 

@@ -20,10 +20,10 @@ as ``freedom`` and ``sd`` of a prior (the moderated t of Smyth 2004, SAGMB 3): i
 squares of ``freedom * sd ** 2``, so that it enters the chain above as dimensions that are there from the start, and the boundaries stay
 exact. An arm whose own variance is higher than the prior allows is judged without it.
 
-Why spending and not an e-process. Looking after 3, 6, 9 and 12 seeds at the arms measured in the papers of this repository (157
-differences with their spread; ``benchmarks/racing.py``), spending decides SPENT of them with SEEDS seeds on average; the exact t e-process
-(a normal mixture over the standardised effect, scaled to decide most) decides EVALUE with ESEEDS, less than a fixed number of seeds
-does at that price. What it would allow in return, raising the number of seeds after having seen the result, is not allowed here.
+Why spending and not an e-process. With looks after 3, 6, 9 and 12 seeds at the 157 arms measured in the papers of this repository
+(``benchmarks/racing.py``), spending alone decides 79 % of them with 7.8 seeds on average, for which a fixed number would need 10.5; the
+best of four exact t e-processes (a normal mixture over the standardised effect) decides 72 % with 8.6 seeds, for which a fixed number
+would need 7.3. What an e-process would allow in return, raising the number of seeds after having seen the result, is not allowed here.
 """
 
 from __future__ import annotations
