@@ -347,7 +347,7 @@ class Reading:
             lines.append(f"{number(fewest, 0)} seeds give only a rough estimate of the spread between seeds, so intervals are wide.")
         if self.margin is not None:
             within = f"±{number(self.margin, decimals(self.margin or 0.01))} {self.measure}"
-            compute = finite(self.study.get("margin_compute"))
+            compute = finite(self.study.margin_compute)
             worth = f": that is what {100 * compute:g} % of the compute buys on the baseline's curve" if compute else ""
             lines.append(f"“No difference” means that the whole interval lies within {within}{worth}.")
         elif self.arms:
