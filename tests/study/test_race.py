@@ -96,6 +96,17 @@ def test_a_look_holds_the_repeated_interval_and_never_that_of_a_fixed_number_of_
     assert found.block["high"] - found.block["low"] > fixed["high"] - fixed["low"]
 
 
+def test_the_interval_of_the_compute_gain_holds_after_looking_too():
+    curve = {multiple: {s: v - 0.1 * (multiple - 1) for s, v in REFERENCE.items()} for multiple in (0.5, 1.0, 2.0)}
+    found = stand(arm(-0.05, 0.01), curve=curve)
+    counts = [look["seeds"] for look in found.looks]
+    first = {multiple: {s: v for s, v in values.items() if s < counts[-1]} for multiple, values in curve.items()}
+    own = {s: v for s, v in arm(-0.05, 0.01).items() if s < counts[-1]}
+    expected = compare(first, {"arm": own}, confidence=repeated_confidence(counts, 12, 0.95))["arms"]["arm"]["compute_gain"]
+    assert found.block["compute_gain"] == pytest.approx(expected)
+    assert expected["low"] < compare(first, {"arm": own})["arms"]["arm"]["compute_gain"]["low"]
+
+
 def test_later_seeds_change_no_earlier_look():
     values = arm(-0.03, 0.05)
     whole = stand(values)
