@@ -223,6 +223,13 @@ def test_unknown_key_at_the_top(tmp_path: Path) -> None:
     assert "recipe.yaml:7: contex: unknown key 'contex'; did you mean 'context'?" in refused(tmp_path, RECIPE + "contex: 64\n")
 
 
+def test_a_sequence_of_text_is_not_too_short(tmp_path: Path) -> None:
+    short = "context: a sequence of tokens holds 8 or more, not 4"
+    assert f"recipe.yaml:7: {short}" in refused(tmp_path, RECIPE + "context: 4\n")
+    phases = "phases:\n  - {share: 0.5}\n  - share: 0.5\n    context: 4\n"
+    assert f"recipe.yaml:10: phases.1.{short}" in refused(tmp_path, RECIPE + phases)
+
+
 def test_unknown_key_in_settings(tmp_path: Path) -> None:
     message = refused(tmp_path, RECIPE.replace("depth: 2", "dept: 2"))
     assert "recipe.yaml:4: model.dept: unknown key 'dept'; did you mean 'depth'?" in message

@@ -12,11 +12,15 @@ import pytest
 import torch
 import warm
 import yaml
+from tiny_models import VOCABULARY
 
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import differing
+from windtunnel.kits.image.pixels import Images
 from windtunnel.kits.text.own_text import own_text, write_own_text
+from windtunnel.models.init import config_for, fresh
+from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.study import adapt
 from windtunnel.study.adapt import AdaptRequest, budget_of, changes, kept_share, mix, share_of
@@ -75,6 +79,24 @@ def test_limits_need_a_model_to_start_from_and_a_source_of_that_name():
     with pytest.raises(ValueError, match="a limit needs a model to start from"):
         recipe_from(base | {"limits": {"a": 0.1}})
     assert recipe_from(base).limits == {} and "limits" not in differing(recipe_from(base))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"family": "vit", "facts": Images(8, 1, np.zeros(1), np.ones(1), 10)}, r"of family vit \(image-encoder\); adapting is for"),
+        ({"family": "bert", "facts": VOCABULARY}, r"is a model of family bert \(encoder\); adapting is for models that write text"),
+        ({"family": "llama", "facts": VOCABULARY}, "has no tokenizer beside it"),
+    ],
+    ids=lambda value: value["family"] if isinstance(value, dict) else "",
+)
+def test_only_a_model_that_writes_text_is_adapted(model, says, tmp_path):
+    sizes = ModelSettings(family=model["family"], layers=1, width=32, heads=2)
+    fresh(config_for(sizes, model["facts"], 16), 0).save_pretrained(tmp_path / "there")
+    wish = AdaptRequest(checkpoint=str(tmp_path / "there"), corpus={"notes": "notes"})
+    with pytest.raises(UserError, match=says):
+        adapt.adapt(wish, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_are_mixed_along_a_line_and_integers_are_not():

@@ -110,10 +110,11 @@ class Part(Settings):
         nats, as ``loss/SOURCE``. That costs a wait for the device in each step.
         """
 
-    def special_tokens(self) -> tuple[str, ...]:
-        """Which special tokens it may feed to the model besides the separator and padding: ``mask``, ``spans``, ``modes``.
+    def special(self) -> tuple[str, ...]:
+        """Which special numbers of the encoding it may feed to the model, besides those that documents are made of, by their names there.
 
-        A model that begins from a checkpoint gets rows for tokens its own tokenizer lacks only if a part of its recipe uses them.
+        For text: ``mask``, ``spans`` and ``modes``. A model that begins from a checkpoint gets rows for tokens its own tokenizer lacks
+        only if a part of its recipe uses them.
         """
         return ()
 

@@ -31,40 +31,36 @@ def held_out(
 ) -> HeldOut:
     """What evaluations look at.
 
-    ``batches(source, objective)`` of the result reads the documents of ``source`` in stored order, in windows of ``context`` tokens
-    in which each token is a label once, at most ``limit_tokens`` of them, and lets ``objective`` prepare them with a generator that
+    ``batches(source, objective)`` of the result reads the documents of ``source`` in stored order, in windows of ``context`` units
+    in which each unit is a label once, at most ``limit_tokens`` of them, and lets ``objective`` prepare them with a generator that
     only the source and the place decide: two models that are measured with one objective see the same masks and spans, whatever
     their batch size. Every batch holds ``sequences`` rows; the last is filled up with rows without labels. Sources of which the
-    split holds no text are left out.
+    split holds no documents are left out.
 
     Args:
         stream: the prepared stream.
         split: validation or test.
         objective: the one that the model was trained with.
-        context: tokens a model sees.
+        context: units a model sees.
         sequences: rows in a batch.
         limit_tokens: most labels of each source.
         device: where batches are put.
         precision: a context manager, or a function that makes one; it is entered around forward passes.
 
     Raises:
-        UserError: where the split holds no text at all.
+        UserError: where the split holds no documents at all.
     """
     sizes = stream.sizes(split)
     sources = tuple(source for source in stream.sources if sizes[source] > stream.encoding.ahead)
     if not sources:
-        raise UserError(f"{stream.folder}: the {split} split holds no text; give it a larger share under split, or a larger corpus")
+        raise UserError(f"{stream.folder}: the {split} split holds no documents; give it a larger share under split, or a larger corpus")
 
     def batches(source: str, objective: Objective) -> Iterator[dict[str, torch.Tensor]]:
         kept: dict[str, np.ndarray] = {}
         loader = Loader(stream, split=split, context=context, sequences=CHUNK)
         for index, rows in enumerate(loader.fixed(source, limit_tokens)):
             random = np.random.default_rng([zlib.crc32(source.encode()), index])
-            prepared = objective.batch(rows, stream.facts, random)
-            # Left out where every sequence is one document; others of the same batch may not be.
-            if "documents" not in prepared and "tokens" in prepared:
-                prepared["documents"] = np.zeros_like(prepared["tokens"])
-                prepared["positions"] = np.tile(np.arange(prepared["tokens"].shape[1]), (len(prepared["tokens"]), 1))
+            prepared = objective.whole(objective.batch(rows, stream.facts, random))
             kept = {key: np.concatenate([kept[key], value]) if kept else value for key, value in prepared.items()}
             while len(kept["labels"]) >= sequences:
                 yield {key: torch.from_numpy(np.ascontiguousarray(value[:sequences])).to(device) for key, value in kept.items()}

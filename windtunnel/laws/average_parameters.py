@@ -63,13 +63,13 @@ def average_active(recipe: Recipe, vocabulary: int, tokens: Sequence[float] | No
     if needed(recipe):
         raise UserError("a part holds another recipe, whose training this count does not know")
     phases: list[dict[str, dict[str, float]]] = []
-    amounts = []
+    amounts, facts = [], TokenFacts(vocabulary)
     for index, phase in enumerate(recipe.phases):
         structure = phase.structure
         if structure is not None and not isinstance(structure, (FixedMask, PruningRamp)):
             raise UserError(f"structure {structure.name} is not a mask, so this count does not know what is active")
         with torch.device("meta"):
-            model: Any = phase.model.family.model_class()(config_for(phase.model, TokenFacts(vocabulary), phase.context))
+            model: Any = phase.model.family.model_class()(config_for(phase.model, facts, phase.context))
         whole = float(parameters_count(model)["total"])
         blocks = float(sum(module.weight.numel() for module in linears(model).values()))  # type: ignore[union-attr, operator, misc]
         masked = blocks
@@ -87,7 +87,8 @@ def average_active(recipe: Recipe, vocabulary: int, tokens: Sequence[float] | No
         each = cost["own_flops"] / cost["own_tokens"]
         if recipe.allowance.unit == "effective_flops":
             each -= 6 * (1 - density["average"]) * blocks
-        amounts.append(phase.share * {"tokens": 1.0, "steps": float(phase.batch * phase.context)}.get(recipe.allowance.unit, 1 / each))
+        step_tokens = float(phase.batch * phase.positions(facts))
+        amounts.append(phase.share * {"tokens": 1.0, "steps": step_tokens}.get(recipe.allowance.unit, 1 / each))
     mean = {count: sum(a * p["average"][count] for a, p in zip(amounts, phases, strict=True)) / sum(amounts) for count in COUNTS}
     return {"average": mean, "final": phases[-1]["final"], "initial": phases[0]["initial"]}
 

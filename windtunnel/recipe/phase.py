@@ -55,7 +55,7 @@ class Phase(Settings):
 
     share: float = Field(1.0, gt=0, le=1, description="share of the budget")
     model: ModelSettings = ModelSettings()
-    context: int = Field(128, ge=8, description="tokens a sequence holds")
+    context: int = Field(128, ge=1, description="units a sequence holds: tokens, images")
     batch: int = Field(16, ge=1, description="sequences in one optimizer step, over all micro-batches and ranks")
     sources: tuple[str, ...] | None = Field(None, description="the corpus sources this phase trains on (default: all)")
     mixture: Mixture = Field(_named("proportional"), description="how often each source is drawn")
@@ -82,6 +82,11 @@ class Phase(Settings):
     def parts(self) -> list[Part]:
         """Every part of this phase."""
         return list(parts_of(self).values())
+
+    def positions(self, facts: Any) -> int:
+        """How many positions the model reads of a sequence, which budgets count as tokens. ``facts`` are those of the encoding."""
+        number, positions = self.model.family.inputs(facts, self.context)
+        return number * positions
 
     def checkpoints(self) -> list[tuple[str, str | None]]:
         """The models in folders or on the hub that it begins from or holds, each with what its content must be (None: not known)."""

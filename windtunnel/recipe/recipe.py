@@ -113,6 +113,9 @@ class Recipe(Settings):
         if self.limits and self.evaluations[0].better != "lower":
             raise _at("limits", f"a limit applies to a loss, and the first evaluation, {self.evaluations[0].name}, does not measure one")
         for index, phase in enumerate(self.phases):
+            if phase.context < self.encoding.least:
+                least = f"a sequence of {self.encoding.unit}s holds {self.encoding.least} or more, not {phase.context}"
+                raise _at("context", least, "phases", index)
             for source in phase.sources or ():
                 if source not in self.corpus:
                     hint = nearest(source, self.corpus)
@@ -127,15 +130,15 @@ class Recipe(Settings):
             refuse_batch(phase, self.micro_batch)
             try:  # sizes are not known yet, names are
                 sizes = dict.fromkeys(phase.sources or self.corpus, 1)
-                phase.mixture.weights(sizes, Progress.first(phase.batch, phase.context, index), {})
+                phase.mixture.weights(sizes, Progress.first(phase.batch, phase=index), {})
             except UserError as error:
                 raise _at("mixture", str(error).removeprefix("mixture.")) from error
         return self
 
-    def special_tokens(self) -> frozenset[str]:
-        """Which special tokens some part feeds to the model, besides the separator and padding: mask, spans, modes."""
+    def special(self) -> frozenset[str]:
+        """Which special numbers of the encoding some part feeds to the model; see :meth:`Part.special`."""
         parts = [*self.evaluations, *(part for phase in self.phases for part in phase.parts())]
-        return frozenset(name for part in parts for name in part.special_tokens())
+        return frozenset(name for part in parts for name in part.special())
 
     @property
     def block_parameters(self) -> float:
@@ -192,9 +195,9 @@ class Recipe(Settings):
         return hashed(differing(self))
 
 
-def _at(key: str, message: str) -> PydanticCustomError:
-    """An error of the whole recipe that is shown at ``key``, where the file writes it."""
-    return PydanticCustomError("at_key", "{message}", {"key": key, "message": message})
+def _at(key: str, message: str, *path: Any) -> PydanticCustomError:
+    """An error of the whole recipe, or of what stands at ``path`` in it, that is shown at ``key``, where the file writes it."""
+    return PydanticCustomError("at_key", "{message}", {"key": key, "message": message, "path": path})
 
 
 def refuse_batch(phase: Phase, micro_batch: int | None) -> None:

@@ -69,6 +69,7 @@ class Document:
         for detail in error.errors():
             path = tuple(key for key in detail["loc"] if not (isinstance(key, str) and key.startswith("function-")))
             key = detail.get("ctx", {}).get("key")
+            path = (*path, *detail.get("ctx", {}).get("path", ()))
             full = (*path, key) if key is not None else path
             if full[:1] == ("encoding",) and any(self.has((*place, SHORT)) for place in (prefix, *fallbacks)):
                 path, full = (SHORT, *path[1:]) if path else path, (SHORT, *full[1:])

@@ -146,7 +146,7 @@ class Reading:
     def __init__(self, result: StudyResult | Mapping[str, Any]) -> None:
         self.result = as_result(result)
         self.study = self.result.study
-        self.metric = self.study.metric or "bits_per_byte"
+        self.metric = self.study.metric
         self.unit = self.study.unit.strip()
         self.lower_is_better = self.study.better == "lower"
         self.baseline = self.result.baseline
@@ -211,7 +211,7 @@ class Reading:
     @property
     def measure(self) -> str:
         """What the primary metric is called in a sentence."""
-        return self.unit or self.metric.replace("_", " ")
+        return self.unit or self.metric.replace("_", " ") or "the primary metric"
 
     @property
     def confidence(self) -> str:

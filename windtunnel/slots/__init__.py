@@ -12,7 +12,7 @@ from windtunnel.slots.objective import Loss, Objective
 from windtunnel.slots.loss_term import LossTerm
 from windtunnel.slots.weighting import Weighting
 from windtunnel.slots.selection import Selection
-from windtunnel.slots.family import SIZES, AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
+from windtunnel.slots.family import SIZES, AttentionPlace, BlockPlace, Call, Family, Inputs, MlpPlace, Places, Sizes
 from windtunnel.slots.start import ALONE, StartContext, Start
 from windtunnel.slots.structure import Structure
 from windtunnel.slots.optimizer import Optimizer
@@ -43,6 +43,7 @@ __all__ = [
     "Evaluation",
     "Family",
     "HeldOut",
+    "Inputs",
     "Layout",
     "LookContext",
     "Loss",

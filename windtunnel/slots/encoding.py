@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from windtunnel.recipe import Recipe
 
+ALL = "*"  # stands for every special number that an encoding has
 Facts = Any  # what an encoding knows of its numbers; each has a type of its own, which its objectives and families know
 
 
@@ -61,6 +62,7 @@ class Encoding(Part):
 
     unit: ClassVar[str] = "unit"  # what one entry of the first field is: a token, an image, a step
     ahead: ClassVar[int] = 0  # how many units a sequence holds beyond its context
+    least: ClassVar[int] = 1  # the shortest context that its objectives can do with
     evaluation: ClassVar[str]  # what a recipe that names no evaluation is judged by
 
     # What is asked for ------------------------------------------------------------------------------------------------------------
@@ -128,13 +130,11 @@ class Encoding(Part):
         return {}
 
     @classmethod
-    def positions(cls, facts: Facts, context: int) -> int:
-        """How many positions a model reads of a sequence of ``context`` units: what budgets count as tokens."""
-        return context
-
-    @classmethod
     def rows(cls, facts: Facts, special: Collection[str]) -> int | None:
-        """How many rows of an embedding a run needs whose parts use the ``special`` numbers; None where numbers are not looked up."""
+        """How many rows of an embedding a run needs whose parts use the ``special`` numbers (:data:`ALL`: every one).
+
+        None where numbers are not looked up.
+        """
         return None
 
     @classmethod

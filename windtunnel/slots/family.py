@@ -32,6 +32,13 @@ class Sizes(NamedTuple):
         return self.width // self.heads
 
 
+class Inputs(NamedTuple):
+    """How a model reads a sequence: as a ``number`` of inputs that do not see each other, each of ``positions``."""
+
+    number: int
+    positions: int
+
+
 # Where things stand ---------------------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +206,11 @@ class Family(Part):
         """
         raise NotImplementedError
 
-    # Estimates from sizes alone; a run counts on its real step
+    # What a step takes. The FLOPs are an estimate from sizes alone; a run counts them on its real step
+
+    def inputs(self, facts: Any, context: int) -> Inputs:
+        """How a model reads a sequence of ``context`` units. Its positions are what budgets count as tokens."""
+        return Inputs(1, context)
 
     def rows(self, facts: Any) -> int:
         """Rows of the table that its units are looked up in, which is also what its head predicts for each unit."""
@@ -220,9 +231,9 @@ class Family(Part):
         return self.blocks(sizes) + self.rows(facts) * sizes.width * (1 if sizes.tied else 2)
 
     def flops(self, sizes: Sizes, facts: Any, reads: int, writes: int = 0) -> float:
-        """FLOPs of the forward and backward pass of a sequence of ``reads`` units; ``writes``: units that a decoder beside it writes.
+        """FLOPs of the forward and backward pass of an input of ``reads`` positions; ``writes``: those that a decoder beside it writes.
 
-        6 for each weight of a matrix and unit, 12 layers x width x units for the attention of each unit.
+        6 for each weight of a matrix and position, 12 layers x width x positions for the attention of each position.
         """
         per_unit = 6 * (sizes.layers * self.block(sizes) + self.rows(facts) * sizes.width) + 12 * sizes.layers * sizes.width * reads
         return reads * per_unit

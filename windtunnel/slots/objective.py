@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from windtunnel.core.part import Part
-from windtunnel.slots.encoding import Facts
+from windtunnel.slots.encoding import ALL, Facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,9 +37,9 @@ class Objective(Part):
     together: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
 
-    def special_tokens(self) -> tuple[str, ...]:
+    def special(self) -> tuple[str, ...]:
         """As for every part. An objective that does not say is taken to use all."""
-        return ("mask", "spans", "modes")
+        return (ALL,)
 
     def prepare(self, rows: dict[str, np.ndarray], facts: Facts, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Rows of the stream as what :meth:`loss` needs, of a fixed shape, with ``labels`` (-100 where nothing is predicted).
@@ -54,6 +54,10 @@ class Objective(Part):
         """What :meth:`prepare` makes of ``rows``, of whose fields it sees its own alone."""
         seen = (*self.fields, "documents", "positions", "sources")
         return self.prepare({name: rows[name] for name in seen}, facts, random)
+
+    def whole(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """``batch`` with the arrays that :meth:`prepare` leaves out of some batches, so that two can be put together."""
+        return batch
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """The loss of every target. ``needs`` names outputs that loss terms ask for: hidden_states, attentions, logits."""

@@ -23,6 +23,6 @@ class Progress:
     phase: int
 
     @classmethod
-    def first(cls, sequences: int, context: int = 1, phase: int = 0) -> Progress:
-        """Before the first step of phase number ``phase``, as if it had one: a step holds ``sequences`` sequences of ``context`` tokens."""
-        return cls(0, 1, 0, sequences * context, sequences, 0.0, 0.0, phase)
+    def first(cls, sequences: int, positions: int = 1, phase: int = 0) -> Progress:
+        """Before the first step of phase number ``phase``, as if it had one: a step holds ``sequences`` sequences of ``positions``."""
+        return cls(0, 1, 0, sequences * positions, sequences, 0.0, 0.0, phase)

@@ -1,5 +1,7 @@
 """Adapt a model that is trained already to documents of one's own: recipe, flight, how much of the change to keep, before and after.
 
+It is for models that write text, with their tokenizer beside them: see :func:`model_of_text`.
+
 ``windtunnel adapt`` calls :func:`adapt`. Nothing here trains in a way of its own: it writes a recipe, which ``windtunnel train``
 understands too, flies it, and then measures the model before and after on documents that neither has seen.
 """
@@ -16,10 +18,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from windtunnel.core import registry
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_json
 from windtunnel.recipe import Budget, Document, Recipe, load_recipe
-from windtunnel.recipe.resolve import facts, resolve
+from windtunnel.recipe.resolve import Facts, facts, resolve
+from windtunnel.slots import Encoding, Family
 from windtunnel.study.result import FORMAT
 from windtunnel.train.record import RunRecord
 
@@ -100,6 +104,27 @@ def share_of(text: str | None) -> float | None:
         raise UserError(f"{text}: write a share as 1% or 0.01, or none for no limit") from None
 
 
+def model_of_text(checkpoint: str) -> Facts:
+    """What the model to adapt says of itself.
+
+    All that this module asks of an encoding is text's: bits per byte of windows of documents, samples, and a tokenizer that the model
+    writes its own documents with.
+
+    Raises:
+        PartError: where there is no such model, or its family is not supported.
+        UserError: for a model that does not write text, or has no tokenizer beside it.
+    """
+    known = facts(checkpoint)
+    family: Any = registry.find(Family, known.model["family"])
+    text = registry.make(Encoding, "bpe").completed_from(known.folder, known.rows)
+    if "tokens" not in family.reads or family.kind != "decoder":
+        what = f"is a model of family {family.name} ({family.kind})"
+        raise UserError(f"{checkpoint}: {what}; adapting is for models that write text (decoder)")
+    if not text.folders():
+        raise UserError(f"{checkpoint}: has no tokenizer beside it ({known.folder}), and adapting needs the one it was trained with")
+    return known
+
+
 def settings(request: AdaptRequest) -> dict[str, Any]:
     """The recipe of ``request`` as a file would write it, before the model's own settings are filled in."""
     from windtunnel.models.settings import ModelSettings
@@ -126,7 +151,7 @@ def settings(request: AdaptRequest) -> dict[str, Any]:
         raw["precision"] = request.precision
     if request.tolerance is not None:
         raw["limits"] = dict.fromkeys(kept, request.tolerance)
-    width = ModelSettings(width=facts(request.checkpoint).model["width"])
+    width = ModelSettings(width=model_of_text(request.checkpoint).model["width"])
     raw["optimizer"] = {"adamw": {"learning_rate": request.rate or float(f"{GENTLE * width.learning_rate():.2g}")}}
     return raw
 
@@ -284,7 +309,7 @@ def result_of(
     }
     for name, entry in sources.items():
         card[f"bits per byte of {name}, before and after"] = f"{entry['before']:.4f}, {entry['after']:.4f}"
-    export(after, out / "model", tokenizer=stream.encoding.processor(stream, recipe.special_tokens()), card=card)
+    export(after, out / "model", tokenizer=stream.encoding.processor(stream, recipe.special()), card=card)
     write_json(out / "model" / "record.json", result)
     return result
 

@@ -40,7 +40,7 @@ def assemble(
 
     settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
     done = [record for record in settled.values() if record.finished]
-    primary = done[0].primary or "bits_per_byte" if done else "bits_per_byte"
+    primary = done[0].primary or "" if done else ""
     better = done[0].better or "lower" if done else "lower"
     study = {**about, "metric": primary, "unit": done[0].unit if done else "", "better": better}
 

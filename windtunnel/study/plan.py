@@ -261,13 +261,14 @@ def _sizes_before(study: StudyFile, out: Path | None) -> dict[str, int] | None:
 
 def _epochs(recipe: Recipe, tokens: float, sizes: Mapping[str, int]) -> dict[str, float]:
     """How often each source is gone over, if every phase keeps the mixture it begins with."""
-    found = dict.fromkeys(sizes, 0.0)
+    found, facts = dict.fromkeys(sizes, 0.0), recipe.encoding.reckoned()
     for index, phase in enumerate(recipe.phases):
         mine = {name: size for name, size in sizes.items() if size and (phase.sources is None or name in phase.sources)}
         shares = phase.mixture.weights(mine, Progress.first(phase.batch, phase=index), {})
         whole = sum(shares.values()) or 1.0
+        units = tokens * (phase.context / phase.positions(facts))  # what sizes are counted in
         for name, share in shares.items():
-            found[name] += tokens * phase.share * share / whole / sizes[name]
+            found[name] += units * phase.share * share / whole / sizes[name]
     return found
 
 

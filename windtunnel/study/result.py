@@ -193,7 +193,7 @@ class About(ResultBlock):
     name: str = Field("study", description="of the study")
     file: str | None = Field(None, description="the study file")
     description: str = ""
-    metric: str = Field("bits_per_byte", description="the first number of the first evaluation, on which verdicts rest")
+    metric: str = Field("", description="the first number of the first evaluation, on which verdicts rest; empty until a run has finished")
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
     budget: dict[str, float] = Field({}, description="of one run, by unit")
@@ -442,7 +442,7 @@ def upgraded(result: dict[str, Any]) -> dict[str, Any]:
     """
     if result.get("format") != 1:
         return result
-    metric = (result.get("study") or {}).get("metric", "bits_per_byte")
+    metric = (result.get("study") or {}).get("metric", "")
     found = {**result, "format": FORMAT}
     if result.get("error"):
         found["failure"] = result.get("failure") or {**failure_of_format_1(result["error"], None), "message": result["error"]}

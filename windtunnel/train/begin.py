@@ -35,7 +35,7 @@ def begin(recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, 
     phase = recipe.phases[index]
     reseed(seed, index)  # for parts that draw at random without a generator of their own
     config = config_for(phase.model, stream.facts, phase.context)
-    rows = stream.encoding.rows(stream.facts, recipe.special_tokens())
+    rows = stream.encoding.rows(stream.facts, recipe.special())
     if previous is not None and rows is not None and rows <= previous.config.vocab_size < config.vocab_size:
         config.vocab_size = previous.config.vocab_size  # that of a checkpoint, which has no rows for tokens that nobody uses
     model: Any

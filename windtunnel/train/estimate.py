@@ -21,7 +21,7 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     """
     facts: Any = stream.facts if stream is not None else recipe.encoding.reckoned()
     budget, totals, parameters = recipe.allowance, {"flops": 0.0, "steps": 0.0, "tokens": 0.0}, 0.0
-    paid = dict.fromkeys(totals, 0.0)
+    paid, units = dict.fromkeys(totals, 0.0), 0.0
     for one in needed(recipe).values():
         cost = estimate(one, stream)
         paid = {key: paid[key] + cost[f"own_{key}"] for key in paid}
@@ -29,13 +29,15 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
     whole = max(0.0, budget.amount - paid.get(unit.removeprefix("effective_"), 0.0))
     for phase in recipe.phases:
         family, sizes = phase.model.family, phase.model.sizes()
-        reads, writes = phase.context, 0
+        number, reads = family.inputs(facts, phase.context)
+        writes = 0
         if family.kind == "encoder-decoder":
             batch = dry_batch(phase, recipe.encoding)
             reads, writes = batch["encoder_columns"].shape[1], batch["decoder_columns"].shape[1]
         parameters = family.parameters(sizes, facts)
-        per_token = family.flops(sizes, facts, reads, writes) / phase.context
-        step_tokens = phase.batch * phase.context
+        positions = phase.positions(facts)
+        per_token = number * family.flops(sizes, facts, reads, writes) / positions
+        step_tokens = phase.batch * positions
         amount = whole * phase.share
         steps = {
             "flops": amount / (per_token * step_tokens),
@@ -46,9 +48,10 @@ def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
         totals["steps"] += steps
         totals["tokens"] += steps * step_tokens
         totals["flops"] += steps * step_tokens * per_token
+        units += steps * phase.batch * phase.context
     own = {f"own_{key}": value for key, value in totals.items()}
     if stream is not None:
-        own["epochs"] = totals["tokens"] / max(1, sum(stream.sizes("train").values()))
+        own["epochs"] = units / max(1, sum(stream.sizes("train").values()))
     return {key: value + paid[key] for key, value in totals.items()} | own | {"parameters": parameters}
 
 

@@ -25,7 +25,7 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
     """
     phase, structure = phase_run.phase, phase_run.phase.structure
     restore, cursors = snapshot(phase_run.model, list(phase_run.states.values()), phase_run.run_context.folder), phase_run.loader.state()
-    progress = Progress.first(phase.batch, phase.context, phase_run.index)
+    progress = Progress.first(phase.batch, phase.positions(phase_run.stream.facts), phase_run.index)
     phase_run.model.train()
     density = mean_density(structure, phase_run.model)
     variants, began = [], time.monotonic()

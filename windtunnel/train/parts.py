@@ -72,6 +72,7 @@ def bound(parts: Mapping[str, Part], states: Mapping[str, Any], models: Mapping[
 def look_ahead(phase_run: PhaseRun) -> Account:
     """Let the parts that act in the phase estimate from data what their states are to hold; returns what that cost."""
     phase, run_context, tokens = phase_run.phase, phase_run.run_context, 0
+    positions = phase.positions(phase_run.stream.facts)
 
     def batches(source: str, sequences: int, size: int) -> Iterator[dict[str, torch.Tensor]]:
         nonlocal tokens
@@ -80,10 +81,10 @@ def look_ahead(phase_run: PhaseRun) -> Account:
         )
         for first in range(0, sequences, size):
             count = min(size, sequences - first)
-            rows = loader.rows(Progress.first(size, phase.context, phase_run.index))
+            rows = loader.rows(Progress.first(size, positions, phase_run.index))
             random = np.random.default_rng((phase_run.seed, phase_run.index, zlib.crc32(source.encode()), first))
             prepared = phase.objective.batch({key: value[:count] for key, value in rows.items()}, phase_run.stream.facts, random)
-            tokens += count * phase.context
+            tokens += count * positions
             yield from micro_batches(prepared, count, run_context.device)
 
     def look() -> None:

@@ -123,7 +123,7 @@ class PhaseRun:
     @property
     def step_tokens(self) -> int:
         """Positions that the model reads in one step, which budgets count as tokens."""
-        return self.phase.batch * self.stream.encoding.positions(self.stream.facts, self.phase.context)
+        return self.phase.batch * self.phase.positions(self.stream.facts)
 
     @property
     def feedback(self) -> dict[str, float]:

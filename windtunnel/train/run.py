@@ -335,7 +335,7 @@ def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
     numbers = evaluate(evaluations, model, judge)
     primary = recipe.evaluations[0]
     written = stream.encoding.samples(model, judge)
-    special = recipe.special_tokens()
+    special = recipe.special()
     export(model, run_context.folder / "model", tokenizer=stream.encoding.processor(stream, special))
     known = {"unit": primary.unit, "better": primary.better, "tokens_added": stream.encoding.added(stream, special)}
     return {"test": numbers, "primary": next(iter(numbers)), "samples": written, **known}

@@ -105,8 +105,8 @@ def candidates(recipe: Recipe, device: torch.device, phase_run: PhaseRun) -> lis
 def scores_of(phase_run: PhaseRun) -> float:
     """Bytes of the attention scores that one forward pass keeps for its backward pass, twice: before and after the softmax."""
     sizes, facts = phase_run.phase.model.sizes(), phase_run.stream.facts
-    units = phase_run.stream.encoding.positions(facts, phase_run.phase.context)
-    return 2 * 4.0 * phase_run.micro_batch * sizes.layers * sizes.heads * units**2
+    number, positions = phase_run.phase.model.family.inputs(facts, phase_run.phase.context)
+    return 2 * 4.0 * phase_run.micro_batch * number * sizes.layers * sizes.heads * positions**2
 
 
 def fastest(seconds: Mapping[Variant, float]) -> Variant:

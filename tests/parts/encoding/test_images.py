@@ -22,6 +22,7 @@ from windtunnel.kits.image.pixels import Images, pixels_of
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import Encoding, Objective
+from windtunnel.train.estimate import estimate
 
 FACTS = Images(8, 1, np.array([0.5], np.float32), np.array([0.25], np.float32), 10)
 MODEL = {"family": "vit", "layers": 1, "width": 16, "heads": 2, "patch": 2}
@@ -83,6 +84,24 @@ def test_an_evaluation_of_text_refuses_images_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bits-per-byte.*(text|encoding)"):
         result = wt.read(said | {"seeds": 1}).fly(out=tmp_path, quiet=True)
         raise UserError(result.data["error"])
+
+
+def test_what_a_model_reads_of_images_are_their_patches(flown: tuple[Path, wt.Result]) -> None:
+    """Budgets count them as tokens; epochs count images."""
+    _, result = flown
+    run = result.data["runs"][0]["totals"]
+    assert run["tokens"] == 12 * 8 * 8 * 16, "steps, sequences, images of a sequence, patches of an image"
+    images = result.data["stream"]["sizes"]["train"]["digits"]
+    assert 0.8 * 12 * 8 * 8 / images < run["epochs"]["digits"] <= 12 * 8 * 8 / images
+    cost = estimate(wt.read(STUDY).recipes["baseline"])
+    assert (cost["steps"], cost["tokens"]) == (12, run["tokens"])
+    assert cost["flops"] == pytest.approx(run["flops"], rel=0.35), "the step itself is counted, this is reckoned"
+
+
+def test_a_sequence_of_images_may_be_short() -> None:
+    said = json.loads(json.dumps(STUDY))
+    said["baseline"] |= {"context": 1}
+    assert wt.read(said).recipes["baseline"].phases[0].context == 1
 
 
 def test_patches_hide_what_the_ratio_says_and_show_the_rest() -> None:

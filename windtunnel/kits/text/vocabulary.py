@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from windtunnel.slots.encoding import ALL
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -31,9 +33,10 @@ class Vocabulary:
     def rows_needed(self, special: Collection[str]) -> int:
         """How many rows of an embedding a run needs that feeds text, the separator, padding and the ``special`` tokens to its model.
 
-        ``special`` are of ``mask``, ``spans`` and ``modes``. Where one of them lies above all text, it is the size of the vocabulary.
+        ``special`` are of ``mask``, ``spans`` and ``modes``, or :data:`ALL`. Where one of them lies above all text, it is the size of the
+        vocabulary.
         """
         kinds = {"mask": (self.mask,), "spans": self.spans, "modes": tuple(self.modes.values())}
         last_text = max((number for number, size in enumerate(self.token_bytes.tolist()) if size), default=0)
         plain = 1 + max(last_text, self.document, self.pad)
-        return self.size if any(number >= plain for kind in special for number in kinds[kind]) else plain
+        return self.size if any(number >= plain for kind in (kinds if ALL in special else special) for number in kinds[kind]) else plain

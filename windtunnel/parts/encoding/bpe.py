@@ -37,6 +37,7 @@ class Bpe(Encoding, name="bpe"):
 
     unit: ClassVar[str] = "token"
     ahead: ClassVar[int] = 1  # each token but the first is a label
+    least: ClassVar[int] = 8
     evaluation: ClassVar[str] = "bits-per-byte"
 
     folder: str | None = Field(None, description="folder of a tokenizer that AutoTokenizer loads (default: train one)")

@@ -36,7 +36,7 @@ class Denoising(Evaluation, name="denoising"):
 
     mode: Literal["own", "none", "wrong"] = Field("own", description="mode tokens: the model's own, none, or also wrong ones")
 
-    def special_tokens(self) -> tuple[str, ...]:
+    def special(self) -> tuple[str, ...]:
         """Sentinels and mode tokens."""
         return ("spans", "modes")
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
 from windtunnel.kits.image.patches import to_images, to_patches
-from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
+from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, Inputs, MlpPlace, Places, Sizes
 
 PLACES = Places(
     stacks={
@@ -103,6 +103,10 @@ class Vit(Family, name="vit"):
         outputs = model(pixel_values=images, bool_masked_pos=arrays.get("masked"), **call.options)
         outputs.logits = to_patches(outputs.reconstruction, self.patch)
         return outputs
+
+    def inputs(self, facts: Any, context: int) -> Inputs:
+        """As for every family: every image by itself, by its patches. The class token is not counted."""
+        return Inputs(context, (facts.size // self.patch) ** 2)
 
     def rows(self, facts: Any) -> int:
         """Numbers in a patch."""

@@ -44,10 +44,6 @@ class MaskedPatches(Objective, name="masked-patches"):
     ratio: float = Field(0.6, gt=0, lt=1, description="share of the patches of an image that is hidden")
     distance: Literal["l1", "l2"] = Field("l1", description="of drawn from true pixels: absolute or squared")
 
-    def special_tokens(self) -> tuple[str, ...]:
-        """None: images have no tokens."""
-        return ()
-
     def prepare(self, rows: dict[str, np.ndarray], facts: Any, random: np.random.Generator) -> dict[str, np.ndarray]:
         """``pixels`` float32 [B, T, patches, numbers], ``masked`` and ``labels`` [B, T, patches] (0 where a patch is to be drawn).
 

@@ -48,7 +48,7 @@ class MaskedToken(Objective, name="masked-token"):
             raise ValueError(f"mask_share and random_share add up to {self.mask_share + self.random_share:g}, above 1")
         return self
 
-    def special_tokens(self) -> tuple[str, ...]:
+    def special(self) -> tuple[str, ...]:
         """The mask."""
         return ("mask",)
 

@@ -26,7 +26,7 @@ class NextToken(Objective, name="next-token"):
 
     mode: Literal["R", "S", "X"] | None = Field(None, description="mode token put before each document (default: none)")
 
-    def special_tokens(self) -> tuple[str, ...]:
+    def special(self) -> tuple[str, ...]:
         """Mode tokens, if asked to."""
         return () if self.mode is None else ("modes",)
 
@@ -57,6 +57,15 @@ class NextToken(Objective, name="next-token"):
         if documents[:, :-1].any():
             inputs |= {"documents": documents, "positions": rows["positions"]}
         return {**{key: value[:, :-1].astype(np.int64) for key, value in inputs.items()}, "labels": labels.astype(np.int64)}
+
+    def whole(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """``batch`` with ``documents`` and ``positions``, also where every sequence is one document."""
+        import numpy as np
+
+        if "documents" in batch:
+            return batch
+        tokens = batch["tokens"]
+        return {**batch, "documents": np.zeros_like(tokens), "positions": np.tile(np.arange(tokens.shape[1]), (len(tokens), 1))}
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """Cross entropy of every next token, in nats."""

@@ -42,7 +42,7 @@ class PrefixLM(Objective, name="prefix-lm"):
             raise ValueError(f"lowest ({self.lowest:g}) is above highest ({self.highest:g})")
         return self
 
-    def special_tokens(self) -> tuple[str, ...]:
+    def special(self) -> tuple[str, ...]:
         """Mode tokens, if asked to."""
         return () if self.mode is None else ("modes",)
 

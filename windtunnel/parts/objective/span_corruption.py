@@ -41,7 +41,7 @@ class SpanCorruption(Objective, name="span-corruption"):
     bidirectional: bool = Field(True, description="whether a decoder reads its input in both directions (false: it stays causal)")
     mode: Literal["R", "S", "X"] | None = Field(None, description="mode token put before each document (default: none)")
 
-    def special_tokens(self) -> tuple[str, ...]:
+    def special(self) -> tuple[str, ...]:
         """Sentinels, and mode tokens if asked to."""
         return ("spans",) if self.mode is None else ("spans", "modes")
 

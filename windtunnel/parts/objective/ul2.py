@@ -80,7 +80,7 @@ class UL2(Objective, name="ul2"):
         mean = denoiser.mean_span or 1.0
         return min(mean, max(LONG_SPAN, mean * context / PAPER_CONTEXT)) if self.scale_spans else mean
 
-    def special_tokens(self) -> tuple[str, ...]:
+    def special(self) -> tuple[str, ...]:
         """Sentinels, and mode tokens unless it goes without."""
         return ("spans", "modes") if self.mode_tokens else ("spans",)
 
