@@ -249,5 +249,5 @@ def test_precision_is_entered_anew_or_again():
 
 def test_a_split_without_text_is_named(stream, monkeypatch):
     monkeypatch.setattr(stream, "sizes", lambda split: dict.fromkeys(stream.sources, 0))
-    with pytest.raises(UserError, match="the test split holds no text"):
+    with pytest.raises(UserError, match="the test split holds no documents"):
         looked_at(stream, NextToken())
