@@ -196,6 +196,7 @@ def test_reading_a_study_and_every_part_loads_nothing_heavy() -> None:
     """Seconds that a user would wait for the answer to a misspelt key. Where a part needs a class of torch's, the class lives in kits."""
     code = """
 import sys
+import windtunnel.study.papers
 from windtunnel.core.registry import load_all
 from windtunnel.study.fly import load_study
 load_all()

@@ -21,7 +21,6 @@ from windtunnel.core.shipped import AREAS, PAPER, paper_files
 from windtunnel.recipe import merge
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import StudyFile, study_from
-from windtunnel.study.race import repeated
 from windtunnel.study.result import (
     BASELINE,
     FORMAT,
@@ -329,6 +328,7 @@ def _finding(expectation: Expectation, result: StudyResult) -> Finding:
 
     It is relative to `against`, but for the numbers of transfer, which are differences already and may be about zero: theirs is not.
     """
+    from windtunnel.study.race import repeated
     from windtunnel.study.statistics.compare import paired_interval
 
     study = result.study
