@@ -1,9 +1,9 @@
 """Whole pilots, from the command to the exported model, by this checkout and by another one: tokens per CPU second of the process tree.
 
-``python benchmarks/pilot.py OTHER`` prints JSON. ``OTHER`` is the folder of another checkout of Windtunnel, run by the same Python. The two
-take turns; the text is prepared and compiled code is cached before anything is counted. This checkout compiles the step, as a study of
-hours would; the other does what its defaults do. ``evaluation_share`` is the part of a pilot's CPU time, in this checkout, that goes into
-evaluation.
+``python benchmarks/pilot.py OTHER [SHAPE ...] [tokens=N]`` prints JSON. ``OTHER`` is the folder of another checkout of Windtunnel, run by
+the same Python. The two take turns on one recipe, each with its own defaults; the text is prepared and compiled code is cached before
+anything is counted. A pilot reads 20 tokens for every parameter of its blocks, or N. ``evaluation_share`` is the part of its CPU time,
+in this checkout, that goes into evaluation.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 
 PAIRS = 7
 SHAPES: dict[str, dict[str, Any]] = {
-    "width 64": {"model": {"width": 64, "layers": 4}, "batch": 32, "tokenizer": {"vocabulary": 512}, "budget": {"tokens": 600_000}},
-    "width 128": {"model": {"width": 128, "layers": 8}, "batch": 16, "tokenizer": {"vocabulary": 1024}, "budget": {"tokens": 200_000}},
+    "width 64": {"model": {"width": 64, "layers": 4}, "batch": 32, "tokenizer": {"vocabulary": 512}, "budget": {"tokens": 3_900_000}},
+    "width 128": {"model": {"width": 128, "layers": 8}, "batch": 16, "tokenizer": {"vocabulary": 1024}, "budget": {"tokens": 31_000_000}},
 }
 CORPUS = {"code": "builtin:stdlib", "prose": "builtin:docstrings"}
 RUN = """
@@ -60,21 +60,8 @@ def pilot(tree: Path, recipe: dict[str, Any], folder: Path, seed: int, code: str
     file = folder / f"{tree.name}-{seed}.yaml"
     file.write_text(json.dumps(recipe))
     out, cache = folder / f"out-{tree.name}-{seed}", folder / f"cache-{tree.name}"
-    words = [
-        sys.executable,
-        "-c",
-        code,
-        "train",
-        str(file),
-        "--out",
-        str(out),
-        "--cache",
-        str(cache),
-        "--seed",
-        str(seed),
-        "--threads",
-        "1",
-    ]
+    options = {"--out": out, "--cache": cache, "--seed": seed, "--threads": 1}
+    words = [sys.executable, "-c", code, "train", str(file), *(str(word) for option in options.items() for word in option)]
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, check=False)
@@ -92,17 +79,16 @@ def ratio(mine: list[float], others: list[float]) -> dict[str, float]:
     return {"median": float(np.median(pairs)), "low": float(low), "high": float(high)}
 
 
-def main(other: Path, shapes: list[str]) -> dict[str, Any]:
+def main(other: Path, shapes: list[str], tokens: int | None) -> dict[str, Any]:
     """Fly every shape by both checkouts in turns."""
     found: dict[str, Any] = {"load_before": os.getloadavg()[0], "pairs": PAIRS}
     for shape in shapes:
-        plain = {"corpus": CORPUS, "context": 128, **SHAPES[shape]}
-        recipes = {HERE: {**plain, "precision": "auto", "compile": "yes"}, other: plain}
+        recipe = {"corpus": CORPUS, "context": 128, **SHAPES[shape]} | ({"budget": {"tokens": tokens}} if tokens else {})
         with tempfile.TemporaryDirectory() as scratch:
             folder, seconds, clock = Path(scratch), {HERE: [], other: []}, {HERE: [], other: []}
             share = 0.0
             for pair in range(PAIRS + 1):
-                for tree, recipe in recipes.items():
+                for tree in (HERE, other):
                     first = pair == 0 and tree == HERE
                     cpu, wall, said = pilot(tree, recipe, folder, pair, SHARE if first else RUN)
                     if first:
@@ -111,12 +97,12 @@ def main(other: Path, shapes: list[str]) -> dict[str, Any]:
                         seconds[tree].append(cpu)
                         clock[tree].append(wall)
             variant = json.loads((folder / f"out-{HERE.name}-1" / "record.json").read_text())["variant"]
-        tokens = plain["budget"]["tokens"]
+        read = recipe["budget"]["tokens"]
         found[shape] = {
-            "tokens": tokens,
+            "tokens": read,
             "variant": variant,
-            "tokens_per_cpu_second": tokens / float(np.median(seconds[HERE])),
-            "other_tokens_per_cpu_second": tokens / float(np.median(seconds[other])),
+            "tokens_per_cpu_second": read / float(np.median(seconds[HERE])),
+            "other_tokens_per_cpu_second": read / float(np.median(seconds[other])),
             "times_as_fast_in_cpu_seconds": ratio(seconds[HERE], seconds[other]),
             "times_as_fast_on_the_clock": ratio(clock[HERE], clock[other]),
             "evaluation_share": share,
@@ -127,5 +113,7 @@ def main(other: Path, shapes: list[str]) -> dict[str, Any]:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         raise SystemExit(__doc__)
-    json.dump(main(Path(sys.argv[1]).resolve(), sys.argv[2:] or list(SHAPES)), sys.stdout, indent=1)
+    asked = [word for word in sys.argv[2:] if not word.startswith("tokens=")]
+    budget = next((int(word.removeprefix("tokens=")) for word in sys.argv[2:] if word.startswith("tokens=")), None)
+    json.dump(main(Path(sys.argv[1]).resolve(), asked or list(SHAPES), budget), sys.stdout, indent=1)
     print()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
     from windtunnel.train.phase import PhaseRun
 
-WORTH_TIMING = 20.0  # seconds of training, at the rate below, under which timing costs more than any choice can save
+WORTH_TIMING = 60.0  # seconds of training, at the rate below, under which timing, which takes about three, is not worth it
 SLOW = 2e10  # FLOPs per second that any machine reaches
 WORTH_COMPILING = 300.0  # seconds of training, as timed, under which trying to compile (half a minute on a CPU) cannot pay
 MARGIN = 0.97  # of the seconds of a step: what is less faster than this is not chosen, so that near ties end the same way every time
