@@ -4,8 +4,8 @@
 # Really: 1, 5/3 and 7/3 of the true count. The backward pass of a layer is entered again for every layer after it that reads the same input,
 #   so children add up to 1.67 times their parent. The total is right.
 # Versions: torch 2.13.0 (CPU), Python 3.11.
-# Met: whoever asks which layers take the FLOPs, to tell what sparsity in them would save. Windtunnel counts matrices by forward hooks instead
-#   (windtunnel/train/count.py).
+# Met: whoever asks which layers take the FLOPs, to tell what sparsity in them would save. Forward hooks that count each product
+#   by its shapes give the true shares.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"

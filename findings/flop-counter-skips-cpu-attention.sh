@@ -5,7 +5,7 @@
 #   in the table counts nothing and warns of nothing. The same attention written as two products counts in full.
 # Versions: torch 2.13.0 (CPU), Python 3.11.
 # Met: whoever compares training methods at matched FLOPs on a CPU gives attention away free; at a context of 2,048 and width 64 that is
-#   most of the step. Windtunnel counts with a table that has these kernels (windtunnel/train/count.py).
+#   most of the step. The counter's custom_mapping takes the formulas of the accelerators' kernels for these two operators.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
