@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +76,16 @@ def test_a_step_is_compiled_where_that_is_repaid(compiling, runs, expected, pace
     assert choose(recipe, stream, CPU, flops=LONG, runs=runs).compiled is expected
     monkeypatch.setattr(variants, "able_to_compile", lambda _: False)
     assert not choose(recipe, stream, CPU, flops=LONG, runs=runs).compiled
+
+
+def test_a_run_in_a_process_of_its_own_takes_longer_to_begin_than_it_did_here(pace, tiny, monkeypatch):
+    monkeypatch.setattr(variants, "able_to_compile", lambda _: True)
+    monkeypatch.setattr(variants, "candidates", lambda *_: [USUAL])
+    pace({USUAL: 1.0}, (30.0, 5.0, 0.5))
+    phase_run: Any = SimpleNamespace(cost=SimpleNamespace(step={"flops": 1.0}))
+    recipe = tiny(precision="float32", compile="auto")
+    chosen = {runs: variants.by_the_clock(recipe, CPU, phase_run, 1000.0, runs).compiled for runs in (10, 30)}
+    assert chosen == {10: True, 30: False}, "500 seconds are saved; beginning takes 250 or 750"
 
 
 def test_nothing_is_timed_where_nothing_is_open_or_training_is_short(tiny, stream, monkeypatch):

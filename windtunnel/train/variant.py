@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 WORTH_TIMING = 60.0  # seconds of training, at the rate below, under which timing, which takes about three, is not worth it
 SLOW = 2e10  # FLOPs per second that any machine reaches
 WORTH_COMPILING = 300.0  # seconds of training, as timed, under which trying to compile (half a minute on a CPU) cannot pay
+BEGINNING = 5.0  # times as long as here, a process of its own takes to begin compiled steps: 17 s against 3.3 s at a width of 64
 MARGIN = 0.97  # of the seconds of a step: what is less faster than this is not chosen, so that near ties end the same way every time
 SCORES = 1 << 30  # bytes of attention scores that a step may keep where products hold them
 ROUNDS = 3
@@ -72,7 +73,7 @@ def by_the_clock(recipe: Recipe, device: torch.device, phase_run: PhaseRun, flop
         steps = runs * recipe.budget.amount / seconds[chosen]
     if recipe.compile == "auto" and steps * seconds[chosen] > WORTH_COMPILING and able_to_compile(device):
         cold, warm, compiled = timed_compiled(phase_run, chosen)
-        if compiled < MARGIN * seconds[chosen] and cold + runs * warm < steps * (seconds[chosen] - compiled):
+        if compiled < MARGIN * seconds[chosen] and cold + runs * BEGINNING * warm < steps * (seconds[chosen] - compiled):
             return chosen.model_copy(update={"compiled": True})
     return chosen
 
@@ -85,7 +86,8 @@ def unmeasured(recipe: Recipe, device: torch.device, flops: float) -> Variant:
     precision = known["precision"] if recipe.precision == "auto" else recipe.precision
     # A third of the matmul rate is what small models reach.
     seconds = flops / (ranks.count() * known[precision] / 3)
-    return Variant(precision=precision, compiled=seconds > 2 * WORTH_COMPILING and able_to_compile(device))
+    layers = max(phase.model.sizes().layers for phase in recipe.phases)  # what compiling takes grows with them
+    return Variant(precision=precision, compiled=seconds > 2 * WORTH_COMPILING * max(1.0, layers / 8) and able_to_compile(device))
 
 
 def candidates(recipe: Recipe, device: torch.device, phase_run: PhaseRun) -> list[Variant]:
