@@ -45,7 +45,7 @@ def held_checkpoints(parts: Iterable[Part]) -> list[tuple[str, str | None]]:
     return found + [each for one in held if one.recipe is not None for each in one.recipe.checkpoints()]
 
 
-def _named(names: Any) -> Any:
+def part_named(names: Any) -> Any:
     """The default of a field that holds parts, written as a file would write it; validation turns it into them."""
     return names
 
@@ -58,16 +58,16 @@ class Phase(Settings):
     context: int = Field(128, ge=1, description="units a sequence holds: tokens, images")
     batch: int = Field(16, ge=1, description="sequences in one optimizer step, over all micro-batches and ranks")
     sources: tuple[str, ...] | None = Field(None, description="the corpus sources this phase trains on (default: all)")
-    mixture: Mixture = Field(_named("proportional"), description="how often each source is drawn")
-    packing: Packing = Field(_named("concatenate"), description="how documents become sequences")
-    objective: Objective = Field(_named("next-token"), description="what the model predicts")
+    mixture: Mixture = Field(part_named("proportional"), description="how often each source is drawn")
+    packing: Packing = Field(part_named("concatenate"), description="how documents become sequences")
+    objective: Objective = Field(part_named("next-token"), description="what the model predicts")
     losses: tuple[LossTerm, ...] = Field((), description="terms added to the loss")
     weighting: Weighting | None = Field(None, description="how much each target counts (default: equally)")
     selection: Selection | None = Field(None, description="which of the sequences drawn are trained on (default: all)")
     start: Start | None = Field(None, description="how the weights begin (default: scratch, and in later phases the weights before)")
     structure: Structure | None = Field(None, description="shape imposed on the weights in this phase")
-    optimizer: Optimizer = Field(_named("adamw"), description="what turns gradients into updates")
-    schedule: Schedule = Field(_named("cosine"), description="how the learning rate moves within the phase")
+    optimizer: Optimizer = Field(part_named("adamw"), description="what turns gradients into updates")
+    schedule: Schedule = Field(part_named("cosine"), description="how the learning rate moves within the phase")
     after_step: tuple[AfterStep, ...] = Field((), description="what happens after each step")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm (null: no clipping)")
     moments: Literal["fresh", "kept"] = Field("fresh", description="whether the optimizer's moments are carried over from the phase before")

@@ -13,7 +13,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.keys import Variant, differing, hashed
 from windtunnel.core.settings import Settings
 from windtunnel.recipe.budget import USUAL, Budget
-from windtunnel.recipe.phase import Phase, _named, held_checkpoints
+from windtunnel.recipe.phase import Phase, held_checkpoints, part_named
 from windtunnel.recipe.settings import SHORT, SplitSettings, long_form
 from windtunnel.slots import Curator, Encoding, Evaluation, Progress, Source
 
@@ -26,11 +26,11 @@ class Recipe(Settings):
 
     corpus: dict[str, Source] = Field(description="sources by name")
     budget: Budget = USUAL
-    encoding: Encoding = Field(_named("bpe"), description="how documents become numbers; `tokenizer` is the short form for text")
+    encoding: Encoding = Field(part_named("bpe"), description="how documents become numbers; `tokenizer` is the short form for text")
     split: SplitSettings = SplitSettings()
     curators: tuple[Curator, ...] = Field((), description="what improves the training documents, in order")
     evaluations: tuple[Evaluation, ...] = Field(
-        _named(("bits-per-byte",)), description="what is measured; the first number of the first is primary"
+        part_named(("bits-per-byte",)), description="what is measured; the first number of the first is primary"
     )
     evaluate_every: float = Field(0.2, gt=0, le=1, description="share of the run between two evaluations on validation")
     evaluation_tokens: int = Field(4096, ge=1, description="most tokens of each source that an evaluation on validation reads")

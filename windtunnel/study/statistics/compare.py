@@ -141,8 +141,8 @@ def compute_gain(
     sign = 1.0 if better == "lower" else -1.0
     # surplus[i, s]: how much worse than the arm the baseline at multiple i is, in the run of seed s; it falls along the curve.
     surplus = sign * np.array([[curve[multiple][seed] - arm[seed] for seed in seeds] for multiple in multiples])
-    exponent = _straightest(np.array(multiples), surplus.mean(axis=1))
-    place = _places(np.array(multiples), exponent)
+    exponent = straightest(np.array(multiples), surplus.mean(axis=1))
+    place = places_of(np.array(multiples), exponent)
     value, bounded = _crossing(place, _falling(surplus.mean(axis=1)))
     inside = [point for i in range(len(multiples) - 1) for point in _not_rejected(surplus[i], surplus[i + 1], place[i : i + 2], confidence)]
     low, high = min([value, *inside]), max([value, *inside])
@@ -256,22 +256,22 @@ def _critical(confidence: float, freedom: int) -> float:
     return float(special.stdtrit(freedom, (1 + confidence) / 2)) if freedom > 0 else math.inf
 
 
-def _places(multiples: np.ndarray, exponent: float) -> np.ndarray:
+def places_of(multiples: np.ndarray, exponent: float) -> np.ndarray:
     """Multiples on the axis over which the curve is straight: ``(1 - multiple ** -exponent) / exponent``, at 0 the logarithm."""
     return (1 - multiples**-exponent) / exponent if exponent else np.log(multiples)
 
 
 def _multiple(place: float, exponent: float) -> float:
-    """The inverse of :func:`_places`."""
+    """The inverse of :func:`places_of`."""
     return (1 - exponent * place) ** (-1 / exponent) if exponent else math.exp(place)
 
 
-def _straightest(multiples: np.ndarray, curve: np.ndarray) -> float:
-    """The exponent of :func:`_places`, from 0 to 1, over which ``curve`` is closest to one straight line (two points: 0)."""
+def straightest(multiples: np.ndarray, curve: np.ndarray) -> float:
+    """The exponent of :func:`places_of`, from 0 to 1, over which ``curve`` is closest to one straight line (two points: 0)."""
     if len(multiples) < 3 or np.ptp(curve) == 0:
         return 0.0
     exponents = np.linspace(0, 1, 41)
-    places = np.array([_places(multiples, exponent) for exponent in exponents])
+    places = np.array([places_of(multiples, exponent) for exponent in exponents])
     places -= places.mean(axis=1, keepdims=True)
     explained = (places @ (curve - curve.mean())) ** 2 / (places**2).sum(axis=1)
     return float(exponents[np.argmax(explained)])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from windtunnel.study.statistics.compare import _places, _straightest, paired_interval
+from windtunnel.study.statistics.compare import paired_interval, places_of, straightest
 
 COMPUTE = 0.1  # of the budget
 SHARE = 0.005  # of the baseline's value, where its curve cannot tell
@@ -37,6 +37,6 @@ def margin_share(
     level = abs(float(np.mean(at)))
     if gap.low <= 0 or not level or measured[multiples.index(above[0])] <= 1 + COMPUTE:
         return SHARE, None
-    exponent = _straightest(measured, np.array([np.mean([curve[multiple][seed] for seed in seeds]) for multiple in multiples]))
-    one, more, upper = _places(np.array([1.0, 1 + COMPUTE, measured[multiples.index(above[0])]]), exponent)
+    exponent = straightest(measured, np.array([np.mean([curve[multiple][seed] for seed in seeds]) for multiple in multiples]))
+    one, more, upper = places_of(np.array([1.0, 1 + COMPUTE, measured[multiples.index(above[0])]]), exponent)
     return float(gap.mean * (more - one) / (upper - one)) / level, COMPUTE
