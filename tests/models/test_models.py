@@ -266,8 +266,16 @@ def test_the_configuration_is_what_was_asked(family):
         assert anatomy(model).blocks[0].attention.k.shape == (24, 48)
 
 
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"t5"}))
+def test_first_weights_have_the_range_that_was_asked(family):
+    config = config_for(ModelSettings(family=family, layers=1, width=64, heads=2, initializer_range=0.1), VOCABULARY, 16)
+    up = anatomy(fresh(config, 0)).blocks[0].mlp.up.module.weight
+    assert up.std().item() == pytest.approx(0.1, rel=0.15)  # ModernBERT cuts the tails off
+
+
 def test_settings_refuse_what_a_family_cannot_do():
     for wrong, message in (
+        ({"family": "t5", "initializer_range": 0.1}, "t5 scales the first weights of each matrix by its own rule"),
         ({"family": "t5", "tied": False}, "ties the embeddings of every t5"),
         ({"family": "gpt2", "heads": 4, "key_value_heads": 2}, "gpt2 has as many heads of keys and values as heads"),
         ({"family": "llama", "width": 36, "heads": 4}, "even size"),

@@ -34,7 +34,10 @@ def family_of(config: PreTrainedConfig) -> Family:
 
 def config_for(settings: ModelSettings, facts: Any, context: int) -> PreTrainedConfig:
     """The transformers configuration of ``settings`` for sequences of ``context`` units, of which the encoding tells ``facts``."""
-    return settings.family.config(settings.sizes(), facts, context)
+    config = settings.family.config(settings.sizes(), facts, context)
+    if settings.initializer_range is not None:
+        config.initializer_range = settings.initializer_range
+    return config
 
 
 def hollow(config: PreTrainedConfig) -> PreTrainedModel:

@@ -44,6 +44,9 @@ class ModelSettings(Settings):
     intermediate: int | None = Field(None, ge=8, description="inner size of the MLP (default: 8/3 width if gated, else 4 width)")
     tied: bool = Field(True, description="whether the output head is the input embedding")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate wherever the family has it")
+    initializer_range: float | None = Field(
+        None, gt=0, description="standard deviation of the first weights (default: the family's own, mostly 0.02, which suits wide models)"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -122,10 +125,12 @@ class ModelSettings(Settings):
             raise ValueError(f"{heads} heads do not divide width {width}; these do: {', '.join(map(str, near))}")
         if heads % key_value_heads:
             raise ValueError(f"{key_value_heads} key_value_heads do not divide {heads} heads")
-        return Sizes(self.layers or self.depth, width, heads, key_value_heads, intermediate, self.tied, self.dropout)
+        return Sizes(
+            self.layers or self.depth, width, heads, key_value_heads, intermediate, self.tied, self.dropout, self.initializer_range
+        )
 
     def shape(self) -> dict[str, Any]:
-        """What two models of one shape agree in: the family, its own fields and the sizes that it has, without dropout."""
+        """What two models of one shape agree in: the family, its own fields and the sizes that it has, without dropout and the range of first weights."""
         own = {key: getattr(self.family, key) for key in type(self.family).model_fields}
         sizes = {key: value for key, value in self.sizes()._asdict().items() if key in self.family.names or key == "key_value_heads"}
         return {"family": self.family.name, **sizes, **own}

@@ -25,6 +25,7 @@ class Sizes(NamedTuple):
     intermediate: int
     tied: bool = True
     dropout: float = 0.0
+    initializer_range: float | None = None  # standard deviation of the first weights; None: the family's own
 
     @property
     def head_size(self) -> int:
@@ -118,7 +119,8 @@ class Family(Part):
     configuration calls each size and each field (and ``rows`` of the embedding, ``positions``, ``head_size``), where there are two
     stacks once for each; sizes it has no name for cannot be chosen. ``gated`` (the MLP
     has a gate) and ``rotary`` (positions rotate pairs of dimensions) decide what sizes are usual and possible. ``head_power``: what
-    the head reads is multiplied with the width to this power where the head is tied.
+    the head reads is multiplied with the width to this power where the head is tied. ``initializer_range``: whether one standard
+    deviation sets the scale of the first weights.
     """
 
     kind: ClassVar[str]
@@ -137,6 +139,7 @@ class Family(Part):
     gated: ClassVar[bool] = False
     rotary: ClassVar[bool] = False
     head_power: ClassVar[float] = 0.0
+    initializer_range: ClassVar[bool] = True
 
     # Configurations
 
@@ -152,6 +155,8 @@ class Family(Part):
             found["key_value_heads"] = f"{self.name} has as many heads of keys and values as heads ({sizes.heads})"
         if "tied" not in self.names and not sizes.tied:
             found["tied"] = f"{self.name} has no table that its head could be"
+        if sizes.initializer_range is not None and not self.initializer_range:
+            found["initializer_range"] = f"{self.name} scales the first weights of each matrix by its own rule"
         return found
 
     def config(self, sizes: Sizes, facts: Any, context: int) -> PreTrainedConfig:

@@ -34,6 +34,7 @@ class T5(Family, name="t5"):
     }
     gated: ClassVar[bool] = True
     head_power: ClassVar[float] = -0.5
+    initializer_range: ClassVar[bool] = False
 
     def unable(self, sizes: Sizes) -> dict[str, str]:
         """As for every family."""
