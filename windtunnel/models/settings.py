@@ -130,7 +130,7 @@ class ModelSettings(Settings):
         )
 
     def shape(self) -> dict[str, Any]:
-        """What two models of one shape agree in: the family, its own fields and the sizes that it has, without dropout and the range of first weights."""
+        """What two models of one shape agree in: family, its own fields and the sizes that it has, dropout and first weights left out."""
         own = {key: getattr(self.family, key) for key in type(self.family).model_fields}
         sizes = {key: value for key, value in self.sizes()._asdict().items() if key in self.family.names or key == "key_value_heads"}
         return {"family": self.family.name, **sizes, **own}
