@@ -28,6 +28,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.registry import make, names
 from windtunnel.data import encode as encode_room
 from windtunnel.data import loader as loader_room
+from windtunnel.data.corpus.prepare import prepare_corpus
 from windtunnel.data.encode import prepare_stream as prepare_encoded
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
@@ -37,7 +38,7 @@ from windtunnel.kits.text.encoded import text_of
 from windtunnel.kits.text.tokenise import encode_documents, slices
 from windtunnel.parts.encoding.bpe import Bpe
 from windtunnel.parts.packing.whole_documents import best_fit
-from windtunnel.slots import Documents, Mixture, Packing, Progress
+from windtunnel.slots import Documents, Mixture, Packing, Progress, Source
 
 PROGRESS = Progress(step=0, steps=1, tokens=0, step_tokens=0, sequences=0, done=0.0, overall=0.0, phase=0)
 CONTEXT = 16
@@ -248,6 +249,29 @@ def test_the_stream_holds_every_document(stream):
     with pytest.raises(UserError, match=r"'training'.*'train'"):
         stream.sizes("training")
     assert pickle.loads(pickle.dumps(stream)).fingerprint == stream.fingerprint
+
+
+def test_documents_of_one_group_are_one_unit_of_the_held_out_text(tmp_path: Path) -> None:
+    """Where documents have groups, their names decide, in every source alike; a document without one is a unit of its own."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("one", "two"):
+        rows = [
+            {"text": f"{name} {words(30, number)}", "site": None if number % 5 == 0 else f"site {number % 40}"} for number in range(200)
+        ]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = {name: make(Source, {"files": {"path": str(folder / f"{name}.jsonl"), "group": "site"}}) for name in ("one", "two")}
+    corpus = prepare_corpus(sources, validation=0.2, test=0.2, near_duplicates=1.0, cache=tmp_path / "corpora")
+    found = prepare_stream(corpus, vocabulary=VOCABULARY, sentinels=SENTINELS, cache=tmp_path / "streams")
+    units: dict[str, set[int]] = {}
+    for source in ("one", "two"):
+        names = [row["group"] for batch in corpus.rows("test", source, ["group"]) for row in batch.to_pylist()]
+        own = found.units("test", source)
+        assert len(own) == len(names) and len({*own[[name is None for name in names]]}) == names.count(None) > 0
+        for name, unit in zip(names, own.tolist(), strict=True):
+            units.setdefault(name or f"{source} {unit}", set()).add(unit)
+    assert all(len(one) == 1 for one in units.values()) and len(set.union(*units.values())) == len(units)
+    assert len(found.units("train", "one")) == len(set(found.units("train", "one").tolist()))
 
 
 def test_a_prepared_stream_is_used_again_and_anything_that_matters_makes_another(stream, cache):

@@ -30,7 +30,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.slots import AfterStep, Evaluation, LossTerm, Structure, Weighting
-from windtunnel.train import checkpoint
+from windtunnel.train import checkpoint, documents
 from windtunnel.train.count import count_step
 from windtunnel.train.estimate import estimate
 from windtunnel.train.log import RunContext, RunLog
@@ -66,6 +66,9 @@ def test_every_precision_trains_and_repeats_bitwise(precision, tiny, stream, tmp
     one, other = (fly(tiny(precision=precision), 0, stream, tmp_path / name) for name in ("one", "other"))
     assert (one["status"], one["precision"]) == ("finished", precision), one["traceback"]
     assert one["test"] == other["test"]
+    found = documents.read(tmp_path / "one")
+    assert found.above.sum() / found.below.sum() == pytest.approx(one["test"]["bits_per_byte"], rel=1e-6)
+    assert (tmp_path / "one" / documents.FILE).stat().st_size < 4096 + 24 * len(found.unit)
     exact = fly(tiny(precision="float32"), 0, stream, tmp_path / "exact")
     assert one["test"]["bits_per_byte"] == pytest.approx(exact["test"]["bits_per_byte"], rel=1e-2)
     assert (one["test"] == exact["test"]) == (precision == "float32")

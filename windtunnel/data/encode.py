@@ -22,11 +22,11 @@ import numpy as np
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.files import awaited, naming, publish, temporary_folder
-from windtunnel.data.stream import BLOCK, FORMAT, SPLITS, Stream, manifest_hash
+from windtunnel.data.stream import BLOCK, FORMAT, GROUP, SPLITS, Stream, manifest_hash
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind
 
-RESERVED = {"index", "documents", "positions", "sources"}  # files and rows of these names are not of a field
+RESERVED = {"index", GROUP, "documents", "positions", "sources"}  # files and rows of these names are not of a field
 
 
 def prepare_stream(
@@ -86,6 +86,10 @@ def _build(corpus: Any, encoding: Encoding, before: Stream | None, folder: Path,
             tell(f"encoding {split}/{source}")
             stem = f"{split}/{number:03d}-{re.sub(r'[^A-Za-z0-9_-]+', '-', source)[:40]}"
             shards[split][source] = _write_shard(fitted, split, source, folder, stem, files)
+            groups = corpus.groups(split, source) if split != "train" and hasattr(corpus, "groups") else None
+            if groups is not None:
+                with _Writer(folder, f"{stem}.{GROUP}", files) as writer:
+                    writer.write(groups.astype("<i8").tobytes())
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": fingerprint,

@@ -71,9 +71,13 @@ def held_out(
             kept["labels"][sequences - missing :] = -100
             yield {key: torch.from_numpy(value).to(device) for key, value in kept.items()}
 
+    def begins(source: str) -> np.ndarray:
+        return Loader(stream, split=split, context=context, sequences=CHUNK).fixed_documents(source, limit_tokens)
+
     return HeldOut(
         sources=sources,
         batches=batches,
+        begins=begins,
         stream=stream,
         facts=stream.facts,
         objective=objective,

@@ -127,18 +127,28 @@ class Loader:
         one sequence. Arrays as in :meth:`rows`, the last batch with fewer sequences.
         """
         ends = np.cumsum(self.stream.lengths(self.split, source))
+        every_begin = self._spread(ends, limit_tokens)
+        for number in range(0, len(every_begin), self.sequences):
+            begins = every_begin[number : number + self.sequences]
+            pieces = Layout(*cut(ends, begins, np.minimum(begins + self._length, ends[-1])), self._length)
+            rows = self._empty(len(begins))
+            rows["sources"][:] = self.stream.sources.index(source)
+            self._fill(rows, source, np.arange(len(begins)), pieces)
+            yield rows
+
+    def fixed_documents(self, source: str, limit_tokens: int | None = None) -> np.ndarray:
+        """The document in which each sequence of :meth:`fixed` begins, as a place in the source: int64 [sequences]."""
+        ends = np.cumsum(self.stream.lengths(self.split, source))
+        return np.searchsorted(ends, self._spread(ends, limit_tokens), side="right")
+
+    def _spread(self, ends: np.ndarray, limit_tokens: int | None) -> np.ndarray:
+        """Where the sequences of :meth:`fixed` begin in a source whose documents end at ``ends``."""
         total, ahead = int(ends[-1]) if len(ends) else 0, self.stream.encoding.ahead
         every = -(-(total - ahead) // self.context) if total > ahead else 0
         count = every
         if limit_tokens is not None and every * self.context > limit_tokens:
             count = min(every, max(1, limit_tokens // self.context))
-        for number in range(0, count, self.sequences):
-            begins = np.arange(number, min(number + self.sequences, count), dtype=np.int64) * every // count * self.context
-            pieces = Layout(*cut(ends, begins, np.minimum(begins + self._length, total)), self._length)
-            rows = self._empty(len(begins))
-            rows["sources"][:] = self.stream.sources.index(source)
-            self._fill(rows, source, np.arange(len(begins)), pieces)
-            yield rows
+        return np.arange(count, dtype=np.int64) * every // max(1, count) * self.context
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint must hold: tokens gone by and the unpaid share of each source, as integers."""

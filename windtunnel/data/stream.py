@@ -4,8 +4,9 @@ Opening one needs numpy only: no corpus library, and none of what made it.
 
 A stream is a folder: ``manifest.json``; for every field of the documents ``<split>/<number>-<source>.<field>`` (its entries of all
 documents one after the other) and one ``.index`` (for each document int64: where it ends in every field, in their order, and the bytes
-of what it was made of); ``facts/`` (arrays that the encoding knows its numbers by); and what files the encoding keeps there. All
-numbers are little-endian. Text is the case of one field, ``tokens``.
+of what it was made of); of held-out documents with groups a ``.group`` (int64: a number for the name of each, -1 for none); ``facts/``
+(arrays that the encoding knows its numbers by); and what files the encoding keeps there. All numbers are little-endian. Text is the
+case of one field, ``tokens``.
 
 The manifest holds its own hash, the size of every file and the CRC-32 of each of its blocks. Sizes are checked on opening, a block
 when it is first touched, so that opening costs milliseconds and yet no flipped byte is ever trained on.
@@ -31,6 +32,7 @@ from windtunnel.slots.encoding import Facts, Kind
 FORMAT = 2
 BLOCK = 1 << 20  # bytes under one checksum: large enough to be few, small enough that touching one token costs a millisecond
 SPLITS = ("train", "validation", "test")
+GROUP = "group"  # how the file ends that holds the groups of documents
 
 
 class Stream:
@@ -129,6 +131,19 @@ class Stream:
     def document_bytes(self, split: str, source: str) -> np.ndarray:
         """Bytes of what each document was made of: int64 [documents]."""
         return self._shard(split, source).index[:, -1]
+
+    def units(self, split: str, source: str) -> np.ndarray:
+        """A number for each document, the same for documents of one group and for no others of the stream: int64 [documents].
+
+        It depends on the corpus alone, not on the encoding. Groups of training documents are not kept.
+        """
+        own = np.arange(len(self.lengths(split, source)), dtype=np.int64) + (self.sources.index(source) << 40)
+        groups = self._files.get(f"{self._split(split)[source]['file']}.{GROUP}")
+        if groups is None:
+            return own
+        groups.check_all()
+        named = groups.map("<i8")
+        return np.where(named < 0, own, named)
 
     def read(self, split: str, source: str, document: int, start: int = 0, stop: int | None = None, field: str | None = None) -> np.ndarray:
         """Entries ``start:stop`` of a field of one document (None: the first field; ``stop`` None: to the end), as :meth:`gather`.

@@ -18,7 +18,7 @@ from windtunnel.slots.structure import Structure
 from windtunnel.slots.optimizer import Optimizer
 from windtunnel.slots.schedule import Schedule
 from windtunnel.slots.after_step import AfterStep
-from windtunnel.slots.evaluation import Evaluation, HeldOut
+from windtunnel.slots.evaluation import ByDocument, Evaluation, HeldOut, Numbers
 from windtunnel.slots.contexts import LookContext, BatchContext
 from windtunnel.slots.progress import Progress
 
@@ -35,6 +35,7 @@ __all__ = [
     "AttentionPlace",
     "BatchContext",
     "BlockPlace",
+    "ByDocument",
     "Call",
     "Curator",
     "CuratorContext",
@@ -50,6 +51,7 @@ __all__ = [
     "LossTerm",
     "Mixture",
     "MlpPlace",
+    "Numbers",
     "Objective",
     "Optimizer",
     "Packing",

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from windtunnel.core.part import Part
 from windtunnel.slots.encoding import Facts
 from windtunnel.slots.objective import Objective
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedModel
+
+
+class ByDocument(NamedTuple):
+    """The first number of an evaluation as ``above.sum() / below.sum()``: what each held-out document adds to both, [documents].
+
+    ``unit`` (int64, rising) says which document it is, the same for every model that is measured on the split: :meth:`Stream.units`.
+    Documents of one group are one unit.
+    """
+
+    unit: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+
+class Numbers(dict[str, float]):
+    """Numbers by name, and where it is known what each document adds to the first of them."""
+
+    def __init__(self, numbers: Mapping[str, float], by_document: ByDocument | None = None) -> None:
+        super().__init__(numbers)
+        self.by_document = by_document
 
 
 @dataclass
@@ -19,7 +41,8 @@ class HeldOut:
 
     ``batches(source, objective)`` yields dictionaries of tensors on ``device`` in a fixed order; ``stream`` holds the documents of
     ``split`` (None where there are only batches), and ``facts`` is what its encoding knows of its numbers. ``context`` is how many
-    units a model sees. ``precision`` is entered around forwards (a context manager).
+    units a model sees. ``precision`` is entered around forwards (a context manager). ``begins(source)``, where it is known, is the
+    document in which each sequence begins that ``batches`` yields, as a place in the source: int64 [sequences].
     ``made`` is for what an evaluation has made of it and will need again, by a key of its own: it is judged many times in a run.
     """
 
@@ -32,6 +55,7 @@ class HeldOut:
     precision: Any
     split: str
     context: int
+    begins: Any = None
     made: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -53,6 +77,7 @@ class Evaluation(Part):
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept.
 
-        ``state`` is that of the phase, and on test that of the last one. Of several ranks, rank 0 evaluates.
+        ``state`` is that of the phase, and on test that of the last one. Of several ranks, rank 0 evaluates. Where :class:`Numbers` say
+        on test what each document adds to the first number, a study can tell how much the choice of documents moves it.
         """
         raise NotImplementedError

@@ -20,7 +20,7 @@ from windtunnel.models.attention import FUSED, set_attention
 from windtunnel.models.save import written_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.slots import BatchContext, Evaluation, HeldOut, Objective, Progress
+from windtunnel.slots import BatchContext, Evaluation, HeldOut, Numbers, Objective, Progress
 from windtunnel.train import ranks
 from windtunnel.train.begin import begin, build_optimizer, refilled
 from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
@@ -273,14 +273,17 @@ def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, run_context
     )
 
 
-def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> dict[str, float]:
-    """The numbers of all ``evaluations``, the primary one first. The model is left in training mode, its compiled form untouched."""
+def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> Numbers:
+    """The numbers of all ``evaluations``, the primary one first, with what each document adds to that.
+
+    The model is left in training mode, its compiled form untouched.
+    """
     compiled = set_compiled(model, None)  # other shapes would compile again
     model.eval()
-    numbers: dict[str, float] = {}
     with torch.no_grad():
-        for evaluation in evaluations:
-            numbers |= {name: float(value) for name, value in evaluation.evaluate(model, judge).items()}
+        found = [evaluation.evaluate(model, judge) for evaluation in evaluations]
+    first = found[0] if found else {}
+    numbers = Numbers({name: float(value) for each in found for name, value in each.items()}, getattr(first, "by_document", None))
     for name, value in numbers.items():
         if not math.isfinite(value):
             raise Diverged(f"{name} is {value}, not a finite number: training has gone wrong, or the evaluation measures nothing")

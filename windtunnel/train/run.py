@@ -327,15 +327,17 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
 def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
     """Evaluate the finished model of the last phase on test, let it write samples, and save it as a folder that transformers loads."""
     from windtunnel.models.save import export
+    from windtunnel.train import documents
     from windtunnel.train.phase import evaluate, judges
 
     recipe, stream, run_context, evaluations = phase_run.recipe, phase_run.stream, phase_run.run_context, phase_run.evaluations
     model, _ = phase_run.release()
     judge = judges(recipe, recipe.phases[-1], stream, "test", run_context)
     numbers = evaluate(evaluations, model, judge)
+    documents.write(run_context.folder, numbers.by_document)
     primary = recipe.evaluations[0]
     written = stream.encoding.samples(model, judge)
     special = recipe.special()
     export(model, run_context.folder / "model", tokenizer=stream.encoding.processor(stream, special))
     known = {"unit": primary.unit, "better": primary.better, "tokens_added": stream.encoding.added(stream, special)}
-    return {"test": numbers, "primary": next(iter(numbers)), "samples": written, **known}
+    return {"test": dict(numbers), "primary": next(iter(numbers)), "samples": written, **known}

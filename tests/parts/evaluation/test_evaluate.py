@@ -88,7 +88,7 @@ def test_bits_per_byte_is_a_likelihood_over_bytes(stream):
     """Against a window-by-window computation without masks, packing or our loss."""
     model, view = model_of(stream), looked_at(stream, NextToken())
     numbers = BitsPerByte().evaluate(model, view)
-    total_nats, total_bytes = 0.0, 0
+    total_nats, total_bytes, alone = 0.0, 0, dict[int, float]()
     for source in view.sources:
         nats, amount = 0.0, 0
         lengths = stream.lengths("test", source)
@@ -103,12 +103,30 @@ def test_bits_per_byte_is_a_likelihood_over_bytes(stream):
                 tokens = torch.from_numpy(text[piece])
                 with torch.no_grad():
                     logits = model(input_ids=tokens[None]).logits[0, :-1]
-                nats += cross_entropy(logits, tokens[1:], reduction="sum").item()
+                own = cross_entropy(logits, tokens[1:], reduction="sum").item()
+                unit, nats = int(stream.units("test", source)[document]), nats + own
+                alone[unit] = alone.get(unit, 0.0) + own / math.log(2)
                 amount += int(stream.facts.token_bytes[tokens[1:]].sum())
         assert numbers[f"bits_per_byte/{source}"] == pytest.approx(nats / math.log(2) / amount, rel=1e-5)
         total_nats, total_bytes = total_nats + nats, total_bytes + amount
     assert next(iter(numbers)) == "bits_per_byte"
     assert numbers["bits_per_byte"] == pytest.approx(total_nats / math.log(2) / total_bytes, rel=1e-5)
+    documents = numbers.by_document
+    expected = {unit: bits for unit, bits in alone.items() if bits}
+    assert dict(zip(documents.unit.tolist(), documents.above, strict=True)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("objective", [NextToken(), UL2(), MaskedToken(), SpanCorruption()], ids=lambda objective: objective.name)
+def test_the_bits_and_bytes_of_each_document_are_those_of_the_metric(stream, objective):
+    family = {"masked-token": "bert", "span-corruption": "t5"}.get(objective.name, "llama")
+    model = model_of(stream, family)
+    found = BitsPerByte().evaluate(model, looked_at(stream, objective, sequences=3))
+    documents = found.by_document
+    assert documents.above.sum() / documents.below.sum() == pytest.approx(next(iter(found.values())), rel=1e-9)
+    assert np.all(np.diff(documents.unit) > 0) and np.all(documents.below > 0)
+    known = np.concatenate([stream.units("test", source) for source in stream.sources])
+    assert set(documents.unit) <= set(known) and len(documents.unit) > len(stream.sources)
+    assert BitsPerByte().evaluate(model, looked_at(stream, objective, split="validation")).by_document is None
 
 
 def test_a_uniform_model_needs_the_logarithm_of_the_vocabulary(stream):

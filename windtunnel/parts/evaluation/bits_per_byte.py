@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from windtunnel.core.errors import PartError
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
-from windtunnel.slots import Evaluation, HeldOut, Objective
+from windtunnel.slots import Evaluation, HeldOut, Numbers, Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,25 +31,32 @@ class BitsPerByte(Evaluation, name="bits-per-byte"):
     unit: ClassVar[str] = "bits per byte"
     better: ClassVar[str] = "lower"
 
-    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
-        """The metric overall, then by source.
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> Numbers:
+        """The metric overall, then by source; on test with the bits and bytes of each document.
 
         Raises:
             PartError: where documents are no text, and where no target of the held-out text stands for any byte.
         """
         from windtunnel.kits.text.encoded import vocabulary_of
-        from windtunnel.kits.text.losses import text_loss
+        from windtunnel.kits.text.losses import document_losses, joined, text_loss
 
         vocabulary_of(held_out, self.name)
         objective = judge(model, held_out.objective)
         name = getattr(objective, "measure", "bits_per_byte")
-        sums = {source: text_loss(model, held_out, source, objective) for source in held_out.sources}
+        sums, documents = {}, []
+        for source in held_out.sources:
+            if held_out.split == "test":
+                sums[source], found = document_losses(model, held_out, source, objective)
+                documents += [found] if found is not None else []
+            else:
+                sums[source] = text_loss(model, held_out, source, objective)
         sums = {source: (nats, targets, amount) for source, (nats, targets, amount) in sums.items() if amount}
         if not sums:
             raise PartError("bits-per-byte: the held-out text that was read holds no target that stands for text; read more of it")
         overall = sum(nats for nats, _, _ in sums.values()) / sum(amount for _, _, amount in sums.values())
         each = {f"{name}/{source}": nats / amount / math.log(2) for source, (nats, _, amount) in sums.items()}
-        return {name: overall / math.log(2), **each}
+        by_document = joined(documents) if documents else None
+        return Numbers({name: overall / math.log(2), **each}, by_document)
 
 
 def judge(model: PreTrainedModel, objective: Objective) -> Objective:
