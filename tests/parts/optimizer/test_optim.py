@@ -19,6 +19,7 @@ from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.kits.optim.curves import fall
 from windtunnel.kits.optim.joined import Joined
+from windtunnel.kits.optim.orthogonal import BatchedMuon
 from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.anatomy import linears
 from windtunnel.models.init import config_for, fresh
@@ -185,6 +186,24 @@ def test_muons_update_is_orthogonal_and_scaled_by_shape():
     optimizer.step()
     assert (module.weight.detach() - before).square().mean().sqrt() == pytest.approx(0.2, rel=0.25)
     assert make(Optimizer, {"muon": {"adjust": "match-rms"}}).build(model, 0.003).param_groups[0]["lr"] == 0.003
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("adjust", ["original", "match_rms_adamw"])
+def test_matrices_of_one_shape_move_together_as_torch_moves_each(nesterov, adjust, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr("windtunnel.kits.optim.orthogonal.MOST", 2 * 24 * 16)  # three matrices of one shape take two turns
+    ours, torchs = ([torch.nn.Parameter(torch.ones(shape)) for shape in ((24, 16),) * 3 + ((16, 24), (16, 16))] for _ in range(2))
+    settings = {"lr": 0.1, "weight_decay": 0.5, "nesterov": nesterov, "adjust_lr_fn": adjust}
+    optimizers = BatchedMuon(ours, **settings), torch.optim.Muon(torchs, **settings)
+    for _ in range(3):
+        for one, other in zip(ours, torchs, strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(ours, torchs, strict=True):  # torch rounds to three digits on the way
+        assert (one - other).norm() < 0.02 * (other - 1).norm()
 
 
 def test_muon_reads_gpt2s_transposed_matrices_the_right_way_round():

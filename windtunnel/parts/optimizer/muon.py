@@ -20,7 +20,8 @@ class Muon(Optimizer, name="muon"):
     """Momentum whose update is made orthogonal, for the weight matrices inside blocks; AdamW for embeddings, head, norms and biases.
 
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; ``adjust: match-rms`` scales updates to the size of AdamW's, so
-    that its rate and decay carry over (Liu et al. 2025, arXiv:2502.16982). The kernel is torch.optim.Muon.
+    that its rate and decay carry over (Liu et al. 2025, arXiv:2502.16982). The update is that of torch.optim.Muon, of all
+    matrices of one shape at once.
     """
 
     learning_rate: float | None = Field(None, gt=0, description="peak rate of the AdamW part (default: the one the model's size suggests)")
@@ -48,6 +49,7 @@ class Muon(Optimizer, name="muon"):
         import torch
 
         from windtunnel.kits.optim.joined import Joined
+        from windtunnel.kits.optim.orthogonal import BatchedMuon
         from windtunnel.models.anatomy import linears
 
         rate = learning_rate if self.learning_rate is None else self.learning_rate
@@ -60,7 +62,7 @@ class Muon(Optimizer, name="muon"):
                 groups.setdefault(self._correction(module, weight), []).append(weight)
         if not groups:
             raise PartError("muon finds no trainable weight matrix inside the model's blocks; use adamw")
-        matrices = torch.optim.Muon(
+        matrices = BatchedMuon(
             [
                 {"params": weights, "lr": matrix_rate * scale, "weight_decay": decay / scale, "name": "matrices"}
                 for scale, weights in groups.items()
