@@ -20,6 +20,7 @@ from windtunnel.study.result import (
     Finding,
     Improvement,
     Look,
+    OverDocuments,
     PaperResult,
     Point,
     Run,
@@ -44,7 +45,7 @@ INTRODUCTION = """# The fields of result.json
 are still read. Unknown and infinite numbers are `null`.
 
 This page is made from the types by `make docs`."""
-COMPARED = (Baseline, Point, Arm, Comparison, Estimate, ComputeGain, Look)
+COMPARED = (Baseline, Point, Arm, Comparison, Estimate, OverDocuments, ComputeGain, Look)
 FLOWN = (Run, RunTotals, Evaluated, Failure)
 KEPT = (Transfer, Stages, Axes, Sides)
 TRIED = (Tuning, Tuned, TuningTrial)

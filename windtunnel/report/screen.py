@@ -46,6 +46,7 @@ def terminal(result: StudyResult | Mapping[str, Any]) -> Any:
         lines.append(Text.assemble((visible(row[0]), "bold"), visible(f": {said}")))
     for name in reading.ranked():
         lines.append(Text.assemble((visible(name), "bold"), " ", visible(reading.sentence(name))))
+    lines += [Text(visible(doubt))] if (doubt := reading.doubt()) else []
     lines += [Text(f"Warning: {visible(line)}", style="yellow") for line in warnings(reading)]
     lines += [Text(visible(f"Failed: {line}"), style="red") for line in failures(reading)]
     return Group(*lines)

@@ -42,14 +42,15 @@ class Table:
 
 def verdicts(reading: Reading) -> Table:
     """Arm, verdict, mean, difference with interval, compute gain with interval, time and memory ratios, seeds."""
-    rows = []
-    base = reading.baseline
+    rows: list[tuple[str, ...]] = []
+    base, documents = reading.baseline, reading.over_documents()
     if base.model_fields_set:
         rows.append(
             (
                 BASELINE,
                 "reference",
                 number(base.test.mean, reading.digits),
+                *([DASH] if documents else []),
                 DASH,
                 DASH,
                 DASH,
@@ -68,6 +69,7 @@ def verdicts(reading: Reading) -> Table:
                 number(test.mean, reading.digits),
                 signed(test.difference, reading.digits),
                 interval(test, reading.digits),
+                *([over_documents(arm, reading.digits)] if documents else []),
                 gain(arm),
                 gain_interval(arm),
                 times(arm.wall_clock_ratio),
@@ -79,13 +81,23 @@ def verdicts(reading: Reading) -> Table:
     level = reading.confidence
     return Table(
         f"Verdicts ({reading.measure} on the test split, {'lower' if reading.lower_is_better else 'higher'} is better)",
-        ("arm", "verdict", "mean", "difference", f"{level} interval", "compute gain", "interval", "time", "memory", "seeds"),
+        (
+            *("arm", "verdict", "mean", "difference", f"{level} interval"),
+            *(["over documents, interval"] if documents else []),
+            *("compute gain", "interval", "time", "memory", "seeds"),
+        ),
         rows,
         frozenset({0, 1}),
         f"Difference: arm minus baseline; {better}. Compute gain: how many times the arm's compute the baseline needs to reach the arm's "
         "score; ≥ and ≤ mark a bound, where it lies beyond the budgets that the baseline was flown at. Time and memory: wall clock and "
-        "peak memory over those of the baseline.",
+        "peak memory over those of the baseline."
+        + (" Over documents: the interval if other documents had been held out, with these runs." if documents else ""),
     )
+
+
+def over_documents(arm: Arm, digits: int) -> str:
+    """The interval over documents, a dash where there is none."""
+    return interval(Estimate(low=arm.over_documents.low, high=arm.over_documents.high), digits) if arm.over_documents else DASH
 
 
 def looks(reading: Reading) -> Table:

@@ -16,6 +16,7 @@ DASH = "–"
 ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training
 MEANS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")  # of the runs of an arm
 VERDICTS = ("helps", "no difference", "undecided", "hurts", "failed")
+MORE_TEXT = "more held-out text (`test_tokens:`, `split: {test: ...}`)"
 MOST_SEEDS = 10_000  # above this many a number of seeds is no advice any more
 
 
@@ -184,6 +185,12 @@ class Reading:
         low, high = finite(self.arms[name].test.low), finite(self.arms[name].test.high)
         return abs(high - low) / 2 if low is not None and high is not None and high != low else None
 
+    def over_documents(self) -> dict[str, float]:
+        """Half the width of the interval over documents of each arm that has one and one over seeds."""
+        found = {name: arm.over_documents for name, arm in self.arms.items() if self.half_width(name) is not None}
+        ends = {name: (finite(one.low), finite(one.high)) for name, one in found.items() if one is not None}
+        return {name: (high - low) / 2 for name, (low, high) in ends.items() if low is not None and high is not None}
+
     def costs(self, name: str) -> Costs:
         """What an arm or the baseline cost: as the result states it, else the mean of its finished runs."""
         own: Costs = self.baseline if name == BASELINE else self.arms[name]
@@ -324,6 +331,30 @@ class Reading:
             "several thousand."
         )
 
+    def doubt(self) -> str:
+        """Whether seeds or held-out documents leave more doubt about each arm, and what that asks for; empty where it is not known."""
+        widths = self.over_documents()
+        known = [name for name in self.ranked() if name in widths]
+        texts = [name for name in known if widths[name] > (self.half_width(name) or 0.0)]
+        seeds = [name for name in known if name not in texts]
+        said = []
+        for names, larger, smaller, more, vain in (
+            (texts, "the choice of held-out documents", "chance between seeds", MORE_TEXT, "more seeds"),
+            (seeds, "chance between seeds", "the choice of held-out documents", "more seeds", "more held-out text"),
+        ):
+            if names:
+                which = "every arm" if len(names) == len(known) > 1 else listing(names)
+                said.append(f"For {which} {larger} leaves more doubt than {smaller}: {more} would narrow it, {vain} would not.")
+        shaky = [name for name in known if self.arms[name].verdict in ("helps", "hurts") and self._straddles(name)]
+        if shaky:
+            said.append(f"Over documents the interval of {listing(shaky)} contains zero: other documents may give another verdict.")
+        return " ".join(said)
+
+    def _straddles(self, name: str) -> bool:
+        found = self.arms[name].over_documents
+        low, high = (finite(found.low), finite(found.high)) if found else (None, None)
+        return low is not None and high is not None and low <= 0 <= high
+
     def honesty(self) -> list[str]:
         """What the verdicts rest on and what they cannot say, in a few sentences."""
         each = finite(self.study.confidence_of_each)
@@ -352,5 +383,6 @@ class Reading:
             lines.append(f"“No difference” means that the whole interval lies within {within}{worth}.")
         elif self.arms:
             lines.append("The study sets no equivalence margin, so it can never conclude “no difference”, only “undecided”.")
+        lines += [doubt] if (doubt := self.doubt()) else []
         lines.append("A verdict holds for this corpus, model size and budget; expect it at larger ones only if it holds at several scales.")
         return lines

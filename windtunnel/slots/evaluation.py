@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+GROUPED = 1 << 62  # units from here on are groups of documents
+
+
 class ByDocument(NamedTuple):
     """The first number of an evaluation as ``above.sum() / below.sum()``: what each held-out document adds to both, [documents].
 
@@ -25,6 +28,26 @@ class ByDocument(NamedTuple):
     unit: np.ndarray
     above: np.ndarray
     below: np.ndarray
+
+    @property
+    def grouped(self) -> bool:
+        """Whether documents have groups."""
+        return bool(len(self.unit)) and int(self.unit[-1]) >= GROUPED
+
+    @classmethod
+    def of(cls, unit: np.ndarray, above: np.ndarray, below: np.ndarray) -> ByDocument:
+        """The sums by ``unit`` of entries in which one may stand more than once."""
+        import numpy as np
+
+        found, place = np.unique(unit, return_inverse=True)
+        return cls(found, np.bincount(place, above, len(found)), np.bincount(place, below, len(found)))
+
+    @classmethod
+    def together(cls, parts: Iterable[ByDocument]) -> ByDocument:
+        """The sums over all ``parts``, of which there is at least one."""
+        import numpy as np
+
+        return cls.of(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 class Numbers(dict[str, float]):

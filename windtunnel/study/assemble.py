@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
+from windtunnel.slots import ByDocument
 from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult, finite
 from windtunnel.train.record import RunRecord
 
@@ -21,6 +22,7 @@ def assemble(
     recipes: Mapping[str, Recipe],
     extra: Mapping[str, Any],
     bytes_per_unit: Mapping[str, Mapping[str, float]] | None = None,
+    documents: Callable[[str], ByDocument | None] = lambda folder: None,
 ) -> StudyResult:
     """The result of a study, finished or not.
 
@@ -31,6 +33,7 @@ def assemble(
         recipes: the resolved recipe of the baseline and of each arm.
         extra: further blocks, taken over as they are.
         bytes_per_unit: of the training documents, by arm and source, where they are known.
+        documents: what each held-out document adds to the primary metric of the run in ``Entry.folder``, where that is known.
     """
     from windtunnel.study.race import Standing, repeated, standing, widest
     from windtunnel.study.seeds import Race
@@ -103,6 +106,11 @@ def assemble(
         below = sum(other[seed] for seed in both)
         return sum(one[seed] for seed in both) / below if below else None
 
+    def over(name: str) -> dict[str, Any] | None:
+        both = sorted(values(name, 1.0, primary).keys() & curve.get(1.0, {}).keys())
+        folders = {(entry.arm, entry.seed): entry.folder for entry in entries if entry.multiple == 1.0}
+        return _over_documents([(documents(folders[name, seed]), documents(folders[BASELINE, seed])) for seed in both], each)
+
     def block(name: str) -> dict[str, Any]:
         found = raced[name].block if race else judged["arms"][name]
         complete = bool(race) or all(e.folder in settled for e in entries if e.multiple == 1.0 and e.arm in (name, BASELINE))
@@ -110,6 +118,7 @@ def assemble(
         return {
             "seeds": found["seeds"],
             "test": {key: found[key] for key in ("mean", "difference", "low", "high")},
+            "over_documents": over(name),
             "compute_gain": found["compute_gain"],
             "budget_ratio": mine.amount / base.amount if mine.unit == base.unit else ratio(name, "flops"),
             "wall_clock_ratio": ratio(name, "seconds"),
@@ -217,6 +226,17 @@ def _other(arm: Mapping[int, float], base: Mapping[int, float], confidence: floa
         return {"mean": _mean(arm), "difference": None, "low": None, "high": None}
     found = paired_interval([arm[seed] for seed in seeds], [base[seed] for seed in seeds], confidence)
     return {"mean": math.fsum(arm[seed] for seed in seeds) / len(seeds), "difference": found.mean, "low": found.low, "high": found.high}
+
+
+def _over_documents(pairs: Sequence[tuple[ByDocument | None, ByDocument | None]], confidence: float) -> dict[str, Any] | None:
+    """Arm and baseline of each seed over documents; None where no pair says what each document adds, or too few documents were read."""
+    from windtunnel.study.statistics.bootstrap import over_documents
+
+    known = [(one, other) for one, other in pairs if one is not None and other is not None]
+    found = over_documents([one for one, _ in known], [other for _, other in known], confidence) if known else None
+    if found is None:
+        return None
+    return {"documents": found.n, "grouped": any(one.grouped for one, _ in known), "low": found.low, "high": found.high}
 
 
 def _parameters(record: RunRecord, which: str) -> Any:

@@ -112,12 +112,22 @@ class Look(Estimate):
     prior: bool | None = Field(None, description="whether the noise that was known beforehand was used; null where none was given")
 
 
+class OverDocuments(ResultBlock):
+    """The interval of an arm's difference if other documents had been held out, its runs being what they are: a bootstrap over them."""
+
+    documents: int = Field(0, description="held-out documents that were read of; where they have groups, groups")
+    grouped: bool = Field(False, description="whether documents of one group were drawn together")
+    low: float | None = None
+    high: float | None = None
+
+
 class Arm(Costs):
     """An arm, compared with the baseline over the seeds that both have."""
 
     verdict: Verdict | None = Field(None, description="null until every run it rests on has ended")
     seeds: int = Field(0, description="pairs of runs the interval rests on")
     test: Comparison = Field(Comparison(), description="the primary metric on test")
+    over_documents: OverDocuments | None = Field(None, description="where runs say what each document adds to the primary metric")
     compute_gain: ComputeGain | None = Field(None, description="against the budget of the study")
     looks: list[Look] = Field([], description="of a race, in order; its intervals are repeated confidence intervals")
     planned: int | None = Field(None, description="of a race: how many seeds the arm needs, as far as is known")

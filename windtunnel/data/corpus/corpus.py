@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, conform, one_batch
 from windtunnel.data.corpus.split import SPLITS, group_key
+from windtunnel.slots.evaluation import GROUPED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +122,7 @@ class Corpus:
             raise UserError(f"{path}: damaged ({error}); remove {self.folder} and prepare the corpus again") from error
 
     def groups(self, split: str, source: str) -> np.ndarray | None:
-        """A number from 2**62 on for the group of each document of ``split`` of ``source``, -1 where it has none: int64 [documents].
+        """A number from :data:`GROUPED` on for the group of each document of ``split`` of ``source``, else -1: int64 [documents].
 
         The same name has the same number in every source. None where no document of the source has a group.
         """
@@ -130,7 +131,7 @@ class Corpus:
         if GROUP not in self.schema(source).names:
             return None
         names = [name for batch in self.rows(split, source, [GROUP]) for name in batch.column(0).to_pylist()]
-        numbers = [-1 if name is None else 1 << 62 | int.from_bytes(group_key(name)[:8], "little") >> 2 for name in names]
+        numbers = [-1 if name is None else GROUPED | int.from_bytes(group_key(name)[:8], "little") >> 2 for name in names]
         return np.array(numbers, dtype=np.int64)
 
     def documents(self, split: str, source: str) -> Iterator[list[str]]:

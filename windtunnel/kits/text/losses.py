@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,23 +44,12 @@ def document_losses(model: Any, held_out: HeldOut, source: str, objective: Objec
         row += len(size)
         text = (size > 0).cpu().numpy()
         place = (first[:, None] + batch["documents"].cpu().numpy())[text]
-        documents.append(summed(place, nats.double().cpu().numpy()[text] / math.log(2), size.cpu().numpy()[text]))
+        documents.append(ByDocument.of(place, nats.double().cpu().numpy()[text] / math.log(2), size.cpu().numpy()[text]))
     total = _total(_with_text(windows, held_out))
     if not documents:
         return total, None
     unit = held_out.stream.units(held_out.split, source)
-    return total, joined(each._replace(unit=unit[each.unit]) for each in documents)
-
-
-def joined(parts: Iterable[ByDocument]) -> ByDocument:
-    """The sums of several, in which a document may stand more than once."""
-    return summed(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def summed(unit: np.ndarray, above: np.ndarray, below: np.ndarray) -> ByDocument:
-    """The sums by ``unit``, all three of one length."""
-    found, place = np.unique(unit, return_inverse=True)
-    return ByDocument(found, np.bincount(place, above, len(found)), np.bincount(place, below, len(found)))
+    return total, ByDocument.together(each._replace(unit=unit[each.unit]) for each in documents)
 
 
 def _scored(model: Any, held_out: HeldOut, source: str, objective: Objective) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:

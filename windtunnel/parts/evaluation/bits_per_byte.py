@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from windtunnel.core.errors import PartError
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
-from windtunnel.slots import Evaluation, HeldOut, Numbers, Objective
+from windtunnel.slots import ByDocument, Evaluation, HeldOut, Numbers, Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +38,7 @@ class BitsPerByte(Evaluation, name="bits-per-byte"):
             PartError: where documents are no text, and where no target of the held-out text stands for any byte.
         """
         from windtunnel.kits.text.encoded import vocabulary_of
-        from windtunnel.kits.text.losses import document_losses, joined, text_loss
+        from windtunnel.kits.text.losses import document_losses, text_loss
 
         vocabulary_of(held_out, self.name)
         objective = judge(model, held_out.objective)
@@ -55,7 +55,7 @@ class BitsPerByte(Evaluation, name="bits-per-byte"):
             raise PartError("bits-per-byte: the held-out text that was read holds no target that stands for text; read more of it")
         overall = sum(nats for nats, _, _ in sums.values()) / sum(amount for _, _, amount in sums.values())
         each = {f"{name}/{source}": nats / amount / math.log(2) for source, (nats, _, amount) in sums.items()}
-        by_document = joined(documents) if documents else None
+        by_document = ByDocument.together(documents) if documents else None
         return Numbers({name: overall / math.log(2), **each}, by_document)
 
 
