@@ -2,7 +2,8 @@
 
 A file shows only what differs. A phase inherits every field of its recipe that it does not set; an arm inherits every field of the
 baseline that it does not set. Plain settings (``model``, ``tokenizer``, ``corpus``, ``split``) merge key by key; a part, a budget or
-a list is replaced whole. ``tokenizer`` and ``encoding`` are one meaning: what is set last holds.
+a list is replaced whole. ``tokenizer`` and ``encoding`` are one meaning: what is set last holds. Under all of it lies the section that
+is named, if one is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from windtunnel.core.part import Trained, with_trained
 from windtunnel.core.registry import make
 from windtunnel.models.settings import ModelSettings, Partial
 from windtunnel.models.settings import merged as merged_model
+from windtunnel.recipe import section
 from windtunnel.recipe.budget import Budget
 from windtunnel.recipe.phase import Phase, slot_fields
 from windtunnel.recipe.recipe import Recipe
@@ -49,6 +51,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def on_its_section(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``raw`` with the settings of the section that it names below its own. One that is not known stays, for validation to tell."""
+    name = raw.get(section.KEY)
+    if name not in section.ORDER:
+        return raw
+    return merge(section.section(str(name)), {key: value for key, value in raw.items() if key != section.KEY})
+
+
 def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, around: tuple[str, ...] = ()) -> Recipe:
     """The recipe that a plain mapping describes; its phases inherit the fields they do not set.
 
@@ -62,6 +72,7 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
         NestedError: for a mistake in a recipe that a part holds.
     """
     base = raw if base is None else base
+    raw = on_its_section(raw)
     raw = {key: completed(value, base, around, key) for key, value in raw.items() if key != "recipes"}
     shared = {key: value for key, value in raw.items() if key not in Phase.model_fields and key != "phases"}
     inherited = {key: value for key, value in raw.items() if key in Phase.model_fields}

@@ -12,6 +12,7 @@ from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.keys import Variant, differing, hashed
 from windtunnel.core.settings import Settings
+from windtunnel.recipe import section
 from windtunnel.recipe.budget import USUAL, Budget
 from windtunnel.recipe.phase import Phase, held_checkpoints, part_named
 from windtunnel.recipe.settings import SHORT, SplitSettings, long_form
@@ -53,8 +54,10 @@ class Recipe(Settings):
     def _refuse_unknown_keys(cls, data: Any) -> Any:
         """As everywhere, but the hint also knows the keys that a file may write once for all its phases."""
         for key in data if isinstance(data, Mapping) else ():
+            if key == section.KEY:
+                raise _at(key, f"no section is called {data[key]!r}; {nearest(str(data[key]), section.ORDER)}")
             if key not in cls.model_fields:
-                hint = nearest(str(key), {*cls.model_fields, *Phase.model_fields, SHORT})
+                hint = nearest(str(key), {*cls.model_fields, *Phase.model_fields, SHORT, section.KEY})
                 raise PydanticCustomError("unknown_key", "unknown key {shown}; {hint}", {"key": str(key), "shown": repr(key), "hint": hint})
         return data
 

@@ -18,6 +18,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Settings
 from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
 from windtunnel.recipe.resolve import placed, resolve
+from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.recipe.settings import SHORT
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.result import BASELINE
@@ -45,7 +46,7 @@ class StudyFile(Settings):
     baseline: dict[str, Any] = Field({}, description="a recipe without corpus and budget")
     recipes: dict[str, dict[str, Any]] = Field({}, description="recipes that parts name: by name, what differs from the baseline")
     parts: tuple[str, ...] = Field((), description="Python files beside this one that define parts of your own")
-    arms: dict[str, dict[str, Any]] = Field(description="by name, what differs from the baseline")
+    arms: dict[str, dict[str, Any]] = Field(description="by name, what differs from the baseline; {} flies the baseline alone")
     tune: Tune | None = Field(None, description="knobs that are tuned for the baseline and every arm alike")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together")
     margin: float | None = Field(
@@ -67,7 +68,7 @@ class StudyFile(Settings):
     @classmethod
     def _say_where_it_belongs(cls, data: Any) -> Any:
         for key in data if isinstance(data, Mapping) else ():
-            if key not in cls.model_fields and key in {*Recipe.model_fields, *Phase.model_fields, SHORT}:
+            if key not in cls.model_fields and key in {*Recipe.model_fields, *Phase.model_fields, SHORT, SECTION}:
                 message = "unknown key {shown} of a study; it belongs under baseline:"
                 raise PydanticCustomError("unknown_key", message, {"key": str(key), "shown": repr(key)})
         return data
@@ -128,8 +129,8 @@ class StudyFile(Settings):
                 raise PydanticCustomError("arm", "an arm cannot be called baseline", {"key": str(name)})
             if not isinstance(difference, Mapping) or not difference:
                 raise PydanticCustomError("arm", "the arm says nothing that differs from the baseline", {"key": str(name)})
-        if not value:
-            raise ValueError("a study needs at least one arm")
+        if value is None:
+            raise ValueError("a study needs arms; `arms: {}` flies the baseline alone, for its curve and the noise of its seeds")
         return {str(name): difference for name, difference in value.items()} if isinstance(value, Mapping) else value
 
     @property
@@ -213,7 +214,7 @@ def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> Stu
     keys = document.data.keys()
     if "scales" in keys:
         raise UserError(f"{path}: is a paper and not a study; fly it with: windtunnel reproduce {path}")
-    if not {"baseline", "arms"} & keys and {*Recipe.model_fields, *Phase.model_fields, SHORT} & keys - {"corpus", "budget"}:
+    if not {"baseline", "arms"} & keys and {*Recipe.model_fields, *Phase.model_fields, SHORT, SECTION} & keys - {"corpus", "budget"}:
         raise UserError(f"{path}: is a recipe and not a study, which has a baseline and arms; train it with: windtunnel train {path}")
     raw = {**document.data, "corpus": dict(corpus)} if corpus else document.data
     study = study_from(raw, name=document.path.stem, document=document)
