@@ -15,6 +15,7 @@ import torch
 from windtunnel.core.errors import Diverged
 from windtunnel.core.part import Trained
 from windtunnel.models.load import load
+from windtunnel.recipe import Recipe
 from windtunnel.slots import Progress
 from windtunnel.train import ranks
 from windtunnel.train.loggers import Logger
@@ -59,6 +60,7 @@ class RunContext:
     warn: Callable[[str], None] = lambda _: None
     loggers: tuple[Logger, ...] = ()
     checkpoint_seconds: float = 60.0
+    shorter: Mapping[Path, Recipe] = field(default_factory=dict)  # by folder, the runs of this recipe and seed with smaller budgets
     charged: Mapping[str, float] = field(default_factory=dict)  # what the models that the recipe needs cost, by unit
     cursors_of: Callable[[Trained, int], Mapping[str, int]] = lambda trained, seed: {}  # how far its run has read each source
     model_of: Callable[[Trained, int], Any] = lambda trained, seed: load(str(trained.folder), trained.fingerprint)

@@ -44,6 +44,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) ->
                     end_parts(phase_run)
                 if after.done >= 1 or crossed(progress.overall, after.overall, recipe.evaluate_every):
                     phase_run.validate(log)
+                phase_run.branch(log)
                 if stopping or writer.due:
                     phase_run.save(log, writer)
                 if stopping:

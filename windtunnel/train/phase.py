@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from windtunnel.models.save import written_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import BatchContext, Evaluation, HeldOut, Numbers, Objective, Progress
-from windtunnel.train import ranks
+from windtunnel.train import branch, ranks
 from windtunnel.train.begin import begin, build_optimizer, refilled
 from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
 from windtunnel.train.compiled import set_compiled
@@ -57,6 +58,7 @@ class PhaseRun:
     horizon: Horizon = field(init=False)
     judge: HeldOut = field(init=False)
     clock: Stopwatch = field(init=False)
+    branches: dict[int, list[Path]] = field(init=False)  # folders of shorter runs by the step after which they go on by themselves
 
     @classmethod
     def open(
@@ -94,6 +96,7 @@ class PhaseRun:
             phase_run.load_state(saved)
         budget = left_of(recipe.allowance, run_context.charged)
         phase_run.horizon = Horizon.of(budget, phase.share, phase_run.cost, phase_run.step_tokens)
+        phase_run.branches = branch.branches(phase_run, run_context.shorter)
         if run_context.compiled:
             model.compile(dynamic=False)
         phase_run.judge = judges(recipe, recipe.phases[index], stream, "validation", run_context)  # what is measured changes no state
@@ -191,6 +194,13 @@ class PhaseRun:
         log.check()
         writer.begin(f"step-{self.run_state.steps:09d}", self.state())
         self.clock.restart()
+
+    def branch(self, log: RunLog) -> None:
+        """Hand a checkpoint to the shorter runs that go on from here by themselves. This is not training time."""
+        for folder in self.branches.pop(self.run_state.step, ()):
+            log.check()
+            branch.hand_over(folder, f"step-{self.run_state.steps:09d}", self.state(), log.path)
+            self.clock.restart()
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint holds: the run, the loader, the model with its configurations, the optimizer, the parts and the costs."""

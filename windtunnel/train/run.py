@@ -84,7 +84,8 @@ class Options(TypedDict, total=False):
 
     ``report`` is told the progress (step, done, loss, flops, seconds), ``warn`` what the user should know, in sentences (default: they are
     printed). When ``stop`` returns True the run writes a checkpoint and ends. ``loggers`` are names of kinds of loggers;
-    ``checkpoint_seconds`` lie between two checkpoints.
+    ``checkpoint_seconds`` lie between two checkpoints. ``shorter`` are runs with smaller budgets, by folder, that this one hands its
+    beginning; see :mod:`windtunnel.train.branch`.
     """
 
     report: Callable[[dict[str, Any]], None] | None
@@ -92,6 +93,7 @@ class Options(TypedDict, total=False):
     warn: Callable[[str], None] | None
     loggers: Sequence[str]
     checkpoint_seconds: float
+    shorter: Mapping[Path, Recipe]
 
 
 def fly(

@@ -27,6 +27,13 @@ def rise(progress: Progress, share: float) -> float | None:
     return min(1.0, (progress.done + 1 / max(1, progress.steps)) / share)
 
 
+def rise_over(progress: Progress, tokens: float) -> float | None:
+    """The factor of a linear warm-up over the first ``tokens`` of the phase, above 0 up to 1; None once it is over."""
+    if progress.tokens >= tokens:
+        return None
+    return min(1.0, (progress.tokens + progress.step_tokens) / tokens)
+
+
 def along(progress: Progress, begin: float, end: float) -> float:
     """How far the coming step lies between the shares ``begin`` and ``end`` of the phase, 0 to 1 (1 where they coincide)."""
     return min(1.0, max(0.0, (progress.done - begin) / (end - begin))) if end > begin else 1.0

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from windtunnel.kits.optim.curves import along, fall, rise
+from windtunnel.kits.optim.curves import along, fall, rise, rise_over
 from windtunnel.slots import Progress, Schedule
 
 
@@ -18,6 +18,7 @@ class WarmupStableDecay(Schedule, name="wsd"):
     """
 
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the phase that warms up")
+    warmup_tokens: float | None = Field(None, gt=0, description="input tokens that warm up, in place of a share: all budgets begin alike")
     decay: float = Field(0.2, ge=0, le=1, description="share of the phase, at its end, that decays (0: none)")
     shape: Literal["linear", "sqrt", "exponential", "cosine"] = Field("sqrt", description="form of the decay; sqrt is 1 - sqrt(u)")
     floor: float = Field(0.0, ge=0, le=1, description="where it ends, as a share of the peak (above 0 for exponential)")
@@ -32,7 +33,7 @@ class WarmupStableDecay(Schedule, name="wsd"):
 
     def factor(self, progress: Progress, peak: float) -> float:
         """Above 0 up to 1; see windtunnel.kits.optim.curves for where on the curve a step is read."""
-        rising = rise(progress, self.warmup)
+        rising = rise(progress, self.warmup) if self.warmup_tokens is None else rise_over(progress, self.warmup_tokens)
         if rising is not None:
             return rising
         if not self.decay or progress.done <= 1 - self.decay:
