@@ -18,9 +18,9 @@ def checkpoints(folder):
 
 
 def test_a_branch_is_bitwise_the_run_flown_from_its_beginning(tiny, stream, tmp_path):
-    long, *shorter = (tiny(budget={"steps": steps}, schedule=TRUNK) for steps in (32, 16, 8))
+    long, *shorter = (tiny(budget={"steps": steps}, schedule=TRUNK, evaluate_every=0.125) for steps in (32, 16, 8))
     folders = [tmp_path / "16", tmp_path / "8"]
-    fly(long, 0, stream, tmp_path / "32", shorter=dict(zip(folders, shorter, strict=True)))
+    trunk = fly(long, 0, stream, tmp_path / "32", shorter=dict(zip(folders, shorter, strict=True)))
     # Its decay begins after three quarters; the last step at the full rate is the one read there.
     assert [checkpoints(folder) for folder in folders] == [["step-000000013"], ["step-000000007"]]
     for recipe, folder in zip(shorter, folders, strict=True):
@@ -29,7 +29,8 @@ def test_a_branch_is_bitwise_the_run_flown_from_its_beginning(tiny, stream, tmp_
         assert branch.finished and all(torch.equal(ours[name], theirs[name]) for name in theirs)
         assert branch.test == alone.test and branch.validation[-1].numbers == alone.validation[-1].numbers
         assert (branch.totals.steps, branch.totals.flops, branch.cursors) == (alone.totals.steps, alone.totals.flops, alone.cursors)
-        assert not checkpoints(folder)
+        assert not checkpoints(folder) and not branch.warnings
+        assert branch.validation[0] == trunk.validation[0] and len(branch.validation) < len(alone.validation)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", {"wsd": {"warmup": 0.1}}])

@@ -29,7 +29,18 @@ from windtunnel.study.file import StudyFile, load_study, study_from
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
-from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, check_study, needed_by, plan, refuse_what_cannot_fly, run_of, summary
+from windtunnel.study.plan import (
+    BUDGET,
+    VARIANT,
+    at_one_budget,
+    check_study,
+    needed_by,
+    plan,
+    refuse_what_cannot_fly,
+    run_of,
+    shorter_of,
+    summary,
+)
 from windtunnel.study.records import folders_of, known, save
 from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult
 from windtunnel.study.seeds import begun_otherwise
@@ -257,8 +268,8 @@ class StudyFlight:
         if self.on_event is not None:
             self.on_event({"event": "preparing", "message": message})
 
-    def job(self, entry: Entry, stream: str | None, weights: bool = False) -> Job:
-        """The job that flies ``entry``."""
+    def job(self, entry: Entry, stream: str | None, weights: bool = False, shorter: Sequence[Entry] = ()) -> Job:
+        """The job that flies ``entry``, which may hand its beginning to ``shorter`` runs."""
         from windtunnel.train.estimate import estimate
 
         labels = {"arm": entry.arm, "multiple": entry.multiple}
@@ -267,8 +278,11 @@ class StudyFlight:
         keys = {data_key(recipe) for recipe in needed(entry.recipe, curators=False).values()} - {data_key(entry.recipe)}
         # A model that this one needs may be trained on the stream of another arm, which is not among the others.
         streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
+        branches = {str((self.out / one.folder).absolute()): one.recipe.model_dump(mode="json") for one in shorter}
         folder, sources = str((self.out / entry.folder).absolute()), outside.sources_of(entry.recipe)
-        return Job(entry.key, entry.seed, plain, stream, folder, cost, labels, self.function, streams, sources, self.variant, weights)
+        return Job(
+            entry.key, entry.seed, plain, stream, folder, cost, labels, self.function, streams, sources, self.variant, weights, branches
+        )
 
     def stage(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any], weights: bool = False) -> None:
         """Fly what is not flown yet of ``entries`` and keep all records in ``self.records``; ``settled`` is called after each run.
@@ -281,7 +295,7 @@ class StudyFlight:
         for entry in entries:
             if entry.arm in self.broken:
                 continue
-            job = self.job(entry, str(self.stream_of(entry).folder), weights)
+            job = self.job(entry, str(self.stream_of(entry).folder), weights, shorter_of(entry, entries))
             names = labels.setdefault(job.folder, [])
             label = entry.arm if entry.multiple == 1.0 else f"{entry.arm} at {entry.multiple:g} budgets"
             if label not in names:

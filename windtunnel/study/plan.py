@@ -70,6 +70,14 @@ def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str, vari
     return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}", variant)
 
 
+def shorter_of(entry: Entry, entries: Iterable[Entry]) -> list[Entry]:
+    """The runs among ``entries`` that ``entry`` may hand its beginning: of its arm and seed, at smaller multiples of the budget."""
+    from windtunnel.train.branch import may_branch
+
+    alike = (one for one in entries if (one.arm, one.seed) == (entry.arm, entry.seed) and one.multiple < entry.multiple)
+    return [one for one in alike if may_branch(entry.recipe, one.recipe)]
+
+
 def needed_by(
     entries: Sequence[Entry],
     data: Mapping[str, str],

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.files import naming
+from windtunnel.core.files import locked, naming
 from windtunnel.recipe import Recipe, needed
 from windtunnel.train import ranks
 from windtunnel.train.checkpoint import Writer
@@ -86,11 +86,12 @@ def hand_over(folder: Path, name: str, state: dict[str, Any], log: Path) -> None
     """
     if ranks.rank():
         return
-    checkpoints = folder / "checkpoints"
-    if read_record(folder) is not None or checkpoints.is_dir():
-        return
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = folder / "checkpoints"
+    with locked(folder / ".lock") as mine, naming(folder):
+        if not mine or read_record(folder) is not None or checkpoints.is_dir():
+            return
         if log.is_file():
             shutil.copy(log, folder / log.name)
         with Writer(checkpoints) as writer:

@@ -181,7 +181,7 @@ class PhaseRun:
         run = self.run_state
         numbers = ranks.broadcast(evaluate(self.evaluations, self.model, self.judge) if not ranks.rank() else None)
         place = {"step": run.steps, "phase": self.index, "tokens": run.tokens, "flops": run.flops, "seconds": run.seconds}
-        run.validation.append(place | {"numbers": numbers})
+        run.validation.append(place | {"numbers": dict(numbers)})  # plain: a checkpoint holds it
         log.numbers(run.steps, numbers)
         observe(self, numbers)
         run.stopped = over_limits(self.recipe.limits, run.validation)

@@ -51,6 +51,7 @@ class Job:
     sources: tuple[PartSource, ...] = ()
     variant: Variant | None = None
     weights: bool = False  # the record alone will not do
+    shorter: dict[str, dict[str, Any]] = field(default_factory=dict)  # recipes by folder of runs that it may hand its beginning
 
 
 def failed(job: Job, failure: Failure, present: RunRecord | None = None) -> RunRecord:
@@ -120,6 +121,8 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
         others["streams"] = job.streams
     if job.variant is not None:
         others["variant"] = job.variant
+    if job.shorter:
+        others["shorter"] = {Path(path): Recipe.model_validate(one) for path, one in job.shorter.items()}
     return function(recipe, job.seed, stream, folder, threads=threads, device=device, report=report, stop=stop, **others)
 
 
