@@ -241,6 +241,14 @@ def times(recipe: Recipe, factor: float) -> Recipe:
     return each_recipe(recipe, lambda one: one.model_copy(update={"budget": one.budget.times(factor)}), curators=False)
 
 
+def at_rate(recipe: Recipe, multiple: float) -> Recipe:
+    """``recipe`` at ``multiple`` times every learning rate of its own phases. Models that it needs are trained as they were."""
+    if multiple == 1.0:
+        return recipe
+    phases = tuple(phase.model_copy(update={"rate_multiple": phase.rate_multiple * multiple}) for phase in recipe.phases)
+    return recipe.model_copy(update={"phases": phases})
+
+
 def load_recipe(file: Document | Path | str, corpus: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe in ``file`` (``corpus`` and ``budget`` beside its own fields), with ``corpus`` sources added or replaced.
 

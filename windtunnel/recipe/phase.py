@@ -68,6 +68,7 @@ class Phase(Settings):
     structure: Structure | None = Field(None, description="shape imposed on the weights in this phase")
     optimizer: Optimizer = Field(part_named("adamw"), description="what turns gradients into updates")
     schedule: Schedule = Field(part_named("cosine"), description="how the learning rate moves within the phase")
+    rate_multiple: float = Field(1.0, gt=0, description="what every learning rate of the optimizer is multiplied with")
     after_step: tuple[AfterStep, ...] = Field((), description="what happens after each step")
     clip: float | None = Field(1.0, gt=0, description="largest gradient norm (null: no clipping)")
     moments: Literal["fresh", "kept"] = Field("fresh", description="whether the optimizer's moments are carried over from the phase before")

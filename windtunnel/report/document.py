@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.files import write_text
-from windtunnel.report import charts, sweep, tables, transfer
+from windtunnel.report import charts, rates, sweep, tables, transfer
 from windtunnel.report.markup import markdown
 from windtunnel.report.words import BASELINE, Reading, listing
 from windtunnel.study.result import StudyResult
@@ -62,6 +62,7 @@ def document(result: StudyResult | Mapping[str, Any]) -> str:
         verdicts(reading),
         forest(reading),
         curves(reading),
+        rates_section(reading),
         transfer_section(reading),
         pruning_sweep(reading),
         section("What it cost", html_table(tables.costs(reading))),
@@ -233,6 +234,16 @@ def curves(reading: Reading) -> str:
         "Loss against compute" if reading.lower_is_better else "Score against compute",
         figure(charts.both(charts.curves, reading, "curves", alternative), caption, legend),
     )
+
+
+def rates_section(reading: Reading) -> str:
+    """Loss against learning rate, where the study checks it."""
+    table, chosen = tables.over_rates(reading), {BASELINE: ("ink", (1, 0)), **charts.styles(reading)}
+    legend = "".join(f"<li>{swatch(*chosen[name])}{safe(name)}</li>" for name in reading.over_rates() if name in chosen)
+    said = " ".join(rates.sentences(reading))
+    drawing = charts.both(rates.chart, reading, "rates", said or rates.CAPTION)
+    shown = figure(drawing, rates.CAPTION, f'<ul class="legend">{legend}</ul>\n')
+    return section(table.title, paragraphs(rates.sentences(reading)), shown, html_table(table))
 
 
 def transfer_section(reading: Reading) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from windtunnel.report.rates import sentences
 from windtunnel.report.tables import Table, every, failures, warnings
 from windtunnel.report.words import Reading
 from windtunnel.study.result import StudyResult
@@ -43,6 +44,7 @@ def markdown(result: StudyResult | Mapping[str, Any]) -> str:
     if not reading.arms:
         blocks.append("No arm was flown: there is only a baseline.")
     blocks.append("\n".join(f"- **{escaped(name)}** {escaped(reading.sentence(name))}" for name in reading.ranked()))
+    blocks += [escaped(line) for line in sentences(reading)]
     blocks.append(escaped(" ".join(reading.honesty())))
     blocks.append("\n".join(f"> Warning: {escaped(line)}\n>" for line in warnings(reading)).rstrip(">\n"))
     for table in every(reading):

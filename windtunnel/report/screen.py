@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from windtunnel.report.rates import sentences
 from windtunnel.report.tables import failures, transfer_table, verdicts, warnings
 from windtunnel.report.words import DASH, Reading
 from windtunnel.study.result import StudyResult
@@ -46,6 +47,7 @@ def terminal(result: StudyResult | Mapping[str, Any]) -> Any:
         lines.append(Text.assemble((visible(row[0]), "bold"), visible(f": {said}")))
     for name in reading.ranked():
         lines.append(Text.assemble((visible(name), "bold"), " ", visible(reading.sentence(name))))
+    lines += [Text(visible(line), style="yellow") for line in sentences(reading)]
     lines += [Text(visible(doubt))] if (doubt := reading.doubt()) else []
     lines += [Text(f"Warning: {visible(line)}", style="yellow") for line in warnings(reading)]
     lines += [Text(visible(f"Failed: {line}"), style="red") for line in failures(reading)]

@@ -21,6 +21,7 @@ from windtunnel.report.words import (
     listing,
     number,
     percent,
+    plural,
     scientific,
     signed,
     storage,
@@ -377,8 +378,31 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (expected, verdicts, looks, transfer_table, pruning_sweep, costs, others, trials, corpus, runs)
+    made = (expected, verdicts, looks, over_rates, transfer_table, pruning_sweep, costs, others, trials, corpus, runs)
     return [table for make in made if (table := make(reading)).rows]
+
+
+def over_rates(reading: Reading) -> Table:
+    """The metric and the spikes of baseline and arms at every learning rate of a check of rates."""
+    rows = [
+        (
+            name,
+            times(point.multiple),
+            number(point.mean, reading.digits),
+            number(point.spikes, 1),
+            plural(point.failed, "run") if point.failed else DASH,
+            "best" if point.multiple == over.best else DASH,
+        )
+        for name, over in reading.over_rates().items()
+        for point in over.rates
+    ]
+    return Table(
+        f"{'Loss' if reading.lower_is_better else 'Score'} against learning rate",
+        ("arm", "times its rates", "mean", "spikes", "failed", "best"),
+        rows,
+        frozenset({0, 5}),
+        "Spikes: how often the training loss of a run jumped above what it was, on average." if rows else "",
+    )
 
 
 def failures(reading: Reading) -> list[str]:

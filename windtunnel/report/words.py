@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from windtunnel.study.result import BASELINE, ComputeGain, Costs, Run, StudyResult, as_result
+from windtunnel.study.result import BASELINE, ComputeGain, Costs, OverRates, Run, StudyResult, as_result
 
 DASH = "–"
 ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training
@@ -190,6 +190,11 @@ class Reading:
         found = {name: arm.over_documents for name, arm in self.arms.items() if self.half_width(name) is not None}
         ends = {name: (finite(one.low), finite(one.high)) for name, one in found.items() if one is not None}
         return {name: (high - low) / 2 for name, (low, high) in ends.items() if low is not None and high is not None}
+
+    def over_rates(self) -> dict[str, OverRates]:
+        """The baseline and the arms of a check of rates, the best first."""
+        known = self.result.rates.arms if self.result.rates else {}
+        return {name: known[name] for name in (BASELINE, *self.ranked()) if name in known}
 
     def costs(self, name: str) -> Costs:
         """What an arm or the baseline cost: as the result states it, else the mean of its finished runs."""

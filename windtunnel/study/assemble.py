@@ -36,11 +36,13 @@ def assemble(
         documents: what each held-out document adds to the primary metric of the run in ``Entry.folder``, where that is known.
     """
     from windtunnel.study.race import Standing, repeated, standing, widest
+    from windtunnel.study.rates import checked
     from windtunnel.study.seeds import Race
     from windtunnel.study.statistics.compare import adjusted_confidence, compare
     from windtunnel.study.statistics.margin import margin_share
     from windtunnel.study.statistics.transfer import transfer, transfer_of
 
+    every, entries = entries, [entry for entry in entries if entry.rate == 1.0]
     settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
     done = [record for record in settled.values() if record.finished]
     primary = done[0].primary or "" if done else ""
@@ -158,8 +160,9 @@ def assemble(
         "arms": {name: block(name) for name in arms},
         "runs": [_run(entry, records[entry.folder], aggregates(entry)) for entry in entries if entry.folder in records],
         **({"transfer": carried} if carried else {}),
+        **({"rates": rates} if (rates := checked(every, settled, primary, better)) else {}),
         "progress": {
-            "runs": len({entry.folder for entry in entries}),
+            "runs": len({entry.folder for entry in every}),
             "finished": len(done),
             "failed": len(settled) - len(done),
         },
@@ -168,7 +171,7 @@ def assemble(
         "versions": done[0].versions if done else {},
         "hardware": done[0].hardware if done else {},
         **extra,
-        "finished": all(entry.folder in settled for entry in entries) and not any(arm.open for arm in raced.values()),
+        "finished": all(entry.folder in settled for entry in every) and not any(arm.open for arm in raced.values()),
         "failure": failure.plain() if (failure := _failure(entries, settled)) else None,
         "error": failure.message if failure else None,
     }

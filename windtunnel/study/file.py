@@ -21,6 +21,7 @@ from windtunnel.recipe.resolve import placed, resolve
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.recipe.settings import SHORT
 from windtunnel.recipe.yaml import Document
+from windtunnel.study.rates import RateCheck
 from windtunnel.study.result import BASELINE
 from windtunnel.study.seeds import Race
 from windtunnel.study.tune import Tune, with_knobs
@@ -48,6 +49,9 @@ class StudyFile(Settings):
     parts: tuple[str, ...] = Field((), description="Python files beside this one that define parts of your own")
     arms: dict[str, dict[str, Any]] = Field(description="by name, what differs from the baseline; {} flies the baseline alone")
     tune: Tune | None = Field(None, description="knobs that are tuned for the baseline and every arm alike")
+    rates: RateCheck | None = Field(
+        None, description="multiples of the learning rates at which baseline and arms fly too, to see whether a win is one of rate"
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together")
     margin: float | None = Field(
         None,
@@ -88,6 +92,11 @@ class StudyFile(Settings):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("rates", mode="before")
+    @classmethod
+    def _multiples_alone(cls, value: Any) -> Any:
+        return {"multiples": value} if isinstance(value, (list, tuple, int, float)) else value
 
     @field_validator("name")
     @classmethod
@@ -142,6 +151,12 @@ class StudyFile(Settings):
     def seed_list(self) -> tuple[int, ...]:
         """Every seed that may be flown."""
         return tuple(range(self.seeds.most)) if isinstance(self.seeds, Race) else self.seeds
+
+    @property
+    def rate_seeds(self) -> tuple[int, ...]:
+        """The seeds that fly at other learning rates too; of a race none that might never be flown."""
+        few = self.rates.seeds if self.rates else 0
+        return self.seed_list[: min(few, self.race.least) if self.race else few]
 
     @property
     def written(self) -> dict[str, Recipe]:

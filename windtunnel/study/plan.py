@@ -11,7 +11,7 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
-from windtunnel.recipe import Budget, Recipe, data_key, held_by, held_by_curators, needed, run_name, times
+from windtunnel.recipe import Budget, Recipe, at_rate, data_key, held_by, held_by_curators, needed, run_name, times
 from windtunnel.slots import Progress
 from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
@@ -33,7 +33,7 @@ def plan(
     variant: Variant,
     planned: Mapping[str, int] | None = None,
 ) -> list[Entry]:
-    """Every run the study needs: the baseline at each multiple and each arm, with each seed.
+    """Every run the study needs: the baseline at each multiple and each arm, with each seed, and both at other rates with a few.
 
     Args:
         data: the fingerprint of each arm's prepared stream; arms without one are left out.
@@ -41,11 +41,19 @@ def plan(
     """
     runs = [(BASELINE, multiple) for multiple in study.curve] + [(arm, 1.0) for arm in recipes if arm != BASELINE]
     wanted = {BASELINE: max(planned.values(), default=0), **planned} if planned else dict.fromkeys(recipes, len(study.seed_list))
-    return [
+    found = [
         run_of(arm, multiple, seed, recipes[arm], data[arm], variant)
         for arm, multiple in runs
         if arm in data
         for seed in study.seed_list[: wanted[arm]]
+    ]
+    rates = study.rates.multiples if study.rates else ()
+    return found + [
+        run_of(arm, 1.0, seed, recipes[arm], data[arm], variant, rate)
+        for rate in rates
+        for arm in recipes
+        if arm in data
+        for seed in study.rate_seeds
     ]
 
 
@@ -63,11 +71,11 @@ def at_one_budget(recipes: Mapping[str, Recipe], flops: Callable[[Recipe], float
     }
 
 
-def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str, variant: Variant) -> Entry:
-    """One run of ``recipe`` at a multiple of its budget, on the stream whose fingerprint is ``data``."""
-    recipe = times(recipe, multiple)
+def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str, variant: Variant, rate: float = 1.0) -> Entry:
+    """One run of ``recipe`` at a multiple of its budget and of its learning rates, on the stream whose fingerprint is ``data``."""
+    recipe = at_rate(times(recipe, multiple), rate)
     key = recipe.key(seed, variant)
-    return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}", variant)
+    return Entry(arm, multiple, seed, recipe, key, f"runs/{run_name(key, data)}", variant, rate)
 
 
 def shorter_of(entry: Entry, entries: Iterable[Entry]) -> list[Entry]:

@@ -34,6 +34,7 @@ class Entry:
     key: str
     folder: str
     variant: Variant | None = None  # of the study
+    rate: float = 1.0  # what its learning rates are multiplied with
 
 
 class ResultBlock(JsonBlock):
@@ -152,6 +153,7 @@ class RunTotals(ResultBlock):
     seconds: float | None = Field(None, description="seconds of training")
     peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
     epochs: dict[str, float] = Field({}, description="how often each source was read")
+    spikes: int | None = Field(None, description="how often the training loss jumped above what it was")
 
 
 class Evaluated(ResultBlock):
@@ -250,6 +252,31 @@ class Tuning(ResultBlock):
     arms: dict[str, Tuned] = {}
 
 
+class AtRate(ResultBlock):
+    """An arm or the baseline at a multiple of its learning rates."""
+
+    multiple: float
+    values: dict[int, float] = Field({}, description="the primary metric on test, by seed")
+    mean: float | None = None
+    spikes: float | None = Field(None, description="how often the training loss of a run jumped, on average")
+    failed: int = Field(0, description="how many of its runs failed")
+
+
+class OverRates(ResultBlock):
+    """An arm or the baseline at all rates."""
+
+    rates: list[AtRate] = []
+    best: float | None = Field(None, description="the multiple with the best mean; null until all have been flown")
+
+
+class Rates(ResultBlock):
+    """A check of rates: whether the baseline gains at another learning rate what arms gain."""
+
+    seeds: list[int] = []
+    arms: dict[str, OverRates] = {}
+    closed: dict[str, float] = Field({}, description="the share of an arm's gain that the baseline has at its best rate instead")
+
+
 class Stages(ResultBlock):
     """What an arm that trains on one source after another forgot and carried over, over its seeds."""
 
@@ -341,6 +368,7 @@ class StudyResult(ResultBlock):
     runs: list[Run] = Field([], description="one entry a run")
     transfer: Transfer | None = Field(None, description="what arms that train on one source after another kept and gained")
     tuning: Tuning | None = Field(None, description="every trial and the values that were chosen")
+    rates: Rates | None = Field(None, description="baseline and arms at other learning rates, where the study asks for it")
     recipes: dict[str, dict[str, Any]] = Field({}, description="the resolved recipe of the baseline and of each arm")
     samples: dict[str, list[Sample]] = Field({}, description="what models of one seed wrote")
     corpus: list[CorpusRow] = Field([], description="what was read, skipped and removed")

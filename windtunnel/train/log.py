@@ -77,6 +77,7 @@ class RunLog:
         self.run_context = run_context
         self.path = Path(os.devnull) if ranks.rank() else run_context.folder / "log.jsonl"
         self.finite = torch.ones((), dtype=torch.bool, device=run_context.device)
+        self.highest: torch.Tensor | None = None  # loss since the last line
         self.reported = 0.0
         if self.path.is_file():  # a resumed run writes the steps after its checkpoint again
             os.truncate(self.path, self._kept(self.path.read_bytes(), steps))
@@ -105,16 +106,19 @@ class RunLog:
         """Take note of a step; write a line for every ``every``-th and the last of a phase. ``after`` is where the run stands now."""
         last = after.done >= 1
         self.finite &= torch.isfinite(loss) & torch.isfinite(norm)
+        self.highest = loss if self.highest is None else torch.maximum(self.highest, loss)
         if run.step == 1 or last or run.step % every == 0:
             self.check()
             line = {
                 "step": run.steps,
                 "phase": run.phase,
                 "loss": loss.item(),
+                "highest": self.highest.item(),
                 "learning_rate": rate,
                 "gradient_norm": norm.item(),
             }
             line |= {"tokens": run.tokens, "flops": run.flops, "seconds": round(run.seconds, 3)}
+            self.highest = None
             self.file.write(json.dumps(line) + "\n")
             self.file.flush()
             for logger in self.run_context.loggers:

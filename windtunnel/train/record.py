@@ -41,6 +41,7 @@ class Totals(JsonBlock):
     seconds: float = Field(0.0, description="seconds of training")
     peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
     epochs: dict[str, float] = Field({}, description="how often each source was read")
+    spikes: int | None = Field(None, description="how often the training loss jumped above what it was")
 
 
 class RunRecord(JsonBlock):

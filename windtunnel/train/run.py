@@ -17,6 +17,7 @@ from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
 from windtunnel.train.curation import Fly, curation_of, fly_in
 from windtunnel.train.needed import Others, charged, curated, others_of, refuse_other_documents
 from windtunnel.train.record import RunRecord, read_record, write_record
+from windtunnel.train.spikes import spikes_in
 from windtunnel.train.variant import choose, refuse_unable
 
 if TYPE_CHECKING:
@@ -269,7 +270,8 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     try:
         with machine.repeatable():
             phase_run, whole = loop.train(recipe, seed, stream, run_context)
-        found |= training(phase_run.run_state, stream, memory.bytes()) | {"status": "finished" if whole else "interrupted"}
+        found |= training(phase_run.run_state, stream, memory.bytes(), run_context.folder / "log.jsonl")
+        found["status"] = "finished" if whole else "interrupted"
         if whole and not ranks.rank():
             found |= test_and_export(phase_run)
     except Exception as error:
@@ -280,7 +282,7 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     return found
 
 
-def training(run_state: RunState, stream: Stream, peak_memory_bytes: int) -> dict[str, Any]:
+def training(run_state: RunState, stream: Stream, peak_memory_bytes: int, log: Path) -> dict[str, Any]:
     """What the record of a run says of its training."""
     sizes = {source: size for source, size in stream.sizes("train").items() if source in run_state.cursors}
     return {
@@ -297,6 +299,7 @@ def training(run_state: RunState, stream: Stream, peak_memory_bytes: int) -> dic
             "seconds": run_state.seconds,
             "peak_memory_bytes": peak_memory_bytes,
             "epochs": {source: run_state.cursors[source] / size for source, size in sizes.items()},
+            "spikes": spikes_in(log),
         },
     }
 

@@ -136,11 +136,12 @@ def micro_batches(batch: Mapping[str, Any], size: int, device: torch.device) -> 
 
 
 def set_rates(phase_run: PhaseRun, progress: Progress) -> float:
-    """Give every parameter group its peak rate times the schedule's factor; returns the first group's rate."""
+    """Give every parameter group its peak rate times the schedule's factor and the phase's multiple; returns the first group's rate."""
     phase, groups = phase_run.phase, phase_run.optimizer.param_groups
-    recovery = math.prod(rule.rate(progress) for rule in phase.after_step)
+    # Not in the peak: a schedule may ask for a rate, whatever the peak is.
+    multiple = phase.rate_multiple * math.prod(rule.rate(progress) for rule in phase.after_step)
     for group in groups:
-        group["lr"] = group["peak"] * phase.schedule.factor(progress, group["peak"]) * recovery
+        group["lr"] = group["peak"] * phase.schedule.factor(progress, group["peak"]) * multiple
     return float(groups[0]["lr"])
 
 
