@@ -35,6 +35,7 @@ from windtunnel.commands.options import (
     sources,
 )
 from windtunnel.commands.papers import papers, reproduce
+from windtunnel.commands.sections import sections
 from windtunnel.commands.train import export, train
 from windtunnel.core.errors import ADVICE, UserError, nearest
 from windtunnel.core.shipped import page, shipped
@@ -228,6 +229,7 @@ def parts(
 
 app.command()(papers)
 app.command()(reproduce)
+app.command()(sections)
 
 
 # Reading what was given -----------------------------------------------------------------------------------------------------------
