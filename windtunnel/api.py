@@ -382,7 +382,7 @@ def reproduce(
     Args:
         paper: a name that :func:`papers` lists, or the file of one.
         out: where runs, prepared text and results are kept and found again.
-        scale: cpu or gpu.
+        scale: one of those that the paper has, cpu or gpu in most.
         results: the folder that the measurement is written to (default: beside the paper).
         workers: runs flown side by side.
         threads: of one run.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,13 +27,6 @@ from windtunnel.core.shipped import checkout, page
 
 if TYPE_CHECKING:
     from windtunnel.study.papers import Paper
-
-
-class Scale(enum.StrEnum):
-    """How large a reproduction is: minutes on two cores, or minutes on one accelerator."""
-
-    cpu = "cpu"
-    gpu = "gpu"
 
 
 def papers(
@@ -105,7 +97,9 @@ def show_paper(paper: Paper) -> None:
 
 def reproduce(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False)],
-    scale: Annotated[Scale, typer.Option("--scale", help="minutes on two cores, or minutes on one accelerator")] = Scale.cpu,
+    scale: Annotated[
+        str, typer.Option("--scale", metavar="SCALE", help="of those that the paper has; cpu: on two cores, gpu: on one accelerator")
+    ] = "cpu",
     out: OutOption = OUT,
     results: Annotated[
         Path | None,
@@ -134,7 +128,7 @@ def reproduce(
         results = out / "papers"  # an installed package is not written to
     found = library.reproduce(
         paper,
-        scale.value,
+        scale,
         out,
         results=results,
         workers=workers,
@@ -144,15 +138,15 @@ def reproduce(
         records=records or (),
         save_records=save_records,
     )
-    flown = out / "studies" / library.study_name(paper, scale.value)
+    flown = out / "studies" / library.study_name(paper, scale)
     write_report(read_result(flown / "result.json"), flown)
     if as_json:
         print_json(found.plain())
     else:
         table = expected(Reading(found))
         screen = Console(highlight=False)
-        screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale.value} scale: [bold]{found.verdict}[/bold]\n{escape(paper.claim)}\n")
+        screen.print(f"[bold]{escape(paper.title)}[/bold] at {scale} scale: [bold]{found.verdict}[/bold]\n{escape(paper.claim)}\n")
         screen.print(plain_table(table.columns[:-1], [row[:-1] for row in table.rows]))
-        print(f"written: {paper.result_file(scale.value, results)}")
+        print(f"written: {paper.result_file(scale, results)}")
     if found.failure:
         stop_with(found.failure)
