@@ -123,6 +123,12 @@ def test_overriding_leaves_both_as_they_were():
     assert base == {"arms": {"a": {"model": {"depth": 2}}}, "seeds": 3}
 
 
+def test_a_scale_in_a_section_takes_nothing_over_from_another_baseline():
+    base = {"baseline": {"model": {"depth": 2}, "batch": 4}, "seeds": 3}
+    assert overridden(base, {"baseline": {"section": "S", "clip": 2.0}}) == {"baseline": {"section": "S", "clip": 2.0}, "seeds": 3}
+    assert overridden(base, {"seeds": 2}) == {**base, "seeds": 2}
+
+
 @pytest.mark.parametrize(
     ("line", "change", "expected"),
     [

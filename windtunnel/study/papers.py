@@ -19,6 +19,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Settings
 from windtunnel.core.shipped import AREAS, PAPER, paper_files
 from windtunnel.recipe import merge
+from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.file import StudyFile, study_from
 from windtunnel.study.result import (
@@ -156,9 +157,12 @@ class Paper(Settings):
 
 
 def overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's fields with those of ``over``: baseline, arms and named recipes merge as a recipe does, the rest is replaced whole."""
+    """A study's fields with those of ``over``: baseline, arms and named recipes merge as a recipe does, the rest is replaced whole.
+
+    A baseline that names a section takes nothing over: a section is settings that were tuned together.
+    """
     merged = {**base, **over}
-    if "baseline" in base and "baseline" in over:
+    if "baseline" in base and SECTION not in over.get("baseline", {SECTION: None}):
         merged["baseline"] = merge(base["baseline"], over["baseline"])
     for key in ("arms", "recipes"):
         if key in base and key in over:
