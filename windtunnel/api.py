@@ -125,7 +125,7 @@ class Result:
 
     def __init__(self, data: StudyResult | Mapping[str, Any]) -> None:
         """``data``: the content of a result file, or that typed."""
-        from windtunnel.study.result import as_result
+        from windtunnel.study.lenient import as_result
 
         self.result = as_result(data)
         self.data: dict[str, Any] = dict(data) if isinstance(data, Mapping) else data.plain()

@@ -18,6 +18,7 @@ from windtunnel.core.shipped import AREAS, library, paper_files
 from windtunnel.report import markdown
 from windtunnel.report.tables import expected
 from windtunnel.report.words import Reading
+from windtunnel.study.assemble import finite
 from windtunnel.study.papers import (
     Expectation,
     decide,
@@ -29,7 +30,7 @@ from windtunnel.study.papers import (
     overridden,
     reproduce,
 )
-from windtunnel.study.result import PaperResult, finite
+from windtunnel.study.result import PaperResult
 from windtunnel.study.results import load
 
 PAPER = """\
@@ -256,11 +257,11 @@ def test_runs_that_all_failed_leave_a_paper_undecided(tmp_path):
 def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch):
     from test_study import inline
 
-    from windtunnel.study import fly as module
+    from windtunnel.study.launch import local
     from windtunnel.train import run as train
 
     monkeypatch.setattr(train, "prepare", lambda recipe, cache, *more: stream)
-    monkeypatch.setattr(module.local, "fly_jobs", inline)
+    monkeypatch.setattr(local, "fly_jobs", inline)
     found = load_paper(write(tmp_path))
     measurement = reproduce(found, "cpu", tmp_path / "out", quiet=True, function="study_fakes:measure")
     path = tmp_path / "context" / "twice-the-context" / "cpu.json"

@@ -11,6 +11,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.study import fly as module
 from windtunnel.study.fly import check_study, fly_study, plan, study_from, summary
+from windtunnel.study.launch import local
 from windtunnel.study.launch.worker import perform
 from windtunnel.study.papers import Paper, judge
 from windtunnel.study.race import LEAST_CHANCE, repeated, standing, widest
@@ -184,7 +185,7 @@ def fly(stream, monkeypatch, tmp_path):
             on_event(records[one.folder].status, one, records[one.folder])
         return records
 
-    monkeypatch.setattr(module.local, "fly_jobs", inline)
+    monkeypatch.setattr(local, "fly_jobs", inline)
     monkeypatch.setattr(run, "prepare", lambda recipe, cache, *more: stream)
 
     def call(found, **options):

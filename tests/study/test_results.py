@@ -10,7 +10,10 @@ from paths import ROOT
 from windtunnel.report import markdown
 from windtunnel.report.fields import result_page
 from windtunnel.report.words import Reading
-from windtunnel.study.result import FORMAT, About, PaperResult, RunTotals, StudyResult, as_result, finite, upgraded
+from windtunnel.study.assemble import finite
+from windtunnel.study.format_1 import upgraded
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import FORMAT, About, PaperResult, RunTotals, StudyResult
 from windtunnel.study.results import load
 
 FIRST = sorted(path for path in [*ROOT.glob("papers/**/*.json"), *ROOT.glob("studies/results/*.json")])

@@ -26,6 +26,7 @@ from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.study import fly as module
 from windtunnel.study.fly import check_study, fly_study, load_study, plan, study_from, summary
+from windtunnel.study.launch import local
 from windtunnel.study.launch.local import Interrupted, Workers, counted_signals, fly_jobs, how_it_died
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import Job, perform
@@ -406,7 +407,7 @@ def fly(stream, monkeypatch, tmp_path):
     """Fly a study with the stand-in for training, on a real stream, in this process."""
     from windtunnel.train import run
 
-    monkeypatch.setattr(module.local, "fly_jobs", inline)
+    monkeypatch.setattr(local, "fly_jobs", inline)
     monkeypatch.setattr(run, "prepare", lambda recipe, cache, *more: stream)
 
     def call(found: module.StudyFile, **options: Any) -> dict[str, Any]:
@@ -586,7 +587,7 @@ def test_real_training_ends_in_a_result(corpus, tmp_path):
 
 def test_an_interrupted_study_says_how_to_go_on(fly, monkeypatch):
     monkeypatch.setattr(
-        module.local, "fly_jobs", lambda *_, **__: (_ for _ in ()).throw(Interrupted("interrupted: give the same command to go on"))
+        local, "fly_jobs", lambda *_, **__: (_ for _ in ()).throw(Interrupted("interrupted: give the same command to go on"))
     )
     with pytest.raises(KeyboardInterrupt, match="same command"):
         fly(study())

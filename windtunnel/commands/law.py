@@ -9,7 +9,8 @@ import typer
 
 from windtunnel.commands.console import print_json
 from windtunnel.core.errors import UserError
-from windtunnel.study.result import StudyResult, as_result
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import StudyResult
 from windtunnel.study.results import read_result, result_files
 
 app = typer.Typer(no_args_is_help=True, help="Ask the results of studies for a knee, a crossover, the cost of a family, or a law.")

@@ -39,7 +39,8 @@ from windtunnel.commands.sections import sections
 from windtunnel.commands.train import export, train
 from windtunnel.core.errors import ADVICE, UserError, nearest
 from windtunnel.core.shipped import page, shipped
-from windtunnel.study.result import StudyResult, as_result
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import StudyResult
 from windtunnel.study.results import read_result, result_files
 
 app = typer.Typer(

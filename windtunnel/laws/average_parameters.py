@@ -26,7 +26,8 @@ from windtunnel.kits.text.network import TokenFacts
 from windtunnel.parts.structure.fixed_mask import FixedMask
 from windtunnel.parts.structure.pruning_ramp import PruningRamp
 from windtunnel.recipe import Recipe, needed
-from windtunnel.study.result import StudyResult, as_result
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import StudyResult
 from windtunnel.train.count import mean_density
 from windtunnel.train.estimate import estimate
 

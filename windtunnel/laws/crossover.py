@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.study.result import StudyResult, as_result
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import StudyResult
 
 Curves = Mapping[int, Mapping[float, float]]  # by seed, then by share of the text
 

@@ -22,7 +22,8 @@ from typing import Any
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.kits.text.network import TokenFacts
 from windtunnel.recipe import Recipe, needed
-from windtunnel.study.result import BASELINE, StudyResult, as_result
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import BASELINE, StudyResult
 
 SCRATCH = "scratch"
 

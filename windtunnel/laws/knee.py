@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from windtunnel.core.errors import UserError
-from windtunnel.study.result import StudyResult, as_result
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import StudyResult
 
 FEWEST = 7  # points of a curve: two pieces have four numbers to fit, and a shape must be able to be wrong
 CANDIDATES = 400  # knees and rates that are tried

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from windtunnel.study.result import BASELINE, ComputeGain, Costs, OverRates, Run, StudyResult, as_result
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import BASELINE, ComputeGain, Costs, OverRates, Run, StudyResult
 
 DASH = "–"
 ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training

@@ -9,7 +9,7 @@ from typing import Any
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
 from windtunnel.slots import ByDocument
-from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult, finite
+from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult
 from windtunnel.train.record import RunRecord
 
 TOTALS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")
@@ -282,3 +282,14 @@ def _failure(entries: Sequence[Entry], settled: Mapping[str, RunRecord]) -> Fail
         return None
     why = "every run of the baseline failed, so there is nothing to compare with; the first: "
     return failures[0].model_copy(update={"message": why + failures[0].message})
+
+
+def finite(value: Any) -> Any:
+    """``value`` with null for every number that JSON cannot hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(entry) for entry in value]
+    return value

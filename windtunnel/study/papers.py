@@ -21,7 +21,9 @@ from windtunnel.core.shipped import AREAS, PAPER, paper_files
 from windtunnel.recipe import merge
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.recipe.yaml import Document
+from windtunnel.study.assemble import finite
 from windtunnel.study.file import StudyFile, study_from
+from windtunnel.study.lenient import as_result, paper_result
 from windtunnel.study.result import (
     BASELINE,
     FORMAT,
@@ -34,9 +36,6 @@ from windtunnel.study.result import (
     PaperResult,
     Run,
     StudyResult,
-    as_result,
-    finite,
-    paper_result,
 )
 from windtunnel.study.results import load, save
 from windtunnel.study.seeds import Race

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure, JsonBlock
 from windtunnel.recipe import Recipe
-from windtunnel.train.record import failure_of_format_1
 
 FORMAT = 2
 BASELINE = "baseline"
 SETTLED = ("finished", "failed")
-Some = TypeVar("Some", bound=JsonBlock)
 Verdict = Literal["helps", "hurts", "no difference", "undecided", "failed"]
 Outcome = Literal["reproduced", "not reproduced", "undecided"]  # of a paper
 
@@ -423,93 +419,3 @@ class PaperResult(StudyResult):
     def plain(self) -> dict[str, Any]:
         """As JSON holds it: of its study what is worth keeping, so no field that was not set."""
         return self.model_dump(mode="json", exclude_unset=True)
-
-
-# Reading ------------------------------------------------------------------------------------------------------------------------
-
-
-def as_result(found: StudyResult | Mapping[str, Any]) -> StudyResult:
-    """The content of a result file, typed; of a paper's a :class:`PaperResult`.
-
-    A report shows what there is of a result. So a value that cannot be what its field says counts as not known, and an entry of a list
-    that lacks what it needs as not there.
-    """
-    if isinstance(found, StudyResult):
-        return found
-    return _leniently(PaperResult if {"paper", "expectations"} & found.keys() else StudyResult, found)
-
-
-def paper_result(found: PaperResult | Mapping[str, Any]) -> PaperResult:
-    """As :func:`as_result`, of a file that is known to be a paper's."""
-    return found if isinstance(found, PaperResult) else _leniently(PaperResult, found)
-
-
-def _leniently(kind: type[Some], found: Mapping[str, Any]) -> Some:
-    content: Any = found
-    while True:
-        try:
-            return kind.model_validate(content)
-        except ValidationError as error:
-            if content is found:
-                content = copy.deepcopy(dict(found))
-            # From behind, because places in a list move up when one before them is taken out.
-            for place in sorted({tuple(one["loc"]) for one in error.errors(include_url=False)}, key=_in_order, reverse=True):
-                _take_out(content, place)
-
-
-def _in_order(place: tuple[Any, ...]) -> list[tuple[bool, int, str]]:
-    return [(isinstance(key, int), key if isinstance(key, int) else 0, str(key)) for key in place]
-
-
-def _take_out(content: Any, place: tuple[Any, ...]) -> None:
-    """Remove what lies at ``place``, or where nothing does, the entry that it is missing from."""
-    holder, last, inner = None, None, content
-    for key in place:
-        there = key in inner if isinstance(inner, dict) else isinstance(inner, list) and isinstance(key, int) and key < len(inner)
-        if not there:
-            break
-        holder, last, inner = inner, key, inner[key]
-    if holder is not None:
-        del holder[last]
-
-
-def upgraded(result: dict[str, Any]) -> dict[str, Any]:
-    """A result of format 1, of a study or a paper, as format 2 has it; any other unchanged.
-
-    Format 1 named the primary metric in its keys (``test_bits_per_byte``) and told failures by the name of the exception.
-    """
-    if result.get("format") != 1:
-        return result
-    metric = (result.get("study") or {}).get("metric", "")
-    found = {**result, "format": FORMAT}
-    if result.get("error"):
-        found["failure"] = result.get("failure") or {**failure_of_format_1(result["error"], None), "message": result["error"]}
-    if "baseline" in result:
-        found["baseline"] = _with_test(result["baseline"], metric)
-    if "arms" in result:
-        found["arms"] = {name: _with_test(arm, metric) for name, arm in result["arms"].items()}
-    if "runs" in result:
-        found["runs"] = [_with_failure(run) for run in result["runs"]]
-    return found
-
-
-def _with_test(block: Any, metric: str) -> Any:
-    key = f"test_{metric}"
-    return {"test" if name == key else name: value for name, value in block.items()} if isinstance(block, Mapping) else block
-
-
-def _with_failure(run: Any) -> Any:
-    if not isinstance(run, Mapping) or run.get("status") != "failed" or run.get("failure"):
-        return run
-    return {**run, "failure": failure_of_format_1(run.get("error"), run.get("traceback"))}
-
-
-def finite(value: Any) -> Any:
-    """``value`` with null for every number that JSON cannot hold."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(entry) for entry in value]
-    return value

@@ -10,7 +10,8 @@ from typing import Any
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_text
 from windtunnel.study.compact import compact, restored, text
-from windtunnel.study.result import FORMAT, upgraded
+from windtunnel.study.format_1 import upgraded
+from windtunnel.study.result import FORMAT
 
 GIVE = "give a result file, or the folder of a study or an adaptation"
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from windtunnel.core.errors import UserError
 from windtunnel.core.shipped import library
 from windtunnel.recipe import Recipe, section
-from windtunnel.study.result import BASELINE, StudyResult, as_result
+from windtunnel.study.lenient import as_result
+from windtunnel.study.result import BASELINE, StudyResult
 from windtunnel.study.results import read_result
 
 

@@ -1,0 +1,62 @@
+"""What is decided once for a study, when it is begun, and kept in its folder: how steps are computed, and its budget in FLOPs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.files import decided_once
+from windtunnel.core.keys import Variant
+from windtunnel.recipe import Recipe
+from windtunnel.study.file import StudyFile
+from windtunnel.study.launch import local
+from windtunnel.study.pilots import Means
+from windtunnel.study.plan import BUDGET, VARIANT, plan
+from windtunnel.study.result import BASELINE
+
+if TYPE_CHECKING:
+    from windtunnel.data.stream import Stream
+
+
+def variant_of(study: StudyFile, folder: Path, streams: Mapping[str, Stream], means: Means) -> Variant:
+    """How the steps of all runs are computed: as the study in ``folder`` was begun, or what suits its baseline on this machine.
+
+    Raises:
+        UserError: where this machine cannot compute it.
+    """
+    import torch
+
+    from windtunnel.train.estimate import estimate
+    from windtunnel.train.machine import threads_of
+    from windtunnel.train.variant import choose, refuse_unable
+
+    here = local.workers_here(means.workers, means.threads)
+    device = torch.device(here.device(0) or "cpu")
+
+    # Compiled code is kept with the study: the system's folder for temporary files, where it would go, is emptied now and then.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((means.out / "cache" / "compiled").absolute()))
+
+    def decide() -> dict[str, Any]:
+        entries = plan(study, study.resolved, dict.fromkeys(streams, ""), Variant())
+        flops = sum(estimate(entry.recipe)["own_flops"] for entry in entries)
+        means.say("timing the step of the baseline in what ways this machine can compute it")
+        with threads_of(here.threads):
+            return choose(study.resolved[BASELINE], streams[BASELINE], device, flops=flops, runs=len(entries)).model_dump()
+
+    variant = Variant.model_validate(decided_once(folder / VARIANT, decide))
+    refuse_unable(variant, device, f"study {study.name} in {means.out}")
+    return variant
+
+
+def flops_of_budget(base: Recipe, folder: Path, stream: Stream, variant: Variant, means: Means) -> float:
+    """The FLOPs that the baseline's budget of tokens per parameter takes, counted on its real step, once for the study."""
+    import torch
+
+    from windtunnel.train.sizing import counted_budget
+
+    device = torch.device(local.workers_here(means.workers, means.threads).device(0) or "cpu")
+    path = folder / BUDGET.format(base.key(0, variant))
+    decided = decided_once(path, lambda: counted_budget(base, stream, device, variant).model_dump())
+    return float(decided["flops"])

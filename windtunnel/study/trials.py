@@ -1,0 +1,63 @@
+"""Tuning, flown: the trials of every arm, and the recipes with the values that did best on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from windtunnel.core.typed import Failure
+from windtunnel.recipe import Recipe
+from windtunnel.study.pilots import Pilots
+from windtunnel.study.plan import run_of
+from windtunnel.study.result import Entry
+from windtunnel.study.tune import Tune, best, with_knobs
+from windtunnel.train.record import RunRecord
+
+Tried = list[tuple[dict[str, Any], Entry]]  # values, and the run that tries them
+
+
+def tuned(tune: Tune, recipes: Mapping[str, Recipe], seeds: Sequence[int], pilots: Pilots) -> tuple[dict[str, Recipe], dict[str, Any]]:
+    """Fly the trials of every arm; the recipes with the best values, and the ``tuning`` block of the result.
+
+    An arm of which every trial failed is broken.
+    """
+    seed = tune.seed(seeds)
+    trials: dict[str, Tried] = {}
+    for arm, stream in pilots.streams.items():
+        changed = [(values, with_knobs(recipes[arm], values, tune.share)) for values in tune.combinations()]
+        trials[arm] = [(values, run_of(arm, 1.0, seed, recipe, stream.fingerprint, pilots.variant)) for values, recipe in changed]
+    pilots.fly(f"tuning {pilots.study}", [entry for arm in trials.values() for _, entry in arm])
+    chosen, arms = dict(recipes), {}
+    for arm, tried in trials.items():
+        rows = [trial_row(values, entry, pilots.records[entry.folder]) for values, entry in tried]
+        better = next((record.better for record in pilots.records.values() if record.better), "lower")
+        found = best(rows, better)
+        if found is None:
+            first = pilots.records[tried[0][1].folder].failure or Failure(kind="fault", message="unknown reason")
+            why = f"every trial of tuning failed; the first: {first.message}"
+            pilots.broken[arm] = first.model_copy(update={"message": why, "traceback": first.traceback and f"{why}\n{first.traceback}"})
+        else:
+            chosen[arm] = with_knobs(recipes[arm], found["values"])
+        arms[arm] = {
+            "chosen": found["values"] if found else None,
+            "trials": rows,
+            "flops": sum(row["flops"] or 0.0 for row in rows),
+            "seconds": sum(row["seconds"] or 0.0 for row in rows),
+        }
+    knobs = {knob: list(values) for knob, values in tune.knobs.items()}
+    return chosen, {"knobs": knobs, "share": tune.share, "seed": seed, "arms": arms}
+
+
+def trial_row(values: Mapping[str, Any], entry: Entry, record: RunRecord) -> dict[str, Any]:
+    """One row of the tuning table: what was tried and what came of it on validation."""
+    seen = record.validation
+    value = seen[-1].numbers.get(record.primary or "") if record.finished and seen else None
+    return {
+        "values": dict(values),
+        "validation": value if isinstance(value, float) and value == value else None,
+        "status": record.status,
+        "error": record.error,
+        "key": entry.key,
+        "flops": record.totals and record.totals.flops,
+        "seconds": record.totals and record.totals.seconds,
+    }
