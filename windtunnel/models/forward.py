@@ -75,6 +75,21 @@ def forward(
         return family.forward(model, arrays, Call(causal, additive, options))
 
 
+def within_window(model: Any, tokens: Tensor | None) -> Tensor | None:
+    """For :func:`one_stack`: which of the positions of ``tokens`` [B, T] the local layers of a decoder see, bool [T, T].
+
+    None where it has no such layers, or all positions lie within their window.
+    """
+    if tokens is None:
+        return None
+    config, length = model.config, tokens.shape[1]
+    window = config.sliding_window if "sliding_attention" in config.layer_types else None
+    if window is None or length <= window:
+        return None
+    index = torch.arange(length, device=tokens.device)
+    return (index[:, None] - index[None, :]).abs() < window
+
+
 def head_apart(model: Any) -> bool:
     """Whether the logits of ``model`` are its head, one matrix, of its last hidden states, and it can be run without making them all."""
     return (
@@ -87,7 +102,7 @@ def head_apart(model: Any) -> bool:
 def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Call, near: Tensor | None = None) -> Any:
     """The forward pass of a family of one stack that reads sequences of documents, for :meth:`windtunnel.slots.Family.forward`.
 
-    ``near`` is, for a family with local layers, which position is within the window of which: bool [T, T].
+    ``near`` is, for a model with local layers, which position is within the window of which, in either direction: bool [T, T].
 
     Raises:
         UserError: without tokens, or for a sequence longer than the positions that the model has learned.
@@ -105,7 +120,8 @@ def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Ca
         # which it would otherwise look for in the tokens; attention without mask drops it.
         plain: Any = None if call.additive else torch.ones_like(tokens)
         if near is not None:
-            plain = {"full_attention": None, "sliding_attention": shape(near[None, None])}
+            whole = None if encoder or not call.additive else shape(torch.ones_like(near).tril()[None, None])  # eager attention sees all
+            plain = {"full_attention": whole, "sliding_attention": shape((near if encoder else near.tril())[None, None])}
         with _kernel(model, usual if call.additive else WITHOUT_MASK[usual]):
             return model(input_ids=tokens, attention_mask=plain, **options)
     if documents is None:

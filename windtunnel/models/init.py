@@ -97,7 +97,19 @@ def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size]
         for name in names:
             del model.get_parameter(name)._is_hf_initialized  # type: ignore[attr-defined]
         model.tie_weights()
-    return model.train()
+    return train_every_row(model).train()
+
+
+def train_every_row(model: PreTrainedModel) -> PreTrainedModel:
+    """``model``, whose tables give every row its gradient.
+
+    torch gives none to the row of the padding token, which in many checkpoints is the end-of-text token too: what stands before every
+    document would never be learnt. Padding that is nothing else takes no part in any loss, so its row has no gradient anyway.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.padding_idx = None
+    return model
 
 
 def _without_values(_: nn.Module, __: str, parameter: nn.Parameter) -> nn.Parameter | None:

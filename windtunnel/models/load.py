@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,10 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.models.content import FLOATS, fingerprint, headers, weight_files
-from windtunnel.models.init import family_of
+from windtunnel.models.content import fingerprint, headers, weight_files
+from windtunnel.models.init import family_of, train_every_row
 from windtunnel.models.locate import locate
-
-PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+from windtunnel.models.refused import refuse_infinite, refuse_integers, refuse_unplaced, refuse_untied
 
 
 def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
@@ -24,12 +24,13 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
 
     Raises:
         PartError: for a missing folder, configuration, weight file, shard or weight; a shape that does not fit the configuration; a
-            damaged file; weights that are quantised or not finite; another content than expected. The message names it.
+            weight that the configuration has no place for, or says to be another; a damaged file; weights that are quantised or not
+            finite; another content than expected. The message names it.
     """
     folder = locate(name)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a value leads to that nobody writes: a type of numbers that torch lacks, a list for a number
         raise PartError(f"{folder / 'config.json'}: not a configuration that transformers reads: {error}") from error
     architecture = family_of(config).model_class()
     quantised = getattr(config, "quantization_config", None)
@@ -39,6 +40,7 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
             f"{folder}: its weights are quantised ({method}), and training needs them whole; use the checkpoint it was made from, "
             "or a .gguf file of it, which is converted"
         )
+    generates = _generates(folder)
     files = weight_files(folder)
     kinds = {name: (path, kind) for path, name, kind in headers(files)}
     if expected is not None and (found := fingerprint(folder)) != expected:
@@ -62,33 +64,24 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
         raise PartError(f"{folder}: weight {weight} has shape {tuple(stored)}, but the configuration says {tuple(wanted)}")
     for weight in sorted(report["missing_keys"]):
         raise PartError(f"{folder}: weight {weight} is missing ({len(report['missing_keys'])} in all)")
-    if (folder / "generation_config.json").is_file() and model.can_generate():
+    if generates and model.can_generate():
         model.generation_config._from_model_config = False  # somebody wrote it: it is kept
-    _refuse_integers(model, files, kinds)
-    for weight, value in model.named_parameters():
-        if not torch.isfinite(value).all():
-            bad = int((~torch.isfinite(value)).sum())
-            raise PartError(f"{folder}: weight {weight} has {bad} values that are not finite (NaN or infinite)")
-    return model.train()
+    refuse_unplaced(folder, report["unexpected_keys"])
+    refuse_integers(model, files, kinds)
+    refuse_infinite(folder, model)
+    refuse_untied(folder, model)
+    return train_every_row(model).train()
 
 
-def _refuse_integers(model: PreTrainedModel, files: list[Path], kinds: dict[str, tuple[Path, str]]) -> None:
-    """Raise PartError for a weight that is not stored as floating point. Buffers (masks, positions) may be anything."""
-    found = {name: (path, kind) for name, (path, kind) in kinds.items() if kind not in FLOATS}
-    for path in files:
-        if path.suffix != ".safetensors":
-            pickled = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-            tensors = {name: value for name, value in pickled.items() if isinstance(value, torch.Tensor)}
-            found |= {name: (path, str(value.dtype)) for name, value in tensors.items() if value.dtype not in PLAIN}
-    weights = {name.removeprefix(f"{model.base_model_prefix}.") for name, _ in model.named_parameters()}
-    for name, (path, kind) in sorted(found.items()):
-        if name.removeprefix(f"{model.base_model_prefix}.") in weights:
-            raise PartError(
-                f"{path}: weight {name} is stored as {kind}, not as floating point numbers of 16 bits or more: it is quantised, "
-                "and training needs it whole; use the checkpoint it was made from"
-            )
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
+def _generates(folder: Path) -> bool:
+    """Whether a generation configuration lies in ``folder``. Raises PartError for one that is damaged, which transformers passes over."""
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return False
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PartError(f"{file}: damaged: {error}; mend it or take it away") from error
+    if not isinstance(settings, dict):
+        raise PartError(f"{file}: expected an object of settings, got {type(settings).__name__}; mend it or take it away")
+    return True

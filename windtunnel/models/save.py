@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
 
@@ -53,10 +54,8 @@ def export(
         raise PartError(f"the model still carries a structure ({what}); remove it before export")
     folder = Path(folder)
     written = _cast(model, dtype)
-    if written.can_generate():
-        written.config.use_cache = True  # training has no use for it; what comes after has
     try:
-        written.save_pretrained(folder, max_shard_size=shard)
+        _save(written, _generation(model), folder, shard)
         if isinstance(tokenizer, (str, Path)):
             copy_tokenizer(Path(tokenizer), folder)
         elif tokenizer is not None:
@@ -77,13 +76,35 @@ def _cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     values = {name: value.detach().to("cpu", dtype) for name, value in model.state_dict().items()}
     other.load_state_dict(values, assign=True)
     other.tie_weights()
-    if model.can_generate():
-        known = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
-        kept = written_generation(model)
-        plain = {key: getattr(model.config, key, None) for key in known} | {"use_cache": True}
-        other.generation_config = GenerationConfig.from_dict(plain if kept is None else kept)
     cast: PreTrainedModel = other.to(dtype)  # type: ignore[arg-type]
     return cast
+
+
+def _save(model: PreTrainedModel, generation: dict[str, Any] | None, folder: Path, shard: str) -> None:
+    """Write ``model`` and its generation configuration.
+
+    transformers refuses to write settings that clash, such as a temperature without sampling, though it reads them; and it writes them
+    before the weights, which by now are a trained budget. So settings are written as they are, and nothing is asked of them.
+    """
+    if generation is not None:
+        model.config.use_cache = True  # training has no use for it; what comes after has
+        model.generation_config = GenerationConfig()
+    model.save_pretrained(folder, max_shard_size=shard)
+    if generation is not None:
+        settings = generation | {"transformers_version": transformers.__version__}
+        (folder / "generation_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _generation(model: PreTrainedModel) -> dict[str, Any] | None:
+    """The generation configuration that is written with ``model``; None where it cannot generate."""
+    if not model.can_generate():
+        return None
+    kept = written_generation(model)
+    if kept is not None:
+        return kept
+    known = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+    found = {key: getattr(model.config, key, None) for key in known} | {"use_cache": True}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def written_generation(model: PreTrainedModel) -> dict[str, Any] | None:

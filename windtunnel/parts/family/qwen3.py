@@ -43,7 +43,7 @@ class Qwen3(Family, name="qwen3"):
         return PLACES
 
     def forward(self, model: Any, arrays: Mapping[str, Any], call: Call) -> Any:
-        """As for every family."""
-        from windtunnel.models.forward import one_stack
+        """As for every family; layers that a checkpoint gives a window see what is within it."""
+        from windtunnel.models.forward import one_stack, within_window
 
-        return one_stack(self, model, arrays, call)
+        return one_stack(self, model, arrays, call, within_window(model, arrays.get("tokens")))
