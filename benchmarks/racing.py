@@ -12,11 +12,13 @@ large the seed-paired differences of its arms are and how widely they spread. Di
   decides as many arms. ``designs`` compares other ways to spend the error, among them an exact t e-process.
 
 The loops here work on many studies at once; before anything is counted, they are held against ``windtunnel.study.race``.
-``python benchmarks/racing.py`` prints JSON and takes about two CPU minutes.
+``python benchmarks/racing.py`` prints JSON and takes about two CPU minutes. With ``--seeds FILE`` studies are not simulated but resampled
+from the losses of many real seeds of one setting: arm and baseline are disjoint seeds of it, and an arm with an effect has that added.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import math
@@ -269,9 +271,9 @@ def student(freedom: float, arms: int) -> float:
 
 
 def fixed(x: np.ndarray, arms: int, prior: np.ndarray | None = None) -> list[float]:
-    """The share of arms that are decided with a fixed number of seeds, from 2 to LARGEST."""
+    """The share of arms that are decided with a fixed number of seeds, from 2 to as many as there are."""
     shares = []
-    for n in range(2, LARGEST + 1):
+    for n in range(2, x.shape[-1] + 1):
         mean, variance, freedom = x[..., :n].mean(axis=-1), x[..., :n].var(axis=-1, ddof=1), n - 1.0
         if prior is not None:
             variance, freedom = (FREEDOM * prior**2 + (n - 1) * variance) / (FREEDOM + n - 1), freedom + FREEDOM
@@ -283,7 +285,7 @@ def fixed(x: np.ndarray, arms: int, prior: np.ndarray | None = None) -> list[flo
 def equal(power: float, shares: Sequence[float]) -> float | None:
     """The fixed number of seeds that decides as often, between whole numbers by a straight line; None where it is not among them."""
     rising = np.maximum.accumulate(shares)
-    return float(np.interp(power, rising, np.arange(2, LARGEST + 1))) if rising[0] <= power <= rising[-1] else None
+    return float(np.interp(power, rising, np.arange(2, len(rising) + 2))) if rising[0] <= power <= rising[-1] else None
 
 
 def effects() -> list[dict[str, Any]]:
@@ -349,7 +351,69 @@ def over_papers(studies: Sequence[Study], shrunk: bool = False, **design: Any) -
     }
 
 
+def losses(file: Path) -> np.ndarray:
+    """The losses of one setting by seed: a JSON object ``{"0": 2.31, ...}``, or the result of a study, whose baseline it then is."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if "runs" in content:
+        result = load(file)
+        metric = result["study"]["metric"]
+        runs = [run for run in result["runs"] if (run["arm"], run["multiple"], run["status"]) == ("baseline", 1, "finished")]
+        content = {run["seed"]: run["test"][metric] for run in runs}
+    return np.array([float(value) for value in content.values()])
+
+
+def of_seeds(values: np.ndarray) -> dict[str, Any]:
+    """Studies resampled from real seeds of one setting: arm and baseline are disjoint seeds of it, so that there is nothing to call.
+
+    The studies are drawn from the same seeds, so their bounds say what these seeds do and not what others would.
+    """
+    if len(values) < 2 * RACE.most:
+        raise SystemExit(f"{len(values)} seeds: {2 * RACE.most} are needed for one arm and a baseline of {RACE.most} seeds each")
+    margin = MARGIN * abs(values.mean())
+    sd = math.sqrt(2) * float(values.std(ddof=1)) / margin
+
+    def drawn(random: np.random.Generator, trials: int, arms: int, seeds: int) -> np.ndarray:
+        order = random.permuted(np.tile(values / margin, (trials, 1)), axis=1)[:, : (arms + 1) * seeds].reshape(trials, arms + 1, seeds)
+        return order[:, 1:] - order[:, :1]
+
+    counts: dict[str, Any] = {}
+    for arms in (1, 4):
+        if (arms + 1) * RACE.most > len(values):
+            continue
+        x, prior = drawn(np.random.default_rng(1), STUDIES, arms, RACE.most), np.full(arms, sd)
+        said = {
+            "false_calls": raced(x, arms=arms)[0] == CALLED,
+            "false_calls_without_margin": raced(x, arms=arms, margin=0.0)[0] == CALLED,
+            "false_calls_with_prior": raced(x, arms=arms, margin=0.0, prior=prior)[0] == CALLED,
+            **{f"false_calls_of_fixed_{n}_seeds": called(x, arms, n) for n in (3, RACE.most)},
+            # Arms that are worse by exactly the margin: the stated one, and one that a third of the spread puts within reach.
+            "wrong_no_difference": raced(x + 1, arms=arms)[0] == NO_DIFFERENCE,
+            "wrong_no_difference_within_reach": raced(1 + x / sd / 3, arms=arms)[0] == NO_DIFFERENCE,
+            "wrong_no_difference_within_reach_with_prior": raced(1 + x / sd / 3, arms=arms, prior=prior / sd / 3)[0] == NO_DIFFERENCE,
+        }
+        counts[f"{arms} arm{'s' if arms > 1 else ''}"] = {name: rate(int(wrong.any(axis=1).sum()), STUDIES) for name, wrong in said.items()}
+    most = min(LARGEST, len(values) // 2)
+    curve = []
+    for effect in (0.0, 0.5, 1.0, 2.0, 4.0):
+        x = drawn(np.random.default_rng(2), STUDIES, 1, most) + effect
+        row: dict[str, Any] = {"effect_in_margins": effect}
+        for name, known in (("plain", None), ("with_prior", np.array([sd]))):
+            verdicts, seeds = raced(x[..., : RACE.most], arms=1, prior=known)
+            power, mean = float(np.isin(verdicts, (CALLED, NO_DIFFERENCE)).mean()), float(seeds.mean())
+            same = equal(min(power, 0.99), fixed(x, 1, known))
+            row[name] = {"decided": power, "seeds": mean, "fixed_seeds": same, "ratio_of_flops": same and mean / same}
+        curve.append(row)
+    about = {"seeds": len(values), "mean": float(values.mean()), "sd": float(values.std(ddof=1)), "sd_of_a_difference_in_margins": sd}
+    stated = {"stated_rate": 1 - CONFIDENCE, "stated_rate_of_wrong_no_difference": (1 - CONFIDENCE) / 2}
+    return {**about, "studies": STUDIES, **stated, "errors": counts, "effects": curve}
+
+
 def main() -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=Path, metavar="FILE", help="losses of one setting by seed, as JSON: resample studies from these")
+    asked = parser.parse_args()
+    if asked.seeds is not None:
+        return of_seeds(losses(asked.seeds))
     compared = agree_with_the_study(np.random.default_rng(0))
     studies = papers()
     designs = {

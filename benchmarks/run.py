@@ -31,7 +31,6 @@ NAMES = (
     "overhead",
     "calibrate",
     "racing",
-    "laws",
 )  # pilot needs another checkout
 
 

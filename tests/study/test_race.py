@@ -9,15 +9,19 @@ import pytest
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
+from windtunnel.report.words import Reading
 from windtunnel.study import fly as module
+from windtunnel.study import prior
 from windtunnel.study.fly import check_study, fly_study, plan, study_from, summary
 from windtunnel.study.launch import local
 from windtunnel.study.launch.worker import perform
 from windtunnel.study.papers import Paper, judge
 from windtunnel.study.race import LEAST_CHANCE, repeated, standing, widest
+from windtunnel.study.result import StudyResult
 from windtunnel.study.seeds import KnownNoise, Race
 from windtunnel.study.statistics.compare import compare, interval
 from windtunnel.study.statistics.sequential import boundary, repeated_confidence, repeated_interval
+from windtunnel.train.estimate import estimate
 
 RAW: dict[str, Any] = {
     "corpus": {"code": "builtin:stdlib"},
@@ -254,6 +258,35 @@ def test_a_race_that_was_begun_otherwise_is_told(fly):
     fly(study(curve=[1.0], arms={"wide": {"context": 64}}))
     changed = fly(study(curve=[1.0], arms={"wide": {"context": 64}}, seeds={"least": 3, "most": 30}))
     assert any("begun with 3 to 12 seeds and now has 3 to 30" in note for note in changed.notes)
+
+
+def test_what_the_results_of_a_section_say_of_the_noise_is_known_to_its_race_and_settled_when_it_begins(fly, monkeypatch):
+    found = study(curve=[1.0], baseline={**RAW["baseline"], "section": "S"})
+    base = found.resolved["baseline"]
+    exposure = estimate(base)["own_tokens"] / base.block_parameters
+    runs = [
+        {"arm": "baseline", "seed": seed, "status": "finished", "test": {"bits_per_byte": 2 + 0.03 * random.Random(seed).gauss(0, 1)}}
+        for seed in range(40)
+    ]
+    about = {"metric": "bits_per_byte", "curve": [1.0]}
+    shipped = StudyResult.model_validate({"study": about, "baseline": {"tokens_per_parameter": exposure}, "runs": runs})
+    monkeypatch.setattr(prior.committed, "results", lambda name: {"python": shipped})
+    result = fly(found)
+    noise = result.study.race["noise"]
+    assert noise["source"] == "40 seeds of section S, as if pairing helped nothing" and noise["sd"] == pytest.approx(0.042, rel=0.3)
+    assert all(look.prior for look in result.arms["wide"].looks) and not result.arms["loud"].looks[0].prior
+    told = " ".join(Reading(result).honesty())
+    assert "was known beforehand (from 40 seeds of section S" in told and "loud spread wider than that allows" in told
+    monkeypatch.setattr(prior.committed, "results", lambda name: {})
+    assert fly(found).arms == result.arms, "what is shipped later changes no look"
+    assert found.race.noise is None
+    without = fly(study(name="without", seeds={"least": 3, "most": 12, "noise": False}, curve=[1.0], baseline=found.baseline))
+    assert all(look.prior is None for look in without.arms["wide"].looks)
+
+
+def test_known_noise_of_another_number_is_not_used():
+    race = Race(noise=KnownNoise(sd=0.1, freedom=3, metric="bits_per_byte"))
+    assert race.about("bits_per_byte") == race and race.about("accuracy").noise is None and Race(noise=False).about("x").noise is False
 
 
 def test_an_expectation_of_a_paper_is_judged_by_an_interval_that_holds_after_looking(fly):

@@ -337,6 +337,20 @@ class Reading:
             "several thousand."
         )
 
+    def known_noise(self) -> str:
+        """What was known of the noise of a race before it was flown, and for which arms it was not used."""
+        noise = (self.study.race or {}).get("noise")
+        used = {name: [look.prior for look in arm.looks if look.prior is not None] for name, arm in self.arms.items()}
+        if not isinstance(noise, Mapping) or not any(used.values()):
+            return ""
+        without = [name for name in self.ranked() if used[name] and not used[name][-1]]
+        source = f" (from {noise['source']})" if noise.get("source") else ""
+        said = (
+            f"The noise of a seed's difference was known beforehand{source}: a standard deviation of "
+            f"{number(noise.get('sd'), self.digits + 1)} {self.measure}, worth {number(noise.get('freedom'), 1)} degrees of freedom."
+        )
+        return said + (f" {listing(without)} spread wider than that allows and is judged without it." if without else "")
+
     def doubt(self) -> str:
         """Whether seeds or held-out documents leave more doubt about each arm, and what that asks for; empty where it is not known."""
         widths = self.over_documents()
@@ -377,6 +391,7 @@ class Reading:
                 "Seeds were raced: the study looked after each group, and more went only to arms whose verdict was still open. Intervals "
                 "are repeated confidence intervals: they hold at all looks together, and are wider than those of as many fixed seeds."
             )
+        lines += [known] if (known := self.known_noise()) else []
         fewest = min((arm.seeds for arm in self.arms.values() if arm.seeds), default=None)
         if fewest is not None and fewest < 2:
             lines.append("One seed cannot separate an effect from chance; an interval needs at least two.")

@@ -61,7 +61,7 @@ def assemble(
 
     arms = [name for name in recipes if name != BASELINE]
     spent = {multiple: flops for multiple in about["curve"] if (flops := _mean(values(BASELINE, multiple, "flops", "totals"))) is not None}
-    race = Race.model_validate(about["race"]) if about.get("race") else None
+    race = Race.model_validate(about["race"]).about(primary) if about.get("race") else None
     curve = {multiple: values(BASELINE, multiple, primary) for multiple in about["curve"]}
     how: dict[str, Any] = {"better": better, "spent": spent if len(spent) == len(curve) else None}
     given = about["margin_share"]

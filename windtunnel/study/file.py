@@ -147,6 +147,10 @@ class StudyFile(Settings):
         """How seeds are raced; None where their number is fixed."""
         return self.seeds if isinstance(self.seeds, Race) else None
 
+    def racing(self, race: Race) -> StudyFile:
+        """This study with its seeds raced as ``race``."""
+        return self.model_copy(update={"seeds": race})
+
     @property
     def seed_list(self) -> tuple[int, ...]:
         """Every seed that may be flown."""

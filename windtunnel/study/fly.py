@@ -22,16 +22,20 @@ from windtunnel.core import outside
 from windtunnel.core.errors import ADVICE, DiskError, UserError
 from windtunnel.core.files import holder, locked, write_json
 from windtunnel.recipe import Recipe
+from windtunnel.recipe.section import KEY as SECTION
+from windtunnel.slots import ByDocument
 from windtunnel.study.assemble import assemble
 from windtunnel.study.decisions import flops_of_budget, variant_of
 from windtunnel.study.file import StudyFile, load_study, study_from
 from windtunnel.study.launch.worker import FLY
 from windtunnel.study.pilots import Means, Pilots
 from windtunnel.study.plan import at_one_budget, check_study, plan, refuse_what_cannot_fly, summary
+from windtunnel.study.prior import noise_of_section
 from windtunnel.study.records import folders_of, save
 from windtunnel.study.result import BASELINE, Entry, StudyResult
-from windtunnel.study.seeds import begun_otherwise
+from windtunnel.study.seeds import as_begun
 from windtunnel.study.trials import tuned
+from windtunnel.train import documents
 
 __all__ = ["StudyFile", "check_study", "fly_study", "load_study", "plan", "study_from", "summary"]
 
@@ -103,7 +107,11 @@ def flown(study: StudyFile, folder: Path, means: Means, save_records: Path | Non
     tuning = None
     if study.tune:
         recipes, tuning = tuned(study.tune, recipes, study.seed_list, pilots)
-    notes = [*study.notes, *(begun_otherwise(study.race, folder) if study.race else ())]
+    notes = list(study.notes)
+    if study.race:
+        name = study.baseline.get(SECTION)
+        race, told = as_begun(study.race, folder, lambda: noise_of_section(name, study.resolved[BASELINE]))
+        study, notes = study.racing(race), notes + told
     # An arm whose corpus or tuning broke has no run; its failed records say why, so that it is shown like any other failure.
     data = {arm: "" if arm in pilots.broken else pilots.streams[arm].fingerprint for arm in recipes}
     planned = dict.fromkeys(study.arms, study.race.least if study.race else len(study.seed_list))
@@ -175,4 +183,8 @@ def result_so_far(
         **more,
     }
     of_units = {arm: stream.bytes_per_unit("train") for arm, stream in pilots.streams.items()}
-    return assemble(about, entries, pilots.records, recipes, extra, of_units)
+
+    def by_document(run: str) -> ByDocument | None:
+        return documents.read(pilots.means.out / run)
+
+    return assemble(about, entries, pilots.records, recipes, extra, of_units, by_document)

@@ -131,9 +131,8 @@ class Pilots:
                 continue
             job = self.job(entry, str(self.stream_of(entry).folder), weights, shorter_of(entry, entries))
             names = labels.setdefault(job.folder, [])
-            label = entry.arm if entry.multiple == 1.0 else f"{entry.arm} at {entry.multiple:g} budgets"
-            if label not in names:
-                names.append(label)
+            if entry.label not in names:
+                names.append(entry.label)
             if job.folder in jobs or (entry.folder in self.records and not weights):
                 continue
             if self.flown(entry, weights):
@@ -162,7 +161,7 @@ class Pilots:
         """The job that flies ``entry``, which may hand its beginning to ``shorter`` runs."""
         from windtunnel.train.estimate import estimate
 
-        labels = {"arm": entry.arm, "multiple": entry.multiple}
+        labels = {"arm": entry.arm, "multiple": entry.multiple, **({"rate": entry.rate} if entry.rate != 1.0 else {})}
         plain = entry.recipe.model_dump(mode="json")
         cost = float(estimate(entry.recipe)["own_flops"])
         keys = {data_key(recipe) for recipe in needed(entry.recipe, curators=False).values()} - {data_key(entry.recipe)}

@@ -32,6 +32,12 @@ class Entry:
     variant: Variant | None = None  # of the study
     rate: float = 1.0  # what its learning rates are multiplied with
 
+    @property
+    def label(self) -> str:
+        """What it is called while it flies."""
+        budget = "" if self.multiple == 1.0 else f" at {self.multiple:g} budgets"
+        return f"{self.arm}{budget}" + ("" if self.rate == 1.0 else f" at {self.rate:g} times its rates")
+
 
 class ResultBlock(JsonBlock):
     """A block of a result. What a later version writes besides is kept."""
