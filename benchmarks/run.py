@@ -31,6 +31,7 @@ NAMES = (
     "overhead",
     "calibrate",
     "racing",
+    "laws",
 )  # pilot needs another checkout
 
 

@@ -1,4 +1,4 @@
-"""The commands ``windtunnel law``: what the results of studies say beyond their own tables. Each prints JSON."""
+"""The commands ``windtunnel law``: what the results of studies, and tables of runs, say beyond their own numbers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
-from windtunnel.commands.console import print_json
+from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.options import JsonOption
 from windtunnel.core.errors import UserError
+from windtunnel.laws.forecast import DRAWS, LawResult
 from windtunnel.study.lenient import as_result
 from windtunnel.study.result import StudyResult
 from windtunnel.study.results import read_result, result_files
 
-app = typer.Typer(no_args_is_help=True, help="Ask the results of studies for a knee, a crossover, the cost of a family, or a law.")
+app = typer.Typer(
+    no_args_is_help=True, help="Ask results of studies for a knee, a crossover or the cost of a family, and tables of runs for a law."
+)
 Result = Annotated[
     Path, typer.Argument(metavar="RESULT", help="result.json of a study, its folder, or a paper's result", show_default=False)
 ]
@@ -22,6 +26,12 @@ Ways = Annotated[
     list[str] | None,
     typer.Argument(metavar="WAY=ARM,ARM", help="arms that belong together (default: WAY-DEPTH by name)", show_default=False),
 ]
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="comma-, semicolon- or tab-separated, with a heading", show_default=False)]
+SizeOption = Annotated[str, typer.Option("--size", metavar="COLUMN", help="parameters (7e9, not 7)", show_default=False)]
+TokensOption = Annotated[str, typer.Option("--tokens", metavar="COLUMN", help="training tokens (3e11, not 300)", show_default=False)]
+LossOption = Annotated[str, typer.Option("--loss", metavar="COLUMN", help="the loss, nats a token", show_default=False)]
+FlopsOption = Annotated[str, typer.Option("--flops", metavar="COLUMN", help="training FLOPs", show_default=False)]
+DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap samples")]
 
 
 def read(path: Path) -> StudyResult:
@@ -74,3 +84,42 @@ def average_parameters(results: Results) -> None:
     from windtunnel.laws.average_parameters import average_law
 
     print_json(average_law([read(result) for result in results]))
+
+
+# Laws of tables -----------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def chinchilla(
+    table: TableFile,
+    size: SizeOption,
+    tokens: TokensOption,
+    loss: LossOption,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", metavar="COLUMN", help="what is drawn together in the bootstrap, such as the run of a checkpoint"),
+    ] = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """Loss from parameters and tokens: E + A / N^alpha + B / D^beta, with intervals."""
+    from windtunnel.laws.chinchilla import chinchilla
+
+    show(chinchilla(table, size=size, tokens=tokens, loss=loss, group=group, draws=draws), as_json)
+
+
+def show(result: LawResult, as_json: bool) -> None:
+    """Print a law, its warnings on standard error."""
+    from rich.console import Console
+
+    if as_json:
+        print_json(result.plain())
+        return
+    rows = [(name, f"{one.value:.5g}", f"{one.low:.5g}", f"{one.high:.5g}") for name, one in result.parameters.items()]
+    print(f"{result.law}, {result.points} points, residual {result.residual:.3%}")
+    Console(highlight=False).print(plain_table(("", "value", "low", "high"), rows))
+    if result.largest_left_out:
+        left = result.largest_left_out
+        print(f"{left.what}, predicted from the others: off by {left.error:.2%} (bias {left.bias:+.2%}, {left.points} points)")
+    for warning in result.warnings:
+        console().print(f"warning: {warning}", markup=False, soft_wrap=True)
