@@ -35,9 +35,16 @@ def hardware(device: torch.device) -> dict[str, Any]:
                 model = line.split(":", 1)[1].strip()
                 break
     about: dict[str, Any] = {"processor": model, "cores": os.cpu_count(), "system": platform.system()}
+    if _release_of_tcmalloc() is not None:
+        about["allocator"] = "tcmalloc"
     if device.type == "cuda":
         about["accelerator"] = torch.cuda.get_device_name(device)
     return about
+
+
+def _release_of_tcmalloc() -> Any:
+    """What gives freed memory back to the system where tcmalloc is this process's allocator, else None."""
+    return getattr(ctypes.CDLL(None), "MallocExtension_ReleaseFreeMemory", None)
 
 
 @contextlib.contextmanager
@@ -126,8 +133,9 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             self.before = torch.cuda.memory_allocated(device)
             return
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)  # give back what earlier runs freed, or it would hide this run's needs
+        with contextlib.suppress(OSError, AttributeError):  # give back what earlier runs freed, or it would hide this run's needs
+            release = _release_of_tcmalloc()
+            ctypes.CDLL(None).malloc_trim(0) if release is None else release()
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
         self.before = self._status("VmRSS")

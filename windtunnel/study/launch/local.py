@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from windtunnel.core.errors import UserError
-from windtunnel.study.launch import worker
+from windtunnel.study.launch import allocator, worker
 from windtunnel.study.launch.worker import Job
 from windtunnel.train.record import RunRecord
 
@@ -101,7 +101,8 @@ class _WorkerPool:
         mine = cores[number * self.plan.threads : (number + 1) * self.plan.threads] if filled else None
         arguments = (theirs, mine, self.plan.threads, self.plan.device(number))
         process = self.context.Process(target=worker.main, args=arguments, name=f"windtunnel-worker-{number}")
-        process.start()
+        with allocator.preloaded():
+            process.start()
         theirs.close()  # or the death of the worker would not show as the end of the pipe
         found = _Worker(number, process, ours)
         self.workers.append(found)
