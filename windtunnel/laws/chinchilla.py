@@ -7,6 +7,7 @@ logarithm's residuals, summed, many beginnings, and a percentile bootstrap over 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,16 @@ FEWEST_POINTS, FEWEST_VALUES = 7, 3
 ALIKE = 1.03  # sizes and token counts that differ by less are one
 
 
-def chinchilla(path: str | Path, *, size: str, tokens: str, loss: str, group: str | None = None, draws: int = DRAWS) -> LawResult:
+def chinchilla(
+    path: str | Path,
+    *,
+    size: str,
+    tokens: str,
+    loss: str,
+    group: str | None = None,
+    where: Mapping[str, str] | None = None,
+    draws: int = DRAWS,
+) -> LawResult:
     """The law of the runs in a table.
 
     Args:
@@ -29,6 +39,7 @@ def chinchilla(path: str | Path, *, size: str, tokens: str, loss: str, group: st
         tokens: column of training tokens, raw numbers.
         loss: column of the final loss, nats a token.
         group: column of what is drawn together in the bootstrap, such as the run of several checkpoints.
+        where: only rows whose cell in a column says this.
         draws: bootstrap samples.
 
     Returns:
@@ -37,7 +48,7 @@ def chinchilla(path: str | Path, *, size: str, tokens: str, loss: str, group: st
     Raises:
         UserError: for a table that cannot be read, units that cannot be right, and runs from which no law of this form can be told.
     """
-    table = read_table(Path(path), {"size": size, "tokens": tokens, "loss": loss}, {"group": group})
+    table = read_table(Path(path), {"size": size, "tokens": tokens, "loss": loss}, {"group": group}, where=where)
     check_count(table, "size", 1e3, "parameters")
     check_count(table, "tokens", 1e4, "training tokens")
     check_ratio(table)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,14 @@ class Table:
         return f"line{'s' if len(found) > 1 else ''} {', '.join(map(str, found[:SHOWN]))}{more}"
 
 
-def read_table(path: Path, numbers: Mapping[str, str], words: Mapping[str, str | None] | None = None) -> Table:
+def read_table(
+    path: Path,
+    numbers: Mapping[str, str],
+    words: Mapping[str, str | None] | None = None,
+    *,
+    where: Mapping[str, str] | None = None,
+    unknown: Sequence[str] = (),
+) -> Table:
     """The named columns of the table at ``path``.
 
     Rows with an empty cell in one of them are left out with a warning, and so is a row that repeats another in every column.
@@ -61,6 +69,8 @@ def read_table(path: Path, numbers: Mapping[str, str], words: Mapping[str, str |
         path: of a text file with a heading; UTF-8, with or without a byte order mark. Lines that begin with # above it are skipped.
         numbers: the column of each role that holds numbers; may hold nan and inf.
         words: the column of each role that holds names; None for a role without one.
+        where: only rows whose cell in a column says this.
+        unknown: roles of numbers whose empty cells are read as nan.
 
     Raises:
         UserError: for a file that cannot be read, a column that is missing or there twice, a cell that is no number, or losses of
@@ -69,16 +79,23 @@ def read_table(path: Path, numbers: Mapping[str, str], words: Mapping[str, str |
     named = {role: name for role, name in (words or {}).items() if name is not None}
     heading, rows = _cells(path)
     wanted = {**numbers, **named}
-    for role, name in wanted.items():
+    chosen = dict(where or {})
+    for role, name in (wanted | {f"choice {name}": name for name in chosen}).items():
         if heading.count(name) != 1:
             missing = f"no column {name!r} for the {role}; {nearest(name, heading)}"
             raise UserError(f"{path}: {f'two columns are called {name!r}' if name in heading else missing}")
     warnings: list[str] = []
     places = {role: heading.index(name) for role, name in wanted.items()}
+    for name, value in chosen.items():
+        place = heading.index(name)
+        values = {cells[place] for _, cells in rows}
+        rows = [(line, cells) for line, cells in rows if cells[place] == value]
+        if not rows:
+            raise UserError(f"{path}: no row has {value!r} in column {name!r}; {nearest(value, values)}")
     seen: dict[tuple[str, ...], int] = {}
     full, empty, twice = [], [], []
     for line, cells in rows:
-        if any(cells[place].lower() in MISSING for place in places.values()):
+        if any(cells[place].lower() in MISSING for role, place in places.items() if role not in unknown):
             empty.append(line)
         elif tuple(cells) in seen:
             twice.append(line)
@@ -92,7 +109,16 @@ def read_table(path: Path, numbers: Mapping[str, str], words: Mapping[str, str |
     if not full:
         raise UserError(f"{path}: no row has {' and '.join(map(repr, wanted.values()))}")
     _refuse_tokenizers(path, heading, [cells for _, cells in full], numbers.get("loss", ""))
-    found = {role: np.array([_number(path, line, numbers[role], cells[places[role]]) for line, cells in full]) for role in numbers}
+    found = {
+        role: np.array(
+            [
+                math.nan if role in unknown and cells[place].lower() in MISSING else _number(path, line, name, cells[place])
+                for line, cells in full
+            ]
+        )
+        for role, name in numbers.items()
+        for place in [places[role]]
+    }
     texts = {role: [cells[places[role]] for _, cells in full] for role in named}
     return Table(path, wanted, found, texts, np.array([line for line, _ in full]), warnings)
 
@@ -159,6 +185,22 @@ def _refuse_tokenizers(path: Path, heading: Sequence[str], rows: Sequence[Sequen
 def _lines(lines: Sequence[int]) -> str:
     more = f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
     return f"line{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines[:SHOWN]))}{more}"
+
+
+def scales(logs: np.ndarray) -> np.ndarray:
+    """The number of the budget of each run, from the logarithms of FLOPs.
+
+    The value that most others lie within 8 percent of takes them, and so on with what is left: budgets that are noisy, or that a run of
+    another study lies between, are not joined into one.
+    """
+    near = np.abs(logs[:, None] - logs) < np.log(1.08)
+    place, number = np.full(len(logs), -1), 0
+    while (place < 0).any():
+        open_ = place < 0
+        first = int(np.where(open_, (near & open_).sum(axis=1), -1).argmax())
+        place[open_ & near[first]] = number
+        number += 1
+    return place
 
 
 # What units give away -----------------------------------------------------------------------------------------------------------

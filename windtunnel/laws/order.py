@@ -1,0 +1,199 @@
+"""Which of several arms will be ahead at a larger budget, from their losses at smaller ones.
+
+No law of the loss itself is fitted: Magnusson et al. 2025 (DataDecide, arXiv:2504.11393) found that such laws order data recipes no better
+than their rank at one scale does. What is fitted is the difference between arms at equal compute, whose common curve cancels:
+
+    log loss of arm a at scale c = m_c + u_a + v_a log C + w_ac + noise
+
+m_c is free. The slopes v and the departures w are random effects; their sizes and that of the noise are averaged over, weighted by the
+likelihood of the table. A slope is thus believed as far as the arms of the table have slopes, and a difference that could be noise stays
+one. ``rank_at_one_scale`` is the order at the largest scale that all arms have, which is what any forecast has to beat.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.typed import JsonBlock
+from windtunnel.laws.forecast import Interval
+from windtunnel.laws.table import check_count, check_loss, read_table, scales
+
+if TYPE_CHECKING:
+    import pandas
+
+SLOPES, DEPARTURES, NOISES = (np.geomspace(1e-4, 3e-2, 8), np.geomspace(1e-4, 3e-2, 7), np.geomspace(1e-4, 3e-2, 8))
+WIDE = 1.0  # prior deviation of what is free
+DRAWS = 4000
+
+
+class ArmForecast(JsonBlock):
+    """One arm at the target."""
+
+    best: float = Field(description="probability that it has the lowest loss of all")
+    better: float | None = Field(None, description="probability that it has a lower loss than the baseline; None for the baseline")
+    difference: Interval | None = Field(None, description="relative difference of the loss from the baseline's; below zero is better")
+    regret: float = Field(description="expected relative loss above the best arm's, if this one is chosen")
+
+
+class OrderResult(JsonBlock):
+    """The order of arms at a larger budget."""
+
+    target: float = Field(description="FLOPs")
+    largest: float = Field(description="the largest budget that all arms have")
+    baseline: str = Field(description="the arm that others are compared with")
+    arms: dict[str, ArmForecast] = Field(description="by name, the best first")
+    order: list[str] = Field(description="arms by expected loss at the target")
+    rank_at_one_scale: list[str] = Field(description="arms by mean loss at the largest budget that all have")
+    points: int = Field(description="rows used")
+    scales: int = Field(description="budgets that all arms have")
+    warnings: list[str] = Field([], description="what a reader must know before the order is used")
+
+    def table(self) -> pandas.DataFrame:
+        """A row an arm."""
+        import pandas
+
+        return pandas.DataFrame(
+            {
+                name: {
+                    "best": one.best,
+                    "better": one.better,
+                    "difference": one.difference.value if one.difference else 0.0,
+                    "low": one.difference.low if one.difference else 0.0,
+                    "high": one.difference.high if one.difference else 0.0,
+                    "regret": one.regret,
+                }
+                for name, one in self.arms.items()
+            }
+        ).T
+
+
+def order(
+    path: str | Path,
+    *,
+    arm: str,
+    flops: str,
+    loss: str,
+    target: float,
+    baseline: str | None = None,
+    where: Mapping[str, str] | None = None,
+) -> OrderResult:
+    """Which arm will be ahead at ``target`` FLOPs, and with what probability.
+
+    Args:
+        path: of the table, a row a run; several rows of an arm at one budget are seeds.
+        arm: column of the arm's name.
+        flops: column of training FLOPs; runs within 8 percent of the middle of many are one scale.
+        loss: column of the final loss.
+        target: FLOPs of the run that is to be decided.
+        baseline: the arm that others are compared with (default: the first of the table).
+        where: only rows whose cell in a column says this.
+
+    Raises:
+        UserError: for a table that cannot be read, fewer than two arms or scales in common, or a target below the ladder.
+    """
+    table = read_table(Path(path), {"flops": flops, "loss": loss}, {"arm": arm}, where=where)
+    check_count(table, "flops", 1e6, "FLOPs")
+    table = check_loss(table)
+    names = list(dict.fromkeys(table.words["arm"]))
+    if baseline is not None and baseline not in names:
+        raise UserError(f"{path}: no arm {baseline!r}; {nearest(baseline, names)}")
+    if len(names) < 2:
+        raise UserError(f"{path}: column {arm!r} has one arm, {names[0]}; an order needs two")
+    told = list(table.warnings)
+    logs, who = np.log(table.numbers["flops"]), np.array([names.index(word) for word in table.words["arm"]])
+    scale = scales(logs)
+    common = [s for s in range(scale.max() + 1) if len(set(who[scale == s])) == len(names)]
+    if len(common) < 2:
+        raise UserError(
+            f"{path}: the arms have {len(common)} budgets in common, and two or more are needed; fly every arm at the same budgets"
+        )
+    if (dropped := ~np.isin(scale, common)).any():
+        told.append(f"{table.at(dropped)}: at budgets that some arm lacks; left out. Fly every arm at the same budgets")
+    kept = ~dropped
+    logs, who, scale, y = logs[kept], who[kept], scale[kept], np.log(table.numbers["loss"][kept])
+    at = {s: float(logs[scale == s].mean()) for s in common}
+    largest = max(at.values())
+    if not np.isfinite(target) or np.log(target) < min(at.values()) - np.log(1.05):
+        raise UserError(
+            f"the target of {target:.3g} FLOPs lies below the ladder, which begins at {np.exp(min(at.values())):.3g}; give a larger target"
+        )
+    told += _doubts(np.log(target) - largest, len(common), at, scale, who, len(names))
+    index, place = np.array([common.index(s) for s in scale]), np.array([at[s] for s in common]) - largest
+    drawn = _posterior(y, who, index, place, float(np.log(target)) - largest)
+    top = scale == max(at, key=lambda s: at[s])
+    mean = [float(y[top & (who == number)].mean()) for number in range(len(names))]
+    facts = {"target": target, "largest": float(np.exp(largest)), "points": len(y), "scales": len(common)}
+    return _told(names, baseline or names[0], drawn, mean, told, **facts)
+
+
+def _posterior(y: np.ndarray, who: np.ndarray, scale: np.ndarray, place: np.ndarray, target: float) -> np.ndarray:
+    """Samples of log loss at the target less the common curve, [samples, arms]."""
+    arms, x = who.max() + 1, place[scale]
+    same, together = who[:, None] == who, scale[:, None] == scale
+    common = WIDE**2 * together + WIDE**2 * same
+    reach = (np.arange(arms)[:, None] == who) * 1.0
+    parts = []
+    y = y - y.mean()
+    for slope, departure, noise in itertools.product(SLOPES, DEPARTURES, NOISES):
+        slopes = slope**2 * same * np.outer(x, x)
+        matrix = common + slopes + departure**2 * (same & together) + noise**2 * np.eye(len(y))
+        factor = np.linalg.cholesky(matrix)
+        half = np.linalg.solve(factor, y)
+        cross = reach * (WIDE**2 + slope**2 * target * x)
+        down = np.linalg.solve(factor, cross.T)
+        prior = np.eye(arms) * (WIDE**2 + slope**2 * target**2 + departure**2)
+        parts.append((-0.5 * half @ half - np.log(np.diag(factor)).sum(), down.T @ half, prior - down.T @ down))
+    weight = np.array([part[0] for part in parts])
+    weight = np.exp(weight - weight.max())
+    random = np.random.default_rng(0)
+    found = []
+    for number, count in enumerate(random.multinomial(DRAWS, weight / weight.sum())):
+        if count:
+            found.append(random.multivariate_normal(parts[number][1], parts[number][2], size=count, method="eigh"))
+    return np.concatenate(found)
+
+
+def _doubts(beyond: float, scales: int, at: Mapping[int, float], scale: np.ndarray, who: np.ndarray, arms: int) -> list[str]:
+    told = []
+    span = max(at.values()) - min(at.values())
+    if scales == 2:
+        told.append("two scales alone tell how differences grow; fly a third")
+    if beyond > np.log(100):
+        told.append(f"the target is {np.exp(beyond):.3g} times the largest budget flown: an extrapolation that nothing here verifies")
+    elif beyond > max(span, np.log(10)):
+        told.append(f"the target is {np.exp(beyond):.3g} times the largest budget flown, further than the ladder is long")
+    if all((who[scale == s] == number).sum() < 2 for s in at for number in range(arms)):
+        told.append("no arm has two runs at a budget, so noise between seeds and real departures cannot be told apart; fly a second seed")
+    return told
+
+
+def _told(names: list[str], baseline: str, drawn: np.ndarray, last: list[float], told: list[str], **facts: float) -> OrderResult:
+    """The result that samples [samples, arms] of the log loss at the target come to; ``last`` is the log loss at the largest scale."""
+    base = drawn[:, names.index(baseline)]
+    lead = drawn.min(axis=1)
+    arms: dict[str, ArmForecast] = {}
+    mean = drawn.mean(axis=0)
+    for number in np.argsort(mean):
+        apart = np.expm1(drawn[:, number] - base)
+        is_base = names[number] == baseline
+        low, high = (float(end) for end in np.percentile(apart, [2.5, 97.5]))
+        arms[names[number]] = ArmForecast(
+            best=float((drawn[:, number] <= lead).mean()),
+            better=None if is_base else float((apart < 0).mean()),
+            difference=None if is_base else Interval(value=float(np.median(apart)), low=low, high=high),
+            regret=float(np.expm1(drawn[:, number] - lead).mean()),
+        )
+    ranks = [names[number] for number in np.argsort(last)]
+    if ranks[0] != (first := next(iter(arms))):
+        told.append(f"{ranks[0]} leads at the largest scale and {first} is expected to lead at the target: the order may reverse")
+    best = arms[first].best
+    if best < 0.8:
+        told.append(f"{first} is ahead with probability {best:.2f}, which decides nothing; fly more seeds or a larger scale")
+    return OrderResult(baseline=baseline, arms=arms, order=list(arms), rank_at_one_scale=ranks, warnings=told, **facts)  # type: ignore[arg-type]
