@@ -284,11 +284,13 @@ def test_a_reader_that_stops_reading_is_no_error(here: Path) -> None:
 
 
 def test_a_study_from_file_to_report(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "study.yaml").write_text(STUDY.replace("test: 0.1", "test: 0.25"), encoding="utf-8")  # documents enough for an interval
     assert run("study", "study.yaml", "--out", "out", "--json") == 0
     seen = capfd.readouterr()
     result = json.loads(seen.out)  # nothing but JSON on standard output
     assert result["finished"] and result["error"] is None
     assert result["arms"]["flat"]["verdict"] in {"helps", "hurts", "no difference", "undecided"}
+    assert result["arms"]["flat"]["over_documents"]["documents"] >= 8, "what runs say of documents reaches the result"
     assert len(result["runs"]) == 4 and {entry["status"] for entry in result["runs"]} == {"finished"}
     assert str(here) not in seen.err.replace(str(here / "out"), "")
     folder = here / "out" / "studies" / "study"

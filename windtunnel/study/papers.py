@@ -278,12 +278,12 @@ def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> P
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         study=result.study,
         baseline=_brief(result.baseline, "curve"),
-        arms={name: _brief(arm, *RATIOS, *(RACED if result.study.race else ())) for name, arm in result.arms.items()},
+        arms={name: _brief(arm, *RATIOS, *(RACED if result.study.race else ()), *_known(arm)) for name, arm in result.arms.items()},
         runs=[_compact(run) for run in result.runs],
         tuning=result.tuning,
         flops=sum(one.flops or 0.0 for one in totals) + sum(one.flops for one in tuned),
         seconds=sum(one.seconds or 0.0 for one in totals) + sum(one.seconds for one in tuned),
-        **({"transfer": result.transfer} if result.transfer else {}),
+        **{name: block for name in ("transfer", "rates") if (block := getattr(result, name)) is not None},
         recipes=result.recipes,
         stream=result.stream,
         versions=result.versions,
@@ -293,6 +293,10 @@ def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> P
         error=result.error,
     )
     return PaperResult.model_validate(finite(measurement.plain()))
+
+
+def _known(arm: Arm) -> tuple[str, ...]:
+    return ("over_documents",) if arm.over_documents else ()
 
 
 def _brief(block: Some, *more: str) -> Some:
