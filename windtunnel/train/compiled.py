@@ -1,13 +1,51 @@
-"""The compiled form of a model, which torch keeps in a field that it does not document."""
+"""The compiled form of a model, which torch keeps in a field that it does not document, and its code on disk."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 import torch
+
+AT_REST = 3.0  # seconds: a file that nobody has written to for so long is not being written
 
 
 def set_compiled(model: torch.nn.Module, form: Any) -> Any:
     """Let ``model`` run in the compiled ``form`` (None: as it is written); returns the form it had before."""
     before, model._compiled_call_impl = getattr(model, "_compiled_call_impl", None), form
     return before
+
+
+def compile_model(model: torch.nn.Module) -> None:
+    """Let ``model`` be compiled at its next call, where compiled code that an earlier process left unfinished is not in the way."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    forget_unfinished(Path(cache_dir()))
+    model.compile(dynamic=False)
+
+
+def forget_unfinished(folder: Path) -> None:
+    """Delete libraries and objects in ``folder`` that the compiler was killed over.
+
+    Torch takes a file that is there for a whole one: every process that came to it would fail, for as long as the folder stays. What was
+    written to within the last :data:`AT_REST` seconds is left to whoever writes it.
+    """
+    for suffix in ("*.so", "*.o"):
+        for file in folder.rglob(suffix):
+            with contextlib.suppress(OSError):
+                if time.time() - file.stat().st_mtime > AT_REST and not whole(file):
+                    file.unlink()
+
+
+def whole(file: Path) -> bool:
+    """Whether a library or object is as long as its header says; one that is not in the ELF format, whether it holds anything at all."""
+    with file.open("rb") as opened:
+        header = opened.read(64)
+        length = os.fstat(opened.fileno()).st_size
+    if len(header) < 64 or header[:5] != b"\x7fELF\x02":
+        return length > 0 and header[:4] != b"\x7fELF"
+    place, size, count = (int.from_bytes(header[slice(*at)], "little") for at in ((40, 48), (58, 60), (60, 62)))
+    return place > 0 and length >= place + size * count  # the table of its sections comes last

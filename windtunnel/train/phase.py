@@ -25,7 +25,7 @@ from windtunnel.slots import BatchContext, Evaluation, HeldOut, Numbers, Objecti
 from windtunnel.train import branch, ranks
 from windtunnel.train.begin import begin, build_optimizer, refilled
 from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
-from windtunnel.train.compiled import set_compiled
+from windtunnel.train.compiled import compile_model, set_compiled
 from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import measure
 from windtunnel.train.parts import acting_parts, bound, end_parts, look_ahead, observe, start_parts
@@ -98,7 +98,7 @@ class PhaseRun:
         phase_run.horizon = Horizon.of(budget, phase.share, phase_run.cost, phase_run.step_tokens)
         phase_run.branches = branch.branches(phase_run, run_context.shorter)
         if run_context.compiled:
-            model.compile(dynamic=False)
+            compile_model(model)
         phase_run.judge = judges(recipe, recipe.phases[index], stream, "validation", run_context)  # what is measured changes no state
         phase_run.clock = Stopwatch()
         if not run_state.steps and phase.start is not None and not isinstance(phase.start, Scratch):

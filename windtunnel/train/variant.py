@@ -164,13 +164,13 @@ def timed_compiled(phase_run: PhaseRun, variant: Variant) -> tuple[float, float,
     """Seconds to compile the step of ``variant`` the first time here, to compile it again from the cache on disk, and of such a step."""
     import torch
 
-    from windtunnel.train.compiled import set_compiled
+    from windtunnel.train.compiled import compile_model, set_compiled
 
     use(phase_run, variant)
     before = []
     for _ in range(2):
         torch._dynamo.reset()
-        phase_run.model.compile(dynamic=False)
+        compile_model(phase_run.model)
         before.append(step_seconds(phase_run, clock=time.perf_counter))
     step = min(step_seconds(phase_run) for _ in range(ROUNDS))
     set_compiled(phase_run.model, None)
