@@ -13,6 +13,7 @@ from checkpoints import with_tokenizer, written
 
 import windtunnel as wt
 from windtunnel.commands import main as cli
+from windtunnel.commands.options import changed
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.core.part import Trained
@@ -259,3 +260,52 @@ def test_training_and_checking_open_the_checkpoint(workshop: Any, tmp_path: Path
     with pytest.raises(SystemExit) as end:
         cli.main(["check", str(path)])
     assert not end.value.code and f"recipe {path}: about " in capsys.readouterr().out
+
+
+CHANGED = """
+baseline: {batch: 4, optimizer: adamw, model: &model {depth: 2}}
+arms:
+  deep: {model: *model, phases: [{share: 0.5}, {share: 0.5}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "value"),
+    [
+        ("baseline.batch=8", ("baseline", "batch"), 8),
+        ("budget={flops: 1e9}", ("budget",), {"flops": 1e9}),
+        ("baseline.optimizer.adamw.betas=[0.9, 0.99]", ("baseline", "optimizer"), {"adamw": {"betas": [0.9, 0.99]}}),
+        ("baseline.split.test=0.1", ("baseline", "split"), {"test": 0.1}),
+        ("arms.deep.phases.1.share=0.25", ("arms", "deep", "phases"), [{"share": 0.5}, {"share": 0.25}]),
+        ("arms.deep.model.depth=3", ("arms", "deep", "model"), {"depth": 3}),
+        ("arms.deep.model.depth=3", ("baseline", "model"), {"depth": 2}),  # the anchor stands for another copy
+    ],
+)
+def test_a_change_takes_the_place_of_what_the_file_says(tmp_path, change, path, value):
+    found = Document(file(tmp_path, CHANGED), [change]).data
+    for key in path:
+        found = found[key]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("batch", "expected KEY=VALUE"),
+        ("=3", "expected KEY=VALUE"),
+        ("baseline.batch={a", "not a value in YAML"),
+        ("baseline.batch.x=3", "has 4 where 'x' is looked for"),
+        ("baseline.optimizer.muon.momentum=0.9", "has 'adamw' where 'muon' is looked for"),
+        ("arms.deep.phases.7.share=1", "where 7 is looked for"),
+    ],
+)
+def test_a_change_that_finds_no_place_is_refused(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        Document(file(tmp_path, CHANGED), [change])
+
+
+def test_the_command_line_changes_budget_and_seeds():
+    assert changed(["baseline.batch=2"], "flops=1e9", "5") == ["baseline.batch=2", "budget={flops: 1e9}", "seeds=5"]
+    assert changed(None, None, "3,4") == ["seeds=[3,4]"]
+    with pytest.raises(UserError, match="expected UNIT=AMOUNT"):
+        changed(None, "1e9")

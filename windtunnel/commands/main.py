@@ -21,6 +21,7 @@ from windtunnel.commands.law import app as law
 from windtunnel.commands.options import (
     OUT,
     AddressOption,
+    BudgetOption,
     CorpusOption,
     Engine,
     EngineOption,
@@ -28,8 +29,11 @@ from windtunnel.commands.options import (
     OutOption,
     RecordsOption,
     SaveOption,
+    SeedsOption,
+    SetOption,
     ThreadsOption,
     WorkersOption,
+    changed,
     check_engine,
     look_at,
     sources,
@@ -79,6 +83,9 @@ def options(
 def study(
     file: StudyFile,
     corpus: CorpusOption = None,
+    settings: SetOption = None,
+    budget: BudgetOption = None,
+    seeds: SeedsOption = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
@@ -95,7 +102,7 @@ def study(
     from windtunnel.report import write_report
     from windtunnel.study.fly import fly_study
 
-    loaded = read_study(file, corpus)
+    loaded = read_study(file, corpus, changed(settings, budget, seeds))
     check_engine(engine, address)
     kept: dict[str, Any] = {"records": records or (), "save_records": save_records}
     result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
@@ -111,6 +118,9 @@ def check(
         typer.Argument(metavar="FILE", help="a study, a recipe or a paper (YAML), or the name of a shipped one", show_default=False),
     ],
     corpus: CorpusOption = None,
+    settings: SetOption = None,
+    budget: BudgetOption = None,
+    seeds: SeedsOption = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
@@ -121,15 +131,18 @@ def check(
     from windtunnel.recipe.resolve import resolve
 
     file = shipped(file, papers=True)
-    document = Document(file)
+    changes = changed(settings, budget, seeds)
+    document = Document(file, changes)
     keys = document.data.keys()
+    if changes and "scales" in keys:
+        raise UserError(f"{file}: is a paper, whose settings are fixed; --set, --budget and --seeds are for studies and recipes")
     found: dict[str, Any]
     if {"baseline", "arms", "seeds", "scales"} & keys:
         from windtunnel.study.fly import check_study, summary
         from windtunnel.study.papers import load_paper
 
         paper = load_paper(file) if "scales" in keys else None
-        studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus)}
+        studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus, changes)}
         for each in studies.values():
             for recipe in each.written.values():
                 look_at(recipe)
@@ -236,11 +249,11 @@ app.command()(sections)
 # Reading what was given -----------------------------------------------------------------------------------------------------------
 
 
-def read_study(file: Path, corpus: Sequence[str] | None) -> Any:
-    """The study in ``file``, on the sources of ``corpus`` instead of its own if any are given."""
+def read_study(file: Path, corpus: Sequence[str] | None, changes: Sequence[str] = ()) -> Any:
+    """The study in ``file`` with ``changes``, on the sources of ``corpus`` instead of its own if any are given."""
     from windtunnel.study.fly import load_study
 
-    return load_study(shipped(file), sources(corpus))
+    return load_study(shipped(file), sources(corpus), changes)
 
 
 # Showing -----------------------------------------------------------------------------------------------------------------------

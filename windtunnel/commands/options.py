@@ -33,6 +33,19 @@ CorpusOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="threads of one run (default: 1)", show_default=False)]
 RanksOption = Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="change a setting of the file, such as baseline.batch=8; repeat it for several",
+        show_default=False,
+    ),
+]
+BudgetOption = Annotated[
+    str | None, typer.Option("--budget", metavar="UNIT=AMOUNT", help="the budget, such as tokens_per_parameter=5", show_default=False)
+]
+SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="SEEDS", help="how many, or several such as 3,4,5", show_default=False)]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="where runs, prepared text and results are kept and found again")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)", show_default=False)
@@ -51,6 +64,23 @@ SaveOption = Annotated[
     Path | None,
     typer.Option("--save-records", metavar="DIR", help="write the record of every finished run there, without weights", show_default=False),
 ]
+
+
+def changed(settings: Sequence[str] | None, budget: str | None = None, seeds: str | None = None) -> list[str]:
+    """What --set, --budget and --seeds change, as KEY=VALUE.
+
+    Raises:
+        UserError: for a budget without unit or amount.
+    """
+    found = list(settings or ())
+    if budget is not None:
+        unit, _, amount = budget.partition("=")
+        if not unit or not amount:
+            raise UserError(f"--budget {budget}: expected UNIT=AMOUNT, for example tokens_per_parameter=5 or flops=1e12")
+        found.append(f"budget={{{unit}: {amount}}}")
+    if seeds is not None:
+        found.append(f"seeds=[{seeds}]" if "," in seeds else f"seeds={seeds}")
+    return found
 
 
 def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:

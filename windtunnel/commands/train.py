@@ -14,7 +14,18 @@ import typer
 from rich.markup import escape
 
 from windtunnel.commands.console import console, following, print_json, stop_with, stopping
-from windtunnel.commands.options import OUT, CorpusOption, JsonOption, RanksOption, ThreadsOption, check_device, sources
+from windtunnel.commands.options import (
+    OUT,
+    BudgetOption,
+    CorpusOption,
+    JsonOption,
+    RanksOption,
+    SetOption,
+    ThreadsOption,
+    changed,
+    check_device,
+    sources,
+)
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked
 
@@ -77,6 +88,8 @@ def train(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder of the run", show_default=False)],
     seed: Annotated[int, typer.Option("--seed", min=0, help="what differs between repetitions")] = 0,
     corpus: CorpusOption = None,
+    settings: SetOption = None,
+    budget: BudgetOption = None,
     cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="where prepared text is kept; studies share theirs")] = OUT
     / "cache",
     threads: ThreadsOption = None,
@@ -98,7 +111,7 @@ def train(
     from windtunnel.train import ranks
     from windtunnel.train.run import fly, prepare, prepare_needed
 
-    document = Document(file)
+    document = Document(file, changed(settings, budget))
     recipe = resolve(load_recipe(document, sources(corpus)), document)
     with at_work(out, processes, device, context.obj) as callbacks:
         with ranks.rank_0_first():

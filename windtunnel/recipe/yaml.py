@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,12 @@ from windtunnel.recipe.settings import SHORT
 
 
 class Document:
-    """A YAML file as plain data that remembers on which line each key stands."""
+    """A YAML file as plain data that remembers on which line each key stands.
 
-    def __init__(self, path: Path | str) -> None:
+    ``changes`` are ``KEY=VALUE``, where a key is a path with dots and a value is YAML: they take the place of what the file says.
+    """
+
+    def __init__(self, path: Path | str, changes: Sequence[str] = ()) -> None:
         self.path = Path(path)
         try:
             text = self.path.read_text(encoding="utf-8")
@@ -35,6 +41,32 @@ class Document:
             raise UserError(f"{self.path}:{line}: not valid YAML: character {error.character:#x} is not text") from error
         if not isinstance(self.data, dict):
             raise UserError(f"{self.path}: expected a mapping of keys to values")
+        for change in changes:
+            self._change(change)
+
+    def _change(self, change: str) -> None:
+        written, equals, text = change.partition("=")
+        path = [int(key) if key.isdecimal() else key for key in written.split(".")]
+        if not equals or "" in path:
+            raise UserError(f"--set {change}: expected KEY=VALUE, for example baseline.batch=8")
+        try:
+            _, value = _parsed(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {change}: {text!r} is not a value in YAML: {getattr(error, 'problem', error)}") from error
+        place: Any = self.data
+        for number, key in enumerate(path[:-1]):
+            inner = _entry(place, key)
+            if inner == path[number + 1] or inner is None:  # the bare name of a part, or nothing yet: both take settings
+                inner = {inner: {}} if inner is not None else {}
+            self._put(place, key, copy.copy(inner), change)  # a copy, because an anchor may stand for it elsewhere too
+            place = _entry(place, key)
+        self._put(place, path[-1], value, change)
+
+    def _put(self, place: Any, key: int | str, value: Any, change: str) -> None:
+        if isinstance(place, dict) or (isinstance(place, list) and isinstance(key, int) and key < len(place)):
+            place[key] = value  # type: ignore[index]
+            return
+        raise UserError(f"--set {change}: {self.path} has {reprlib.repr(place)} where {key!r} is looked for; set the whole of it")
 
     def line(self, path: tuple[Any, ...]) -> int:
         """The line (from 1) of the deepest key of ``path`` that the file has."""
@@ -134,6 +166,13 @@ class Document:
             else:
                 return isinstance(data, str) and place == len(path) - 1  # the bare name of a part, or the shorthand of a source
         return True
+
+
+def _entry(place: Any, key: int | str) -> Any:
+    """What stands at ``key`` of a mapping or list; None where there is no such entry."""
+    if isinstance(place, dict):
+        return place.get(key)
+    return place[key] if isinstance(place, list) and isinstance(key, int) and key < len(place) else None
 
 
 class _Rules(yaml.constructor.SafeConstructor):

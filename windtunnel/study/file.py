@@ -223,13 +223,15 @@ class Place:
 # Reading ------------------------------------------------------------------------------------------------------------------------
 
 
-def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None) -> StudyFile:
+def load_study(path: Path | str, corpus: Mapping[str, Any] | None = None, changes: Sequence[str] = ()) -> StudyFile:
     """The study in file ``path``, on the sources of ``corpus`` instead of its own if any are given. No checkpoint is opened.
+
+    ``changes`` are as of :class:`windtunnel.recipe.Document`.
 
     Raises:
         UserError: naming file, line, key and the nearest valid spelling.
     """
-    document = Document(path)
+    document = Document(path, changes)
     keys = document.data.keys()
     if "scales" in keys:
         raise UserError(f"{path}: is a paper and not a study; fly it with: windtunnel reproduce {path}")
