@@ -27,9 +27,11 @@ test: setup
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist worksteal
 
-# The cpu scale of every paper. Hours rather than minutes; interrupted, it goes on where it was.
+# The cpu scale of every paper. Hours rather than minutes; interrupted, it goes on where it was. With TABLES=FOLDER (see docs/laws.md) also
+# the laws of other people's tables.
 reproduce: setup
 	for paper in papers/*/*/paper.yaml; do $(BIN)/windtunnel reproduce "$$paper" --scale cpu || exit $$?; done
+	$(if $(TABLES),$(BIN)/python benchmarks/outside_laws.py $(TABLES),)
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),bench]'

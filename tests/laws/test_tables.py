@@ -82,7 +82,7 @@ ROLES = {"run": "run", "step": "step", "rate": "rate", "loss": "loss"}
 
 
 def test_a_schedule_that_was_not_flown_is_predicted(tmp_path: Path) -> None:
-    found = schedule(flown(("constant", "cosine", "drop", "wsd"), tmp_path), **ROLES, predict_runs=["wsd"], draws=10)
+    found = schedule(flown(("constant", "cosine", "drop", "wsd"), tmp_path), **ROLES, predict_runs=["wsd"], draws=4)
     wsd = found.predictions["wsd"]
     assert found.fitted == ["constant", "cosine", "drop"] and wsd.error is not None and wsd.error < 0.003
     unflown = schedule(flown(("constant", "cosine", "drop", "wsd"), tmp_path, blank="wsd"), **ROLES, predict_runs=["wsd"], draws=3)
