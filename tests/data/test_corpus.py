@@ -146,7 +146,7 @@ def test_parquet_with_another_field(tmp_path: Path, form: pyarrow.DataType) -> N
 
 
 def test_json_values_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("windtunnel.data.corpus.formats.CHUNK", 7)
+    monkeypatch.setattr("windtunnel.data.corpus.records.CHUNK", 7)
     documents = [prose(number, 1 + number * 3) for number in range(30)]
     for name, content in {"a.json": json.dumps([{"text": text} for text in documents]), "b.json": lines(documents)}.items():
         (tmp_path / name).write_text(content)

@@ -14,6 +14,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.fields import ORIGIN
 from windtunnel.data.corpus.frame import Document, StreamedSource
+from windtunnel.data.corpus.listing import listed, shown
 from windtunnel.data.corpus.tally import Tally
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Files(StreamedSource, name="files"):
         columns = Columns(self._text_field(files), self.keep, self.group)
         read = 0
         for file in files:
-            name = file.name if alone else file.relative_to(root).as_posix()
+            name = shown(Path(file.name) if alone else file.relative_to(root))
 
             def note(what: str, documents: int = 1, size: int = 0, where: str = "", name: str = name) -> bool:
                 if alone and what.startswith("skipped"):
@@ -71,7 +72,7 @@ class Files(StreamedSource, name="files"):
                     yield _with_origin(fields, name, place)
             except Unreadable as error:
                 if alone:
-                    raise UserError(f"{file}: {error.detail}") from error
+                    raise UserError(f"{shown(file)}: {error.detail}") from error
                 rest = ", rest of a file" if read > before else ""
                 tally.count(f"skipped: {error.what}{rest}", size=_size(file), where=f"{name}: {error.detail}")
         if not read:
@@ -122,16 +123,19 @@ class Files(StreamedSource, name="files"):
         if saved is not None:
             return root, saved
         try:
-            found = sorted((file for file in root.glob(pattern) if file.is_file()), key=lambda file: file.relative_to(root).parts)
+            found, passed = listed(root, pattern)
         except (ValueError, NotImplementedError, IndexError) as error:
             raise UserError(f"{root}: the glob {pattern!r} is no pattern for files inside the folder: {error}") from error
         except OSError as error:
             raise UserError(f"{root}: cannot be listed: {error.strerror or error}") from error
+        if tally is not None:
+            for what, path in passed:
+                tally.count(f"skipped: {what}", where=shown(path))
         files = []
         for file in found:
             if any(part.startswith(".") for part in file.relative_to(root).parts) and not _names_hidden(pattern):
                 if tally is not None:
-                    tally.count("skipped: hidden file", size=_size(file), where=file.relative_to(root).as_posix())
+                    tally.count("skipped: hidden file", size=_size(file), where=shown(file.relative_to(root)))
             else:
                 files.append(file)
         if not files:

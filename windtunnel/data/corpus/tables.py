@@ -1,0 +1,84 @@
+"""Documents out of CSV and TSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.errors import nearest
+from windtunnel.data.corpus.columns import Columns, Documents, Note
+from windtunnel.data.corpus.fields import GROUP, TEXT
+from windtunnel.data.corpus.opened import CHUNK, Unreadable, encoding_of, kind, opened
+
+
+def read_table(path: Path, columns: Columns, note: Note) -> Documents:
+    """CSV or TSV with a header line, in any encoding; all values are text.
+
+    The separator is the one with which the header has the field of the text, else the one that gives most columns. A row that is no row of
+    this table (more fields than the header, quotes that do not fit) is counted where others are like the header, else refused.
+    """
+    encoding, names, mark = header_of(path, columns.text)
+    places = _places(names, columns, note)
+    with opened(path) as raw:
+        rows = csv.reader(io.TextIOWrapper(raw, encoding=encoding, newline=""), delimiter=mark, strict=True)
+        while True:
+            header, line = not rows.line_num, rows.line_num + 1
+            try:
+                row = next(rows)
+                if header:
+                    continue
+                if any(row[len(names) :]):  # empty ones are those of a separator at the end of every line
+                    detail = f"{len(row)} fields, and the header has {len(names)}; a text with {mark!r} in it stands between quotes"
+                    raise Unreadable("more fields than the header", f"line {line}: {detail}")
+            except StopIteration:
+                return
+            except UnicodeDecodeError as error:
+                detail = f"after line {line}: not valid {encoding}: {error.reason}"
+                raise Unreadable("not valid text in any encoding", detail) from error
+            except csv.Error as error:
+                _skip(Unreadable("not valid CSV", f"line {line}: not valid CSV: {error}"), note)
+                continue
+            except Unreadable as problem:
+                _skip(problem, note)
+                continue
+            found: dict[str, Any] = {ours: row[place] if place < len(row) else None for ours, place in places.items()}
+            if columns.text is not None:
+                found[TEXT] = found[TEXT] or ""
+            yield found, f":{rows.line_num}"
+
+
+def _skip(problem: Unreadable, note: Note) -> None:
+    """Count a row that is none of this table; where the file is named alone it is refused."""
+    if not note("skipped: record, " + problem.what, where=problem.detail):
+        raise problem
+
+
+def _places(names: list[str], columns: Columns, note: Note) -> dict[str, int]:
+    """Where the fields of a document stand in a row."""
+    if not names or (columns.text is not None and columns.text not in names):
+        wanted = columns.text or TEXT
+        raise Unreadable(f"no field {wanted!r}", f"line 1: the header has no column {wanted!r}; {nearest(wanted, names)}")
+    kept = columns.once(names, note)
+    places = {ours: names.index(their) for their, ours in kept.items()}
+    if columns.group in names:
+        places[GROUP] = names.index(columns.group)
+    return places
+
+
+def header_of(path: Path, field: str | None) -> tuple[str, list[str], str]:
+    """The encoding of a CSV file, the names of its columns, and what separates them."""
+    csv.field_size_limit((1 << 31) - 1)
+    with opened(path) as raw:
+        head = raw.read(CHUNK >> 2)
+    encoding = encoding_of(head[: head.rfind(b"\n") + 1] or head)
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    with opened(path) as raw:
+        head_lines = io.TextIOWrapper(raw, encoding=encoding, newline="").read(CHUNK >> 4).splitlines(keepends=True)
+    separators = "\t,;|" if kind(path) == ".tsv" else ",;\t|"
+    names = {mark: next(csv.reader(head_lines, delimiter=mark), []) for mark in separators}
+    most = max(names, key=lambda mark: len(names[mark]))
+    mark = next((mark for mark, columns in names.items() if field in columns), most)
+    # Tables are often written with a first column of row numbers, which has no name.
+    return encoding, [name or f"column {place}" for place, name in enumerate(names[mark], 1)], mark
