@@ -103,6 +103,8 @@ class EncodedText:
     def text(self, split: str, source: str, document: int) -> str:
         """One document as text, decoded from its tokens (exact for byte-level tokenizers)."""
         tokens = self.stream.read(split, source, document, 1).tolist()
+        if self.vocabulary.end is not None:
+            tokens = tokens[:-1]
         return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def documents(self, split: str, source: str) -> Iterator[str]:

@@ -15,12 +15,14 @@ class TokenFacts(NamedTuple):
     size: int
     document: int = 0
     pad: int = 0
+    end: int | None = None
 
 
 def shared(sizes: Sizes, facts: Any) -> dict[str, Any]:
-    """What every configuration takes. The document separator is the begin- and end-of-sequence token."""
+    """What every configuration takes. The document separator is the begin-of-sequence token, and the other one unless there is one."""
     pad = None if facts.pad == facts.document else facts.pad  # the row of the padding token is never trained
-    special = {"pad_token_id": pad, "bos_token_id": facts.document, "eos_token_id": facts.document}
+    end = facts.document if facts.end is None else facts.end
+    special = {"pad_token_id": pad, "bos_token_id": facts.document, "eos_token_id": end}
     return {"vocab_size": facts.size, "tie_word_embeddings": sizes.tied, "use_cache": False, **special}
 
 

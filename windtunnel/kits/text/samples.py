@@ -95,7 +95,7 @@ def _continue(model: Any, held_out: HeldOut, prompts: np.ndarray, new: int, temp
     places = torch.arange(length + new, device=device)
     positions = (places - int(mode is not None)).clamp(min=0)  # a mode token shares the position of the token after it
     text_only = torch.as_tensor(np.asarray(vocabulary.token_bytes) > 0, device=device)
-    text_only[vocabulary.document] = True  # a model may end the document
+    text_only[vocabulary.document if vocabulary.end is None else vocabulary.end] = True  # a model may end the document
     for _ in range(new):
         if two_sided:
             outputs = forward(model, prompt, decoder_tokens=text)
@@ -134,6 +134,7 @@ def _filled(model: Any, held_out: HeldOut, source: str, count: int) -> list[dict
 
 
 def _text(held_out: HeldOut, tokens: np.ndarray) -> str:
-    """Tokens as text, without the separator that begins a document."""
-    kept = tokens[tokens != vocabulary_of(held_out, "samples").document].tolist()
+    """Tokens as text, without those that begin and end a document."""
+    vocabulary = vocabulary_of(held_out, "samples")
+    kept = tokens[(tokens != vocabulary.document) & (tokens != (-1 if vocabulary.end is None else vocabulary.end))].tolist()
     return str(text_of(held_out.stream, "samples").tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -49,6 +50,8 @@ def signature(corpus: TextCorpus, *, given: Path | None, vocabulary: int, sentin
         "tokenizers": tokenizers.__version__,
         "extend": extend,
     }
+    if given is not None and _may_begin(given):
+        facts["beginning"] = True  # documents of such tokenizers had none before
     if tuple(learn_from or corpus.sources) != corpus.sources and (extend or given is None):
         facts["learn_from"] = list(learn_from)
     return facts
@@ -69,7 +72,7 @@ def fit(
 
     The BPE is learnt from at most 64 MiB of text: every n-th document of each source in proportion to its size, and at most 1 MiB of
     any one document. A document is the separator token and then its own tokens; so the separator, as the label after a document's last
-    token, also ends it.
+    token, also ends it. With a tokenizer that begins texts with a token of its own it is that, its tokens, and the end-of-text token.
 
     Args:
         corpus: the documents.
@@ -115,6 +118,7 @@ def fit(
             "modes": dict(facts.modes),
             "token_bytes": facts.token_bytes,
             "word_starts": facts.word_starts,
+            **({} if facts.end is None else {"end": facts.end}),
         },
         encode=lambda split, source: _encode(corpus, split, source, backend, facts, kind.dtype, given),
     )
@@ -125,12 +129,14 @@ def _encode(
 ) -> Iterator[Piece]:
     """The tokens of one source of one split. Raises UserError where they do not stand for the text they were made of."""
     separator = np.array([facts.document], dtype=kind)
+    last = np.array([] if facts.end is None else [facts.end], dtype=kind)
     documents = size = counted = 0
     begins = True
     texts = (text for batch in corpus.documents(split, source) for text in batch)
     for numbers, length, ends in encode_documents(texts, backend):
         tokens = numbers.astype(kind)
-        yield Piece({"tokens": np.concatenate([separator, tokens]) if begins else tokens}, length, ends)
+        parts = [*([separator] if begins else []), tokens, *([last] if ends else [])]
+        yield Piece({"tokens": np.concatenate(parts) if len(parts) > 1 else tokens}, length, ends)
         counted += int(facts.token_bytes[numbers].sum())
         size += length
         documents += ends
@@ -223,6 +229,14 @@ def _sample(corpus: TextCorpus, sources: Sequence[str] | None = None) -> Iterato
                 part = text[: min(LONGEST, left)]
                 left -= utf8_length(part)
                 yield part
+
+
+def _may_begin(folder: Path) -> bool:
+    """Whether the tokenizer in ``folder`` may put a token before a text, told from its files alone."""
+    files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json")]
+    found = [json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {} for file in files]
+    kind = (found[0].get("post_processor") or {}).get("type", "ByteLevel")
+    return kind != "ByteLevel" or bool(found[1].get("add_bos_token"))
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:

@@ -129,10 +129,11 @@ def describe(tokenizer: PreTrainedTokenizerFast, *, sentinels: int) -> Vocabular
     for number, piece in pieces.items():
         token_bytes[number] = len(piece or b"")
         word_starts[number] = piece is None or _begins_word(piece)
-    names = _Names(tokenizer, sentinels)
+    names, begin = _Names(tokenizer, sentinels), beginning(tokenizer)
     return Vocabulary(
         size=size,
-        document=tokenizer.eos_token_id,
+        document=tokenizer.eos_token_id if begin is None else begin,
+        end=None if begin is None else tokenizer.eos_token_id,
         pad=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         mask=tokenizer.mask_token_id,
         spans=tuple(names.vocabulary[name] for name in names.spans),
@@ -140,6 +141,16 @@ def describe(tokenizer: PreTrainedTokenizerFast, *, sentinels: int) -> Vocabular
         token_bytes=token_bytes,
         word_starts=word_starts,
     )
+
+
+def beginning(tokenizer: Any) -> int | None:
+    """The one token that ``tokenizer`` puts before a text, as those of Llama models do; None where it puts none, or its end-of-text token.
+
+    A model that has never seen a text without it must not be shown one.
+    """
+    whole, plain = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+    before: list[int] = next((whole[:place] for place in range(len(whole)) if whole[place : place + len(plain)] == plain), [])
+    return before[0] if len(before) == 1 and before[0] != tokenizer.eos_token_id else None
 
 
 def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, bytes | None]:

@@ -50,7 +50,9 @@ class NextToken(Objective, name="next-token"):
             batch = arrange(tokens, documents, noise, sentinels=plain, leads=leads, width=width, vocabulary=vocabulary, slots=MODE_SLOTS)
             return {key: batch[key] for key in ("tokens", "documents", "positions", "labels")}
         # Packing may put the middle of a document behind another one; its first token is no one's continuation.
-        follows = (documents[:, 1:] == documents[:, :-1]) | (tokens[:, 1:] == vocabulary.document)
+        follows = documents[:, 1:] == documents[:, :-1]
+        if vocabulary.end is None:  # else a document has its end within, and what begins the next one follows from nothing
+            follows |= tokens[:, 1:] == vocabulary.document
         known = (documents[:, 1:] >= 0) & (documents[:, :-1] >= 0) & follows
         labels = np.where(known, tokens[:, 1:], -100)
         inputs = {"tokens": tokens}
