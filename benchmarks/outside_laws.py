@@ -55,7 +55,7 @@ def chinchilla_again(path: Path) -> dict[str, Any]:
     tokens = flops / 6 / size
     published = {"A": (482, 285, 744), "B": (2085, 1042, 5810), "E": (1.817, 1.769, 1.871), "alpha": (0.348, 0.317, 0.373),
                  "beta": (0.366, 0.331, 0.415)}  # fmt: skip
-    hoffmann = {"E": np.exp(0.526724), "A": np.exp(6.0073404), "B": np.exp(6.0179186), "alpha": 0.33917084, "beta": 0.28491}
+    hoffmann = {"E": np.exp(0.5267228), "A": np.exp(6.0073404), "B": np.exp(6.0179186), "alpha": 0.33917084, "beta": 0.2849083}
     told: dict[str, Any] = {}
     for dropped in (5, 0):
         keep = np.argsort(loss)[: len(loss) - dropped]
