@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-_VERBS = ("Result", "Study", "adapt", "papers", "read", "read_result", "reproduce")
+_VERBS = ("Result", "Study", "adapt", "fly_pack", "pack", "papers", "read", "read_result", "reproduce", "unpack")
 _FOLDERS = ("parts", "train")  # verbs whose name is also that of a package of this one
 
 

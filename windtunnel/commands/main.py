@@ -38,6 +38,7 @@ from windtunnel.commands.options import (
     look_at,
     sources,
 )
+from windtunnel.commands.pack import fly, pack, unpack
 from windtunnel.commands.papers import papers, reproduce
 from windtunnel.commands.sections import sections
 from windtunnel.commands.train import export, train
@@ -93,12 +94,20 @@ def study(
     address: AddressOption = None,
     records: RecordsOption = None,
     save_records: SaveOption = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="N", help="of a pack: fly what ends within so many", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fly a study: a baseline and arms, on your text, until there are verdicts. Given again, it goes on where it was.
 
-    With --corpus, your sources take the place of the whole corpus that the file names.
+    With --corpus, your sources take the place of the whole corpus that the file names. FILE may be the folder of a pack.
     """
+    if file.is_dir():
+        fly(file, minutes, out, workers, threads, as_json)
+        return
+    if minutes is not None:
+        raise UserError(f"--minutes {minutes:g}: {file} is no pack; make one with: windtunnel pack {file} --out pack")
     from windtunnel.report import write_report
     from windtunnel.study.fly import fly_study
 
@@ -203,6 +212,8 @@ def report(
 app.command()(train)
 app.command()(export)
 app.command("adapt")(adapt)
+app.command()(pack)
+app.command()(unpack)
 app.command("continue", hidden=True, help="The old name of `windtunnel adapt`.")(adapt)
 app.add_typer(law, name="law")
 

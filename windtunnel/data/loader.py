@@ -165,6 +165,26 @@ class Loader:
         """How often each source has gone by, earlier phases included (1.0: every document once)."""
         return {source: self._cursors[source] / max(1, size) for source, size in self.sizes.items()}
 
+    def read_until(self, source: str, units: int) -> np.ndarray:
+        """Which documents of a source have been read when ``units`` of it have gone by since the beginning: bool [documents].
+
+        At least so many: where a sequence is begun, all of it is counted.
+        """
+        read = np.zeros(len(self.stream.lengths(self.split, source)), dtype=bool)
+        size = self.sizes[source]
+        for epoch in range(-(-units // size) if size else 0):
+            order = self._order(source, epoch)
+            for number in range(len(order.tokens) - 1):
+                begin, end = (epoch * size + int(place) for place in order.tokens[number : number + 2])
+                if begin >= units or read.all():
+                    return read
+                chapter = self._chapter(source, epoch, number)
+                layout, count = chapter.layout, len(chapter.layout.first) - 1
+                upto = count if units >= end else min(count, -(-(units - begin) * count // (end - begin)))
+                documents = layout.document[: layout.first[upto]]
+                read[documents if chapter.documents is None else chapter.documents[documents]] = True
+        return read
+
     # Which source -----------------------------------------------------------------------------------------------------------------
 
     def _weights(self, progress: Progress, feedback: Mapping[str, float]) -> list[int]:

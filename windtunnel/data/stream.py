@@ -172,6 +172,11 @@ class Stream:
         """
         shard, name = self._shard(split, source), self.field(field)
         file, array = shard.files[name], shard.arrays[name]
+        if shard.kept is not None and not shard.kept[document].all():
+            raise UserError(
+                f"{self.folder}: holds a part of the documents of {source!r} alone, and others are asked for; pack the study again with a "
+                "larger budget, or prepare the whole stream where the corpus is"
+            )
         lengths = stop - start
         begin = shard.begins(document, name) + start
         width = array.dtype.itemsize * math.prod(array.shape[1:])
@@ -191,6 +196,19 @@ class Stream:
         kind = self.fields[name]
         return not kind.shape and np.dtype(kind.dtype).kind in "iu"
 
+    def stem(self, split: str, source: str) -> str:
+        """What the names of the files of one source in one split begin with."""
+        return str(self._split(split)[source]["file"])
+
+    def ends(self, split: str, source: str, field: str) -> np.ndarray:
+        """Where each document ends in a field, in entries: int64 [documents]."""
+        return self._shard(split, source).ends(field)
+
+    def bytes_of(self, path: str) -> np.ndarray:
+        """The bytes of one of its files, every one checked: uint8. Raises UserError where they are not as they were written."""
+        self._files[path].check_all()
+        return self._files[path].map("u1")
+
     def verify(self) -> None:
         """Read every byte. Raises UserError naming the first file that is not as it was written."""
         for file in self._files.values():
@@ -208,21 +226,24 @@ class Stream:
             entries = self._split(split)
             if source not in entries:
                 raise UserError(f"{self.folder}: no source is called {source!r}; {nearest(source, entries)}")
-            stem = entries[source]["file"]
+            stem, kept = entries[source]["file"], entries[source].get("kept")
             files = {name: self._files[f"{stem}.{name}"] for name in self.fields}
-            self._shards[key] = _Shard(files, self._files[f"{stem}.index"], self.fields)
+            self._shards[key] = _Shard(files, self._files[f"{stem}.index"], self.fields, self._files.get(kept))
         return self._shards[key]
 
 
 class _Shard:
-    """The documents of one source in one split."""
+    """The documents of one source in one split; ``kept`` says of which the content is there, where it is not of all."""
 
-    def __init__(self, files: dict[str, _File], index: _File, fields: dict[str, Kind]) -> None:
+    def __init__(self, files: dict[str, _File], index: _File, fields: dict[str, Kind], kept: _File | None) -> None:
         self.files = files
         self.arrays = {name: files[name].map(kind.dtype).reshape(-1, *kind.shape) for name, kind in fields.items()}
         index.check_all()
         self.index = index.map("<i8").reshape(-1, len(fields) + 1)
         self.columns = {name: column for column, name in enumerate(fields)}
+        if kept is not None:
+            kept.check_all()
+        self.kept = None if kept is None else kept.map("u1").astype(bool)
 
     @cached_property
     def lengths(self) -> np.ndarray:

@@ -6,6 +6,7 @@ Nothing heavy is imported before it is needed: a recipe is read with this module
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from windtunnel.core.errors import PartError
 from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder
 from windtunnel.models.content import WHOLE, digest_of
 
+STANDING_IN = "WINDTUNNEL_MODELS"  # in the environment: folders by the name of the model that they stand in for, as JSON
 HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 BESIDE = ("*.json", "*.jinja", "*.model", "*.txt")  # what a model needs besides weights: configurations and the tokenizer
 PICKLED = (".bin", ".pt", ".pth")
@@ -35,7 +37,7 @@ def locate(name: str | Path, cache: Path | None = None) -> Path:
     Args:
         name: a folder, or one whose subfolder ``model`` is meant, as in a run; a file of weights (.safetensors, .bin, .pt, .pth) with
             config.json beside it; a .gguf file; ``package:NAME/FILE`` for what an installed Python package contains; else
-            ``owner/name`` on the Hugging Face hub.
+            ``owner/name`` on the Hugging Face hub. A folder that :data:`STANDING_IN` names for it comes before all these: that of a pack.
         cache: where a .gguf file is converted to, once for each content (default: :func:`cache_folder`).
 
     Raises:
@@ -43,6 +45,8 @@ def locate(name: str | Path, cache: Path | None = None) -> Path:
         UserError: where a file cannot be converted or written.
     """
     text = str(name)
+    if text in (standing := json.loads(os.environ.get(STANDING_IN) or "{}")):
+        return _whole(Path(standing[text]))
     cache = cache or cache_folder()
     place = _in_package(text) if text.startswith("package:") else Path(text).expanduser()
     if place.is_dir():

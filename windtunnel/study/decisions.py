@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +14,24 @@ from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
 from windtunnel.study.pilots import Means
 from windtunnel.study.plan import BUDGET, VARIANT, plan
-from windtunnel.study.result import BASELINE
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
 
 
-def variant_of(study: StudyFile, folder: Path, streams: Mapping[str, Stream], means: Means) -> Variant:
-    """How the steps of all runs are computed: as the study in ``folder`` was begun, or what suits its baseline on this machine.
+def variant_of(name: str, folder: Path, base: Recipe, stream: Stream, work: Callable[[], tuple[float, int]], means: Means) -> Variant:
+    """How the steps of all runs are computed: as the study ``name`` in ``folder`` was begun, or what suits its baseline on this machine.
+
+    Args:
+        base: the recipe of the baseline, which is flown on ``stream``.
+        work: what all runs together take, if nothing was decided yet: FLOPs, estimated, and how many runs there are.
+        means: where runs are flown.
 
     Raises:
         UserError: where this machine cannot compute it.
     """
     import torch
 
-    from windtunnel.train.estimate import estimate
     from windtunnel.train.machine import threads_of
     from windtunnel.train.variant import choose, refuse_unable
 
@@ -39,15 +42,22 @@ def variant_of(study: StudyFile, folder: Path, streams: Mapping[str, Stream], me
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((means.out / "cache" / "compiled").absolute()))
 
     def decide() -> dict[str, Any]:
-        entries = plan(study, study.resolved, dict.fromkeys(streams, ""), Variant())
-        flops = sum(estimate(entry.recipe)["own_flops"] for entry in entries)
+        flops, runs = work()
         means.say("timing the step of the baseline in what ways this machine can compute it")
         with threads_of(here.threads):
-            return choose(study.resolved[BASELINE], streams[BASELINE], device, flops=flops, runs=len(entries)).model_dump()
+            return choose(base, stream, device, flops=flops, runs=runs).model_dump()
 
     variant = Variant.model_validate(decided_once(folder / VARIANT, decide))
-    refuse_unable(variant, device, f"study {study.name} in {means.out}")
+    refuse_unable(variant, device, f"study {name} in {means.out}")
     return variant
+
+
+def work_of(study: StudyFile) -> tuple[float, int]:
+    """FLOPs that all runs of ``study`` take, estimated, and how many runs there are."""
+    from windtunnel.train.estimate import estimate
+
+    entries = plan(study, study.resolved, dict.fromkeys(study.resolved, ""), Variant())
+    return sum(estimate(entry.recipe)["own_flops"] for entry in entries), len(entries)
 
 
 def flops_of_budget(base: Recipe, folder: Path, stream: Stream, variant: Variant, means: Means) -> float:

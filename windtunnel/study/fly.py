@@ -25,7 +25,7 @@ from windtunnel.recipe import Recipe
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import ByDocument
 from windtunnel.study.assemble import assemble
-from windtunnel.study.decisions import flops_of_budget, variant_of
+from windtunnel.study.decisions import flops_of_budget, variant_of, work_of
 from windtunnel.study.file import StudyFile, load_study, study_from
 from windtunnel.study.launch.worker import FLY
 from windtunnel.study.pilots import Means, Pilots
@@ -102,8 +102,9 @@ def flown(study: StudyFile, folder: Path, means: Means, save_records: Path | Non
     recipes = study.resolved
     pilots = Pilots(study.name, means)
     pilots.prepare(recipes)
-    variant = pilots.variant = variant_of(study, folder, pilots.streams, means)
-    recipes = at_one_budget(recipes, lambda base: flops_of_budget(base, folder, pilots.streams[BASELINE], variant, means))
+    base, stream = recipes[BASELINE], pilots.streams[BASELINE]
+    variant = pilots.variant = variant_of(study.name, folder, base, stream, lambda: work_of(study), means)
+    recipes = at_one_budget(recipes, lambda base: flops_of_budget(base, folder, stream, variant, means))
     tuning = None
     if study.tune:
         recipes, tuning = tuned(study.tune, recipes, study.seed_list, pilots)

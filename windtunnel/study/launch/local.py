@@ -71,7 +71,9 @@ def available_cores() -> list[int]:
 
 
 @dataclass
-class _Worker:
+class Worker:
+    """A worker process, and the job that it has."""
+
     number: int
     process: Any
     connection: Any
@@ -86,14 +88,45 @@ class _Waiting:
 
 
 @dataclass
-class _WorkerPool:
+class WorkerPool:
     """The worker processes, and how to start, stop and replace one."""
 
     plan: Workers
     context: Any = field(default_factory=lambda: multiprocessing.get_context("spawn"))
-    workers: list[_Worker] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
 
-    def hire(self, number: int) -> _Worker:
+    def flying(self) -> list[Job]:
+        """The jobs that workers have."""
+        return [one.job for one in self.workers if one.job is not None]
+
+    def give(self, job: Job) -> int | None:
+        """Give ``job`` to a worker that has none, hired if need be; its number, or None where all are busy."""
+        while True:
+            idle = next((one for one in self.workers if one.job is None and not one.told_to_stop), None)
+            if idle is None:
+                taken = {one.number for one in self.workers}
+                free = [number for number in range(self.plan.count) if number not in taken]
+                if not free:
+                    return None
+                idle = self.hire(free[0])
+            try:
+                idle.connection.send(job)
+            except OSError:  # it died while idle
+                self.workers.remove(idle)
+                continue
+            idle.job = job
+            return idle.number
+
+    def stop(self, folder: str | None = None) -> None:
+        """Let the run in ``folder`` (None: every run) write a checkpoint and end."""
+        for one in self.workers:
+            if not one.told_to_stop and (folder is None or (one.job is not None and one.job.folder == folder)):
+                one.told_to_stop = True
+                with contextlib.suppress(OSError):
+                    one.connection.send("stop")
+
+    def hire(self, number: int) -> Worker:
+        """Start worker ``number``."""
         ours, theirs = self.context.Pipe()
         cores = available_cores()
         # Cores are reserved only when the workers fill the machine: beside other work the system places processes better than we do.
@@ -104,11 +137,12 @@ class _WorkerPool:
         with allocator.preloaded():
             process.start()
         theirs.close()  # or the death of the worker would not show as the end of the pipe
-        found = _Worker(number, process, ours)
+        found = Worker(number, process, ours)
         self.workers.append(found)
         return found
 
     def dismiss(self, seconds: float) -> None:
+        """End every worker; one that has not ended after ``seconds`` is killed."""
         for one in self.workers:
             with contextlib.suppress(OSError):
                 one.connection.send(None)
@@ -145,17 +179,25 @@ def fly_jobs(
     # Longest first, so that no long run is left alone at the end. The sort is stable: equal jobs keep the order they came in.
     pending = deque(_Waiting(job) for job in sorted(jobs, key=lambda job: -job.cost))
     records: dict[str, RunRecord] = {}
-    pool = _WorkerPool(plan)
+    pool = WorkerPool(plan)
+
+    def heard(what: str, job: Job, details: Any) -> None:
+        if what == "waiting":
+            pending.append(_Waiting(job, time.monotonic() + BUSY_PAUSE))
+        elif what != "progress":
+            records[job.folder] = details
+        tell(what, job, details)
+
     with counted_signals() as signals:
         try:
             while pending or any(one.job for one in pool.workers):
                 if signals.count:
                     pending.clear()
-                    _tell_to_stop(pool)
+                    pool.stop()
                 if signals.count > 1:
                     break
                 _hand_out(pool, pending, tell)
-                _listen(pool, pending, records, tell)
+                listen(pool, heard)
         finally:
             pool.dismiss(0.0 if signals.count > 1 else 10.0)
     if signals.count:
@@ -189,30 +231,20 @@ def _interrupted(records: Mapping[str, RunRecord], jobs: Sequence[Job]) -> Inter
     )
 
 
-def _hand_out(pool: _WorkerPool, pending: deque[_Waiting], tell: OnEvent) -> None:
+def _hand_out(pool: WorkerPool, pending: deque[_Waiting], tell: OnEvent) -> None:
     """Give a job to every idle worker; hire workers while there are too few."""
     now = time.monotonic()
     while ready := next((waiting for waiting in pending if waiting.not_before <= now), None):
-        idle = next((one for one in pool.workers if one.job is None), None)
-        if idle is None:
-            taken = {one.number for one in pool.workers}
-            free = [number for number in range(pool.plan.count) if number not in taken]
-            if not free:
-                return
-            idle = pool.hire(free[0])
-        try:
-            idle.connection.send(ready.job)
-        except OSError:  # it died while idle
-            pool.workers.remove(idle)
-            continue
+        number = pool.give(ready.job)
+        if number is None:
+            return
         pending.remove(ready)
-        idle.job = ready.job
-        tell("started", ready.job, {"worker": idle.number})
+        tell("started", ready.job, {"worker": number})
 
 
-def _listen(pool: _WorkerPool, pending: deque[_Waiting], records: dict[str, RunRecord], tell: OnEvent) -> None:
-    """Wait a moment for messages and deaths, and act on them."""
-    by_handle: dict[Any, _Worker] = {}
+def listen(pool: WorkerPool, tell: OnEvent) -> None:
+    """Wait a moment for messages and deaths of workers, and ``tell`` of them; see :func:`fly_jobs`."""
+    by_handle: dict[Any, Worker] = {}
     for one in pool.workers:
         by_handle[one.connection] = by_handle[one.process.sentinel] = one
     if not by_handle:
@@ -232,18 +264,16 @@ def _listen(pool: _WorkerPool, pending: deque[_Waiting], records: dict[str, RunR
                     continue
                 one.job = None
                 if details is None:
-                    pending.append(_Waiting(job, time.monotonic() + BUSY_PAUSE))
                     tell("waiting", job, {})
                 else:
-                    records[job.folder] = details
                     tell(details.status, job, details)
         except (EOFError, OSError):
             alive = False
         if not alive:
-            _bury(pool, one, records, tell)
+            _bury(pool, one, tell)
 
 
-def _bury(pool: _WorkerPool, dead: _Worker, records: dict[str, RunRecord], tell: OnEvent) -> None:
+def _bury(pool: WorkerPool, dead: Worker, tell: OnEvent) -> None:
     """A worker died: its run has failed, unless the finished record was already written. Its place is free."""
     dead.process.join()
     code = dead.process.exitcode
@@ -254,7 +284,6 @@ def _bury(pool: _WorkerPool, dead: _Worker, records: dict[str, RunRecord], tell:
     job = dead.job
     reason = f"the worker process died: {how_it_died(code)}"
     record = worker.lost(job, reason, f"{worker.last_output(job.folder)}\n{reason}".strip())
-    records[job.folder] = record
     tell(record.status, job, record)
 
 
@@ -266,14 +295,6 @@ def how_it_died(code: int | None) -> str:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (often: out of memory)" if name == "SIGKILL" else "")
     return f"killed by signal {-code}"
-
-
-def _tell_to_stop(pool: _WorkerPool) -> None:
-    for one in pool.workers:
-        if not one.told_to_stop:
-            one.told_to_stop = True
-            with contextlib.suppress(OSError):
-                one.connection.send("stop")
 
 
 @dataclass

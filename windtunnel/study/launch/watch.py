@@ -6,14 +6,13 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.study.launch.worker import Job
+
+if TYPE_CHECKING:  # a machine that flies a pack may lack it
+    from rich.console import Console, Group
+    from rich.live import Live
 
 SETTLED = ("finished", "failed")
 
@@ -47,6 +46,8 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self.console is not None and self.console.is_terminal:
+            from rich.live import Live
+
             self.live = Live(get_renderable=self.table, console=self.console, refresh_per_second=4)
             self.live.start()
         elif self.console is not None and self.jobs:
@@ -109,6 +110,10 @@ class Watch:
 
     def table(self) -> Group:
         """The live table, between its title and a line about the whole."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
         done = sum(status in SETTLED for status in self.status.values())
         left = self.seconds_left()
         whole = (
@@ -155,5 +160,7 @@ class Watch:
         self._print(text)
 
     def _print(self, text: str) -> None:
+        from rich.text import Text
+
         assert self.console is not None
         self.console.print(Text(text), soft_wrap=True)
