@@ -43,7 +43,7 @@ OPEN = 'id,text\n1,a river\n2,"a quote that nobody closes\n3,a bridge\n'
 
 @pytest.mark.parametrize("rows", [LONG, ESCAPED, OPEN], ids=["commas", "backslashes", "open quote"])
 def test_rows_of_a_table_that_do_not_fit_are_told(rows: str, beside: Path) -> None:
-    """microsoft/markitdown 2390; semantic-reasoning/wirelog 982; dathere/qsv 2613. The open quote: python/cpython 68024 (bpo-23844)."""
+    """microsoft/markitdown 2390; semantic-reasoning/wirelog 982; dathere/qsv 2613. The open quote: cldf/csvw 52, apple/turicreate 1692."""
     file = beside / "rows.csv"
     file.write_text(rows)
     with pytest.raises(UserError, match="line 3"):
@@ -60,7 +60,7 @@ def test_a_separator_at_the_end_of_every_line_is_no_further_field(tmp_path: Path
 
 
 def test_a_header_may_have_a_line_break_between_quotes(tmp_path: Path) -> None:
-    """pandas-dev/pandas 10416 is its like: only the first line was taken for the header."""
+    """tidyverse/readr 784; pola-rs/polars 8402; duckdb/duckdb 16760."""
     (tmp_path / "rows.csv").write_text('"number\nof note",text\n1,a river\n')
     assert texts(tmp_path / "rows.csv") == ["a river"]
 
@@ -123,7 +123,7 @@ def test_folders_behind_links_are_read_once_and_loops_end(tmp_path: Path) -> Non
 
 
 def test_what_a_glob_passes_over_is_counted(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """python/cpython 90812: folders that may not be listed, and links that lead nowhere (a data set on another disk)."""
+    """Neighbour of the links to folders; anomalyco/opencode 24972 and BurntSushi/ripgrep 241 meet both (grep and find tell them)."""
     (beside / "gone.txt").symlink_to("nowhere")
     (beside / "closed").mkdir()
     scandir = os.scandir

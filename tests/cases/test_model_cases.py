@@ -38,7 +38,7 @@ def test_generation_settings_that_transformers_refuses_to_write_do_not_lose_the_
 
 
 def test_padding_of_minus_one_in_the_configuration_alone_does_not_lose_the_weights(tmp_path):
-    """huggingface/transformers 22312 (the first Llama files): generation settings derived from it clash as well."""
+    """jiaweizzhao/GaLore 63; huggingface/trl 1576; huggingface/transformers 30187: settings derived from it clash as well."""
     folder = change(saved(tmp_path / "given"), pad_token_id=-1)
     (folder / "generation_config.json").unlink()
     assert AutoModelForCausalLM.from_pretrained(export(load(folder), tmp_path / "out")).config.pad_token_id == -1
