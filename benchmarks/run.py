@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parent
 NAMES = (
     "tokenise",
     "loop",
+    "estimate",
     "launcher",
     "ranks",
     "memory",

@@ -62,12 +62,14 @@ class Study:
         return dict(self.file.resolved)
 
     def check(self, out: Where = OUT, *, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:
-        """What flying it takes, without flying it: runs, FLOPs, seconds, and the steps, tokens and parameters of each arm.
+        """What flying it takes, without flying it: runs, FLOPs, seconds, sources, and the steps, tokens and parameters of each arm.
+
+        The beginning of every source is read and two real steps of every recipe are timed.
 
         Raises:
             UserError: for what cannot be flown.
         """
-        from windtunnel.study.plan import check_study
+        from windtunnel.study.check import check_study
 
         return check_study(self.file, Path(out), workers=workers, threads=threads)
 

@@ -11,8 +11,9 @@ from test_study import flown, fly, raw  # noqa: F401 (fly is a fixture)
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
+from windtunnel.study.check import check_study
 from windtunnel.study.file import study_from
-from windtunnel.study.plan import check_study, run_of
+from windtunnel.study.plan import run_of
 from windtunnel.study.records import agrees, committed, folders_of, known, save
 from windtunnel.train.record import RunRecord
 
@@ -64,11 +65,11 @@ def test_a_check_counts_what_has_to_be_trained_again_for_its_weights(fly, tmp_pa
     out = tmp_path / "out"
     fly(study())
     later = study({**ARMS, "faster": {**ARMS["grown"], "schedule": "wsd"}})
-    before = check_study(later, out, workers=1)
+    before = check_study(later, out, workers=1, timed=False)
     assert (before["runs"], before["cached"]) == (2, 8), "the new arm with two seeds; the model that it starts from is there"
     for model in out.glob("runs/*/model"):
         shutil.rmtree(model)
-    same, after = (check_study(one, out, workers=1) for one in (study(), later))
+    same, after = (check_study(one, out, workers=1, timed=False) for one in (study(), later))
     assert (same["runs"], same["cached"]) == (0, 8), "nothing is flown, so nothing is needed"
     assert (after["runs"], after["cached"]) == (4, 6) and after["flops"] > before["flops"]
     fly(later)

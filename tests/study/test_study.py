@@ -546,15 +546,15 @@ def test_an_arm_whose_text_cannot_be_prepared_leaves_the_others_alone(fly, strea
 
 def test_a_check_costs_the_study_without_flying_it(fly, tmp_path):
     found = study(arms={"wide": {"context": 64}}, tune=None)
-    before = check_study(found, tmp_path / "out", workers=1)
+    before = check_study(found, tmp_path / "out", workers=1, timed=False)
     assert (before["runs"], before["cached"], before["trials"]) == (12, 0, 0)
-    assert before["flops"] == pytest.approx(3 * 4.5e9) and before["seconds"] > 0 and before["epochs"] is None
+    assert before["flops"] == pytest.approx(3 * 4.5e9) and before["seconds"] is None and before["epochs"] is None
     assert not (tmp_path / "out").exists()
     fly(found)
-    after = check_study(found, tmp_path / "out", workers=1)
-    assert (after["runs"], after["cached"], after["flops"], after["seconds"]) == (0, 12, 0, 0)
+    after = check_study(found, tmp_path / "out", workers=1, timed=False)
+    assert (after["runs"], after["cached"], after["flops"]) == (0, 12, 0)
     assert after["epochs"]["wide"]["code"] >= 0
-    tuned = check_study(study(tune={"clip": [1.0, 2.0]}), workers=1)
+    tuned = check_study(study(tune={"clip": [1.0, 2.0]}), workers=1, timed=False)
     assert tuned["trials"] == 6 and tuned["runs"] == 6 + 15
     assert any("trials" in line for line in summary(tuned))
 
@@ -622,4 +622,4 @@ def test_the_same_jobs_fly_as_ray_tasks(fly, tmp_path, monkeypatch):
 def test_an_objective_without_its_sentinels_is_refused_before_anything_flies():
     baseline = {**RAW["baseline"], "objective": "ul2", "tokenizer": {"vocabulary": 512, "sentinels": 2}}
     with pytest.raises(UserError, match=r"the baseline at 0\.5 budgets: phase 1: .*set tokenizer\.sentinels to at least"):
-        check_study(study(baseline=baseline))
+        check_study(study(baseline=baseline), timed=False)

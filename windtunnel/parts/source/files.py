@@ -112,6 +112,11 @@ class Files(StreamedSource, name="files"):
             digest.update(json.dumps(entry).encode())
         return digest.hexdigest()
 
+    def stored_bytes(self) -> int:
+        """Bytes of all files; what is compressed counts three times, which is about what text shrinks by."""
+        packed = (".gz", ".zst", ".bz2", ".xz", ".parquet")
+        return sum(_size(file) * (3 if file.suffix in packed else 1) for file in self._files(None)[1])
+
     def _files(self, tally: Tally | None) -> tuple[Path, list[Path]]:
         """The folder or file that is read, and the files in it in a fixed order."""
         root, pattern = self._root()

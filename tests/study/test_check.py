@@ -1,0 +1,113 @@
+"""What `check` says of data and of time, before anything is flown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from windtunnel.core.errors import UserError
+from windtunnel.data.corpus.glance import Glance, enlarge
+from windtunnel.parts.source.files import Files
+from windtunnel.recipe import recipe_from
+from windtunnel.study.check import check_study, summary
+from windtunnel.study.file import study_from
+from windtunnel.train.pace import Pace, same_pace, trip
+
+BASE = {
+    "tokenizer": {"vocabulary": 400},
+    "model": {"layers": 1, "width": 16},
+    "context": 16,
+    "batch": 2,
+    "precision": "float32",
+    "split": {"validation": 0.2, "test": 0.2},
+}
+
+
+def prose(number: int) -> str:
+    return " ".join(f"the {word} of document {number} is {word * number % 97}" for word in range(3, 30))
+
+
+def texts(folder: Path, count: int = 40) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        (folder / f"{number:03d}.txt").write_text(prose(number), encoding="utf-8")
+    return folder
+
+
+def study(path: Path, **more: Any) -> Any:
+    raw = {
+        "corpus": {"notes": str(path)},
+        "budget": {"tokens": 400},
+        "seeds": 2,
+        "baseline": BASE,
+        "arms": {"flat": {"schedule": "constant"}},
+    }
+    return study_from({**raw, **more}, name="small")
+
+
+def test_check_opens_the_corpus_and_times_the_steps(tmp_path):
+    found = check_study(study(texts(tmp_path / "notes")), tmp_path / "out", workers=1)
+    notes = found["sources"]["notes"]
+    assert notes["documents"] == 40 and not notes["estimated"] and notes["bytes"] == sum(len(prose(number)) for number in range(40))
+    assert notes["example"].startswith("the 3 of document 0 is 0")
+    assert found["cpu_seconds"] > found["preparing"] > 0 and found["seconds"] > 0
+    flat = found["arms"]["flat"]
+    assert flat["steps"] == pytest.approx(400 / 32) and flat["memory_bytes"] > 0 and found["epochs"]["flat"]["notes"] > 0
+    said = "\n".join(summary(found))
+    assert "notes: 40 documents" in said and "begins: the 3 of document 0" in said and "per parameter" in said
+    assert not (tmp_path / "out").exists(), "check writes nothing"
+
+
+def test_what_cannot_be_read_is_told_as_flying_would(tmp_path):
+    chat = tmp_path / "chat.jsonl"
+    chat.write_text("".join(json.dumps({"messages": [{"role": "user", "content": prose(number)}]}) + "\n" for number in range(30)))
+    with pytest.raises(UserError, match="notes"):
+        check_study(study(chat))
+    (tmp_path / "table.csv").write_text("subject,body\n" + "".join(f"one,{prose(number)}\n" for number in range(30)))
+    with pytest.raises(UserError, match="text"):
+        check_study(study(tmp_path / "table.csv"))
+    (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.4\n\x00\xff\xfe binary")
+    with pytest.raises(UserError, match=r"paper\.pdf"):
+        check_study(study(tmp_path / "paper.pdf"))
+    with pytest.raises(UserError, match="Add documents"):
+        check_study(study(texts(tmp_path / "few", count=2)))
+
+
+def test_a_glance_reads_the_beginning_and_more_where_that_is_too_little(tmp_path, monkeypatch):
+    from windtunnel.data.corpus import glance
+
+    monkeypatch.setattr(glance, "DOCUMENTS", 3)
+    monkeypatch.setattr(glance, "BYTES", 1)
+    one = Glance("notes", Files(path=str(texts(tmp_path / "notes"))))
+    assert one.rows == 3 and not one.whole
+    assert enlarge([one]) and one.rows == 24
+    about = one.about()
+    whole = sum(len(prose(number)) for number in range(40))
+    assert about["estimated"] == "about" and about["bytes"] == whole and about["documents"] == pytest.approx(40, rel=0.1)
+    assert enlarge([one]) and one.whole and one.rows == 40 and not enlarge([one])
+
+
+def pace(step: float, **more: float) -> Pace:
+    values = {"open": 0.0, "flops": 1e6, "tokens": 32.0, "judged": 0.0, "told": 0.0, "parameters": 1e3, "memory": 1e6}
+    return Pace(step=step, **{**values, **more})
+
+
+def test_a_trip_counts_phases_teachers_and_evaluation(tmp_path):
+    phases = [{"share": 0.5, "model": {"layers": 1}}, {"share": 0.5, "start": {"stack": {"factor": 2}}}]
+    grown = recipe_from(
+        {"corpus": {"a": str(tmp_path)}, "budget": {"steps": 20}, **BASE, "model": {"layers": 2, "width": 16}, "phases": phases}
+    )
+    paces = {same_pace(grown.phases[0]): pace(1.0, open=3.0), same_pace(grown.phases[1]): pace(2.0, judged=0.01)}
+    one = trip(grown, paces, {"a": 1000.0})
+    assert one.training == pytest.approx(10 * 1.0 + 10 * 2.0) and one.steps == 20
+    assert one.seconds == pytest.approx(one.training + 3.0 + 0.01 * 6 * 1000, abs=0.5), "five evaluations and a test, of all 1000 tokens"
+    teacher = {"distillation": {"teacher": {"recipe": {"model": {"layers": 2}, "share": 0.5}}}}
+    taught = recipe_from({"corpus": {"a": str(tmp_path)}, "budget": {"flops": 100e6}, **BASE, "losses": [teacher]})
+    held = next(iter(taught.phases[0].losses[0].trained().values())).recipe
+    paces = {same_pace(taught.phases[0]): pace(1.0), same_pace(held.phases[0]): pace(1.0, judged=0.01)}
+    found = trip(taught, paces, {})
+    steps = 50e6 / (1e6 + 1e6 / 3)
+    assert found.steps == pytest.approx(steps) and found.training == pytest.approx(steps * (1 + 0.01 * 32))

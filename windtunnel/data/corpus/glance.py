@@ -1,0 +1,155 @@
+"""A look at the beginning of a source: what its documents are, and about how many there are, without reading all of it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import PrivateAttr
+
+from windtunnel.core.errors import UserError
+from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes, text_of
+from windtunnel.data.corpus.frame import Document, StreamedSource, batches, documents_of
+from windtunnel.data.corpus.tally import Tally
+from windtunnel.slots import Source
+
+if TYPE_CHECKING:
+    import pyarrow
+
+DOCUMENTS, BYTES = 100, 1 << 20  # both are reached, or the source is at its end, before its beginning is large enough
+COUNTING = 2.0  # seconds that are spent on counting what comes after the beginning
+EXAMPLE = 100  # characters of a document that are shown
+
+
+@dataclass
+class Glance:
+    """The first documents of the source called ``name``. What was skipped on the way is in ``tally``."""
+
+    name: str
+    source: Source
+    tally: Tally = field(init=False)
+    first: list[pyarrow.RecordBatch] = field(default_factory=list)
+    whole: bool = False  # whether these are all
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.name)
+        self._rest: Iterator[Document] = documents_of(self.source, self.tally)
+        self._wanted = (DOCUMENTS, BYTES)
+        self._read()
+
+    def more(self) -> None:
+        """Read on until there are eight times as many documents and bytes."""
+        self._wanted = (8 * self._wanted[0], 8 * self._wanted[1])
+        self._read()
+
+    def _read(self) -> None:
+        documents, size = self._wanted
+
+        def until_enough() -> Iterator[Document]:
+            rows, held = self.rows, self.bytes
+            for document in self._rest:
+                yield document
+                if isinstance(document, (tuple, dict)):
+                    text = document[0] if isinstance(document, tuple) else document.get(TEXT)
+                    rows, held = rows + 1, held + len(text or "")
+                else:
+                    rows, held = rows + document.num_rows, held + document.nbytes  # type: ignore[union-attr]
+                if rows >= documents and held >= size:
+                    return
+            self.whole = True
+
+        try:
+            self.first += batches(until_enough())
+        except UserError as error:
+            raise type(error)(f"corpus source {self.name!r}: {error}") from error
+
+    @property
+    def rows(self) -> int:
+        """How many documents were read."""
+        return sum(batch.num_rows for batch in self.first)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of these documents: of their text in UTF-8, where they have one."""
+        return sum(int(sizes(batch).sum()) for batch in self.first)
+
+    @property
+    def example(self) -> str:
+        """The beginning of the first document, on one line."""
+        for batch in self.first:
+            for text in text_of(batch):
+                if text and text.strip():
+                    line = " ".join(text[: 4 * EXAMPLE].split())
+                    return line if len(line) <= EXAMPLE else f"{line[:EXAMPLE]}…"
+            if TEXT not in batch.schema.names and batch.num_rows:
+                return "no text; fields: " + ", ".join(name for name in batch.schema.names if name != ORIGIN)
+        return ""
+
+    def beginning(self) -> Source:
+        """A source of what was read, in the place of the whole one."""
+        found = Beginning.model_construct()
+        found._documents, found._content, found._name = list(self.first), self.source.content_fields(), self.name
+        return found
+
+    def about(self) -> dict[str, Any]:
+        """``documents`` and ``bytes`` of the whole source, ``estimated`` unless it was read to its end, ``example``, ``skipped`` and why.
+
+        What comes after the beginning is counted for a moment, then estimated by the files where there are any; else ``estimated`` is
+        "at least".
+        """
+        documents, size, estimated = self._whole_size()
+        found = {"documents": documents, "bytes": size, "estimated": estimated, "example": self.example}
+        return {**found, "skipped": [row["what"] for row in self.tally.rows()], "why": self.tally.summary()}
+
+    def _whole_size(self) -> tuple[int, int, str]:
+        rows, size = self.rows, self.bytes
+        if self.whole:
+            return rows, size, ""
+        stored = getattr(self.source, "stored_bytes", None)
+        if stored is not None:
+            whole = max(size, stored())
+            return max(rows, round(whole * rows / max(1, size))), whole, "about"
+        until = time.monotonic() + COUNTING
+        for batch in batches(itertools.takewhile(lambda _: time.monotonic() < until, self._rest)):
+            rows, size = rows + batch.num_rows, size + int(sizes(batch).sum())
+        return rows, size, "at least" if time.monotonic() >= until else ""
+
+
+class Beginning(StreamedSource):
+    """Documents that were read of another source."""
+
+    _documents: list[pyarrow.RecordBatch] = PrivateAttr(default_factory=list)
+    _content: tuple[str, ...] = PrivateAttr(default=())
+    _name: str = PrivateAttr(default="")
+
+    def documents(self, tally: Tally) -> Iterator[Document]:
+        """Those that were read."""
+        yield from self._documents
+
+    def content_fields(self) -> tuple[str, ...]:
+        """As the source has them."""
+        return self._content
+
+    def signature(self) -> str:
+        """Where it is from, and how much was read."""
+        return f"{self._name}: {sum(batch.num_rows for batch in self._documents)}"
+
+
+def glances(corpus: Any) -> dict[str, Glance]:
+    """A look at each source of ``corpus``, by name.
+
+    Raises:
+        UserError: naming the source that cannot be read, as preparing it would.
+    """
+    return {name: Glance(name, source) for name, source in corpus.items()}
+
+
+def enlarge(looked_at: Sequence[Glance]) -> bool:
+    """Read more of each; False where all were read to their end before."""
+    short = [glance for glance in looked_at if not glance.whole]
+    for glance in short:
+        glance.more()
+    return bool(short)

@@ -1,0 +1,290 @@
+"""What flying a study takes, told without flying it: `windtunnel check`."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.keys import Variant
+from windtunnel.recipe import Budget, Recipe, data_key
+from windtunnel.slots import Progress
+from windtunnel.study.file import StudyFile
+from windtunnel.study.launch import local
+from windtunnel.study.launch.watch import duration
+from windtunnel.study.look import Look, look
+from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, needed_by, of_curators, plan, refuse_what_cannot_fly, run_of
+from windtunnel.study.result import BASELINE, Entry
+from windtunnel.study.tune import with_knobs
+from windtunnel.train.curation import PLAIN, SEED
+from windtunnel.train.pace import same_pace
+from windtunnel.train.record import RunRecord, finished_record, has_weights
+
+LEAST = 1.0  # tokens per parameter below which `check` warns
+STARTING = 5.0  # CPU seconds that a process takes to import what it needs; the command itself is one too
+
+
+def check_study(
+    study: StudyFile, out: Path | None = None, *, workers: int | None = None, threads: int | None = None, timed: bool = True
+) -> dict[str, Any]:
+    """What flying ``study`` takes, without flying it.
+
+    The beginning of every source is read, and real steps of every recipe are timed on it. With ``timed`` False neither is done: FLOPs and
+    steps are then reckoned from sizes, and what would have been seen is None.
+
+    Returns:
+        ``runs``, ``flops``, ``cpu_seconds`` and ``seconds`` (estimated, with ``workers`` at once) of what is still to be flown;
+        ``preparing``, the CPU seconds in it that do not train; ``cached`` runs that ``out`` already holds, and ``learned``, by how much
+        those took longer than was estimated (1 where there are none); ``trials`` of tuning; by arm ``flops``, ``tokens``, ``steps``,
+        ``parameters``, ``tokens_per_parameter`` and ``memory_bytes`` of one run. ``epochs`` by arm and source, ``sources`` by name. Of a
+        race these are the most it may take; ``least`` holds ``seeds``, ``runs``, ``flops`` and ``seconds`` of its first look, else None.
+
+    Raises:
+        UserError: for what cannot be flown, and for a source that cannot be read.
+    """
+    import torch
+
+    from windtunnel.train.estimate import estimate
+    from windtunnel.train.machine import threads_of
+
+    variant, here = _variant(study, out), local.workers_here(workers, threads)
+    seen: Look | None = None
+    if timed:
+        roughly = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
+        refuse_what_cannot_fly(plan(study, roughly, dict.fromkeys(roughly, ""), variant))
+        with threads_of(here.threads):
+            seen = look(list(study.resolved.values()), torch.device(here.device(0) or "cpu"), variant)
+
+    def budget(base: Recipe) -> float:
+        return _counted(study, out, base, variant) or (seen.budget(base) if seen else estimate(base)["own_flops"])
+
+    recipes = at_one_budget(study.resolved, budget)
+    entries = plan(study, recipes, dict.fromkeys(recipes, ""), variant)
+    refuse_what_cannot_fly(entries)
+    if study.tune:
+        # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
+        seed = study.tune.seed(study.seed_list)
+        for arm, recipe in recipes.items():
+            entries += [
+                run_of(arm, 1.0, seed, with_knobs(recipe, values, study.tune.share), "", variant) for values in study.tune.combinations()
+            ]
+    missing, cached = _missing(study, recipes, entries, variant, out)
+    each = {arm: estimate(recipe) for arm, recipe in recipes.items()}
+    factor, finished = _learned(cached, seen)
+    seconds = {run.key: factor * seen.trip(run.recipe).seconds for run in missing} if seen else {}
+    before = (STARTING + seen.preparing * (not cached) + sum(seen.paces[key].open for key in list(seen.paces)[:1])) if seen else 0.0
+
+    def taken(runs: list[Entry]) -> dict[str, Any]:
+        flops = sum(estimate(run.recipe)["own_flops"] for run in runs)
+        if not seen or not runs:
+            return {"runs": len(runs), "flops": flops, "cpu_seconds": 0.0 if seen else None, "seconds": 0.0 if seen else None}
+        own = [seconds[run.key] for run in runs]
+        side_by_side = min(here.count, len(runs))
+        return {
+            "runs": len(runs),
+            "flops": flops,
+            "cpu_seconds": before + STARTING * side_by_side + sum(own) * here.threads,
+            "seconds": before + STARTING + max(max(own), sum(own) / here.count),
+        }
+
+    later = study.seed_list[study.race.least :] if study.race else ()
+    first = [run for run in missing if run.seed not in later]
+    sizes = _sizes_before(study, out) or (seen.sizes(recipes[BASELINE]) if seen else None)
+    return {
+        "name": study.name,
+        "arms": {arm: _arm(recipes[arm], each[arm], seen) for arm in recipes},
+        "seeds": len(study.seed_list),
+        "least": {"seeds": study.race.least, **taken(first)} if study.race else None,
+        **taken(missing),
+        "preparing": before if seen else None,
+        "cached": len(cached),
+        "learned": {"runs": finished, "factor": factor} if finished else None,
+        "trials": len(study.tune.combinations()) * len(recipes) if study.tune else 0,
+        "workers": here.count,
+        "epochs": {arm: _epochs(recipes[arm], each[arm]["tokens"], sizes) for arm in recipes} if sizes else None,
+        "sources": seen.sources if seen else None,
+        "notes": study.notes,
+    }
+
+
+def _missing(
+    study: StudyFile, recipes: Mapping[str, Recipe], entries: list[Entry], variant: Variant, out: Path | None
+) -> tuple[list[Entry], list[tuple[Entry, RunRecord]]]:
+    """The runs that are still to be flown, models that they need included, and those that ``out`` holds already with their records."""
+
+    def record(run: Entry, weights: bool = False) -> RunRecord | None:
+        chosen = study.tune is None or run.seed not in study.seed_list
+        return _flown(Path(out), run.key, weights) if chosen and out is not None else None
+
+    def flown(run: Entry, weights: bool = False) -> bool:
+        return record(run, weights) is not None
+
+    first = [run_of(arm, 1.0, SEED, one, "", PLAIN) for arm, recipe in recipes.items() for one in of_curators(recipe)]
+    distinct: dict[str, Entry] = {}
+    missing: dict[str, Entry] = {}
+    for runs, how, weights in ((entries, variant, False), (first, PLAIN, True)):
+        wanted = [run for run in runs if not flown(run, weights)]
+        stages = needed_by(wanted, dict.fromkeys(recipes, ""), how, flown=flown)
+        missing |= {run.key: run for run in (*wanted, *itertools.chain(*stages))}
+        every = needed_by(runs, dict.fromkeys(recipes, ""), how)
+        distinct |= {run.key: run for run in (*runs, *itertools.chain(*every))}
+    found = [(run, record(run)) for key, run in distinct.items() if key not in missing]
+    return list(missing.values()), [(run, one) for run, one in found if one is not None]
+
+
+def _learned(cached: list[tuple[Entry, RunRecord]], seen: Look | None) -> tuple[float, int]:
+    """How many times longer finished runs trained than is estimated of them (the median), and how many they are."""
+    ratios = []
+    for run, record in cached if seen else ():
+        own = record.totals.seconds - record.charged.get("seconds", 0.0) if record.totals else 0.0
+        expected = seen.trip(run.recipe).training if seen else 0.0
+        if own > 0 and expected > 0:
+            ratios.append(own / expected)
+    return (statistics.median(ratios), len(ratios)) if ratios else (1.0, 0)
+
+
+def _arm(recipe: Recipe, reckoned: Mapping[str, float], seen: Look | None) -> dict[str, Any]:
+    """What one run of an arm is."""
+    found = {key: reckoned[key] for key in ("flops", "tokens", "steps", "parameters")}
+    found["tokens_per_parameter"] = reckoned["own_tokens"] / recipe.block_parameters
+    if seen is None:
+        return {**found, "memory_bytes": None}
+    one = seen.trip(recipe)
+    memory = max(seen.paces[same_pace(phase)].memory for phase in recipe.phases)
+    per_parameter = one.tokens / recipe.block_parameters
+    return {**found, "tokens": one.tokens, "steps": one.steps, "tokens_per_parameter": per_parameter, "memory_bytes": memory}
+
+
+def _variant(study: StudyFile, out: Path | None) -> Variant:
+    """What the study was begun with in ``out``. If it was not, its variant will be chosen by timing a step, which takes the data: what its
+    baseline itself says then stands for it.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return Variant.model_validate_json((Path(out or "") / "studies" / study.name / VARIANT).read_text(encoding="utf-8"))
+    return study.resolved[BASELINE].variant(Variant())
+
+
+def _counted(study: StudyFile, out: Path | None, base: Recipe, variant: Variant) -> float | None:
+    """The FLOPs of the budget of ``base`` if they were counted when the study was flown in ``out``."""
+    path = Path(out or "") / "studies" / study.name / BUDGET.format(base.key(0, variant))
+    with contextlib.suppress(OSError, ValueError):
+        return Budget.model_validate_json(path.read_text(encoding="utf-8")).flops
+    return None
+
+
+def _flown(out: Path, key: str, weights: bool) -> RunRecord | None:
+    for folder in (out / "runs").glob(f"{key}-*"):
+        record = finished_record(folder)
+        if record is not None and (has_weights(folder) or not weights):
+            return record
+    return None
+
+
+def _sizes_before(study: StudyFile, out: Path | None) -> dict[str, int] | None:
+    """Training tokens of each source, if the study was begun in ``out`` with the same corpus and tokenizer."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        result = json.loads((Path(out or "") / "studies" / study.name / "result.json").read_text(encoding="utf-8"))
+        if data_key(Recipe.model_validate(result["recipes"][BASELINE])) == data_key(study.resolved[BASELINE]):
+            return dict(result["stream"]["sizes"]["train"])
+    return None
+
+
+def _epochs(recipe: Recipe, tokens: float, sizes: Mapping[str, int]) -> dict[str, float]:
+    """How often each source is gone over, if every phase keeps the mixture it begins with."""
+    found, facts = dict.fromkeys(sizes, 0.0), recipe.encoding.reckoned()
+    for index, phase in enumerate(recipe.phases):
+        mine = {name: size for name, size in sizes.items() if size and (phase.sources is None or name in phase.sources)}
+        shares = phase.mixture.weights(mine, Progress.first(phase.batch, phase=index), {})
+        whole = sum(shares.values()) or 1.0
+        units = tokens * (phase.context / phase.positions(facts))  # what sizes are counted in
+        for name, share in shares.items():
+            found[name] += units * phase.share * share / whole / sizes[name]
+    return found
+
+
+def summary(check: Mapping[str, Any]) -> Iterable[str]:
+    """What :func:`check_study` found, in sentences for the terminal."""
+    least = check["least"]
+    seeds = f"{least['seeds']} to {check['seeds']}" if least else check["seeds"]
+    yield f"study {check['name']}: {len(check['arms']) - 1} arms, {seeds} seeds"
+    for name, source in (check["sources"] or {}).items():
+        yield from _source_lines(name, source)
+    trials = f", {check['trials']} of them trials of tuning" if check["trials"] else ""
+    runs = f"{least['runs']} to {check['runs']}" if least else check["runs"]
+    yield f"{runs} runs to fly{trials}" + (f"; {check['cached']} are finished already" if check["cached"] else "")
+    if least:
+        yield f"at least {_amount(least, check)}, if the first look decides every arm; at most:"
+    yield _amount(check, check)
+    if check["learned"]:
+        factor, count = check["learned"]["factor"], check["learned"]["runs"]
+        yield f"(the {count} finished runs took {factor:.2g} times as long as two timed steps say; that is reckoned with)"
+    yield "one run of each:"
+    yield from _arm_lines(check)
+    seen = {arm: each["tokens_per_parameter"] for arm, each in check["arms"].items()}
+    if min(seen.values()) < LEAST:
+        few = [arm for arm, amount in seen.items() if amount < LEAST]
+        yield (
+            f"{', '.join(few)}: less than {LEAST:g} token for every parameter; hardly anything of pre-training can be seen there "
+            "(20 are usual: leave out `budget:`, or raise it, or take a smaller model)"
+        )
+    for arm, epochs in (check["epochs"] or {}).items():
+        for source, often in epochs.items():
+            if often > 1:
+                yield f"{arm} reads {source} {often:.2g} times: runs that repeat data are not comparable with runs that do not"
+    yield from check["notes"]
+
+
+def _source_lines(name: str, source: Mapping[str, Any]) -> Iterable[str]:
+    about = f"{source['estimated']} " if source["estimated"] else ""
+    yield f"  {name}: {about}{source['documents']:,} documents, {_bytes(source['bytes'])}; begins: {source['example']}"
+    if source["why"]:
+        so_far = " (as far as was looked)" if source["estimated"] else ""
+        yield f"    {source['why']}{so_far}"
+
+
+def _arm_lines(check: Mapping[str, Any]) -> Iterable[str]:
+    rows = [("", "steps", "tokens", "per parameter", "parameters", "epochs", "memory")]
+    for arm, each in check["arms"].items():
+        often = max((check["epochs"] or {}).get(arm, {}).values(), default=None)
+        rows.append(
+            (
+                arm,
+                f"{each['steps']:,.0f}",
+                _short(each["tokens"]),
+                f"{each['tokens_per_parameter']:.3g}",
+                _short(each["parameters"]),
+                "?" if often is None else f"{often:.2g}",
+                _bytes(each["memory_bytes"]) if each["memory_bytes"] else "?",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for name, *row in rows:
+        yield f"  {name:<{widths[0]}}  " + "  ".join(f"{entry:>{width}}" for entry, width in zip(row, widths[1:], strict=True))
+
+
+def _amount(taken: Mapping[str, Any], check: Mapping[str, Any]) -> str:
+    if taken["seconds"] is None:
+        return f"{taken['flops']:.3g} FLOPs"
+    return (
+        f"{taken['flops']:.3g} FLOPs, about {duration(taken['seconds'])} with {check['workers']} workers "
+        f"({duration(taken['cpu_seconds'])} of one core; steps were timed now)"
+    )
+
+
+def _short(number: float) -> str:
+    """A count as people say it: ``950``, ``12.3k``, ``1.6M``."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.0f}"
+
+
+def _bytes(number: float) -> str:
+    for size, letter in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= size:
+            return f"{number / size:.3g} {letter}"
+    return f"{number:.0f} bytes"

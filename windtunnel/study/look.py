@@ -1,0 +1,129 @@
+"""A look at the data of a study and at this machine's pace, before anything is flown: the beginning of every source is read and prepared
+in a folder that goes afterwards, and the real steps of all recipes are timed on it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.errors import UserError
+from windtunnel.core.keys import Variant
+from windtunnel.data.corpus.glance import Glance, enlarge, glances
+from windtunnel.recipe import Phase, Recipe, data_key, needed
+from windtunnel.train.pace import Pace, Trip, budget_flops, pace_of, same_pace, trip
+
+if TYPE_CHECKING:
+    import torch
+
+    from windtunnel.data.stream import Stream
+
+HEAVY = 3e12  # FLOPs of a step that is not timed: on one core it would take a minute or more
+PATIENCE = 60.0  # seconds after which further recipes are not timed, but reckoned by the pace of the first
+
+
+@dataclass
+class Look:
+    """What was seen. ``preparing`` is about how many CPU seconds all of the data takes to prepare."""
+
+    sources: dict[str, dict[str, Any]]  # by name, as :meth:`Glance.about` says it
+    bytes_per_unit: dict[str, float]  # by source, as the baseline encodes it
+    paces: dict[str, Pace]
+    preparing: float
+
+    def budget(self, base: Recipe) -> float:
+        """The FLOPs of the baseline's budget of tokens per parameter."""
+        return budget_flops(base, self.paces)
+
+    def sizes(self, base: Recipe) -> dict[str, int]:
+        """About how many units of each source are in training."""
+        share = 1.0 - base.split.validation - base.split.test
+        return {name: round(share * self.sources[name]["bytes"] / each) for name, each in self.bytes_per_unit.items()}
+
+    def trip(self, recipe: Recipe) -> Trip:
+        """What one run of ``recipe`` takes."""
+        share = min(recipe.split.validation, recipe.split.test)
+        held_out = {name: share * self.sources[name]["bytes"] / each for name, each in self.bytes_per_unit.items()}
+        return trip(recipe, self.paces, held_out)
+
+
+def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant) -> Look:
+    """Look at the data and the steps of ``recipes``, the baseline first.
+
+    Raises:
+        UserError: where a source cannot be read, or the data cannot be prepared, as flying would say it.
+    """
+    every = list({one.identity(): one for recipe in recipes for one in (recipe, *needed(recipe).values())}.values())
+    looked_at = glances({name: source for one in reversed(every) for name, source in one.corpus.items()})
+    streams: dict[str, Stream] = {}
+    seconds: dict[str, float] = {}
+    paces: dict[str, Pace] = {}
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="windtunnel-check-", ignore_cleanup_errors=True) as folder:
+        for one in every:
+            if one.encoding.before() is None and data_key(one) not in streams:  # what an encoding takes over would have to be trained
+                streams[data_key(one)], seconds[data_key(one)] = small_stream(one, looked_at, Path(folder))
+            stream = streams.get(data_key(one))
+            for index, phase in enumerate(one.phases):
+                if same_pace(phase) in paces:
+                    continue
+                timed = reckoned(one, phase, next(iter(paces.values()), None), device)
+                if stream is not None and timed.flops < HEAVY and (not paces or time.monotonic() - began < PATIENCE):
+                    timed = pace_of(one, index, stream, device, variant)
+                paces[same_pace(phase)] = timed
+        base = streams.get(data_key(recipes[0]))
+        bytes_per_unit = {name: each for name, each in base.bytes_per_unit("train").items() if each} if base is not None else {}
+    read = sum(glance.bytes for glance in looked_at.values())
+    sources = {name: glance.about() for name, glance in looked_at.items()}
+    more = sum(source["bytes"] for source in sources.values()) / max(1, read)
+    return Look(sources, bytes_per_unit, paces, sum(seconds.values()) * max(1.0, more))
+
+
+def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -> tuple[Stream, float]:
+    """The beginnings of the sources of ``recipe`` as a stream, and how many CPU seconds preparing them took.
+
+    Where a beginning is too small to be split or encoded, more of it is read; so what is refused in the end is refused of the whole.
+    """
+    from windtunnel.data.corpus.frame import engine
+    from windtunnel.train.run import prepare
+
+    engine()  # importing it is not preparing
+    while True:
+        began = time.process_time()
+        beginnings = {name: looked_at[name].beginning() for name in recipe.corpus}
+        try:
+            stream = prepare(recipe.model_copy(update={"corpus": beginnings, "curators": ()}), cache)
+        except UserError:
+            if not enlarge([looked_at[name] for name in recipe.corpus]):
+                raise
+        else:
+            return stream, time.process_time() - began
+
+
+def reckoned(recipe: Recipe, phase: Phase, other: Pace | None, device: torch.device) -> Pace:
+    """The pace of a phase that is not timed: by its FLOPs, at the rate of ``other``, or at a third of that of matrix products."""
+    import torch
+
+    from windtunnel.train.estimate import estimate
+    from windtunnel.train.machine import matmul_rate
+
+    alone = recipe.model_copy(update={"phases": (phase.model_copy(update={"share": 1.0}),)})
+    cost = estimate(alone)
+    flops, tokens = cost["own_flops"] / cost["own_steps"], cost["own_tokens"] / cost["own_steps"]
+    rate = other.flops / other.step if other else matmul_rate(device, torch.float32, 512, 0.1) / 3
+    ratio = flops / other.flops if other else 1.0
+    step = flops / rate
+    return Pace(
+        step,
+        step,
+        flops,
+        tokens,
+        step / tokens / 3,
+        other.told if other else 0.0,
+        cost["parameters"],
+        (other.memory if other else 0) * ratio,
+    )
