@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.glance import Glance, enlarge
@@ -14,7 +16,10 @@ from windtunnel.parts.source.files import Files
 from windtunnel.recipe import recipe_from
 from windtunnel.study.check import check_study, summary
 from windtunnel.study.file import study_from
+from windtunnel.study.result import Entry
+from windtunnel.study.visible import noise_of, smallest_visible
 from windtunnel.train.pace import Pace, same_pace, trip
+from windtunnel.train.record import RunRecord
 
 BASE = {
     "tokenizer": {"vocabulary": 400},
@@ -111,3 +116,25 @@ def test_a_trip_counts_phases_teachers_and_evaluation(tmp_path):
     found = trip(taught, paces, {})
     steps = 50e6 / (1e6 + 1e6 / 3)
     assert found.steps == pytest.approx(steps) and found.training == pytest.approx(steps * (1 + 0.01 * 32))
+
+
+def test_what_would_be_seen_shrinks_with_seeds_and_grows_with_noise():
+    few, many = (smallest_visible(0.01, seeds, 0.95) for seeds in (3, 12))
+    assert few is not None and many is not None and few > 2 * many and smallest_visible(0.01, 1, 0.95) is None
+    assert smallest_visible(0.02, 12, 0.95) == pytest.approx(2 * many)
+    random = np.random.default_rng(0)
+    pairs = random.normal(many, 0.01, (4000, 12))
+    half = stats.t.ppf(0.975, 11) * pairs.std(axis=1, ddof=1) / 12**0.5
+    assert 0.75 < (pairs.mean(axis=1) > half).mean() < 0.85, "four studies in five"
+
+
+def test_noise_is_that_of_the_differences_of_finished_runs():
+    def run(arm: str, seed: int, value: float) -> Any:
+        entry = Entry(arm, 1.0, seed, None, "key", "folder")
+        return entry, RunRecord(key="key", seed=seed, status="finished", test={"bits": value}, primary="bits")
+
+    flown = [run("baseline", seed, 2.0 + seed) for seed in range(3)]
+    assert noise_of(flown) is None
+    apart = [run("arm", seed, (2.0 + seed) * (1.1 + 0.01 * seed)) for seed in range(3)]
+    found = noise_of([*flown, *apart])
+    assert found is not None and found.share == pytest.approx(0.01) and found.freedom == 2

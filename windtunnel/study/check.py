@@ -20,6 +20,7 @@ from windtunnel.study.look import Look, look
 from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, needed_by, of_curators, plan, refuse_what_cannot_fly, run_of
 from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.tune import with_knobs
+from windtunnel.study.visible import noise_of, noise_of_section, smallest_visible, told
 from windtunnel.train.curation import PLAIN, SEED
 from windtunnel.train.pace import same_pace
 from windtunnel.train.record import RunRecord, finished_record, has_weights
@@ -40,7 +41,8 @@ def check_study(
         ``runs``, ``flops``, ``cpu_seconds`` and ``seconds`` (estimated, with ``workers`` at once) of what is still to be flown;
         ``preparing``, the CPU seconds in it that do not train; ``cached`` runs that ``out`` already holds, and ``learned``, by how much
         those took longer than was estimated (1 where there are none); ``trials`` of tuning; by arm ``flops``, ``tokens``, ``steps``,
-        ``parameters``, ``tokens_per_parameter`` and ``memory_bytes`` of one run. ``epochs`` by arm and source, ``sources`` by name. Of a
+        ``parameters``, ``tokens_per_parameter`` and ``memory_bytes`` of one run. ``epochs`` by arm and source, ``sources`` by name;
+        ``visible``, the share of the baseline's value that would be seen, where the noise is known. Of a
         race these are the most it may take; ``least`` holds ``seeds``, ``runs``, ``flops`` and ``seconds`` of its first look, else None.
 
     Raises:
@@ -107,6 +109,7 @@ def check_study(
         "workers": here.count,
         "epochs": {arm: _epochs(recipes[arm], each[arm]["tokens"], sizes) for arm in recipes} if sizes else None,
         "sources": seen.sources if seen else None,
+        "visible": _visible(study, each[BASELINE]["own_tokens"] / recipes[BASELINE].block_parameters, cached),
         "notes": study.notes,
     }
 
@@ -145,6 +148,18 @@ def _learned(cached: list[tuple[Entry, RunRecord]], seen: Look | None) -> tuple[
         if own > 0 and expected > 0:
             ratios.append(own / expected)
     return (statistics.median(ratios), len(ratios)) if ratios else (1.0, 0)
+
+
+def _visible(study: StudyFile, tokens_per_parameter: float, cached: list[tuple[Entry, RunRecord]]) -> dict[str, Any] | None:
+    """How small a difference would be seen; None where the noise is not known."""
+    from windtunnel.study.statistics.compare import adjusted_confidence
+
+    section = study.baseline.get("section")
+    noise = noise_of(cached) or (noise_of_section(str(section), tokens_per_parameter) if section else None)
+    if noise is None:
+        return None
+    share = smallest_visible(noise.share, len(study.seed_list), adjusted_confidence(study.confidence, max(1, len(study.arms))))
+    return {"share": share, "section": section, "source": noise.source} if share is not None else None
 
 
 def _arm(recipe: Recipe, reckoned: Mapping[str, float], seen: Look | None) -> dict[str, Any]:
@@ -224,6 +239,7 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
         yield f"(the {count} finished runs took {factor:.2g} times as long as two timed steps say; that is reckoned with)"
     yield "one run of each:"
     yield from _arm_lines(check)
+    yield told(check)
     seen = {arm: each["tokens_per_parameter"] for arm, each in check["arms"].items()}
     if min(seen.values()) < LEAST:
         few = [arm for arm, amount in seen.items() if amount < LEAST]
