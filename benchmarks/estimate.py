@@ -24,32 +24,32 @@ SMALL = {"tokenizer": {"vocabulary": 512}, "context": 64, "batch": 8, "precision
 DEEP = {**SMALL, "model": {"layers": 4, "width": 64}}
 STUDIES: dict[str, dict[str, Any]] = {
     "plain": {
-        "budget": {"tokens": 150_000},
+        "budget": {"tokens": 40_000},
         "baseline": {**SMALL, "model": {"layers": 2, "width": 64}, "context": 128},
         "arms": {"muon": {"optimizer": "muon"}},
         "curve": [0.5, 1.0],
     },
     "growth": {
-        "budget": {"flops": 4e11},
+        "budget": {"flops": 5e10},
         "baseline": DEEP,
         "arms": {"stack": {"phases": [{"share": 0.3, "model": {"layers": 2}}, {"share": 0.7, "start": {"stack": {"factor": 2}}}]}},
-        "curve": [1.0, 2.0],
+        "curve": [1.0],
     },
     "teacher": {
-        "budget": {"flops": 4e11},
+        "budget": {"flops": 5e10},
         "baseline": DEEP,
         "arms": {"taught": {"losses": [{"distillation": {"teacher": {"recipe": {"model": {"layers": 2, "width": 32}, "share": 0.2}}}}]}},
         "curve": [1.0],
     },
     "tuned": {
-        "budget": {"tokens": 60_000},
+        "budget": {"tokens": 30_000},
         "baseline": {**SMALL, "model": {"layers": 2, "width": 96}},
         "arms": {"wsd": {"schedule": "wsd"}},
         "curve": [1.0],
         "tune": {"batch": [8, 16], "share": 0.5},
     },
     "sized": {
-        "budget": {"tokens_per_parameter": 3},
+        "budget": {"tokens_per_parameter": 1},
         "baseline": {**SMALL, "model": {"layers": 3, "width": 48}},
         "arms": {"masked": {"objective": {"prefix-lm": {}}}},
         "curve": [0.5, 1.0, 2.0],
