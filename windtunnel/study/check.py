@@ -12,6 +12,7 @@ from typing import Any
 
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import Budget, Recipe, data_key
+from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import Progress
 from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
@@ -20,7 +21,7 @@ from windtunnel.study.look import Look, look
 from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, needed_by, of_curators, plan, refuse_what_cannot_fly, run_of
 from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.tune import with_knobs
-from windtunnel.study.visible import noise_of, noise_of_section, smallest_visible, told
+from windtunnel.study.visible import noise_before, noise_of, smallest_visible, told
 from windtunnel.train.curation import PLAIN, SEED
 from windtunnel.train.pace import same_pace
 from windtunnel.train.record import RunRecord, finished_record, has_weights
@@ -154,8 +155,8 @@ def _visible(study: StudyFile, tokens_per_parameter: float, cached: list[tuple[E
     """How small a difference would be seen; None where the noise is not known."""
     from windtunnel.study.statistics.compare import adjusted_confidence
 
-    section = study.baseline.get("section")
-    noise = noise_of(cached) or (noise_of_section(str(section), tokens_per_parameter) if section else None)
+    section = study.baseline.get(SECTION)
+    noise = noise_of(cached) or noise_before(section, study.resolved[BASELINE], tokens_per_parameter)
     if noise is None:
         return None
     share = smallest_visible(noise.share, len(study.seed_list), adjusted_confidence(study.confidence, max(1, len(study.arms))))

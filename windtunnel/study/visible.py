@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from windtunnel.recipe import Recipe
+from windtunnel.study.prior import noise_of_section
 from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.section import levels
 from windtunnel.train.record import RunRecord
@@ -38,14 +40,13 @@ def noise_of(flown: Sequence[tuple[Entry, RunRecord]]) -> Noise | None:
     return Noise(math.sqrt(squares / freedom), freedom, "this study's finished runs") if freedom and squares > 0 else None
 
 
-def noise_of_section(name: str, tokens_per_parameter: float) -> Noise | None:
-    """The noise of the section's committed baselines at the nearest budget, as if runs of a seed were independent. None without records."""
-    known = [level for level in levels(name) if level.sd]
-    if not known:
+def noise_before(name: str | None, recipe: Recipe, tokens_per_parameter: float) -> Noise | None:
+    """What the committed baselines of the section ``name`` say of a study whose baseline is ``recipe``; None without records."""
+    known = noise_of_section(name, recipe)
+    if known is None or name is None:
         return None
-    nearest = min(known, key=lambda level: (abs(math.log(level.tokens_per_parameter / tokens_per_parameter)), -len(level.values)))
-    share = math.sqrt(2) * (nearest.sd or 0.0) / nearest.mean
-    return Noise(share, len(nearest.values) - 1, f"{len(nearest.values)} baselines of section {name} on {nearest.corpus}")
+    nearest = min(levels(name), key=lambda level: abs(math.log(level.tokens_per_parameter / tokens_per_parameter)))
+    return Noise(known.sd / nearest.mean, round(known.freedom), known.source)
 
 
 def smallest_visible(noise: float, seeds: int, confidence: float) -> float | None:
