@@ -131,6 +131,7 @@ def trial(recipe: Recipe, stream: Stream, device: torch.device, variant: Variant
     from windtunnel.train.log import RunContext, RunLog, RunState
     from windtunnel.train.phase import PhaseRun
 
+    machine.keep_freed_memory()  # as runs do, whose steps are to be timed
     phase, own = recipe.phases[index], variant or Variant()
     plain: dict[str, Any] = {
         key: None for key in ("weighting", "selection", "structure") if (part := getattr(phase, key)) and part.trained()
