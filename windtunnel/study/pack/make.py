@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
 
 NEW = ".new"  # in a pack that is being made: what a study adds, until it is known to fit
-SLOT = 220  # bytes of a run in the manifest
+SLOT = ENTRY = 220  # bytes of a run, and of a file, in the manifest
 MARGIN = 1.25  # times the units that a run is estimated to read, which are kept of a source
 PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -147,15 +147,15 @@ def _fill(folder: Path, studies: Sequence[Packed], streams: Mapping[str, Stream]
     models: dict[str, Model] = {}
     left_out: list[str] = []
     kept: dict[str, dict[str, np.ndarray]] = {}  # documents of the streams as they are written, by fingerprint
-    size = _bytes(folder)
+    size = _with_entries(folder)
     for study in studies:
         say(f"packing {study.name}")
         wanted = {name: documents_read(streams[name], study, kept.get(name)) for name in sorted(study.fingerprints())}
         wanted = {name: masks for name, masks in wanted.items() if name not in kept or _differ(masks, kept[name])}
         new = {name: write_cut(streams[name], folder / NEW / STREAMS / name, masks) for name, masks in wanted.items()}
         more = _models_of(folder / NEW, study, models)
-        replaced = sum(_bytes(folder / STREAMS / name) for name in new)
-        with_it = size - replaced + _bytes(folder / NEW) + len(json.dumps(study.plain(), indent=1)) + SLOT * len(queue([study]))
+        replaced = sum(_with_entries(folder / STREAMS / name) for name in new)
+        with_it = size - replaced + _with_entries(folder / NEW) + len(json.dumps(study.plain(), indent=1)) + SLOT * len(queue([study]))
         if most is not None and with_it > most:
             left_out.append(_too_large(study, new, more, folder / NEW, with_it, most))
             say(left_out[-1])
@@ -194,6 +194,11 @@ def _too_large(study: Packed, new: Mapping[str, int], models: Mapping[str, Model
 
 def _mega(size: float) -> str:
     return f"{size / 1e6:.3g} MB"
+
+
+def _with_entries(folder: Path) -> int:
+    """Bytes of what is below ``folder``, and of what the manifest says of it."""
+    return _bytes(folder) + ENTRY * sum(path.is_file() for path in folder.rglob("*"))
 
 
 def _bytes(folder: Path) -> int:
