@@ -490,10 +490,14 @@ def test_a_lack_of_memory_is_known_from_what_a_run_says(message, expected):
     assert ran_out(record) == expected
 
 
-def test_a_pack_goes_on_where_it_was(pack, tmp_path):
-    kept: dict[str, Any] = {"workers": 1, "function": "study_fakes:wait_for_stop", "say": lambda line: None}
-    first = fly_pack(pack, tmp_path, minutes=0.1, **kept)
+def test_a_pack_goes_on_where_it_was(pack, tmp_path, monkeypatch):
+    def over(flight: PackFlight, begun: Any, done: float, now: float) -> None:
+        flight.until, flight.grace = now, 60.0  # the time is over when a run first tells how far it is
+
+    monkeypatch.setattr(PackFlight, "progress", over)
+    kept: dict[str, Any] = {"minutes": 10, "workers": 1, "function": "study_fakes:wait_for_stop", "say": lambda line: None}
+    first = fly_pack(pack, tmp_path, **kept)
     assert first.waiting == 3 and [run["status"] for run in first.runs.values()] == ["interrupted"], "its time was over"
-    second = fly_pack(pack, tmp_path, minutes=0.1, **kept)
+    second = fly_pack(pack, tmp_path, **kept)
     assert second.waiting == 2 and [run["status"] for run in second.runs.values()] == ["finished", "interrupted"]
     assert read_results(tmp_path) == second.model_copy(update={"hash": read_results(tmp_path).hash})
