@@ -645,6 +645,9 @@ class StandIn:
     def lengths(self, split: str, source: str) -> Any:
         return self._stream.lengths(split, self._names[source])
 
+    def units(self, split: str, source: str) -> Any:
+        return self._stream.units(split, self._names[source])
+
     def gather(self, split: str, source: str, *pieces: Any) -> Any:
         return self._stream.gather(split, self._names[source], *pieces)
 

@@ -30,7 +30,7 @@ from windtunnel.study.fly import fly_study
 from windtunnel.study.launch import local
 from windtunnel.study.launch.worker import Job
 from windtunnel.study.pack import flight as flight_module
-from windtunnel.study.pack.fill import Flown, Pace, Width
+from windtunnel.study.pack.fill import Flown, Throughput, Width
 from windtunnel.study.pack.flight import PackFlight, fly_pack, ran_out
 from windtunnel.study.pack.make import pack_studies, reads_otherwise
 from windtunnel.study.pack.manifest import FORMATS, Manifest, Packed, Slot, hash_of, read, version
@@ -339,7 +339,7 @@ def test_runs_are_added_while_all_together_get_faster():
 
 
 def test_what_a_run_takes_is_told_by_what_flew():
-    pace = Pace()
+    pace = Throughput()
     assert pace.seconds("a", "wide", 10) is None, "of the first nothing is known"
     pace.learn("a", "baseline", Flown(flops=10.0, seconds=5.0, begin=1.0))
     assert pace.seconds("a", "wide", 10) == 6.0

@@ -24,6 +24,7 @@ from pydantic import Field
 from safetensors.torch import load_file
 
 from windtunnel.core.errors import UserError
+from windtunnel.kits.text.network import TokenFacts
 from windtunnel.models.anatomy import linears
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
@@ -546,7 +547,7 @@ def test_flops_agree_with_the_formula_for_every_family(tiny, stream, tmp_path, f
 def test_effective_flops_leave_another_model_of_the_same_class_alone():
     """A teacher, or the second of two products with one input, is not taken for the sparse layers of the trained model."""
     settings = ModelSettings(depth=1, layers=1, width=64, heads=2)
-    vocabulary = SimpleNamespace(size=64, pad=0, document=1)
+    vocabulary = TokenFacts(64, document=1)
     model, teacher = fresh(config_for(settings, vocabulary, 16), 0), fresh(config_for(settings, vocabulary, 16), 1)
     tokens = torch.zeros(2, 16, dtype=torch.long)
 

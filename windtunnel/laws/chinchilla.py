@@ -15,7 +15,7 @@ import numpy as np
 from windtunnel.core.errors import UserError
 from windtunnel.laws.forecast import DRAWS, LawResult, LeftOut, intervals
 from windtunnel.laws.power import CHINCHILLA, HIGHEST, Fitter, resamples
-from windtunnel.laws.table import Table, check_count, check_loss, check_ratio, read_table
+from windtunnel.laws.table import RunTable, check_count, check_loss, check_ratio, read_table
 
 FEWEST_POINTS, FEWEST_VALUES = 7, 3
 ALIKE = 1.03  # sizes and token counts that differ by less are one
@@ -111,7 +111,7 @@ def distinct(values: np.ndarray) -> np.ndarray:
     return ordered[np.concatenate([[True], ordered[1:] > ordered[:-1] * ALIKE])]
 
 
-def _diverged_sizes(table: Table) -> list[str]:
+def _diverged_sizes(table: RunTable) -> list[str]:
     """A warning for each size of which no run has a finite loss."""
     size, finite = table.numbers["size"], np.isfinite(table.numbers["loss"])
     lost = [value for value in distinct(size) if not finite[(size >= value) & (size <= value * ALIKE)].any()]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import Field
 
 from windtunnel.core.typed import JsonBlock, Number
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
 
 CONFIDENCE = 0.95
 DRAWS = 1000
 
 
-class Interval(JsonBlock):
+class Bounds(JsonBlock):
     """A number and its percentile interval from a bootstrap."""
 
     value: Number = Field(description="of the fit to all points")
@@ -38,7 +38,7 @@ class LawResult(JsonBlock):
     """A fitted law."""
 
     law: str = Field(description="which")
-    parameters: dict[str, Interval] = Field(description="by name")
+    parameters: dict[str, Bounds] = Field(description="by name")
     covariance: dict[str, dict[str, Number]] = Field({}, description="of the parameters over bootstrap samples; logarithms of coefficients")
     points: int = Field(description="rows that the law was fitted to")
     residual: Number = Field(description="root mean square of the logarithm's residuals")
@@ -53,7 +53,9 @@ class LawResult(JsonBlock):
         return pandas.DataFrame({name: each.plain() for name, each in self.parameters.items()}).T
 
 
-def intervals(names: Sequence[str], value: np.ndarray, draws: np.ndarray) -> dict[str, Interval]:
+def intervals(names: Sequence[str], value: np.ndarray, draws: np.ndarray) -> dict[str, Bounds]:
     """Percentile intervals of ``draws`` [samples, parameters] about ``value`` [parameters]."""
+    import numpy as np
+
     low, high = np.percentile(draws, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
-    return {name: Interval(value=float(v), low=float(a), high=float(b)) for name, v, a, b in zip(names, value, low, high, strict=True)}
+    return {name: Bounds(value=float(v), low=float(a), high=float(b)) for name, v, a, b in zip(names, value, low, high, strict=True)}

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import JsonBlock
-from windtunnel.laws.forecast import DRAWS, Interval, LawResult, intervals
+from windtunnel.laws.forecast import DRAWS, Bounds, LawResult, intervals
 from windtunnel.laws.table import check_count, check_loss, check_ratio, read_table, scales
 
 if TYPE_CHECKING:
@@ -26,20 +26,20 @@ NAMES = ("size_exponent", "size_coefficient", "tokens_exponent", "tokens_coeffic
 FEWEST, BUDGETS = 4, 3  # runs of a budget, budgets
 
 
-class Budget(JsonBlock):
+class AtBudget(JsonBlock):
     """Runs of one compute budget."""
 
     flops: float = Field(description="geometric mean")
     runs: int = Field(description="how many were fitted")
-    size: Interval = Field(description="the best size")
-    tokens: Interval = Field(description="the tokens it is then trained on")
+    size: Bounds = Field(description="the best size")
+    tokens: Bounds = Field(description="the tokens it is then trained on")
     loss: float = Field(description="the loss there")
 
 
 class IsoflopResult(LawResult):
     """Best sizes and how they grow with compute: size = size_coefficient C^size_exponent, and the same for tokens."""
 
-    budgets: list[Budget] = Field([], description="ascending")
+    budgets: list[AtBudget] = Field([], description="ascending")
 
     def by_budget(self) -> pandas.DataFrame:
         """A row a budget: FLOPs, runs, best size, tokens and loss."""
@@ -104,11 +104,11 @@ def isoflop(
         ends = np.nanpercentile(kept, [2.5, 97.5])
         spent = middle + slope * np.array([best[0], *ends[::-1]])
         budgets.append(
-            Budget(
+            AtBudget(
                 flops=float(np.exp(c[rows].mean())),
                 runs=int(rows.sum()),
-                size=Interval(value=float(np.exp(best[0])), low=float(np.exp(ends[0])), high=float(np.exp(ends[1]))),
-                tokens=Interval(value=float(np.exp(spent[0])), low=float(np.exp(spent[1])), high=float(np.exp(spent[2]))),
+                size=Bounds(value=float(np.exp(best[0])), low=float(np.exp(ends[0])), high=float(np.exp(ends[1]))),
+                tokens=Bounds(value=float(np.exp(spent[0])), low=float(np.exp(spent[1])), high=float(np.exp(spent[2]))),
                 loss=float(lowest),
             )
         )

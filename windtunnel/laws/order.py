@@ -22,7 +22,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.typed import JsonBlock
-from windtunnel.laws.forecast import Interval
+from windtunnel.laws.forecast import Bounds
 from windtunnel.laws.table import check_count, check_loss, read_table, scales
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ArmForecast(JsonBlock):
 
     best: float = Field(description="probability that it has the lowest loss of all")
     better: float | None = Field(None, description="probability that it has a lower loss than the baseline; None for the baseline")
-    difference: Interval | None = Field(None, description="relative difference of the loss from the baseline's; below zero is better")
+    difference: Bounds | None = Field(None, description="relative difference of the loss from the baseline's; below zero is better")
     regret: float = Field(description="expected relative loss above the best arm's, if this one is chosen")
 
 
@@ -187,7 +187,7 @@ def _told(names: list[str], baseline: str, drawn: np.ndarray, last: list[float],
         arms[names[number]] = ArmForecast(
             best=float((drawn[:, number] <= lead).mean()),
             better=None if is_base else float((apart < 0).mean()),
-            difference=None if is_base else Interval(value=float(np.median(apart)), low=low, high=high),
+            difference=None if is_base else Bounds(value=float(np.median(apart)), low=low, high=high),
             regret=float(np.expm1(drawn[:, number] - lead).mean()),
         )
     ranks = [names[number] for number in np.argsort(last)]

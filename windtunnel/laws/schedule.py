@@ -22,9 +22,9 @@ from pydantic import Field
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.typed import JsonBlock, Number
-from windtunnel.laws.forecast import Interval, LawResult, intervals
+from windtunnel.laws.forecast import Bounds, LawResult, intervals
 from windtunnel.laws.power import DELTA
-from windtunnel.laws.table import Table, check_loss, read_table
+from windtunnel.laws.table import RunTable, check_loss, read_table
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +42,7 @@ BLOCK = 6  # neighbouring points that a bootstrap draws together
 class Prediction(JsonBlock):
     """A schedule that took no part in the fit."""
 
-    final: Interval = Field(description="the loss at its last step, with the interval from the noise of the curves fitted")
+    final: Bounds = Field(description="the loss at its last step, with the interval from the noise of the curves fitted")
     measured: Number | None = Field(None, description="the loss there, where the table has it")
     error: Number | None = Field(None, description="mean absolute relative error along the curve")
     worst: Number | None = Field(None, description="the largest one")
@@ -230,11 +230,11 @@ def schedule(
     )
 
 
-def _curve_of(table: Table, name: str, fitted: bool, told: list[str]) -> Curve:
+def _curve_of(table: RunTable, name: str, fitted: bool, told: list[str]) -> Curve:
     """The run ``name``, its rows by step. Raises UserError for rows at one step, rates that are none, or too few points."""
     rows = table.kept(np.array([word == name for word in table.words["run"]]))
     if fitted:
-        rows = check_loss(Table(rows.path, rows.names, rows.numbers, rows.words, rows.lines, told))
+        rows = check_loss(RunTable(rows.path, rows.names, rows.numbers, rows.words, rows.lines, told))
     order = np.argsort(rows.numbers["step"], kind="stable")
     steps, rate, loss = (rows.numbers[role][order] for role in ("step", "rate", "loss"))
     if not np.isfinite(steps).all() or (steps < 0).any() or not np.isfinite(rate).all() or (rate < 0).any() or not rate.max() > 0:

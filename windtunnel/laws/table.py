@@ -27,7 +27,7 @@ SHOWN = 5  # line numbers that a message names
 
 
 @dataclass(frozen=True)
-class Table:
+class RunTable:
     """What was read: ``numbers`` and ``words`` by role, one entry a row; ``lines`` of the file."""
 
     path: Path
@@ -40,11 +40,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def kept(self, rows: np.ndarray) -> Table:
+    def kept(self, rows: np.ndarray) -> RunTable:
         """The rows that the boolean array ``rows`` marks."""
         numbers = {role: values[rows] for role, values in self.numbers.items()}
         words = {role: [word for word, keep in zip(values, rows, strict=True) if keep] for role, values in self.words.items()}
-        return Table(self.path, self.names, numbers, words, self.lines[rows], self.warnings)
+        return RunTable(self.path, self.names, numbers, words, self.lines[rows], self.warnings)
 
     def at(self, rows: np.ndarray) -> str:
         """The lines of the file that ``rows`` marks, for a message: "lines 3, 7, 9 and 4 more"."""
@@ -60,7 +60,7 @@ def read_table(
     *,
     where: Mapping[str, str] | None = None,
     unknown: Sequence[str] = (),
-) -> Table:
+) -> RunTable:
     """The named columns of the table at ``path``.
 
     Rows with an empty cell in one of them are left out with a warning, and so is a row that repeats another in every column.
@@ -120,7 +120,7 @@ def read_table(
         for place in [places[role]]
     }
     texts = {role: [cells[places[role]] for _, cells in full] for role in named}
-    return Table(path, wanted, found, texts, np.array([line for line, _ in full]), warnings)
+    return RunTable(path, wanted, found, texts, np.array([line for line, _ in full]), warnings)
 
 
 def _cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -206,7 +206,7 @@ def scales(logs: np.ndarray) -> np.ndarray:
 # What units give away -----------------------------------------------------------------------------------------------------------
 
 
-def check_loss(table: Table, role: str = "loss") -> Table:
+def check_loss(table: RunTable, role: str = "loss") -> RunTable:
     """The rows with a finite loss. Others are left out with a warning.
 
     Raises:
@@ -235,7 +235,7 @@ def check_loss(table: Table, role: str = "loss") -> Table:
     return kept
 
 
-def check_count(table: Table, role: str, least: float, unit: str) -> None:
+def check_count(table: RunTable, role: str, least: float, unit: str) -> None:
     """Refuse a column of counts that is not positive and finite, or that must be in thousands, millions or billions.
 
     Raises:
@@ -254,7 +254,7 @@ def check_count(table: Table, role: str, least: float, unit: str) -> None:
         )
 
 
-def check_ratio(table: Table) -> None:
+def check_ratio(table: RunTable) -> None:
     """Refuse sizes and tokens that cannot both be raw numbers, by tokens per parameter. Raises UserError."""
     ratio = table.numbers["tokens"] / table.numbers["size"]
     odd = (ratio > 1e5) | (ratio < 1e-3)

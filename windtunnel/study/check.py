@@ -17,7 +17,7 @@ from windtunnel.slots import Progress
 from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
-from windtunnel.study.look import Look, look
+from windtunnel.study.look import Survey, look
 from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, needed_by, of_curators, plan, refuse_what_cannot_fly, run_of
 from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.tune import with_knobs
@@ -55,7 +55,7 @@ def check_study(
     from windtunnel.train.machine import threads_of
 
     variant, here = _variant(study, out), local.workers_here(workers, threads)
-    seen: Look | None = None
+    seen: Survey | None = None
     if timed:
         roughly = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
         refuse_what_cannot_fly(plan(study, roughly, dict.fromkeys(roughly, ""), variant))
@@ -140,7 +140,7 @@ def _missing(
     return list(missing.values()), [(run, one) for run, one in found if one is not None]
 
 
-def _learned(cached: list[tuple[Entry, RunRecord]], seen: Look | None) -> tuple[float, int]:
+def _learned(cached: list[tuple[Entry, RunRecord]], seen: Survey | None) -> tuple[float, int]:
     """How many times longer finished runs trained than is estimated of them (the median), and how many they are."""
     ratios = []
     for run, record in cached if seen else ():
@@ -163,7 +163,7 @@ def _visible(study: StudyFile, tokens_per_parameter: float, cached: list[tuple[E
     return {"share": share, "section": section, "source": noise.source} if share is not None else None
 
 
-def _arm(recipe: Recipe, reckoned: Mapping[str, float], seen: Look | None) -> dict[str, Any]:
+def _arm(recipe: Recipe, reckoned: Mapping[str, float], seen: Survey | None) -> dict[str, Any]:
     """What one run of an arm is."""
     found = {key: reckoned[key] for key in ("flops", "tokens", "steps", "parameters")}
     found["tokens_per_parameter"] = reckoned["own_tokens"] / recipe.block_parameters

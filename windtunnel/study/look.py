@@ -27,7 +27,7 @@ PATIENCE = 60.0  # seconds after which further recipes are not timed, but reckon
 
 
 @dataclass
-class Look:
+class Survey:
     """What was seen. ``preparing`` is about how many CPU seconds all of the data takes to prepare."""
 
     sources: dict[str, dict[str, Any]]  # by name, as :meth:`Glance.about` says it
@@ -51,7 +51,7 @@ class Look:
         return trip(recipe, self.paces, held_out)
 
 
-def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant) -> Look:
+def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant) -> Survey:
     """Look at the data and the steps of ``recipes``, the baseline first.
 
     Raises:
@@ -80,7 +80,7 @@ def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant) -> L
     read = sum(glance.bytes for glance in looked_at.values())
     sources = {name: glance.about() for name, glance in looked_at.items()}
     more = sum(source["bytes"] for source in sources.values()) / max(1, read)
-    return Look(sources, bytes_per_unit, paces, sum(seconds.values()) * max(1.0, more))
+    return Survey(sources, bytes_per_unit, paces, sum(seconds.values()) * max(1.0, more))
 
 
 def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -> tuple[Stream, float]:

@@ -9,7 +9,6 @@ from windtunnel.recipe import Recipe, section
 from windtunnel.study import section as committed  # what is shipped of it
 from windtunnel.study.result import BASELINE, StudyResult
 from windtunnel.study.seeds import KnownNoise
-from windtunnel.study.statistics.noise import noise_of_differences
 
 ALIKE = 2.0  # how many times as many tokens for each parameter a run may have seen for its noise to be that of another
 
@@ -26,6 +25,8 @@ def known_noise(results: Iterable[StudyResult], metric: str, tokens_per_paramete
     Returns:
         None where they are too few. Of several corpora and budgets the one with the most seeds speaks.
     """
+    from windtunnel.study.statistics.noise import noise_of_differences
+
     found: list[tuple[int, StudyResult, float]] = []
     for result in results:
         seen = result.baseline.tokens_per_parameter

@@ -16,7 +16,7 @@ from windtunnel.train.record import RunRecord
 CHANCE = 0.8  # with which a difference of that size gets a verdict
 
 
-class Noise(NamedTuple):
+class Scatter(NamedTuple):
     """Standard deviation, between seeds, of the difference of two runs, as a share of the baseline's value; how many freedoms it has."""
 
     share: float
@@ -24,7 +24,7 @@ class Noise(NamedTuple):
     source: str
 
 
-def noise_of(flown: Sequence[tuple[Entry, RunRecord]]) -> Noise | None:
+def noise_of(flown: Sequence[tuple[Entry, RunRecord]]) -> Scatter | None:
     """The noise of finished runs: of what arms differ from the baseline by, seed by seed. None where no arm has two pairs."""
     values: dict[str, dict[int, float]] = {}
     for entry, record in flown:
@@ -37,16 +37,16 @@ def noise_of(flown: Sequence[tuple[Entry, RunRecord]]) -> Noise | None:
         if len(differences) > 1:
             squares += statistics.variance(differences) * (len(differences) - 1)
             freedom += len(differences) - 1
-    return Noise(math.sqrt(squares / freedom), freedom, "this study's finished runs") if freedom and squares > 0 else None
+    return Scatter(math.sqrt(squares / freedom), freedom, "this study's finished runs") if freedom and squares > 0 else None
 
 
-def noise_before(name: str | None, recipe: Recipe, tokens_per_parameter: float) -> Noise | None:
+def noise_before(name: str | None, recipe: Recipe, tokens_per_parameter: float) -> Scatter | None:
     """What the committed baselines of the section ``name`` say of a study whose baseline is ``recipe``; None without records."""
     known = noise_of_section(name, recipe)
     if known is None or name is None:
         return None
     nearest = min(levels(name), key=lambda level: abs(math.log(level.tokens_per_parameter / tokens_per_parameter)))
-    return Noise(known.sd / nearest.mean, round(known.freedom), known.source)
+    return Scatter(known.sd / nearest.mean, round(known.freedom), known.source)
 
 
 def smallest_visible(noise: float, seeds: int, confidence: float) -> float | None:

@@ -10,8 +10,6 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import numpy as np
-
 from windtunnel.core.files import write_bytes
 from windtunnel.slots import ByDocument
 
@@ -23,6 +21,8 @@ def write(folder: Path, found: ByDocument | None) -> None:
     if found is None:
         (folder / FILE).unlink(missing_ok=True)
         return
+    import numpy as np
+
     data = io.BytesIO()
     below = found.below.astype(np.int32) if np.array_equal(found.below, np.rint(found.below)) else found.below
     np.savez_compressed(data, unit=found.unit, above=found.above.astype(np.float32), below=below)
@@ -31,6 +31,8 @@ def write(folder: Path, found: ByDocument | None) -> None:
 
 def read(folder: Path) -> ByDocument | None:
     """What :func:`write` put into the folder of a run, float64; None where there is none, or it is damaged."""
+    import numpy as np
+
     try:
         with np.load(folder / FILE, allow_pickle=False) as data:
             return ByDocument(data["unit"], data["above"].astype(np.float64), data["below"].astype(np.float64))

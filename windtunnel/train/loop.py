@@ -19,8 +19,7 @@ from windtunnel.train.step import clip, draw, gradients, set_rates, take_variant
 def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) -> tuple[PhaseRun, bool]:
     """Train ``recipe`` with ``seed``, going on from the newest whole checkpoint in the run's folder if there is one.
 
-    Returns its last phase (the model dense, folded), and whether the run is finished (False: it was asked to stop).
-    Raises UserError for a recipe that cannot be flown on this stream or machine, Diverged when the loss is not finite.
+    Returns its last phase, dense and folded, and whether the run is finished. Raises UserError where it cannot be flown, and Diverged.
     """
     folder = run_context.folder / "checkpoints"
     saved = checkpoint.newest(folder, run_context.warn, run_context.device)

@@ -54,7 +54,7 @@ class Flown(NamedTuple):
 
 
 @dataclass
-class Pace:
+class Throughput:
     """How fast runs fly here, by (study, arm): what the next ones are expected to take."""
 
     known: dict[tuple[str, str], Flown] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from windtunnel.models.locate import STANDING_IN
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
 from windtunnel.study.launch.worker import FLY, Job
-from windtunnel.study.pack.fill import Flown, Pace, Width
+from windtunnel.study.pack.fill import Flown, Throughput, Width
 from windtunnel.study.pack.known import KnownStudy, models_here
 from windtunnel.study.pack.manifest import FORMATS, Manifest, Slot, read, version
 from windtunnel.study.pack.results import Results, read_results, seal, sealed, write_results
@@ -127,7 +127,7 @@ class PackFlight:
     alone: list[Choice] = field(default_factory=list)  # that had no memory and are tried once more
     retried: set[str] = field(default_factory=set)
     paused: dict[str, float] = field(default_factory=dict)  # folders of runs that another process flies, and when to ask again
-    pace: Pace = field(default_factory=Pace)
+    pace: Throughput = field(default_factory=Throughput)
     measured_from: tuple[float, float] | None = None  # when the present width was reached, and the work that had been done by then
     work: float = 0.0  # FLOPs of this call
 
