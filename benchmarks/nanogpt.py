@@ -56,7 +56,7 @@ OURS: dict[str, dict[str, Any]] = {
 }
 RECIPE: dict[str, Any] = {
     "section": "S",
-    "budget": {"tokens": 250_000},
+    "budget": {"tokens": 300_000},
     "context": 64,
     "batch": 16,
     "schedule": {"wsd": {"warmup": 0.02, "decay": 0.4}},
