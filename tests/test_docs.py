@@ -75,9 +75,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder such as a reader has: some notes, some mail, the example studies, and the files that the pages show."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "notes").mkdir()
-    for number in range(300):  # so many that some of them are held out
+    for number in range(150):  # so many that some of them are held out
         (folder / "notes" / f"{number}.md").write_text(prose(number), encoding="utf-8")
-    lines = "".join(json.dumps({"text": prose(1000 + number)}) + "\n" for number in range(300))
+    lines = "".join(json.dumps({"text": prose(1000 + number)}) + "\n" for number in range(150))
     (folder / "mail.jsonl.zst").write_bytes(zstandard.compress(lines.encode()))
     (folder / ".venv").mkdir()
     (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
