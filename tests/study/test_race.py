@@ -321,3 +321,7 @@ def test_a_plan_has_as_many_seeds_of_each_arm_as_are_wanted():
     for entry in entries:
         count[entry.arm, entry.multiple] += 1
     assert count == {("baseline", 0.5): 6, ("baseline", 1.0): 6, ("baseline", 2.0): 6, ("wide", 1.0): 3, ("loud", 1.0): 6}
+
+
+def test_a_race_of_the_baseline_alone_flies_the_most_seeds(fly):
+    assert fly(study(curve=[1.0], arms={})).baseline.seeds == 12

@@ -126,7 +126,7 @@ def flown(study: StudyFile, folder: Path, means: Means, save_records: Path | Non
             write_json(folder / "result.json", result.plain())
             return result
 
-        seeds = f", {max(planned.values())} of at most {study.race.most} seeds" if study.race else ""
+        seeds = f", {max(planned.values(), default=study.race.most)} of at most {study.race.most} seeds" if study.race else ""
         pilots.fly(f"study {study.name}{seeds}", entries, write)
         result = write()
         wanted = {name: result.arms[name].planned or planned[name] for name in planned}
