@@ -10,6 +10,7 @@ import pytest
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.recipe import recipe_from, section
+from windtunnel.study import section as committed
 from windtunnel.study.result import FORMAT
 from windtunnel.study.section import levels
 
@@ -54,7 +55,7 @@ def test_an_unknown_section_has_no_levels(shipped):
 
 
 def test_the_command_shows_settings_and_baselines(shipped, monkeypatch, capsys):
-    monkeypatch.setattr("windtunnel.study.section.library", lambda kind: shipped)
+    monkeypatch.setattr(committed, "library", lambda kind: shipped)
     with pytest.raises(SystemExit, match="0"):
         main(["sections", "S"])
     shown = capsys.readouterr().out
