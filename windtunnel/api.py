@@ -73,6 +73,18 @@ class Study:
 
         return check_study(self.file, Path(out), workers=workers, threads=threads)
 
+    def sized(self, hours: float, out: Where = OUT, *, workers: int | None = None, threads: int | None = None) -> Study:
+        """This study as it fills ``hours`` hours on this machine: the largest section that leaves room for enough seeds.
+
+        What is chosen is kept below ``out``, where :meth:`fly` goes on with it.
+
+        Raises:
+            UserError: where not even two seeds end in time.
+        """
+        from windtunnel.study.hours import sized
+
+        return Study(sized(self.file, hours, Path(out), workers=workers, threads=threads)[0])
+
     def fly(
         self,
         out: Where = OUT,

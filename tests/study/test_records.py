@@ -14,7 +14,7 @@ from windtunnel.recipe import recipe_from
 from windtunnel.study.check import check_study
 from windtunnel.study.file import study_from
 from windtunnel.study.plan import run_of
-from windtunnel.study.records import agrees, committed, folders_of, known, save
+from windtunnel.study.records import agrees, committed, folders_of, known, of_several_machines, save
 from windtunnel.train.record import RunRecord
 
 ARMS: dict[str, Any] = {"wide": {"context": 64}, "grown": {"start": {"trained": {"model": {"recipe": "base"}}}}}
@@ -122,3 +122,12 @@ def test_records_beside_the_study_are_found_without_being_asked_for(tmp_path):
     assert folders_of(file) == (tmp_path / "records",)
     with pytest.raises(UserError, match=r"--records .*missing: no such folder"):
         folders_of(file, [tmp_path / "missing"])
+
+
+def test_runs_of_several_machines_are_told():
+    def record(processor, status="finished"):
+        return RunRecord(key=processor, seed=0, status=status, hardware={"processor": processor, "cores": 2, "system": "Linux"})
+
+    assert of_several_machines([record("A"), record("A"), record("B", status="failed")]) == []
+    (said,) = of_several_machines([record("A"), record("A"), record("B")])
+    assert "2 on A, 2 cores; 1 on B, 2 cores" in said and "times cannot be compared" in said

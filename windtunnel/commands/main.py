@@ -25,6 +25,7 @@ from windtunnel.commands.options import (
     CorpusOption,
     Engine,
     EngineOption,
+    HoursOption,
     JsonOption,
     OutOption,
     RecordsOption,
@@ -87,6 +88,7 @@ def study(
     settings: SetOption = None,
     budget: BudgetOption = None,
     seeds: SeedsOption = None,
+    hours: HoursOption = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
@@ -104,6 +106,8 @@ def study(
     With --corpus, your sources take the place of the whole corpus that the file names. FILE may be the folder of a pack.
     """
     if file.is_dir():
+        if hours is not None:
+            raise UserError(f"--hours {hours:g}: {file} is a pack, whose studies are sized already; say --minutes {60 * hours:g}")
         fly(file, minutes, out, workers, threads, as_json)
         return
     if minutes is not None:
@@ -111,8 +115,10 @@ def study(
     from windtunnel.report import write_report
     from windtunnel.study.fly import fly_study
 
-    loaded = read_study(file, corpus, changed(settings, budget, seeds))
     check_engine(engine, address)
+    if hours is not None and engine is not Engine.local:
+        raise UserError(f"--hours {hours:g}: steps are timed on this machine, which says nothing of a cluster; give --seeds instead")
+    loaded = in_hours(read_study(file, corpus, changed(settings, budget, seeds)), hours, seeds, out, workers, threads)
     kept: dict[str, Any] = {"records": records or (), "save_records": save_records}
     result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
     write_report(result, out / "studies" / loaded.name)
@@ -130,6 +136,7 @@ def check(
     settings: SetOption = None,
     budget: BudgetOption = None,
     seeds: SeedsOption = None,
+    hours: HoursOption = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
@@ -151,7 +158,11 @@ def check(
         from windtunnel.study.papers import load_paper
 
         paper = load_paper(file) if "scales" in keys else None
+        if paper and hours is not None:
+            raise UserError(f"--hours {hours:g}: {file} is a paper, whose scales are fixed; --hours is for studies")
         studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus, changes)}
+        if not paper:
+            studies[""] = in_hours(studies[""], hours, seeds, out, workers, threads, keep=False)
         for each in studies.values():
             for recipe in each.written.values():
                 look_at(recipe)
@@ -265,6 +276,21 @@ def read_study(file: Path, corpus: Sequence[str] | None, changes: Sequence[str] 
     from windtunnel.study.fly import load_study
 
     return load_study(shipped(file), sources(corpus), changes)
+
+
+def in_hours(
+    study: Any, hours: float | None, seeds: str | None, out: Path, workers: int | None, threads: int | None, keep: bool = True
+) -> Any:
+    """``study`` sized to ``hours``, saying so on standard error; as it is where none are given. ``keep``: remember what was chosen."""
+    if hours is None:
+        return study
+    if seeds is not None:
+        raise UserError(f"--hours {hours:g} chooses the seeds; leave out --seeds {seeds}")
+    from windtunnel.study.hours import sized
+
+    study, said = sized(study, hours, out, workers=workers, threads=threads, keep=keep)
+    print(f"windtunnel: {said}", file=sys.stderr)
+    return study
 
 
 # Showing -----------------------------------------------------------------------------------------------------------------------

@@ -46,6 +46,15 @@ BudgetOption = Annotated[
     str | None, typer.Option("--budget", metavar="UNIT=AMOUNT", help="the budget, such as tokens_per_parameter=5", show_default=False)
 ]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="SEEDS", help="how many, or several such as 3,4,5", show_default=False)]
+HoursOption = Annotated[
+    float | None,
+    typer.Option(
+        "--hours",
+        metavar="N",
+        help="size the study to so many hours on this machine: the largest section at 20 tokens per parameter, and enough seeds",
+        show_default=False,
+    ),
+]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="where runs, prepared text and results are kept and found again")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)", show_default=False)

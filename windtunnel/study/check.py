@@ -40,7 +40,8 @@ def check_study(
 
     Returns:
         ``runs``, ``flops``, ``cpu_seconds`` and ``seconds`` (estimated, with ``workers`` at once) of what is still to be flown;
-        ``preparing``, the CPU seconds in it that do not train; ``cached`` runs that ``out`` already holds, and ``learned``, by how much
+        ``preparing``, the CPU seconds in it that do not train; ``by_seed``, the seconds that one worker takes for the runs of a seed;
+        ``cached`` runs that ``out`` already holds, and ``learned``, by how much
         those took longer than was estimated (1 where there are none); ``trials`` of tuning; by arm ``flops``, ``tokens``, ``steps``,
         ``parameters``, ``tokens_per_parameter`` and ``memory_bytes`` of one run. ``epochs`` by arm and source, ``sources`` by name;
         ``visible``, the share of the baseline's value that would be seen, where the noise is known. Of a
@@ -104,6 +105,7 @@ def check_study(
         "least": {"seeds": study.race.least, **taken(first)} if study.race else None,
         **taken(missing),
         "preparing": before if seen else None,
+        "by_seed": _by_seed(missing, seconds),
         "cached": len(cached),
         "learned": {"runs": finished, "factor": factor} if finished else None,
         "trials": len(study.tune.combinations()) * len(recipes) if study.tune else 0,
@@ -138,6 +140,13 @@ def _missing(
         distinct |= {run.key: run for run in (*runs, *itertools.chain(*every))}
     found = [(run, record(run)) for key, run in distinct.items() if key not in missing]
     return list(missing.values()), [(run, one) for run, one in found if one is not None]
+
+
+def _by_seed(missing: Iterable[Entry], seconds: Mapping[str, float]) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for run in missing:
+        found[run.seed] = found.get(run.seed, 0.0) + seconds.get(run.key, 0.0)
+    return found
 
 
 def _learned(cached: list[tuple[Entry, RunRecord]], seen: Survey | None) -> tuple[float, int]:

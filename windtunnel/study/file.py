@@ -67,6 +67,7 @@ class StudyFile(Settings):
     _notes: list[str] = PrivateAttr(default_factory=list)
     _place: Place | None = PrivateAttr(default=None)
     _file: str | None = PrivateAttr(default=None)
+    _raw: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -150,6 +151,17 @@ class StudyFile(Settings):
     def racing(self, race: Race) -> StudyFile:
         """This study with its seeds raced as ``race``."""
         return self.model_copy(update={"seeds": race})
+
+    def changed(self, settings: Mapping[str, Any]) -> StudyFile:
+        """This study with the keys of ``settings`` in the place of what its file says there, read anew.
+
+        Raises:
+            UserError: as :func:`study_from`.
+        """
+        assert self._place is not None
+        again = study_from({**self._raw, **settings}, name=self.name, document=self._place.document, prefix=self._place.prefix)
+        again._file = self._file
+        return again
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -260,7 +272,7 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
         raise place.invalid(error, ()) from error
     shared = {"corpus": raw["corpus"], "budget": study.budget.model_dump(exclude_none=True), "recipes": study.recipes}
     base = merge(shared, study.baseline)
-    study._place = place
+    study._place, study._raw = place, raw
     for arm, mapping in {BASELINE: base, **{arm: merge(base, difference) for arm, difference in study.arms.items()}}.items():
         try:
             study._recipes[arm] = recipe_from(mapping, base)

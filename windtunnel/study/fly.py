@@ -32,7 +32,7 @@ from windtunnel.study.launch.worker import FLY
 from windtunnel.study.pilots import Means, Pilots
 from windtunnel.study.plan import at_one_budget, plan, refuse_what_cannot_fly
 from windtunnel.study.prior import noise_of_section
-from windtunnel.study.records import folders_of, save
+from windtunnel.study.records import folders_of, of_several_machines, save
 from windtunnel.study.result import BASELINE, Entry, StudyResult
 from windtunnel.study.seeds import as_begun
 from windtunnel.study.trials import tuned
@@ -183,6 +183,7 @@ def result_so_far(
             "sizes": {split: dict(stream.sizes(split)) for split in ("train", "validation", "test")},
         },
         **more,
+        "notes": [*more["notes"], *of_several_machines(pilots.records.values())],
     }
     of_units = {arm: stream.bytes_per_unit("train") for arm, stream in pilots.streams.items()}
 

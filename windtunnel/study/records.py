@@ -7,6 +7,7 @@ asks of a run. Only who needs the weights has to fly it again.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,22 @@ def agrees(record: RunRecord, entry: Entry, data: str) -> bool:
     same = (record.key, record.seed, record.format) == (entry.key, entry.seed, FORMAT) and record.stream in (data, None)
     variant = record.variant is None or entry.variant is None or record.variant == entry.recipe.variant(entry.variant)
     return same and variant and _same_settings(record.recipe, plain(entry.recipe))
+
+
+def machine_of(hardware: Mapping[str, Any]) -> str:
+    """What computes on the machine that ``hardware`` of a record is of."""
+    return str(hardware.get("accelerator") or f"{hardware.get('processor', 'a machine that is not known')}, {hardware.get('cores')} cores")
+
+
+def of_several_machines(records: Iterable[RunRecord]) -> list[str]:
+    """What a reader must know where ``records`` that are finished come from more than one kind of machine."""
+    machines = Counter(machine_of(record.hardware) for record in records if record.finished)
+    if len(machines) < 2:
+        return []
+    each = "; ".join(f"{count} on {name}" for name, count in machines.most_common())
+    return [
+        f"The runs were flown on several machines ({each}): their times cannot be compared, and losses differ in the last digits."
+    ]
 
 
 def _same_settings(then: Any, now: Any) -> bool:
