@@ -16,6 +16,7 @@ scores both, over the same bytes, in windows of as many units as each model was 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -151,12 +152,13 @@ def bits_per_byte(logits_of: Callable[[torch.Tensor], torch.Tensor], units: torc
     The first unit is predicted by nobody; ``amount`` is the number of bytes of all others. ``logits_of`` maps units [B, T] to logits
     [B, T, vocabulary].
     """
-    nats = 0.0
+    nats, whole = 0.0, (len(units) - 1) // context * context
+    windows = [*zip(units[:whole].view(-1, context).split(64), units[1 : whole + 1].view(-1, context).split(64), strict=True)]
+    if whole < len(units) - 1:
+        windows.append((units[None, whole:-1], units[None, whole + 1 :]))
     with torch.no_grad():
-        for first in range(0, len(units) - 1, context):
-            window = units[first : first + context + 1]
-            logits = logits_of(window[None, :-1])[0].double()
-            nats += float(torch.nn.functional.cross_entropy(logits, window[1:], reduction="sum"))
+        for read, wanted in windows:
+            nats += float(torch.nn.functional.cross_entropy(logits_of(read).double().flatten(0, 1), wanted.flatten(), reduction="sum"))
     return nats / math.log(2) / amount
 
 
@@ -168,7 +170,8 @@ def score_theirs(copy: Path, checkpoint: Path, text: str) -> float:
     import model as nano  # type: ignore[import-not-found]
 
     saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    network = nano.GPT(nano.GPTConfig(**saved["model_args"]))
+    with contextlib.redirect_stdout(sys.stderr):  # where it says how many parameters it has
+        network = nano.GPT(nano.GPTConfig(**saved["model_args"]))
     network.load_state_dict(saved["model"])
     network.eval()
     numbers = pickle.loads((copy / "data" / "shakespeare_char" / "meta.pkl").read_bytes())["stoi"]

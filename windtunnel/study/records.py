@@ -68,9 +68,7 @@ def of_several_machines(records: Iterable[RunRecord]) -> list[str]:
     if len(machines) < 2:
         return []
     each = "; ".join(f"{count} on {name}" for name, count in machines.most_common())
-    return [
-        f"The runs were flown on several machines ({each}): their times cannot be compared, and losses differ in the last digits."
-    ]
+    return [f"The runs were flown on several machines ({each}): their times cannot be compared, and losses differ in the last digits."]
 
 
 def _same_settings(then: Any, now: Any) -> bool:
