@@ -9,15 +9,23 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-_VERBS = ("Result", "Study", "adapt", "fly_pack", "pack", "papers", "read", "read_result", "reproduce", "unpack")
+# What each module of windtunnel/api offers here.
+_OFFERED = {
+    "library": ("papers", "parts", "reproduce"),
+    "models": ("adapt", "train"),
+    "packs": ("fly_pack", "pack", "unpack"),
+    "studies": ("Result", "Study", "read", "read_result"),
+}
+_MODULES = {name: f"windtunnel.api.{module}" for module, names in _OFFERED.items() for name in names}
 _FOLDERS = ("parts", "train")  # verbs whose name is also that of a package of this one
 
 
 class _Verb(ModuleType):
-    """A package that can be called: ``wt.train(...)`` calls :func:`windtunnel.api.train`, ``wt.train.loop`` stays the module."""
+    """A package that can be called: ``wt.train(...)`` calls :func:`windtunnel.api.models.train`, ``wt.train.loop`` stays the module."""
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        return getattr(import_module("windtunnel.api"), self.__name__.rpartition(".")[2])(*arguments, **keywords)
+        name = self.__name__.rpartition(".")[2]
+        return getattr(import_module(_MODULES[name]), name)(*arguments, **keywords)
 
 
 class _Package(ModuleType):
@@ -35,8 +43,8 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     if name in _FOLDERS:
         return import_module(f"windtunnel.{name}")
-    if name in _VERBS:
-        return getattr(import_module("windtunnel.api"), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     if name in ("PartError", "UserError"):
         return getattr(import_module("windtunnel.core.errors"), name)
     if name == "Trained":
@@ -52,4 +60,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     slots = import_module("windtunnel.slots").__all__
-    return sorted({*_VERBS, *_FOLDERS, "Field", "PartError", "Trained", "UserError", "__version__", *slots})
+    return sorted({*_MODULES, "Field", "PartError", "Trained", "UserError", "__version__", *slots})

@@ -1,0 +1,123 @@
+"""Models: one trained from a recipe, one adapted to a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from windtunnel.api.given import OUT, Where, expanded
+
+
+def train(
+    recipe: Where | Mapping[str, Any],
+    out: Where,
+    *,
+    seed: int = 0,
+    corpus: Mapping[str, Any] | None = None,
+    cache: Where = f"{OUT}/cache",
+    threads: int | None = None,
+    device: str | None = None,
+    loggers: Sequence[str] = (),
+) -> Any:
+    """Train one model from a recipe (a YAML file, or a mapping of what it says) in the folder ``out``; returns its record.
+
+    Called again, it goes on where it was. The model lies in ``out/model``, which ``AutoModel`` loads.
+
+    Args:
+        recipe: with its corpus and budget.
+        out: the folder of the run.
+        seed: what differs between repetitions.
+        corpus: sources that are replaced or added.
+        cache: where prepared text is kept; studies share theirs.
+        threads: of this run (default: torch's own choice).
+        device: cpu, cuda, cuda:1 ... (default: a GPU if there is one).
+        loggers: tensorboard, wandb, mlflow, trackio.
+
+    Raises:
+        UserError: for what the caller can put right.
+        RuntimeError: where training failed; the message ends with the traceback.
+    """
+    from windtunnel.recipe import Document, load_recipe, merge, recipe_from
+    from windtunnel.recipe.resolve import resolve
+    from windtunnel.train.run import fly, prepare, prepare_needed
+
+    more = expanded(corpus or {})
+    if isinstance(recipe, Mapping):
+        found = resolve(recipe_from(merge(recipe, {"corpus": more} if more else {})))
+    else:
+        document = Document(recipe)
+        found = resolve(load_recipe(document, more), document)
+    stream, others = prepare(found, Path(cache)), prepare_needed(found, Path(cache))
+    record = fly(found, seed, stream, Path(out), threads=threads, device=device, loggers=loggers, streams=others)
+    return _finished(record)
+
+
+def adapt(
+    model: str,
+    corpus: Mapping[str, Any],
+    out: Where,
+    *,
+    keep: Mapping[str, Any] | None = None,
+    budget: str = "30m",
+    max_forgetting: str | float | None = "1%",
+    replay: float = 0.25,
+    rate: float | None = None,
+    context: int = 256,
+    batch: int = 4,
+    seed: int = 0,
+    threads: int | None = None,
+    device: str | None = None,
+) -> Any:
+    """Go on training ``model`` on ``corpus``, and keep what it knew; returns the result, before and after, by source.
+
+    As ``windtunnel adapt``. The model lies in ``out/model``, the page in ``out/report.html``. Called again, it goes on where it was.
+
+    Args:
+        model: a folder, a file of weights or a hub name.
+        corpus: what to adapt to, sources by name.
+        out: where all goes.
+        keep: sources that stand for what must be kept (default: the model writes its own).
+        budget: "30m", "2h", "500 steps", "2e6 tokens", "1e15 flops".
+        max_forgetting: by how large a share bits per byte of what is kept may rise; None: by any.
+        replay: the share of training documents that come from what is kept.
+        rate: the peak learning rate (default: a fifth of that of training from scratch).
+        context: tokens of a sequence.
+        batch: sequences of a step.
+        seed: what differs between repetitions.
+        threads: of this process (default: all cores).
+        device: cpu, cuda ... (default: a GPU if there is one).
+
+    Raises:
+        UserError: for what the caller can put right.
+        RuntimeError: where training failed.
+    """
+    from windtunnel.report.adaptation import page
+    from windtunnel.study.adapt import AdaptRequest, budget_of, share_of
+    from windtunnel.study.adapt import adapt as fly
+
+    request = AdaptRequest(
+        checkpoint=model,
+        corpus=expanded(corpus),
+        keep=expanded(keep or {}),
+        budget=budget_of(budget),
+        tolerance=share_of(max_forgetting) if isinstance(max_forgetting, str) or max_forgetting is None else max_forgetting,
+        replay=replay,
+        context=context,
+        batch=batch,
+        rate=rate,
+    )
+    result = _finished(fly(request, Path(out), seed=seed, threads=threads, device=device))
+    page(result, Path(out))
+    return result
+
+
+def _finished(record: Any) -> Any:
+    """``record`` of a run or an adaptation, or what kept it from finishing, raised."""
+    facts = record if isinstance(record, Mapping) else record.model_dump()
+    if facts["status"] == "interrupted":
+        raise KeyboardInterrupt
+    if facts["status"] != "finished":
+        failure = facts.get("failure") or {}
+        raise RuntimeError(failure.get("traceback") or facts.get("traceback") or failure.get("message") or facts.get("error"))
+    return record

@@ -1,0 +1,230 @@
+"""Studies: read, checked and flown; and their results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.api.given import OUT, Where, expanded
+from windtunnel.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas
+
+    from windtunnel.study.result import StudyResult, Verdict
+
+BASELINE = "baseline"
+COSTS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes", "parameters", "active_parameters")
+
+
+def read(study: Where | Mapping[str, Any], *, corpus: Mapping[str, Any] | None = None) -> Study:
+    """A study from its YAML file, or from a mapping of what such a file says (with ``name``; default: "study").
+
+    Args:
+        study: the file, or the mapping.
+        corpus: sources by name (a path, ``builtin:NAME``, or a source as YAML writes it) in the place of those of the study.
+
+    Raises:
+        UserError: naming file, line, key and the nearest valid spelling.
+    """
+    from windtunnel.study.file import load_study, study_from
+
+    if isinstance(study, Mapping):
+        raw = {**study, "corpus": expanded(corpus)} if corpus else study
+        return Study(study_from(raw, name=str(study.get("name", "study"))))
+    return Study(load_study(study, expanded(corpus) if corpus else None))
+
+
+class Study:
+    """A baseline and arms that have been read and can be checked and flown."""
+
+    def __init__(self, file: Any) -> None:
+        """``file``: what the study's file says, as :func:`windtunnel.study.file.load_study` returns it."""
+        self.file = file
+
+    @property
+    def name(self) -> str:
+        """The name of the study's folder."""
+        return str(self.file.name)
+
+    @property
+    def recipes(self) -> dict[str, Any]:
+        """The recipe of the baseline and of each arm, by name, the baseline first, with what checkpoints say that they begin from.
+
+        Raises:
+            UserError: for a checkpoint that is missing or does not fit.
+        """
+        return dict(self.file.resolved)
+
+    def check(self, out: Where = OUT, *, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:
+        """What flying it takes, without flying it: runs, FLOPs, seconds, sources, and the steps, tokens and parameters of each arm.
+
+        The beginning of every source is read and two real steps of every recipe are timed.
+
+        Raises:
+            UserError: for what cannot be flown.
+        """
+        from windtunnel.study.check import check_study
+
+        return check_study(self.file, Path(out), workers=workers, threads=threads)
+
+    def sized(self, hours: float, out: Where = OUT, *, workers: int | None = None, threads: int | None = None) -> Study:
+        """This study as it fills ``hours`` hours on this machine: the largest section that leaves room for enough seeds.
+
+        What is chosen is kept below ``out``, where :meth:`fly` goes on with it.
+
+        Raises:
+            UserError: where not even two seeds end in time.
+        """
+        from windtunnel.study.hours import sized
+
+        return Study(sized(self.file, hours, Path(out), workers=workers, threads=threads)[0])
+
+    def fly(
+        self,
+        out: Where = OUT,
+        *,
+        workers: int | None = None,
+        threads: int | None = None,
+        engine: str = "local",
+        address: str | None = None,
+        quiet: bool = False,
+        records: Sequence[Where] = (),
+        save_records: Where | None = None,
+    ) -> Result:
+        """Fly what is missing, compare, and write the result and its page below ``out/studies``. Called again, it goes on where it was.
+
+        Workers are processes of their own, which Python starts by importing the calling script once more: a script guards the call by
+        ``if __name__ == "__main__":``. A notebook needs nothing.
+
+        Args:
+            out: where runs, prepared text and results are kept and found again.
+            workers: runs flown side by side.
+            threads: of one run.
+            engine: "local" or "ray".
+            address: of a running Ray cluster.
+            quiet: show nothing.
+            records: folders of records of finished runs, which count as flown.
+            save_records: a folder that the record of every finished run is written to, without weights.
+
+        Raises:
+            UserError: for what the caller can put right.
+            KeyboardInterrupt: after Ctrl-C; what was flying has written checkpoints.
+        """
+        from windtunnel.study.fly import fly_study
+
+        kept: dict[str, Any] = {
+            "records": [Path(folder) for folder in records],
+            "save_records": Path(save_records) if save_records else None,
+        }
+        found = fly_study(self.file, Path(out), workers=workers, threads=threads, engine=engine, address=address, quiet=quiet, **kept)
+        result = Result(found)
+        result.page(Path(out) / "studies" / self.name)
+        return result
+
+    def __repr__(self) -> str:
+        return f"<study {self.name}: baseline, {', '.join(name for name in self.file.written if name != BASELINE)}>"
+
+
+class Result:
+    """What a study or a paper came to: verdicts, tables and charts.
+
+    ``data`` is the content of its result file, ``result`` the same as a :class:`windtunnel.study.result.StudyResult`.
+    """
+
+    def __init__(self, data: StudyResult | Mapping[str, Any]) -> None:
+        """``data``: the content of a result file, or that typed."""
+        from windtunnel.study.lenient import as_result
+
+        self.result = as_result(data)
+        self.data: dict[str, Any] = dict(data) if isinstance(data, Mapping) else data.plain()
+
+    @property
+    def metric(self) -> str:
+        """The number that the verdicts rest on."""
+        return self.result.study.metric
+
+    @property
+    def verdicts(self) -> dict[str, Verdict | None]:
+        """The verdict of each arm: helps, hurts, no difference, undecided or failed; None while runs are missing."""
+        return self.result.verdicts
+
+    def table(self) -> pandas.DataFrame:
+        """A row an arm, the baseline first: verdict, the metric, its difference from the baseline with the interval, gain and costs."""
+        import pandas
+
+        from windtunnel.study.result import Arm, Comparison, ComputeGain
+
+        base = self.result.baseline
+        level = Comparison(mean=base.test.mean, difference=0.0)
+        reference = Arm(seeds=base.seeds, test=level, **{name: getattr(base, name) for name in COSTS})
+        found = []
+        for name, arm in {BASELINE: reference, **self.result.arms}.items():
+            gain = arm.compute_gain or ComputeGain()
+            found.append(
+                {
+                    "arm": name,
+                    "verdict": "reference" if name == BASELINE else arm.verdict,
+                    self.metric: arm.test.mean,
+                    "difference": arm.test.difference,
+                    "low": arm.test.low,
+                    "high": arm.test.high,
+                    "compute_gain": gain.value,
+                    "compute_gain_low": gain.low,
+                    "compute_gain_high": gain.high,
+                    "seeds": arm.seeds,
+                    **{column: getattr(arm, column) for column in COSTS},
+                }
+            )
+        return pandas.DataFrame(found).set_index("arm")
+
+    def runs(self) -> pandas.DataFrame:
+        """A row a run: arm, multiple of the budget, seed, status, what it cost, and every number on test."""
+        import pandas
+
+        rows = [
+            {"arm": run.arm, "multiple": run.multiple, "seed": run.seed, "status": run.status}
+            | run.totals.model_dump(exclude={"epochs"})
+            | run.test
+            for run in self.result.runs
+        ]
+        return pandas.DataFrame(rows)
+
+    def plot(self) -> Any:
+        """The charts of the result side by side, as an altair chart: every arm's interval, and loss against compute.
+
+        Raises:
+            UserError: where no run is finished yet.
+        """
+        from windtunnel.report.picture import drawing
+
+        return drawing(self.result)
+
+    def page(self, folder: Where) -> Path:
+        """Write the report (``report.html``, ``report.md``) to ``folder``; returns the page."""
+        from windtunnel.report import write_report
+
+        return write_report(self.result, Path(folder))
+
+    def __repr__(self) -> str:
+        verdicts = ", ".join(f"{name} {verdict or 'no verdict yet'}" for name, verdict in self.verdicts.items())
+        return f"<result of {self.result.study.name}: {verdicts}>"
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+
+def read_result(path: Where) -> Result:
+    """The result in a file, or in the folder of a study.
+
+    Raises:
+        UserError: where there is none, or several.
+    """
+    from windtunnel.study.results import read_result as read_file
+    from windtunnel.study.results import result_files
+
+    files = result_files(Path(path))
+    if len(files) > 1:
+        raise UserError(f"{path}: holds {len(files)} results; name one of them, for example {files[0]}")
+    return Result(read_file(files[0]))
