@@ -1,6 +1,6 @@
 """Against a checkout of nanoGPT at its CPU recipe: tokens per CPU second of a step, and CPU seconds to a loss on tiny Shakespeare.
 
-``python benchmarks/nanogpt.py CHECKOUT TEXT [speed] [quality] [pairs=N] [steps=N]`` prints JSON. ``CHECKOUT`` is the folder of
+``python benchmarks/nanogpt.py CHECKOUT TEXT [speed] [quality] [pairs=N] [steps=N] [kept=FILE]`` prints JSON. ``CHECKOUT`` is the folder of
 https://github.com/karpathy/nanoGPT, which is not changed; ``TEXT`` is tiny Shakespeare, ``data/tinyshakespeare/input.txt`` of
 https://github.com/karpathy/char-rnn. Neither is part of the project. Nothing else should run meanwhile; the load is stated.
 
@@ -12,6 +12,7 @@ and evaluating cost nothing.
 *quality*: CPU seconds from the command to 2.8 bits per UTF-8 byte on the last tenth of the text. nanoGPT's are those of its first
 checkpoint that is so good; ours are those of a whole command, from text to exported model, with the recipe :data:`RECIPE`. One function
 scores both, over the same bytes, in windows of as many units as each model was trained to read. The last tenth is in nobody's training.
+A pair takes some five minutes; each is kept in a file, so that a later call goes on.
 """
 
 from __future__ import annotations
@@ -220,26 +221,29 @@ def quality_of_theirs(copy: Path, text: str) -> dict[str, Any]:
     return {"cpu_seconds": min(good, default=None), "whole": {"cpu_seconds": cpu, "seconds": wall}, "checkpoints": found}
 
 
-def quality(copy: Path, corpus: Path, text: Path, scratch: Path, pairs: int) -> dict[str, Any]:
-    """CPU seconds to :data:`GOOD` of both, in turns; ours only where the model is so good."""
+def quality(copy: Path, corpus: Path, text: Path, scratch: Path, pairs: int, kept: Path) -> dict[str, Any]:
+    """CPU seconds to :data:`GOOD` of both, in turns; ours only where the model is so good. Pairs that ``kept`` holds are not run again."""
     whole = text.read_text(encoding="utf-8")
     last = whole[int(len(whole) * 0.9) :]
-    mine, others, scores, runs = list[float](), list[float](), list[float](), list[Any]()
-    for pair in range(pairs):
-        runs.append(quality_of_theirs(copy, last))
+    runs = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    for pair in range(len(runs), pairs):
+        load = os.getloadavg()[0]
+        run = quality_of_theirs(copy, last)
         shutil.rmtree(scratch / "cache-quality", ignore_errors=True)  # what preparing the text takes counts
         cpu, wall = train_ours(RECIPE, corpus, scratch, "quality", seed=FIRST_SEED + pair)
         record = json.loads((scratch / "quality" / "record.json").read_text())
-        scores.append(score_ours(scratch / "quality" / "model", last, record["recipe"]["phases"][0]["context"]))
-        if runs[-1]["cpu_seconds"] is not None and scores[-1] <= GOOD:
-            mine.append(cpu)
-            others.append(runs[-1]["cpu_seconds"])
-        runs[-1] |= {"ours": {"cpu_seconds": cpu, "seconds": wall, "bits_per_byte": scores[-1]}}
-    found: dict[str, Any] = {"bits_per_byte": GOOD, "pairs_as_good": len(mine), "runs": runs, "recipe": RECIPE}
-    return found | ({"share_of_their_cpu_seconds": ratio(others, mine)} if mine else {})
+        score = score_ours(scratch / "quality" / "model", last, record["recipe"]["phases"][0]["context"])
+        run |= {"ours": {"cpu_seconds": cpu, "seconds": wall, "bits_per_byte": score}, "load_before": load}
+        with kept.open("a") as file:
+            file.write(json.dumps(run) + "\n")
+        runs.append(run)
+    good = [run for run in runs if run["cpu_seconds"] is not None and run["ours"]["bits_per_byte"] <= GOOD]
+    share = ratio([run["cpu_seconds"] for run in good], [run["ours"]["cpu_seconds"] for run in good]) if good else None
+    found: dict[str, Any] = {"bits_per_byte": GOOD, "pairs_as_good": len(good), "runs": runs, "recipe": RECIPE}
+    return found | ({"share_of_their_cpu_seconds": share} if share else {})
 
 
-def main(checkout: Path, text: Path, parts: Sequence[str], pairs: int, steps: int) -> dict[str, Any]:
+def main(checkout: Path, text: Path, parts: Sequence[str], pairs: int, steps: int, kept: Path) -> dict[str, Any]:
     """Both comparisons, or those of ``parts``."""
     found: dict[str, Any] = {"load_before": os.getloadavg()[0], "pairs": pairs, "steps": steps}
     with tempfile.TemporaryDirectory() as folder:
@@ -248,7 +252,7 @@ def main(checkout: Path, text: Path, parts: Sequence[str], pairs: int, steps: in
         if "speed" in parts:
             found["speed"] = speed(copy, corpus, scratch, pairs, steps)
         if "quality" in parts:
-            found["quality"] = quality(copy, corpus, text, scratch, pairs)
+            found["quality"] = quality(copy, corpus, text, scratch, pairs, kept)
     return found | {"load_after": os.getloadavg()[0]}
 
 
@@ -257,8 +261,11 @@ if __name__ == "__main__":
     places = [word for word in sys.argv[1:] if "=" not in word]
     if len(places) < 2:
         raise SystemExit(__doc__)
+    kept = Path(options.get("kept", "nanogpt-pairs.jsonl")).resolve()
     pairs, steps = int(options.get("pairs", PAIRS)), int(options.get("steps", STEPS))
     json.dump(
-        main(Path(places[0]).resolve(), Path(places[1]).resolve(), places[2:] or ["speed", "quality"], pairs, steps), sys.stdout, indent=1
+        main(Path(places[0]).resolve(), Path(places[1]).resolve(), places[2:] or ["speed", "quality"], pairs, steps, kept),
+        sys.stdout,
+        indent=1,
     )
     print()

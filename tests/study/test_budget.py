@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from windtunnel.recipe import USUAL, recipe_from
+from windtunnel.recipe import USUAL, held_by, recipe_from
 from windtunnel.report.markup import markdown
 from windtunnel.study.assemble import exposure
 from windtunnel.study.fly import check_study, fly_study, study_from, summary
+from windtunnel.study.plan import at_one_budget
 from windtunnel.train.record import RunRecord
 from windtunnel.train.run import fly
 
@@ -96,3 +97,28 @@ def test_the_flops_of_the_baselines_real_step_are_the_budget_of_every_arm(corpus
     page = markdown(json.loads(result.model_dump_json()))
     assert page.splitlines()[2].startswith("These verdicts are about early training: the baseline saw 0.")
     assert check_study(study, tmp_path, timed=False)["cached"] == 3, "what was counted is known afterwards"
+
+
+def test_a_share_is_one_of_the_studys_flops_however_small_the_model_is(corpus):
+    def settled(**budget):
+        study = study_from(
+            {
+                "corpus": corpus,
+                "baseline": BASE,
+                "budget": budget,
+                "recipes": {"small": {"share": 0.25, "model": {"layers": 1}}, "own": {"budget": {"tokens_per_parameter": 3}}},
+                "arms": {
+                    "grown": {"start": {"stack": {"factor": 2, "source": {"recipe": "small"}}}},
+                    "continued": {"start": {"trained": {"model": {"recipe": "own"}}}},
+                },
+                "seeds": 1,
+            },
+            name="sized",
+        )
+        recipes = at_one_budget(study.resolved, lambda base: 8.0e9)
+        return {arm: held_by(recipes[arm])[0].budget for arm in study.arms}
+
+    found = settled(tokens_per_parameter=4)
+    assert found["grown"].flops == pytest.approx(2.0e9), "a quarter of the baseline's, not four tokens for each weight of half a model"
+    assert found["continued"].tokens_per_parameter == 3, "what a recipe says itself stays"
+    assert settled(tokens=1000)["grown"].tokens == 250

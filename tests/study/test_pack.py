@@ -323,6 +323,8 @@ def test_trials_come_first_in_their_study_and_seeds_of_a_race_last():
     assert [slot.study for slot in slots[:2]] == ["raced"] * 2 and [slot.trial for slot in slots[2:6]] == [0, 1, 0, 1]
     assert {slot.seed for slot in slots[2:6]} == {1000} and slots[2].flops == 1.0
     assert [(slot.study, slot.seed) for slot in slots[-4:]] == [("raced", 2)] * 2 + [("raced", 3)] * 2
+    few = queue([packed("few", seeds=3, curve=[0.5, 1.0], curve_seeds=1)])
+    assert [(slot.multiple, slot.seed) for slot in few if slot.arm == "baseline"] == [(1.0, 0), (0.5, 0), (1.0, 1), (1.0, 2)]
 
 
 # Several side by side -------------------------------------------------------------------------------------------------------------

@@ -170,6 +170,14 @@ def test_every_run_that_is_needed_is_planned_once():
     assert not {entry.folder for entry in entries} & {entry.folder for entry in other}, "other text, other runs"
 
 
+def test_the_curve_may_have_fewer_seeds_than_the_comparison():
+    few = study(arms={"wide": {"context": 64}}, seeds=4, curve_seeds=2)
+    entries = plan(few, few.resolved, dict.fromkeys(few.resolved, "f" * 20), Variant())
+    flown = [(entry.multiple, entry.seed) for entry in entries if entry.arm == "baseline"]
+    assert flown == [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1), (1.0, 2), (1.0, 3), (2.0, 0), (2.0, 1)]
+    assert sum(entry.arm == "wide" for entry in entries) == 4
+
+
 # Tuning -------------------------------------------------------------------------------------------------------------------------
 
 

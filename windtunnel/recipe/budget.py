@@ -24,15 +24,18 @@ class Budget(Settings):
     )
     steps: int | None = Field(None, gt=0, description="optimizer steps")
     seconds: float | None = Field(None, gt=0, description="wall-clock seconds (not reproducible to the bit)")
+    shared: bool = Field(
+        False, description="of a recipe that others need, by its `share`: that share of what the study's tokens per parameter take in FLOPs"
+    )
 
     @model_validator(mode="after")
     def _one_unit(self) -> Budget:
         if len(self._set()) != 1:
-            raise ValueError(f"a budget has exactly one of: {', '.join(Budget.model_fields)}")
+            raise ValueError(f"a budget has exactly one of: {', '.join(unit for unit in Budget.model_fields if unit != 'shared')}")
         return self
 
     def _set(self) -> dict[str, float]:
-        return {unit: amount for unit, amount in self if amount is not None}
+        return {unit: amount for unit, amount in self if amount is not None and unit != "shared"}
 
     @property
     def unit(self) -> str:
@@ -47,7 +50,7 @@ class Budget(Settings):
     def times(self, factor: float) -> Budget:
         """The same budget multiplied."""
         amount = self.amount * factor
-        return Budget(**{self.unit: max(1, round(amount)) if self.unit == "steps" else amount})
+        return Budget(**{self.unit: max(1, round(amount)) if self.unit == "steps" else amount}, shared=self.shared)
 
 
 USUAL = Budget(tokens_per_parameter=20)  # like pre-training: with far fewer, nothing that it shows can be seen

@@ -171,7 +171,9 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
         if "budget" not in full:
             if "share" not in asked:
                 raise NestedError(f"{title} needs a budget, or a share of the budget of the file", path)
-            full["budget"] = Budget.model_validate(base.get("budget")).times(asked["share"]).model_dump(exclude_none=True)
+            share = Budget.model_validate(base.get("budget")).times(asked["share"])
+            # A share of tokens per parameter is one of the study's FLOPs, not so many tokens for every parameter of a smaller model.
+            full["budget"] = share.model_copy(update={"shared": share.unit == "tokens_per_parameter"}).model_dump(exclude_none=True)
         return recipe_from(full, base, around)
     except ValidationError as error:
         raise NestedError(f"{title}: {details(error)}", path) from error

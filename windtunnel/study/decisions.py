@@ -13,7 +13,7 @@ from windtunnel.recipe import Recipe
 from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
 from windtunnel.study.pilots import Means
-from windtunnel.study.plan import BUDGET, VARIANT, plan
+from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, plan
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -56,7 +56,8 @@ def work_of(study: StudyFile) -> tuple[float, int]:
     """FLOPs that all runs of ``study`` take, estimated, and how many runs there are."""
     from windtunnel.train.estimate import estimate
 
-    entries = plan(study, study.resolved, dict.fromkeys(study.resolved, ""), Variant())
+    recipes = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
+    entries = plan(study, recipes, dict.fromkeys(recipes, ""), Variant())
     return sum(estimate(entry.recipe)["own_flops"] for entry in entries), len(entries)
 
 

@@ -61,6 +61,9 @@ class StudyFile(Settings):
     )
     kept: tuple[str, ...] = Field((), description="sources whose knowledge is to be kept while the others are gained: draws both axes")
     curve: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="multiples of the budget that the baseline flies at")
+    curve_seeds: int | None = Field(
+        None, ge=2, description="seeds that fly at multiples other than 1 (default: all); a compute gain rests on these alone"
+    )
 
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
     _resolved: dict[str, Recipe] = PrivateAttr(default_factory=dict)
@@ -167,6 +170,10 @@ class StudyFile(Settings):
     def seed_list(self) -> tuple[int, ...]:
         """Every seed that may be flown."""
         return tuple(range(self.seeds.most)) if isinstance(self.seeds, Race) else self.seeds
+
+    def seeds_at(self, multiple: float) -> tuple[int, ...]:
+        """The seeds that may be flown at a multiple of the budget."""
+        return self.seed_list if multiple == 1.0 else self.seed_list[: self.curve_seeds]
 
     @property
     def rate_seeds(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
-from windtunnel.recipe import Budget, Recipe, at_rate, data_key, held_by, held_by_curators, needed, run_name, times
+from windtunnel.recipe import Budget, Recipe, at_rate, data_key, each_recipe, held_by, held_by_curators, needed, run_name, times
 from windtunnel.study.file import StudyFile
 from windtunnel.study.result import BASELINE, Entry
 
@@ -32,7 +32,7 @@ def plan(
         run_of(arm, multiple, seed, recipes[arm], data[arm], variant)
         for arm, multiple in runs
         if arm in data
-        for seed in study.seed_list[: wanted[arm]]
+        for seed in study.seeds_at(multiple)[: wanted[arm]]
     ]
     rates = study.rates.multiples if study.rates else ()
     return found + [
@@ -47,15 +47,21 @@ def plan(
 def at_one_budget(recipes: Mapping[str, Recipe], flops: Callable[[Recipe], float]) -> dict[str, Recipe]:
     """``recipes`` of a study with the FLOPs that each may spend, where the budget is the baseline's tokens per parameter.
 
-    ``flops`` says how many FLOPs that budget of the baseline takes. An arm with a budget of its own keeps it.
+    ``flops`` says how many FLOPs that budget of the baseline takes. An arm with a budget of its own keeps it. Recipes that they need and
+    that have a share of the budget get that share of these FLOPs.
     """
     base = recipes[BASELINE]
     if base.budget.unit != "tokens_per_parameter":
         return dict(recipes)
-    shared = Budget(flops=flops(base))
-    return {
-        arm: recipe.model_copy(update={"budget": shared}) if recipe.budget == base.budget else recipe for arm, recipe in recipes.items()
-    }
+    whole = Budget(flops=flops(base))
+
+    def settled(one: Recipe) -> Recipe:
+        if one.budget.shared:
+            return one.model_copy(update={"budget": whole.times(one.budget.amount / base.budget.amount)})
+        return one
+
+    found = {arm: each_recipe(recipe, settled) for arm, recipe in recipes.items()}
+    return {arm: recipe.model_copy(update={"budget": whole}) if recipe.budget == base.budget else recipe for arm, recipe in found.items()}
 
 
 def run_of(arm: str, multiple: float, seed: int, recipe: Recipe, data: str, variant: Variant, rate: float = 1.0) -> Entry:

@@ -116,6 +116,7 @@ def _packed(study: StudyFile, out: Path, streams: dict[str, Stream], decided: bo
         seeds=list(study.seed_list),
         least=study.race.least if study.race else len(study.seed_list),
         curve=list(study.curve),
+        curve_seeds=study.curve_seeds,
         rates=list(study.rates.multiples) if study.rates else [],
         rate_seeds=list(study.rate_seeds) if study.rates else [],
         tune=study.tune.model_dump(mode="json") if study.tune else None,

@@ -44,6 +44,7 @@ class Packed(JsonBlock):
     seeds: list[int] = Field(description="every seed that may be flown")
     least: int = Field(description="how many of them come before those that only a race may need")
     curve: list[float] = Field([1.0], description="multiples of the budget that the baseline flies at")
+    curve_seeds: int | None = Field(None, description="with how many of the seeds it flies at multiples other than 1 (None: all)")
     rates: list[float] = Field([], description="multiples of the learning rates that the baseline and every arm fly at, too")
     rate_seeds: list[int] = Field([], description="with which seeds they do")
     tune: dict[str, Any] | None = Field(None, description="knobs that are tuned first, for all arms alike")

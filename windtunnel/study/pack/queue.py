@@ -42,7 +42,8 @@ def _round(study: Packed, seed: int) -> Iterator[Slot]:
     """The runs of one seed."""
     flops = study.flops
     for multiple in sorted(study.curve, key=lambda multiple: (multiple != 1, -multiple)):
-        yield Slot(study=study.name, arm=BASELINE, multiple=multiple, seed=seed, flops=flops.get(BASELINE, 0.0) * multiple)
+        if multiple == 1.0 or seed in study.seeds[: study.curve_seeds]:
+            yield Slot(study=study.name, arm=BASELINE, multiple=multiple, seed=seed, flops=flops.get(BASELINE, 0.0) * multiple)
     for arm in study.recipes:
         if arm != BASELINE:
             yield Slot(study=study.name, arm=arm, seed=seed, flops=flops.get(arm, 0.0))
