@@ -7,13 +7,14 @@ import pytest
 from example_result import example
 from rich.console import Console
 
+from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.report import markdown
 from windtunnel.report.screen import terminal
 from windtunnel.report.words import Reading
 from windtunnel.slots import ByDocument
 from windtunnel.slots.evaluation import GROUPED
-from windtunnel.study.assemble import assemble
+from windtunnel.study.assemble import assemble, primary_of
 from windtunnel.study.file import study_from
 from windtunnel.study.plan import plan
 from windtunnel.train.record import RunRecord
@@ -53,6 +54,32 @@ def test_an_arm_has_an_interval_over_documents_beside_that_over_seeds():
 def test_runs_that_do_not_say_are_left_out():
     assert assembled(0.3, lacking=(0,)).over_documents.documents == COUNT
     assert assembled(0.3, lacking=(0, 1, 2)).over_documents is None
+
+
+def test_the_number_asked_for_decides_by_its_own_documents():
+    found = ByDocument(np.array([3, (1 << 40) + 1, (1 << 40) + 2, GROUPED + 5]), np.arange(4.0), np.ones(4))
+    assert found.of_source(1).above.tolist() == [1.0, 2.0] and found.of_source(0).unit.tolist() == [3]
+    record = RunRecord(key="k", seed=0, status="finished", test={"bits_per_byte": 2.0, "bits_per_byte/own": 3.0, "cloze": 1.0})
+    record = record.model_copy(update={"primary": "bits_per_byte"})
+    assert primary_of(None, [record]) == "bits_per_byte" and primary_of("bits_per_byte/own", []) == ""
+    assert primary_of("bits_per_byte/own", [record]) == "bits_per_byte/own"
+    with pytest.raises(UserError, match="no number 'bits_per_byte/ovn'; did you mean 'bits_per_byte/own'"):
+        primary_of("bits_per_byte/ovn", [record])
+    with pytest.raises(UserError, match="no number 'cloze'"):  # whose unit and direction no record tells
+        primary_of("cloze", [record])
+    raw = {"corpus": {"code": "builtin:stdlib"}, "held_out": {"own": "own.txt"}, "arms": {"wsd": {"schedule": "wsd"}}}
+    study = study_from({**raw, "primary": "bits_per_byte/own"}, name="tried")
+    for recipe in study.resolved.values():
+        assert recipe.trained_on(recipe.phases[0]) == ("code",) and list(recipe.sources) == ["code", "own"]
+    with pytest.raises(UserError, match=r"primary: no source is called 'onw'.* did you mean 'own'"):
+        study_from({**raw, "primary": "bits_per_byte/onw"}, name="tried")
+    with pytest.raises(UserError, match="a source of the corpus is called 'code' too"):
+        study_from({**raw, "held_out": {"code": "own.txt"}}, name="tried")
+    with pytest.raises(UserError, match="arm cannot change held_out"):
+        study_from({**raw, "arms": {"more": {"held_out": {"other": "other.txt"}}}}, name="tried")
+    none = {"split": {"held_out_validation": 0}}
+    with pytest.raises(UserError, match="tuning chooses by documents of 'own' in validation"):
+        study_from({**raw, "baseline": none, "tune": {"knobs": {"batch": [4, 8]}}, "primary": "bits_per_byte/own"}, name="tried")
 
 
 def told(**over: tuple[float, float]) -> str:

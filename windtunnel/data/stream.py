@@ -28,6 +28,7 @@ from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Facts, Kind
+from windtunnel.slots.evaluation import PLACE
 
 FORMAT = 2
 BLOCK = 1 << 20  # bytes under one checksum: large enough to be few, small enough that touching one token costs a millisecond
@@ -137,7 +138,7 @@ class Stream:
 
         It depends on the corpus alone, not on the encoding. Groups of training documents are not kept.
         """
-        own = np.arange(len(self.lengths(split, source)), dtype=np.int64) + (self.sources.index(source) << 40)
+        own = np.arange(len(self.lengths(split, source)), dtype=np.int64) + (self.sources.index(source) << PLACE)
         groups = self._files.get(f"{self._split(split)[source]['file']}.{GROUP}")
         if groups is None:
             return own

@@ -28,10 +28,10 @@ from windtunnel.recipe.settings import SHORT, encoding_knobs
 from windtunnel.recipe.yaml import Document
 from windtunnel.slots import Evaluation, Start
 
-MERGED = ("model", "tokenizer", "corpus", "split")
-WHOLE = Recipe.model_fields.keys()  # what every stored recipe says
+MERGED = ("model", "tokenizer", "corpus", "held_out", "split")
+WHOLE = Recipe.model_fields.keys() - {"held_out"}  # what every stored recipe says, older ones too
 DEEPEST = 50  # a list in YAML may hold itself; validation says so
-PARTS = {*slot_fields(Phase), *slot_fields(Recipe)} - {"corpus", "encoding"}  # the fields whose parts may hold models
+PARTS = {*slot_fields(Phase), *slot_fields(Recipe)} - {"corpus", "held_out", "encoding"}  # the fields whose parts may hold models
 OWN = ("phases", "share", "budget", "recipes", "start", "structure", "losses", "weighting", "selection", "after_step")
 
 
@@ -181,7 +181,8 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
 
 def data_key(recipe: Recipe) -> str:
     """What of a recipe determines its stream."""
-    facts = recipe.model_dump(mode="json", include={"corpus", "encoding", "split", "curators"})
+    fields = {"corpus", "encoding", "split", "curators"} | ({"held_out"} if recipe.held_out else set())
+    facts = recipe.model_dump(mode="json", include=fields)
     before = recipe.encoding.before()
     if before is not None:  # how that recipe trains does not matter
         facts["encoding"][recipe.encoding.name]["recipe"] = data_key(before)

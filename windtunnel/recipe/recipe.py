@@ -26,6 +26,7 @@ class Recipe(Settings):
     """Everything that determines one trained model, except the seed."""
 
     corpus: dict[str, Source] = Field(description="sources by name")
+    held_out: dict[str, Source] = Field({}, description="sources that are never trained on, only measured on, by name")
     budget: Budget = USUAL
     encoding: Encoding = Field(part_named("bpe"), description="how documents become numbers; `tokenizer` is the short form for text")
     split: SplitSettings = SplitSettings()
@@ -66,7 +67,7 @@ class Recipe(Settings):
     def _one_meaning_one_key(cls, data: Any) -> Any:
         return long_form(data) if isinstance(data, Mapping) else data
 
-    @field_validator("corpus", mode="before")
+    @field_validator("corpus", "held_out", mode="before")
     @classmethod
     def _named_sources(cls, value: Any) -> Any:
         return {str(name): shorthand(source) for name, source in value.items()} if isinstance(value, Mapping) else value
@@ -90,10 +91,13 @@ class Recipe(Settings):
             raise _at("phases", f"the shares of the phases add up to {total:g}, not to 1")
         if not self.corpus:
             raise _at("corpus", "the corpus has no source")
-        for name, one in self.corpus.items():
+        for name in self.held_out:
+            if name in self.corpus:
+                raise _at("held_out", f"a source of the corpus is called {name!r} too; every source needs a name of its own")
+        for name, one in self.sources.items():
             if one.trained():
                 raise _at(
-                    "corpus",
+                    "corpus" if name in self.corpus else "held_out",
                     f"source {name!r}: {one.name} holds a model, which would be neither trained nor charged; "
                     "let a run of its own train the model, write its documents to a folder, and name that folder here",
                 )
@@ -107,8 +111,10 @@ class Recipe(Settings):
                 hint = nearest(source, self.corpus)
                 raise _at("encoding", f"{self.encoding.unit}s are learnt from source {source!r}, which the corpus does not have; {hint}")
         for source, limit in self.limits.items():
-            if source not in self.corpus:
-                raise _at("limits", f"a limit is set for source {source!r}, which the corpus does not have; {nearest(source, self.corpus)}")
+            if source not in self.sources:
+                raise _at(
+                    "limits", f"a limit is set for source {source!r}, which the corpus does not have; {nearest(source, self.sources)}"
+                )
             if not limit >= 0:
                 raise _at("limits", f"the limit of source {source!r} is {limit:g}; a share, 0 or more, for example 0.01")
         if self.limits and (self.phases[0].start is None or self.phases[0].start.name == "scratch"):
@@ -137,6 +143,15 @@ class Recipe(Settings):
             except UserError as error:
                 raise _at("mixture", str(error).removeprefix("mixture.")) from error
         return self
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Every source by name: those of the corpus, then those that are held out."""
+        return {**self.corpus, **self.held_out}
+
+    def trained_on(self, phase: Phase) -> tuple[str, ...]:
+        """The sources that ``phase`` trains on."""
+        return phase.sources or tuple(self.corpus)
 
     def special(self) -> frozenset[str]:
         """Which special numbers of the encoding some part feeds to the model; see :meth:`Part.special`."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import date
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core.settings import Settings
@@ -21,6 +22,53 @@ class SplitSettings(Settings):
     near_duplicates: float = Field(
         0.8, gt=0, le=1, description="estimated Jaccard similarity above which a training document is removed as a copy of a held-out one"
     )
+    field: str | None = Field(None, min_length=1, description="the field that decides instead of a hash, by `since` or `where`")
+    since: dict[Literal["validation", "test"], str | float] = Field(
+        {}, description="the value of the field, such as a date, from which on documents are held out, by split"
+    )
+    where: dict[Literal["validation", "test"], tuple[str, ...]] = Field(
+        {}, description="the values of the field that stand for a split, by split; all others are training"
+    )
+    held_out_validation: float = Field(
+        0.2, ge=0, lt=1, description="share of the documents of each source under held_out that are validation; the rest is test"
+    )
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _dates_as_text(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: one.isoformat() if isinstance(one, date) else one for key, one in value.items()}
+
+    @field_validator("where", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: tuple(map(str, one)) if isinstance(one, (list, tuple)) else (str(one),) for key, one in value.items()}
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> SplitSettings:
+        rules = [name for name in ("since", "where") if getattr(self, name)]
+        if self.field is None and rules:
+            raise _at(rules[0], f"`{rules[0]}` says which values of a field are held out: name the field, as in field: published")
+        if self.field is not None and len(rules) != 1:
+            raise _at("field", "a field splits by one of `since` (from a date or number on) and `where` (by names)")
+        if rules and "test" not in getattr(self, rules[0]):
+            raise _at(rules[0], f"say what is test, as in {rules[0]}: {{test: ...}}; without validation a share of the rest is it")
+        if len(self.since) == 2:
+            validation, test = self.since["validation"], self.since["test"]
+            if isinstance(validation, str) != isinstance(test, str) or validation >= test:  # type: ignore[operator]
+                raise _at("since", f"validation begins at {validation}, which is not before test at {test}")
+        return self
+
+    def by(self) -> dict[str, Any]:
+        """The rule by which a field decides, as :class:`windtunnel.data.corpus.placing.Placing` reads it; empty where a hash does."""
+        return {} if self.field is None else self.model_dump(mode="json", include={"field", "since" if self.since else "where"})
+
+
+def _at(key: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("at_key", "{message}", {"key": key, "message": message})
 
 
 def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,8 +76,7 @@ def long_form(data: Mapping[str, Any]) -> dict[str, Any]:
     if SHORT not in data:
         return dict(data)
     if "encoding" in data:
-        message = f"`{SHORT}` is the short form of `encoding: {{{LONG}: ...}}`, which is written too; write one of them"
-        raise PydanticCustomError("at_key", "{message}", {"key": SHORT, "message": message})
+        raise _at(SHORT, f"`{SHORT}` is the short form of `encoding: {{{LONG}: ...}}`, which is written too; write one of them")
     return {**{key: value for key, value in data.items() if key != SHORT}, "encoding": {LONG: data[SHORT]}}
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 GROUPED = 1 << 62  # units from here on are groups of documents
+PLACE = 40  # of other units the bits from here on are the place of their source in the stream
 
 
 class ByDocument(NamedTuple):
@@ -33,6 +34,11 @@ class ByDocument(NamedTuple):
     def grouped(self) -> bool:
         """Whether documents have groups."""
         return bool(len(self.unit)) and int(self.unit[-1]) >= GROUPED
+
+    def of_source(self, place: int) -> ByDocument:
+        """What the documents of one source add, by its place in the stream. Documents with groups, which may have several, are left out."""
+        mine = self.unit >> PLACE == place
+        return ByDocument(self.unit[mine], self.above[mine], self.below[mine])
 
     @classmethod
     def of(cls, unit: np.ndarray, above: np.ndarray, below: np.ndarray) -> ByDocument:

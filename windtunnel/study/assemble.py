@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
 from windtunnel.slots import ByDocument
@@ -45,7 +46,8 @@ def assemble(
     every, entries = entries, [entry for entry in entries if entry.rate == 1.0]
     settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
     done = [record for record in settled.values() if record.finished]
-    primary = done[0].primary or "" if done else ""
+    first = done[0].primary or "" if done else ""
+    primary = primary_of(about.get("primary"), done)
     better = done[0].better or "lower" if done else "lower"
     study = {**about, "metric": primary, "unit": done[0].unit if done else "", "better": better}
 
@@ -141,11 +143,11 @@ def assemble(
         if entry.multiple == 1.0 and entry.folder in settled and settled[entry.folder].finished:
             flown[entry.arm][entry.seed] = settled[entry.folder]
     kept = tuple(about.get("kept") or ())
-    carried = transfer(flown, recipes, metric=primary, better=better, confidence=widest(race, about["confidence"]), kept=kept)
+    carried = transfer(flown, recipes, metric=first, better=better, confidence=widest(race, about["confidence"]), kept=kept)
 
     def aggregates(entry: Entry) -> dict[str, float]:
         record = records[entry.folder]
-        return transfer_of(record, entry.recipe, primary, better, kept) if record.finished else {}
+        return transfer_of(record, entry.recipe, first, better, kept) if record.finished else {}
 
     numbers = list(dict.fromkeys(number for record in done for number in record.test if number != primary))
     result = {
@@ -176,6 +178,21 @@ def assemble(
         "error": failure.message if failure else None,
     }
     return StudyResult.model_validate(finite(result))
+
+
+def primary_of(asked: str | None, done: Sequence[RunRecord]) -> str:
+    """The number that decides, of runs that are finished: the one ``asked`` for, or the first that they have; "" while there is none.
+
+    Raises:
+        UserError: where a run has no such number, or it is of another evaluation than the first, whose unit and direction are known.
+    """
+    first = done[0].primary or "" if done else ""
+    if asked is None or not first:
+        return first
+    of_first = [name for name in done[0].test if name == first or name.startswith(f"{first}/")]
+    if asked not in of_first:
+        raise UserError(f"primary: the first evaluation of the runs gives no number {asked!r}; {nearest(asked, of_first)}")
+    return asked
 
 
 def _leading(arm: str, entries: Sequence[Entry], settled: Mapping[str, RunRecord], seeds: Sequence[int]) -> int:

@@ -165,7 +165,7 @@ def _visible(study: StudyFile, tokens_per_parameter: float, cached: list[tuple[E
     from windtunnel.study.statistics.compare import adjusted_confidence
 
     section = study.baseline.get(SECTION)
-    noise = noise_of(cached) or noise_before(section, study.resolved[BASELINE], tokens_per_parameter)
+    noise = noise_of(cached, study.primary) or noise_before(section, study.resolved[BASELINE], tokens_per_parameter)
     if noise is None:
         return None
     share = smallest_visible(noise.share, len(study.seed_list), adjusted_confidence(study.confidence, max(1, len(study.arms))))
@@ -222,7 +222,7 @@ def _epochs(recipe: Recipe, tokens: float, sizes: Mapping[str, int]) -> dict[str
     """How often each source is gone over, if every phase keeps the mixture it begins with."""
     found, facts = dict.fromkeys(sizes, 0.0), recipe.encoding.reckoned()
     for index, phase in enumerate(recipe.phases):
-        mine = {name: size for name, size in sizes.items() if size and (phase.sources is None or name in phase.sources)}
+        mine = {name: size for name, size in sizes.items() if size and name in recipe.trained_on(phase)}
         shares = phase.mixture.weights(mine, Progress.first(phase.batch, phase=index), {})
         whole = sum(shares.values()) or 1.0
         units = tokens * (phase.context / phase.positions(facts))  # what sizes are counted in

@@ -26,7 +26,7 @@ from windtunnel.study.result import BASELINE
 from windtunnel.study.seeds import Race
 from windtunnel.study.tune import Tune, with_knobs
 
-MUST_AGREE = ("split", "evaluation_tokens", "test_tokens")  # or arm and baseline would be tested on different text
+MUST_AGREE = ("split", "held_out", "evaluation_tokens", "test_tokens")  # or arm and baseline would be tested on different text
 
 # Tags that begin so are no places in a file: a message leaves them out.
 Seeds = Annotated[
@@ -42,6 +42,10 @@ class StudyFile(Settings):
     name: str = Field(description="the folder of the result (default: the name of the file)")
     description: str = Field("", description="what the study asks, in a sentence")
     corpus: dict[str, Any] = Field(description="sources by name, as in a recipe")
+    held_out: dict[str, Any] = Field({}, description="test sets of your own by name: never trained on, and copies of them neither")
+    primary: str | None = Field(
+        None, description="the number that decides, such as bits_per_byte/target (default: the first of the first evaluation)"
+    )
     budget: Budget = USUAL
     seeds: Seeds = Field((0, 1, 2, 3, 4), description="seeds, or how many (0, 1, 2, ...), or {least, most} to race")
     baseline: dict[str, Any] = Field({}, description="a recipe without corpus and budget")
@@ -277,7 +281,8 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
         study = StudyFile.model_validate({"name": name, **raw})
     except ValidationError as error:
         raise place.invalid(error, ()) from error
-    shared = {"corpus": raw["corpus"], "budget": study.budget.model_dump(exclude_none=True), "recipes": study.recipes}
+    budget = study.budget.model_dump(exclude_none=True)
+    shared = {"corpus": raw["corpus"], "held_out": study.held_out, "budget": budget, "recipes": study.recipes}
     base = merge(shared, study.baseline)
     study._place, study._raw = place, raw
     for arm, mapping in {BASELINE: base, **{arm: merge(base, difference) for arm, difference in study.arms.items()}}.items():
@@ -324,6 +329,13 @@ def _settle(study: StudyFile, recipes: Mapping[str, Recipe]) -> None:
 
 def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:
     base = recipes[BASELINE]
+    _, slash, source = (study.primary or "").partition("/")
+    known = {name for recipe in recipes.values() for name in recipe.sources}
+    if slash and source not in known:
+        raise complain(("primary",), f"no source is called {source!r}, neither in the corpus nor under held_out; {nearest(source, known)}")
+    if study.tune and source in base.held_out and not base.split.held_out_validation:
+        message = f"tuning chooses by documents of {source!r} in validation, of which there are none; let split.held_out_validation be 0.2"
+        raise complain(("primary",), message)
     for arm, recipe in recipes.items():
         if arm == BASELINE:
             continue

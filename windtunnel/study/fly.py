@@ -108,7 +108,7 @@ def flown(study: StudyFile, folder: Path, means: Means, save_records: Path | Non
     recipes = at_one_budget(recipes, lambda base: flops_of_budget(base, folder, stream, variant, means))
     tuning = None
     if study.tune:
-        recipes, tuning = tuned(study.tune, recipes, study.seed_list, pilots)
+        recipes, tuning = tuned(study, recipes, pilots)
     notes = list(study.notes)
     if study.race:
         name = study.baseline.get(SECTION)
@@ -172,6 +172,7 @@ def result_so_far(
         "margin_share": study.margin,
         "curve": list(study.curve),
         "kept": list(study.kept),
+        "primary": study.primary,
         "variant": pilots.variant.model_dump(),
     }
     extra = {
@@ -188,6 +189,8 @@ def result_so_far(
     of_units = {arm: stream.bytes_per_unit("train") for arm, stream in pilots.streams.items()}
 
     def by_document(run: str) -> ByDocument | None:
-        return documents.read(pilots.means.out / run)
+        found = documents.read(pilots.means.out / run)
+        _, slash, source = (study.primary or "").partition("/")
+        return found if found is None or not slash else found.of_source(stream.sources.index(source))
 
     return assemble(about, entries, pilots.records, recipes, extra, of_units, by_document)

@@ -58,7 +58,7 @@ def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant) -> S
         UserError: where a source cannot be read, or the data cannot be prepared, as flying would say it.
     """
     every = list({one.identity(): one for recipe in recipes for one in (recipe, *needed(recipe).values())}.values())
-    looked_at = glances({name: source for one in reversed(every) for name, source in one.corpus.items()})
+    looked_at = glances({name: source for one in reversed(every) for name, source in one.sources.items()})
     streams: dict[str, Stream] = {}
     seconds: dict[str, float] = {}
     paces: dict[str, Pace] = {}
@@ -94,11 +94,11 @@ def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -
     engine()  # importing it is not preparing
     while True:
         began = time.process_time()
-        beginnings = {name: looked_at[name].beginning() for name in recipe.corpus}
+        corpus, held_out = ({name: looked_at[name].beginning() for name in names} for names in (recipe.corpus, recipe.held_out))
         try:
-            stream = prepare(recipe.model_copy(update={"corpus": beginnings, "curators": ()}), cache)
+            stream = prepare(recipe.model_copy(update={"corpus": corpus, "held_out": held_out, "curators": ()}), cache)
         except UserError:
-            if not enlarge([looked_at[name] for name in recipe.corpus]):
+            if not enlarge([looked_at[name] for name in recipe.sources]):
                 raise
         else:
             return stream, time.process_time() - began

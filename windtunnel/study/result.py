@@ -207,7 +207,8 @@ class About(ResultBlock):
     name: str = Field("study", description="of the study")
     file: str | None = Field(None, description="the study file")
     description: str = ""
-    metric: str = Field("", description="the first number of the first evaluation, on which verdicts rest; empty until a run has finished")
+    primary: str | None = Field(None, description="the number that the study asked for, where it did")
+    metric: str = Field("", description="the number on which verdicts rest; empty until a run has finished")
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
     budget: dict[str, float] = Field({}, description="of one run, by unit")

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
+from windtunnel.study.file import StudyFile
 from windtunnel.study.pilots import Pilots
 from windtunnel.study.plan import run_of
 from windtunnel.study.result import Entry
-from windtunnel.study.tune import Tune, best, with_knobs
+from windtunnel.study.tune import best, with_knobs
 from windtunnel.train.record import RunRecord
 
 Tried = list[tuple[dict[str, Any], Entry]]  # values, and the run that tries them
 
 
-def tuned(tune: Tune, recipes: Mapping[str, Recipe], seeds: Sequence[int], pilots: Pilots) -> tuple[dict[str, Recipe], dict[str, Any]]:
-    """Fly the trials of every arm; the recipes with the best values, and the ``tuning`` block of the result.
+def tuned(study: StudyFile, recipes: Mapping[str, Recipe], pilots: Pilots) -> tuple[dict[str, Recipe], dict[str, Any]]:
+    """Fly the trials of every arm of a study that tunes; the recipes with the best values, and the ``tuning`` block of the result.
 
     An arm of which every trial failed is broken.
     """
-    seed = tune.seed(seeds)
+    tune = study.tune
+    assert tune is not None
+    seed = tune.seed(study.seed_list)
     trials: dict[str, Tried] = {}
     for arm, stream in pilots.streams.items():
         changed = [(values, with_knobs(recipes[arm], values, tune.share)) for values in tune.combinations()]
@@ -29,7 +32,7 @@ def tuned(tune: Tune, recipes: Mapping[str, Recipe], seeds: Sequence[int], pilot
     pilots.fly(f"tuning {pilots.study}", [entry for arm in trials.values() for _, entry in arm])
     chosen, arms = dict(recipes), {}
     for arm, tried in trials.items():
-        rows = [trial_row(values, entry, pilots.records[entry.folder]) for values, entry in tried]
+        rows = [trial_row(values, entry, pilots.records[entry.folder], study.primary) for values, entry in tried]
         better = next((record.better for record in pilots.records.values() if record.better), "lower")
         found = best(rows, better)
         if found is None:
@@ -48,10 +51,10 @@ def tuned(tune: Tune, recipes: Mapping[str, Recipe], seeds: Sequence[int], pilot
     return chosen, {"knobs": knobs, "share": tune.share, "seed": seed, "arms": arms}
 
 
-def trial_row(values: Mapping[str, Any], entry: Entry, record: RunRecord) -> dict[str, Any]:
-    """One row of the tuning table: what was tried and what came of it on validation."""
+def trial_row(values: Mapping[str, Any], entry: Entry, record: RunRecord, primary: str | None) -> dict[str, Any]:
+    """One row of the tuning table: what was tried and what came of it on validation, by the number that decides."""
     seen = record.validation
-    value = seen[-1].numbers.get(record.primary or "") if record.finished and seen else None
+    value = seen[-1].numbers.get(primary or record.primary or "") if record.finished and seen else None
     return {
         "values": dict(values),
         "validation": value if isinstance(value, float) and value == value else None,

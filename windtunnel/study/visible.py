@@ -24,11 +24,11 @@ class Scatter(NamedTuple):
     source: str
 
 
-def noise_of(flown: Sequence[tuple[Entry, RunRecord]]) -> Scatter | None:
+def noise_of(flown: Sequence[tuple[Entry, RunRecord]], primary: str | None = None) -> Scatter | None:
     """The noise of finished runs: of what arms differ from the baseline by, seed by seed. None where no arm has two pairs."""
     values: dict[str, dict[int, float]] = {}
     for entry, record in flown:
-        value = record.test.get(record.primary or "")
+        value = record.test.get(primary or record.primary or "")
         if entry.multiple == 1.0 and entry.rate == 1.0 and value:
             values.setdefault(entry.arm, {})[entry.seed] = float(value)
     base, squares, freedom = values.pop(BASELINE, {}), 0.0, 0

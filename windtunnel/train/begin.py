@@ -40,7 +40,7 @@ def begin(recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, 
         config.vocab_size = previous.config.vocab_size  # that of a checkpoint, which has no rows for tokens that nobody uses
     model: Any
     if phase.start is not None:
-        context = start_context(phase, stream, seed, run_context, spent, rows)
+        context = start_context(recipe, phase, stream, seed, run_context, spent, rows)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             model = phase.start.build(previous, config, seed, context)
@@ -78,7 +78,9 @@ def shaped(model: Any, phase: Phase, run_context: RunContext) -> Any:
     return model
 
 
-def start_context(phase: Phase, stream: Stream, seed: int, run_context: RunContext, spent: Account, rows: int | None) -> StartContext:
+def start_context(
+    recipe: Recipe, phase: Phase, stream: Stream, seed: int, run_context: RunContext, spent: Account, rows: int | None
+) -> StartContext:
     """What the start of ``phase`` may use, where models need ``rows``; what it costs is added to ``spent``."""
     trained = phase.start.trained() if phase.start is not None else {}
 
@@ -94,7 +96,7 @@ def start_context(phase: Phase, stream: Stream, seed: int, run_context: RunConte
         models={name: run_context.model_of(one, seed) for name, one in trained.items()},
         stream=stream,
         processors={name: run_context.processor_of(one, seed) for name, one in trained.items() if phase.start and phase.start.other_tokens},
-        sources=phase.sources or stream.sources,
+        sources=recipe.trained_on(phase),
         counted=counted,
         rows=rows,
     )

@@ -129,9 +129,10 @@ def refuse_other_documents(one: Recipe, recipe: Recipe) -> None:
     """
     if one.split != recipe.split:
         raise UserError("a recipe that this one needs has another split, so it may be trained on what this one is tested on: give both one")
-    for name, source in recipe.corpus.items():
-        if one.corpus.get(name) != source:
-            what = "lacks" if name not in one.corpus else "has another"
+    for name, source in recipe.sources.items():
+        there = one.corpus if name in recipe.corpus else one.held_out
+        if there.get(name) != source:
+            what = "lacks" if name not in there else "has another"
             raise UserError(
                 f"a recipe that this one needs {what} source {name!r}, so documents that this one is tested on, or copies of them, may be "
                 "among its own; give both the same corpus, and say with `sources` what each trains on"

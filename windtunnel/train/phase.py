@@ -88,7 +88,7 @@ class PhaseRun:
         states, models = start_parts(parts, model, seed, run_context)
         parts = bound(parts, states, models)
         phase = phase.model_copy(update={key: part for key, part in parts.items() if key in Phase.model_fields})
-        optimizer, loader = build_optimizer(phase, model, moments), loader_of(phase, stream, seed, run_state.cursors)
+        optimizer, loader = build_optimizer(phase, model, moments), loader_of(recipe, phase, stream, seed, run_state.cursors)
         phase_run = cls(recipe, index, seed, stream, run_context, run_state, loader, model, states, models, optimizer, phase, parts)
         if saved is None:
             phase_run.reckon(spent, moments)

@@ -16,7 +16,7 @@ import torch
 from windtunnel.core.errors import PartError
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
-from windtunnel.recipe import Phase
+from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import Loss, Progress
 from windtunnel.train import ranks
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from windtunnel.train.phase import PhaseRun
 
 
-def loader_of(phase: Phase, stream: Stream, seed: int, cursors: dict[str, int]) -> Loader:
+def loader_of(recipe: Recipe, phase: Phase, stream: Stream, seed: int, cursors: dict[str, int]) -> Loader:
     """Where the steps of ``phase`` draw their sequences from."""
     return Loader(
         stream,
         split="train",
-        sources=phase.sources or stream.sources,
+        sources=recipe.trained_on(phase),
         context=phase.context,
         sequences=phase.batch * (phase.selection.candidates if phase.selection else 1),
         mixture=phase.mixture,

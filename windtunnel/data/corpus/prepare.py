@@ -30,6 +30,7 @@ from windtunnel.data.corpus.curation import OWN, Curation, decisive
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, described, plain_schema, sizes, text_of
 from windtunnel.data.corpus.frame import batches, engine, streamed_rows
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
+from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.reading import Say, check_split, chosen, read_one, usable
 from windtunnel.data.corpus.shards import Fields, new_shards, read_rows
 from windtunnel.data.corpus.split import SPLITS, Seen
@@ -49,6 +50,9 @@ def prepare_corpus(
     validation: float,
     test: float,
     near_duplicates: float,
+    by: Mapping[str, Any] | None = None,
+    held_out: Mapping[str, Source] | None = None,
+    held_out_validation: float = 0.0,
     curators: Sequence[Curator] = (),
     curation: Curation | None = None,
     cache: Path,
@@ -59,8 +63,10 @@ def prepare_corpus(
     Exact duplicates are removed over the whole corpus (the first source in order keeps the document): see :meth:`Source.content_fields`.
     ``validation`` and ``test`` are shares of documents; which ones is decided by a hash of the group of a document, where it has one, and
     else of what it is, so that a group is never split. Training documents whose estimated Jaccard similarity to a
-    held-out document is at least ``near_duplicates`` are removed. ``curators`` see training documents only; what else they are
-    handed says ``curation``, and what that costs is stored with the corpus.
+    held-out document is at least ``near_duplicates`` are removed. ``by`` lets a field decide instead of the hash; see
+    :class:`windtunnel.data.corpus.placing.Placing`. ``held_out`` are further sources of which nothing is trained on; they are read
+    first, so that they keep what others hold too, and a share ``held_out_validation`` of them is validation. ``curators`` see training
+    documents only; what else they are handed says ``curation``, and what that costs is stored with the corpus.
 
     ``progress`` is called with one line of text now and then.
 
@@ -70,9 +76,12 @@ def prepare_corpus(
     say = progress or (lambda line: None)
     curation = curation or Curation()
     cache = Path(cache)
-    settings = {"validation": validation, "test": test, "near_duplicates": near_duplicates}
-    if not sources:
+    settings: dict[str, Any] = {"validation": validation, "test": test, "near_duplicates": near_duplicates, **(by or {})}
+    if not sources and not held_out:
         raise UserError("the corpus has no source")
+    if held_out:
+        settings |= {"held_out": list(held_out), "held_out_validation": held_out_validation}
+        sources = {**sources, **held_out}
     pointer = _pointer(cache, sources, settings, curators, curation)
     known = _known(cache, pointer)
     if known is not None:
@@ -171,8 +180,10 @@ def _build(
     """Write everything into ``folder``; the fingerprint."""
     names = list(sources)
     work = _Work(folder, names, {name: Tally(name) for name in names}, {name: Fields() for name in names}, {})
-    seen = Seen()
-    for name in names:
+    seen, held_out = Seen(), settings.get("held_out", [])
+    trained = [name for name in names if name not in held_out]
+    for name in (*held_out, *trained):
+        placing = Placing(name, settings)
         with (
             _naming(name),
             new_shards(folder, SPLITS, lambda split, name=name: work.file(split, name), lambda _, name=name: work.fields[name]) as (  # type: ignore[misc]
@@ -180,13 +191,13 @@ def _build(
                 written,
             ),
         ):
-            lowest = read_one(sources[name], work.tallies[name], shards, seen, settings, say)
+            read_one(sources[name], work.tallies[name], shards, seen, placing, say)
         work.entries.update({(split, name): entry for split, entry in written.items()})
-        check_split(name, work.tallies[name], work.entries, settings, lowest)
-    _remove_copies(work, settings["near_duplicates"], say)
+        check_split(work.tallies[name], work.entries, placing)
+    _remove_copies(work, trained, settings["near_duplicates"], say)
     curated: list[dict[str, Any]] = []
     for curator in curators:
-        curated += _curate(work, curator, curation, {name: source.content_fields() for name, source in sources.items()}, say)
+        curated += _curate(work, curator, curation, {name: sources[name].content_fields() for name in trained}, say)
     for name in names:
         for split in SPLITS:
             entry = work.entries[split, name]
@@ -213,8 +224,8 @@ def _build(
     return fingerprint
 
 
-def _remove_copies(work: _Work, threshold: float, say: Say) -> None:
-    """Rewrite the training shards without near-duplicates of any held-out document. Texts alone are compared."""
+def _remove_copies(work: _Work, trained: Sequence[str], threshold: float, say: Say) -> None:
+    """Rewrite the training shards of ``trained`` without near-duplicates of any held-out document. Texts alone are compared."""
     names = [name for name in work.names if work.has_text(name)]
     if not names:
         return
@@ -225,7 +236,7 @@ def _remove_copies(work: _Work, threshold: float, say: Say) -> None:
             held_out.append(signatures([text for text in text_of(batch) if text]))
     index = HeldOutSignatures(np.concatenate(held_out), threshold)
     del held_out
-    for name in names:
+    for name in (name for name in names if name in trained):
         with work.new_shards([name]) as (shards, written):
             for batch in read_rows(work.folder / work.entries["train", name]["file"]):
                 texts = text_of(batch)
@@ -247,16 +258,16 @@ def _remove_copies(work: _Work, threshold: float, say: Say) -> None:
 def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[str, tuple[str, ...]], say: Say) -> list[dict[str, Any]]:
     """Rewrite the training shards as ``curator`` wants them; what it counted itself, as table rows.
 
-    It sees all sources at once, with the column ``source`` and every field that a source has, null where another has not. What it removed
-    of each is counted here. Unlike the rest this may hold much of the training text in memory: Daft 0.7.26 computes a DataFrame faster
-    than its rows are taken, and does not wait.
+    It sees all sources of ``content`` at once, with the column ``source`` and every field that a source has, null where another has not.
+    What it removed of each is counted here. Unlike the rest this may hold much of the training text in memory: Daft 0.7.26 computes a
+    DataFrame faster than its rows are taken, and does not wait.
     """
     say(f"curating: {curator.name}")
     tally = Tally("all sources")
-    own = {name: {*(work.fields[name].schema or plain_schema()).names} for name in work.names}
-    documents = _all_sources(work, tally)
+    own = {name: {*(work.fields[name].schema or plain_schema()).names} for name in content}
+    documents = _together(work, content, tally)
     there = {name for names in own.values() for name in names}
-    with work.new_shards(work.names) as (shards, written):
+    with work.new_shards(content) as (shards, written):
         try:
             for batch in _tables(curator.curate(documents, curation.context(curator, tally))):
                 names = batch.column(SOURCE).to_pylist()
@@ -269,7 +280,7 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
                     shards[name].add(usable(rows, content[name], None)[0])
         except (ValueError, KeyError) as error:
             raise PartError(f"curator {curator.name!r} gave a table that is no longer one of documents: {error}") from error
-    for name in work.names:
+    for name in content:
         before, after = work.entries["train", name], written[name]
         if not after["documents"]:
             count = f"all of its {before['documents']:,} training documents"
@@ -282,16 +293,16 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
     return [{**row, "what": f"curator {curator.name}: {row['what']}"} for row in tally.rows()]
 
 
-def _all_sources(work: _Work, tally: Tally) -> daft.DataFrame:
-    """The training documents of all sources in one table, with the column ``source``."""
+def _together(work: _Work, names: Iterable[str], tally: Tally) -> daft.DataFrame:
+    """The training documents of the sources ``names`` in one table, with the column ``source``."""
     daft = engine()
     together = Fields()
-    for name in work.names:
+    for name in names:
         together.meet(work.fields[name].schema or plain_schema())
     for what in together.widened:
-        tally.count(f"widened to text: {what}", sum(work.entries["train", name]["documents"] for name in work.names))
+        tally.count(f"widened to text: {what}", sum(work.entries["train", name]["documents"] for name in names))
     frames = []
-    for name in work.names:
+    for name in names:
         if work.fields[name].schema != together.schema:  # columns in one order and of one type, or tables cannot be joined
             with new_shards(work.folder, [name], lambda name: f"{work.file('train', name)}.wide", lambda _: together) as (shards, written):
                 for batch in read_rows(work.folder / work.entries["train", name]["file"]):

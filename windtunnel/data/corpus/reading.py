@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,8 +12,9 @@ import numpy as np
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes
 from windtunnel.data.corpus.frame import Document, batches, documents_of
+from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.shards import Shard
-from windtunnel.data.corpus.split import SPLITS, Seen, content_keys, fraction, split_keys, split_of
+from windtunnel.data.corpus.split import SPLITS, Seen, content_keys, split_keys
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
 
@@ -24,15 +24,12 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen, settings: dict[str, Any], say: Say) -> list[float]:
-    """Read one source into the shards of its splits; where its documents stand, as far as advice on the shares needs it.
+def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen, placing: Placing, say: Say) -> None:
+    """Read one source into the shards of its splits, as ``placing`` says.
 
     Raises:
         UserError: where the source cannot be read, or lacks a field that it says its documents are made of.
     """
-    shares = {"validation": settings["validation"], "test": settings["test"]}
-    lowest: list[float] = []
-    beyond: list[float] = []  # the first documents that are not in test
     known: set[str] = set()
     since = time.monotonic()
     for batch in batches(_encodable(documents_of(source, tally), tally)):
@@ -42,11 +39,8 @@ def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen,
             continue
         tally.count("read", rows.num_rows, int(sizes(rows).sum()))
         fresh = seen.new(keys)
-        positions = [fraction(key) for key in split_keys(rows, keys)]
-        added = {position for position, new in zip(positions, fresh, strict=True) if new}
-        lowest = heapq.nsmallest(8, {*lowest, *added})
-        beyond = heapq.nsmallest(8, {*beyond, *(position for position in added if position >= shares["test"])})
-        placed = np.array([split_of(position, **shares) for position in positions], dtype=object)
+        placing.remember([key for key, new in zip(split_keys(rows, keys), fresh, strict=True) if new])
+        placed = placing.places(rows, keys, tally)
         for split in SPLITS:
             shards[split].add(chosen(rows, fresh & (placed == split)))
         copies = chosen(rows, ~fresh)
@@ -62,7 +56,6 @@ def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen,
             raise UserError(f"its documents have no field {name!r}, which is said to be their content; {nearest(name, known)}")
     for what in shards[SPLITS[0]].fields.widened:
         tally.count(f"widened to text: {what}", tally.documents("read"))
-    return sorted({*lowest, *beyond})
 
 
 def _encodable(documents: Iterable[Document], tally: Tally) -> Iterator[Document]:
@@ -100,12 +93,16 @@ def chosen(rows: pyarrow.RecordBatch, mask: np.ndarray) -> pyarrow.RecordBatch:
     return rows if mask.all() else rows.filter(pyarrow.array(mask))
 
 
-def check_split(
-    name: str, tally: Tally, entries: dict[tuple[str, str], dict[str, Any]], settings: dict[str, Any], lowest: list[float]
-) -> None:
-    """Refuse a source of which a split would be empty, with shares that would do."""
+def check_split(tally: Tally, entries: dict[tuple[str, str], dict[str, Any]], placing: Placing) -> None:
+    """Refuse a source of which a split would be empty, with shares that would do.
+
+    Of a source that is held out, test alone has to hold something: with too few documents for both, validation gives up its own.
+    """
+    name, settings, lowest = placing.source, placing.settings, placing.lowest
+    if placing.held_out and not entries["test", name]["documents"]:
+        entries["test", name], entries["validation", name] = entries["validation", name], entries["test", name]
     counts = {split: entries[split, name]["documents"] for split in SPLITS}
-    empty = [split for split, count in counts.items() if not count]
+    empty = [split for split, count in counts.items() if not count and (split == "test" or not placing.held_out)]
     if not empty:
         return
     read, total = tally.documents("read"), sum(counts.values())
@@ -119,6 +116,10 @@ def check_split(
         raise UserError(f"{what}, but all of them also occur in sources before it; leave it out, or put it first")
     if duplicates:
         what += f", {duplicates:,} of them exact duplicates, which leaves {total:,}"
+    if placing.field_name is not None:
+        rule = "since" if settings.get("since") else "where"
+        seen = f"field {placing.field_name!r} holds {', '.join(map(repr, placing.values)) or 'nothing'}"
+        raise UserError(f"{what}; none of them fell into {' or '.join(empty)}: {seen}; change split.{rule}, which is {settings[rule]}")
     what += f"; none of them fell into {' or '.join(empty)} (validation {settings['validation']:g}, test {settings['test']:g} of documents)"
     if units < total:
         what += f"; they are {units} {'groups' if units > 1 else 'group'}, and a group is never split"
@@ -131,7 +132,7 @@ def check_split(
     raise UserError(f"{what}. Add documents (a long one can be cut into several), or hold out a larger share: split: {{{shares}}} would do")
 
 
-def _shares_that_do(lowest: list[float], total: int, settings: dict[str, Any]) -> tuple[float, float] | None:
+def _shares_that_do(lowest: list[float], total: int, settings: Mapping[str, Any]) -> tuple[float, float] | None:
     """The smallest shares of validation and test, in hundredths and not below those set, that leave no split of this source empty."""
 
     def enough(value: float) -> float:

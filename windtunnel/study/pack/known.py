@@ -104,7 +104,7 @@ class KnownStudy:
             if record is None or record.status not in SETTLED:
                 return None
             better = record.better or better
-            rows.append(trial_row(values, entry, record))
+            rows.append(trial_row(values, entry, record, self.packed.primary))
         found = best(rows, better)
         if found is None:
             self.broken[arm] = "every trial of tuning failed"

@@ -120,6 +120,7 @@ def _packed(study: StudyFile, out: Path, streams: dict[str, Stream], decided: bo
         rates=list(study.rates.multiples) if study.rates else [],
         rate_seeds=list(study.rate_seeds) if study.rates else [],
         tune=study.tune.model_dump(mode="json") if study.tune else None,
+        primary=study.primary,
         streams={arm: stream.fingerprint for arm, stream in own.items()},
         others={key: stream.fingerprint for key, stream in others.items()},
         sources=[(source.name, source.text) for source in outside.sources_of(recipes)],
@@ -245,7 +246,7 @@ def _mark(kept: dict[str, np.ndarray], stream: Stream, recipe: Recipe, seed: int
         return
     tokens = estimate(recipe)["own_tokens"]
     for phase in recipe.phases:
-        loader = loader_of(phase, stream, seed, {})
+        loader = loader_of(recipe, phase, stream, seed, {})
         units = int(MARGIN * tokens * phase.context / phase.positions(stream.facts)) + phase.batch * (phase.context + 1)
         for source in loader.sources:
             if not kept[source].all():

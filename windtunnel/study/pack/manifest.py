@@ -48,6 +48,7 @@ class Packed(JsonBlock):
     rates: list[float] = Field([], description="multiples of the learning rates that the baseline and every arm fly at, too")
     rate_seeds: list[int] = Field([], description="with which seeds they do")
     tune: dict[str, Any] | None = Field(None, description="knobs that are tuned first, for all arms alike")
+    primary: str | None = Field(None, description="the number by which trials are judged (default: the first of the first evaluation)")
     streams: dict[str, str] = Field(description="fingerprint of the stream of each arm")
     others: dict[str, str] = Field({}, description="of the streams of models that runs need, by data key")
     sources: list[tuple[str, str]] = Field([], description="name and text of files that define parts of one's own")
