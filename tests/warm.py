@@ -2,12 +2,13 @@
 
 A process that trains imports torch and transformers first, several seconds of CPU time, and the tests start hundreds. Here they are
 forked from a server process that has done nothing but these imports. What a process does is what it does when it is spawned; only the
-environment has to be handed over, because the server keeps the one that it was started in.
+environment has to be handed over, because the server keeps the one that it was started in, and how long the samples of a model are.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing.context
 import os
@@ -23,10 +24,15 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from windtunnel.kits.text.samples import samples
 from windtunnel.study.launch import local
 
 PRELOADED = [
+    "altair",
+    "daft",
+    "pandas",
     "pytest",
+    "scipy.stats",
     "transformers.models.llama.modeling_llama",
     "windtunnel.commands.main",
     "windtunnel.kits.text.samples",
@@ -42,6 +48,7 @@ class Process(multiprocessing.context.ForkServerProcess):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.environment = dict(os.environ)
+        self.sample = samples.__kwdefaults__["new_tokens"]
         self.mark = mark(os.getpid())
 
     def start(self) -> None:
@@ -49,8 +56,10 @@ class Process(multiprocessing.context.ForkServerProcess):
         super().start()
 
     def run(self) -> None:
+        gc.freeze()  # every run collects garbage, and would go through all that was imported
         os.environ.clear()
         os.environ.update(self.environment)
+        samples.__kwdefaults__["new_tokens"] = self.sample
         with contextlib.suppress(OSError):
             Path("/proc/self/comm").write_text(self.mark)
         # Its own children come from the same server, which multiprocessing knows for the process alone that started it.
