@@ -1,7 +1,7 @@
 """Run every benchmark, one after the other, and write benchmarks/results/NAME.json with versions, hardware and date.
 
-``python benchmarks/run.py [NAME ...]``; each benchmark is a script that prints JSON. NAME=ARGUMENT gives it an argument, such as a model
-or, for ``pilot``, the folder of another checkout.
+``python benchmarks/run.py [NAME ...]``; each benchmark is a script that prints JSON. NAME=ARGUMENT[,ARGUMENT] gives it arguments, such
+as a model, for ``pilot`` the folder of another checkout, for ``outside_laws`` the folder of tables and the table of Chinchilla.
 Nothing else should run meanwhile.
 """
 
@@ -33,7 +33,7 @@ NAMES = (
     "calibrate",
     "racing",
     "laws",
-)  # pilot needs another checkout
+)  # pilot needs another checkout, and outside_laws tables
 
 
 def main(names: list[str]) -> int:
@@ -42,7 +42,7 @@ def main(names: list[str]) -> int:
     for given in names or NAMES:
         name, _, argument = given.partition("=")
         print(f"{name} ...", flush=True)
-        words = [sys.executable, str(FOLDER / f"{name}.py"), *([argument] if argument else [])]
+        words = [sys.executable, str(FOLDER / f"{name}.py"), *filter(None, argument.split(","))]
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode:
             broken += 1

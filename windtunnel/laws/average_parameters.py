@@ -1,8 +1,8 @@
 """One law for dense and sparse training: loss from tokens and from the parameters that were active on average.
 
 Jin et al. 2025, "The Journey Matters", arXiv:2501.12486: L(N, D) = E + A / N^alpha + B / D^beta, the form of Hoffmann et al. 2022
-(arXiv:2203.15556), where N is the number of active parameters averaged over training. It is fitted as there: Huber loss (1e-3) on the
-logarithm, L-BFGS from many beginnings. The authors' constants are for their text and tokeniser and are of no use here, so every fit
+(arXiv:2203.15556), where N is the number of active parameters averaged over training. It is fitted as all laws of
+this form are (:mod:`windtunnel.laws.power`). The authors' constants are for their text and tokeniser and are of no use here, so every fit
 has its own, with percentile intervals from a bootstrap over seeds.
 
 Whether the average is the right N is a matter of prediction: each setting (an arm at a budget, all its seeds) is left out in turn and
@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
 
 from windtunnel.core.errors import UserError
 from windtunnel.kits.text.network import TokenFacts
+from windtunnel.laws.power import CHINCHILLA, Fitter, resamples
 from windtunnel.parts.structure.fixed_mask import FixedMask
 from windtunnel.parts.structure.pruning_ramp import PruningRamp
 from windtunnel.recipe import Recipe, needed
@@ -31,11 +31,9 @@ from windtunnel.study.result import StudyResult
 from windtunnel.train.count import mean_density
 from windtunnel.train.estimate import estimate
 
-NAMES = ("E", "A", "alpha", "B", "beta")
 KINDS = ("average", "final", "initial")
 COUNTS = ("prunable", "total")
 FEWEST = 7  # settings: five numbers are fitted, and the law must be able to be wrong even when one is left out
-DELTA = 1e-3  # of the Huber loss, in the logarithm
 
 
 # How many parameters take part --------------------------------------------------------------------------------------------------
@@ -97,61 +95,16 @@ def average_active(recipe: Recipe, vocabulary: int, tokens: Sequence[float] | No
 # The law ------------------------------------------------------------------------------------------------------------------------
 
 
-def predict(law: Mapping[str, float], parameters: Any, tokens: Any) -> Any:
-    """The loss of ``law`` for active parameters and tokens (numbers or arrays)."""
-    return law["E"] + law["A"] / np.asarray(parameters, float) ** law["alpha"] + law["B"] / np.asarray(tokens, float) ** law["beta"]
-
-
-def fit_law(parameters: Any, tokens: Any, loss: Any, *, begin: Sequence[Mapping[str, float]] = ()) -> dict[str, float]:
-    """The law of lowest Huber loss over runs: E, A, alpha, B, beta. Exponents are kept between 0 and 3.
+def fit_law(parameters: Any, tokens: Any, loss: Any) -> dict[str, float]:
+    """The law of lowest Huber loss over runs: E, A, B, alpha, beta.
 
     Args:
         parameters: active parameters of every run.
         tokens: training tokens of every run.
         loss: what was measured, above 0.
-        begin: laws to begin from, instead of the usual 18 beginnings.
     """
-    n, d, y = (np.log(np.asarray(values, float)) for values in (parameters, tokens, loss))
-    middle_n, middle_d = n.mean(), d.mean()
-    n, d = n - middle_n, d - middle_d  # at the middle the terms are what they contribute there, which conditions the problem
-    least = float(y.min())
-
-    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-        terms = np.stack([np.full_like(y, x[0]), x[1] - x[2] * n, x[3] - x[4] * d])
-        highest = terms.max(axis=0)
-        parts = np.exp(terms - highest)
-        whole = parts.sum(axis=0)
-        weights, error = parts / whole, highest + np.log(whole) - y
-        slope = np.clip(error, -DELTA, DELTA)
-        gradient = np.array(
-            [slope @ weights[0], slope @ weights[1], -slope @ (weights[1] * n), slope @ weights[2], -slope @ (weights[2] * d)]
-        )
-        # Divided by its own scale, because the solver stops by absolute sizes.
-        return float(special.huber(DELTA, error).sum()) / DELTA**2, gradient / DELTA**2
-
-    bounds = [(least - 7, least), (least - 14, least + 3), (0.0, 3.0), (least - 14, least + 3), (0.0, 3.0)]
-    if begin:
-        starts = [
-            [
-                math.log(law["E"]),
-                math.log(law["A"]) - law["alpha"] * middle_n,
-                law["alpha"],
-                math.log(law["B"]) - law["beta"] * middle_d,
-                law["beta"],
-            ]
-            for law in begin
-        ]
-    else:
-        starts = [
-            [least + math.log(share), *(part for power in (alpha, beta) for part in (least + math.log((1 - share) / 2 + 0.01), power))]
-            for share in (0.3, 0.8)
-            for alpha in (0.1, 0.3, 0.8)
-            for beta in (0.1, 0.3, 0.8)
-        ]
-    found = [optimize.minimize(objective, np.array(start), jac=True, method="L-BFGS-B", bounds=bounds) for start in starts]
-    e, a, alpha, b, beta = min(found, key=lambda outcome: float(outcome.fun)).x
-    values = (math.exp(e), math.exp(a + alpha * middle_n), alpha, math.exp(b + beta * middle_d), beta)
-    return dict(zip(NAMES, map(float, values), strict=True))
+    fitter = Fitter(CHINCHILLA, {"N": parameters, "D": tokens}, loss)
+    return dict(zip(CHINCHILLA.names, map(float, fitter.laws(fitter.fit())[0]), strict=True))
 
 
 def average_law(results: Sequence[StudyResult | Mapping[str, Any]], *, draws: int = 200, confidence: float = 0.95) -> dict[str, Any]:
@@ -222,47 +175,35 @@ def _mean(setting: Mapping[str, Any]) -> float:
     return math.fsum(setting["losses"].values()) / len(setting["losses"])
 
 
-def _runs(settings: Sequence[Mapping[str, Any]], kind: str, count: str, seeds: Sequence[int] | None = None) -> tuple[list[float], ...]:
-    """Parameters, tokens and losses of every run; with ``seeds``, of those runs, as often as they are named."""
-    rows = [
-        (s[kind][count], s["tokens"], s["losses"][seed])
-        for s in settings
-        for seed in (sorted(s["losses"]) if seeds is None else seeds)
-        if seed in s["losses"]
-    ]
-    columns = [[row[index] for row in rows] for index in range(3)]
-    return tuple(columns)
+def _runs(settings: Sequence[Mapping[str, Any]], kind: str, count: str) -> tuple[np.ndarray, ...]:
+    """Parameters, tokens, loss and seed of every run."""
+    rows = [(s[kind][count], s["tokens"], s["losses"][seed], seed) for s in settings for seed in sorted(s["losses"])]
+    return tuple(np.array(rows, float).reshape(-1, 4).T)
 
 
 def _judged(settings: Sequence[Mapping[str, Any]], count: str, draws: int, confidence: float) -> dict[str, Any]:
-    laws = {kind: fit_law(*_runs(settings, kind, count)) for kind in KINDS}
-    law = laws["average"]
-    n, d, loss = _runs(settings, "average", count)
-    seeds = sorted({seed for s in settings for seed in s["losses"]})
-    random = np.random.default_rng(0)
-    samples = []
-    for _ in range(draws if len(seeds) > 1 else 0):
-        drawn = [seeds[index] for index in random.integers(len(seeds), size=len(seeds))]
-        runs = _runs(settings, "average", count, drawn)
-        if runs[0]:
-            samples.append(fit_law(*runs, begin=[law]))
-    ends = ((1 - confidence) / 2, (1 + confidence) / 2)
+    n, d, loss, seeds = _runs(settings, "average", count)
+    fitter = Fitter(CHINCHILLA, {"N": n, "D": d}, loss)
+    best = fitter.fit()
+    value = fitter.laws(best)[0]
+    law = dict(zip(CHINCHILLA.names, map(float, value), strict=True))
+    weights = resamples(len(loss), draws if len(set(seeds)) > 1 else 0, seeds)
+    weights = weights[weights.sum(axis=1) > 0]
+    samples = fitter.laws(fitter.fit(weights, begin=best, count=2)) if len(weights) else np.full((1, len(value)), np.nan)
+    ends = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     errors: dict[str, dict[str, float]] = {kind: {} for kind in KINDS}
     for left, setting in enumerate(settings):
         others = [s for index, s in enumerate(settings) if index != left]
         for kind in KINDS:
-            runs = _runs(others, kind, count)
-            # Twice, because an optimum of all settings need not lead to that of all but one.
-            again = fit_law(*runs, begin=[laws[kind], {**laws[kind], "E": 0.7 * laws[kind]["E"]}])
-            guess = float(predict(again, setting[kind][count], setting["tokens"]))
-            errors[kind][f"{setting['arm']} x {setting['multiple']:g}"] = math.log(guess / _mean(setting))
+            again = fit_law(*_runs(others, kind, count)[:3])
+            guess = CHINCHILLA.predict(again, {"N": setting[kind][count], "D": setting["tokens"]})[0]
+            errors[kind][f"{setting['arm']} x {setting['multiple']:g}"] = math.log(float(guess) / _mean(setting))
     return {
         "law": {
-            name: {"value": law[name]}
-            | dict(zip(("low", "high"), np.quantile([s[name] for s in samples], ends).tolist() if samples else (None, None), strict=True))
-            for name in NAMES
+            name: {"value": law[name], "low": float(low) if np.isfinite(low) else None, "high": float(high) if np.isfinite(high) else None}
+            for name, low, high in zip(CHINCHILLA.names, *ends, strict=True)
         },
-        "error": float(np.sqrt(np.mean(np.log(predict(law, n, d) / np.asarray(loss)) ** 2))),
+        "error": float(np.sqrt(np.mean(fitter.residuals(best)[0] ** 2))),
         "predictive_error": {kind: math.sqrt(math.fsum(e * e for e in found.values()) / len(found)) for kind, found in errors.items()},
         "predictive_error_by_setting": errors,
     }

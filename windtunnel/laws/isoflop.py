@@ -77,52 +77,19 @@ def isoflop(
     check_ratio(table)
     table = check_loss(table)
     c, n, d, y = (np.log(table.numbers[role]) for role in roles)
-    told, budgets, samples, residuals = list(table.warnings), [], [], []
     count = float(np.exp(np.median(c - n - d)))
     if not 0.5 < count < 100:
         raise UserError(
             f"{path}: FLOPs are {count:.3g} times size times tokens, and training takes about 6; one of the columns is in another unit"
         )
-    place = scales(c)
-    few: list[str] = []
-    random = np.random.default_rng(0)
-    for number in sorted(set(place), key=lambda number: float(c[place == number].mean())):
-        rows = place == number
-        at = f"budget {np.exp(c[rows].mean()):.3g}"
-        if len(np.unique(np.round(n[rows], 2))) < FEWEST:
-            few.append(f"{np.exp(c[rows].mean()):.3g}")
-            continue
-        drawn = random.multinomial(rows.sum(), np.full(rows.sum(), 1 / rows.sum()), size=draws).astype(float)
-        best, lowest, residual = _parabola(n[rows], np.exp(y[rows]), np.concatenate([np.ones((1, rows.sum())), drawn]))
-        if not np.isfinite(best[0]) or not n[rows].min() < best[0] < n[rows].max():
-            rising = y[rows][n[rows].argmax()] > y[rows][n[rows].argmin()]
-            further = f"below {np.exp(n[rows].min()):.3g}" if rising else f"above {np.exp(n[rows].max()):.3g}"
-            told.append(f"{at} has no lowest point between its sizes; fly sizes {further} parameters. Left out")
-            continue
-        slope, middle = np.polyfit(n[rows], d[rows], 1)
-        kept = np.where((best > n[rows].min() - 1) & (best < n[rows].max() + 1), best, np.nan)
-        ends = np.nanpercentile(kept, [2.5, 97.5])
-        spent = middle + slope * np.array([best[0], *ends[::-1]])
-        budgets.append(
-            AtBudget(
-                flops=float(np.exp(c[rows].mean())),
-                runs=int(rows.sum()),
-                size=Bounds(value=float(np.exp(best[0])), low=float(np.exp(ends[0])), high=float(np.exp(ends[1]))),
-                tokens=Bounds(value=float(np.exp(spent[0])), low=float(np.exp(spent[1])), high=float(np.exp(spent[2]))),
-                loss=float(lowest),
-            )
-        )
-        samples.append(np.stack([kept, middle + slope * kept]))
-        residuals.append(residual)
-    if few:
-        told.append(f"budgets {', '.join(few)} have runs of too few sizes and are left out; fly {FEWEST} sizes or more of each")
+    told = list(table.warnings)
+    budgets, samples, residuals = _by_budget(c, n, d, y, told, draws)
     if len(budgets) < BUDGETS:
         reasons = "; ".join(told)
         raise UserError(f"{len(budgets)} budgets show a best size, and a power law needs {BUDGETS} or more; fly more budgets. {reasons}")
     if len(budgets) == BUDGETS:
         told.append("three budgets alone determine the exponents; fly another")
-    logs = np.log([one.flops for one in budgets])
-    drawn = _exponents(logs, np.stack(samples))
+    drawn = _exponents(np.log([one.flops for one in budgets]), np.stack(samples))
     error = np.concatenate(residuals)
     spread = np.ma.cov(np.ma.masked_invalid(drawn[1:]).T).filled(np.nan)
     return IsoflopResult(
@@ -135,6 +102,47 @@ def isoflop(
         warnings=told,
         budgets=budgets,
     )
+
+
+def _by_budget(
+    c: np.ndarray, n: np.ndarray, d: np.ndarray, y: np.ndarray, told: list[str], draws: int
+) -> tuple[list[AtBudget], list[np.ndarray], list[np.ndarray]]:
+    """Each budget with a lowest point, ascending: what is there, samples of it [(size, tokens), draws], and residuals of its runs.
+
+    ``c``, ``n``, ``d``, ``y``: logarithms of FLOPs, size, tokens and loss. Why a budget is left out is added to ``told``.
+    """
+    place = scales(c)
+    few: list[str] = []
+    random = np.random.default_rng(0)
+    budgets, samples, residuals = [], [], []
+    for number in sorted(set(place), key=lambda number: float(c[place == number].mean())):
+        rows = place == number
+        flops = float(np.exp(c[rows].mean()))
+        if len(np.unique(np.round(n[rows], 2))) < FEWEST:
+            few.append(f"{flops:.3g}")
+            continue
+        drawn = random.multinomial(rows.sum(), np.full(rows.sum(), 1 / rows.sum()), size=draws).astype(float)
+        best, lowest, residual = _parabola(n[rows], np.exp(y[rows]), np.concatenate([np.ones((1, rows.sum())), drawn]))
+        if not np.isfinite(best[0]) or not n[rows].min() < best[0] < n[rows].max():
+            rising = y[rows][n[rows].argmax()] > y[rows][n[rows].argmin()]
+            further = f"below {np.exp(n[rows].min()):.3g}" if rising else f"above {np.exp(n[rows].max()):.3g}"
+            told.append(f"budget {flops:.3g} has no lowest point between its sizes; fly sizes {further} parameters. Left out")
+            continue
+        slope, middle = np.polyfit(n[rows], d[rows], 1)
+        kept = np.where((best > n[rows].min() - 1) & (best < n[rows].max() + 1), best, np.nan)
+        budgets.append(_at_budget(flops, int(rows.sum()), float(lowest), np.stack([kept, middle + slope * kept])))
+        samples.append(np.stack([kept, middle + slope * kept]))
+        residuals.append(residual)
+    if few:
+        told.append(f"budgets {', '.join(few)} have runs of too few sizes and are left out; fly {FEWEST} sizes or more of each")
+    return budgets, samples, residuals
+
+
+def _at_budget(flops: float, runs: int, loss: float, samples: np.ndarray) -> AtBudget:
+    """``samples``: logarithms of the best size and its tokens [2, draws]; the first of each is the fit's own."""
+    low, high = np.exp(np.nanpercentile(samples, [2.5, 97.5], axis=1))
+    size, tokens = (Bounds(value=float(v), low=float(a), high=float(b)) for v, a, b in zip(np.exp(samples[:, 0]), low, high, strict=True))
+    return AtBudget(flops=flops, runs=runs, size=size, tokens=tokens, loss=loss)
 
 
 def _parabola(n: np.ndarray, loss: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:

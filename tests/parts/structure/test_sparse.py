@@ -26,6 +26,7 @@ from windtunnel.data.held_out import held_out
 from windtunnel.kits.weights.masks import highest_of_group, keep_highest
 from windtunnel.kits.weights.patterns import group_of
 from windtunnel.laws import average_parameters, knee
+from windtunnel.laws.power import CHINCHILLA
 from windtunnel.models.anatomy import anatomy, linears, parameters_count
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.load import load
@@ -594,7 +595,7 @@ def law_result(tiny: Any, noise: float = 0.0, seeds: int = 3, kind: str = "avera
         active = average_parameters.average_active(recipe, 512)
         for multiple in (0.5, 1.0, 2.0) if arm == "baseline" else (1.0,):
             tokens = 2e5 * multiple * (1 + 0.3 * (number % 3))
-            value = float(average_parameters.predict(TRUTH, active[kind]["prunable"], tokens))
+            value = float(CHINCHILLA.predict(TRUTH, {"N": np.array([active[kind]["prunable"]]), "D": np.array([tokens])})[0])
             for seed in range(seeds):
                 test = {"bits_per_byte": value * math.exp(random.normal(0, noise))}
                 runs.append(
@@ -614,7 +615,7 @@ def law_result(tiny: Any, noise: float = 0.0, seeds: int = 3, kind: str = "avera
 def test_a_law_without_noise_is_found_again():
     random = np.random.default_rng(0)
     n, d = random.uniform(5e4, 5e5, 30), random.uniform(5e4, 1e6, 30)
-    found = average_parameters.fit_law(n, d, average_parameters.predict(TRUTH, n, d))
+    found = average_parameters.fit_law(n, d, CHINCHILLA.predict(TRUTH, {"N": n, "D": d}))
     assert found == pytest.approx(TRUTH, rel=1e-3)
 
 
