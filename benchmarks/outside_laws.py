@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from windtunnel.laws.chinchilla import fit_chinchilla
 from windtunnel.laws.power import CHINCHILLA, COMPUTE, DELTA, Fitter, Form
+from windtunnel.laws.repeated import repeated as law_repeated
 from windtunnel.laws.schedule import schedule
 
 FROZEN = "4dbee9f"
@@ -72,37 +73,20 @@ def chinchilla_again(path: Path) -> dict[str, Any]:
 
 
 def repeated(folder: Path) -> dict[str, Any]:
-    """Decay constants of repeated data and of excess size, with the five constants of the paper held; 200 bootstrap samples."""
-    found = rows(folder / "datablations_fit182.csv")
-    n, d, u, loss = (column(found, name) for name in ("params", "tokens", "unique_tokens", "val_loss_c4"))
-    a, b, e, power = 520.8, 1487.7, 1.869, 0.3527
-    enough = np.minimum(n, u * (a / b) ** (1 / power))  # the size whose best number of tokens is u
-
-    def error(x: np.ndarray) -> np.ndarray:
-        unique = np.minimum(u, d)
-        seen = unique + unique * x[0] * -np.expm1(-(d / unique - 1) / x[0])
-        size = enough + enough * x[1] * -np.expm1(-(n / enough - 1) / x[1])
-        return np.log((e + a / size**power + b / seen**power) / loss)
-
-    def fit(weights: np.ndarray, starts: list[np.ndarray]) -> np.ndarray:
-        def residual(x: np.ndarray) -> np.ndarray:
-            return np.sqrt(weights) * error(np.exp(x))
-
-        best = [optimize.least_squares(residual, start, loss="huber", f_scale=DELTA) for start in starts]
-        return np.exp(min(best, key=lambda one: float(one.cost)).x)
-
-    value = fit(np.ones(len(loss)), [np.log([one, other]) for one in (5.0, 20.0) for other in (3.0, 10.0)])
-    random = np.random.default_rng(0)
-    samples = random.multinomial(len(loss), np.full(len(loss), 1 / len(loss)), size=200).astype(float)
-    drawn = np.array([fit(weights, [np.log(value)]) for weights in samples])
-    ends = np.percentile(drawn, [2.5, 97.5], axis=0)
-    published = np.array([15.387756, 5.309743])
-    return {
-        "repeated tokens": {"value": value[0], "low": ends[0, 0], "high": ends[1, 0], "published": published[0]},
-        "excess size": {"value": value[1], "low": ends[0, 1], "high": ends[1, 1], "published": published[1]},
-        "objective": float(special.huber(DELTA, error(value)).sum()),
-        "objective as published": float(special.huber(DELTA, error(published)).sum()),
-    }
+    """The law of repeated data with the five constants of the paper held, with all seven, and as published; 200 bootstrap samples."""
+    table = folder / "datablations_fit182.csv"
+    columns = {"size": "params", "tokens": "tokens", "unique": "unique_tokens", "loss": "val_loss_c4"}
+    held = {"E": 1.869, "A": 520.8, "B": 1487.7, "alpha": 0.3527, "beta": 0.3527}
+    told: dict[str, Any] = {}
+    for name, hold in (("five held", held), ("as published", held | {"repeats": 15.387756, "excess": 5.309743}), ("all seven fitted", {})):
+        law = law_repeated(table, **columns, hold=hold, draws=200)
+        told[name] = {
+            "parameters": law.plain()["parameters"],
+            "objective": law.objective,
+            "largest left out": law.plain()["largest_left_out"],
+            "warnings": law.warnings,
+        }
+    return told
 
 
 def overtraining(folder: Path) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from windtunnel.commands.console import console, plain_table, print_json
-from windtunnel.commands.options import JsonOption
+from windtunnel.commands import law_tables
+from windtunnel.commands.console import print_json
 from windtunnel.core.errors import UserError
-from windtunnel.laws.forecast import DRAWS, LawResult
 from windtunnel.study.lenient import as_result
 from windtunnel.study.result import StudyResult
 from windtunnel.study.results import read_result, result_files
@@ -26,15 +25,6 @@ Ways = Annotated[
     list[str] | None,
     typer.Argument(metavar="WAY=ARM,ARM", help="arms that belong together (default: WAY-DEPTH by name)", show_default=False),
 ]
-TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="comma-, semicolon- or tab-separated, with a heading", show_default=False)]
-SizeOption = Annotated[str, typer.Option("--size", metavar="COLUMN", help="parameters (7e9, not 7)", show_default=False)]
-TokensOption = Annotated[str, typer.Option("--tokens", metavar="COLUMN", help="training tokens (3e11, not 300)", show_default=False)]
-LossOption = Annotated[str, typer.Option("--loss", metavar="COLUMN", help="the loss, nats a token", show_default=False)]
-FlopsOption = Annotated[str, typer.Option("--flops", metavar="COLUMN", help="training FLOPs", show_default=False)]
-WhereOption = Annotated[
-    list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="only rows that say so; may be given several times")
-]
-DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap samples")]
 
 
 def read(path: Path) -> StudyResult:
@@ -89,124 +79,5 @@ def average_parameters(results: Results) -> None:
     print_json(average_law([read(result) for result in results]))
 
 
-# Laws of tables -----------------------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def chinchilla(
-    table: TableFile,
-    size: SizeOption,
-    tokens: TokensOption,
-    loss: LossOption,
-    group: Annotated[
-        str | None,
-        typer.Option("--group", metavar="COLUMN", help="what is drawn together in the bootstrap, such as the run of a checkpoint"),
-    ] = None,
-    where: WhereOption = None,
-    draws: DrawsOption = DRAWS,
-    as_json: JsonOption = False,
-) -> None:
-    """Loss from parameters and tokens: E + A / N^alpha + B / D^beta, with intervals."""
-    from windtunnel.laws.chinchilla import chinchilla
-
-    show(chinchilla(table, size=size, tokens=tokens, loss=loss, group=group, where=choices(where), draws=draws), as_json)
-
-
-@app.command()
-def schedule(
-    table: TableFile,
-    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the name of the schedule", show_default=False)],
-    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="the training step", show_default=False)],
-    rate: Annotated[str, typer.Option("--rate", metavar="COLUMN", help="the learning rate at that step", show_default=False)],
-    loss: LossOption,
-    predict: Annotated[
-        list[str], typer.Option("--predict", metavar="NAME", help="a schedule to predict; may be given several times", show_default=False)
-    ],
-    fit: Annotated[list[str] | None, typer.Option("--fit", metavar="NAME", help="a schedule to fit (default: all others)")] = None,
-    where: WhereOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The loss curve of a schedule that was not flown, from those of others of the same model (multi-power law)."""
-    from windtunnel.laws.schedule import schedule
-
-    found = schedule(table, run=run, step=step, rate=rate, loss=loss, predict_runs=predict, fit_runs=fit or (), where=choices(where))
-    show(found, as_json)
-    if not as_json:
-        for name, one in found.predictions.items():
-            measured = "" if one.error is None else f"; measured {one.measured:.4f}, off by {one.error:.2%} along the curve"
-            print(f"{name}: ends at {one.final.value:.4f} ({one.final.low:.4f} to {one.final.high:.4f}){measured}")
-
-
-@app.command()
-def isoflop(
-    table: TableFile,
-    flops: FlopsOption,
-    size: SizeOption,
-    tokens: TokensOption,
-    loss: LossOption,
-    where: WhereOption = None,
-    draws: DrawsOption = DRAWS,
-    as_json: JsonOption = False,
-) -> None:
-    """The best size at each compute budget, and how it grows."""
-    from windtunnel.laws.isoflop import isoflop
-
-    found = isoflop(table, flops=flops, size=size, tokens=tokens, loss=loss, where=choices(where), draws=draws)
-    show(found, as_json)
-    if not as_json:
-        for one in found.budgets:
-            print(f"{one.flops:.3g} FLOPs: best size {one.size.value:.3g} ({one.size.low:.3g} to {one.size.high:.3g}), loss {one.loss:.4f}")
-
-
-@app.command()
-def order(
-    table: TableFile,
-    arm: Annotated[str, typer.Option("--arm", metavar="COLUMN", help="the name of the arm", show_default=False)],
-    flops: FlopsOption,
-    loss: LossOption,
-    target: Annotated[float, typer.Option("--target", metavar="FLOPS", help="of the run to be decided", show_default=False)],
-    baseline: Annotated[str | None, typer.Option("--baseline", metavar="NAME", help="(default: the first arm of the table)")] = None,
-    where: WhereOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Which arm will be ahead at a larger budget, with what probability, against its rank at one scale."""
-    from windtunnel.laws.order import order
-
-    found = order(table, arm=arm, flops=flops, loss=loss, target=target, baseline=baseline, where=choices(where))
-    if as_json:
-        print_json(found.plain())
-        return
-    for name, one in found.arms.items():
-        against = f"better than {found.baseline}: {one.better:.2f}" if one.better is not None else "the baseline"
-        print(f"{name}: best with probability {one.best:.2f}, {against}, expected regret {one.regret:.2%}")
-    print(f"order at the largest scale ({found.largest:.3g} FLOPs): {', '.join(found.rank_at_one_scale)}")
-    warn(found.warnings)
-
-
-def choices(where: list[str] | None) -> dict[str, str]:
-    """``--where`` as a mapping. Raises UserError for one without an equals sign."""
-    if odd := [one for one in where or () if "=" not in one]:
-        raise UserError(f"--where {odd[0]}: expected COLUMN=VALUE")
-    return dict(one.split("=", 1) for one in where or ())
-
-
-def show(result: LawResult, as_json: bool) -> None:
-    """Print a law, its warnings on standard error."""
-    from rich.console import Console
-
-    if as_json:
-        print_json(result.plain())
-        return
-    rows = [(name, f"{one.value:.5g}", f"{one.low:.5g}", f"{one.high:.5g}") for name, one in result.parameters.items()]
-    print(f"{result.law}, {result.points} points, residual {result.residual:.3%}")
-    Console(highlight=False).print(plain_table(("", "value", "low", "high"), rows))
-    if result.largest_left_out:
-        left = result.largest_left_out
-        print(f"{left.what}, predicted from the others: off by {left.error:.2%} (bias {left.bias:+.2%}, {left.points} points)")
-    warn(result.warnings)
-
-
-def warn(warnings: list[str]) -> None:
-    """Print warnings on standard error."""
-    for warning in warnings:
-        console().print(f"warning: {warning}", markup=False, soft_wrap=True)
+for command in law_tables.COMMANDS:
+    app.command()(command)

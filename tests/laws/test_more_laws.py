@@ -1,0 +1,230 @@
+"""Laws of other things than size and tokens: what was planted lies in the interval, and what a fit would hide is refused or said."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from windtunnel.core.errors import UserError
+from windtunnel.laws import capacity as bits
+from windtunnel.laws import critical_batch, downstream, frequency, learning_curve, mixture, repeated, trajectory
+from windtunnel.laws.advantage import advantage, planted_risk
+from windtunnel.laws.dynamics import dynamics
+from windtunnel.laws.fitting import LawForm
+from windtunnel.laws.forecast import LawResult
+from windtunnel.laws.under_cost import under_cost
+
+DRAWS = 40
+
+
+def noisy(values: np.ndarray, size: float, seed: int = 0) -> np.ndarray:
+    return np.asarray(values * np.exp(size * np.random.default_rng(seed).standard_normal(len(values))))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Any:
+    def write(**columns: Any) -> Path:
+        rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+        path = tmp_path / "table.csv"
+        path.write_text("\n".join([",".join(columns), *rows]) + "\n")
+        return path
+
+    return write
+
+
+def grid(*values: Any) -> list[np.ndarray]:
+    return [axis.ravel() for axis in np.meshgrid(*values, indexing="ij")]
+
+
+def holds(found: LawResult, truth: dict[str, float], loose: float = 0.02) -> None:
+    """Every planted number lies in its interval, or so close to it that a few draws may miss it; and there is all that a law answers."""
+    for name, value in truth.items():
+        one = found.parameters[name]
+        assert one.low * (1 - loose) - loose / 10 <= value <= one.high * (1 + loose) + loose / 10, (name, value, one)
+    assert found.covariance and found.largest_left_out is not None and np.isfinite(found.residual)
+
+
+# Repetition, trajectories, batches ------------------------------------------------------------------------------------------------
+
+
+def test_the_worth_of_repeated_data_is_found(table: Any) -> None:
+    truth = {"E": 1.9, "A": 500.0, "B": 1500.0, "alpha": 0.35, "beta": 0.35, "repeats": 15.0, "excess": 5.0}
+    n, u, times = grid([1e8, 4e8, 1.6e9], [1e8, 1e9], [1.0, 2.0, 4.0, 16.0, 64.0])
+    loss = noisy(repeated.REPEATED.at(truth, N=n, D=u * times, U=u), 0.001)
+    path = table(N=n, D=u * times, U=u, loss=loss)
+    columns = {"size": "N", "tokens": "D", "unique": "U", "loss": "loss"}
+    held = {name: truth[name] for name in ("E", "A", "B", "alpha", "beta")}
+    holds(repeated.repeated(path, **columns, hold=held, draws=DRAWS), truth, 0.2)
+    with pytest.raises(UserError, match="no number 'Alpha'; did you mean 'alpha'"):
+        repeated.repeated(path, **columns, hold={"Alpha": 1.0}, draws=DRAWS)
+    with pytest.raises(UserError, match="fly some for 4 and for 16 epochs"):
+        repeated.repeated(table(N=n, D=u, U=u, loss=loss), **columns, draws=DRAWS)
+
+
+def test_the_loss_along_training_is_found(table: Any) -> None:
+    truth = {"N_c": 6e13, "a": 0.08, "S_c": 2000.0, "s": 0.7, "B_star": 2e8, "p": 4.8}
+    n, s, b = grid([1e6, 1e7, 1e8], np.geomspace(300, 30000, 10), [1e4, 1e5, 1e6])
+    loss = noisy(trajectory.TRAJECTORY.at(truth, N=n, S=s, B=b), 0.002)
+    run = [f"{x:g}/{y:g}" for x, y in zip(n, b, strict=True)]
+    columns = {"size": "N", "step": "S", "batch": "B", "loss": "loss"}
+    path = table(N=n, S=s, B=b, loss=loss, run=run)
+    holds(trajectory.trajectory(path, **columns, group="run", draws=DRAWS), truth, 0.1)
+    one = b == 1e5
+    few = table(N=n[one], S=s[one], B=b[one], loss=loss[one])
+    with pytest.raises(UserError, match="1 batch sizes say nothing of B_star and p"):
+        trajectory.trajectory(few, **columns, draws=DRAWS)
+    found = trajectory.trajectory(few, **columns, hold={"B_star": 2e8, "p": 4.8}, draws=DRAWS)
+    holds(found, {"a": 0.08, "s": 0.7}, 0.05)
+    assert any("--group" in line for line in found.warnings)
+
+
+def test_critical_batches_grow_as_planted(table: Any) -> None:
+    loss, batch = grid([4.0, 3.5, 3.0, 2.6], np.geomspace(1e4, 1e7, 8))
+    critical = 2e8 / loss**5
+    path = table(level=[f"at {x:g}" for x in loss], L=loss, B=batch, S=noisy(3000 * (1 + critical / batch), 0.02))
+    found = critical_batch.critical_batch(path, batch="B", steps="S", level="level", loss="L", draws=DRAWS)
+    holds(found, {"coefficient": 2e8, "exponent": 5.0}, 0.1)
+    assert found.levels[2].batch.value == pytest.approx(2e8 / 3**5, rel=0.1)
+    without = critical_batch.critical_batch(path, batch="B", steps="S", level="level", draws=DRAWS)
+    assert not without.parameters and "fewer than three levels" in without.warnings[-1]
+
+
+def test_the_critical_mixture_ratio_is_found(table: Any) -> None:
+    """General loss rises with the share at first and comes down again; at the planted ratio it turns just before the end."""
+    share, t = grid([0.125, 0.25, 0.5, 0.75, 0.9], np.linspace(0.04, 1, 25))
+    general = 0.10 * share * t**0.3 - 0.02 * t**0.9
+    domain = -0.35 * share**0.3 * t**0.2
+    tokens = np.concatenate([[0.0], t * 2e9])
+    spread = 2e-4 * np.random.default_rng(0).standard_normal((2, len(t)))
+    path = table(
+        R=np.concatenate([[0.0], share]),
+        T=tokens,
+        G=np.concatenate([[2.5], 2.5 + general + spread[0]]),
+        D=np.concatenate([[3.0], 3.0 + domain + spread[1]]),
+    )
+    columns = {"share": "R", "tokens": "T", "general": "G", "domain": "D"}
+    found = mixture.mixture(path, **columns, tolerance=0.03, draws=DRAWS)
+    assert found.parameters["critical_ratio"].value == pytest.approx(0.5, abs=0.03)  # 0.1 R - 0.02 = 0.03
+    assert [one.feasible for one in found.shares] == [True, True, True, False, False] or [
+        one.share for one in found.shares if one.feasible
+    ][-1] in (0.25, 0.5)
+    with pytest.raises(UserError, match="no row at zero tokens"):
+        mixture.mixture(table(R=share, T=t * 2e9, G=2.5 + general, D=3 + domain), **columns, draws=DRAWS)
+
+
+# Scores ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_score_follows_the_loss(table: Any) -> None:
+    truth = {"floor": 0.25, "ceiling": 0.9, "steepness": 8.0, "middle": 0.8}
+    loss = np.linspace(0.5, 1.3, 24)
+    score = downstream.SCORE.at(truth, loss=loss) + 0.004 * np.random.default_rng(0).standard_normal(24)
+    found = downstream.downstream(table(loss=loss, score=score), loss="loss", score="score", draws=DRAWS)
+    holds(found, truth, 0.03)
+    with pytest.raises(UserError, match="percentages must be divided by 100"):
+        downstream.downstream(table(loss=loss, score=100 * score), loss="loss", score="score", draws=DRAWS)
+    chance = table(loss=loss, score=0.25 + 0.01 * np.random.default_rng(1).random(24))
+    assert any("at chance" in line for line in downstream.downstream(chance, loss="loss", score="score", draws=DRAWS).warnings)
+
+
+def test_two_bits_a_parameter_are_found(table: Any) -> None:
+    size, most = grid([1e5, 3e5, 1e6, 3e6, 1e7], [2e6, 2e7])
+    stored = noisy(bits.CAPACITY.at({"bits_per_parameter": 2.0, "corner": 8.0}, N=size, most=most), 0.01)
+    columns = {"size": "N", "bits": "bits", "most": "most"}
+    holds(bits.capacity(table(N=size, bits=np.minimum(stored, most), most=most), **columns, draws=DRAWS), {"bits_per_parameter": 2.0})
+    with pytest.raises(UserError, match="none is full"):
+        bits.capacity(table(N=size, bits=0.99 * most, most=most), **columns, draws=DRAWS)
+    # A model that knows all: no loss on values, and names as likely as one of so many people's.
+    everything = bits.stored_bits(1000, 1.6e8, 2**47.6, np.log(1000), 0.0)
+    assert everything == pytest.approx(bits.all_bits(1000, 1.6e8, 2**47.6)) == pytest.approx(1000 * (47.6 + np.log2(1.6e5)))
+    assert bits.stored_bits(1000, 1.6e8, 2**47.6, np.log(1.6e8), 47.6 * np.log(2)) == pytest.approx(0, abs=1e-6)
+
+
+def test_frequent_facts_are_known(table: Any) -> None:
+    truth = {"floor": 0.05, "ceiling": 0.8, "slope": 3.0, "middle": 300.0, "size_slope": 1.0}
+    count, size = grid([0, 3, 10, 30, 100, 300, 1e3, 1e4, 1e5], [1e8, 1e9, 1e10])
+    decades = np.log10(size) - 9
+    score = frequency.FREQUENCY.at(truth, count=np.maximum(count, 0.5), decades=decades) + 0.01 * np.random.default_rng(0).random(27)
+    columns = {"count": "n", "score": "score"}
+    path = table(n=count, score=score, N=size)
+    holds(frequency.frequency(path, **columns, size="N", draws=DRAWS), truth, 0.1)
+    assert frequency.frequency(path, **columns, where={"N": str(1e9)}, draws=DRAWS).parameters["size_slope"].value == 0
+    with pytest.raises(UserError, match="ten times as frequent"):
+        frequency.frequency(table(n=[30, 40, 50, 60, 70, 80], score=[0.1] * 6), **columns, draws=DRAWS)
+
+
+def test_a_learning_curve_is_stopped_in_time(table: Any) -> None:
+    """The bound holds: no more is gained after the stop than was allowed, and never more than was said to be left."""
+    units = 5000.0 * 2 ** np.arange(11)
+    score = 95 - 900 / units**0.6 + 2 * (1 - np.exp(-units / 2e4))  # ends at 97, and is steeper at first
+    columns = {"units": "n", "score": "score"}
+    found = learning_curve.learning_curve(table(n=units, score=score), **columns, tolerance=1.0, draws=DRAWS)
+    assert found.parameters["ceiling"].value == pytest.approx(97, abs=0.5)
+    known = [one for one in found.additions if one.left is not None]
+    assert known and all(one.left >= 97 - one.score for one in known if one.left is not None)
+    assert found.stop_at is not None and 97 - score[units == found.stop_at] <= 1.0
+    lower = learning_curve.learning_curve(table(n=units, score=100 - score), **columns, tolerance=1.0, better="lower", draws=DRAWS)
+    assert lower.stop_at == found.stop_at and lower.parameters["ceiling"].value == pytest.approx(100 - found.parameters["ceiling"].value)
+    with pytest.raises(UserError, match="does not get better with data"):
+        learning_curve.learning_curve(table(n=units, score=score[::-1]), **columns, tolerance=1.0, draws=DRAWS)
+
+
+def test_tasks_in_one_order_agree_and_shuffled_ones_do_not(table: Any) -> None:
+    random = np.random.default_rng(0)
+
+    def curves(shared: bool) -> Path:
+        rows: dict[str, list[Any]] = {"run": [], "t": [], **{f"task{k}": [] for k in range(6)}}
+        for run in range(6):
+            order = np.arange(6) if shared else random.permutation(6)
+            for t in range(0, 60, 2):
+                rows["run"].append(f"r{run}")
+                rows["t"].append(t)
+                for k in range(6):
+                    rows[f"task{k}"].append(1 / (1 + np.exp(-(t - 8 - 8 * order[k]))) + 0.001 * random.random())
+        return table(**rows)
+
+    asked = {"run": "run", "tokens": "t", "scores": [f"task{k}" for k in range(6)], "draws": DRAWS}
+    same = dynamics(curves(True), **asked)  # type: ignore[arg-type]
+    assert same.parameters["concordance"].value > 0.95 and same.chance < 0.01 and same.order == [f"task{k}" for k in range(6)]
+    apart = dynamics(curves(False), **asked)  # type: ignore[arg-type]
+    assert apart.parameters["concordance"].value < 0.5 and any("no common order" in line for line in apart.warnings) == (
+        apart.chance > 0.05
+    )
+
+
+# Pre-training and shapes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("informative", [True, False])
+def test_pretraining_pays_where_factors_tell_of_labels(informative: bool, table: Any) -> None:
+    rows = [
+        (m, n, planted_risk(m, n, informative=informative, seed=seed))
+        for m in (0, 200, 1000, 5000)
+        for n in (60, 120, 240, 480)
+        for seed in range(4)
+    ]
+    m, n, risk = map(list, zip(*rows, strict=True))
+    found = advantage(table(m=m, n=n, risk=risk), unlabelled="m", labelled="n", risk="risk", draws=DRAWS)
+    assert (found.parameters["ratio"].high < 0.5) == informative
+    assert any("not informative" in line for line in found.warnings) != informative
+
+
+def test_the_cheaper_of_two_equal_shapes_wins(table: Any) -> None:
+    path = table(name=["a", "a", "b", "b", "c", "c"], score=[0.7, 0.71, 0.7, 0.71, 0.8, 0.81], cost=[2, 2.02, 1, 1.01, 40, 40.1])
+    found = under_cost(path, name="name", score="score", cost="cost", target=2.0)
+    assert next(iter(found.shapes)) == "b" and [name for name, one in found.shapes.items() if not one.frontier] == ["a"]
+    assert next(iter(under_cost(path, name="name", score="score", cost="cost", target=2.0, exponent=0.0).shapes)) == "c"
+    with pytest.raises(UserError, match="must not be above 0"):
+        under_cost(path, name="name", score="score", cost="cost", target=2.0, exponent=0.5)
+
+
+def test_every_form_predicts_what_it_was_planted_with() -> None:
+    """One pattern for all: numbers in the order of the bounds, laws by rows, points by columns."""
+    forms = [repeated.REPEATED, trajectory.TRAJECTORY, critical_batch.HYPERBOLA, downstream.SCORE, bits.CAPACITY, frequency.FREQUENCY]
+    names = {"N": 1e8, "D": 1e9, "U": 5e8, "S": 1e3, "B": 1e5, "batch": 1e5, "loss": 2.0, "most": 1e9, "count": 10.0, "decades": 0.0}
+    for form in [*forms, learning_curve.PATTERN]:
+        assert isinstance(form, LawForm)
+        law = np.array([[(low + min(high, 10 * abs(low) + 1)) / 2 for low, high in form.bounds.values()]] * 3)
+        points = {name: np.full(2, value) for name, value in {**names, "units": 5.0}.items()}
+        assert form.predict(law, points).shape == (3, 2)

@@ -1,0 +1,383 @@
+"""The commands ``windtunnel law`` of tables: fitted laws of anybody's runs, printed with intervals and warnings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.options import JsonOption
+from windtunnel.core.errors import UserError
+from windtunnel.laws.forecast import DRAWS, LawResult
+
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="comma-, semicolon- or tab-separated, with a heading", show_default=False)]
+SizeOption = Annotated[str, typer.Option("--size", metavar="COLUMN", help="parameters (7e9, not 7)", show_default=False)]
+TokensOption = Annotated[str, typer.Option("--tokens", metavar="COLUMN", help="training tokens (3e11, not 300)", show_default=False)]
+LossOption = Annotated[str, typer.Option("--loss", metavar="COLUMN", help="the loss, nats a token", show_default=False)]
+FlopsOption = Annotated[str, typer.Option("--flops", metavar="COLUMN", help="training FLOPs", show_default=False)]
+WhereOption = Annotated[
+    list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="only rows that say so; may be given several times")
+]
+DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap samples")]
+GroupOption = Annotated[
+    str | None,
+    typer.Option("--group", metavar="COLUMN", help="what is drawn together in the bootstrap, such as the run of a checkpoint"),
+]
+HoldOption = Annotated[
+    list[str] | None, typer.Option("--hold", metavar="NAME=VALUE", help="a number that is known; may be given several times")
+]
+
+
+def chinchilla(
+    table: TableFile,
+    size: SizeOption,
+    tokens: TokensOption,
+    loss: LossOption,
+    group: GroupOption = None,
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """Loss from parameters and tokens: E + A / N^alpha + B / D^beta, with intervals."""
+    from windtunnel.laws.chinchilla import chinchilla
+
+    show(chinchilla(table, size=size, tokens=tokens, loss=loss, group=group, where=choices(where), draws=draws), as_json)
+
+
+def schedule(
+    table: TableFile,
+    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the name of the schedule", show_default=False)],
+    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="the training step", show_default=False)],
+    rate: Annotated[str, typer.Option("--rate", metavar="COLUMN", help="the learning rate at that step", show_default=False)],
+    loss: LossOption,
+    predict: Annotated[
+        list[str], typer.Option("--predict", metavar="NAME", help="a schedule to predict; may be given several times", show_default=False)
+    ],
+    fit: Annotated[list[str] | None, typer.Option("--fit", metavar="NAME", help="a schedule to fit (default: all others)")] = None,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The loss curve of a schedule that was not flown, from those of others of the same model (multi-power law)."""
+    from windtunnel.laws.schedule import schedule
+
+    found = schedule(table, run=run, step=step, rate=rate, loss=loss, predict_runs=predict, fit_runs=fit or (), where=choices(where))
+    show(found, as_json)
+    if not as_json:
+        for name, one in found.predictions.items():
+            measured = "" if one.error is None else f"; measured {one.measured:.4f}, off by {one.error:.2%} along the curve"
+            print(f"{name}: ends at {one.final.value:.4f} ({one.final.low:.4f} to {one.final.high:.4f}){measured}")
+
+
+def isoflop(
+    table: TableFile,
+    flops: FlopsOption,
+    size: SizeOption,
+    tokens: TokensOption,
+    loss: LossOption,
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """The best size at each compute budget, and how it grows."""
+    from windtunnel.laws.isoflop import isoflop
+
+    found = isoflop(table, flops=flops, size=size, tokens=tokens, loss=loss, where=choices(where), draws=draws)
+    show(found, as_json)
+    if not as_json:
+        for one in found.budgets:
+            print(f"{one.flops:.3g} FLOPs: best size {one.size.value:.3g} ({one.size.low:.3g} to {one.size.high:.3g}), loss {one.loss:.4f}")
+
+
+def order(
+    table: TableFile,
+    arm: Annotated[str, typer.Option("--arm", metavar="COLUMN", help="the name of the arm", show_default=False)],
+    flops: FlopsOption,
+    loss: LossOption,
+    target: Annotated[float, typer.Option("--target", metavar="FLOPS", help="of the run to be decided", show_default=False)],
+    baseline: Annotated[str | None, typer.Option("--baseline", metavar="NAME", help="(default: the first arm of the table)")] = None,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Which arm will be ahead at a larger budget, with what probability, against its rank at one scale."""
+    from windtunnel.laws.order import order
+
+    found = order(table, arm=arm, flops=flops, loss=loss, target=target, baseline=baseline, where=choices(where))
+    if as_json:
+        print_json(found.plain())
+        return
+    for name, one in found.arms.items():
+        against = f"better than {found.baseline}: {one.better:.2f}" if one.better is not None else "the baseline"
+        print(f"{name}: best with probability {one.best:.2f}, {against}, expected regret {one.regret:.2%}")
+    print(f"order at the largest scale ({found.largest:.3g} FLOPs): {', '.join(found.rank_at_one_scale)}")
+    warn(found.warnings)
+
+
+def repeated(
+    table: TableFile,
+    size: SizeOption,
+    tokens: TokensOption,
+    unique: Annotated[str, typer.Option("--unique", metavar="COLUMN", help="different tokens there were to read", show_default=False)],
+    loss: LossOption,
+    group: GroupOption = None,
+    where: WhereOption = None,
+    hold: HoldOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """Loss when data is read again: what the fourth epoch is worth, and parameters beyond those that the data can fill."""
+    from windtunnel.laws.repeated import repeated
+
+    found = repeated(table, size=size, tokens=tokens, unique=unique, loss=loss, group=group, **choice(where, hold), draws=draws)
+    show(found, as_json)
+
+
+def trajectory(
+    table: TableFile,
+    size: SizeOption,
+    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="the training step", show_default=False)],
+    batch: Annotated[str, typer.Option("--batch", metavar="COLUMN", help="tokens of a step", show_default=False)],
+    loss: LossOption,
+    group: GroupOption = None,
+    where: WhereOption = None,
+    hold: HoldOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """Loss along training at a constant rate, for any size, step and batch."""
+    from windtunnel.laws.trajectory import trajectory
+
+    found = trajectory(table, size=size, step=step, batch=batch, loss=loss, group=group, **choice(where, hold), draws=draws)
+    show(found, as_json)
+
+
+def critical_batch(
+    table: TableFile,
+    batch: Annotated[str, typer.Option("--batch", metavar="COLUMN", help="the batch size, tokens or sequences", show_default=False)],
+    steps: Annotated[str, typer.Option("--steps", metavar="COLUMN", help="steps to the level", show_default=False)],
+    level: Annotated[str, typer.Option("--level", metavar="COLUMN", help="the level of loss, or the model", show_default=False)],
+    loss: Annotated[str | None, typer.Option("--loss", metavar="COLUMN", help="the loss of the level", show_default=False)] = None,
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """The batch size beyond which more of it saves few steps, at each level of loss."""
+    from windtunnel.laws.critical_batch import critical_batch
+
+    found = critical_batch(table, batch=batch, steps=steps, level=level, loss=loss, where=choices(where), draws=draws)
+    show(found, as_json)
+    if not as_json:
+        for one in found.levels:
+            print(f"{one.level}: critical batch {one.batch.value:.4g} ({one.batch.low:.4g} to {one.batch.high:.4g})")
+
+
+def mixture(
+    table: TableFile,
+    share: Annotated[str, typer.Option("--share", metavar="COLUMN", help="share of domain tokens", show_default=False)],
+    tokens: TokensOption,
+    general: Annotated[str, typer.Option("--general", metavar="COLUMN", help="the general loss, nats", show_default=False)],
+    domain: Annotated[str, typer.Option("--domain", metavar="COLUMN", help="the domain loss, nats", show_default=False)],
+    tolerance: Annotated[float, typer.Option("--tolerance", help="nats by which the general loss may rise")] = 0.05,
+    weight: Annotated[float, typer.Option("--weight", help="nats of domain loss that one nat of general loss is worth")] = 1.0,
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """The largest share of domain text in continued pre-training that keeps the general loss (critical mixture ratio)."""
+    from windtunnel.laws.mixture import mixture
+
+    columns = {"share": share, "tokens": tokens, "general": general, "domain": domain}
+    found = mixture(table, **columns, tolerance=tolerance, weight=weight, where=choices(where), draws=draws)
+    show(found, as_json)
+    if not as_json:
+        for one in found.shares:
+            said = "feasible" if one.feasible else "not feasible"
+            print(f"share {one.share:g}: general {one.general:+.4f}, domain {one.domain:+.4f}, {said}")
+
+
+def downstream(
+    table: TableFile,
+    loss: LossOption,
+    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="the score, between 0 and 1", show_default=False)],
+    group: GroupOption = None,
+    where: WhereOption = None,
+    hold: HoldOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """A downstream score from the loss: a step between chance and the most that can be had."""
+    from windtunnel.laws.downstream import downstream
+
+    show(downstream(table, loss=loss, score=score, group=group, **choice(where, hold), draws=draws), as_json)
+
+
+def capacity(
+    table: TableFile,
+    size: SizeOption,
+    bits: Annotated[str, typer.Option("--bits", metavar="COLUMN", help="bits of knowledge stored", show_default=False)],
+    most: Annotated[str, typer.Option("--most", metavar="COLUMN", help="bits that there are to store", show_default=False)],
+    group: GroupOption = None,
+    where: WhereOption = None,
+    hold: HoldOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """How many bits of knowledge a parameter holds."""
+    from windtunnel.laws.capacity import capacity
+
+    show(capacity(table, size=size, bits=bits, most=most, group=group, **choice(where, hold), draws=draws), as_json)
+
+
+def frequency(
+    table: TableFile,
+    count: Annotated[str, typer.Option("--count", metavar="COLUMN", help="documents that state the fact", show_default=False)],
+    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="the share answered right", show_default=False)],
+    size: Annotated[str | None, typer.Option("--size", metavar="COLUMN", help="parameters", show_default=False)] = None,
+    group: GroupOption = None,
+    where: WhereOption = None,
+    hold: HoldOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """Knowledge of facts from how many documents state them, and from size."""
+    from windtunnel.laws.frequency import frequency
+
+    show(frequency(table, count=count, score=score, size=size, group=group, **choice(where, hold), draws=draws), as_json)
+
+
+def learning_curve(
+    table: TableFile,
+    units: Annotated[str, typer.Option("--units", metavar="COLUMN", help="the amount of data", show_default=False)],
+    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="the score", show_default=False)],
+    tolerance: Annotated[float, typer.Option("--tolerance", help="stop where no more is left to gain", show_default=False)],
+    better: Annotated[str, typer.Option("--better", help="higher or lower")] = "higher",
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """When to stop adding data: the trace of a learning curve, with a bound on what is left to gain."""
+    from windtunnel.laws.learning_curve import learning_curve
+
+    found = learning_curve(table, units=units, score=score, tolerance=tolerance, better=better, where=choices(where), draws=draws)
+    show(found, as_json)
+    if not as_json:
+        for one in found.additions:
+            left = "not known yet" if one.left is None else f"at most {one.left:.4g}"
+            print(f"{one.units:g} units: {one.score:.4g}, ceiling {one.ceiling:.4g}, left to gain {left}")
+        print("go on" if found.stop_at is None else f"stop at {found.stop_at:g} units")
+
+
+def advantage(
+    table: TableFile,
+    unlabelled: Annotated[str, typer.Option("--unlabelled", metavar="COLUMN", help="unlabelled examples; 0: none", show_default=False)],
+    labelled: Annotated[str, typer.Option("--labelled", metavar="COLUMN", help="labelled examples", show_default=False)],
+    risk: Annotated[str, typer.Option("--risk", metavar="COLUMN", help="excess risk", show_default=False)],
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """What pre-training on unlabelled data is worth, by the terms of a bound on its risk."""
+    from windtunnel.laws.advantage import advantage
+
+    show(advantage(table, unlabelled=unlabelled, labelled=labelled, risk=risk, where=choices(where), draws=draws), as_json)
+
+
+def dynamics(
+    table: TableFile,
+    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the run or model", show_default=False)],
+    tokens: TokensOption,
+    score: Annotated[list[str], typer.Option("--score", metavar="COLUMN", help="a task; give three or more", show_default=False)],
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Whether runs learn tasks in the same order, from scores of their checkpoints."""
+    from windtunnel.laws.dynamics import dynamics
+
+    found = dynamics(table, run=run, tokens=tokens, scores=score, where=choices(where))
+    show(found, as_json)
+    if not as_json:
+        print(f"by chance {found.expected:.2f}, and as much in {found.chance:.1%} of shuffles; order: {', '.join(found.order)}")
+
+
+def under_cost(
+    table: TableFile,
+    name: Annotated[str, typer.Option("--name", metavar="COLUMN", help="the name of the shape", show_default=False)],
+    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="of which more is better", show_default=False)],
+    cost: Annotated[str, typer.Option("--cost", metavar="COLUMN", help="as measured", show_default=False)],
+    target: Annotated[float, typer.Option("--target", metavar="COST", help="that is wanted", show_default=False)],
+    exponent: Annotated[float, typer.Option("--exponent", help="of cost over target")] = -0.07,
+    where: WhereOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The best of several shapes under a cost that was measured."""
+    from windtunnel.laws.under_cost import under_cost
+
+    columns = {"name": name, "score": score, "cost": cost}
+    found = under_cost(table, **columns, target=target, exponent=exponent, where=choices(where))
+    if as_json:
+        print_json(found.plain())
+        return
+    for each, one in found.shapes.items():
+        print(f"{each}: score {one.score:.4g}, cost {one.cost:.4g}, reward {one.reward.value:.4g}, best with probability {one.best:.2f}")
+    warn(found.warnings)
+
+
+COMMANDS = (
+    chinchilla,
+    repeated,
+    isoflop,
+    schedule,
+    trajectory,
+    critical_batch,
+    mixture,
+    downstream,
+    capacity,
+    frequency,
+    learning_curve,
+    advantage,
+    dynamics,
+    order,
+    under_cost,
+)
+
+
+def choices(where: list[str] | None) -> dict[str, str]:
+    """``--where`` as a mapping. Raises UserError for one without an equals sign."""
+    if odd := [one for one in where or () if "=" not in one]:
+        raise UserError(f"--where {odd[0]}: expected COLUMN=VALUE")
+    return dict(one.split("=", 1) for one in where or ())
+
+
+def choice(where: list[str] | None, hold: list[str] | None) -> dict[str, Any]:
+    """``--where`` and ``--hold`` as mappings. Raises UserError for one that is not NAME=VALUE."""
+    held = {}
+    for one in hold or ():
+        name, _, value = one.partition("=")
+        try:
+            held[name] = float(value)
+        except ValueError:
+            raise UserError(f"--hold {one}: expected NAME=NUMBER, such as E=1.8") from None
+    return {"where": choices(where), "hold": held}
+
+
+def show(result: LawResult, as_json: bool) -> None:
+    """Print a law, its warnings on standard error."""
+    from rich.console import Console
+
+    if as_json:
+        print_json(result.plain())
+        return
+    rows = [(name, f"{one.value:.5g}", f"{one.low:.5g}", f"{one.high:.5g}") for name, one in result.parameters.items()]
+    print(f"{result.law}, {result.points} points, residual {result.residual:.3%}")
+    Console(highlight=False).print(plain_table(("", "value", "low", "high"), rows))
+    if result.largest_left_out:
+        left = result.largest_left_out
+        print(f"{left.what}, predicted from the others: off by {left.error:.2%} (bias {left.bias:+.2%}, {left.points} points)")
+    warn(result.warnings)
+
+
+def warn(warnings: list[str]) -> None:
+    """Print warnings on standard error."""
+    for warning in warnings:
+        console().print(f"warning: {warning}", markup=False, soft_wrap=True)
