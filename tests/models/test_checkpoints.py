@@ -35,7 +35,7 @@ from windtunnel.models.load import load
 from windtunnel.models.locate import locate
 from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
-from windtunnel.recipe import NestedError, Recipe, recipe_from
+from windtunnel.recipe import NestedError, Recipe, load_recipe, recipe_from
 from windtunnel.recipe.resolve import resolve
 from windtunnel.slots import ALONE, Schedule, Start
 from windtunnel.train.run import fly, prepare
@@ -353,6 +353,12 @@ def test_an_exported_run_says_where_it_began_and_of_what_type_it_is(corpus, tmp_
     found = export_run(tmp_path / "run", tmp_path / "out", dtype="bfloat16")
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"| began from | {there} (content {recipe.phases[0].start.fingerprint}) |" in card and "| dtype | bfloat16 |" in card
+    again = load_recipe(tmp_path / "out" / "README.md")
+    assert resolve(again).key(0, record["variant"]) == record["key"], "the card alone says all that determined the run"
+    assert again.phases[0].start.fingerprint == recipe.phases[0].start.fingerprint
+    (tmp_path / "other.md").write_text("# A page\n\n```yaml\nbatch: 2\n```\n")
+    with pytest.raises(UserError, match=r"other\.md: holds no recipe"):
+        load_recipe(tmp_path / "other.md")
     assert found["dtype"] == "bfloat16" and AutoModelForCausalLM.from_pretrained(tmp_path / "out").dtype == torch.bfloat16
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "<user>hi"

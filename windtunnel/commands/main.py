@@ -41,6 +41,7 @@ from windtunnel.commands.options import (
 )
 from windtunnel.commands.pack import fly, pack, unpack
 from windtunnel.commands.papers import papers, reproduce
+from windtunnel.commands.release import release
 from windtunnel.commands.sections import sections
 from windtunnel.commands.train import export, train
 from windtunnel.core.errors import ADVICE, UserError, nearest
@@ -266,6 +267,7 @@ def parts(
 app.command()(papers)
 app.command()(reproduce)
 app.command()(sections)
+app.command()(release)
 
 
 # Reading what was given -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
 
 from windtunnel.core.errors import DiskError, PartError
-from windtunnel.models.content import copy_tokenizer
+from windtunnel.models.content import MADE, copy_tokenizer
 from windtunnel.models.init import family_of, hollow
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -31,9 +31,10 @@ def export(
     """Write ``model`` (and ``tokenizer``) to ``folder`` as safetensors of at most ``shard`` each, with a model card.
 
     ``tokenizer`` is one of transformers, or a folder whose tokenizer files are copied byte for byte. ``card`` is what the card says:
-    ``title`` and ``text`` if given, everything else as a table. Weights are trained in float32 and written as ``dtype``. Reading the
-    folder again, with :func:`windtunnel.models.load.load` or with transformers alone, gives bitwise the same model where ``dtype`` holds
-    its values: float32 always, bfloat16 if they came from a checkpoint in bfloat16 and have not been trained since.
+    ``title`` and ``text`` if given, ``recipe`` (YAML) at its end, everything else as a table. Weights are trained in float32 and written
+    as ``dtype``. Reading the folder again, with :func:`windtunnel.models.load.load` or with transformers alone, gives bitwise the same
+    model where ``dtype`` holds its values: float32 always, bfloat16 if they came from a checkpoint in bfloat16 and have not been trained
+    since.
 
     The generation configuration that a model was loaded with is kept; one that has none gets the plain one of its family.
 
@@ -127,7 +128,7 @@ def _card(model: PreTrainedModel, card: dict[str, Any], with_tokenizer: bool) ->
     family = family_of(model.config)
     auto = family.auto_class
     rows = {"family": family.name, "parameters": f"{sum(value.numel() for value in model.parameters()):,}"}
-    rows |= {key: value for key, value in card.items() if key not in ("title", "text")}
+    rows |= {key: value for key, value in card.items() if key not in ("title", "text", "recipe")}
     lines = [
         "---",
         "library_name: transformers",
@@ -153,4 +154,7 @@ def _card(model: PreTrainedModel, card: dict[str, Any], with_tokenizer: bool) ->
         "```",
         "",
     ]
+    if card.get("recipe"):
+        lines += [MADE, "", f"`windtunnel train README.md --seed {card.get('seed', 0)}` trains it again from this:", ""]
+        lines += ["```yaml", str(card["recipe"]).rstrip(), "```", ""]
     return "\n".join(lines)

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from windtunnel.core import outside
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.models.content import MADE
 from windtunnel.recipe.settings import SHORT
 
 
 class Document:
-    """A YAML file as plain data that remembers on which line each key stands.
+    """A YAML file as plain data that remembers on which line each key stands. Of the card of an exported model, the recipe that it holds.
 
     ``changes`` are ``KEY=VALUE``, where a key is a path with dots and a value is YAML: they take the place of what the file says.
     """
@@ -31,6 +32,8 @@ class Document:
             raise UserError(f"{self.path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise UserError(f"{self.path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from error
+        if self.path.suffix == ".md":
+            text = _recipe_in(text, self.path)
         try:
             self.node, self.data = _parsed(text)
         except yaml.MarkedYAMLError as error:
@@ -208,6 +211,16 @@ class _Fast(_Rules, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
     """The parser in C (libyaml), where PyYAML was built with it: about ten times as fast."""
 
     yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def _recipe_in(card: str, path: Path) -> str:
+    """The YAML below the last heading of a model's card that says how it was made, on the lines where it stands there."""
+    lines = card.splitlines()
+    heading = max((number for number, line in enumerate(lines) if line == MADE), default=len(lines))
+    fences = [number for number, line in enumerate(lines) if number > heading and line.startswith("```")]
+    if len(fences) < 2 or lines[fences[0]] != "```yaml":
+        raise UserError(f"{path}: holds no recipe; the card of an exported model does, below {MADE!r}")
+    return "\n" * (fences[0] + 1) + "\n".join(lines[fences[0] + 1 : fences[1]])
 
 
 def _parsed(text: str) -> tuple[yaml.Node | None, Any]:

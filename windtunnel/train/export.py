@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.keys import differing
 from windtunnel.recipe import Recipe
 from windtunnel.train.record import read_record, write_record
 
@@ -43,6 +46,8 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
         **{f"test {name}": f"{value:.5g}" for name, value in record.test.items()},
         **{name: f"{record.totals[name]:,.0f}" for name in ("tokens", "flops")},
         "seed": record.seed,
+        "text it was trained on": f"fingerprint {record.stream}",
+        "recipe": yaml.safe_dump(differing(Recipe.model_validate(record.recipe)), sort_keys=False, allow_unicode=True, width=120),
         "dtype": dtype,
         **origins(record.recipe),
     }
