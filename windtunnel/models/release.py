@@ -46,7 +46,7 @@ def compared(old: Path, new: Path) -> Release:
     """
     before, after = contents(old), contents(new)
     changed = tuple(part for part in ASKS if before[part] != after[part])
-    asks = max((ASKS[part] for part in changed), key=BUMPS.index, default="none")
+    asks: Bump = max((ASKS[part] for part in changed), key=BUMPS.index, default="none")
     was, now = version_of(old), version_of(new)
     made = step(was, now) if was and now else None
     return Release(changed, asks, made, tuple(_findings(new, before, after, changed, asks, made, was, now)))
