@@ -51,7 +51,7 @@ def byte_tokenizer(folder: Path, words: tuple[str, ...] = ()) -> Path:
 
 def with_tokenizer(folder: Path, rows: int = END + 1, **sizes) -> Path:
     """A small pretrained model whose tokenizer has 258 tokens and whose embedding has ``rows``."""
-    config = config_for(ModelSettings(layers=2, width=32, heads=4, **sizes), VOCABULARY, LENGTH)
+    config = config_for(ModelSettings(**({"layers": 2, "width": 32, "heads": 4} | sizes)), VOCABULARY, LENGTH)
     config.vocab_size, config.eos_token_id, config.bos_token_id, config.pad_token_id = rows, END, END, None
     model = moved(fresh(config, 3))
     model.save_pretrained(folder)

@@ -12,7 +12,7 @@ from typing import Any
 # What each module of windtunnel/api offers here.
 _OFFERED = {
     "library": ("papers", "parts", "reproduce"),
-    "models": ("adapt", "train"),
+    "models": ("adapt", "evaluate", "train"),
     "packs": ("fly_pack", "pack", "unpack"),
     "studies": ("Result", "Study", "read", "read_result"),
 }

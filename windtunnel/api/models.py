@@ -1,4 +1,4 @@
-"""Models: one trained from a recipe, one adapted to a corpus."""
+"""Models: one trained from a recipe, one adapted to a corpus, several compared."""
 
 from __future__ import annotations
 
@@ -110,6 +110,44 @@ def adapt(
     result = _finished(fly(request, Path(out), seed=seed, threads=threads, device=device))
     page(result, Path(out))
     return result
+
+
+def evaluate(
+    models: str | Sequence[str],
+    corpus: Mapping[str, Any],
+    *,
+    context: int | None = None,
+    most_bytes: int | None = None,
+    batch: int = 4,
+    precision: str = "float32",
+    cache: Where = f"{OUT}/cache",
+    threads: int | None = None,
+    device: str | None = None,
+) -> Any:
+    """Measure trained models on ``corpus`` side by side: bits per byte, with intervals over documents. Nothing is trained.
+
+    As ``windtunnel evaluate``. Returns a :class:`windtunnel.study.evaluate.Evaluation`, with ``.table()`` and ``.data``.
+
+    Args:
+        models: folders of models or runs, files of weights, hub names; others are compared with the first.
+        corpus: sources by name.
+        context: tokens of a window (default: what all models have room for, at most 1024).
+        most_bytes: most bytes of each source that are read, in whole documents (default: all).
+        batch: windows that go through a model at once.
+        precision: float32 or bfloat16.
+        cache: where prepared text is kept.
+        threads: of this process (default: torch's own choice).
+        device: cpu, cuda ... (default: a GPU if there is one).
+
+    Raises:
+        UserError: for what the caller can put right.
+    """
+    from windtunnel.recipe import sources_from
+    from windtunnel.study.evaluate import evaluate as measure
+
+    how: dict[str, Any] = {"context": context, "most_bytes": most_bytes, "batch": batch, "precision": precision}
+    named = [models] if isinstance(models, str) else list(models)
+    return measure(named, sources_from(expanded(corpus)), Path(cache), **how, threads=threads, device=device)
 
 
 def _finished(record: Any) -> Any:

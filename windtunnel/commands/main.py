@@ -17,6 +17,7 @@ from rich.console import Console
 
 from windtunnel.commands.adapt import adapt, show_adaptation
 from windtunnel.commands.console import MENDABLE, overview, print_json, show_part, stop_with
+from windtunnel.commands.evaluate import evaluate
 from windtunnel.commands.law import app as law
 from windtunnel.commands.options import (
     OUT,
@@ -224,6 +225,7 @@ def report(
 app.command()(train)
 app.command()(export)
 app.command("adapt")(adapt)
+app.command()(evaluate)
 app.command()(pack)
 app.command()(unpack)
 app.command("continue", hidden=True, help="The old name of `windtunnel adapt`.")(adapt)

@@ -117,15 +117,6 @@ def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, 
     return found
 
 
-def source_parts(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:
-    """``NAME=PATH`` arguments as sources that can be read, by name."""
-    from windtunnel.core.registry import make
-    from windtunnel.recipe import shorthand
-    from windtunnel.slots import Source
-
-    return {name: make(Source, shorthand(path)) for name, path in sources(given, option).items()}
-
-
 def look_at(recipe: Any) -> None:
     """Raise UserError where a source, a folder of the encoding or a model to start from is not there, without reading it."""
     folders: dict[str, str | None] = {f"tokenizer.{knob}": folder for knob, folder in recipe.encoding.folders().items()}

@@ -19,7 +19,7 @@ from windtunnel.recipe.nesting import (
     times,
 )
 from windtunnel.recipe.phase import Phase
-from windtunnel.recipe.recipe import FORMAT, Recipe, shorthand
+from windtunnel.recipe.recipe import FORMAT, Recipe, shorthand, sources_from
 from windtunnel.recipe.settings import SplitSettings
 from windtunnel.recipe.yaml import Document
 
@@ -46,5 +46,6 @@ __all__ = [
     "recipe_from",
     "run_name",
     "shorthand",
+    "sources_from",
     "times",
 ]

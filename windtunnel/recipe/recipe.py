@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core import registry
@@ -228,6 +228,17 @@ def refuse_batch(phase: Phase, micro_batch: int | None) -> None:
         raise _at("micro_batch", f"{compares}, so {micro_batch} at a time is another loss; leave micro_batch out, or lower batch")
     if objective.together and phase.selection is not None:
         raise _at("selection", f"{compares}, so none can be chosen by itself")
+
+
+def sources_from(corpus: Mapping[str, Any]) -> dict[str, Source]:
+    """Sources by name as a file writes them. Raises UserError naming the one that is none."""
+    found = {}
+    for name, source in corpus.items():
+        try:
+            found[name] = registry.make(Source, shorthand(source))
+        except ValidationError as error:
+            raise UserError(f"corpus source {name!r}: {error.errors()[0]['msg']}") from error
+    return found
 
 
 def shorthand(source: Any) -> Any:

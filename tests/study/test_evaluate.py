@@ -1,0 +1,98 @@
+"""Checkpoints side by side: the numbers are those that transformers computes, and differences are paired by document."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import byte_tokenizer, with_tokenizer
+from tiny_models import build
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from windtunnel.commands.evaluate import size_of
+from windtunnel.core.errors import UserError
+from windtunnel.recipe import sources_from
+from windtunnel.slots import ByDocument
+from windtunnel.study.evaluate import ALL, Measured, evaluate, numbers
+
+CONTEXT = 8
+
+
+def direct(folder, texts: list[str]) -> float:
+    """Bits per byte with transformers alone: each document from its beginning, in windows that share no target."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    bits = 0.0
+    for text in texts:
+        tokens = [tokenizer.eos_token_id, *tokenizer(text)["input_ids"]]
+        for begin in range(0, len(tokens) - 1, CONTEXT):
+            window = torch.tensor([tokens[begin : begin + CONTEXT + 1]])
+            with torch.no_grad():
+                chances = model(window[:, :-1]).logits.log_softmax(dim=-1)
+            bits -= float(chances[0].gather(1, window[0, 1:, None]).sum()) / math.log(2)
+    return bits / sum(len(text.encode()) for text in texts)
+
+
+def test_numbers_are_those_of_transformers_and_models_are_paired(tmp_path):
+    texts = [f"note {number} says {'a wing ' * (number % 4)}und über 7" for number in range(9)]
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    one, other = with_tokenizer(tmp_path / "one"), with_tokenizer(tmp_path / "other", layers=1)
+    corpus = sources_from({"notes": str(tmp_path / "notes.jsonl")})
+    found = evaluate([str(one), str(other)], corpus, tmp_path / "cache", context=CONTEXT, batch=3, device="cpu")
+    first, second = found.data["numbers"]
+    assert first["bits_per_byte"] == pytest.approx(direct(one, texts), rel=1e-5)
+    assert second["bits_per_byte"] == pytest.approx(direct(other, texts), rel=1e-5)
+    assert first["difference"] is None and (first["documents"], first["bytes"]) == (9, sum(len(text.encode()) for text in texts))
+    assert second["difference"] == pytest.approx(second["bits_per_byte"] - first["bits_per_byte"])
+    assert second["low"] < second["difference"] < second["high"]
+    assert found.table().loc[("notes", str(other)), "bits_per_byte"] == second["bits_per_byte"]
+    some = evaluate([str(one)], corpus, tmp_path / "cache", context=CONTEXT, most_bytes=100, device="cpu")
+    assert 0 < some.data["numbers"][0]["bytes"] <= 100
+    with pytest.raises(UserError, match=r"--context 4000: .* has room for"):
+        evaluate([str(one)], corpus, tmp_path / "cache", context=4000)
+
+
+def test_several_sources_are_also_taken_together():
+    random = np.random.default_rng(0)
+
+    def measured(name: str, worse: float) -> Measured:
+        documents = {
+            source: ByDocument(np.arange(12) + (place << 40), 8 + worse + random.normal(0, 0.01, 12), np.full(12, 4.0))
+            for place, source in enumerate(("a", "b"))
+        }
+        return Measured(name, documents, {})
+
+    rows = numbers([measured("one", 0.0), measured("two", 0.4)])
+    assert [(row["source"], row["model"]) for row in rows] == [(source, model) for source in (ALL, "a", "b") for model in ("one", "two")]
+    assert rows[1]["documents"] == 24 and rows[1]["low"] < 0.1 < rows[1]["high"] and rows[1]["low"] > 0.09
+
+
+@pytest.mark.parametrize(
+    ("models", "corpus", "message"),
+    [
+        ([], {}, "name a model"),
+        (["x"], {}, "--corpus: give the text"),
+        (["x", "x"], {"notes": "builtin:stdlib"}, "x: is named twice"),
+        (["nowhere"], {"notes": "builtin:stdlib"}, "nowhere: no such folder or file"),
+        (["nowhere"], {ALL: "builtin:stdlib"}, "give the source another name"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(tmp_path, models, corpus, message):
+    with pytest.raises(UserError, match=message):
+        evaluate(models, sources_from(corpus), tmp_path)
+
+
+def test_a_model_that_writes_no_text_is_refused(tmp_path):
+    build("bert").save_pretrained(tmp_path / "bert")
+    byte_tokenizer(tmp_path / "bert")
+    with pytest.raises(UserError, match=r"family bert .encoder.; bits per byte are measured of models that write text"):
+        evaluate([str(tmp_path / "bert")], sources_from({"notes": "builtin:stdlib"}), tmp_path)
+
+
+def test_sizes():
+    assert (size_of("200KB"), size_of("1.5mb"), size_of("300")) == (200_000, 1_500_000, 300)
+    for text in ("", "much", "-5KB", "inf"):
+        with pytest.raises(UserError, match="write a size"):
+            size_of(text)

@@ -1,0 +1,85 @@
+"""The command ``windtunnel evaluate``: trained models side by side on text of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.options import OUT, CorpusOption, JsonOption, ThreadsOption, check_device, sources
+from windtunnel.core.errors import UserError
+
+UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def evaluate(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="folders of models or runs, files of weights, or hub names", show_default=False)
+    ],
+    corpus: CorpusOption = None,
+    sample: Annotated[
+        str | None,
+        typer.Option("--sample", metavar="SIZE", help="at most so much of each source, such as 200KB (default: all)", show_default=False),
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option("--context", min=2, help="tokens of a window (default: what all have room for, at most 1024)", show_default=False),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="windows that go through a model at once")] = 4,
+    precision: Annotated[str, typer.Option("--precision", help="float32 or bfloat16")] = "float32",
+    cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="where prepared text is kept")] = OUT / "cache",
+    threads: ThreadsOption = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure trained models on your text, side by side: bits per byte by source, with intervals over documents. Nothing is trained.
+
+    Example: windtunnel evaluate windtunnel-out/export HuggingFaceTB/SmolLM2-135M --corpus notes=~/notes --sample 200KB
+    """
+    from windtunnel.recipe import sources_from
+    from windtunnel.study.evaluate import evaluate as measure
+
+    if precision not in ("float32", "bfloat16"):
+        raise UserError(f"--precision {precision}: float32 or bfloat16")
+    check_device(device)
+    found = measure(
+        models,
+        sources_from(sources(corpus)),
+        cache,
+        context=context,
+        most_bytes=None if sample is None else size_of(sample),
+        batch=batch,
+        precision=precision,
+        threads=threads,
+        device=device,
+        say=lambda line: console().print(escape(line), soft_wrap=True),
+    )
+    if as_json:
+        print_json(found.data)
+        return
+    rows = []
+    for row in found.data["numbers"]:
+        interval = "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
+        difference = "" if row["difference"] is None else f"{row['difference']:+.4f}"
+        rows.append((row["source"], row["model"], f"{row['bits_per_byte']:.4f}", difference, interval, f"{row['documents']:,}"))
+    headings = ("source", "model", "bits per byte", f"from {models[0]}", f"{found.data['confidence']:.0%} interval", "documents")
+    Console(highlight=False).print(plain_table(headings if len(models) > 1 else (*headings[:3], "", "", headings[5]), rows))
+
+
+def size_of(text: str) -> int:
+    """``200KB``, ``1.5MB`` or ``300000`` as bytes. Raises UserError for anything else."""
+    amount, unit = text.strip().upper(), 1.0
+    for name, factor in UNITS.items():
+        if amount.endswith(name):
+            amount, unit = amount.removesuffix(name), factor
+    try:
+        found = int(float(amount) * unit)
+    except (ValueError, OverflowError):
+        found = 0
+    if found < 1:
+        raise UserError(f"--sample {text}: write a size, for example 200KB, 5MB or 1GB")
+    return found

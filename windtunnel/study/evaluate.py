@@ -1,0 +1,210 @@
+"""Trained models side by side on documents of one's own: bits per byte by source, differences paired by document.
+
+Nothing is trained. Every model reads the same documents with its own tokenizer, each document from its beginning, in windows of the same
+number of tokens; so numbers of models with different tokenizers compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from windtunnel.core.errors import UserError
+from windtunnel.slots import ByDocument, Source
+
+if TYPE_CHECKING:
+    import pandas
+
+    from windtunnel.data.corpus.corpus import Corpus
+
+CONTEXT = 1024  # most tokens of a window, unless more are asked for
+BATCH = 4  # windows that go through a model at once
+CONFIDENCE = 0.95
+ALL = "all"  # what all sources together are called
+
+
+class Measured(NamedTuple):
+    """What was measured of one model: ``documents`` by source, and what is told of it."""
+
+    model: str
+    documents: dict[str, ByDocument]
+    about: dict[str, Any]
+
+
+class Evaluation:
+    """Models on the same documents. ``data`` is what ``windtunnel evaluate --json`` prints."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = dict(data)
+
+    def table(self) -> pandas.DataFrame:
+        """A row a source and model; ``difference`` is from the first model, with its interval."""
+        import pandas
+
+        return pandas.DataFrame(self.data["numbers"]).set_index(["source", "model"])
+
+    def __repr__(self) -> str:
+        found = {row["model"]: row["bits_per_byte"] for row in self.data["numbers"] if row["source"] == ALL}
+        return "<evaluation: " + ", ".join(f"{model} {value:.4f}" for model, value in found.items()) + ">"
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+
+def evaluate(
+    models: Sequence[str],
+    corpus: Mapping[str, Source],
+    cache: Path,
+    *,
+    context: int | None = None,
+    most_bytes: int | None = None,
+    batch: int = BATCH,
+    precision: str = "float32",
+    threads: int | None = None,
+    device: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Evaluation:
+    """Bits per byte of ``models`` on ``corpus``.
+
+    Args:
+        models: each a folder, the folder of a run, a file of weights, or a name on the hub.
+        corpus: sources by name, of which every document is read, exact duplicates once.
+        cache: where prepared text is kept.
+        context: tokens of a window (default: what all models have room for, at most :data:`CONTEXT`).
+        most_bytes: most bytes of each source that are read, in whole documents drawn at random, the same for all models; None: all.
+        batch: windows that go through a model at once.
+        precision: float32 or bfloat16.
+        threads, device: as of a run.
+        say: told what is being done, a line at a time.
+
+    Raises:
+        UserError: for a model that is missing, is not supported or does not write text, and for a source that cannot be read.
+    """
+    import torch
+
+    from windtunnel.data.corpus.prepare import prepare_corpus
+
+    if not models:
+        raise UserError("name a model: a folder, the folder of a run, a file of weights, or owner/name on the hub")
+    if not corpus:
+        raise UserError("--corpus: give the text to evaluate on, for example --corpus notes=~/notes")
+    if ALL in corpus:
+        raise UserError(f"--corpus {ALL}: is what all sources together are called; give the source another name")
+    if twice := next((model for place, model in enumerate(models) if model in models[:place]), None):
+        raise UserError(f"{twice}: is named twice")
+    if threads:
+        torch.set_num_threads(threads)
+    opened = {model: _opened(model) for model in models}  # what is wrong with one is told before anything is read
+    room = {model: positions for model, (_, _, positions) in opened.items() if positions}
+    for model, positions in room.items():
+        if context is not None and context > positions:
+            raise UserError(f"--context {context}: {model} has room for {positions} tokens")
+    context = context or min(CONTEXT, *room.values())
+    found = prepare_corpus(
+        {}, validation=0.0, test=1.0, near_duplicates=1.0, held_out=corpus, held_out_validation=0.0, cache=cache / "corpora", progress=say
+    )
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    how = {"context": context, "most_bytes": most_bytes, "batch": batch, "precision": precision}
+    measured = [_measured(model, opened[model], found, cache, place, how, say) for model in models]
+    return Evaluation(
+        {
+            "kind": "evaluation",
+            "models": [{"model": one.model, **one.about} for one in measured],
+            **how,
+            "device": str(place),
+            "confidence": CONFIDENCE,
+            "numbers": numbers(measured),
+            "corpus": found.table,
+        }
+    )
+
+
+def _opened(model: str) -> tuple[Any, Any, int]:
+    """The encoding of ``model``, what its files say, and how many positions it has room for (0: that does not end)."""
+    from transformers import AutoConfig
+
+    from windtunnel.core import registry
+    from windtunnel.recipe.resolve import facts
+    from windtunnel.slots import Encoding, Family
+
+    known = facts(model)
+    family: Any = registry.find(Family, known.model["family"])
+    text = registry.make(Encoding, "bpe").completed_from(known.folder, known.rows)
+    if "tokens" not in family.reads or family.kind != "decoder":
+        what = f"is a model of family {family.name} ({family.kind})"
+        raise UserError(f"{model}: {what}; bits per byte are measured of models that write text (decoder)")
+    if not text.folders():
+        raise UserError(f"{model}: has no tokenizer beside it ({known.folder}); put the one there that it was trained with")
+    config = AutoConfig.from_pretrained(known.folder, local_files_only=True)
+    return text, known, int(getattr(config, "max_position_embeddings", 0) or 0)
+
+
+def _measured(
+    model: str, opened: tuple[Any, Any, int], corpus: Corpus, cache: Path, place: Any, how: Mapping[str, Any], say: Callable[[str], None]
+) -> Measured:
+    from windtunnel.core import registry
+    from windtunnel.data.encode import prepare_stream
+    from windtunnel.data.rolling import rolling
+    from windtunnel.kits.text.losses import document_losses
+    from windtunnel.models.load import load
+    from windtunnel.slots import Objective
+    from windtunnel.train.machine import precision_context
+
+    encoding, known, _ = opened
+    stream = prepare_stream(corpus, encoding, cache=cache / "streams", progress=say)
+    loaded: Any = load(model).to(place).eval()
+    judge = rolling(
+        stream,
+        "test",
+        objective=registry.make(Objective, "next-token"),
+        context=how["context"],
+        sequences=how["batch"],
+        device=place,
+        precision=precision_context(place, how["precision"]),
+        most_bytes=how["most_bytes"],
+    )
+    if not judge.sources:
+        raise UserError("the documents hold no text that could be predicted")
+    documents = {}
+    for source in judge.sources:
+        say(f"measuring {model} on {source}")
+        _, found = document_losses(loaded, judge, source, judge.objective)
+        assert found is not None  # every window says which document it is of
+        documents[source] = found
+    parameters = sum(parameter.numel() for parameter in loaded.parameters())
+    about = {"parameters": parameters, "fingerprint": known.fingerprint, "tokens": stream.sizes("test"), "bytes": stream.bytes("test")}
+    return Measured(model, documents, about)
+
+
+def numbers(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    """A row for each source and model: ``bits_per_byte``, and its ``difference`` from the first model with ``low`` and ``high``.
+
+    The interval is over documents, paired, and corrected for the number of models; None with fewer than eight documents. All sources
+    together come first, where there are several.
+    """
+    from windtunnel.study.statistics.bootstrap import over_documents
+    from windtunnel.study.statistics.compare import adjusted_confidence
+
+    confidence = adjusted_confidence(CONFIDENCE, len(measured) - 1) if len(measured) > 1 else CONFIDENCE
+    rows = []
+    sources = list(measured[0].documents)
+    for source in [ALL, *sources] if len(sources) > 1 else sources:
+        each = [_of(one, source) for one in measured]
+        first = _ratio(each[0])
+        for one, documents in zip(measured, each, strict=True):
+            value = _ratio(documents)
+            row = {"source": source, "model": one.model, "bits_per_byte": value, "difference": None, "low": None, "high": None}
+            if one is not measured[0]:
+                found = over_documents([documents], [each[0]], confidence)
+                row |= {"difference": value - first, "low": found.low if found else None, "high": found.high if found else None}
+            rows.append({**row, "documents": len(documents.unit), "bytes": float(documents.below.sum())})
+    return rows
+
+
+def _of(measured: Measured, source: str) -> ByDocument:
+    return ByDocument.together(measured.documents.values()) if source == ALL else measured.documents[source]
+
+
+def _ratio(documents: ByDocument) -> float:
+    return float(documents.above.sum() / documents.below.sum())
