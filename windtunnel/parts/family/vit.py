@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -23,12 +23,14 @@ PLACES = Places(
     final=("vit.layernorm",),
 )
 UNNAMED = ("tied", "rows", "positions")  # it has no table of units
+CLASSES = {"draw": "ViTForMaskedImageModeling", "classify": "ViTForImageClassification"}  # of transformers, by the head
 
 
 class Vit(Family, name="vit"):
-    """An encoder of square images, cut into patches that each become one position, with a mask token and a head that draws patches.
+    """An encoder of square images, cut into patches that each become one position, with a head that draws patches or names a class.
 
-    Dosovitskiy et al. 2020, arXiv:2010.11929; mask token and linear head are those of SimMIM, Xie et al. 2021, arXiv:2111.09886.
+    Dosovitskiy et al. 2020, arXiv:2010.11929. With ``head: draw``, mask token and linear head are those of SimMIM, Xie et al. 2021,
+    arXiv:2111.09886. With ``head: classify``, a matrix reads the class token behind the last norm; there is no mask token.
     """
 
     trial = Trial(
@@ -43,15 +45,36 @@ class Vit(Family, name="vit"):
         }
     )
 
-    kind: ClassVar[str] = "image-encoder"
     reads: ClassVar[tuple[str, ...]] = ("pixels", "masked")
-    auto_class: ClassVar[str] = "AutoModelForMaskedImageModeling"
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **{size: names for size, names in Family.names.items() if size not in UNNAMED},
         "patch": ("patch_size",),
+        "head": ("architectures",),
     }
 
     patch: int = Field(2, ge=1, description="pixels on a side of a patch; it divides the side of the images")
+    head: Literal["draw", "classify"] = Field("draw", description="what it predicts: the pixels of patches, or the class of an image")
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """What objectives ask for."""
+        return "image-encoder" if self.head == "draw" else "image-classifier"
+
+    @property
+    def auto_class(self) -> str:  # type: ignore[override]
+        """The class of transformers that loads an exported model."""
+        return "AutoModelForMaskedImageModeling" if self.head == "draw" else "AutoModelForImageClassification"
+
+    @classmethod
+    def of(cls, config: Any) -> Self:
+        """As for every family."""
+        return cls(patch=config.patch_size, head=_head(config.architectures))
+
+    @classmethod
+    def written(cls, config: Any) -> dict[str, Any]:
+        """As for every family."""
+        found = super().written(config)
+        return {**found, "head": _head(found["head"])}
 
     def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
         """As for every family; of the images it asks ``facts`` for ``size`` (pixels on a side) and ``channels``.
@@ -64,7 +87,10 @@ class Vit(Family, name="vit"):
         if facts.size % self.patch:
             fits = ", ".join(str(patch) for patch in range(1, facts.size + 1) if facts.size % patch == 0)
             raise UserError(f"model.patch: {self.patch} does not divide images of {facts.size} pixels on a side; these do: {fits}")
-        return ViTConfig(
+        if self.head == "classify" and facts.classes == 1:
+            raise UserError("model.head: classify needs images of two classes or more; these all have one")
+        config = ViTConfig(
+            architectures=[CLASSES[self.head]],
             hidden_size=sizes.width,
             num_hidden_layers=sizes.layers,
             num_attention_heads=sizes.heads,
@@ -76,19 +102,22 @@ class Vit(Family, name="vit"):
             num_channels=facts.channels,
             encoder_stride=self.patch,
         )
+        if self.head == "classify":
+            config.num_labels = facts.classes
+        return config
 
     def model_class(self) -> Any:
         """As for every family."""
-        from transformers import ViTForMaskedImageModeling
+        import transformers
 
-        return ViTForMaskedImageModeling
+        return getattr(transformers, CLASSES[self.head])
 
     def places(self, config: Any) -> Places:
         """As for every family; the patches are projected and drawn by convolutions, which are no places of the anatomy."""
         return PLACES
 
     def forward(self, model: Any, arrays: Mapping[str, Any], call: Call) -> Any:
-        """The outputs of ``model``, with ``logits``: what it draws for each patch, as ``pixels``.
+        """The outputs of ``model``, with ``logits``: what it draws for each patch, as ``pixels``, or of each class [B, classes].
 
         Args:
             model: a network of this family.
@@ -100,6 +129,8 @@ class Vit(Family, name="vit"):
             raise UserError(f"{self.name} needs pixels; this objective gives none")
         side = model.config.image_size
         images = to_images(arrays["pixels"], self.patch, side, side)
+        if self.head == "classify":
+            return model(pixel_values=images, **call.options)
         outputs = model(pixel_values=images, bool_masked_pos=arrays.get("masked"), **call.options)
         outputs.logits = to_patches(outputs.reconstruction, self.patch)
         return outputs
@@ -113,11 +144,17 @@ class Vit(Family, name="vit"):
         return int(self.patch**2 * facts.channels)
 
     def parameters(self, sizes: Sizes, facts: Any) -> float:
-        """As for every family; patches are projected by one matrix and drawn by another."""
-        return sizes.layers * self.block(sizes) + 2 * self.rows(facts) * sizes.width
+        """As for every family; patches are projected by one matrix, and drawn or named by another."""
+        ends = 2 * self.rows(facts) if self.head == "draw" else self.rows(facts) + facts.classes
+        return sizes.layers * self.block(sizes) + ends * sizes.width
 
     def flops(self, sizes: Sizes, facts: Any, reads: int, writes: int = 0) -> float:
         """As for every family; one position is the class token's."""
         positions = reads + 1
-        ends = 6 * reads * 2 * self.rows(facts) * sizes.width
+        ends = 6 * reads * (2 if self.head == "draw" else 1) * self.rows(facts) * sizes.width
         return ends + positions * sizes.layers * (6 * self.block(sizes) + 12 * sizes.width * positions)
+
+
+def _head(architectures: Any) -> str:
+    """What a model predicts, by the class that its configuration says it was written by; without one it draws."""
+    return "classify" if list(architectures or ()) == [CLASSES["classify"]] else "draw"

@@ -1,0 +1,71 @@
+"""How well a model names the classes of held-out images."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar
+
+from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
+from windtunnel.slots import Evaluation, HeldOut
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Labels(Evaluation, name="labels"):
+    """Bits per label of a model that was trained to name classes: the held-out cross entropy, a proper score, so that doubt pays.
+
+    ``bits_per_label`` is the mean over all held-out images that have a label, ``accuracy`` the share whose likeliest class is theirs; then
+    both of each source. Without any knowledge of the image, bits per label would be the entropy of the labels. A model that was trained
+    without labels is judged by ``probe``.
+    """
+
+    trial = Trial(
+        model={"family": "vit", "head": "classify"},
+        beside={
+            "corpus": {"digits": "builtin:digits"},
+            "split": {"validation": 0.15, "test": 0.25},
+            "encoding": "pixels",
+            "objective": "classify",
+            "context": 8,
+            "evaluations": [],
+            "evaluate_every": 1,
+        },
+    )
+
+    unit: ClassVar[str] = "bits per label"
+    better: ClassVar[str] = "lower"
+
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
+        """The numbers overall, then by source.
+
+        Raises:
+            PartError: for a model that was not trained to name classes, and where no held-out image has a label.
+        """
+        import torch
+
+        from windtunnel.data.held_out import entered
+
+        objective = held_out.objective.measured_by()
+        if not objective.supervised or "label" not in objective.fields:
+            raise PartError(f"labels: needs a model that names classes, not one trained with {objective.name}; use the evaluation probe")
+        sums: dict[str, tuple[float, int, int]] = {}
+        for source in held_out.sources:
+            nats, right, count = 0.0, 0, 0
+            for batch in held_out.batches(source, objective):
+                with torch.no_grad(), entered(held_out.precision):
+                    loss = objective.loss(model, batch)
+                named = loss.outputs.logits.argmax(dim=-1).view_as(batch["labels"])
+                nats += float(loss.values[loss.counts].double().sum())
+                right += int((named == batch["labels"])[loss.counts].sum())
+                count += int(loss.counts.sum())
+            if count:
+                sums[source] = (nats, right, count)
+        if not sums:
+            raise PartError("labels: no held-out image that was read has a label; hold out more, or read more of them")
+        nats, right, count = (sum(column) for column in zip(*sums.values(), strict=True))
+        found = {"bits_per_label": nats / count / math.log(2), "accuracy": right / count}
+        for source, (mine, good, images) in sums.items():
+            found |= {f"bits_per_label/{source}": mine / images / math.log(2), f"accuracy/{source}": good / images}
+        return found

@@ -1,0 +1,101 @@
+"""Classification of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
+from windtunnel.slots import Loss, Objective
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from transformers import PreTrainedModel
+
+
+class Classify(Objective, name="classify"):
+    """Name the class of every image: the cross entropy of its label, in nats.
+
+    Training images may be moved by up to ``shift`` pixels in each direction (what comes in is the mean of the training images) and
+    mirrored with a chance of one half, drawn anew each time; held-out images are read as they are. Images without a label are read and
+    do not count.
+    """
+
+    trial = Trial(
+        model={"family": "vit", "head": "classify"},
+        beside={
+            "corpus": {"digits": "builtin:digits"},
+            "split": {"validation": 0.15, "test": 0.25},
+            "encoding": "pixels",
+            "context": 8,
+            "evaluations": "labels",
+            "evaluate_every": 1,
+        },
+    )
+
+    kinds: ClassVar[tuple[str, ...]] = ("image-classifier",)
+    fields: ClassVar[tuple[str, ...]] = ("pixels", "label")
+    supervised: ClassVar[bool] = True
+
+    patch: int = Field(2, ge=1, description="pixels on a side of a patch; the model's own")
+    shift: int = Field(0, ge=0, description="pixels by which a training image is moved at most, up or down and to the left or right")
+    mirror: bool = Field(False, description="whether half of the training images are mirrored, left to right")
+
+    def prepare(self, rows: dict[str, np.ndarray], facts: Any, random: np.random.Generator) -> dict[str, np.ndarray]:
+        """``pixels`` float32 [B, T, patches, numbers] and ``labels`` int64 [B, T], -100 where there is none.
+
+        ``rows`` has ``pixels`` uint8 [B, T, channels, size, size] and ``label`` [B, T]; T images are one sequence.
+
+        Raises:
+            PartError: where patches do not fill an image, no training image has a label, or a held-out one has a label that none has.
+        """
+        import numpy as np
+
+        from windtunnel.kits.image.patches import to_patches
+
+        if facts.size % self.patch:
+            raise PartError(f"classify: patches of {self.patch} pixels do not fill images of {facts.size}")
+        label = np.where(rows["documents"] >= 0, rows["label"], -1)
+        if facts.classes and label.max(initial=-1) >= facts.classes:
+            raise PartError(f"classify: an image has the label {label.max()}, and training images have 0 to {facts.classes - 1} alone")
+        images = facts.scaled(rows["pixels"])
+        if self.shift or self.mirror:
+            images = self._moved(images, random)
+        pixels = np.ascontiguousarray(to_patches(images, self.patch), np.float32)
+        return {"pixels": pixels, "labels": np.where(label >= 0, label, -100).astype(np.int64)}
+
+    def _moved(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """``images`` [B, T, channels, size, size], whose mean is 0, each moved and mirrored by itself."""
+        import numpy as np
+
+        flat, size, most = images.reshape(-1, *images.shape[2:]), images.shape[-1], self.shift
+        wide = np.pad(flat, ((0, 0), (0, 0), (most, most), (most, most)))
+        down, across = random.integers(0, 2 * most + 1, (2, len(flat)))
+        mirrored = (random.random(len(flat)) < 0.5) & self.mirror
+        found = np.stack([one[:, top : top + size, left : left + size] for one, top, left in zip(wide, down, across, strict=True)])
+        found[mirrored] = found[mirrored][..., ::-1]
+        return found.reshape(images.shape)
+
+    def measured_by(self) -> Classify:
+        """The same without moving or mirroring."""
+        return self.model_copy(update={"shift": 0, "mirror": False})
+
+    def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
+        """The cross entropy of each label [B, T].
+
+        Raises:
+            PartError: where the model has patches of another size.
+        """
+        import torch
+
+        from windtunnel.models.forward import forward
+
+        if model.config.patch_size != self.patch:
+            raise PartError(f"classify: patch is {self.patch} and that of the model {model.config.patch_size}; give both one")
+        outputs = forward(model, pixels=batch["pixels"].flatten(0, 1), needs=needs)
+        labels = batch["labels"]
+        values = torch.nn.functional.cross_entropy(outputs.logits.float(), labels.flatten(), ignore_index=-100, reduction="none")
+        return Loss(values.view_as(labels), labels != -100, outputs)

@@ -1,0 +1,167 @@
+"""Images from the user's files, in folders by class or with a table of labels."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.data.corpus.frame import Document, StreamedSource
+from windtunnel.data.corpus.listing import listed, shown
+from windtunnel.data.corpus.tally import Tally
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+class ImageFolder(StreamedSource, name="image-folder"):
+    """Image files in a folder, one document each, brought to one size: the shorter side is scaled, and the middle is cut out.
+
+    The label of an image is the place of its class among all classes in the order of their names. Its class is the folder directly
+    below ``path`` that it lies in (``cats/1.png``), or what the table ``labels`` says of it; images without one have no label. A file
+    that is no image, is cut off, or has more pixels than Pillow opens without doubt is skipped and counted.
+
+    Documents have ``image`` (rows of pixels from 0 to 255), ``label``, ``class`` and, where ``group`` names a column of the table,
+    ``group``: images of one group, such as a patient or a scene, are never split. Rotations that a camera wrote into a file are undone.
+    It needs Pillow.
+    """
+
+    path: str = Field(min_length=1, description="the folder; ~ is the home folder")
+    size: int = Field(32, ge=1, description="pixels on a side that every image is brought to")
+    channels: int = Field(3, description="1: grey, 3: colour")
+    labels: str | None = Field(None, description="a CSV table in the folder with the columns file and class, and any others")
+    group: str | None = Field(None, description="the column of that table that says what is never split")
+
+    def content_fields(self) -> tuple[str, ...]:
+        """The image."""
+        return ("image",)
+
+    def documents(self, tally: Tally) -> Iterator[Document]:
+        """The images in the order of the names of their files.
+
+        Raises:
+            UserError: for a folder without images, a table that does not fit it, and where Pillow is missing.
+        """
+        if self.channels not in (1, 3):
+            raise UserError(f"image-folder: channels is {self.channels}; 1 is grey and 3 is colour")
+        root, files = self._files(tally)
+        table = self._table(root)
+        classes = {file: self._class(root, file, table) for file in files}
+        numbers = {name: number for number, name in enumerate(sorted({name for name in classes.values() if name is not None}))}
+        read = 0
+        for file in files:
+            place, name = shown(file.relative_to(root)), classes[file]
+            try:
+                image = pixels(file, self.size, self.channels)
+            except OSError as error:
+                tally.count("skipped: not an image that can be read whole", where=f"{place}: {error}")
+                continue
+            read += 1
+            found: dict[str, Any] = {
+                "image": image.tolist(),
+                "label": -1 if name is None else numbers[name],
+                "class": name,
+                "origin": place,
+            }
+            if self.group is not None:
+                found["group"] = table.get(file.relative_to(root).as_posix(), {}).get(self.group) or place
+            if name is None:
+                tally.count("without a class", where=place)
+            yield found
+        if not read:
+            raise UserError(f"{root}: none of its {len(files):,} images can be read: {tally.summary('skipped')}")
+
+    def signature(self) -> str:
+        """A hash of the names, sizes and modification times of the files, and of the table."""
+        root, files = self._files(None)
+        digest = hashlib.blake2b(str(root.absolute()).encode("utf-8", "surrogateescape"), digest_size=16)
+        for file in [*files, *([root / self.labels] if self.labels else [])]:
+            status = file.stat()
+            digest.update(json.dumps([shown(file), status.st_size, status.st_mtime_ns]).encode())
+        return digest.hexdigest()
+
+    def _files(self, tally: Tally | None) -> tuple[Path, list[Path]]:
+        root = Path(self.path).expanduser()
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder" if not root.exists() else f"{root}: is a file; image-folder reads a folder of images")
+        found, passed = listed(root, "**/*")
+        images = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+        if tally is not None:
+            for what, path in passed:
+                tally.count(f"skipped: {what}", where=shown(path))
+            for file in found:
+                if file not in set(images) and file.name != self.labels:
+                    tally.count("skipped: no image by its name", where=shown(file.relative_to(root)))
+        if not images:
+            raise UserError(f"{root}: holds no image; looked for files that end in {', '.join(SUFFIXES)}")
+        return root, images
+
+    def _table(self, root: Path) -> dict[str, dict[str, str]]:
+        """The rows of the table by the file that each is of."""
+        if self.labels is None:
+            if self.group is not None:
+                raise UserError("image-folder: group names a column of a table; say which under labels")
+            return {}
+        path = root / self.labels
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{path}: cannot be read as a table: {error}") from error
+        known = set(rows[0]) if rows else set()
+        for column in ("file", "class", *([self.group] if self.group else [])):
+            if column not in known:
+                raise UserError(f"{path}: has no column {column!r}; {nearest(column, known)}")
+        table = {str(row["file"]): row for row in rows}
+        missing = [name for name in table if not (root / name).is_file()]
+        if missing:
+            raise UserError(
+                f"{path}: names {missing[0]!r}, which the folder does not hold ({len(missing):,} of {len(table):,} are missing)"
+            )
+        return table
+
+    def _class(self, root: Path, file: Path, table: dict[str, dict[str, str]]) -> str | None:
+        place = file.relative_to(root)
+        if self.labels is not None:
+            return table.get(place.as_posix(), {}).get("class") or None
+        return place.parts[0] if len(place.parts) > 1 else None
+
+
+def pixels(file: Path, size: int, channels: int) -> np.ndarray:
+    """The image in ``file``, uint8 [size, size] or, in colour, [size, size, 3].
+
+    Raises:
+        OSError: where it cannot be read whole, or has so many pixels that opening it is refused.
+        UserError: where Pillow is missing.
+    """
+    import warnings
+
+    import numpy as np
+
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise UserError("image-folder needs Pillow: pip install 'windtunnel[vision]'") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(file) as opened:
+                image = ImageOps.exif_transpose(opened)
+                if image.mode.startswith("I"):  # 16 bits or more for each pixel: Pillow would cut off what is above 255
+                    deep = np.asarray(image).astype(np.float64)
+                    image = Image.fromarray((deep * (255 / max(65535.0, deep.max(initial=0)))).astype(np.uint8))
+                if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa"):  # what is transparent is white
+                    image = image.convert("RGBA")
+                    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+                image = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BOX)
+                return np.asarray(image)
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+            raise OSError(str(error)) from error
