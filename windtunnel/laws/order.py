@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 SLOPES, DEPARTURES, NOISES = (np.geomspace(1e-4, 3e-2, 8), np.geomspace(1e-4, 3e-2, 7), np.geomspace(1e-4, 3e-2, 8))
 WIDE = 1.0  # prior deviation of what is free
 DRAWS = 4000
+UNLIKELY = 1e-3  # settings with a smaller share of the best one's likelihood are left out
 
 
 class ArmForecast(JsonBlock):
@@ -124,43 +126,105 @@ def order(
         raise UserError(
             f"the target of {target:.3g} FLOPs lies below the ladder, which begins at {np.exp(min(at.values())):.3g}; give a larger target"
         )
-    told += _doubts(np.log(target) - largest, len(common), at, scale, who, len(names))
-    index, place = np.array([common.index(s) for s in scale]), np.array([at[s] for s in common]) - largest
-    drawn = _posterior(y, who, index, place, float(np.log(target)) - largest)
+    told += doubts(np.log(target) - largest, len(common), at, scale, who, len(names))
+    cells = gather(y, who, np.array([common.index(s) for s in scale]), np.array([at[s] for s in common]) - largest)
+    drawn = Posterior.of(cells, float(np.log(target)) - largest).draw()
     top = scale == max(at, key=lambda s: at[s])
     mean = [float(y[top & (who == number)].mean()) for number in range(len(names))]
     facts = {"target": target, "largest": float(np.exp(largest)), "points": len(y), "scales": len(common)}
-    return _told(names, baseline or names[0], drawn, mean, told, **facts)
+    return ranked(names, baseline or names[0], drawn, mean, told, **facts)
 
 
-def _posterior(y: np.ndarray, who: np.ndarray, scale: np.ndarray, place: np.ndarray, target: float) -> np.ndarray:
-    """Samples of log loss at the target less the common curve, [samples, arms]."""
-    arms, x = who.max() + 1, place[scale]
-    same, together = who[:, None] == who, scale[:, None] == scale
-    common = WIDE**2 * together + WIDE**2 * same
-    reach = (np.arange(arms)[:, None] == who) * 1.0
-    parts = []
-    y = y - y.mean()
-    for slope, departure, noise in itertools.product(SLOPES, DEPARTURES, NOISES):
-        slopes = slope**2 * same * np.outer(x, x)
-        matrix = common + slopes + departure**2 * (same & together) + noise**2 * np.eye(len(y))
-        factor = np.linalg.cholesky(matrix)
-        half = np.linalg.solve(factor, y)
-        cross = reach * (WIDE**2 + slope**2 * target * x)
-        down = np.linalg.solve(factor, cross.T)
-        prior = np.eye(arms) * (WIDE**2 + slope**2 * target**2 + departure**2)
-        parts.append((-0.5 * half @ half - np.log(np.diag(factor)).sum(), down.T @ half, prior - down.T @ down))
-    weight = np.array([part[0] for part in parts])
-    weight = np.exp(weight - weight.max())
-    random = np.random.default_rng(0)
-    found = []
-    for number, count in enumerate(random.multinomial(DRAWS, weight / weight.sum())):
-        if count:
-            found.append(random.multivariate_normal(parts[number][1], parts[number][2], size=count, method="eigh"))
-    return np.concatenate(found)
+@dataclass(frozen=True)
+class Cells:
+    """Mean log loss of every arm at every scale that has it; and how runs of one cell scatter."""
+
+    mean: np.ndarray  # [cells]
+    arm: np.ndarray  # [cells]
+    scale: np.ndarray  # [cells]
+    runs: np.ndarray  # [cells]
+    place: np.ndarray  # [scales], log FLOPs less those of the largest
+    squares: float  # about the means of arms, and of seeds where all arms of a scale have the same
+    freedom: int
 
 
-def _doubts(beyond: float, scales: int, at: Mapping[int, float], scale: np.ndarray, who: np.ndarray, arms: int) -> list[str]:
+def gather(y: np.ndarray, who: np.ndarray, scale: np.ndarray, place: np.ndarray, seed: np.ndarray | None = None) -> Cells:
+    """Cells of runs with log loss ``y``. Where the arms of a scale share seeds, what a seed does to all of them is no noise."""
+    squares, freedom = 0.0, 0
+    kept = []
+    for at in range(len(place)):
+        here = scale == at
+        arms = np.unique(who[here])
+        rows = [y[here & (who == arm)] for arm in arms]
+        kept += [(row.mean(), arm, at, len(row)) for arm, row in zip(arms, rows, strict=True)]
+        if seed is not None and len(rows[0]) > 1:
+            order = [np.sort(seed[here & (who == arm)]) for arm in arms]
+            if all(np.array_equal(order[0], one) for one in order):
+                table = np.array([y[here & (who == arm)][np.argsort(seed[here & (who == arm)])] for arm in arms])
+                left = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+                squares, freedom = squares + float((left**2).sum()), freedom + (len(arms) - 1) * (table.shape[1] - 1)
+                continue
+        squares += sum(float(((row - row.mean()) ** 2).sum()) for row in rows)
+        freedom += sum(len(row) - 1 for row in rows)
+    mean, arm, at_scale, runs = (np.array(column) for column in zip(*kept, strict=True))
+    return Cells(mean, arm.astype(int), at_scale.astype(int), runs, place, squares, freedom)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the cells say of every arm's log loss at some places, less the common curve: a mixture of normal distributions."""
+
+    weight: np.ndarray  # [settings]
+    mean: np.ndarray  # [settings, places x arms]
+    covariance: np.ndarray  # [settings, places x arms, places x arms]
+    noise: np.ndarray  # [settings]
+    arms: int
+
+    @classmethod
+    def of(cls, cells: Cells, *places: float) -> Posterior:
+        """At ``places`` (log FLOPs less those of the largest scale); a place of 0 is the largest scale itself."""
+        arms, x = int(cells.arm.max()) + 1, cells.place[cells.scale]
+        y = cells.mean - cells.mean.mean()
+        same, together = cells.arm[:, None] == cells.arm, cells.scale[:, None] == cells.scale
+        at, who = np.repeat(places, arms), np.tile(np.arange(arms), len(places))
+        own, there = who[:, None] == cells.arm, at[:, None] == x
+        alike = who[:, None] == who
+        settings = np.array(list(itertools.product(SLOPES, DEPARTURES, NOISES)))
+        likely = []
+        solved = []
+        for slope, departure, noise in settings:
+            matrix = WIDE**2 * together + same * (WIDE**2 + slope**2 * np.outer(x, x) + departure**2 * together)
+            factor = np.linalg.cholesky(matrix + np.diag(noise**2 / cells.runs))
+            half = np.linalg.solve(factor, y)
+            scatter = -cells.freedom * np.log(noise) - cells.squares / (2 * noise**2)
+            likely.append(-0.5 * half @ half - np.log(np.diag(factor)).sum() + scatter)
+            solved.append((factor, half))
+        weight = np.exp(np.array(likely) - max(likely))
+        kept = np.flatnonzero(weight > UNLIKELY)
+        mean, covariance = [], []
+        for number in kept:
+            (slope, departure, _), (factor, half) = settings[number], solved[number]
+            down = np.linalg.solve(factor, (own * (WIDE**2 + slope**2 * np.outer(at, x) + departure**2 * there)).T)
+            prior = alike * (WIDE**2 + slope**2 * np.outer(at, at) + departure**2 * (at[:, None] == at))
+            mean.append(down.T @ half)
+            covariance.append(prior - down.T @ down)
+        shares = weight[kept] / weight[kept].sum()
+        return cls(shares, np.stack(mean), np.stack(covariance), settings[kept, 2], arms)
+
+    def draw(self, count: int = DRAWS) -> np.ndarray:
+        """Samples at the first place, [samples, arms]."""
+        random = np.random.default_rng(0)
+        first = slice(self.arms)
+        found = [
+            random.multivariate_normal(self.mean[number, first], self.covariance[number, first, first], size=times, method="eigh")
+            for number, times in enumerate(random.multinomial(count, self.weight))
+            if times
+        ]
+        return np.concatenate(found)
+
+
+def doubts(beyond: float, scales: int, at: Mapping[int, float], scale: np.ndarray, who: np.ndarray, arms: int) -> list[str]:
+    """Warnings about a target ``beyond`` the largest scale (logarithm of FLOPs) and scales at ``at`` that tell little of it."""
     told = []
     span = max(at.values()) - min(at.values())
     if scales == 2:
@@ -174,7 +238,7 @@ def _doubts(beyond: float, scales: int, at: Mapping[int, float], scale: np.ndarr
     return told
 
 
-def _told(names: list[str], baseline: str, drawn: np.ndarray, last: list[float], told: list[str], **facts: float) -> OrderResult:
+def ranked(names: list[str], baseline: str, drawn: np.ndarray, last: list[float], told: list[str], **facts: float) -> OrderResult:
     """The result that samples [samples, arms] of the log loss at the target come to; ``last`` is the log loss at the largest scale."""
     base = drawn[:, names.index(baseline)]
     lead = drawn.min(axis=1)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.files import write_text
-from windtunnel.report import charts, rates, sweep, tables, transfer
+from windtunnel.laws.decision import ForecastResult
+from windtunnel.report import charts, outlook, rates, sweep, tables, transfer
 from windtunnel.report.markup import markdown
 from windtunnel.report.words import BASELINE, Reading, listing
 from windtunnel.study.result import StudyResult
@@ -27,13 +28,13 @@ def safe(text: Any) -> str:
     return html.escape(kept, quote=True)
 
 
-def page(result: StudyResult | Mapping[str, Any], folder: Path) -> Path:
-    """Write ``folder/report.html`` for a result.json and return its path. The file is replaced whole or not at all.
+def page(result: StudyResult | Mapping[str, Any], folder: Path, forecast: ForecastResult | None = None) -> Path:
+    """Write ``folder/report.html`` for a result.json, with a section about ``forecast``, and return its path. It is replaced whole or not.
 
     Raises:
         UserError: where the folder cannot be written.
     """
-    return to_file(document(result), Path(folder) / "report.html")
+    return to_file(document(result, forecast), Path(folder) / "report.html")
 
 
 def write_report(result: StudyResult | Mapping[str, Any], folder: Path) -> Path:
@@ -52,13 +53,14 @@ def to_file(text: str, path: Path) -> Path:
     return path
 
 
-def document(result: StudyResult | Mapping[str, Any]) -> str:
+def document(result: StudyResult | Mapping[str, Any], forecast: ForecastResult | None = None) -> str:
     """The whole page as text."""
     reading = Reading(result)
     found = reading.result
     name, version = reading.study.name or "study", found.versions.get("windtunnel", "")
     sections = (
         section("What the paper leads us to expect", html_table(tables.expected(reading))),
+        outlook_section(forecast) if forecast else "",
         verdicts(reading),
         forest(reading),
         curves(reading),
@@ -163,6 +165,22 @@ def verdicts(reading: Reading) -> str:
     return f"<section>\n<h2>What pays</h2>\n{said}\n{warned}\n{honest}\n</section>\n" + section(
         "The numbers", html_table(tables.verdicts(reading)), folded_looks(reading)
     )
+
+
+def outlook_section(found: ForecastResult) -> str:
+    """The forecast: what to do, bands, the table of arms, what more pilots are worth, and doubts."""
+    said = "".join(f"<p>{safe(line)}</p>\n" for line in outlook.sentences(found))
+    legend = "".join(f"<li>{swatch(*style)}{safe(name)}</li>" for name, style in outlook.styles(found).items())
+    caption = (
+        "Diamonds: measured means; lines and bands of 80 percent: the baseline's law of compute and each arm's difference upon it. The "
+        "dashed rules mark the largest scale that was flown and the target: between them everything is forecast."
+    )
+    alternative = f"Forecast of {found.metric} against FLOPs. The numbers are in the table below."
+    drawing = figure(charts.both(outlook.chart, found, "outlook", alternative), caption, f'<ul class="legend">{legend}</ul>\n')
+    warned = "\n".join(f'<p class="warning">{safe(line)}</p>' for line in found.warnings)
+    more = outlook.pilots(found)
+    pilots = f"<h3>{safe(more.title)}</h3>\n{html_table(more)}" if more.rows else ""
+    return section(f"At {found.target:.3g} FLOPs", said, warned, drawing, html_table(outlook.table(found)), pilots)
 
 
 def folded_looks(reading: Reading) -> str:
