@@ -54,7 +54,20 @@ LATE = {
 # What is imported to read a recipe or a result. A part is read before anybody knows whether it will be flown.
 READ = ("core", "slots", "parts", "recipe", "report", "commands")
 # What a machine with an accelerator may lack. Training a prepared stream must not ask for it.
-ABSENT = ("accelerate", "altair", "charset_normalizer", "daft", "datasets", "lightning", "ray", "tensorboard", "vl_convert", "zstandard")
+ABSENT = (
+    "accelerate",
+    "altair",
+    "daft",
+    "datasets",
+    "docx",
+    "lightning",
+    "pypdf",
+    "ray",
+    "resiliparse",
+    "tensorboard",
+    "vl_convert",
+    "zstandard",
+)
 
 
 def room(path: Path) -> str:

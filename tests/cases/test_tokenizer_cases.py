@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from windtunnel.data.encode import prepare_stream
 from windtunnel.kits.text.encoded import text_of
+from windtunnel.kits.text.tokenizer import encoder, load
 from windtunnel.parts.encoding.bpe import Bpe
 from windtunnel.parts.objective.next_token import NextToken
 
@@ -31,6 +34,23 @@ def like_llama(folder: Path, begins: bool = True) -> Path:
         backend.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)])
     PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize("family", ["gpt2", "qwen2", "qwen3", "gpt_neox", "llama"])
+def test_the_tokenizer_is_the_one_that_is_stored(family, tmp_path):
+    """Run on transformers 5.23: beside such a config.json it makes another class, with a token of its own behind the last. Met where a
+    folder has tokenizer.json alone, as an own training loop writes it; then no begin or end is named but by the model's numbers.
+    """
+    folder = like_llama(tmp_path / family)
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "config.json").write_text(json.dumps({"model_type": family, "bos_token_id": 0, "eos_token_id": [1, 0]}))
+    stored = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    found = load(folder, sentinels=0)
+    assert (found.bos_token, found.eos_token) == ("<s>", "</s>")
+    text = "the river 123\n"
+    assert encoder(found).encode(text, add_special_tokens=False).ids == stored.encode(text, add_special_tokens=False).ids
+    ours = {token: number for token, number in found.get_vocab().items() if number >= stored.get_vocab_size()}
+    assert all(token in ("<|mask|>", "[R]", "[S]", "[X]") for token in ours), ours
 
 
 def test_a_text_begins_with_the_token_that_the_tokenizer_puts_there(tmp_path):

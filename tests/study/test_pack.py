@@ -55,7 +55,22 @@ SMALL: dict[str, Any] = {
 }
 ARMS: dict[str, Any] = {"wide": {"context": 64}, "grown": {"start": {"trained": {"model": {"recipe": "base"}}}}}
 # What is not there where only torch, transformers and pydantic are.
-ABSENT = ("altair", "daft", "charset_normalizer", "click", "pandas", "pyarrow", "ray", "rich", "scipy", "sklearn", "typer", "vl_convert")
+ABSENT = (
+    "altair",
+    "daft",
+    "docx",
+    "click",
+    "pandas",
+    "pyarrow",
+    "pypdf",
+    "ray",
+    "resiliparse",
+    "rich",
+    "scipy",
+    "sklearn",
+    "typer",
+    "vl_convert",
+)
 
 
 def study_of(corpus: Any, name: str = "packed", **fields: Any) -> Any:

@@ -26,7 +26,7 @@ CorpusOption = Annotated[
     typer.Option(
         "--corpus",
         metavar="NAME=PATH",
-        help="a source of your own: folder, file or builtin:NAME; repeat it for several",
+        help="a source of your own: folder, file, builtin:NAME or hf:OWNER/NAME; repeat it for several",
         show_default=False,
     ),
 ]

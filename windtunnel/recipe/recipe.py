@@ -242,9 +242,11 @@ def sources_from(corpus: Mapping[str, Any]) -> dict[str, Source]:
 
 
 def shorthand(source: Any) -> Any:
-    """``builtin:NAME`` and a path as the Source they stand for; anything else unchanged."""
+    """``builtin:NAME``, ``hf:OWNER/NAME`` and a path as the Source they stand for; anything else unchanged."""
     if not isinstance(source, str):
         return source
     if source.startswith("builtin:"):
         return {"builtin": {"text": source.removeprefix("builtin:")}}
+    if source.startswith("hf:"):
+        return {"hub": {"data_set": source.removeprefix("hf:")}}
     return {"files": {"path": source}}

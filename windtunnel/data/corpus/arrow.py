@@ -10,6 +10,7 @@ from windtunnel.core.errors import nearest
 from windtunnel.data.corpus.columns import Columns, Documents, Note
 from windtunnel.data.corpus.fields import GROUP, TEXT, as_text, stored
 from windtunnel.data.corpus.opened import CHUNK, OPENERS, Unreadable, kind
+from windtunnel.data.corpus.written import chat_text
 
 if TYPE_CHECKING:
     import pyarrow
@@ -46,11 +47,24 @@ def _arrow_batches(path: Path, columns: Columns, note: Note) -> Iterator[pyarrow
         return
     with pyarrow.memory_map(str(path)) as mapped:
         reader, batches = arrow_reader(mapped)
-        kept = _kept_columns(reader.schema, columns, note)
-        for batch in batches:
-            step = max(1, len(batch) * (4 << 20) // max(1, batch.nbytes))
-            for start in range(0, len(batch), step):
-                yield _arrow_rows(batch.slice(start, step), kept, columns)
+        yield from rows_of((piece for batch in batches for piece in _pieces(batch)), reader.schema, columns, note)
+
+
+def _pieces(batch: pyarrow.RecordBatch) -> Iterator[pyarrow.RecordBatch]:
+    """A batch in pieces of about 4 MiB."""
+    step = max(1, len(batch) * (4 << 20) // max(1, batch.nbytes))
+    return (batch.slice(start, step) for start in range(0, len(batch), step))
+
+
+def rows_of(batches: Iterator[pyarrow.RecordBatch], schema: pyarrow.Schema, columns: Columns, note: Note) -> Iterator[pyarrow.RecordBatch]:
+    """The documents in batches of one schema.
+
+    Raises:
+        Unreadable: where they have no text that ``columns`` wants.
+    """
+    kept = _kept_columns(schema, columns, note)
+    for batch in batches:
+        yield _arrow_rows(batch, kept, columns)
 
 
 def arrow_reader(mapped: Any) -> tuple[Any, Iterator[pyarrow.RecordBatch]]:
@@ -73,18 +87,17 @@ def _rows(file: Any) -> int:
 
 
 def _kept_columns(schema: pyarrow.Schema, columns: Columns, note: Note) -> dict[str, str]:
-    """The columns that are read, by their names in the file; the one of the group among them, under the name it has in documents."""
-    import pyarrow.types as types
-
-    kept = columns.once(schema.names, note)
-    if columns.text is not None:
-        if columns.text not in schema.names:
-            detail = f"no column {columns.text!r}; {nearest(columns.text, schema.names)}"
-            raise Unreadable(f"no field {columns.text!r}", detail)
-        form = schema.field(columns.text).type
-        value = form.value_type if types.is_dictionary(form) else form
-        if not (types.is_string(value) or types.is_large_string(value) or types.is_string_view(value) or types.is_binary(value)):
-            raise Unreadable(f"field {columns.text!r} is not text", f"column {columns.text!r} holds {form}, which is not text")
+    """The columns that are read, by their names in the file, each with its name in documents; "" for what is only written into the text."""
+    chat = next((name for name in columns.spare(schema.names) if is_chats(schema.field(name).type)), None)
+    text = None if columns.template else chat or columns.text
+    kept = columns.once(schema.names, note, text)
+    missing = None if chat else columns.missing(schema.names)
+    if missing is not None:
+        raise Unreadable(f"no field {missing!r}", f"no column {missing!r}; {nearest(missing, schema.names)}")
+    if text is not None:
+        form = schema.field(text).type
+        if not (_is_text(form) or is_chats(form)):
+            raise Unreadable(f"field {text!r} is not text", f"column {text!r} holds {form}, which is not text")
     for their in [their for their, ours in kept.items() if ours != TEXT]:
         try:
             stored(schema.field(schema.get_field_index(their)).type)
@@ -93,13 +106,34 @@ def _kept_columns(schema: pyarrow.Schema, columns: Columns, note: Note) -> dict[
             del kept[their]
     if columns.group is not None and columns.group in schema.names and columns.group not in kept:
         kept[columns.group] = GROUP
+    for name in columns.template.fields if columns.template else ():
+        kept.setdefault(name, "")
     return kept
+
+
+def _is_text(form: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    value = form.value_type if types.is_dictionary(form) else form
+    return types.is_string(value) or types.is_large_string(value) or types.is_string_view(value) or types.is_binary(value)
+
+
+def is_chats(form: pyarrow.DataType) -> bool:
+    """Whether values of a type are lists of turns."""
+    from pyarrow import types
+
+    listed = types.is_list(form) or types.is_large_list(form) or types.is_fixed_size_list(form)
+    return listed and types.is_struct(form.value_type) and {"role", "from"} & {field.name for field in form.value_type} != set()
 
 
 def _arrow_rows(batch: pyarrow.RecordBatch, kept: dict[str, str], columns: Columns) -> pyarrow.RecordBatch:
     import pyarrow
 
     found: dict[str, Any] = {}
+    if columns.template:
+        values = [batch.column(batch.schema.names.index(name)).to_pylist() for name in columns.template.fields]
+        records = (dict(zip(columns.template.fields, row, strict=True)) for row in zip(*values, strict=True))
+        found[TEXT] = pyarrow.array([columns.template.write(record) for record in records], pyarrow.large_string())
     for their, ours in kept.items():
         column = batch.column(batch.schema.names.index(their))
         column.validate(full=True)  # text that is not valid UTF-8
@@ -107,7 +141,7 @@ def _arrow_rows(batch: pyarrow.RecordBatch, kept: dict[str, str], columns: Colum
             column = column.storage
         if ours == TEXT:
             found[ours] = pyarrow.array(_strings(column), pyarrow.large_string())
-        elif ours != GROUP:
+        elif ours not in (GROUP, ""):
             found[ours] = column.cast(stored(column.type), safe=False)
         if their == columns.group:
             found[GROUP] = pyarrow.array([as_text(value) for value in column.to_pylist()], pyarrow.large_string())
@@ -115,5 +149,7 @@ def _arrow_rows(batch: pyarrow.RecordBatch, kept: dict[str, str], columns: Colum
 
 
 def _strings(column: Any) -> list[str]:
+    if is_chats(column.type):
+        return [chat_text(turns) if turns else "" for turns in column.to_pylist()]
     texts = (value.as_py() for value in column)
     return [text.decode("utf-8") if isinstance(text, bytes) else text or "" for text in texts]

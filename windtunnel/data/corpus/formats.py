@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from windtunnel.data.corpus.arrow import arrow_reader, read_arrow
+from windtunnel.data.corpus.arrow import arrow_reader, is_chats, read_arrow
 from windtunnel.data.corpus.columns import Columns, Documents, Note
 from windtunnel.data.corpus.fields import TEXT
-from windtunnel.data.corpus.opened import Unreadable, encoding_of, kind, looks_like_text, opened
+from windtunnel.data.corpus.opened import Unreadable, declared_encoding, encoding_of, kind, looks_like_text, opened, telling_line
 from windtunnel.data.corpus.records import json_records, read_json
 from windtunnel.data.corpus.tables import header_of, read_table
+from windtunnel.data.corpus.web import is_wiki, read_warc, read_wiki
+from windtunnel.data.corpus.written import is_chat
 
+DOCUMENTS = (b"%PDF-", b"PK\x03\x04")  # how documents begin that are packed
 LONGEST = 1 << 30  # bytes of one text file; parquet holds no value above 2 GiB
 
 
 def read_text(path: Path, columns: Columns, note: Note) -> Documents:
-    """The whole file as one document."""
+    """The whole file as one document: its text where it is a document such as HTML or PDF, unless that is not wanted."""
     if columns.text is None:
         raise Unreadable("plain file among records without text", "is a plain file, which is nothing but text")
     with opened(path) as file:
@@ -25,16 +28,33 @@ def read_text(path: Path, columns: Columns, note: Note) -> Documents:
     if len(data) > LONGEST:
         detail = "holds more than 1 GiB, too long for one document; cut it into several files, or make it JSON lines"
         raise Unreadable("document over 1 GiB", detail)
-    encoding = encoding_of(data)
+    if not columns.extract:
+        yield {TEXT: decoded(data, columns, note)}, ""
+        return
+    from windtunnel.data.extract.contents import extracted, form_of, is_packed
+
+    form = form_of(data, kind(path))
+    if form is None:
+        text = decoded(data, columns, note)
+    else:
+        text = extracted(form, data if is_packed(form) else decoded(data, columns, note))
+        note(f"{form}: text extracted", size=len(data))
+    del data
+    yield {TEXT: text}, ""
+
+
+def decoded(data: bytes, columns: Columns, note: Note) -> str:
+    """The text of a plain file, in the encoding that was given for it, that it names, or that is recognised."""
+    encoding = columns.encoding or encoding_of(data, declared_encoding(data))
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        detail = f"looks like {encoding}, but byte {error.start} (0x{data[error.start]:02x}) does not fit; save it as UTF-8"
-        raise Unreadable("not valid text in any encoding", detail) from error
+        looks = "is not" if columns.encoding else "looks like"
+        detail = f"{looks} {encoding}: byte {error.start} (0x{data[error.start]:02x}) does not fit; save it as UTF-8"
+        raise Unreadable(f"not valid {encoding}" if columns.encoding else "not valid text in any encoding", detail) from error
     if encoding not in ("utf-8", "utf-8-sig", "ascii"):
-        note(f"decoded from {encoding}", size=len(data))
-    del data
-    yield {TEXT: text}, ""
+        note(f"decoded from {encoding}", size=len(data), where=telling_line(text))
+    return text
 
 
 READERS: dict[str, Callable[[Path, Columns, Note], Documents]] = {
@@ -45,6 +65,9 @@ READERS: dict[str, Callable[[Path, Columns, Note], Documents]] = {
     ".tsv": read_table,
     ".parquet": read_arrow,
     ".arrow": read_arrow,
+    ".feather": read_arrow,
+    ".warc": read_warc,
+    ".wet": read_warc,
 }
 
 
@@ -57,10 +80,13 @@ def read_file(path: Path, columns: Columns, note: Note) -> Documents:
     Raises:
         Unreadable: where the file, or the rest of it, gives no documents.
     """
-    return READERS.get(kind(path), read_text)(path, columns, note)
+    reader = READERS.get(kind(path), read_text)
+    if kind(path) == ".xml" and is_wiki(path):
+        reader = read_wiki
+    return reader(path, columns, note)
 
 
-def gives_text(path: Path, field: str) -> bool | None:
+def gives_text(path: Path, columns: Columns) -> bool | None:
     """Whether the documents of a file have text, judged by its beginning: its first record or its header; None where it gives none.
 
     A file that does not hold records is text, unless it is binary.
@@ -69,19 +95,30 @@ def gives_text(path: Path, field: str) -> bool | None:
     from pyarrow import parquet
 
     suffix = kind(path)
+
+    def has_text(names: Iterable[str], chat: Callable[[str], bool]) -> bool:
+        return columns.missing(names) is None or any(map(chat, columns.spare(names)))
+
     try:
         if suffix == ".parquet":
-            return field in parquet.read_schema(path).names
-        if suffix == ".arrow":
+            schema = parquet.read_schema(path)
+            return has_text(schema.names, lambda name: is_chats(schema.field(name).type))
+        if suffix in (".arrow", ".feather"):
             with pyarrow.memory_map(str(path)) as mapped:
-                return field in arrow_reader(mapped)[0].schema.names
+                schema = arrow_reader(mapped)[0].schema
+                return has_text(schema.names, lambda name: is_chats(schema.field(name).type))
         if suffix in (".csv", ".tsv"):
-            names = header_of(path, field)[1]
-            return field in names if names else None
+            names = header_of(path, columns.needed, columns.encoding)[1]
+            return columns.missing(names) is None if names else None
+        if suffix in (".warc", ".wet"):
+            return True
         if suffix in READERS:
-            record = next((record for record, _ in json_records(path)), None)
-            return True if isinstance(record, str) else field in record if isinstance(record, dict) else None
+            record = next((record for record, _ in json_records(path, columns.encoding)), None)
+            if isinstance(record, dict):
+                return has_text(record, lambda name: is_chat(record[name]))
+            return True if isinstance(record, str) else None
         with opened(path) as file:
-            return True if looks_like_text(file.read(8192)) else None
+            head = file.read(8192)
+            return True if columns.encoding or head.startswith(DOCUMENTS) or looks_like_text(head) else None
     except (Unreadable, pyarrow.ArrowException, OSError, UnicodeDecodeError, csv.Error):
         return None

@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import IO, Any
 
 CHUNK = 1 << 20
-_BOMS = (
+BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_CHARSET = re.compile(
+    rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|^\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.:-]+)|-\*-.{0,40}?coding:\s*([\w.-]+)""",
+    re.IGNORECASE,
 )
 _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x7f-\x9f]")
 
@@ -83,12 +87,18 @@ OPENERS: dict[str, Callable[[Path], Any]] = {
     ".zst": lambda path: io.BufferedReader(_Zstandard(path), CHUNK),
     ".bz2": bz2.open,
     ".xz": lzma.open,
+    ".tgz": gzip.open,
+    ".tbz2": bz2.open,
+    ".txz": lzma.open,
 }
 
 
 def kind(path: Path) -> str:
     """The suffix that says what is in the file, below the one of a compression: ``.jsonl`` for ``mail.jsonl.zst``."""
-    return (Path(path.stem) if path.suffix.lower() in OPENERS else path).suffix.lower()
+    suffix = path.suffix.lower()
+    if suffix in OPENERS:
+        return ".tar" if suffix.startswith(".t") else Path(path.stem).suffix.lower()
+    return suffix
 
 
 @contextmanager
@@ -109,13 +119,55 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise Unreadable(f"unreadable file ({error.strerror or error})", f"cannot be read: {error.strerror or error}") from error
 
 
-def encoding_of(data: bytes) -> str:
-    """The encoding of a text file: by its byte order mark, else UTF-8 where it is that, else what charset-normalizer recognises.
+class _AsUTF8(io.RawIOBase):
+    """The bytes of a file, from another encoding into UTF-8."""
+
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ready = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready and not self._ended:
+            data = self._file.read(CHUNK >> 4)
+            self._ended = not data
+            self._ready = self._decoder.decode(data, self._ended).encode("utf-8")
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+
+@contextmanager
+def opened_as_utf8(path: Path, encoding: str | None) -> Iterator[IO[bytes]]:
+    """The decompressed bytes of ``path`` in UTF-8: from ``encoding``, without one from UTF-16 or UTF-32 where a byte order mark says so."""
+    with opened(path) as file:
+        if encoding is None:
+            head = file.peek(4)  # type: ignore[attr-defined]
+            encoding = next((wide for mark, wide in BOMS if head.startswith(mark) and wide != "utf-8-sig"), None)
+        if encoding is None:
+            yield file
+            return
+        try:
+            yield io.BufferedReader(_AsUTF8(file, encoding), CHUNK)
+        except UnicodeError as error:
+            raise Unreadable(f"not valid {encoding}", f"is not {encoding}: {error}") from error
+
+
+def encoding_of(data: bytes, said: str | None = None) -> str:
+    """The encoding of a text file: by its byte order mark, else UTF-8 where it is that, else what it says it is, else what is recognised.
+
+    ``said`` is what the file names, such as a page of HTML. Western European text is cp1252, which has the letters of Latin-1 where that
+    has letters.
 
     Raises:
         Unreadable: for binary data, and for UTF-8 with damaged bytes in it (which would else be read as some other encoding).
     """
-    for mark, encoding in _BOMS:
+    for mark, encoding in BOMS:
         if data.startswith(mark):
             return encoding
     if b"\0" in data[:8192]:
@@ -135,17 +187,56 @@ def encoding_of(data: bytes) -> str:
     if sum(not character.isascii() for character in text) - bad > 4 * bad:
         detail = f"is UTF-8 text with invalid bytes, the first 0x{data[offset]:02x} at byte {offset}; save it as UTF-8"
         raise Unreadable("not valid UTF-8", detail)
-    import charset_normalizer
-
-    best = charset_normalizer.from_bytes(sample).best()
-    if best is None or _mostly_control(sample.decode(best.encoding, "ignore")):
+    found = next((one for one in (_western(said), _recognised(sample), "cp1252") if one and _fits(sample, one)), None)
+    if found is None:
         raise Unreadable("binary file", f"is no text in any encoding (not UTF-8 from byte {offset} on, and no other fits)")
-    return best.encoding
+    return found
+
+
+def declared_encoding(data: bytes) -> str | None:
+    """The encoding that a text names at its beginning: as HTML, XML and manual pages do."""
+    found = _CHARSET.search(data[:4096])
+    return next(one for one in found.groups() if one).decode("ascii") if found else None
+
+
+def telling_line(text: str) -> str:
+    """The first line of a text in which decoding shows: one with a letter that is not ASCII."""
+    found = re.search(r".{0,40}[^\x00-\x7f].{0,60}", text)
+    return " ".join(found[0].split()) if found else ""
+
+
+def _recognised(sample: bytes) -> str | None:
+    """The encoding that uchardet recognises: over texts of 80 to 3,000 bytes in 20 encodings it was right for 98 of 100."""
+    from resiliparse.parse.encoding import EncodingDetector
+
+    detector = EncodingDetector()
+    detector.update(sample)
+    return _western(detector.encoding(html5_compatible=False))
+
+
+def _western(encoding: str | None) -> str | None:
+    """``encoding`` as Python calls it, cp1252 for Latin-1 and ASCII, as browsers have it; None where Python has none of this name."""
+    if encoding is None:
+        return None
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        return None
+    return "cp1252" if name in ("iso8859-1", "ascii") else name
+
+
+def _fits(sample: bytes, encoding: str) -> bool:
+    try:
+        # The last letter of a sample may be cut in two.
+        text = codecs.getincrementaldecoder(encoding)().decode(sample)
+    except (UnicodeDecodeError, LookupError):
+        return False
+    return not _mostly_control(text)
 
 
 def looks_like_text(head: bytes) -> bool:
     """Whether a file that begins so may be text."""
-    if any(head.startswith(mark) for mark, _ in _BOMS):
+    if any(head.startswith(mark) for mark, _ in BOMS):
         return True
     return b"\0" not in head and not _mostly_control(head.decode("ascii", "ignore"))
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 TEMPORARY = ".preparing-"
+READING = 2  # raised when files give other documents than before: what was prepared of them is prepared again
 
 
 def prepare_corpus(
@@ -112,8 +113,8 @@ def _pointer(
             return None
         with _naming(name):
             looks.append([name, source.model_dump(mode="json"), signature()])
-    versions = {package: importlib.metadata.version(package) for package in ("daft", "charset-normalizer")}
-    everything: list[Any] = [FORMAT, versions, settings, looks, [curator.model_dump(mode="json") for curator in curators]]
+    versions = {package: importlib.metadata.version(package) for package in ("daft", "pypdf", "python-docx", "resiliparse")}
+    everything: list[Any] = [FORMAT, READING, versions, settings, looks, [curator.model_dump(mode="json") for curator in curators]]
     if curation.runs:
         everything.append(sorted(curation.runs))
     return cache / f"key-{hashlib.blake2b(json.dumps(everything).encode(), digest_size=16).hexdigest()}.json"

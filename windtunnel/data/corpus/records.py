@@ -12,16 +12,19 @@ from typing import Any
 from windtunnel.core.errors import nearest
 from windtunnel.data.corpus.columns import Columns, Documents, Note
 from windtunnel.data.corpus.fields import GROUP, TEXT, as_text
-from windtunnel.data.corpus.opened import CHUNK, Unreadable, kind, opened
+from windtunnel.data.corpus.opened import CHUNK, Unreadable, kind, opened_as_utf8
+from windtunnel.data.corpus.written import chat_text, is_chat
 
 
 def read_json(path: Path, columns: Columns, note: Note) -> Documents:
-    """One JSON object (or string) a line, or an array of them, or one after the other, in UTF-8; never more than one in memory.
+    """One JSON object (or string) a line, or an array of them, or one after the other; never more than one in memory.
+
+    In UTF-8, which JSON is, unless another encoding was given or a byte order mark says UTF-16 or UTF-32, as Windows writes.
 
     A value that is an object, or a list that holds one, is kept as JSON text, because its keys may be others in every record.
     """
     read = 0
-    for record, number in json_records(path):
+    for record, number in json_records(path, columns.encoding):
         try:
             yield _row(record, columns, f"line {number}"), f":{number}"
             read += 1
@@ -34,24 +37,36 @@ def read_json(path: Path, columns: Columns, note: Note) -> Documents:
 def _row(record: Any, columns: Columns, where: str) -> dict[str, Any]:
     """The fields of one JSON record."""
     text = columns.text
-    if isinstance(record, str) and text is not None:
+    if isinstance(record, str) and text is not None and not columns.template:
         return {TEXT: record}
     if not isinstance(record, dict):
         what, wanted = ("record", "an object") if text is None else (f"field {text!r}", f"an object with the field {text!r}")
         raise Unreadable(f"no {what}", f"{where}: expected {wanted}, got {type(record).__name__}")
     if isinstance(record, Repeated):
         raise Unreadable("a field twice", f"{where}: field {record.name!r} occurs twice, so it cannot be told which value is meant")
-    if text is not None and text not in record:
-        raise Unreadable(f"no field {text!r}", f"{where}: no field {text!r}; {nearest(text, map(str, record))}")
-    if text is not None and not isinstance(record[text], str | None):
-        shown = json.dumps(record[text])[:40]
-        raise Unreadable(f"field {text!r} is not text", f"{where}: field {text!r} holds {shown}, which is not text")
-    row = {ours: as_text(record[their]) if _holds_object(record[their]) else record[their] for their, ours in columns.kept(record).items()}
-    if text is not None:
-        row[TEXT] = row[TEXT] or ""
+    text = next((name for name in columns.spare(record) if is_chat(record[name])), text)
+    missing = columns.missing(record) if text == columns.text else None
+    if missing is not None:
+        raise Unreadable(f"no field {missing!r}", f"{where}: no field {missing!r}; {nearest(missing, map(str, record))}")
+    if columns.template:
+        text = None
+    kept = columns.kept(record, text)
+    row = {ours: as_text(record[their]) if _holds_object(record[their]) else record[their] for their, ours in kept.items() if ours != TEXT}
+    if columns.template:
+        row[TEXT] = columns.template.write(record)
+    elif text is not None:
+        row[TEXT] = _text(record[text], text, where)
     if columns.group is not None:
         row[GROUP] = as_text(record.get(columns.group))
     return row
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    if is_chat(value):
+        return chat_text(value)
+    if not isinstance(value, str | None):
+        raise Unreadable(f"field {name!r} is not text", f"{where}: field {name!r} holds {json.dumps(value)[:40]}, which is not text")
+    return value or ""
 
 
 class Repeated(dict[str, Any]):
@@ -74,13 +89,13 @@ def _holds_object(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(_holds_object(one) for one in value))
 
 
-def json_records(path: Path) -> Iterator[tuple[Any, int]]:
+def json_records(path: Path, encoding: str | None = None) -> Iterator[tuple[Any, int]]:
     """The records of a JSON file, each with the line it begins on."""
-    return _json_values(path) if kind(path) == ".json" else _json_lines(path)
+    return (_json_values if kind(path) == ".json" else _json_lines)(path, encoding)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[Any, int]]:
-    with opened(path) as file:
+def _json_lines(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:
+    with opened_as_utf8(path, encoding) as file:
         for number, line in enumerate(file, 1):
             where = f"line {number}"
             try:
@@ -101,11 +116,11 @@ def _json_lines(path: Path) -> Iterator[tuple[Any, int]]:
 _GAP = re.compile(r"[\s,]*")
 
 
-def _json_values(path: Path) -> Iterator[tuple[Any, int]]:
+def _json_values(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:
     """The elements of the outermost array, or the values at the top of the file, each with the line it begins on."""
     decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
     text, place, line, inside, want = "", 0, 1, False, CHUNK
-    with opened(path) as raw:
+    with opened_as_utf8(path, encoding) as raw:
         file = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
         try:
             while True:

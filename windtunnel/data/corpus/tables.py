@@ -10,17 +10,21 @@ from typing import Any
 from windtunnel.core.errors import nearest
 from windtunnel.data.corpus.columns import Columns, Documents, Note
 from windtunnel.data.corpus.fields import GROUP, TEXT
-from windtunnel.data.corpus.opened import CHUNK, Unreadable, encoding_of, kind, opened
+from windtunnel.data.corpus.opened import CHUNK, Unreadable, encoding_of, kind, opened, telling_line
 
 
 def read_table(path: Path, columns: Columns, note: Note) -> Documents:
     """CSV or TSV with a header line, in any encoding; all values are text.
 
-    The separator is the one with which the header has the field of the text, else the one that gives most columns. A row that is no row of
+    The separator is the one with which the header has the fields of the text, else the one that gives most columns. A row that is no row of
     this table (more fields than the header, quotes that do not fit) is counted where others are like the header, else refused.
     """
-    encoding, names, mark = header_of(path, columns.text)
+    encoding, names, mark = header_of(path, columns.needed, columns.encoding)
     places = _places(names, columns, note)
+    if encoding not in ("utf-8-sig", "ascii"):
+        with opened(path) as raw:
+            telling = telling_line(raw.read(CHUNK).decode(encoding, "replace"))
+        note(f"decoded from {encoding}", where=telling)
     with opened(path) as raw:
         rows = csv.reader(io.TextIOWrapper(raw, encoding=encoding, newline=""), delimiter=mark, strict=True)
         while True:
@@ -35,7 +39,7 @@ def read_table(path: Path, columns: Columns, note: Note) -> Documents:
             except StopIteration:
                 return
             except UnicodeDecodeError as error:
-                detail = f"after line {line}: not valid {encoding}: {error.reason}"
+                detail = f"after line {line}: not valid {encoding}: {error.reason}; say which encoding it is, such as encoding: cp1252"
                 raise Unreadable("not valid text in any encoding", detail) from error
             except csv.Error as error:
                 _skip(Unreadable("not valid CSV", f"line {line}: not valid CSV: {error}"), note)
@@ -44,7 +48,9 @@ def read_table(path: Path, columns: Columns, note: Note) -> Documents:
                 _skip(problem, note)
                 continue
             found: dict[str, Any] = {ours: row[place] if place < len(row) else None for ours, place in places.items()}
-            if columns.text is not None:
+            if columns.template:
+                found[TEXT] = columns.template.write(dict(zip(names, row, strict=False)))
+            elif columns.text is not None:
                 found[TEXT] = found[TEXT] or ""
             yield found, f":{rows.line_num}"
 
@@ -57,28 +63,32 @@ def _skip(problem: Unreadable, note: Note) -> None:
 
 def _places(names: list[str], columns: Columns, note: Note) -> dict[str, int]:
     """Where the fields of a document stand in a row."""
-    if not names or (columns.text is not None and columns.text not in names):
-        wanted = columns.text or TEXT
+    missing = columns.missing(names)
+    if not names or missing is not None:
+        wanted = missing or TEXT
         raise Unreadable(f"no field {wanted!r}", f"line 1: the header has no column {wanted!r}; {nearest(wanted, names)}")
-    kept = columns.once(names, note)
+    kept = columns.once(names, note, None if columns.template else columns.text)
     places = {ours: names.index(their) for their, ours in kept.items()}
     if columns.group in names:
         places[GROUP] = names.index(columns.group)
     return places
 
 
-def header_of(path: Path, field: str | None) -> tuple[str, list[str], str]:
+def header_of(path: Path, wanted: tuple[str, ...], encoding: str | None = None) -> tuple[str, list[str], str]:
     """The encoding of a CSV file, the names of its columns, and what separates them."""
     csv.field_size_limit((1 << 31) - 1)
     with opened(path) as raw:
         head = raw.read(CHUNK >> 2)
-    encoding = encoding_of(head[: head.rfind(b"\n") + 1] or head)
+    encoding = encoding or encoding_of(head[: head.rfind(b"\n") + 1] or head)
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
     with opened(path) as raw:
-        head_lines = io.TextIOWrapper(raw, encoding=encoding, newline="").read(CHUNK >> 4).splitlines(keepends=True)
+        try:
+            head_lines = io.TextIOWrapper(raw, encoding=encoding, newline="").read(CHUNK >> 4).splitlines(keepends=True)
+        except UnicodeError as error:
+            raise Unreadable(f"not valid {encoding}", f"is not {encoding}: {error}") from error
     separators = "\t,;|" if kind(path) == ".tsv" else ",;\t|"
     names = {mark: next(csv.reader(head_lines, delimiter=mark), []) for mark in separators}
     most = max(names, key=lambda mark: len(names[mark]))
-    mark = next((mark for mark, columns in names.items() if field in columns), most)
+    mark = next((mark for mark, columns in names.items() if wanted and {*wanted} <= {*columns}), most)
     # Tables are often written with a first column of row numbers, which has no name.
     return encoding, [name or f"column {place}" for place, name in enumerate(names[mark], 1)], mark

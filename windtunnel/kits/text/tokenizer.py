@@ -81,18 +81,17 @@ def load(folder: Path | str, *, sentinels: int) -> PreTrainedTokenizerFast:
     Raises:
         UserError: if the folder holds no tokenizer, or one that the tokenizers library cannot run.
     """
-    from transformers import AutoTokenizer
-
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"tokenizer.folder: {folder} is not a folder")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        tokenizer = _as_stored(folder)
     except Exception as error:  # transformers raises nearly anything for a folder it cannot read
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"tokenizer.folder: {folder} holds no tokenizer that transformers can load: {reason}") from error
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise UserError(f"tokenizer.folder: {folder}: {type(tokenizer).__name__} is not a fast tokenizer (no tokenizer.json)")
+    _name_ends(tokenizer, folder / "config.json")
     names = _Names(tokenizer, sentinels)
     if tokenizer.eos_token is None:
         tokenizer.add_special_tokens({"eos_token": tokenizer.bos_token or names.free(DOCUMENT)})
@@ -104,6 +103,46 @@ def load(folder: Path | str, *, sentinels: int) -> PreTrainedTokenizerFast:
 
         tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in missing], special_tokens=True)
     return tokenizer
+
+
+_PROBE = "A first line, then\n\n  2 more: l'été, 12345 naïve _tokens_\tand {braces}."
+
+
+def _as_stored(folder: Path) -> Any:
+    """The tokenizer of a folder as its tokenizer.json has it.
+
+    Beside a config.json of gpt2, qwen2, qwen3 or gpt_neox, AutoTokenizer (transformers 5.23) makes another class, which puts a token of its
+    own behind the model's last row, and for qwen2 splits otherwise. What tokenizer.json says is what the model was trained with.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    if (folder / "tokenizer.json").is_file() and getattr(tokenizer, "backend_tokenizer", None) is not None:
+        stored = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        made = tokenizer.backend_tokenizer
+        same = stored.get_vocab() == made.get_vocab() and _ids(stored) == _ids(made)
+        if not same:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
+            if _ids(tokenizer.backend_tokenizer) != _ids(stored):
+                raise ValueError("transformers reads its tokenizer.json as another tokenizer, which gives other tokens")
+    return tokenizer
+
+
+def _name_ends(tokenizer: Any, settings: Path) -> None:
+    """Give a tokenizer that knows no begin or end of text the ones that a model's ``settings`` name by number."""
+    named = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+    for role in ("bos", "eos"):
+        number = named.get(f"{role}_token_id")
+        number = number[0] if isinstance(number, list) and number else number
+        token = tokenizer.backend_tokenizer.id_to_token(number) if isinstance(number, int) else None
+        if token is not None and getattr(tokenizer, f"{role}_token") is None:
+            tokenizer.add_special_tokens({f"{role}_token": token})
+
+
+def _ids(backend: Tokenizer) -> list[int]:
+    ids: list[int] = backend.encode(_PROBE, add_special_tokens=False).ids
+    return ids
 
 
 def describe(tokenizer: PreTrainedTokenizerFast, *, sentinels: int) -> Vocabulary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.aliases
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.fields import ORIGIN
@@ -20,14 +21,18 @@ from windtunnel.data.corpus.tally import Tally
 if TYPE_CHECKING:
     import pyarrow
 
+    from windtunnel.data.corpus.columns import Columns
+    from windtunnel.data.corpus.opened import Unreadable
+
 
 class Files(StreamedSource, name="files"):
     """Documents from a folder (by a glob pattern), from one file, or from a folder that the datasets library saved.
 
     By suffix: .jsonl, .ndjson, .json, .csv, .tsv and .parquet hold one document a record, its text in column ``field``, and all other
-    columns are kept as fields of the document; any other file is one document of text, its encoding detected. All but .parquet may be
-    compressed (.gz, .zst, .bz2, .xz). In a folder, files that cannot be read are skipped and counted; a file that is named alone must
-    be good.
+    columns are kept as fields of the document; any other file is one document. Of HTML, PDF, Word, OpenDocument, EPUB, notebooks and
+    manual pages, which are known by their content, it is the text in them; else it is the file as it stands, its encoding recognised. A
+    field ``messages`` or ``conversations`` is written as a chat where there is no text. All but .parquet may be compressed (.gz, .zst,
+    .bz2, .xz). In a folder, files that cannot be read are skipped and counted; a file that is named alone must be good.
 
     Where no file has a text, the documents have none, but all their fields. Objects in JSON are kept as JSON text, and so are the values
     of a field whose types have nothing in common, such as numbers and text. A field called origin, source, group or text that means
@@ -37,11 +42,38 @@ class Files(StreamedSource, name="files"):
     path: str = Field(min_length=1, description="folder, file, or a pattern such as data/*.jsonl; ~ is the home folder")
     glob: str = Field("**/*", min_length=1, description="which files of a folder are read (hidden ones only where the pattern names them)")
     field: str | None = Field("text", min_length=1, description="the field or column that holds the text of a record; null: there is none")
+    template: str | None = Field(
+        None, description='writes the text from several fields, such as "{subject}\\n{body}"; in the place of field'
+    )
     keep: tuple[str, ...] | None = Field(None, description="the other fields that are kept; [] for none (default: all)")
     group: str | None = Field(None, description="the field whose value names what is never split, such as a scene or a customer")
+    extract: bool = Field(True, description="take the text out of HTML, PDF, Word, notebooks, manual pages; false: with their markup")
+    encoding: str | None = Field(None, description="of plain text and tables, such as cp1252 (default: recognised)")
     content: tuple[str, ...] = Field(
         (), description="the fields that make a document what it is; those that agree in them are duplicates (default: the text, else all)"
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, encoding: str | None) -> str | None:
+        if encoding is not None:
+            try:
+                "".encode(encoding)
+            except LookupError:
+                names = sorted({*encodings.aliases.aliases, *encodings.aliases.aliases.values()})
+                raise ValueError(
+                    f"no encoding of text is called {encoding!r}; {nearest(encoding, names).partition('? known:')[0]}"
+                ) from None
+        return encoding
+
+    @field_validator("template")
+    @classmethod
+    def _fields_in_braces(cls, template: str | None) -> str | None:
+        from windtunnel.data.corpus.written import Template
+
+        if template is not None:
+            Template(template)
+        return template
 
     def content_fields(self) -> tuple[str, ...]:
         """As ``content`` says."""
@@ -49,17 +81,15 @@ class Files(StreamedSource, name="files"):
 
     def documents(self, tally: Tally) -> Iterator[Document]:
         """The documents, file by file in the order of their names, each with its file (relative to the folder) and line."""
-        from windtunnel.data.corpus.formats import Columns, read_file
+        from windtunnel.data.corpus.formats import read_file
         from windtunnel.data.corpus.opened import Unreadable
 
         root, files = self._files(tally)
-        alone = root.is_file()
-        columns = Columns(self._text_field(files), self.keep, self.group)
+        columns = self._columns(root, files)
         read = 0
-        for file in files:
-            name = shown(Path(file.name) if alone else file.relative_to(root))
+        for file, name, alone in self._unpacked(root, files, tally):
 
-            def note(what: str, documents: int = 1, size: int = 0, where: str = "", name: str = name) -> bool:
+            def note(what: str, documents: int = 1, size: int = 0, where: str = "", name: str = name, alone: bool = alone) -> bool:
                 if alone and what.startswith("skipped"):
                     return False
                 tally.count(what, documents, size, f"{name}: {where}" if where else name)
@@ -71,10 +101,11 @@ class Files(StreamedSource, name="files"):
                     read += 1
                     yield _with_origin(fields, name, place)
             except Unreadable as error:
-                if alone:
-                    raise UserError(f"{shown(file)}: {error.detail}") from error
-                rest = ", rest of a file" if read > before else ""
-                tally.count(f"skipped: {error.what}{rest}", size=_size(file), where=f"{name}: {error.detail}")
+                _skip(error, file, name, alone, tally, ", rest of a file" if read > before else "")
+            except ModuleNotFoundError as error:
+                module = (error.name or "").partition(".")[0]
+                package = {"docx": "python-docx"}.get(module, module)
+                raise UserError(f"{root}: {name}: reading it needs {package}: pip install {package}, or set extract: false") from error
         if not read:
             skipped = tally.summary("skipped")
             raise UserError(f"{root}: no document in any of {len(files):,} files: {skipped or 'they hold no record'}")
@@ -84,20 +115,48 @@ class Files(StreamedSource, name="files"):
         for their, ours in columns.renamed():
             tally.count(f"renamed: field {their!r} is kept as {ours!r}", read)
 
-    def _text_field(self, files: list[Path]) -> str | None:
-        """The field of the text; None where records have none and it was not asked for by name, so that documents have none."""
+    def _columns(self, root: Path, files: list[Path]) -> Columns:
+        """How the files are read. Where records have no text, and none was asked for by name, documents have none."""
+        from windtunnel.data.corpus.columns import Columns
         from windtunnel.data.corpus.formats import gives_text
+        from windtunnel.data.corpus.written import Template
 
-        usual = type(self).model_fields["field"].default
-        if self.field != usual:
-            return self.field
-        without = False
+        def columns(text: str | None) -> Columns:
+            template = None if self.template is None else Template(self.template)
+            return Columns(text, self.keep, self.group, template=template, extract=self.extract, encoding=self.encoding)
+
+        found = columns(self.field)
+        if self.template is None and self.field == type(self).model_fields["field"].default:
+            without = False
+            for file, *_ in self._unpacked(root, files, None):
+                gives = gives_text(file, found)
+                if gives:
+                    return found
+                without = without or gives is False
+            return columns(None) if without else found
+        return found
+
+    def _unpacked(self, root: Path, files: list[Path], tally: Tally | None) -> Iterator[tuple[Path, str, bool]]:
+        """The files and the members of archives among them, each with its name for the user, and whether it was named alone."""
+        from windtunnel.data.corpus.opened import Unreadable, kind
+        from windtunnel.data.corpus.packed import ARCHIVES, members
+
+        def within(file: Path, name: str, alone: bool) -> Iterator[tuple[Path, str, bool]]:
+            if kind(file) not in ARCHIVES:
+                yield file, name, alone
+                return
+            try:
+                for own, inner in members(file):
+                    if _hidden(Path(inner)):
+                        _count(tally, "skipped: hidden file", own, f"{name}/{shown(Path(inner))}")
+                    else:
+                        yield from within(own, f"{name}/{shown(Path(inner))}", False)
+            except Unreadable as error:
+                _skip(error, file, name, alone, tally)
+
+        alone = root.is_file()
         for file in files:
-            found = gives_text(file, usual)
-            if found:
-                return usual
-            without = without or found is False
-        return None if without else usual
+            yield from within(file, shown(Path(file.name) if alone else file.relative_to(root)), alone)
 
     def signature(self) -> str:
         """A hash of the names, sizes and modification times of the files."""
@@ -114,7 +173,7 @@ class Files(StreamedSource, name="files"):
 
     def stored_bytes(self) -> int:
         """Bytes of all files; what is compressed counts three times, which is about what text shrinks by."""
-        packed = (".gz", ".zst", ".bz2", ".xz", ".parquet")
+        packed = (".gz", ".zst", ".bz2", ".xz", ".tgz", ".tbz2", ".txz", ".zip", ".parquet")
         return sum(_size(file) * (3 if file.suffix in packed else 1) for file in self._files(None)[1])
 
     def _files(self, tally: Tally | None) -> tuple[Path, list[Path]]:
@@ -138,9 +197,8 @@ class Files(StreamedSource, name="files"):
                 tally.count(f"skipped: {what}", where=shown(path))
         files = []
         for file in found:
-            if any(part.startswith(".") for part in file.relative_to(root).parts) and not _names_hidden(pattern):
-                if tally is not None:
-                    tally.count("skipped: hidden file", size=_size(file), where=shown(file.relative_to(root)))
+            if _hidden(file.relative_to(root)) and not _names_hidden(pattern):
+                _count(tally, "skipped: hidden file", file, shown(file.relative_to(root)))
             else:
                 files.append(file)
         if not files:
@@ -166,6 +224,23 @@ class Files(StreamedSource, name="files"):
         else:
             hint = f"nor is there a folder {root.parent}"
         raise UserError(f"{root}: no such file or folder; {hint}")
+
+
+def _skip(error: Unreadable, file: Path, name: str, alone: bool, tally: Tally | None, rest: str = "") -> None:
+    """Count a file that gives no documents; where it was named alone it is refused. Without a tally it is let go."""
+    if alone and tally is not None:
+        raise UserError(f"{shown(file)}: {error.detail}") from error
+    _count(tally, f"skipped: {error.what}{rest}", file, f"{name}: {error.detail}")
+
+
+def _count(tally: Tally | None, what: str, file: Path, where: str) -> None:
+    if tally is not None:
+        tally.count(what, size=_size(file), where=where)
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file or a folder above it is hidden; archives made on a Mac hide what belongs to its file system under another name."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts if part != "..")
 
 
 def _with_origin(fields: dict[str, Any] | pyarrow.RecordBatch, name: str, place: str | int) -> Document:

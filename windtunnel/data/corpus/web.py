@@ -1,0 +1,119 @@
+"""Documents out of what crawls the web or copies a wiki: WARC and WET files, and XML dumps of MediaWiki."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+from windtunnel.data.corpus.columns import Columns, Documents, Note
+from windtunnel.data.corpus.fields import GROUP, TEXT
+from windtunnel.data.corpus.opened import Unreadable, declared_encoding, encoding_of, opened
+
+_PAGES = ("text/html", "application/xhtml+xml", "text/plain")
+
+
+def read_warc(path: Path, columns: Columns, note: Note) -> Documents:
+    """The pages of a WARC file, and the texts of a WET file, with the fields ``url``, ``date`` and ``site``."""
+    from fastwarc.warc import ArchiveIterator, WarcRecordType
+
+    wanted = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
+    number = 0
+    with opened(path) as stream:
+        try:
+            for number, record in enumerate(ArchiveIterator(stream, record_types=wanted, auto_decode="all"), 1):
+                try:
+                    text = _page(record, columns, note)
+                except Unreadable as problem:
+                    if not note(f"skipped: record, {problem.what}", where=f"{record.headers.get('WARC-Target-URI')}: {problem.detail}"):
+                        raise
+                    continue
+                url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
+                found = {"url": url, "date": record.headers.get("WARC-Date"), "site": urlsplit(url).hostname}
+                yield _document(text, found, columns), f":{number}"
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise Unreadable("damaged or truncated file", f"the WARC file is damaged after record {number}: {error}") from error
+
+
+def _page(record: Any, columns: Columns, note: Note) -> str:
+    form = record.http_content_type if record.is_http else (record.headers.get("Content-Type") or "").partition(";")[0].strip()
+    if form not in _PAGES:
+        raise Unreadable("neither HTML nor text", f"is {form or 'of no stated type'}")
+    data = record.reader.read()
+    if len(data) < record.content_length and not record.is_http:
+        raise Unreadable("cut short", f"ends after {len(data)} of {record.content_length} bytes")
+    encoding = columns.encoding or encoding_of(data, (record.http_charset if record.is_http else None) or declared_encoding(data))
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise Unreadable("not valid text in any encoding", f"is not {encoding}: {error.reason}") from error
+    if form == "text/plain" or not columns.extract:
+        return text
+    from windtunnel.data.extract.contents import extracted
+
+    text = extracted("HTML documents", text)
+    note("HTML documents: text extracted", size=len(data))
+    return text
+
+
+def _document(text: str, found: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """A document with those of its other fields that are kept."""
+    row = {TEXT: text, **{ours: found[their] for their, ours in columns.kept(found).items()}}
+    return {**row, GROUP: found[columns.group]} if columns.group in found else row
+
+
+# Wikis ---------------------------------------------------------------------------------------------------------------------------
+
+
+def is_wiki(path: Path) -> bool:
+    """Whether an XML file is a dump of MediaWiki."""
+    try:
+        with opened(path) as file:
+            return b"<mediawiki" in file.read(1024)
+    except Unreadable:
+        return False
+
+
+def read_wiki(path: Path, columns: Columns, note: Note) -> Documents:
+    """The articles of a dump of MediaWiki, without templates, tables and footnotes, with the field ``title``.
+
+    Pages that redirect, and those that are no articles (talk, users, templates), are counted and left out.
+    """
+    with opened(path) as file:
+        for page in _pages(file):
+            title = page.findtext("{*}title") or ""
+            if page.find("{*}redirect") is not None:
+                note("skipped: page that redirects", where=title)
+            elif page.findtext("{*}ns", "0") != "0":
+                note("skipped: page that is no article", where=title)
+            else:
+                written = page.findtext("{*}revision/{*}text") or ""
+                yield _document(_plain(written, note) if columns.extract else written, {"title": title}, columns), f":{title}"
+
+
+def _pages(file: IO[bytes]) -> Iterator[ElementTree.Element]:
+    try:
+        root: ElementTree.Element | None = None
+        for event, element in ElementTree.iterparse(file, ("start", "end")):
+            if root is None:
+                root = element
+            if event == "end" and element.tag.rpartition("}")[2] == "page":
+                yield element
+                root.clear()  # else all pages stay in memory
+    except ElementTree.ParseError as error:
+        raise Unreadable("damaged or truncated file", f"the dump is cut short or no XML: {error}") from error
+
+
+def _plain(written: str, note: Note) -> str:
+    import mwparserfromhell
+
+    code = mwparserfromhell.parse(written)
+    for tag in code.filter_tags(recursive=True, matches=lambda tag: str(tag.tag).lower() in ("ref", "table", "gallery", "math")):
+        if code.contains(tag):
+            code.remove(tag)
+    note("wiki pages: text extracted", size=len(written))
+    return str(code.strip_code()).strip()

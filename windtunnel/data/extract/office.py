@@ -1,0 +1,100 @@
+"""The text of documents that are packed as zip: Word, OpenDocument and EPUB."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+from windtunnel.data.corpus.opened import Unreadable
+from windtunnel.data.extract.html import html_text
+
+_LARGEST = 1 << 30  # bytes that a packed part may unpack to
+_ODF = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
+
+
+def word_text(data: bytes) -> str:
+    """Paragraphs and tables of a .docx in their order; a row of a table is a line with tabs.
+
+    Raises:
+        Unreadable: where the file is damaged.
+    """
+    import docx
+
+    try:
+        return "\n".join(_word_lines(docx.Document(io.BytesIO(data))))
+    except Exception as error:  # whatever a damaged package leads zipfile, lxml or python-docx to
+        raise Unreadable("damaged Word document", f"is a damaged Word document: {error}") from error
+
+
+def _word_lines(container: Any) -> Iterator[str]:
+    for block in container.iter_inner_content():
+        if hasattr(block, "rows"):
+            for row in block.rows:
+                cells = {id(cell._tc): " ".join(_word_lines(cell)) for cell in row.cells}  # one that spans columns is listed for each
+                yield "\t".join(cells.values())
+        else:
+            yield block.text
+
+
+def open_document_text(data: bytes) -> str:
+    """Headings and paragraphs of an .odt in their order, a line each.
+
+    Raises:
+        Unreadable: where the file is damaged or encrypted.
+    """
+    tree = _xml(zipfile.ZipFile(io.BytesIO(data)), "content.xml")
+    return "\n".join("".join(_runs(line)) for line in tree.iter() if line.tag in (f"{_ODF}p", f"{_ODF}h"))
+
+
+def _runs(element: ElementTree.Element) -> Iterator[str]:
+    yield element.text or ""
+    for child in element:
+        if child.tag == f"{_ODF}s":
+            yield " " * int(child.get(f"{_ODF}c", "1"))
+        elif child.tag in (f"{_ODF}tab", f"{_ODF}line-break"):
+            yield "\t" if child.tag == f"{_ODF}tab" else "\n"
+        elif child.tag not in (f"{_ODF}note", f"{_ODF}p", f"{_ODF}h"):  # paragraphs in a box or note are lines of their own
+            yield from _runs(child)
+        yield child.tail or ""
+
+
+def epub_text(data: bytes) -> str:
+    """The chapters of an .epub in the order in which it is read.
+
+    Raises:
+        Unreadable: where the file is damaged or its chapters are encrypted.
+    """
+    book = zipfile.ZipFile(io.BytesIO(data))
+    package = next((element.get("full-path") for element in _xml(book, "META-INF/container.xml").iter() if element.get("full-path")), None)
+    if package is None:
+        raise Unreadable("damaged EPUB book", "is a damaged EPUB book: it names no content")
+    content = _xml(book, package)
+    parts = {element.get("id"): element.get("href") for element in content.iter() if element.tag.endswith("}item")}
+    spine = [parts.get(element.get("idref")) for element in content.iter() if element.tag.endswith("}itemref")]
+    folder = posixpath.dirname(package)
+    names = [posixpath.normpath(posixpath.join(folder, unquote(name))) for name in spine if name]
+    return "\n\n".join(html_text(_part(book, name).decode("utf-8", "replace")) for name in names).strip()
+
+
+def _xml(package: zipfile.ZipFile, name: str) -> ElementTree.Element:
+    data = _part(package, name)
+    if b"<!ENTITY" in data:  # entities that unfold into gigabytes
+        raise Unreadable("damaged document", f"{name} in it defines entities, which no such document does")
+    try:
+        return ElementTree.fromstring(data)
+    except ElementTree.ParseError as error:
+        raise Unreadable("damaged or encrypted document", f"is damaged or encrypted: {name} in it is no XML ({error})") from error
+
+
+def _part(package: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        if package.getinfo(name).file_size > _LARGEST:
+            raise Unreadable("document over 1 GiB", f"{name} in it holds more than 1 GiB")
+        return package.read(name)
+    except (KeyError, zipfile.BadZipFile, RuntimeError, OSError, NotImplementedError) as error:
+        raise Unreadable("damaged document", f"is damaged: {name} in it cannot be read ({error})") from error
