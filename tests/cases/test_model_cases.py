@@ -124,3 +124,15 @@ def test_the_row_of_a_separator_that_is_also_padding_is_trained(padding, tmp_pat
         forward(model, torch.tensor([[padding % 32, 3, 4, 5]])).logits.logsumexp(-1).sum().backward()
         assert model.model.embed_tokens.weight.grad[padding].abs().max() > 0
     assert AutoModelForCausalLM.from_pretrained(export(loaded, tmp_path / "out")).config.pad_token_id == padding
+
+
+def test_two_bases_of_rotary_positions_are_told(tmp_path, recwarn):
+    """Run on transformers 5.23: of a config.json that holds the old and the new form, the old one counts."""
+    saved(tmp_path)
+    rotary = json.loads((tmp_path / "config.json").read_text())["rope_parameters"]
+    load(tmp_path)
+    assert not any("rotary" in str(one.message) for one in recwarn)
+    change(tmp_path, rope_theta=500000.0, rope_parameters=rotary)
+    with pytest.warns(UserWarning, match=r"two bases of rotary positions, rope_theta 500000 and .* 10000; 500000 is used"):
+        model = load(tmp_path)
+    assert model.config.rope_parameters["rope_theta"] == 500000

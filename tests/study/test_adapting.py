@@ -158,6 +158,9 @@ def test_own_text_is_drawn_from_the_model_itself_and_written_once(tmp_path):
     assert write_own_text(path, iter(one)) == 12
     assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == one
     assert write_own_text(path, iter(["other"])) == 0
+    tokenizer.bos_token_id = tokenizer.eos_token_id = None
+    with pytest.raises(UserError, match=r"neither a begin nor an end of text.*--keep"):
+        next(own_text(writer, tokenizer, tokens=1, length=1, batch=1, seed=3))
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.models.content import FLOATS
@@ -68,3 +70,17 @@ def refuse_infinite(folder: Path, model: PreTrainedModel) -> None:
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"PK"
+
+
+def warn_of_two_bases(folder: Path, config: PreTrainedConfig) -> None:
+    """Say which base of rotary positions is used where config.json holds two: ``rope_theta`` as of old, and one of ``rope_parameters``."""
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    old, new = settings.get("rope_theta"), settings.get("rope_parameters")
+    if old is None or not isinstance(new, dict) or new.get("rope_theta", old) == old:
+        return
+    used = (getattr(config, "rope_parameters", None) or {}).get("rope_theta")
+    warnings.warn(
+        f"{folder / 'config.json'}: holds two bases of rotary positions, rope_theta {old:g} and rope_parameters.rope_theta "
+        f"{new['rope_theta']:g}; {used:g} is used, so take the other out, or both if this is the wrong one",
+        stacklevel=2,
+    )

@@ -215,9 +215,9 @@ def adapt(
 def write_own(request: AdaptRequest, path: Path, seed: int, threads: int | None, device: str | None, warn: Callable[[str], None]) -> None:
     """Let the model write the documents that stand for what it knows."""
     import torch
-    from transformers import AutoTokenizer
 
     from windtunnel.kits.text.own_text import own_text, write_own_text
+    from windtunnel.kits.text.tokenizer import stored
     from windtunnel.models.load import load
     from windtunnel.models.locate import locate
 
@@ -229,7 +229,7 @@ def write_own(request: AdaptRequest, path: Path, seed: int, threads: int | None,
         torch.set_num_threads(threads)
     model = load(request.checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = AutoTokenizer.from_pretrained(locate(request.checkpoint), local_files_only=True)
+    tokenizer = stored(locate(request.checkpoint))
     shown = -1
 
     def tell(share: float) -> None:

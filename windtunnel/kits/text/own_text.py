@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from windtunnel.core.errors import UserError
 from windtunnel.core.files import whole
 
 
@@ -35,10 +36,18 @@ def own_text(
         temperature: of the softmax they are drawn from; 1 is the model's own distribution.
         seed: the same seed writes the same documents (on the same machine).
         report: told the share that is written.
+
+    Raises:
+        UserError: where the tokenizer names no begin or end of text, so that no text can be begun.
     """
     import torch
 
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if first is None:
+        raise UserError(
+            "the model's tokenizer names neither a begin nor an end of text, so the model cannot write text of its own: name them in "
+            "tokenizer_config.json (bos_token, eos_token) or by number in config.json, or give text like what it must keep with --keep"
+        )
     training, written = model.training, 0
     model.eval()
     try:

@@ -81,17 +81,7 @@ def load(folder: Path | str, *, sentinels: int) -> PreTrainedTokenizerFast:
     Raises:
         UserError: if the folder holds no tokenizer, or one that the tokenizers library cannot run.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"tokenizer.folder: {folder} is not a folder")
-    try:
-        tokenizer = _as_stored(folder)
-    except Exception as error:  # transformers raises nearly anything for a folder it cannot read
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"tokenizer.folder: {folder} holds no tokenizer that transformers can load: {reason}") from error
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise UserError(f"tokenizer.folder: {folder}: {type(tokenizer).__name__} is not a fast tokenizer (no tokenizer.json)")
-    _name_ends(tokenizer, folder / "config.json")
+    tokenizer = stored(folder)
     names = _Names(tokenizer, sentinels)
     if tokenizer.eos_token is None:
         tokenizer.add_special_tokens({"eos_token": tokenizer.bos_token or names.free(DOCUMENT)})
@@ -105,10 +95,30 @@ def load(folder: Path | str, *, sentinels: int) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def stored(folder: Path | str) -> Any:
+    """The tokenizer in ``folder`` with nothing added, its begin and end of text those that config.json names where nothing else does.
+
+    Raises:
+        UserError: if the folder holds no tokenizer, or one that the tokenizers library cannot run.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"tokenizer.folder: {folder} is not a folder")
+    try:
+        tokenizer = _as_its_file_says(folder)
+    except Exception as error:  # transformers raises nearly anything for a folder it cannot read
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"tokenizer.folder: {folder} holds no tokenizer that transformers can load: {reason}") from error
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise UserError(f"tokenizer.folder: {folder}: {type(tokenizer).__name__} is not a fast tokenizer (no tokenizer.json)")
+    _name_ends(tokenizer, folder / "config.json")
+    return tokenizer
+
+
 _PROBE = "A first line, then\n\n  2 more: l'été, 12345 naïve _tokens_\tand {braces}."
 
 
-def _as_stored(folder: Path) -> Any:
+def _as_its_file_says(folder: Path) -> Any:
     """The tokenizer of a folder as its tokenizer.json has it.
 
     Beside a config.json of gpt2, qwen2, qwen3 or gpt_neox, AutoTokenizer (transformers 5.23) makes another class, which puts a token of its
