@@ -1,15 +1,19 @@
-"""The command ``windtunnel forecast``: what studies at several scales say of a larger budget."""
+"""The commands ``windtunnel forecast`` and ``windtunnel plan``: what pilots say of a larger budget, and the run to fly there."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from windtunnel.commands.console import console, plain_table, print_json
 from windtunnel.commands.options import JsonOption
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.study.result import StudyResult
 
 if TYPE_CHECKING:
     from windtunnel.laws.decision import ForecastResult
@@ -30,10 +34,8 @@ def forecast(
     """Which arm will be ahead at a larger budget, how likely, and whether more pilots would change the choice."""
     from windtunnel.core.files import write_text
     from windtunnel.laws.decision import forecast as foretell
-    from windtunnel.study.lenient import as_result
-    from windtunnel.study.results import read_result, result_files
 
-    read = [as_result(read_result(file)) for path in results for file in result_files(path)]
+    read = read_all(results)
     found = foretell(read, flops)
     if out is not None:
         from windtunnel.report.document import page
@@ -49,10 +51,16 @@ def forecast(
         print(f"report: {out / 'report.html'}\nnumbers: {out / 'forecast.json'}")
 
 
+def read_all(paths: Sequence[Path]) -> list[StudyResult]:
+    """The results at ``paths``, files or folders. Raises UserError where there is none."""
+    from windtunnel.study.lenient import as_result
+    from windtunnel.study.results import read_result, result_files
+
+    return [as_result(read_result(file)) for path in paths for file in result_files(path)]
+
+
 def show(found: ForecastResult) -> None:
     """Print a forecast, its warnings on standard error."""
-    from rich.console import Console
-
     from windtunnel.report import outlook
 
     print("\n".join(outlook.sentences(found)))
@@ -61,5 +69,55 @@ def show(found: ForecastResult) -> None:
             screen = Console(highlight=False)
             screen.print(table.title, markup=False)
             screen.print(plain_table(table.columns, table.rows))
+    for warning in found.warnings:
+        console().print(f"warning: {warning}", markup=False, soft_wrap=True)
+
+
+def plan(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="the study (YAML) that was flown, or a shipped one", show_default=False)],
+    arm: Annotated[str, typer.Option("--arm", metavar="NAME", help="whose recipe it is")] = "baseline",
+    flops: Annotated[float | None, typer.Option("--flops", metavar="F", help="of training", show_default=False)] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="devices that share the run", show_default=False)] = None,
+    days: Annotated[float | None, typer.Option("--days", help="that they have", show_default=False)] = None,
+    mfu: Annotated[float, typer.Option("--mfu", help="share of the peak that is reached")] = 0.4,
+    peak: Annotated[float, typer.Option("--peak", metavar="FLOPS", help="a second, of a device")] = 989e12,
+    price: Annotated[float | None, typer.Option("--price", help="of a device and hour", show_default=False)] = None,
+    corpus_tokens: Annotated[float | None, typer.Option("--corpus-tokens", help="different tokens there are", show_default=False)] = None,
+    inference_tokens: Annotated[float, typer.Option("--inference-tokens", help="that the model will read and write in use")] = 0.0,
+    max_size: Annotated[float | None, typer.Option("--max-size", help="parameters it may have", show_default=False)] = None,
+    results: Annotated[list[Path] | None, typer.Option("--result", metavar="RESULT", help="of the study; repeat it for several")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="write the recipe there", show_default=False)] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="say from which runs or rule each number comes")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan a large run of an arm: shape, tokens, batch, rate, memory, time and cost, and the recipe ready for `windtunnel train`."""
+    import yaml
+
+    from windtunnel.core.files import write_text
+    from windtunnel.core.shipped import shipped
+    from windtunnel.laws.plan import plan as make
+    from windtunnel.laws.plan import spend
+    from windtunnel.study.file import load_study
+
+    recipes = load_study(shipped(study)).resolved
+    if arm not in recipes:
+        raise UserError(f"{study}: no arm {arm!r}; {nearest(arm, recipes)}")
+    budget = spend(flops, gpus if flops is None else None, days, mfu, peak)
+    needs = {"corpus_tokens": corpus_tokens, "inference_tokens": inference_tokens, "max_size": max_size}
+    machines = {"gpus": gpus or 1, "mfu": mfu, "peak": peak, "price": price}
+    found = make(recipes[arm], arm=arm, flops=budget, results=read_all(results or []), **needs, **machines)  # type: ignore[arg-type]
+    if out is not None:
+        write_text(out, yaml.safe_dump(found.recipe, sort_keys=False))
+    if as_json:
+        print_json(found.plain())
+        return
+    rows = []
+    for name, one in found.numbers.items():
+        if one.value == one.value:  # what does not apply is nan
+            span = f"{one.low:.3g} to {one.high:.3g}" if one.low is not None else ""
+            rows.append((name, f"{one.value:.4g}", span, *([one.why] if explain else [])))
+    heading = ("", arm, "range", *(["from"] if explain else []))
+    Console(highlight=False).print(plain_table(heading, rows))
+    print(f"schedule: {found.schedule}, as in the pilot" + (f"\nrecipe: {out}; fly it: windtunnel train {out} --out DIR" if out else ""))
     for warning in found.warnings:
         console().print(f"warning: {warning}", markup=False, soft_wrap=True)

@@ -79,5 +79,26 @@ def average_parameters(results: Results) -> None:
     print_json(average_law([read(result) for result in results]))
 
 
+@app.command()
+def corpora(results: Results) -> None:
+    """Every arm of one study on several corpora: its mean effect, and where it will lie on a corpus that was not flown."""
+    from windtunnel.laws.corpora import over_corpora
+
+    print_json({arm: one.plain() for arm, one in over_corpora([read(result) for result in results]).items()})
+
+
+@app.command()
+def interaction(
+    result: Result,
+    one: Annotated[str, typer.Argument(metavar="ARM", help="with the first technique alone", show_default=False)],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="with the second alone", show_default=False)],
+    both: Annotated[str, typer.Argument(metavar="BOTH", help="with both", show_default=False)],
+) -> None:
+    """Whether two techniques add up: what both do together, less what each does alone."""
+    from windtunnel.laws.corpora import interaction
+
+    print_json(interaction(read(result), one, other, both).plain())
+
+
 for command in law_tables.COMMANDS:
     app.command()(command)

@@ -18,7 +18,7 @@ from rich.console import Console
 from windtunnel.commands.adapt import adapt, show_adaptation
 from windtunnel.commands.console import MENDABLE, overview, print_json, show_part, stop_with
 from windtunnel.commands.evaluate import evaluate
-from windtunnel.commands.forecast import forecast
+from windtunnel.commands.forecast import forecast, plan
 from windtunnel.commands.law import app as law
 from windtunnel.commands.options import (
     OUT,
@@ -232,6 +232,7 @@ app.command()(unpack)
 app.command("continue", hidden=True, help="The old name of `windtunnel adapt`.")(adapt)
 app.add_typer(law, name="law")
 app.command()(forecast)
+app.command()(plan)
 
 
 # What there is ------------------------------------------------------------------------------------------------------------------

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -26,8 +26,11 @@ from windtunnel.commands.options import (
     check_device,
     sources,
 )
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import locked
+
+if TYPE_CHECKING:
+    from windtunnel.recipe import Recipe
 
 
 class LoggerName(enum.StrEnum):
@@ -100,10 +103,21 @@ def train(
         list[LoggerName] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
     ] = None,
     processes: RanksOption = 1,
+    arm: Annotated[
+        str | None, typer.Option("--arm", metavar="NAME", help="of a study: train this arm at --flops", show_default=False)
+    ] = None,
+    flops: Annotated[
+        float | None, typer.Option("--flops", metavar="F", help="with --arm: as `windtunnel plan` would", show_default=False)
+    ] = None,
+    forecast: Annotated[
+        Path | None,
+        typer.Option("--forecast", metavar="FILE", help="forecast.json: say whether the end lies in its band", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added.
 
+    With --arm and --flops, FILE is a study, and its arm is trained at its real size: shape, batch and rate as `windtunnel plan` has them.
     With --ranks, processes on this machine share the work; on several machines, let torchrun start `-m windtunnel.commands.main train ...`.
     """
     from windtunnel.recipe import Document, load_recipe
@@ -111,8 +125,11 @@ def train(
     from windtunnel.train import ranks
     from windtunnel.train.run import fly, prepare, prepare_needed
 
-    document = Document(file, changed(settings, budget))
-    recipe = resolve(load_recipe(document, sources(corpus)), document)
+    if arm is not None or flops is not None:
+        recipe = arm_at(file, arm, flops, corpus, changed(settings, budget))
+    else:
+        document = Document(file, changed(settings, budget))
+        recipe = resolve(load_recipe(document, sources(corpus)), document)
     with at_work(out, processes, device, context.obj) as callbacks:
         with ranks.rank_0_first():
             stream, others = prepare(recipe, cache, callbacks.say), prepare_needed(recipe, cache, callbacks.say)
@@ -127,6 +144,54 @@ def train(
     if not as_json:
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in record.test.items())
         print(f"{out}: finished, on test {numbers}\nexport it: windtunnel export {out} FOLDER")
+    if forecast is not None:
+        console().print(escape(against_band(forecast, arm or "baseline", record.test)), soft_wrap=True)
+
+
+def arm_at(file: Path, arm: str | None, flops: float | None, corpus: Sequence[str] | None, changes: Sequence[str]) -> Recipe:
+    """The recipe of an arm of the study in ``file``, carried over to ``flops``.
+
+    Raises:
+        UserError: where one of arm and FLOPs is missing, the study has no such arm, or it cannot be planned.
+    """
+    from windtunnel.core.shipped import shipped
+    from windtunnel.laws.plan import plan
+    from windtunnel.recipe import recipe_from
+    from windtunnel.study.file import load_study
+
+    if arm is None or flops is None:
+        raise UserError("--arm and --flops go together: which arm of a study is trained, and with how many FLOPs")
+    recipes = load_study(shipped(file), sources(corpus), changes).resolved
+    if arm not in recipes:
+        raise UserError(f"{file}: no arm {arm!r}; {nearest(arm, recipes)}")
+    found = plan(recipes[arm], arm=arm, flops=flops)
+    for warning in found.warnings:
+        console().print(f"warning: {warning}", markup=False, soft_wrap=True)
+    return recipe_from(found.recipe)
+
+
+def against_band(file: Path, arm: str, test: Mapping[str, float | None]) -> str:
+    """Whether what was measured lies in the band that the forecast in ``file`` has of ``arm`` at its target.
+
+    Raises:
+        UserError: where the file is no forecast, or has no band of the arm.
+    """
+    import json
+
+    from pydantic import ValidationError
+
+    from windtunnel.laws.decision import ForecastResult, expected
+
+    try:
+        found = ForecastResult.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise UserError(f"{file}: no forecast; make one with: windtunnel forecast RESULT ... --flops F --out DIR") from error
+    band = expected(found, arm) if arm in found.bands else None
+    value = test.get(found.metric)
+    if band is None or value is None:
+        raise UserError(f"{file}: no band of {found.metric} for {arm!r}; {nearest(arm, found.bands)}")
+    place = "within" if band.low <= value <= band.high else "above" if value > band.high else "below"
+    return f"{found.metric} {value:.4f} lies {place} the forecast band of 80 percent, {band.low:.4f} to {band.high:.4f}"
 
 
 def export(
