@@ -175,13 +175,15 @@ class Workshop:
         return folder
 
     def filled(self, value: Any) -> Any:
-        """``value`` with paths in place of ``"@model"``, ``"@other"``, ``"@code"`` and ``"@prose"``."""
+        """``value`` with paths in place of ``"@model"``, ``"@other"``, ``"@code"``, ``"@prose"`` and ``"@questions"``."""
         if isinstance(value, Mapping):
             return {key: self.filled(entry) for key, entry in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.filled(entry) for entry in value]
         if value in ("@model", "@other"):
             return str(self.model if value == "@model" else self.other)
+        if value == "@questions":
+            return str(Path(self.corpus["prose"]).with_name("questions.jsonl"))
         return self.corpus[value[1:]] if value in ("@code", "@prose") else value
 
     @contextlib.contextmanager
@@ -215,6 +217,8 @@ def write_corpus(folder: Path) -> None:
         for name, value in sorted(vars(kind).items()):
             if value.__doc__:
                 lines.append({"text": f"{kind.__name__}.{name}: {inspect.cleandoc(value.__doc__)}"})
+    questions = [{"question": f"{left} and", "choices": [right, "none"], "answer": 0} for left, right in (("read", "write"), ("a", "b"))]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in questions), encoding="utf-8")
     (folder / "prose.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 

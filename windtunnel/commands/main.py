@@ -20,6 +20,7 @@ from windtunnel.commands.console import MENDABLE, overview, print_json, show_par
 from windtunnel.commands.evaluate import evaluate
 from windtunnel.commands.forecast import forecast, plan
 from windtunnel.commands.law import app as law
+from windtunnel.commands.merge import merge
 from windtunnel.commands.options import (
     OUT,
     AddressOption,
@@ -225,6 +226,7 @@ def report(
 
 app.command()(train)
 app.command()(export)
+app.command()(merge)
 app.command("adapt")(adapt)
 app.command()(evaluate)
 app.command()(pack)

@@ -198,10 +198,21 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="a new or empty folder", show_default=False)],
     dtype: Annotated[str, typer.Option("--dtype", help="float32 (what runs train in), bfloat16 or float16")] = "float32",
+    adapter_of: Annotated[
+        str | None,
+        typer.Option("--adapter-of", metavar="MODEL", help="the model it began from: write what has changed, for peft", show_default=False),
+    ] = None,
+    rank: Annotated[
+        int | None, typer.Option("--rank", min=1, help="rank of that adapter (default: the least that holds it)", show_default=False)
+    ] = None,
 ) -> None:
-    """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure."""
-    from windtunnel.train.export import export_run
+    """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure; or as an adapter for peft."""
+    from windtunnel.train.export import export_adapter, export_run
 
+    if adapter_of is not None:
+        made = export_adapter(run, out, adapter_of, rank)
+        print(f"{out}: an adapter of rank {made['rank']} for {made['matrices']} matrices of {made['base']}, for peft")
+        return
     found = export_run(run, out, dtype)
     size = f"{found['parameters']:,} parameters in {found['dtype']}"
     print(f"{out}: {found['architecture']}, {size}, loaded with {' and '.join([found['loads_with'], *found['beside']])}")

@@ -13,7 +13,8 @@ class Trial:
 
     What is not said is that of a tiny recipe: a llama of two layers of width 32 with two heads, context 32, batch 4, a corpus of the
     sources ``code`` and ``prose``. Anywhere, ``"@model"`` stands for the folder of a model of these sizes that has been trained,
-    ``"@other"`` for one with another tokenizer, ``"@code"`` and ``"@prose"`` for the paths of the sources.
+    ``"@other"`` for one with another tokenizer, ``"@code"`` and ``"@prose"`` for the paths of the sources, ``"@questions"`` for that of
+    multiple-choice questions.
 
     Args:
         knobs: of the part.

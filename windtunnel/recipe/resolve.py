@@ -58,6 +58,12 @@ def placed(error: NestedError, document: Document, *places: tuple[Any, ...]) -> 
 
 def _resolved(recipe: Recipe) -> Recipe:
     filled = _filled(with_held(recipe, _held))
+    try:
+        pinned = tuple(one.pinned() for one in filled.evaluations)
+    except PartError as error:
+        raise NestedError(str(error), ("evaluations",)) from error
+    if pinned != filled.evaluations:
+        filled = filled.model_copy(update={"evaluations": pinned})
     return filled.model_copy(update={key: with_trained(getattr(filled, key), _pinned) for key in ("phases", "evaluations", "curators")})
 
 

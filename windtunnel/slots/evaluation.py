@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from windtunnel.core.part import Part
 from windtunnel.slots.encoding import Facts
@@ -102,6 +102,10 @@ class Evaluation(Part):
     by_objective: ClassVar[bool] = True
     unit: ClassVar[str] = ""
     better: ClassVar[str] = "lower"
+
+    def pinned(self) -> Self:
+        """The same evaluation with the content of the files that it reads written down, so that a run's key tells when they change."""
+        return self
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept.

@@ -21,7 +21,8 @@ class StartContext(NamedTuple):
     with ``other_tokens``. ``counted(tokens)`` makes the context to enter round forward passes over that many tokens, so that they are
     charged to the run, out of the budget of the phase. ``rows`` is how many rows of an embedding the run needs: one more than the highest
     number that is fed to the model, which is less than the facts of the stream say where no part uses the special tokens that were
-    added to a tokenizer (None: as many as these say).
+    added to a tokenizer (None: as many as these say). ``judge(units)`` is what an evaluation looks at (:class:`HeldOut`): the documents
+    of validation as the objective of the phase sees them, at most so many units of each source.
     """
 
     models: Mapping[str, PreTrainedModel]
@@ -30,6 +31,7 @@ class StartContext(NamedTuple):
     sources: tuple[str, ...] = ()
     counted: Callable[[int], AbstractContextManager[Any]] = nullcontext
     rows: int | None = None
+    judge: Callable[[int], Any] | None = None
 
 
 ALONE = StartContext(MappingProxyType({}), None)

@@ -8,6 +8,7 @@ from windtunnel.core.part import Part
 from windtunnel.slots.progress import Progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -26,6 +27,10 @@ class Structure(Part):
     def remove(self, model: PreTrainedModel) -> None:
         """Fold it back into plain dense weights, in place, leaving the function unchanged."""
         raise NotImplementedError
+
+    def penalty(self, model: PreTrainedModel) -> Tensor | None:
+        """A scalar that is added to the loss of every step; None: nothing is."""
+        return None
 
     def density(self, model: PreTrainedModel, done: float = 1.0) -> float:
         """The share of linear-layer FLOPs that hardware exploiting the structure would execute at share ``done`` of the phase (1.0: all).

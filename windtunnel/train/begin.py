@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from windtunnel.core.errors import UserError
+from windtunnel.data.held_out import held_out
 from windtunnel.data.stream import Stream
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.save import set_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.slots import StartContext
+from windtunnel.slots import HeldOut, StartContext
 from windtunnel.train.count import counter
 from windtunnel.train.log import RunContext
 from windtunnel.train.spend import Account
@@ -92,6 +93,18 @@ def start_context(
         flops = float(counts.get_total_flops())
         spent.pay({"flops": flops, "effective_flops": flops, "tokens": tokens, "seconds": time.monotonic() - began})
 
+    def judge(units: int) -> HeldOut:
+        return held_out(
+            stream,
+            "validation",
+            objective=phase.objective,
+            context=phase.context,
+            sequences=phase.batch,
+            limit_tokens=units,
+            device=run_context.device,
+            precision=run_context.precision,
+        )
+
     return StartContext(
         models={name: run_context.model_of(one, seed) for name, one in trained.items()},
         stream=stream,
@@ -99,6 +112,7 @@ def start_context(
         sources=recipe.trained_on(phase),
         counted=counted,
         rows=rows,
+        judge=judge,
     )
 
 

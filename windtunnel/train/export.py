@@ -10,7 +10,7 @@ import yaml
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.keys import differing
 from windtunnel.recipe import Recipe
-from windtunnel.train.record import read_record, write_record
+from windtunnel.train.record import RunRecord, read_record, write_record
 
 
 def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
@@ -26,13 +26,8 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
     Raises:
         UserError: when the run is not finished or damaged, or ``out`` is not empty or cannot be written.
     """
-    record = read_record(run)
-    if record is None:
-        raise UserError(f"{run}: {'holds no record.json' if run.is_dir() else 'no such folder'}; give the folder of a finished run")
-    if record.totals is None or not record.finished:
-        raise UserError(f"{run}: the run is {record.status}, not finished; give its train command again")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists and is not an empty folder; choose another")
+    record = finished(run, out)
+    assert record.totals is not None, "a finished run has totals"
     from windtunnel.models.load import load
     from windtunnel.models.save import DTYPES, export
 
@@ -68,6 +63,45 @@ def export_run(run: Path, out: Path, dtype: str = "float32") -> dict[str, Any]:
         "parameters": parameters,
         "dtype": dtype,
     }
+
+
+def export_adapter(run: Path, out: Path, base: str, rank: int | None = None) -> dict[str, Any]:
+    """Write what the finished run in folder ``run`` has changed in the model ``base`` to the folder ``out``, as an adapter for peft.
+
+    ``base`` is a model as for ``checkpoint``. The difference is taken apart by SVD, so the run need not have trained an adapter; it has
+    to have changed matrices of the blocks or the head alone, each by a matrix of ``rank`` (default: the least rank that holds it).
+
+    Returns:
+        ``base``, ``rank``, ``matrices`` (how many are changed).
+
+    Raises:
+        UserError: when the run is not finished, ``out`` is not empty, or the difference is no such adapter; it names the weight.
+    """
+    from windtunnel.kits.weights.adapters import low_rank_changes, write_peft
+    from windtunnel.models.anatomy import linears, transposed
+    from windtunnel.models.init import family_of
+    from windtunnel.models.load import load
+    from windtunnel.models.locate import locate
+
+    finished(run, out)
+    first, tuned = load(base), load(run / "model")
+    changes = low_rank_changes(first, tuned, rank)
+    stored_transposed = any(transposed(module) for module in linears(first).values())
+    task = {"decoder": "CAUSAL_LM", "encoder-decoder": "SEQ_2_SEQ_LM"}.get(family_of(first.config).kind, "FEATURE_EXTRACTION")
+    write_peft(out, str(locate(base)), changes, stored_transposed, task)
+    return {"base": base, "rank": len(next(iter(changes.values()))[1]), "matrices": len(changes)}
+
+
+def finished(run: Path, out: Path) -> RunRecord:
+    """The record of the run in folder ``run``. Raises UserError where it is not finished, or ``out`` is there and not an empty folder."""
+    record = read_record(run)
+    if record is None:
+        raise UserError(f"{run}: {'holds no record.json' if run.is_dir() else 'no such folder'}; give the folder of a finished run")
+    if record.totals is None or not record.finished:
+        raise UserError(f"{run}: the run is {record.status}, not finished; give its train command again")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder; choose another")
+    return record
 
 
 def origins(recipe: dict[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from windtunnel.core.errors import PartError
 from windtunnel.parts.start.soup import Soup, average
+from windtunnel.slots import StartContext
 from windtunnel.train.run import fly
 
 
@@ -44,6 +46,24 @@ def test_three_recipes_are_flown_averaged_and_charged(tiny, stream, tmp_path):
     assert again["test"] == record["test"] and max(calls) <= 2, "an ingredient was trained again"
 
 
+def test_the_greedy_soup_keeps_what_helps(monkeypatch):
+    """Worth of sets of ingredients as in a table: the best alone, then the next that lowers it, never one that does not."""
+    from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
+
+    def ingredient(value: float) -> Any:
+        model = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.constant_(model.weight, value)
+        return model
+
+    monkeypatch.setattr(BitsPerByte, "evaluate", lambda self, model, held_out: {"bits_per_byte": abs(float(model.weight.item()) - 2)})
+    held_out = SimpleNamespace(sources=(), device=torch.device("cpu"))
+    stream = SimpleNamespace(encoding=SimpleNamespace(evaluation="bits-per-byte"))
+    context = StartContext({}, stream, judge=lambda units: held_out)
+    part = Soup.model_validate({"ingredients": [{"folder": name} for name in "abcd"], "choose": "greedy"})
+    with pytest.warns(UserWarning, match="averaged, best first: 2, 1"):
+        assert part._chosen([ingredient(value) for value in (9.0, 0.5, 3.0, 9.5)], context) == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [({"model": {"layers": 1}}, "layers is 1 there"), ({"model": {"family": "gpt2"}}, "family is gpt2 there")],
@@ -73,7 +93,6 @@ def test_weights_and_ingredients_belong_together():
 
 def test_weights_that_differ_in_shape_are_refused(tiny, stream, tmp_path):
     from windtunnel.models.load import load
-    from windtunnel.slots import StartContext
 
     fly(tiny(budget={"steps": 1}), 0, stream, tmp_path / "run")
     one, other = (load(tmp_path / "run" / "model") for _ in range(2))

@@ -1,0 +1,70 @@
+"""Merging folders tensor by tensor: equal to what transformers loads and adds, and refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from tiny_models import build
+
+from windtunnel.core.errors import UserError
+from windtunnel.models.load import load
+from windtunnel.models.save import export
+from windtunnel.train.merge import merge_models, read_merge
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    return [export(build("llama", seed=seed, tied=True), tmp_path / name) for seed, name in enumerate("abc")]
+
+
+def merged(folder: Path, out: str = "out", **recipe: Any) -> Path:
+    (folder / "merge.yaml").write_text(yaml.safe_dump(recipe))
+    merge_models(read_merge(folder / "merge.yaml"), folder / out)
+    return folder / out
+
+
+def arithmetic(folders: list[Path], **knobs: Any) -> dict[str, Any]:
+    base, *models = ({"folder": str(folder)} for folder in folders)
+    return {"task-arithmetic": {"base": base, "models": models, **knobs}}
+
+
+def test_a_sum_is_that_of_the_models_as_they_load(folders, tmp_path):
+    found = load(merged(tmp_path, merge=arithmetic(folders, weights=[0.5, -1.0])))
+    base, one, other = (load(folder).state_dict() for folder in folders)
+    for name, value in found.state_dict().items():
+        assert torch.allclose(value, base[name] + 0.5 * (one[name] - base[name]) - (other[name] - base[name]), atol=1e-6), name
+    soup = {"soup": {"ingredients": [{"folder": str(folder)} for folder in folders]}}
+    narrow = load_file(merged(tmp_path, "narrow", merge=soup, dtype="bfloat16") / "model.safetensors")
+    mean = torch.stack([state["model.norm.weight"].double() for state in (base, one, other)]).mean(0)
+    assert narrow["model.norm.weight"].dtype == torch.bfloat16 and torch.allclose(narrow["model.norm.weight"].double(), mean, atol=1e-2)
+    assert json.loads((tmp_path / "narrow" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_what_cannot_be_merged_is_refused_by_name(folders, tmp_path):
+    other = export(build("llama", layers=3, tied=True), tmp_path / "deeper")
+    with pytest.raises(UserError, match=r"models\.0: .* differ in all; .*deepen"):
+        merged(tmp_path, merge=arithmetic([folders[0], other]))
+    with pytest.raises(UserError, match="is a gpt2 and base a llama"):
+        merged(tmp_path, merge=arithmetic([folders[0], export(build("gpt2"), tmp_path / "gpt2")]))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "its/base"}))
+    with pytest.raises(UserError, match="is an adapter and no model; merge it into its/base"):
+        merged(tmp_path, merge=arithmetic([folders[0], tmp_path / "adapter"]))
+    for folder, vocabulary in ((folders[0], {"a": 0, "b": 1}), (folders[1], {"b": 0, "a": 1})):
+        (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
+    with pytest.raises(UserError, match=r"models\.0: the tokenizer in .*transplant"):
+        merged(tmp_path, merge=arithmetic(folders))
+    broken = load_file(folders[2] / "model.safetensors")
+    broken["model.norm.weight"][3] = torch.nan
+    save_file(broken, folders[2] / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"weight model\.norm\.weight has 1 values that are not finite"):
+        merged(tmp_path, merge=arithmetic([folders[0], folders[2]]))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match=r"merge\.yaml:\d+: merge: .*needs more than the weights"):
+        merged(tmp_path, merge={"checkpoint": str(folders[0])})

@@ -1,0 +1,149 @@
+"""Whether a model prefers the right answer: multiple-choice questions of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import Field
+
+from windtunnel.core.errors import PartError
+from windtunnel.core.trial import Trial
+from windtunnel.parts.objective.next_token import NextToken
+from windtunnel.slots import Evaluation, HeldOut
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+ROWS = 32  # choices scored together
+
+
+class MultipleChoice(Evaluation, name="multiple-choice"):
+    """The share of questions in a JSON-lines file whose right choice is the likeliest continuation, over the length of each choice.
+
+    A line is ``{"question": "...", "choices": ["...", "..."], "answer": 0}``; an answer may also be a letter or the choice itself. What
+    is compared is the log-likelihood of each choice behind the question and a space, divided by its length in characters, as in
+    ``acc_norm`` of lm-evaluation-harness, in tokens, or not at all (``acc``). Text is cut into tokens as there. ``lead`` puts the token
+    that begins a document before each question, as training had it; the harness puts there what the tokenizer puts, often nothing.
+
+    ``multiple_choice/FILE`` is the share right, ``.../standard_error`` how far it scatters over questions (their standard deviation over
+    the root of their number), ``.../chance`` what guessing gives. No FLOPs of evaluations are counted in a budget.
+    """
+
+    trial = Trial({"file": "@questions"})
+
+    unit: ClassVar[str] = "share right"
+    better: ClassVar[str] = "higher"
+
+    file: str = Field(min_length=1, description="path of the JSON-lines file")
+    digest: str | None = Field(None, description="what its content must be; filled in when it is first opened")
+    question: str = Field("question", description="the field that holds the question")
+    choices: str = Field("choices", description="the field that holds the list of choices")
+    answer: str = Field("answer", description="the field that holds the right one")
+    between: str = Field(" ", description="what stands between question and choice")
+    per: Literal["characters", "tokens", "nothing"] = Field("characters", description="what log-likelihoods are divided by the number of")
+    lead: bool = Field(True, description="whether the token that begins a document stands before each question")
+    tracked: int = Field(64, ge=1, description="most questions that are asked on validation during training, evenly spaced")
+
+    def pinned(self) -> Self:
+        """The same evaluation, knowing the content of its file."""
+        return self if self.digest is not None else self.model_copy(update={"digest": self._content()})
+
+    def _content(self) -> str:
+        from windtunnel.models.content import digest_of
+
+        path = Path(self.file).expanduser()
+        if not path.is_file():
+            raise PartError(f"multiple-choice: {self.file}: no such file")
+        return digest_of([path])
+
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
+        """The share right, its standard error, and the share that guessing gets right.
+
+        Raises:
+            PartError: for a file that is no such questions (naming the line) or has changed, a model that is not scored on next tokens,
+                documents that are no text, and a question that is longer than the context.
+        """
+        import numpy as np
+
+        from windtunnel.kits.text.encoded import vocabulary_of
+
+        vocabulary_of(held_out, self.name)
+        objective = held_out.objective.measured_by()
+        if model.config.is_encoder_decoder or not isinstance(objective, NextToken):
+            raise PartError(
+                f"multiple-choice: needs a decoder that is scored on next tokens, not one trained with {held_out.objective.name}"
+            )
+        if self not in held_out.made:
+            held_out.made[self] = self._rows(held_out)
+        rows, lengths, owner, answers = held_out.made[self]
+        scores = self._scores(model, held_out, objective, rows) / lengths
+        right = np.array([int(np.argmax(scores[owner == number])) == answer for number, answer in enumerate(answers)], float)
+        error = float(right.std(ddof=1) / len(right) ** 0.5) if len(right) > 1 else 0.0
+        chance = float(np.mean([1 / (owner == number).sum() for number in range(len(answers))]))
+        name = f"multiple_choice/{Path(self.file).stem}"
+        return {name: float(right.mean()), f"{name}/standard_error": error, f"{name}/chance": chance}
+
+    def _rows(self, held_out: HeldOut) -> tuple[Any, ...]:
+        """Tokens and the number of those of the choice, for every choice; their lengths; the question of each; the right ones."""
+        import numpy as np
+
+        from windtunnel.kits.text.encoded import text_of
+        from windtunnel.kits.text.questions import paired, read_questions
+
+        path = Path(self.file).expanduser()
+        if self.digest is not None and self._content() != self.digest:
+            raise PartError(f"multiple-choice: {self.file}: its content has changed since the recipe was made with {self.digest}")
+        asked = read_questions(path, question=self.question, choices=self.choices, answer=self.answer)
+        if held_out.split == "validation" and len(asked) > self.tracked:
+            asked = [asked[place] for place in np.linspace(0, len(asked) - 1, self.tracked).astype(int)]
+        tokenizer = text_of(held_out.stream, self.name).tokenizer
+        rows, lengths, owner = [], [], []
+        for number, one in enumerate(asked):
+            for choice in one.choices:
+                before, ending = paired(tokenizer, one.text + self.between, choice)
+                before = [held_out.facts.document, *before] if self.lead or not before else before
+                if len(before) + len(ending) - 1 > held_out.context:
+                    raise PartError(
+                        f"{path}:{one.line}: takes {len(before) + len(ending)} tokens, more than the context of {held_out.context}"
+                    )
+                rows.append((before + ending, len(ending)))
+                lengths.append({"characters": len(choice), "tokens": len(ending), "nothing": 1}[self.per])
+                owner.append(number)
+        return rows, np.asarray(lengths, float), np.asarray(owner), [one.answer for one in asked]
+
+    def _scores(self, model: PreTrainedModel, held_out: HeldOut, objective: NextToken, rows: list[tuple[list[int], int]]) -> Any:
+        """The log-likelihood of every choice. Rows of like length are scored together, so that little is padding."""
+        import numpy as np
+        import torch
+
+        from windtunnel.data.held_out import entered
+
+        found = np.zeros(len(rows))
+        order = sorted(range(len(rows)), key=lambda place: len(rows[place][0]))
+        for first in range(0, len(order), ROWS):
+            places = order[first : first + ROWS]
+            with torch.no_grad(), entered(held_out.precision):
+                found[places] = self._together(model, held_out, objective, [rows[place] for place in places]).numpy()
+        return found
+
+    def _together(self, model: PreTrainedModel, held_out: HeldOut, objective: NextToken, rows: list[tuple[list[int], int]]) -> torch.Tensor:
+        import numpy as np
+        import torch
+
+        longest = max(len(tokens) for tokens, _ in rows)
+        tokens = np.full((len(rows), longest), held_out.facts.pad if held_out.facts.pad is not None else 0)
+        documents = np.full_like(tokens, -1)
+        for place, (row, _) in enumerate(rows):
+            tokens[place, : len(row)], documents[place, : len(row)] = row, 0
+        positions = np.tile(np.arange(longest), (len(rows), 1))
+        plain = {"tokens": tokens, "documents": documents, "positions": positions, "sources": np.zeros(len(rows), np.int64)}
+        batch = objective.prepare(plain, held_out.facts, np.random.default_rng(0))
+        tensors = {key: torch.as_tensor(value).to(held_out.device) for key, value in batch.items()}
+        loss = objective.loss(model, tensors)
+        values, counts = loss.values.view(len(rows), -1), loss.counts.view(len(rows), -1)
+        # The last targets of each row are the choice's, whatever a mode token has put before them.
+        behind = counts.flip(1).cumsum(1).flip(1)
+        endings = torch.as_tensor([ending for _, ending in rows], device=values.device)[:, None]
+        return -torch.where(counts & (behind <= endings), values, 0.0).sum(1).double().cpu()
