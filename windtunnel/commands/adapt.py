@@ -59,6 +59,10 @@ def adapt(
     precision: Annotated[
         Precision, typer.Option("--precision", help="arithmetic of forward and backward passes (auto: the faster one here)")
     ] = Precision.auto,
+    structure: Annotated[
+        str | None,
+        typer.Option("--with", metavar="STRUCTURE", help="lora, adalora, svd-core ... (default: all weights train)", show_default=False),
+    ] = None,
     processes: RanksOption = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")] = False,
 ) -> None:
@@ -83,6 +87,7 @@ def adapt(
         rate,
         own_tokens,
         precision.value,
+        structure,
     )
     with at_work(out, processes, device, called.obj) as callbacks:
         told = watching(callbacks.follow, callbacks.say) if callbacks.follow else None

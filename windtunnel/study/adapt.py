@@ -19,11 +19,11 @@ import numpy as np
 import yaml
 
 from windtunnel.core import registry
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import write_json
 from windtunnel.recipe import Budget, Document, Recipe, load_recipe
 from windtunnel.recipe.resolve import Facts, facts, resolve
-from windtunnel.slots import Encoding, Family
+from windtunnel.slots import Encoding, Family, Structure
 from windtunnel.study.result import FORMAT
 from windtunnel.train.record import RunRecord
 
@@ -53,6 +53,8 @@ class AdaptRequest:
         rate: the peak learning rate; None: a fifth of what a model of this width is trained from scratch with.
         own_tokens: about how many tokens the model writes itself where there is no ``keep``.
         precision: arithmetic of forward and backward passes: ``float32``, ``bfloat16``, or ``auto``, the faster one on this machine.
+        structure: what trains instead of all weights, the name of a structure such as ``lora``; its usual rate is that of training
+            from scratch.
     """
 
     checkpoint: str
@@ -66,6 +68,7 @@ class AdaptRequest:
     rate: float | None = None
     own_tokens: int = OWN_TOKENS
     precision: str = "auto"
+    structure: str | None = None
 
     def __post_init__(self) -> None:
         if not self.corpus:
@@ -76,6 +79,8 @@ class AdaptRequest:
             raise UserError(f"--replay {self.replay:g}: a share from 0 up to, but not including, 1")
         if self.tolerance is not None and not self.tolerance >= 0:
             raise UserError(f"--max-forgetting {self.tolerance:g}: a share, 0 or more, for example 1%")
+        if self.structure is not None and registry.find(Structure, self.structure) is None:
+            raise UserError(f"--with {self.structure}: no such structure; {nearest(self.structure, registry.known(Structure))}")
 
 
 def budget_of(text: str) -> Budget:
@@ -152,7 +157,10 @@ def settings(request: AdaptRequest) -> dict[str, Any]:
     if request.tolerance is not None:
         raw["limits"] = dict.fromkeys(kept, request.tolerance)
     width = ModelSettings(width=model_of_text(request.checkpoint).model["width"])
-    raw["optimizer"] = {"adamw": {"learning_rate": request.rate or float(f"{GENTLE * width.learning_rate():.2g}")}}
+    if request.structure is not None:
+        raw["structure"] = request.structure
+    gentle = GENTLE if request.structure is None else 1.0
+    raw["optimizer"] = {"adamw": {"learning_rate": request.rate or float(f"{gentle * width.learning_rate():.2g}")}}
     return raw
 
 
