@@ -11,6 +11,7 @@ from typing import Any
 
 # What each module of windtunnel/api offers here.
 _OFFERED = {
+    "curation": ("curate",),
     "library": ("papers", "parts", "reproduce"),
     "models": ("adapt", "evaluate", "train"),
     "packs": ("fly_pack", "pack", "unpack"),

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from windtunnel.commands.adapt import adapt, show_adaptation
 from windtunnel.commands.console import MENDABLE, overview, print_json, show_part, stop_with
+from windtunnel.commands.curate import curate
 from windtunnel.commands.evaluate import evaluate
 from windtunnel.commands.forecast import forecast, plan
 from windtunnel.commands.law import app as law
@@ -60,7 +61,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Fly pre-training techniques as small models on your own corpus, and learn which of them pays.",
 )
-CONTINUES = ("study", "reproduce", "train", "adapt", "continue")
+CONTINUES = ("study", "reproduce", "train", "adapt", "continue", "curate")
 
 
 StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML), or the name of a shipped one", show_default=False)]
@@ -228,6 +229,7 @@ app.command()(train)
 app.command()(export)
 app.command()(merge)
 app.command("adapt")(adapt)
+app.command()(curate)
 app.command()(evaluate)
 app.command()(pack)
 app.command()(unpack)

@@ -70,7 +70,7 @@ def document(result: StudyResult | Mapping[str, Any], forecast: ForecastResult |
         section("What it cost", html_table(tables.costs(reading))),
         others(reading),
         samples(reading),
-        section("The corpus", html_table(tables.corpus(reading)), stream(reading)),
+        section("The corpus", html_table(tables.corpus(reading)), stream(reading), removed(reading)),
         failures(reading),
         section("Every run", folded("All runs", len(reading.runs), html_table(tables.runs(reading))) if reading.runs else ""),
         recipes(found.recipes),
@@ -118,6 +118,12 @@ def paragraphs(text: Any) -> str:
     """What the author of the study wrote about it."""
     lines = text if isinstance(text, (list, tuple)) else str(text or "").split("\n\n")
     return "".join(f"<p>{safe(line)}</p>\n" for line in lines if str(line).strip())
+
+
+def removed(reading: Reading) -> str:
+    """What curators removed, to be opened."""
+    table = tables.removed(reading)
+    return folded(table.title, None, html_table(table)) if table.rows else ""
 
 
 def subtitle(reading: Reading) -> str:

@@ -354,6 +354,13 @@ def corpus(reading: Reading) -> Table:
     return Table("What was read, skipped and removed", ("source", "what", "documents", "size"), rows, frozenset({0, 1}))
 
 
+def removed(reading: Reading) -> Table:
+    """What curators removed: of every reason some documents."""
+    found = [(row.source, row.what.partition("curator ")[2], example) for row in reading.result.corpus for example in row.examples]
+    title = "Documents that curators removed"
+    return Table(title, ("source", "curator and reason", "for example"), found, frozenset({0, 1, 2}))
+
+
 def runs(reading: Reading) -> Table:
     """Every run: arm, budget, seed, status, score, cost, folder."""
     rows = []
@@ -378,7 +385,7 @@ def runs(reading: Reading) -> Table:
 
 def every(reading: Reading) -> list[Table]:
     """All tables that have rows, in the order they are read."""
-    made = (expected, verdicts, looks, over_rates, transfer_table, pruning_sweep, costs, others, trials, corpus, runs)
+    made = (expected, verdicts, looks, over_rates, transfer_table, pruning_sweep, costs, others, trials, corpus, removed, runs)
     return [table for make in made if (table := make(reading)).rows]
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+ROW = "#"  # the column that numbers documents while they are curated
+REMOVED = "removed"  # the column in which a curator says why a document goes; null where it stays
+
+
 def _computed(name: str, compute: Callable[[], Any]) -> Any:
     return compute()
 
@@ -47,7 +51,12 @@ class Curator(Part):
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The documents that stay, perhaps changed; what was removed is counted in ``context.tally``.
 
-        ``documents`` has every field of every source as a column (null where a source has not), ``origin`` and ``source``, which names
-        the source. What is returned keeps ``origin`` and ``source``; fields may be changed, added and left out.
+        ``documents`` has every field of every source as a column (null where a source has not), ``origin``, ``source``, which names
+        the source, and ``#``, which numbers the documents. What is returned keeps ``origin`` and ``source``; fields may be changed, added
+        and left out. A document that goes is left out, or it stays in the table with the reason in the column ``removed`` (text, null
+        where a document stays), written ``rule`` or ``rule: detail``: what was removed is stored with it, and counted by rule. What is
+        just left out counts as removed by the curator's name, if ``#`` is still there to tell.
+
+        A curator that can judge documents one at a time is a :class:`windtunnel.data.corpus.judging.Judge`.
         """
         raise NotImplementedError

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.core import outside
 from windtunnel.core.errors import ADVICE, DiskError, UserError
@@ -37,6 +37,9 @@ from windtunnel.study.result import BASELINE, Entry, StudyResult
 from windtunnel.study.seeds import as_begun
 from windtunnel.study.trials import tuned
 from windtunnel.train import documents
+
+if TYPE_CHECKING:
+    from windtunnel.data.stream import Stream
 
 __all__ = ["StudyFile", "check_study", "fly_study", "load_study", "plan", "study_from", "summary"]
 
@@ -176,7 +179,7 @@ def result_so_far(
         "variant": pilots.variant.model_dump(),
     }
     extra = {
-        "corpus": stream.table,
+        "corpus": [*stream.table, *curated_for(pilots.streams, stream)],
         "stream": {
             "fingerprint": stream.fingerprint,
             "unit": stream.encoding.unit,
@@ -194,3 +197,14 @@ def result_so_far(
         return found if found is None or not slash else found.of_source(stream.sources.index(source))
 
     return assemble(about, entries, pilots.records, recipes, extra, of_units, by_document)
+
+
+def curated_for(streams: Mapping[str, Stream], shared: Stream) -> list[dict[str, Any]]:
+    """What curators did for arms whose documents are others than the ``shared`` ones, as rows of the corpus table."""
+    return [
+        {**row, "what": f"arm {arm}: {row['what']}"}
+        for arm, stream in streams.items()
+        if stream.fingerprint != shared.fingerprint
+        for row in stream.table
+        if "curator " in row["what"]
+    ]

@@ -334,6 +334,7 @@ class CorpusRow(ResultBlock):
     what: str = ""
     documents: int | float | None = None
     bytes: int | float | None = None
+    examples: list[str] = Field([], description="of what a curator removed: where some came from, why they went, and how they begin")
 
 
 class StreamFacts(ResultBlock):

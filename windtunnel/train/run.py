@@ -44,12 +44,7 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
     if (other := recipe.encoding.before()) is not None:
         refuse_other_documents(other, recipe)
         before = prepare(other, cache, progress, flown)
-    held: dict[str, Path] = {}
-    for one in held_by_curators(recipe):
-        refuse_other_documents(one, recipe)
-        own = prepare(one, cache, progress, flown)
-        others = prepare_needed(one, cache, progress, flown)
-        held[one.identity()] = (flown or fly_in(cache / "runs", progress))(one, own, others)
+    held = held_models(recipe, cache, progress, flown)
     corpus = prepare_corpus(
         recipe.corpus,
         validation=split.validation,
@@ -64,6 +59,17 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
         progress=progress,
     )
     return prepare_stream(corpus, recipe.encoding, before=before, cache=cache / "streams", progress=progress)
+
+
+def held_models(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None, flown: Fly | None = None) -> dict[str, Path]:
+    """The folders of the runs whose models the curators of ``recipe`` hold, by the identity of their recipes, flown if they are missing."""
+    held: dict[str, Path] = {}
+    for one in held_by_curators(recipe):
+        refuse_other_documents(one, recipe)
+        own = prepare(one, cache, progress, flown)
+        others = prepare_needed(one, cache, progress, flown)
+        held[one.identity()] = (flown or fly_in(cache / "runs", progress))(one, own, others)
+    return held
 
 
 def prepare_needed(

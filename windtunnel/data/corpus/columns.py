@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.data.corpus.fields import GROUP, RESERVED, TEXT
+from windtunnel.data.corpus.fields import GROUP, TAKEN, TEXT
 from windtunnel.data.corpus.opened import Unreadable
 from windtunnel.data.corpus.written import CHATS, Template
 
@@ -62,7 +62,8 @@ class Columns:
     def kept(self, names: Iterable[str], text: str | None = None) -> dict[str, str]:
         """Those of ``names`` that are kept, each with its name in the document, the text first, which is the field ``text``.
 
-        A name that means something else in documents (``origin``, ``source``, ``group``, ``text``) gets an underscore at its end.
+        A name that means something else in documents (``origin``, ``source``, ``group``, ``text``, ``removed``, ``#``) gets an
+        underscore at its end.
         """
         key = text, tuple(names)
         if key not in self._kept:
@@ -72,7 +73,7 @@ class Columns:
             apart = self.template.fields if self.template and self.keep is None else ()
             for name in names:
                 if name != text and name not in apart and (self.keep is None or name in self.keep) and not name == self.group == GROUP:
-                    ours = f"{name}_" if name in RESERVED else name
+                    ours = f"{name}_" if name in TAKEN else name
                     while ours != name and ours in names:
                         ours += "_"
                     found[name] = ours

@@ -43,6 +43,7 @@ class Corpus:
         self.examples: dict[str, dict[str, list[str]]] = manifest["examples"]
         self._schemas: dict[str, str] = manifest["schemas"]
         self._files: dict[str, dict[str, dict[str, Any]]] = manifest["files"]
+        self._victims: list[dict[str, Any]] = manifest.get("victims", [])
 
     @classmethod
     def open(cls, folder: Path | str) -> Corpus:
@@ -120,6 +121,15 @@ class Corpus:
                     yield rows
         except (OSError, pyarrow.ArrowException) as error:
             raise UserError(f"{path}: damaged ({error}); remove {self.folder} and prepare the corpus again") from error
+
+    def victims(self) -> Iterator[dict[str, Any]]:
+        """Every document that a curator removed: ``curator``, ``source``, ``origin``, ``reason``, ``detail``, ``bytes``, ``beginning``."""
+        from pyarrow import parquet
+
+        for entry in self._victims:
+            with parquet.ParquetFile(self.folder / entry["file"]) as file:
+                for batch in file.iter_batches():
+                    yield from batch.to_pylist()
 
     def groups(self, split: str, source: str) -> np.ndarray | None:
         """A number from :data:`GROUPED` on for the group of each document of ``split`` of ``source``, else -1: int64 [documents].

@@ -36,4 +36,5 @@ class Curation:
 
 def decisive(costs: Mapping[str, Mapping[str, float]]) -> list[Any]:
     """What of ``costs`` belongs to the identity of a corpus: everything but seconds, which differ by machine and day."""
-    return sorted([name, *(cost[unit] for unit in SPENT if unit != "seconds")] for name, cost in costs.items())
+    spent = [[name, *(cost[unit] for unit in SPENT if unit != "seconds")] for name, cost in costs.items()]
+    return sorted(entry for entry in spent if entry[0] != OWN or any(entry[1:]))

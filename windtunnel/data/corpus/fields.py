@@ -13,12 +13,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.slots.curator import REMOVED, ROW
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow
 
 TEXT, ORIGIN, GROUP, SOURCE = "text", "origin", "group", "source"
 RESERVED = (TEXT, ORIGIN, GROUP, SOURCE)  # ``source`` names the source where documents of several stand in one table
+TAKEN = (*RESERVED, ROW, REMOVED)  # a field of one of these names gets another
 
 
 # Types --------------------------------------------------------------------------------------------------------------------------

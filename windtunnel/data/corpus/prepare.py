@@ -16,7 +16,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -27,18 +28,19 @@ from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder, write_text
 from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, Corpus
 from windtunnel.data.corpus.curation import OWN, Curation, decisive
-from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, described, plain_schema, sizes, text_of
-from windtunnel.data.corpus.frame import batches, engine, streamed_rows
+from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, conform, described, plain_schema, sizes, text_of
+from windtunnel.data.corpus.judging import curated, numbered, of_source
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
 from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.reading import Say, check_split, chosen, read_one, usable
 from windtunnel.data.corpus.shards import Fields, new_shards, read_rows
 from windtunnel.data.corpus.split import SPLITS, Seen
 from windtunnel.data.corpus.tally import Tally
+from windtunnel.data.corpus.victims import VICTIMS, Victims, shown
 from windtunnel.slots import Curator, Source
+from windtunnel.slots.curator import ROW
 
 if TYPE_CHECKING:
-    import daft
     import pyarrow
 
 TEMPORARY = ".preparing-"
@@ -148,6 +150,7 @@ class _Work(NamedTuple):
         names: of the sources, in the order of the recipe.
         tallies, fields: of each source.
         entries: what the manifest says of each (split, source).
+        victims: what each curator removed.
     """
 
     folder: Path
@@ -155,6 +158,7 @@ class _Work(NamedTuple):
     tallies: dict[str, Tally]
     fields: dict[str, Fields]
     entries: dict[tuple[str, str], dict[str, Any]]
+    victims: list[Victims]
 
     def file(self, split: str, name: str) -> str:
         """The file of a source whatever its name is made of, relative to the folder; the number keeps two of them apart."""
@@ -180,7 +184,7 @@ def _build(
 ) -> str:
     """Write everything into ``folder``; the fingerprint."""
     names = list(sources)
-    work = _Work(folder, names, {name: Tally(name) for name in names}, {name: Fields() for name in names}, {})
+    work = _Work(folder, names, {name: Tally(name) for name in names}, {name: Fields() for name in names}, {}, [])
     seen, held_out = Seen(), settings.get("held_out", [])
     trained = [name for name in names if name not in held_out]
     for name in (*held_out, *trained):
@@ -208,10 +212,11 @@ def _build(
     schemas = {name: work.fields[name].schema or plain_schema() for name in names}
     types = {name: described(schema) for name, schema in schemas.items()}
     # The result itself is hashed, so the same documents read from elsewhere, or touched, are still the same corpus.
-    decided = [FORMAT, settings, names, table, types, [[entry["hash"] for entry in by_source.values()] for by_source in files.values()]]
+    told = [{key: value for key, value in row.items() if key != "examples"} for row in table]
+    decided = [FORMAT, settings, names, told, types, [[entry["hash"] for entry in by_source.values()] for by_source in files.values()]]
     costs = curation.costs()
-    if costs:  # two ways to one choice of documents may cost differently
-        decided.append(decisive(costs))
+    if amounts := decisive(costs):  # two ways to one choice of documents may cost differently
+        decided.append(amounts)
     fingerprint = hashlib.blake2b(json.dumps(decided).encode(), digest_size=10).hexdigest()
     manifest = {"format": FORMAT, "fingerprint": fingerprint, "sources": names, "settings": settings, "table": table, "files": files}
     manifest["fields"] = types
@@ -221,6 +226,8 @@ def _build(
     }
     if costs:  # a run may have to pay for several corpora
         manifest["curation"] = {f"curators of {fingerprint}" if name == OWN else name: cost for name, cost in costs.items()}
+    if found := [one.entry(folder) for one in work.victims if one.counts]:
+        manifest["victims"] = found
     write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
     return fingerprint
 
@@ -260,20 +267,23 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
     """Rewrite the training shards as ``curator`` wants them; what it counted itself, as table rows.
 
     It sees all sources of ``content`` at once, with the column ``source`` and every field that a source has, null where another has not.
-    What it removed of each is counted here. Unlike the rest this may hold much of the training text in memory: Daft 0.7.26 computes a
-    DataFrame faster than its rows are taken, and does not wait.
+    What it removed of each is counted here, and written beside the corpus with the reason. What does not judge documents one at a time
+    may hold much of the training text in memory.
     """
     say(f"curating: {curator.name}")
-    tally = Tally("all sources")
+    tally, began, paid = Tally("all sources"), time.monotonic(), curation.spent.get("seconds", 0.0)
     own = {name: {*(work.fields[name].schema or plain_schema()).names} for name in content}
-    documents = _together(work, content, tally)
+    documents, schema = _together(work, content, tally)
     there = {name for names in own.values() for name in names}
-    with work.new_shards(content) as (shards, written):
+    with (
+        temporary_folder(work.folder, "scans-") as scratch,
+        Victims(work.folder / VICTIMS / f"{len(work.victims):03d}-{curator.name}.parquet") as victims,
+        work.new_shards(content) as (shards, written),
+    ):
         try:
-            for batch in _tables(curator.curate(documents, curation.context(curator, tally))):
+            for batch, gone in curated(curator, curation.context(curator, tally), documents, schema, scratch):
+                victims.add(gone)
                 names = batch.column(SOURCE).to_pylist()
-                if TEXT in there and TEXT not in batch.schema.names:
-                    raise ValueError(f"no column {TEXT!r}; the columns are {', '.join(batch.schema.names)}")
                 for name in dict.fromkeys(names):
                     rows = chosen(batch, np.array([one == name for one in names], dtype=bool)).drop_columns([SOURCE])
                     others = [field for field in rows.schema.names if field in there - own[name]]
@@ -281,49 +291,46 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
                     shards[name].add(usable(rows, content[name], None)[0])
         except (ValueError, KeyError) as error:
             raise PartError(f"curator {curator.name!r} gave a table that is no longer one of documents: {error}") from error
+    work.victims.append(victims)
     for name in content:
         before, after = work.entries["train", name], written[name]
         if not after["documents"]:
             count = f"all of its {before['documents']:,} training documents"
             raise UserError(f"corpus source {name!r}: curator {curator.name!r} removed {count}")
         removed = before["documents"] - after["documents"]
-        what = "removed" if removed >= 0 else "added"
-        work.tallies[name].count(f"{what}: curator {curator.name}", abs(removed), abs(before["bytes"] - after["bytes"]))
+        reasons = victims.counts.get(name, {})
+        if {*reasons} <= {curator.name}:
+            what = "removed" if removed >= 0 else "added"
+            work.tallies[name].count(f"{what}: curator {curator.name}", abs(removed), abs(before["bytes"] - after["bytes"]))
+        for reason, (number, size) in reasons.items():
+            what = f"removed: curator {curator.name}" + (f": {reason}" if reason != curator.name else "")
+            work.tallies[name].count(what, number if reason != curator.name else 0, size if reason != curator.name else 0)
+            work.tallies[name].examples[what] = [shown(example) for example in victims.examples[name, reason]]
         work.replace(name, after)
-        (work.folder / f"{work.file('train', name)}.wide").unlink(missing_ok=True)
+    elapsed = time.monotonic() - began - (curation.spent.get("seconds", 0.0) - paid)  # model passes are entered already
+    curation.spent["seconds"] = curation.spent.get("seconds", 0.0) + max(0.0, elapsed)
     return [{**row, "what": f"curator {curator.name}: {row['what']}"} for row in tally.rows()]
 
 
-def _together(work: _Work, names: Iterable[str], tally: Tally) -> daft.DataFrame:
-    """The training documents of the sources ``names`` in one table, with the column ``source``."""
-    daft = engine()
+def _together(work: _Work, names: Iterable[str], tally: Tally) -> tuple[Callable[[], Iterator[pyarrow.RecordBatch]], pyarrow.Schema]:
+    """The training documents of the sources ``names`` in one table, as curators see them: what makes its batches anew, and its schema."""
+    import pyarrow
+
     together = Fields()
     for name in names:
         together.meet(work.fields[name].schema or plain_schema())
     for what in together.widened:
         tally.count(f"widened to text: {what}", sum(work.entries["train", name]["documents"] for name in names))
-    frames = []
-    for name in names:
-        if work.fields[name].schema != together.schema:  # columns in one order and of one type, or tables cannot be joined
-            with new_shards(work.folder, [name], lambda name: f"{work.file('train', name)}.wide", lambda _: together) as (shards, written):
-                for batch in read_rows(work.folder / work.entries["train", name]["file"]):
-                    shards[name].add(batch)
-            file = work.folder / written[name]["file"]
-        else:
-            file = work.folder / work.entries["train", name]["file"]
-        frames.append(daft.read_parquet(str(file)).with_column(SOURCE, daft.lit(name).cast(daft.DataType.string())))
-    documents = frames[0]
-    for more in frames[1:]:
-        documents = documents.concat(more)
-    return documents
+    schema = together.schema
+    assert schema is not None
 
+    def rows() -> Iterator[pyarrow.RecordBatch]:
+        for name in names:
+            shard = read_rows(work.folder / work.entries["train", name]["file"])
+            yield from of_source((conform(batch, schema) for batch in shard), name)
 
-def _tables(documents: daft.DataFrame) -> Iterator[pyarrow.RecordBatch]:
-    """The rows of a curator's table. Raises ValueError where a column is missing that every document has."""
-    for name in (ORIGIN, SOURCE):
-        if name not in documents.column_names:
-            raise ValueError(f"no column {name!r}; the columns are {', '.join(documents.column_names)}")
-    yield from batches(streamed_rows(documents))
+    also = [pyarrow.field(SOURCE, pyarrow.large_string()), pyarrow.field(ROW, pyarrow.int64())]
+    return lambda: numbered(rows()), pyarrow.schema([*schema, *also])
 
 
 # Folders ------------------------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen,
     """
     known: set[str] = set()
     since = time.monotonic()
-    for batch in batches(_encodable(documents_of(source, tally), tally)):
+    for batch in batches(encodable(documents_of(source, tally), tally)):
         known.update(batch.schema.names)
         rows, keys = usable(batch, source.content_fields(), tally)
         if not keys:
@@ -58,7 +58,7 @@ def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen,
         tally.count(f"widened to text: {what}", tally.documents("read"))
 
 
-def _encodable(documents: Iterable[Document], tally: Tally) -> Iterator[Document]:
+def encodable(documents: Iterable[Document], tally: Tally) -> Iterator[Document]:
     """The documents whose text can be written as UTF-8."""
     for document in documents:
         if isinstance(document, (tuple, Mapping)):

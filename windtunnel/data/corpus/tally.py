@@ -32,8 +32,15 @@ class Tally:
         return self._counts.get(what, [0, 0])[0]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Table rows: ``source``, ``what``, ``documents``, ``bytes`` (UTF-8 of the text, or of the file where a file was skipped)."""
-        return [{"source": self.source, "what": what, "documents": n, "bytes": size} for what, (n, size) in self._counts.items()]
+        """Table rows: ``source``, ``what``, ``documents``, ``bytes`` (UTF-8 of the text, or of the file where a file was skipped).
+
+        What curators removed comes with ``examples``.
+        """
+        return [
+            {"source": self.source, "what": what, "documents": n, "bytes": size}
+            | ({"examples": self.examples[what]} if "curator " in what and self.examples[what] else {})
+            for what, (n, size) in self._counts.items()
+        ]
 
     def summary(self, beginning: str = "") -> str:
         """The counts whose name begins with ``beginning`` as one phrase, each with an example of where."""

@@ -1,0 +1,112 @@
+"""`windtunnel curate`: whole or not at all, nothing twice, and everything that went is there with its reason."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+import windtunnel as wt
+from windtunnel.core.errors import UserError
+from windtunnel.study import stages
+from windtunnel.study.curate import load_curation
+
+WORDS = [f"{a}{b}{c}" for a in "bdfgklmn" for b in "aeio" for c in "rstx"]
+CURATORS = [{"near-duplicates": {"similarity": 0.5}}, {"length": {"shortest": 60}}]
+
+
+def text(number: int, words: int = 40) -> str:
+    return " ".join(random.Random(number).choices(WORDS, k=words))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    notes = [{"text": text(n % 20), "date": f"2020-01-{n + 1:02d}"} for n in range(30)] + [{"text": "short"}, {"text": " "}]
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps(one) + "\n" for one in notes))
+    (tmp_path / "mail").mkdir()
+    for number in range(10, 40):
+        (tmp_path / "mail" / f"{number}.txt").write_text(text(number))
+    return tmp_path
+
+
+def sources(folder: Path) -> dict[str, str]:
+    return {"notes": str(folder / "notes.jsonl"), "mail": str(folder / "mail")}
+
+
+def documents(out: Path) -> list[dict]:
+    return [row for path in sorted((out / "documents").iterdir()) for row in parquet.read_table(path).to_pylist()]
+
+
+def test_documents_victims_and_counts_add_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "SHARD", 2000)
+    result = wt.curate(sources(folder), folder / "out", curators=CURATORS, quiet=True)
+    kept, gone = documents(folder / "out"), parquet.read_table(folder / "out" / "victims.parquet").to_pylist()
+    assert len(kept) == 40 and len({row["text"] for row in kept}) == 40
+    assert {row.get("date") for row in kept if row["origin"].startswith("notes")} == {f"2020-01-{n + 1:02d}" for n in range(20)}
+    assert sorted((one["curator"], one["source"]) for one in gone) == sorted(
+        [("near-duplicates", "notes")] * 10 + [("near-duplicates", "mail")] * 10 + [("length", "notes")]
+    )
+    assert all(one["detail"].startswith("of notes.jsonl:") for one in gone if one["curator"] == "near-duplicates")
+    near, length = result["funnel"]
+    assert near["before"]["notes"][0] == 31 and near["after"] == {"notes": [21, near["after"]["notes"][1]], "mail": near["after"]["mail"]}
+    assert length["removed"][0]["reason"] == "length" and length["removed"][0]["examples"][0]["beginning"] == "short"
+    assert {row["what"]: row["documents"] for row in result["sources"] if row["source"] == "notes"} == {
+        "read": 31,
+        "skipped: empty document": 1,
+    }
+    page = (folder / "out" / "report.html").read_text()
+    assert "near-duplicates" in page and "of notes.jsonl:" in page and result["cost"]["cpu_seconds"] > 0
+    assert json.loads((folder / "out" / "curated.json").read_text()) == result
+
+
+def test_killed_anywhere_it_goes_on_to_the_same_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "SHARD", 2000)
+    whole = wt.curate(sources(folder), folder / "whole", curators=CURATORS, quiet=True)
+    real, calls, kill = stages._judge, [], [2]
+
+    def judged(job: stages.Job) -> dict:
+        calls.append(job[5])
+        if len(calls) == kill[0]:
+            raise KeyboardInterrupt
+        return real(job)
+
+    monkeypatch.setattr(stages, "_judge", judged)
+    with pytest.raises(KeyboardInterrupt):
+        wt.curate(sources(folder), folder / "cut", curators=CURATORS, quiet=True)
+    assert not (folder / "cut" / "documents").exists() and not (folder / "cut" / "curated.json").exists()
+    monkeypatch.setattr(stages, "_scan", lambda job: pytest.fail("scanned again"))
+    found = wt.curate(sources(folder), folder / "cut", curators=CURATORS, quiet=True)
+    assert found["files"] == whole["files"] and found["key"] == whole["key"] and documents(folder / "cut") == documents(folder / "whole")
+    # Another last curator takes over what stands before it.
+    monkeypatch.setattr(stages, "_judge", lambda job: pytest.fail("judged again"))
+    more = wt.curate(sources(folder), folder / "cut", curators=[CURATORS[0], {"length": {"shortest": 1}}], quiet=True)
+    assert len(documents(folder / "cut")) == 41 and more["key"] != found["key"]
+
+
+def test_two_workers_give_what_one_gives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_pool", lambda workers: stages.contextlib.nullcontext(lambda act, jobs: [*map(act, jobs)]))
+    one = wt.curate(sources(folder), folder / "out", curators=CURATORS[:1], workers=2, quiet=True)
+    assert sum(entry["documents"] for entry in one["files"]) == 41
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("corpus: {a: x}\ncurator: length", "c.yaml:2: curator: unknown key 'curator'; did you mean 'curators'"),
+        ("corpus: {a: x}\ncurators: [{lenght: {}}]", "c.yaml:2: curators.*no Curator is called 'lenght'; did you mean 'length'"),
+        ("corpus: {a: x}", "curators: none is named"),
+    ],
+)
+def test_what_a_file_says_wrong(tmp_path: Path, written: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(written)
+    with pytest.raises(UserError, match=message):
+        load_curation(tmp_path / "c.yaml")
+
+
+def test_empty_sources_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(" ")
+    with pytest.raises(UserError, match="corpus source 'a': no document that holds anything"):
+        wt.curate({"a": str(tmp_path / "a.txt")}, tmp_path / "out", curators=["exact-duplicates"], quiet=True)

@@ -1,0 +1,44 @@
+"""Documents: cleaned, deduplicated and chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from windtunnel.api.given import Where, expanded
+
+
+def curate(
+    corpus: Where | Mapping[str, Any],
+    out: Where,
+    *,
+    curators: Sequence[Any] | None = None,
+    workers: int = 1,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Let curators act on documents and write what stays, what went and why to ``out``; returns the result. Called again, it goes on.
+
+    As ``windtunnel curate``. The documents lie in ``out/documents``, a parquet file a source, the page in ``out/report.html``.
+
+    Args:
+        corpus: a file with ``corpus`` and ``curators``; or, with ``curators``, sources by name.
+        out: where all goes.
+        curators: in order, as YAML writes them: ``[{"near-duplicates": {"similarity": 0.7}}]``.
+        workers: processes that judge side by side.
+        quiet: show nothing.
+
+    Raises:
+        UserError: for what the caller can put right.
+    """
+    from windtunnel.report.curated import page
+    from windtunnel.study.curate import curate as run
+    from windtunnel.study.curate import curation_from, load_curation
+
+    if isinstance(corpus, Mapping):
+        recipe = curation_from({"corpus": expanded(corpus), "curators": list(curators or ())})
+    else:
+        recipe = load_curation(corpus)
+    result = run(recipe, Path(out), workers=workers, progress=None if quiet else print)
+    page(result, Path(out))
+    return result
