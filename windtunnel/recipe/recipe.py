@@ -110,6 +110,11 @@ class Recipe(Settings):
             if source not in self.corpus:
                 hint = nearest(source, self.corpus)
                 raise _at("encoding", f"{self.encoding.unit}s are learnt from source {source!r}, which the corpus does not have; {hint}")
+        for curator in self.curators:
+            for source in curator.looks_at():
+                if source not in self.corpus:
+                    hint = nearest(source, self.corpus)
+                    raise _at("curators", f"{curator.name} names source {source!r}, which the corpus does not have; {hint}")
         for source, limit in self.limits.items():
             if source not in self.sources:
                 raise _at(

@@ -50,6 +50,12 @@ class Judge(Curator):
         """``documents``, their fields perhaps changed, and for each the reason why it is removed, ``rule: detail``; None where it stays."""
         raise NotImplementedError
 
+    def judged(self, documents: pyarrow.RecordBatch) -> list[int]:
+        """The rows that have a text and are of the knob ``sources``, if there is one and it names any."""
+        sources = set(getattr(self, "sources", ()))
+        names = documents.column(SOURCE).to_pylist() if sources else []
+        return [row for row, text in enumerate(text_of(documents)) if text is not None and (not sources or names[row] in sources)]
+
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The same through Daft, which may run it on many machines."""
         daft = engine()
@@ -72,6 +78,17 @@ class Judge(Curator):
         if TEXT in read:
             answer = answer.with_column(TEXT, daft.col(REMOVED)[TEXT])
         return answer.with_column(REMOVED, daft.col(REMOVED)[REMOVED])
+
+
+def replaced(rows: pyarrow.RecordBatch, fields: Mapping[str, Sequence[Any]]) -> pyarrow.RecordBatch:
+    """``rows`` with other values in some of the ``fields`` that they have, under the same types."""
+    import pyarrow
+
+    for name, values in fields.items():
+        place = rows.schema.get_field_index(name)
+        if place >= 0:
+            rows = rows.set_column(place, name, pyarrow.array(values, rows.schema.field(place).type))
+    return rows
 
 
 class Verdicts(NamedTuple):

@@ -77,19 +77,8 @@ class Perplexity(Curator, name="perplexity"):
 
 def mean_losses(model: Any, numbers: list[list[int]]) -> list[float]:
     """The mean loss in nats of each sequence of token numbers but its first, which is not predicted; sequences of one token have none."""
-    import torch
+    from windtunnel.kits.text.judged import token_losses
 
-    from windtunnel.models.forward import forward
-
-    longest = max(2, *map(len, numbers))
-    tokens = torch.tensor([row + [0] * (longest - len(row)) for row in numbers])
-    documents = torch.tensor([[0] * len(row) + [-1] * (longest - len(row)) for row in numbers])
-    tokens, documents = tokens.to(model.device), documents.to(model.device)
-    positions = torch.arange(longest, device=model.device).expand_as(tokens)
-    with torch.no_grad():
-        logits = forward(model, tokens[:, :-1], documents[:, :-1], positions[:, :-1]).logits.float()
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
-    counts = documents[:, 1:] == 0
-    means = torch.where(counts, losses, 0.0).sum(dim=1) / counts.sum(dim=1).clamp(min=1)
-    found: list[float] = means.tolist()
+    losses, counts = token_losses(model, numbers)
+    found: list[float] = (losses.sum(dim=1) / counts.clamp(min=1)).tolist()
     return found
