@@ -21,7 +21,7 @@ PROSE = (
     "He worked slowly, with hands that had done the same thing for fifty years, and did not look up until the light above him was lit."
 )
 DIALOGUE = "\n".join(
-    ["- Have you seen the boats?", "- No.", "- They came back an hour ago.", "- No.", "- All of them?", "- Yes.", "- No."] * 2
+    f"- {line}" for line in ["Have you seen the boats?", "No.", "They came back an hour ago.", "No.", "All of them?", "Yes.", "No.", "No."]
 )
 LIST = "\n".join(f"- item number {n}" for n in range(30))
 SPAM = "\n".join(["Buy the best watches in our shop today"] * 12)

@@ -55,7 +55,7 @@ class Normalise(Judge, name="normalise"):
         import xxhash
 
         lines = text.split("\n")
-        keys = [xxhash.xxh3_64_intdigest(line) if len(line) >= self.shortest else 0 for line in map(str.strip, lines)]
+        keys = [xxhash.xxh3_64_intdigest(line.encode()) if len(line) >= self.shortest else 0 for line in map(str.strip, lines)]
         return lines, np.array(keys, np.uint64)
 
     def scan(self, documents: pyarrow.RecordBatch) -> dict[str, np.ndarray]:

@@ -61,7 +61,7 @@ class PredictiveStrength(Judge, name="predictive-strength"):
         beginnings, chosen = [], []
         for number, place in enumerate(places):
             text = texts[place] or ""
-            if len(text) >= self.shortest and xxhash.xxh32_intdigest(text) < self.sample * SCALE:
+            if len(text) >= self.shortest and xxhash.xxh32_intdigest(text.encode()) < self.sample * SCALE:
                 beginnings.append(text[: 64 * self.tokens].encode())
                 chosen.append(number)
         ends = np.cumsum([len(one) for one in beginnings], dtype=np.int64)

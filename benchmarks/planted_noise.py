@@ -1,0 +1,161 @@
+"""Do selectors find the clean text in a pool of known noise? Precision and recall at the true share, simple baselines in the same table.
+
+``python benchmarks/planted_noise.py`` prints one JSON object. Clean text is documentation of the standard library. The pool holds as many
+characters of each kind of noise as of clean text:
+
+- ``shuffled``: clean documents with their words in random order: the same unigrams;
+- ``other``: fluent text of another domain, source code;
+- ``copies``: near-copies of a few clean documents, templates with some words replaced.
+
+Every selector keeps the true share of the characters. ``precision`` is the share of what it keeps that is clean, ``recall`` the share of
+clean text that it keeps, both by characters, so both are near the true share by chance; ``kept`` says by kind what it lets through. What
+needs a target is shown clean documents that are not in the pool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+
+from windtunnel.core.registry import make
+from windtunnel.data.corpus.frame import texts_of
+from windtunnel.data.corpus.judging import curated, numbered, of_source
+from windtunnel.data.corpus.tally import Tally
+from windtunnel.kits.text.selecting import best
+from windtunnel.slots import Curator, CuratorContext, Source
+
+KINDS = ("clean", "shuffled", "other", "copies")
+
+
+def builtin(name: str) -> list[str]:
+    """Pieces of about a thousand characters of the running Python's text."""
+    found = []
+    for text in texts_of(make(Source, {"builtin": {"text": name}}), Tally(name)):
+        paragraphs, piece = text.split("\n\n"), ""
+        for paragraph in paragraphs:
+            piece += paragraph + "\n\n"
+            if len(piece) > 800:
+                found.append(piece[:2000].strip())
+                piece = ""
+    return found
+
+
+def planted(characters: int, seed: int) -> tuple[list[tuple[str, str]], list[str]]:
+    """The pool as (kind, text), each kind of about ``characters``, and clean documents that are not in it."""
+    chance = random.Random(seed)
+    prose, code = builtin("docstrings"), builtin("stdlib")
+    chance.shuffle(prose)
+    chance.shuffle(code)
+    vocabulary = [word for text in prose[:200] for word in text.split()]
+
+    def taken(make_one: Callable[[], str], kind: str) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        while sum(len(text) for _, text in found) < characters:
+            found.append((kind, make_one()))
+        return found
+
+    def shuffled() -> str:
+        words = prose.pop().split()
+        chance.shuffle(words)
+        return " ".join(words)
+
+    templates = [prose.pop() for _ in range(5)]
+
+    def copy() -> str:
+        return " ".join(chance.choice(vocabulary) if chance.random() < 0.03 else word for word in chance.choice(templates).split(" "))
+
+    pool = taken(prose.pop, "clean") + taken(shuffled, "shuffled") + taken(code.pop, "other") + taken(copy, "copies")
+    chance.shuffle(pool)
+    return pool, prose[: max(20, len(prose) // 2)]
+
+
+def simple(pool: list[tuple[str, str]], seed: int) -> dict[str, np.ndarray]:
+    """Scores of what any selector has to beat, higher kept."""
+    texts = [text.encode() for _, text in pool]
+    return {
+        "random": np.random.default_rng(seed).random(len(pool)),
+        "longest": np.array([float(len(text)) for text in texts]),
+        "gzip, least compressible": np.array([len(zlib.compress(text)) / len(text) for text in texts]),
+        "gzip, most compressible": np.array([-len(zlib.compress(text)) / len(text) for text in texts]),
+    }
+
+
+def measure(characters: int, seed: int) -> dict[str, Any]:
+    """The table as a dictionary."""
+    pool, clean = planted(characters, seed)
+    sizes = np.array([len(text) for _, text in pool])
+    kinds = np.array([kind for kind, _ in pool])
+    keep = float(sizes[kinds == "clean"].sum() / sizes.sum())
+    form = pyarrow.large_string()
+    batch = pyarrow.record_batch(
+        {"text": pyarrow.array([text for _, text in pool], form), "origin": pyarrow.array(map(str, range(len(pool))), form)}
+    )
+
+    def documents() -> Any:
+        return numbered(of_source(iter([batch]), "pool"))
+
+    rows: dict[str, Any] = {}
+
+    def entered(name: str, stays: np.ndarray, seconds: float) -> None:
+        right = sizes[stays & (kinds == "clean")].sum()
+        rows[name] = {
+            "precision": float(right / sizes[stays].sum()),
+            "recall": float(right / sizes[kinds == "clean"].sum()),
+            "kept": {kind: float(sizes[stays & (kinds == kind)].sum() / sizes[kinds == kind].sum()) for kind in KINDS},
+            "cpu_seconds": seconds,
+        }
+
+    for name, scores in simple(pool, seed).items():
+        entered(name, best(scores, sizes, keep, name), 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "clean.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in clean))
+        wanted = {"files": {"path": f"{folder}/clean.jsonl"}}
+        curators = {
+            "importance": {"importance": {"target": wanted, "keep": keep}},
+            "importance, per word": {"importance": {"target": wanted, "keep": keep, "per_word": True, "noise": False}},
+            "classifier": {"classifier": {"reference": wanted, "keep": keep}},
+            "lowest-perplexity": {"lowest-perplexity": {"clean": wanted, "keep": keep}},
+            "near-duplicates": {"near-duplicates": {"similarity": 0.5}},
+            "cascade": {"cascade": {"papers": ["gopher", "fineweb"]}},
+        }
+        for number, (name, written) in enumerate(curators.items()):
+            scratch = Path(folder) / str(number)
+            scratch.mkdir()
+            began = time.process_time()
+            verdicts = list(curated(make(Curator, written), CuratorContext(Tally("all")), documents, next(documents()).schema, scratch))
+            stays = np.zeros(len(pool), bool)
+            stays[[int(origin) for kept, _ in verdicts for origin in kept.column("origin").to_pylist()]] = True
+            entered(name, stays, time.process_time() - began)
+    return {
+        "documents": {kind: int((kinds == kind).sum()) for kind in KINDS},
+        "characters": int(sizes.sum()),
+        "true_share": keep,
+        "seed": seed,
+        "selectors": rows,
+        "load": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="selectors on a pool of known noise")
+    parser.add_argument("--characters", type=int, default=200_000, help="of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    json.dump(measure(arguments.characters, arguments.seed), sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()

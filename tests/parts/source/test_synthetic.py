@@ -1,0 +1,78 @@
+"""Sources that make documents by a rule: what they say is true, and fewer documents are the beginning of more."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from windtunnel.core.registry import make
+from windtunnel.data.corpus.tally import Tally
+from windtunnel.slots import Source
+
+ALL = ["addition", "gapped-copy", "lego-chains", "two-hop", "dyck"]
+
+
+def texts(name: str, **knobs: object) -> list[str]:
+    return [text for text, _ in make(Source, {name: {"count": 60, **knobs}}).documents(Tally("x"))]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_documents_depend_on_their_number_and_seed_alone(name):
+    assert texts(name, count=20) == texts(name)[:20] != texts(name, count=20, seed=1)
+    assert make(Source, name).signature() == "rules 1" and len(set(texts(name))) > 25
+
+
+def test_sums_are_right_in_every_form():
+    for text in texts("addition"):
+        first, second, total = map(int, re.fullmatch(r"(\d+)\+(\d+)=(\d+)\n", text).groups())
+        assert first + second == total
+    for text in texts("addition", form="reversed"):
+        first, second, total = re.fullmatch(r"\$(\d+)\+(\d+)=(\d+)\$\n", text).groups()
+        assert int(first) + int(second) == int(total[::-1])
+    for text in texts("addition", form="steps"):
+        head, *places, total = text.split()
+        digits = [re.fullmatch(r"A->(\d),C->(\d)", place).groups() for place in places]
+        assert str(int(digits[-1][1] + "".join(digit for digit, _ in reversed(digits)))) == total == str(eval(head[:-1]))
+
+
+def test_copies_are_copies():
+    for text in texts("gapped-copy", length=5, gap=3):
+        word, again = re.fullmatch(r"([a-z]{5})\|\.{0,3}\|([a-z]{5})\n", text).groups()
+        assert word == again
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_chains_resolve_to_what_they_say(depth):
+    for text in texts("lego-chains", depth=depth, length=4):
+        clauses, _, answer = text.strip().partition(" : ")
+        known = {"1": 1}
+        said = [(left, -1 if right[0] == "-" else 1, right[1:]) for left, _, right in (clause.partition("=") for clause in clauses.split())]
+        for _ in said:
+            known |= {left: sign * known[right] for left, sign, right in said if right in known}
+        name, _, value = answer.partition("=")
+        assert known[name] == int(value) and len(known) == 5
+    with pytest.raises(ValueError, match="beyond the chain"):
+        make(Source, {"lego-chains": {"depth": 9}})
+
+
+def test_what_is_inferred_follows_from_atomic_facts():
+    world = {"entities": 12, "relations": 3, "count": 400}
+    atomic = {tuple(text.split()[:2]): text.split()[2] for text in texts("two-hop", **world)}
+    followed = [text.split() for text in texts("two-hop", facts="inferred", **world)]
+    checked = [one for one in followed if (one[0], one[1]) in atomic and (atomic[one[0], one[1]], one[2]) in atomic]
+    assert len(checked) > 100 and all(atomic[atomic[one[0], one[1]], one[2]] == one[3] for one in checked)
+
+
+def test_brackets_match_and_stay_within_the_depth():
+    depths = []
+    for text in texts("dyck", depth=3, length=20):
+        open_: list[str] = []
+        for mark in text.strip():
+            if mark in "([{<":
+                open_.append(mark)
+            else:
+                assert open_.pop() + mark in ("()", "[]", "{}", "<>")
+            depths.append(len(open_))
+        assert not open_ and len(text.strip()) == 20
+    assert max(depths) == 3
