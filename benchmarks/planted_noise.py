@@ -49,7 +49,7 @@ def builtin(name: str) -> list[str]:
             if len(piece) > 800:
                 found.append(piece[:2000].strip())
                 piece = ""
-    return found
+    return list({"".join(filter(str.isalnum, piece)).lower(): piece for piece in found}.values())  # none twice, up to signs and case
 
 
 def planted(characters: int, seed: int) -> tuple[list[tuple[str, str]], list[str]]:

@@ -112,6 +112,6 @@ def test_documents_that_overlap_with_tests_go(tmp_path):
     quoted = "He read: " + PROSE[100:220].upper() + " And went on."
     _, why = reasons(part, [quoted, PROSE[310:], "Another short question with an answer.", "short QUESTION with an answer", None])
     assert why[0] is not None and why[0].endswith("of test 2") and why[1] is None and why[4] is None
-    assert why[2] is None, "a test that is shorter than a run counts only as a whole"
+    assert why[2] is None and why[3] == "overlaps with a test: 100% of test 1", "a test that is shorter than a run counts as a whole"
     _, why = reasons(make(Curator, {"decontaminate": {"tests": {"files": {"path": str(tmp_path)}}, "share": 0.9}}), [quoted])
     assert why == [None]

@@ -163,3 +163,14 @@ def test_what_was_removed_and_why_lies_beside_the_corpus(tmp_path: Path):
     # A curator that just leaves rows out is asked which.
     assert rows["removed: curator length"]["documents"] == sum(one["reason"] == "length" for one in gone) > 0
     assert corpus.curation and all(cost["seconds"] > 0 and cost["flops"] == 0 for cost in corpus.curation.values())
+
+
+def test_through_daft_it_says_the_same():
+    """What runs on a cluster is the same code: documents, reasons and order."""
+    from windtunnel.data.corpus.frame import frame, streamed_rows
+
+    texts = [" ".join(random.Random(n % 11).choices(WORDS, k=20)) for n in range(25)] + [None]
+    (rows,) = numbered(of_source(iter([batch(texts)]), "notes"))
+    found = near().curate(frame(lambda: iter([rows]), rows.schema), CuratorContext(None))
+    table = pyarrow.Table.from_batches(list(streamed_rows(found)))
+    assert table["removed"].to_pylist() == reasons(near(), texts, 99) and table["text"].to_pylist() == texts

@@ -63,7 +63,7 @@ class Judge(Curator):
         read = [name for name in (ROW, TEXT, ORIGIN, SOURCE) if name in documents.column_names]
         text = daft.DataType.string()
 
-        @daft.func.batch(return_dtype=daft.DataType.struct({TEXT: text, REMOVED: text}))
+        @daft.func.batch(return_dtype=daft.DataType.struct({TEXT: text, REMOVED: text}), use_process=False)
         def judged(*columns: Any) -> Any:
             import pyarrow
 

@@ -66,16 +66,16 @@ class Decontaminate(Judge, name="decontaminate"):
         """The documents as they are, and why those go that overlap."""
         import numpy as np
 
-        from windtunnel.kits.text.words import runs, words_of
+        from windtunnel.kits.text.words import shingles, words_of
 
         reasons: list[str | None] = [None] * documents.num_rows
         texts, places = text_of(documents), self.judged(documents)
-        words = words_of([texts[place] or "" for place in places])
-        hashes, first = runs(words, self.words)
-        owner = words.document[first]
-        hit = np.isin(hashes, found["runs"])
+        judged = [texts[place] or "" for place in places]
+        own_runs = shingles(judged, words_of(judged), self.words)
+        owner = np.repeat(np.arange(len(judged)), np.diff(np.append(0, own_runs.ends)))
+        hit = np.isin(own_runs.values, found["runs"])
         for number in np.unique(owner[hit]).tolist():
-            own = np.unique(hashes[(owner == number) & hit])
+            own = own_runs.values[(owner == number) & hit]
             low = np.searchsorted(found["runs"], own, side="left")
             high = np.searchsorted(found["runs"], own, side="right")
             tests = np.concatenate([found["tests"][a:b] for a, b in zip(low, high, strict=True)])
