@@ -33,6 +33,9 @@ NAMES = (
     "calibrate",
     "racing",
     "laws",
+    "near_duplicates",
+    "planted_noise",
+    "curate",
 )  # pilot needs another checkout, and outside_laws tables
 
 

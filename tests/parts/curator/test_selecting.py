@@ -87,6 +87,17 @@ def test_scores_that_are_no_numbers_choose_nothing():
     assert selecting.best(np.array([1.0, 3.0, 2.0]), np.array([10, 100, 10]), 0.1, "x").tolist() == [False, True, False]
 
 
+def test_a_scorer_that_gives_no_number_stops_before_it_chooses():
+    from windtunnel.data.corpus.frame import frame
+    from windtunnel.kits.text.choice import keep_best
+
+    text = pyarrow.large_string()
+    rows = pyarrow.record_batch({name: pyarrow.array(["a", "b"], text) for name in ("text", "origin", "source")})
+    part = make(Curator, {"fraction": {"share": 0.5}})
+    with pytest.raises(PartError, match="fraction: the scores of 1 of 2 documents are not numbers"):
+        keep_best(part, frame(lambda: iter([rows]), rows.schema), (), 0.5, lambda one: float("nan") if one == "b" else 1.0)
+
+
 def test_features_count_every_run_of_every_document():
     found = selecting.features(["a b a", "", "b"], 1 << 20, 2)
     assert np.diff(np.append(0, found.ends)).tolist() == [5, 0, 1]

@@ -77,9 +77,13 @@ def keep_scored(
             waiting.append((source, digest(text), len(text)))
             yield text
 
+    unknown = total = 0
     for score in scores(texts()):
         source, key, size = waiting.popleft()
         found.setdefault(source, []).append((score, key, size))
+        unknown, total = unknown + (score != score), total + 1
+    if unknown:
+        raise PartError(f"{part.name}: the scores of {unknown:,} of {total:,} documents are not numbers, so none can be chosen by them")
     kept = {key for entries in found.values() for key in _best(_ranked(entries, which), keep)}
     stays = words.fill_null("").apply(lambda text: digest(text) in kept, return_dtype=daft.DataType.bool())
     return documents.where(~judged | stays)
