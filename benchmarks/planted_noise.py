@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -49,7 +50,7 @@ def builtin(name: str) -> list[str]:
             if len(piece) > 800:
                 found.append(piece[:2000].strip())
                 piece = ""
-    return list({"".join(filter(str.isalnum, piece)).lower(): piece for piece in found}.values())  # none twice, up to signs and case
+    return list({tuple(re.findall(r"\w+", piece.lower())): piece for piece in found}.values())  # none twice, up to signs and case
 
 
 def planted(characters: int, seed: int) -> tuple[list[tuple[str, str]], list[str]]:

@@ -98,6 +98,17 @@ def test_a_scorer_that_gives_no_number_stops_before_it_chooses():
         keep_best(part, frame(lambda: iter([rows]), rows.schema), (), 0.5, lambda one: float("nan") if one == "b" else 1.0)
 
 
+def test_a_batch_without_text_is_no_trouble():
+    text = pyarrow.large_string()
+    rows = pyarrow.record_batch({"text": pyarrow.array([None, None], text), "origin": pyarrow.array(["a", "b"], text)})
+    (batch,) = numbered(of_source(iter([rows]), "notes"))
+    tests = {"builtin": {"text": "characters"}}
+    for written in ("cascade", "normalise", "personal-data", "near-duplicates", {"decontaminate": {"tests": tests}}):
+        part = make(Curator, written)
+        found = part.decide([part.scan(batch)], CuratorContext(None)) if part.scans else {}
+        assert list(part.judge(batch, found)[1]) == [None, None]
+
+
 def test_features_count_every_run_of_every_document():
     found = selecting.features(["a b a", "", "b"], 1 << 20, 2)
     assert np.diff(np.append(0, found.ends)).tolist() == [5, 0, 1]

@@ -7,6 +7,7 @@ word. White space and signs separate and are otherwise nothing.
 from __future__ import annotations
 
 import functools
+import itertools
 import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -189,7 +190,7 @@ def sets(hashes: np.ndarray, owner: np.ndarray, count: int) -> Ragged:
         hashes, owner = hashes[order], owner[order]
     ends = np.cumsum(np.bincount(owner, minlength=count))
     hashes = hashes.copy()
-    for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+    for begin, end in itertools.pairwise([0, *ends.tolist()]):
         hashes[begin:end].sort()  # a sort of one key for each owner takes a tenth of one sort by two keys
     fresh = np.ones(len(hashes), bool)
     fresh[1:] = (hashes[1:] != hashes[:-1]) | (owner[1:] != owner[:-1])
