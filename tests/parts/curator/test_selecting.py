@@ -39,6 +39,10 @@ def kept(part: Curator, texts: list[str], context: CuratorContext | None = None)
     return [number for number, reason in enumerate(why) if reason is None]
 
 
+def signs() -> tuple[pyarrow.RecordBatch, list[int], int, int]:
+    return pyarrow.record_batch({"text": pyarrow.array(["=="], pyarrow.large_string()), "#": pyarrow.array([0])}), [0], 64, 2
+
+
 POOL = [text(GOOD if number % 3 == 0 else BAD, number) for number in range(30)]
 
 
@@ -57,6 +61,7 @@ def test_the_classifier_finds_what_is_like_the_reference(wanted):
 
 def test_a_reference_that_is_in_the_pool_is_refused(wanted):
     knobs = {"reference": wanted, "keep": 0.385, "buckets": 4096}
+    assert not selecting.overlap(["--"], [selecting.pooled(*signs())], 64, 2), "texts of signs alone are not the same text"
     with pytest.raises(PartError, match=r"1 documents of the reference are in the pool.*overlap: true"):
         kept(make(Curator, {"classifier": knobs}), [*POOL, text(GOOD, 1003)])
     assert 30 in kept(make(Curator, {"classifier": {**knobs, "overlap": True, "keep": 0.45}}), [*POOL, text(GOOD, 1003)])

@@ -57,7 +57,7 @@ def target(source: Source, characters: int, name: str) -> list[str]:
 
 def overlap(texts: Sequence[str], scans: Sequence[Mapping[str, np.ndarray]], buckets: int, order: int) -> int:
     """How many documents of the pool have just the features of one of ``texts``."""
-    known = {_key(one) for one in _each(features(texts, buckets, order))}
+    known = {_key(one) for one in _each(features(texts, buckets, order))} - {b""}  # signs alone have no features
     return sum(_key(one) in known for scan in scans for one in _each(Ragged(scan["values"], scan["ends"])))
 
 
