@@ -40,8 +40,8 @@ from windtunnel.slots import Curator, CuratorContext, Source
 KINDS = ("clean", "shuffled", "other", "copies")
 
 
-def builtin(name: str) -> list[str]:
-    """Pieces of about a thousand characters of the running Python's text."""
+def builtin(name: str) -> dict[tuple[str, ...], str]:
+    """Pieces of about a thousand characters of the running Python's text, by their words."""
     found = []
     for text in texts_of(make(Source, {"builtin": {"text": name}}), Tally(name)):
         paragraphs, piece = text.split("\n\n"), ""
@@ -50,13 +50,14 @@ def builtin(name: str) -> list[str]:
             if len(piece) > 800:
                 found.append(piece[:2000].strip())
                 piece = ""
-    return list({tuple(re.findall(r"\w+", piece.lower())): piece for piece in found}.values())  # none twice, up to signs and case
+    return {tuple(re.findall(r"\w+", piece.lower())): piece for piece in found}  # none twice, up to signs and case
 
 
 def planted(characters: int, seed: int) -> tuple[list[tuple[str, str]], list[str]]:
     """The pool as (kind, text), each kind of about ``characters``, and clean documents that are not in it."""
     chance = random.Random(seed)
-    prose, code = builtin("docstrings"), builtin("stdlib")
+    documentation, source = builtin("docstrings"), builtin("stdlib")
+    prose, code = list(documentation.values()), [piece for words, piece in source.items() if words not in documentation]
     chance.shuffle(prose)
     chance.shuffle(code)
     vocabulary = [word for text in prose[:200] for word in text.split()]
