@@ -11,15 +11,28 @@ from typing import Any
 import torch
 
 
+def bytes_held(phase_run: Any) -> int:
+    """Of the weights, gradients and moments that this rank keeps between two steps."""
+    from windtunnel.train.parallel.shard import locals_of
+
+    kept = dict(phase_run.model.named_parameters())
+    kept |= {f"{name}.grad": value.grad for name, value in kept.items() if value.grad is not None}
+    kept |= {f"{key}.{number}": value for number, entry in enumerate(phase_run.optimizer.state.values()) for key, value in entry.items()}
+    return sum(value.nbytes for value in locals_of(kept).values())
+
+
 def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_folder: str) -> None:
     """Fly every one of ``jobs`` (recipe, folder, stop after) as ``rank`` and write its record beside its folder."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     from windtunnel.data.stream import Stream
+    from windtunnel.parts.start.scratch import Scratch
     from windtunnel.recipe import recipe_from
-    from windtunnel.slots import AfterStep, Selection, Weighting
+    from windtunnel.slots import ALONE, AfterStep, Selection, Start, Weighting
     from windtunnel.train import loop
+    from windtunnel.train.parallel.mesh import Mesh
+    from windtunnel.train.parallel.shard import sharded
     from windtunnel.train.ranks import differs, joined
     from windtunnel.train.run import fly
 
@@ -41,12 +54,18 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
                 for parameter in model.parameters():
                     parameter.add_(torch.randn_like(parameter), alpha=1e-3)
 
+    class Doubled(Start, name="test-doubled"):
+        def build(self, previous, config, seed, context=ALONE):
+            return Scratch().build(previous, config, seed).double()
+
     agree: list[bool] = []
+    held: list[int] = []
     real = loop.train
 
     def watched(*arguments: Any) -> Any:
         phase_run, finished = real(*arguments)
-        agree.append(not differs(phase_run.model.state_dict()))
+        held.append(bytes_held(phase_run))
+        agree.append(sharded(phase_run.model) or not differs(phase_run.model.state_dict()))
         return phase_run, finished
 
     loop.train = watched
@@ -55,8 +74,14 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
         for job in jobs:
             left = itertools.repeat(False, job["stop"]) if job["stop"] else itertools.repeat(False)
             folder, told = Path(job["folder"]), []
-            record = fly(
-                recipe_from(job["recipe"]), 0, stream, folder, threads=1, stop=lambda left=left: next(left, True), warn=told.append
-            )
-            known = {**record.plain(), "error": record.error, "traceback": record.traceback, "told": told, "agree": agree[-1:]}
+            how = {"threads": 1, "stop": lambda left=left: next(left, True), "warn": told.append}
+            record = fly(recipe_from(job["recipe"]), 0, stream, folder, mesh=Mesh(*job["mesh"]) if "mesh" in job else None, **how)
+            known = {
+                **record.plain(),
+                "error": record.error,
+                "traceback": record.traceback,
+                "told": told,
+                "agree": agree[-1:],
+                "held": held[-1:],
+            }
             (folder.parent / f"{folder.name}-{rank}.json").write_text(json.dumps(known))

@@ -18,8 +18,10 @@ from ranks_worker import work
 from safetensors.torch import load_file
 
 from windtunnel.core.errors import UserError
-from windtunnel.recipe import merge
+from windtunnel.recipe import merge, recipe_from
 from windtunnel.train import ranks
+from windtunnel.train.parallel.local import refuse_local
+from windtunnel.train.parallel.mesh import Mesh, laid_out
 from windtunnel.train.run import fly
 
 HALVES = {"micro_batch": 2}  # of batches of 4: one rank adds up the gradients that two ranks add up
@@ -37,6 +39,9 @@ ALIKE = {  # what draws numbers, which differ from those of one rank
     "chosen": {"selection": {"test-smallest": {"candidates": 3}}},
     "clock": {"budget": {"seconds": 1.0}},
 }
+KINDS = {"whole": {}, "parts": (PARTS := {"mesh": [1, 2]})}  # two ranks hold a model between them
+ROUNDED = {"budget": {"steps": 3}, "micro_batch": 1}  # two micro-batches a rank
+EXACT = {"budget": {"steps": 50}, "start": "test-doubled", "evaluate_every": 1.0}
 REFUSED = {
     "uneven": ({"batch": 3}, "use --ranks 1 or 3"),
     "counting": ({"weighting": "test-counting"}, "test-counting: it keeps count"),
@@ -62,6 +67,12 @@ def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> P
         for name, fields in {**SAME, **ALIKE, **{name: fields for name, (fields, _) in REFUSED.items()}}.items()
     ]
     jobs += [{"recipe": merge(plain, SAME["stacked"]), "folder": str(folder / "cut"), "stop": stop} for stop in (1, 4, 0)]
+    for name, fields in {"rounded": ROUNDED, "gpt2": ROUNDED | {"model": {"family": "gpt2"}}, "exact": EXACT}.items():
+        jobs += [
+            {"recipe": merge(plain, fields), "folder": str(folder / f"{name}-{kind}"), "stop": 0} | mesh for kind, mesh in KINDS.items()
+        ]
+    jobs += [{"recipe": plain, "folder": str(folder / "parts-cut"), "stop": stop} | PARTS for stop in (2, 0)]
+    jobs += [{"recipe": plain, "folder": str(folder / name), "stop": stop} | PARTS for name, stop in {"parts": 0, "parts-left": 2}.items()]
     port, processes = free_port(), []
     for rank in range(2):
         processes.append(warm.CONTEXT.Process(target=work, args=(rank, 2, port, jobs, str(stream.folder))))
@@ -75,6 +86,10 @@ def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> P
 def record(flown: Path, name: str, rank: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((flown / f"{name}-{rank}.json").read_text())
     return found
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -111,6 +126,54 @@ def test_ranks_that_are_stopped_go_on_together(flown):
     last = record(flown, "cut")
     assert last["status"] == "finished", last["traceback"]
     assert same(flown / "cut", flown / "stacked")
+
+
+@pytest.mark.parametrize(("name", "close"), {"rounded": 1e-6, "gpt2": 1e-6, "exact": 1e-10}.items())
+def test_a_model_in_shards_trains_like_a_whole_one(name, close, flown):
+    """The whole one is that of two ranks, which is that of one to the last bit."""
+    parts, whole = (record(flown, f"{name}-{kind}") for kind in ("parts", "whole"))
+    assert parts["status"] == whole["status"] == "finished", parts["traceback"]
+    assert (parts["mesh"], whole["mesh"]) == ("data=1,shard=2", "data=2,shard=1")
+    for key, share in {"loss": close, "gradient_norm": 10 * close}.items():
+        one, other = ([line[key] for line in lines(flown / f"{name}-{kind}")] for kind in ("parts", "whole"))
+        assert len(one) == parts["totals"]["steps"]
+        assert one == pytest.approx(other, rel=share, abs=0)
+    assert parts["totals"]["flops"] == whole["totals"]["flops"]
+    assert parts["test"] == pytest.approx(whole["test"], rel=1e-5)
+    assert parts["held"][0] <= 0.55 * whole["held"][0]
+
+
+def test_a_model_in_shards_goes_on_on_one_rank_with_the_same_documents(flown, tiny, stream):
+    assert record(flown, "parts-left")["status"] == "interrupted"
+    assert record(flown, "parts")["status"] == "finished"
+    left, undisturbed = json.loads((flown / "parts-left" / "record.json").read_text()), record(flown, "parts")
+    alone = fly(recipe_from(left["recipe"]), 0, stream, flown / "parts-left", threads=1)
+    assert any("began with 2 rank(s) and goes on with 1" in said for said in alone["warnings"])
+    assert alone["cursors"] == undisturbed["cursors"]
+    one, other = ([line["loss"] for line in lines(flown / name)] for name in ("parts-left", "parts"))
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_what_needs_whole_weights_is_refused(tiny):
+    for name in ("stacked", "penalised", "sparse", "muon"):
+        with pytest.raises(UserError, match="cannot be trained on the mesh data=1,shard=2: .*; use data=2, which shards nothing"):
+            refuse_local(tiny(**SAME[name]), Mesh(shard=2))
+        refuse_local(tiny(**SAME[name]), Mesh(data=2))
+    refuse_local(tiny(), Mesh(shard=2))
+
+
+def test_a_mesh_is_read_and_what_is_none_is_refused():
+    assert [Mesh.read(text) for text in ("data=2,shard=4", "shard=3", "data=2")] == [(2, 4), (1, 3), (2, 1)]
+    for text in ("shards=2", "shard=0", "shard=two", "shard=2,shard=2", ""):
+        with pytest.raises(UserError, match="--mesh"):
+            Mesh.read(text)
+    with pytest.raises(UserError, match="takes 2 ranks, and 1 train here"):
+        laid_out(Mesh(shard=2), torch.device("cpu"))
+
+
+def test_a_model_in_shards_goes_on_to_the_last_bit(flown):
+    assert record(flown, "parts-cut")["status"] == "finished", record(flown, "parts-cut")["traceback"]
+    assert same(flown / "parts-cut", flown / "parts")
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -33,6 +33,15 @@ CorpusOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="threads of one run (default: 1)", show_default=False)]
 RanksOption = Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")]
+MeshOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mesh",
+        metavar="data=N,shard=M",
+        help="N groups of M processes; each group holds one model in M parts (default: each process holds it whole)",
+        show_default=False,
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

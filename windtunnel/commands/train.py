@@ -19,6 +19,7 @@ from windtunnel.commands.options import (
     BudgetOption,
     CorpusOption,
     JsonOption,
+    MeshOption,
     RanksOption,
     SetOption,
     ThreadsOption,
@@ -31,6 +32,7 @@ from windtunnel.core.files import locked
 
 if TYPE_CHECKING:
     from windtunnel.recipe import Recipe
+    from windtunnel.train.parallel.mesh import Mesh
 
 
 class LoggerName(enum.StrEnum):
@@ -113,12 +115,14 @@ def train(
         Path | None,
         typer.Option("--forecast", metavar="FILE", help="forecast.json: say whether the end lies in its band", show_default=False),
     ] = None,
+    mesh: MeshOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added.
 
     With --arm and --flops, FILE is a study, and its arm is trained at its real size: shape, batch and rate as `windtunnel plan` has them.
-    With --ranks, processes on this machine share the work; on several machines, let torchrun start `-m windtunnel.commands.main train ...`.
+    With --ranks or --mesh, processes on this machine share the work; on several machines, let torchrun start
+    `-m windtunnel.commands.main train ...`.
     """
     from windtunnel.recipe import Document, load_recipe
     from windtunnel.recipe.resolve import resolve
@@ -130,10 +134,11 @@ def train(
     else:
         document = Document(file, changed(settings, budget))
         recipe = resolve(load_recipe(document, sources(corpus)), document)
-    with at_work(out, processes, device, context.obj) as callbacks:
+    laid = mesh_of(mesh, processes)
+    with at_work(out, laid.ranks if laid else processes, device, context.obj) as callbacks:
         with ranks.rank_0_first():
             stream, others = prepare(recipe, cache, callbacks.say), prepare_needed(recipe, cache, callbacks.say)
-        how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()]}
+        how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()], "mesh": laid}
         record = fly(recipe, seed, stream, out, report=callbacks.follow, stop=callbacks.stop, warn=callbacks.say, streams=others, **how)
     if as_json:
         print_json(record.plain())
@@ -192,6 +197,16 @@ def against_band(file: Path, arm: str, test: Mapping[str, float | None]) -> str:
         raise UserError(f"{file}: no band of {found.metric} for {arm!r}; {nearest(arm, found.bands)}")
     place = "within" if band.low <= value <= band.high else "above" if value > band.high else "below"
     return f"{found.metric} {value:.4f} lies {place} the forecast band of 80 percent, {band.low:.4f} to {band.high:.4f}"
+
+
+def mesh_of(text: str | None, processes: int) -> Mesh | None:
+    """What --mesh says, if it is given. Raises UserError where --ranks says something else."""
+    from windtunnel.train.parallel.mesh import Mesh
+
+    mesh = Mesh.read(text) if text else None
+    if mesh and processes not in (1, mesh.ranks):
+        raise UserError(f"--ranks {processes}: the mesh {mesh} takes {mesh.ranks} ranks; leave --ranks out")
+    return mesh
 
 
 def export(

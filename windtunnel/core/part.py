@@ -43,6 +43,7 @@ class Part(Settings):
     trial: ClassVar[Trial] = Trial()
     identity: ClassVar[Mapping[str, Any] | str | None] = None
     acts: ClassVar[tuple[str, ...]] = ()
+    local: ClassVar[str] = ""  # why it cannot act where each rank holds a part of the weights (``--mesh shard=2``); "": it can
     by_source: ClassVar[bool] = False  # whether observe is also told the training loss of every source after each step
 
     def __init_subclass__(cls, name: str = "", **keywords: Any) -> None:

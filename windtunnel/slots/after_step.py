@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class AfterStep(Part):
     """What happens to weights or moments after an optimizer step."""
 
+    local = "it keeps or changes whole weights after each step"
+
     def rate(self, progress: Progress) -> float:
         """What the learning rate of the coming step is multiplied with, besides the schedule."""
         return 1.0

@@ -204,6 +204,13 @@ class Family(Part):
         """Where a model of ``config`` keeps its modules, for :func:`windtunnel.models.anatomy.anatomy`."""
         raise NotImplementedError
 
+    def sharded(self, model: Any) -> list[Any]:
+        """The modules whose weights are put together at a time where ranks hold ``model`` in shards, inner ones first: every block.
+
+        What is in none of them belongs to the model itself, whose weights are whole from the forward pass to the end of the backward pass.
+        """
+        return [block for stack in self.places(model.config).stacks for block in model.get_submodule(stack)]
+
     def forward(self, model: Any, arrays: Mapping[str, torch.Tensor], call: Call) -> Any:
         """The outputs of ``model``, with ``logits`` for every unit, for those of ``arrays`` (named as ``reads``) that are given.
 

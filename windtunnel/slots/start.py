@@ -38,7 +38,12 @@ ALONE = StartContext(MappingProxyType({}), None)
 
 
 class Start(Part):
-    """How the weights of a phase begin."""
+    """How the weights of a phase begin.
+
+    ``local`` counts in phases after the first: the first start makes the model that is then sharded.
+    """
+
+    local = "it transforms the whole weights of the phase before"
 
     def origin(self) -> str | None:
         """The model (folder, file, name on the hub) that it begins with as it is: sizes and tokenizer of a recipe default to its own."""

@@ -16,6 +16,7 @@ class Structure(Part):
     """A shape imposed on the weights while they train: sparse, low-rank, shared."""
 
     acts = ("constrain", "take", "remove")
+    local = "structures reshape or mask whole matrices"
 
     def apply(self, model: PreTrainedModel) -> None:
         """Impose it, in place. Raises PartError where no weight matches."""

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from windtunnel.models.anatomy import linears
 from windtunnel.slots import Structure
 from windtunnel.train.checkpoint import load_state_dict, state_dict
+from windtunnel.train.parallel.shard import locals_of, put_back
 
 IN_MEMORY = 1 << 28  # bytes of weights that are simply copied
 
@@ -71,7 +72,7 @@ def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callabl
     The counted step is to need no more memory than any other. So weights on an accelerator wait in the machine's memory, and many weights
     (above ``IN_MEMORY`` bytes) in the machine's memory wait in a file in ``folder``, which goes with the returned function.
     """
-    weights = model.state_dict()
+    weights = locals_of(model.state_dict())
     on_cpu = all(value.device.type == "cpu" for value in weights.values())
     remembered = copy.deepcopy([state_dict(state) for state in states])
     file = None
@@ -81,7 +82,7 @@ def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callabl
     kept = {} if file else {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
 
     def restore() -> None:
-        model.load_state_dict(torch.load(file.name, mmap=True, weights_only=True) if file else kept)
+        put_back(model, torch.load(file.name, mmap=True, weights_only=True) if file else kept)
         for state, old in zip(states, remembered, strict=True):
             load_state_dict(state, copy.deepcopy(old))  # which is put back once for each variant, and a step may change it in place
 

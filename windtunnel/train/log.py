@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.device_mesh import DeviceMesh
 
 from windtunnel.core.errors import Diverged
 from windtunnel.core.part import Trained
@@ -60,6 +61,7 @@ class RunContext:
     warn: Callable[[str], None] = lambda _: None
     loggers: tuple[Logger, ...] = ()
     checkpoint_seconds: float = 60.0
+    mesh: DeviceMesh | None = None  # of several ranks, those that hold the model in shards; None: each holds it whole
     shorter: Mapping[Path, Recipe] = field(default_factory=dict)  # by folder, the runs of this recipe and seed with smaller budgets
     charged: Mapping[str, float] = field(default_factory=dict)  # what the models that the recipe needs cost, by unit
     cursors_of: Callable[[Trained, int], Mapping[str, int]] = lambda trained, seed: {}  # how far its run has read each source

@@ -28,6 +28,7 @@ from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
 from windtunnel.train.compiled import compile_model, set_compiled
 from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import measure
+from windtunnel.train.parallel.shard import at_rest, load_optimizer, shard, sharded, stored
 from windtunnel.train.parts import acting_parts, bound, end_parts, look_ahead, observe, start_parts
 from windtunnel.train.spend import Account, Horizon, PhaseCost, Stopwatch, left_of
 from windtunnel.train.step import loader_of, take_whole
@@ -82,7 +83,9 @@ class PhaseRun:
             take_over_cursors(phase, seed, run_context, run_state)
         else:
             model = refilled(recipe, index, stream, seed, run_context, saved)
-        ranks.same_weights(model)
+        if not sharded(model):
+            ranks.same_weights(model)
+        shard(model, run_context.mesh)
         set_attention(model, run_context.attention)
         parts = acting_parts(phase, recipe.evaluations)
         states, models = start_parts(parts, model, seed, run_context)
@@ -179,7 +182,8 @@ class PhaseRun:
         log.check()
         take_whole(self)
         run = self.run_state
-        numbers = ranks.broadcast(evaluate(self.evaluations, self.model, self.judge) if not ranks.rank() else None)
+        measuring = sharded(self.model) or not ranks.rank()
+        numbers = ranks.broadcast(evaluate(self.evaluations, self.model, self.judge) if measuring else None)
         place = {"step": run.steps, "phase": self.index, "tokens": run.tokens, "flops": run.flops, "seconds": run.seconds}
         run.validation.append(place | {"numbers": dict(numbers)})  # plain: a checkpoint holds it
         log.numbers(run.steps, numbers)
@@ -209,15 +213,15 @@ class PhaseRun:
             "loader": self.loader.state(),
             "config": json.loads(self.model.config.to_json_string(use_diff=False)),
             "generation": written_generation(self.model),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": stored(self.model, self.model.state_dict()),
+            "optimizer": stored(self.model, self.optimizer.state_dict()),
             "states": {key: state_dict(state) for key, state in self.states.items()},
             "cost": asdict(self.cost),
         }
 
     def load_state(self, saved: Mapping[str, Any]) -> None:
         """Go on where :meth:`state` was taken; the model holds its weights already."""
-        self.optimizer.load_state_dict(saved["optimizer"])
+        load_optimizer(self.optimizer, saved["optimizer"])
         for key, state in self.states.items():
             load_state_dict(state, saved["states"][key])
         self.loader.load_state(saved["loader"])
@@ -297,6 +301,7 @@ def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> N
     for name, value in numbers.items():
         if not math.isfinite(value):
             raise Diverged(f"{name} is {value}, not a finite number: training has gone wrong, or the evaluation measures nothing")
+    at_rest(model)
     model.train()
     set_compiled(model, compiled)
     return numbers

@@ -57,6 +57,7 @@ class RunRecord(JsonBlock):
     variant: Variant | None = Field(None, description="how its steps were computed")
     threads: int | None = Field(None, description="threads of each process")
     ranks: int = Field(1, description="processes that shared the work")
+    mesh: str = Field("", description="how they were laid out: groups that each hold a model, and ranks of a group")
     device: str = Field("", description="where it was computed")
     versions: dict[str, str] = Field({}, description="of the packages that determine numbers")
     hardware: dict[str, Any] = Field({}, description="the machine")

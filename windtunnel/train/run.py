@@ -16,6 +16,7 @@ from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
 from windtunnel.train.curation import Fly, curation_of, fly_in
 from windtunnel.train.needed import Others, charged, curated, others_of, refuse_other_documents
+from windtunnel.train.parallel.mesh import Mesh, laid_out
 from windtunnel.train.record import RunRecord, read_record, write_record
 from windtunnel.train.spikes import spikes_in
 from windtunnel.train.variant import choose, refuse_unable
@@ -117,6 +118,7 @@ def fly(
     needed_in: Path | None = None,
     streams: Mapping[str, Stream | str] | None = None,
     variant: Variant | None = None,
+    mesh: Mesh | None = None,
     **options: Unpack[Options],
 ) -> RunRecord:
     """Fly ``recipe`` with ``seed`` in ``folder`` and return its record, which is also written to ``folder/record.json``.
@@ -126,24 +128,30 @@ def fly(
 
     Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
     ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see :func:`prepare_needed`.
-    ``variant`` is that of the study; by default it is chosen for ``recipe`` when its folder is begun, and kept.
+    ``variant`` is that of the study; by default it is chosen for ``recipe`` when its folder is begun, and kept. ``mesh`` is how the ranks
+    are laid out; by default each holds the whole model.
 
     Raises:
-        UserError: when the folder holds a run of another recipe or cannot be written.
+        UserError: when the folder holds a run of another recipe or cannot be written, or ``mesh`` does not suit the ranks or the recipe.
     """
-    folder, place = Path(folder), device_of(device, threads)
-    plan, chosen = planned(recipe, seed, stream, folder, place, variant)
+    from windtunnel.train import ranks
+    from windtunnel.train.parallel.local import refuse_local
+
+    folder, place, mesh = Path(folder), device_of(device, threads), mesh or Mesh(data=ranks.count())
+    devices = laid_out(mesh, place)
+    refuse_local(recipe, mesh)
+    plan, chosen = planned(recipe, seed, stream, folder, place, variant, mesh)
     if (done := finished(folder, recipe.key(seed, chosen), stream, plan)) is not None:
         return done
     refuse_unable(recipe.variant(chosen), place, str(folder))
-    record, runs = begun(recipe, seed, stream, place, chosen), needed_in or folder / "needed"
+    record, runs = begun(recipe, seed, stream, place, chosen, mesh), needed_in or folder / "needed"
     told = heard(options, record["warnings"])
-    for message in changed(plan, threads):
+    for message in changed(plan, threads, mesh):
         told["warn"](message)
 
     def missing(one: Recipe, own: Stream, place: Path, streams: Mapping[str, Stream | str]) -> RunRecord:
         how: Options = {"report": told.get("report"), "stop": told.get("stop")}
-        return fly(one, seed, own, place, threads=threads, device=device, needed_in=runs, streams=streams, variant=chosen, **how)
+        return fly(one, seed, own, place, threads=threads, device=device, needed_in=runs, streams=streams, variant=chosen, mesh=mesh, **how)
 
     try:
         others = others_of(recipe, seed, chosen, stream, runs, streams or {}, None if needed_in else missing)
@@ -152,7 +160,8 @@ def fly(
     if others is None:
         return stored(folder, RunRecord(**record, status="interrupted"))
     record |= costs(stream, others)
-    run_context = context_of(folder, place, recipe.variant(chosen), stream, Others(others, chosen), told | {"charged": record["charged"]})
+    told |= {"charged": record["charged"], "mesh": devices}
+    run_context = context_of(folder, place, recipe.variant(chosen), stream, Others(others, chosen), told)
     return stored(folder, RunRecord(**record, **outcome(recipe, seed, stream, run_context)))
 
 
@@ -188,16 +197,18 @@ def costs(stream: Stream, others: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def planned(
-    recipe: Recipe, seed: int, stream: Stream, folder: Path, place: torch.device, variant: Variant | None
+    recipe: Recipe, seed: int, stream: Stream, folder: Path, place: torch.device, variant: Variant | None, mesh: Mesh
 ) -> tuple[Mapping[str, Any], Variant]:
-    """What the run in ``folder`` was begun with (key, stream, threads, ranks), now if it was not, and the variant of its study."""
+    """What the run in ``folder`` was begun with (key, stream, threads, ranks, mesh), now if it was not, and the variant of its study."""
     import torch
 
     from windtunnel.train import ranks
 
     def decide() -> dict[str, Any]:
         chosen = variant or choose(recipe, stream, place)
-        how = {"variant": chosen.model_dump(), "threads": torch.get_num_threads(), "ranks": ranks.count()}
+        if mesh.shard > 1:  # a model in shards is not compiled
+            chosen = chosen.model_copy(update={"compiled": False})
+        how = {"variant": chosen.model_dump(), "threads": torch.get_num_threads(), "ranks": ranks.count(), "mesh": str(mesh)}
         return {"key": recipe.key(seed, chosen), "stream": stream.fingerprint, **how}
 
     with naming(folder), ranks.rank_0_first():
@@ -207,7 +218,7 @@ def planned(
     return plan, variant or Variant.model_validate(plan.get("variant") or {})
 
 
-def changed(plan: Mapping[str, Any], threads: int | None) -> Iterator[str]:
+def changed(plan: Mapping[str, Any], threads: int | None, mesh: Mesh) -> Iterator[str]:
     """What is no longer as it was when the run was begun, a sentence each."""
     from windtunnel.train import ranks
 
@@ -215,6 +226,9 @@ def changed(plan: Mapping[str, Any], threads: int | None) -> Iterator[str]:
         began = plan.get(what.removesuffix("(s)") + "s", now)
         if now and began != now:
             yield f"this run began with {began} {what} and goes on with {now}: not bitwise what it would have been undisturbed"
+    began = plan.get("mesh", str(mesh))
+    if began != str(mesh) and plan["ranks"] == ranks.count():
+        yield f"this run began on the mesh {began} and goes on on {mesh}: not bitwise what it would have been undisturbed"
 
 
 def stored(folder: Path, record: RunRecord) -> RunRecord:
@@ -246,7 +260,7 @@ def finished(folder: Path, key: str, stream: Stream, plan: Mapping[str, Any]) ->
     return record
 
 
-def begun(recipe: Recipe, seed: int, stream: Stream, place: torch.device, variant: Variant) -> dict[str, Any]:
+def begun(recipe: Recipe, seed: int, stream: Stream, place: torch.device, variant: Variant, mesh: Mesh) -> dict[str, Any]:
     """What the record of a run says before anything is flown."""
     import torch
 
@@ -260,6 +274,7 @@ def begun(recipe: Recipe, seed: int, stream: Stream, place: torch.device, varian
         "variant": recipe.variant(variant),
         "threads": torch.get_num_threads(),
         "ranks": ranks.count(),
+        "mesh": str(mesh),
         "device": str(place),
         "versions": machine.versions(),
         "hardware": machine.hardware(place),
@@ -272,6 +287,7 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     from transformers.utils import logging
 
     from windtunnel.train import loop, machine, ranks
+    from windtunnel.train.parallel.shard import sharded
 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
     machine.keep_freed_memory()
@@ -281,7 +297,7 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
             phase_run, whole = loop.train(recipe, seed, stream, run_context)
         found |= training(phase_run.run_state, stream, memory.bytes(), run_context.folder / "log.jsonl")
         found["status"] = "finished" if whole else "interrupted"
-        if whole and not ranks.rank():
+        if whole and (sharded(phase_run.model) or not ranks.rank()):
             found |= test_and_export(phase_run)
     except Exception as error:
         found |= {"status": "failed", "failure": Failure.of(error)}
@@ -339,19 +355,25 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
 
 
 def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
-    """Evaluate the finished model of the last phase on test, let it write samples, and save it as a folder that transformers loads."""
+    """Evaluate the finished model of the last phase on test, let it write samples, and save it as a folder that transformers loads.
+
+    A model in shards is measured by all ranks together, and put together on rank 0 to be saved.
+    """
     from windtunnel.models.save import export
-    from windtunnel.train import documents
+    from windtunnel.train import documents, ranks
+    from windtunnel.train.parallel.shard import gathered
     from windtunnel.train.phase import evaluate, judges
 
     recipe, stream, run_context, evaluations = phase_run.recipe, phase_run.stream, phase_run.run_context, phase_run.evaluations
     model, _ = phase_run.release()
     judge = judges(recipe, recipe.phases[-1], stream, "test", run_context)
     numbers = evaluate(evaluations, model, judge)
-    documents.write(run_context.folder, numbers.by_document)
     primary = recipe.evaluations[0]
     written = stream.encoding.samples(model, judge)
     special = recipe.special()
-    export(model, run_context.folder / "model", tokenizer=stream.encoding.processor(stream, special))
+    model = gathered(model)
+    if not ranks.rank():
+        documents.write(run_context.folder, numbers.by_document)
+        export(model, run_context.folder / "model", tokenizer=stream.encoding.processor(stream, special))
     known = {"unit": primary.unit, "better": primary.better, "tokens_added": stream.encoding.added(stream, special)}
     return {"test": dict(numbers), "primary": next(iter(numbers)), "samples": written, **known}

@@ -19,6 +19,7 @@ from windtunnel.data.stream import Stream
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import Loss, Progress
 from windtunnel.train import ranks
+from windtunnel.train.parallel.shard import add_up, at_rest, full, own_gradients
 
 if TYPE_CHECKING:
     from windtunnel.train.phase import PhaseRun
@@ -82,10 +83,14 @@ def gradients(phase_run: PhaseRun, batch: Mapping[str, Any], progress: Progress)
         reseed(phase_run.seed, phase_run.index, progress.step, ranks.rank())
     targets = max(1, int((batch["labels"] != -100).sum()))
     needs = frozenset().union(*(term.needs for term in phase.losses))
+    at_rest(model)
     model.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=phase_run.run_context.device)
+    total = torch.zeros((), device=phase_run.run_context.device, dtype=model.dtype)
     sums = torch.zeros(2, len(phase_run.stream.sources), device=total.device) if phase_run.by_source else None
-    for part in micro_batches(ranks.share(batch), phase_run.micro_batch, phase_run.run_context.device):
+    own, done = ranks.share(batch), 0
+    for part in micro_batches(own, phase_run.micro_batch, phase_run.run_context.device):
+        done += len(part["labels"])
+        add_up(model, last=done == len(own["labels"]))
         with phase_run.run_context.precision():
             loss = phase.objective.loss(model, part, needs)
             weights = loss.counts.to(loss.values.dtype)
@@ -100,9 +105,7 @@ def gradients(phase_run: PhaseRun, batch: Mapping[str, Any], progress: Progress)
         del loss, weights  # the logits with them, which the gradient does not need: tokens times vocabulary times four bytes
         value.backward()
         total += value.detach()
-    ranks.all_reduce(
-        [total, *([] if sums is None else [sums]), *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)]
-    )
+    ranks.all_reduce([total, *([] if sums is None else [sums]), *own_gradients(model)])
     if ranks.count() > 1:  # the update is to draw the same numbers everywhere
         reseed(phase_run.seed, phase_run.index, progress.step, ranks.count())
     if sums is not None:
@@ -148,7 +151,7 @@ def set_rates(phase_run: PhaseRun, progress: Progress) -> float:
 def clip(phase_run: PhaseRun) -> torch.Tensor:
     """Clip the gradient; returns its norm before."""
     trainable = [parameter for parameter in phase_run.model.parameters() if parameter.grad is not None]
-    return torch.nn.utils.clip_grad_norm_(trainable, phase_run.phase.clip if phase_run.phase.clip is not None else math.inf)
+    return full(torch.nn.utils.clip_grad_norm_(trainable, phase_run.phase.clip if phase_run.phase.clip is not None else math.inf))
 
 
 def update(phase_run: PhaseRun, progress: Progress) -> None:

@@ -38,6 +38,8 @@ class Pruned(Evaluation, name="pruned"):
 
     trial = Trial({"sparsities": [0.0, 0.5, 0.9]})
 
+    local = "it removes the least weights of whole matrices"
+
     unit: ClassVar[str] = "bits per byte"
     better: ClassVar[str] = "lower"
 

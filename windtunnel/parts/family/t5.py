@@ -20,6 +20,8 @@ class T5(Family, name="t5"):
 
     trial = Trial(beside={"objective": "span-corruption"})
 
+    local = "its encoder is called by itself, before the model whose weights it shares"
+
     kind: ClassVar[str] = "encoder-decoder"
     # Its positions are relative, and its encoder sees everything.
     reads: ClassVar[tuple[str, ...]] = (*Family.reads, "decoder_tokens", "decoder_documents")

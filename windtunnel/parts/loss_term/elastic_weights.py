@@ -27,6 +27,8 @@ class ElasticWeights(LossTerm, name="elastic-weights"):
     cost of the estimate is charged. Start and information are kept in the checkpoint, which grows by twice the size of the weights.
     """
 
+    local = "it keeps a copy of the weights and what each is worth"
+
     trial = Trial({"sources": ["code"], "sequences": 2})
     identity = {"strength": 0.0}
 

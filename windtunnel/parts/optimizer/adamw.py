@@ -24,6 +24,8 @@ class AdamW(Optimizer, name="adamw"):
     too, where it measures several times faster than the loop over parameters.
     """
 
+    local = ""
+
     learning_rate: float | None = Field(None, gt=0, description="peak rate (default: the one the model's size suggests)")
     weight_decay: float = Field(0.1, ge=0, description="decoupled decay of matrices and embeddings")
     betas: tuple[Beta, Beta] = Field((0.9, 0.95), description="decay of the first and the second moment")

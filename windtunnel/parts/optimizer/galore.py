@@ -34,6 +34,8 @@ class GaLore(Optimizer, name="galore"):
 
     conflicts: ClassVar[dict[str, str]] = {"low-rank": _FACTORS, "sparse-low-rank": _FACTORS}
 
+    local = "it decomposes whole gradients"
+
     learning_rate: float | None = Field(None, gt=0, description="peak rate (default: the one the model's size suggests)")
     rank: int = Field(16, ge=1, description="dimensions kept, fewer than the smaller side of every matrix (paper: 128 at width 512)")
     every: int = Field(200, ge=1, description="steps between two choices of the subspace")

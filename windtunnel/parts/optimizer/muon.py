@@ -24,6 +24,8 @@ class Muon(Optimizer, name="muon"):
     matrices of one shape at once.
     """
 
+    local = "it orthogonalises whole matrices"
+
     learning_rate: float | None = Field(None, gt=0, description="peak rate of the AdamW part (default: the one the model's size suggests)")
     matrix_learning_rate: float | None = Field(
         None, gt=0, description="peak rate of the matrices (default: 0.02; with match-rms, the rate of the AdamW part)"

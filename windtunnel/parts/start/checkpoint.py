@@ -32,6 +32,8 @@ class Checkpoint(Start, name="checkpoint"):
     new rows are the mean of the old ones.
     """
 
+    local = ""
+
     trial = Trial({"model": "@model"})
 
     model: str = Field(

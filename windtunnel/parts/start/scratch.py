@@ -17,6 +17,8 @@ class Scratch(Start, name="scratch"):
     with equal weights. In a later phase it forgets the model of the phase before.
     """
 
+    local = ""
+
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config`` with first weights drawn from ``seed``."""
         from windtunnel.models.init import fresh

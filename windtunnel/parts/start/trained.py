@@ -22,6 +22,8 @@ class TrainedStart(Start, name="trained"):
     a recipe it is the part ``checkpoint``.
     """
 
+    local = ""
+
     trial = Trial({"model": {"folder": "@model"}})
 
     model: Trained = Field(description="the model to begin from")

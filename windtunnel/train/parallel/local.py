@@ -1,0 +1,37 @@
+"""What cannot act where each rank holds a part of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from windtunnel.core.errors import UserError
+from windtunnel.recipe import Recipe
+from windtunnel.recipe.phase import parts_of
+from windtunnel.train.parallel.mesh import Mesh
+
+
+def refuse_local(recipe: Recipe, mesh: Mesh) -> None:
+    """Raise UserError where a part of ``recipe`` needs the weights whole on every rank, which on ``mesh`` they are not."""
+    if mesh.shard == 1:
+        return
+    for what, reason in needs_whole(recipe):
+        raise UserError(f"{what} cannot be trained on the mesh {mesh}: {reason}; use data={mesh.ranks}, which shards nothing")
+
+
+def needs_whole(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """What in ``recipe`` needs whole weights, by place and name, each with the reason."""
+    if recipe.compile == "yes":
+        yield "compile: yes", "a model in shards is not compiled"
+    for number, phase in enumerate(recipe.phases):
+        prefix = f"phases.{number}." if len(recipe.phases) > 1 else ""
+        if phase.model.family.local:
+            yield f"{prefix}model: {phase.model.family.name}", phase.model.family.local
+        for key, part in parts_of(phase).items():
+            if part.local and (key != "start" or number):  # the first start makes the model that is then sharded
+                yield f"{prefix}{key}: {part.name}", part.local
+        before = recipe.phases[number - 1] if number and phase.start is None else phase
+        if (before.model, before.context) != (phase.model, phase.context):
+            yield f"{prefix}model", "the phase before has another model or context, and its weights are copied whole"
+    for number, evaluation in enumerate(recipe.evaluations):
+        if evaluation.local:
+            yield f"evaluations.{number}: {evaluation.name}", evaluation.local
