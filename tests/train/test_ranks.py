@@ -67,9 +67,8 @@ def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     ]
     jobs += [{"recipe": merge(plain, SAME["stacked"]), "folder": str(folder / "cut"), "stop": stop} for stop in (1, 4, 0)]
     exact = merge(plain, EXACT)
-    jobs += [
-        {"recipe": exact, "folder": str(folder / f"exact-{kind}"), "stop": 0} | mesh for kind, mesh in {"whole": {}, "parts": PARTS}.items()
-    ]
+    kinds = {"exact-whole": {}, "exact-parts": PARTS}
+    jobs += [{"recipe": exact, "folder": str(folder / name), "stop": 0} | mesh for name, mesh in kinds.items()]
     jobs += [{"recipe": plain, "folder": str(folder / "parts-cut"), "stop": stop} | PARTS for stop in (2, 0)]
     jobs += [{"recipe": plain, "folder": str(folder / name), "stop": stop} | PARTS for name, stop in {"parts": 0, "parts-left": 2}.items()]
     port, processes = free_port(), []
