@@ -16,7 +16,7 @@ from windtunnel.commands.evaluate import size_of
 from windtunnel.core.errors import UserError
 from windtunnel.recipe import sources_from
 from windtunnel.slots import ByDocument
-from windtunnel.study.evaluate import ALL, Measured, evaluate, numbers
+from windtunnel.study.evaluate import ALL, ModelOnText, evaluate, numbers
 
 CONTEXT = 8
 
@@ -57,12 +57,12 @@ def test_numbers_are_those_of_transformers_and_models_are_paired(tmp_path):
 def test_several_sources_are_also_taken_together():
     random = np.random.default_rng(0)
 
-    def measured(name: str, worse: float) -> Measured:
+    def measured(name: str, worse: float) -> ModelOnText:
         documents = {
             source: ByDocument(np.arange(12) + (place << 40), 8 + worse + random.normal(0, 0.01, 12), np.full(12, 4.0))
             for place, source in enumerate(("a", "b"))
         }
-        return Measured(name, documents, {})
+        return ModelOnText(name, documents, {})
 
     rows = numbers([measured("one", 0.0), measured("two", 0.4)])
     assert [(row["source"], row["model"]) for row in rows] == [(source, model) for source in (ALL, "a", "b") for model in ("one", "two")]

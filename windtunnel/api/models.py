@@ -126,7 +126,7 @@ def evaluate(
 ) -> Any:
     """Measure trained models on ``corpus`` side by side: bits per byte, with intervals over documents. Nothing is trained.
 
-    As ``windtunnel evaluate``. Returns a :class:`windtunnel.study.evaluate.Evaluation`, with ``.table()`` and ``.data``.
+    As ``windtunnel evaluate``. Returns a :class:`windtunnel.study.evaluate.SideBySide`, with ``.table()`` and ``.data``.
 
     Args:
         models: folders of models or runs, files of weights, hub names; others are compared with the first.

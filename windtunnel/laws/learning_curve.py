@@ -46,7 +46,7 @@ PATTERN = LawForm(
 )
 
 
-class Addition(JsonBlock):
+class PointOfCurve(JsonBlock):
     """What was known after an addition of data."""
 
     units: float = Field(description="of data")
@@ -58,7 +58,7 @@ class Addition(JsonBlock):
 class LearningCurveResult(LawResult):
     """The pattern of all points, the trace of fits, and where it would have been right to stop."""
 
-    additions: list[Addition] = Field([], description="ascending in units")
+    additions: list[PointOfCurve] = Field([], description="ascending in units")
     stop_at: float | None = Field(None, description="units at which no more than the tolerance was left to gain; None where there was none")
     tolerance: float = Field(description="of what is left, in the unit of the score")
 
@@ -123,7 +123,7 @@ def learning_curve(
     return LearningCurveResult(**content, additions=trace, stop_at=stop, tolerance=tolerance)
 
 
-def _addition(units: np.ndarray, score: np.ndarray, sign: float) -> Addition:
+def _addition(units: np.ndarray, score: np.ndarray, sign: float) -> PointOfCurve:
     search = Search(PATTERN, {"units": units}, score)
     ceiling = float(search.laws(search.fit())[0, 0])
-    return Addition(units=float(units[-1]), score=sign * float(score[-1]), ceiling=sign * ceiling)
+    return PointOfCurve(units=float(units[-1]), score=sign * float(score[-1]), ceiling=sign * ceiling)

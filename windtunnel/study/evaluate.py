@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 ALL = "all"  # what all sources together are called
 
 
-class Measured(NamedTuple):
+class ModelOnText(NamedTuple):
     """What was measured of one model: ``documents`` by source, and what is told of it."""
 
     model: str
@@ -32,7 +32,7 @@ class Measured(NamedTuple):
     about: dict[str, Any]
 
 
-class Evaluation:
+class SideBySide:
     """Models on the same documents. ``data`` is what ``windtunnel evaluate --json`` prints."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -64,7 +64,7 @@ def evaluate(
     threads: int | None = None,
     device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Evaluation:
+) -> SideBySide:
     """Bits per byte of ``models`` on ``corpus``.
 
     Args:
@@ -107,7 +107,7 @@ def evaluate(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     how = {"context": context, "most_bytes": most_bytes, "batch": batch, "precision": precision}
     measured = [_measured(model, opened[model], found, cache, place, how, say) for model in models]
-    return Evaluation(
+    return SideBySide(
         {
             "kind": "evaluation",
             "models": [{"model": one.model, **one.about} for one in measured],
@@ -142,7 +142,7 @@ def _opened(model: str) -> tuple[Any, Any, int]:
 
 def _measured(
     model: str, opened: tuple[Any, Any, int], corpus: Corpus, cache: Path, place: Any, how: Mapping[str, Any], say: Callable[[str], None]
-) -> Measured:
+) -> ModelOnText:
     from windtunnel.core import registry
     from windtunnel.data.encode import prepare_stream
     from windtunnel.data.rolling import rolling
@@ -174,10 +174,10 @@ def _measured(
         documents[source] = found
     parameters = sum(parameter.numel() for parameter in loaded.parameters())
     about = {"parameters": parameters, "fingerprint": known.fingerprint, "tokens": stream.sizes("test"), "bytes": stream.bytes("test")}
-    return Measured(model, documents, about)
+    return ModelOnText(model, documents, about)
 
 
-def numbers(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+def numbers(measured: Sequence[ModelOnText]) -> list[dict[str, Any]]:
     """A row for each source and model: ``bits_per_byte``, and its ``difference`` from the first model with ``low`` and ``high``.
 
     The interval is over documents, paired, and corrected for the number of models; None with fewer than eight documents. All sources
@@ -202,7 +202,7 @@ def numbers(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     return rows
 
 
-def _of(measured: Measured, source: str) -> ByDocument:
+def _of(measured: ModelOnText, source: str) -> ByDocument:
     return ByDocument.together(measured.documents.values()) if source == ALL else measured.documents[source]
 
 
