@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from windtunnel.core.card import MADE
 from windtunnel.core.errors import UserError
-from windtunnel.models.content import MADE
 from windtunnel.models.release import BUMPS, compared, version_of
 
 EVENTS = {"retrained": "major", "cast": "major", "tokens": "major", "positions": "minor", "card alone": "patch", "resharded": "none"}

@@ -31,7 +31,6 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-MADE = "## How it was made"  # the heading in the card of an exported model below which its recipe stands
 BLOCK = 1 << 24  # hashed by one thread
 
 _known: dict[tuple[Any, ...], str] = {}  # hashes by what the file system says of the files, so that one process reads them once

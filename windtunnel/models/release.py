@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from windtunnel.core.card import MADE
 from windtunnel.core.errors import UserError
-from windtunnel.models.content import MADE, TOKENIZER_FILES, digest_of, weight_files
+from windtunnel.models.content import TOKENIZER_FILES, digest_of, weight_files
 
 Bump = Literal["major", "minor", "patch", "none"]
 BUMPS: tuple[Bump, ...] = ("none", "patch", "minor", "major")

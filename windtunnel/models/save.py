@@ -13,8 +13,9 @@ import transformers
 from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
 
+from windtunnel.core.card import MADE
 from windtunnel.core.errors import DiskError, PartError
-from windtunnel.models.content import MADE, copy_tokenizer
+from windtunnel.models.content import copy_tokenizer
 from windtunnel.models.init import family_of, hollow
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -13,8 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from windtunnel.core import outside
+from windtunnel.core.card import MADE
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.models.content import MADE
 from windtunnel.recipe.settings import SHORT
 
 
