@@ -3,7 +3,8 @@
 ``python benchmarks/laws.py`` prints JSON. 240 runs are drawn from a planted law with noise of 1 percent. Both sides fit the table and 50
 bootstrap samples of it, from the same six beginnings of the table and three of each sample, with the same analytic gradient and bounds.
 ``ratio`` is scipy's CPU time over ours. ``worse`` is the largest relative amount by which our optimum lies above scipy's, ``better``
-the largest by which it lies below. ``thousand`` is what a fit with 1,000 samples takes, in CPU seconds.
+the largest by which it lies below. ``thousand`` is what a fit with 1,000 samples takes, in CPU seconds. ``study`` is a study of a thousand
+runs: the law of size and tokens of all of them with 1,000 samples, the forecast of its nine arms, and the page, in CPU seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
+from windtunnel.laws.chinchilla import fit_chinchilla
+from windtunnel.laws.decision import forecast
 from windtunnel.laws.power import BEGINNINGS, CHINCHILLA, Fitter, resamples
+from windtunnel.report.document import document
 
 LAW = {"E": 1.82, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 RUNS, SAMPLES = 240, 50
@@ -53,6 +57,38 @@ def by_scipy(fitter: Fitter, begins: np.ndarray, weights: np.ndarray) -> tuple[f
     return float(best.fun) * delta**2, best.x
 
 
+def study() -> list[dict[str, Any]]:
+    """A thousand runs: ten arms at five scales, twenty seeds of each."""
+    random = np.random.default_rng(1)
+    found = []
+    for place in range(5):
+        flops, size = 1e15 * 8.0**place, 1e6 * 8.0 ** (place / 2)
+        runs = []
+        for number in range(10):
+            for seed in range(20):
+                times = 10.0 * (1 + seed % 4)
+                at = {"N": np.array([size]), "D": np.array([size * times])}
+                loss = float(CHINCHILLA.predict(LAW, at)[0] * np.exp(-0.002 * number + 0.003 * random.standard_normal()))
+                run = {"arm": f"arm-{number}" if number else "baseline", "seed": seed, "status": "finished", "multiple": 1.0}
+                runs.append({**run, "test": {"bits_per_byte": loss}, "totals": {"flops": flops, "tokens": size * times}})
+        about = {"name": f"scale-{place}", "metric": "bits_per_byte", "unit": "bits per byte"}
+        arms = {f"arm-{number}": {} for number in range(1, 10)}
+        whole = {"format": 2, "study": about, "stream": {"fingerprint": "x"}, "arms": arms, "runs": runs}
+        found.append({**whole, "baseline": {"parameters": size}})
+    return found
+
+
+def a_thousand_runs() -> float:
+    """CPU seconds from results to page."""
+    results = study()
+    before = time.process_time()
+    rows = [(r["baseline"]["parameters"], run["totals"]["tokens"], run["test"]["bits_per_byte"]) for r in results for run in r["runs"]]
+    size, tokens, loss = np.array(rows).T
+    fit_chinchilla(size, tokens, loss, draws=1000)
+    document(results[-1], forecast(results, 1e20))
+    return time.process_time() - before
+
+
 def main() -> dict[str, Any]:
     fitter = table()
     weights = resamples(RUNS, SAMPLES)
@@ -78,6 +114,7 @@ def main() -> dict[str, Any]:
         "better": float(-apart.min()),
         "same optimum": float((np.abs(apart) < 1e-6).mean()),
         "thousand": thousand,
+        "study": a_thousand_runs(),
     }
 
 

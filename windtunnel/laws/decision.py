@@ -16,9 +16,10 @@ from pydantic import Field
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import JsonBlock, Number
+from windtunnel.laws.band import foretell
 from windtunnel.laws.forecast import Bounds
 from windtunnel.laws.order import ArmForecast, Cells, OrderResult, Posterior, doubts, gather, ranked
-from windtunnel.laws.power import COMPUTE, Fitter, resamples
+from windtunnel.laws.power import COMPUTE
 from windtunnel.laws.table import scales
 from windtunnel.study.lenient import as_result
 from windtunnel.study.result import BASELINE, StudyResult
@@ -43,7 +44,7 @@ class ArmBand(JsonBlock):
     """What was measured of an arm, and its forecast."""
 
     measured: list[At] = Field(description="by scale, ascending")
-    band: list[At] = Field([], description="from the smallest scale to the target; empty where the baseline has too few scales")
+    band: list[At] = Field([], description="to the target; empty where the baseline has too few scales. Of arms from the largest scale on")
 
 
 class Pilot(JsonBlock):
@@ -184,8 +185,8 @@ def _gather(results: Sequence[StudyResult], told: list[str]) -> _Runs:
 
 def _pilots(cells: Cells, beyond: float, largest: float, arms: int, seeds: int = 3) -> list[Pilot]:
     """More seeds at the largest scale, or a larger scale below the target."""
-    options = [(0.0, f"{seeds} more seeds of every arm at {largest:.2g} FLOPs")]
-    options += [(float(np.log(k)), f"{seeds} seeds of every arm at {k * largest:.2g} FLOPs") for k in STEPS if np.log(k) <= beyond + 1e-9]
+    options = [(0.0, f"{seeds} more seeds at {largest:.2g} FLOPs")]
+    options += [(float(np.log(k)), f"{seeds} seeds at {k * largest:.2g} FLOPs") for k in STEPS if np.log(k) <= beyond + 1e-9]
     found = []
     for place, what in options:
         changes, worth = _worth(Posterior.of(cells, beyond, place), seeds)
@@ -247,20 +248,20 @@ def _bands(runs: _Runs, cells: Cells, drawn: np.ndarray, sign: float, flops: flo
     if sign < 0:
         return measured
     x = np.exp(np.linspace(np.log(runs.flops.min()), np.log(max(flops, runs.flops.max())), PLACES))
-    fitter = Fitter(COMPUTE, {"C": runs.flops[base]}, runs.value[base])
-    best = fitter.fit()
-    laws = fitter.laws(fitter.fit(resamples(int(base.sum()), DRAWS), begin=best, count=2))
-    noise = float(np.sqrt((fitter.residuals(best)[0] ** 2).mean()))
+    x = np.sort(np.append(x, np.exp(largest)))
+    curve = foretell(COMPUTE, {"C": runs.flops[base]}, runs.value[base], {"C": x})
     random = np.random.default_rng(1)
-    curve = np.log(laws[:, [0]] + laws[:, [1]] / x ** laws[:, [2]]) + noise * random.standard_normal((len(laws), 1))
     now = Posterior.of(cells, 0.0).draw(DRAWS)
     then = drawn[random.permutation(len(drawn))[:DRAWS]]
+    level = curve.middle + random.standard_t(4, (DRAWS, 1)) * curve.spread
     share = np.clip((np.log(x) - largest) / max(np.log(flops) - largest, 1e-9), 0, 1)
     for number, name in enumerate(runs.names):
         apart = (now[:, number] - now[:, 0])[:, None] * (1 - share) + (then[:, number] - then[:, 0])[:, None] * share
-        low, middle, high = np.exp(np.percentile(curve + apart, [BAND[0], 50, BAND[1]], axis=0))
+        low, middle, high = np.exp(np.percentile(level + apart, [BAND[0], 50, BAND[1]], axis=0))
         rows = zip(x, middle, low, high, strict=True)
-        measured[name].band = [At(flops=float(at), value=float(m), low=float(a), high=float(b)) for at, m, a, b in rows]
+        # Below the largest scale an arm is measured; its difference is not the same there.
+        shown = [At(flops=float(at), value=float(m), low=float(a), high=float(b)) for at, m, a, b in rows]
+        measured[name].band = shown if number == 0 else [one for one in shown if np.log(one.flops) >= largest - 0.01]
     return measured
 
 

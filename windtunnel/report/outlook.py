@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from windtunnel.laws.decision import ForecastResult, expected
-from windtunnel.report.charts import DASHES, LINES, WIDE, configured, light
+from windtunnel.report.charts import DASHES, LINES, WIDE, apart, configured, light
 from windtunnel.report.tables import Table
 from windtunnel.study.result import BASELINE
 
@@ -57,7 +58,7 @@ def pilots(found: ForecastResult) -> Table:
     """What more pilots would be worth."""
     rows = [(one.what, f"{one.flops:.2g}", f"{one.changes:.0%}", f"{one.worth:.2%}") for one in found.pilots]
     title = "What more pilots would be worth"
-    return Table(title, ("to fly", "FLOPs together", "changes the choice", "saves on average"), rows)
+    return Table(title, ("of every arm", "FLOPs together", "changes the choice", "saves on average"), rows)
 
 
 def sentences(found: ForecastResult) -> list[str]:
@@ -82,7 +83,10 @@ def chart(found: ForecastResult, width: int = WIDE) -> Any | None:
     ends = [row[key] for row in rows for key in ("value", "low", "high") if row.get(key) is not None]
     first, last = min(row["flops"] for row in rows), max(row["flops"] for row in rows)
     wide = width >= 500
-    axis = alt.Axis(labelExpr="replace(format(datum.value, '.0e'), 'e+', 'e')", grid=False, tickCount=6 if wide else 3)
+    tens = [10.0**power for power in range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)]
+    axis = alt.Axis(
+        labelExpr="replace(format(datum.value, '.0e'), 'e+', 'e')", grid=False, values=[at for at in tens if first <= at <= last]
+    )
     x = alt.X(
         "flops",
         type="quantitative",
@@ -108,4 +112,11 @@ def chart(found: ForecastResult, width: int = WIDE) -> Any | None:
         layers.append(point.encode(x=x, y=y))
     for place in (found.largest, found.target):
         layers.append(layer([{"flops": place}]).mark_rule(color=light("muted"), strokeDash=[3, 3]).encode(x=x))
-    return configured(alt.layer(*layers).properties(width=width - 80 if wide else width - 66, height=380 if wide else 300), width)
+    if wide:
+        reach = math.log(max(ends) / min(ends)) + 2 * math.log(1.01)
+        tags = [(math.log(bands[name][-1]["value"]), name) for name in chosen]
+        for value, name in apart(tags, 16 * reach / 380):
+            tag = layer([{"value": math.exp(value), "name": name}])
+            mark = tag.mark_text(align="left", baseline="middle", color=light(chosen[name][0]), fontSize=13, limit=120)
+            layers.append(mark.encode(x=alt.value(width - 190), y=y, text=alt.Text("name", type="nominal")))
+    return configured(alt.layer(*layers).properties(width=width - 200 if wide else width - 66, height=380 if wide else 300), width)
