@@ -94,7 +94,7 @@ def warm_workers() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the command ``windtunnel``, which is a warm process."""
+    """A folder with the commands ``windtunnel`` and ``python``, which are warm processes."""
     with warm.on_path(tmp_path_factory.mktemp("shell")) as folder:
         yield folder
 

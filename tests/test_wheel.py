@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,22 +65,46 @@ def test_a_wheel_holds_package_papers_and_studies(wheel: Path, tmp_path: Path) -
     assert "windtunnel/library/papers/weights/g-stack/paper.yaml" in held and "windtunnel/library/studies/first-flight.yaml" in held
 
 
-def windtunnel(installed: Path, where: Path, *words: str, code: int = 0) -> str:
+CALLS = """\
+import json, sys
+from windtunnel.commands.main import main
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as end:
+        print(END, end.code or 0, flush=True)
+        print(END, end.code or 0, file=sys.stderr, flush=True)
+"""
+END = "-- the end of one command, with code"
+
+
+def windtunnel(installed: Path, where: Path, *calls: tuple[str, ...]) -> list[tuple[int, str]]:
+    """The code and the output, or else the complaint, of each of ``calls``, made one after the other in one process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "WINDTUNNEL"))}
     environment |= {"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "windtunnel.commands.main", *words]
-    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if not code else done.stderr
+    command = [sys.executable, "-c", CALLS.replace("END", repr(END)), json.dumps(calls)]
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said, complained = (re.split(f"{END} (\\d+)\n", text)[:-1] for text in (done.stdout, done.stderr))
+    codes = [int(code) for code in said[1::2]]
+    return [(code, (complained if code else said)[2 * number]) for number, code in enumerate(codes)]
 
 
 def test_an_installed_wheel_knows_its_papers_parts_and_studies(installed: Path, tmp_path: Path) -> None:
-    found: list[dict[str, Any]] = json.loads(windtunnel(installed, tmp_path, "papers", "--json"))
+    calls = (
+        ("papers", "--json"),
+        ("papers", "g-stack"),
+        ("parts",),
+        ("check", "first-flight", "--workers", "1"),
+        ("study", "first-fligth"),
+        ("check", "ul2-mod", "--json"),
+    )
+    codes, said = zip(*windtunnel(installed, tmp_path, *calls), strict=True)
+    assert codes == (0, 0, 0, 0, 2, 0), said
+    found: list[dict[str, Any]] = json.loads(said[0])
     assert {paper["name"] for paper in found} == {path.parent.name for path in (ROOT / "papers").glob("*/*/paper.yaml")}
     assert all(paper["area"] for paper in found) and any(paper["measured"] for paper in found)
-    assert str(installed) in windtunnel(installed, tmp_path, "papers", "g-stack")
-    assert "next-token" in windtunnel(installed, tmp_path, "parts")
-    assert "runs to fly" in windtunnel(installed, tmp_path, "check", "first-flight", "--workers", "1")
-    assert "did you mean 'first-flight'" in windtunnel(installed, tmp_path, "study", "first-fligth", code=2)
-    assert list(json.loads(windtunnel(installed, tmp_path, "check", "ul2-mod", "--json"))) == ["cpu", "gpu"]
+    assert str(installed) in said[1] and "next-token" in said[2] and "runs to fly" in said[3]
+    assert "did you mean 'first-flight'" in said[4]
+    assert list(json.loads(said[5])) == ["cpu", "gpu"]
     assert not list(tmp_path.iterdir()), "nothing is written where it was asked"

@@ -163,6 +163,7 @@ def _command(words: list[str], folder: Path, code: str, outputs: list[Path]) -> 
         os.close(file)
     os.setsid()
     os.chdir(folder)
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if code:
         sys.argv = ["-c", *words]
@@ -180,11 +181,9 @@ CLIENT = """\
 #!{python} -IS
 import json, os, signal, socket, sys
 words = sys.argv[4:] if sys.argv[1:4] == ["-u", "-m", "windtunnel.commands.main"] else sys.argv[1:]  # so torchrun starts a rank
-if os.environ.get("PYTHONPATH", "") != {before!r}:  # a warm process has looked for modules already
-    os.execv({real!r}, [{real!r}, *words])
 with socket.socket(socket.AF_UNIX) as door:
     door.connect({address!r})
-    said = dict(words=words, folder=os.getcwd(), environment=dict(os.environ), client=os.getpid())
+    said = dict(words=words, folder=os.getcwd(), environment=dict(os.environ), client=os.getpid(), code={code!r})
     door.sendall((json.dumps(said) + "\\n").encode())
     answers = door.makefile()
     pid = int(answers.readline())
@@ -193,24 +192,34 @@ with socket.socket(socket.AF_UNIX) as door:
     code = int(answers.readline())
 sys.exit(code if code >= 0 else 128 - code)
 """
+# What `python FILE WORDS` and `python -m MODULE WORDS` do.
+INTERPRETER = """\
+import runpy, sys
+del sys.argv[0]
+if sys.argv[0] == "-m":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+else:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @contextlib.contextmanager
 def on_path(folder: Path) -> Iterator[Path]:
-    """A folder with the command ``windtunnel`` for a shell, which hands its words to a warm process and waits for it.
+    """A folder with the commands ``windtunnel`` and ``python`` for a shell, which hand their words to a warm process and wait for it.
 
     As PYTHON_EXEC, it starts the ranks that torchrun asks for.
     """
     serve()
     (folder / "bin").mkdir()
-    client, address = folder / "bin" / "windtunnel", str(folder / "door")
-    real = str(Path(sys.executable).parent / "windtunnel")
-    fields = {"python": sys.executable, "before": os.environ.get("PYTHONPATH", ""), "real": real, "address": address}
-    client.write_text(CLIENT.format(**fields), encoding="utf-8")
-    client.chmod(0o755)
+    address = str(folder / "door")
+    for name, code in {"windtunnel": "", "python": INTERPRETER}.items():
+        client = folder / "bin" / name
+        client.write_text(CLIENT.format(python=sys.executable, address=address, code=code), encoding="utf-8")
+        client.chmod(0o755)
     with socketserver.ThreadingUnixStreamServer(address, _Caller) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield client.parent
+        yield folder / "bin"
         server.shutdown()
 
 
@@ -220,7 +229,7 @@ class _Caller(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         said = json.loads(self.rfile.readline())
         outputs = [Path(f"/proc/{said['client']}/fd/{number}") for number in (1, 2)]
-        process = CONTEXT.Process(target=_command, args=(said["words"], Path(said["folder"]), "", outputs))
+        process = CONTEXT.Process(target=_command, args=(said["words"], Path(said["folder"]), said["code"], outputs))
         process.environment = said["environment"]
         process.start()
         self.wfile.write(f"{process.pid}\n".encode())

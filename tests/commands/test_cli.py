@@ -138,6 +138,7 @@ def test_check_tells_the_cost_of_a_recipe(here: Path, capsys: pytest.CaptureFixt
     assert run("check", "recipe.yaml", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["steps"] == 4 and found["tokens"] == 4 * 4 * 32 and found["parameters"] > 0
+    assert found["cpu_seconds"] > 0 and found["memory_bytes"] > 0 and all(one["documents"] for one in found["sources"].values())
 
 
 def test_check_names_file_line_and_spelling(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,15 +11,17 @@ import pytest
 from scipy import stats
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance, enlarge
 from windtunnel.parts.source.files import Files
-from windtunnel.recipe import recipe_from
+from windtunnel.recipe import Budget, recipe_from
 from windtunnel.study.check import check_study, summary
 from windtunnel.study.file import study_from
+from windtunnel.study.plan import plan
 from windtunnel.study.result import Entry
 from windtunnel.study.visible import noise_of, smallest_visible
 from windtunnel.train.pace import Pace, same_pace, trip
-from windtunnel.train.record import RunRecord
+from windtunnel.train.record import RunRecord, Totals, write_record
 
 BASE = {
     "tokenizer": {"vocabulary": 400},
@@ -95,6 +97,33 @@ def test_a_glance_reads_the_beginning_and_more_where_that_is_too_little(tmp_path
     assert enlarge([one]) and one.whole and one.rows == 40 and not enlarge([one])
 
 
+def test_finished_runs_teach_what_they_really_take(tmp_path):
+    """The CPU seconds of their records decide, not the clock, which other processes slow down."""
+    file, out = study(texts(tmp_path / "notes")), tmp_path / "out"
+    before = check_study(file, out, workers=1)
+    for entry in plan(file, dict(file.resolved), dict.fromkeys(file.resolved, ""), file.resolved["baseline"].variant(Variant()))[:2]:
+        folder = out / entry.folder
+        folder.mkdir(parents=True)
+        write_record(folder, RunRecord(key=entry.key, seed=entry.seed, status="finished", cpu_seconds=1000.0, totals=Totals(seconds=1.0)))
+    after = check_study(file, out, workers=1)
+    assert before["learned"] is None and after["learned"]["runs"] == after["cached"] == 2 and after["runs"] == before["runs"] - 2
+    assert after["cpu_seconds"] - after["preparing"] == pytest.approx(1000.0 * after["runs"], rel=0.7)
+
+
+def test_each_stage_hires_its_own_workers(tmp_path, monkeypatch):
+    from windtunnel.study import check as module
+    from windtunnel.study.look import Survey
+
+    teacher = {"distillation": {"teacher": {"recipe": {"model": {"layers": 1, "width": 8}, "share": 0.3}}}}
+    plain, taught = (study(texts(tmp_path / "notes"), arms={"one": one}) for one in ({"schedule": "constant"}, {"losses": [teacher]}))
+    paces = {same_pace(phase): pace(1e-6) for file in (plain, taught) for one in file.resolved.values() for phase in one.phases}
+    held = next(iter(taught.resolved["one"].phases[0].losses[0].trained().values())).recipe
+    paces |= {same_pace(phase): pace(1e-6) for phase in held.phases}
+    monkeypatch.setattr(module, "_look", lambda recipes, variant, here: Survey({}, {}, paces, 0.0, 100.0))
+    once, twice = (check_study(file, tmp_path / "out", workers=2)["cpu_seconds"] for file in (plain, taught))
+    assert once == pytest.approx(160 + 200, abs=10) and twice == pytest.approx(160 + 400, abs=10)
+
+
 def pace(step: float, **more: float) -> Pace:
     values = {"open": 0.0, "flops": 1e6, "tokens": 32.0, "judged": 0.0, "told": 0.0, "parameters": 1e3, "memory": 1e6}
     return Pace(step=step, **{**values, **more})
@@ -109,6 +138,8 @@ def test_a_trip_counts_phases_teachers_and_evaluation(tmp_path):
     one = trip(grown, paces, {"a": 1000.0})
     assert one.training == pytest.approx(10 * 1.0 + 10 * 2.0) and one.steps == 20
     assert one.seconds == pytest.approx(one.training + 3.0 + 0.01 * 6 * 1000, abs=0.5), "five evaluations and a test, of all 1000 tokens"
+    timed = grown.model_copy(update={"budget": Budget(seconds=6.0)})
+    assert trip(timed, paces, {}, threads=2).training == pytest.approx(12.0), "CPU seconds pass two at a time on two threads"
     teacher = {"distillation": {"teacher": {"recipe": {"model": {"layers": 2}, "share": 0.5}}}}
     taught = recipe_from({"corpus": {"a": str(tmp_path)}, "budget": {"flops": 100e6}, **BASE, "losses": [teacher]})
     held = next(iter(taught.phases[0].losses[0].trained().values())).recipe

@@ -175,8 +175,8 @@ def check(
         found = checked if paper else checked[""]
         lines = [f"{scale}: {line}" if scale else line for scale, entry in checked.items() for line in summary(entry)]
     else:
+        from windtunnel.study.check import check_recipe, recipe_summary
         from windtunnel.study.plan import what_cannot_fly
-        from windtunnel.train.estimate import estimate
 
         written = load_recipe(document, sources(corpus))
         look_at(written)
@@ -184,8 +184,8 @@ def check(
         problem = what_cannot_fly(recipe)
         if problem:
             raise UserError(f"{file}: {problem}")
-        found = estimate(recipe)
-        lines = [f"recipe {file}: about " + ", ".join(f"{value:.3g} {name}" for name, value in found.items())]
+        found = check_recipe(recipe, threads=threads)
+        lines = [f"recipe {file}", *recipe_summary(found)]
     if as_json:
         print_json(found)
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.keys import Variant
-from windtunnel.recipe import Budget, Recipe, data_key
+from windtunnel.recipe import Budget, Recipe, data_key, needed
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import Progress
 from windtunnel.study.file import StudyFile
@@ -23,11 +23,11 @@ from windtunnel.study.result import BASELINE, Entry
 from windtunnel.study.tune import with_knobs
 from windtunnel.study.visible import noise_before, noise_of, smallest_visible, told
 from windtunnel.train.curation import PLAIN, SEED
-from windtunnel.train.pace import same_pace
+from windtunnel.train.pace import fresh, same_pace
 from windtunnel.train.record import RunRecord, finished_record, has_weights
 
 LEAST = 1.0  # tokens per parameter below which `check` warns
-STARTING = 5.0  # CPU seconds that a process takes to import what it needs; the command itself is one too
+DRAWING = 0.6  # of what a process takes to start: what drawing the report takes, most of it importing too
 
 
 def check_study(
@@ -41,27 +41,23 @@ def check_study(
     Returns:
         ``runs``, ``flops``, ``cpu_seconds`` and ``seconds`` (estimated, with ``workers`` at once) of what is still to be flown;
         ``preparing``, the CPU seconds in it that do not train; ``by_seed``, the seconds that one worker takes for the runs of a seed;
-        ``cached`` runs that ``out`` already holds, and ``learned``, by how much
-        those took longer than was estimated (1 where there are none); ``trials`` of tuning; by arm ``flops``, ``tokens``, ``steps``,
-        ``parameters``, ``tokens_per_parameter`` and ``memory_bytes`` of one run. ``epochs`` by arm and source, ``sources`` by name;
-        ``visible``, the share of the baseline's value that would be seen, where the noise is known. Of a
-        race these are the most it may take; ``least`` holds ``seeds``, ``runs``, ``flops`` and ``seconds`` of its first look, else None.
+        ``cached`` runs that ``out`` already holds, and ``learned``, by how much those took more CPU seconds than was estimated (None
+        where there are none); ``trials`` of tuning; by arm ``flops``, ``tokens``, ``steps``, ``parameters``, ``tokens_per_parameter`` and
+        ``memory_bytes`` of one run. ``epochs`` by arm and source, ``sources`` by name; ``visible``, the share of the baseline's value
+        that would be seen, where the noise is known. Of a race these are the most it may take; ``least`` holds ``seeds``, ``runs``,
+        ``flops`` and ``seconds`` of its first look, else None.
 
     Raises:
         UserError: for what cannot be flown, and for a source that cannot be read.
     """
-    import torch
-
     from windtunnel.train.estimate import estimate
-    from windtunnel.train.machine import threads_of
 
     variant, here = _variant(study, out), local.workers_here(workers, threads)
     seen: Survey | None = None
     if timed:
         roughly = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
         refuse_what_cannot_fly(plan(study, roughly, dict.fromkeys(roughly, ""), variant))
-        with threads_of(here.threads):
-            seen = look(list(study.resolved.values()), torch.device(here.device(0) or "cpu"), variant)
+        seen = _look(list(study.resolved.values()), variant, here)
 
     def budget(base: Recipe) -> float:
         return _counted(study, out, base, variant) or (seen.budget(base) if seen else estimate(base)["own_flops"])
@@ -69,30 +65,26 @@ def check_study(
     recipes = at_one_budget(study.resolved, budget)
     entries = plan(study, recipes, dict.fromkeys(recipes, ""), variant)
     refuse_what_cannot_fly(entries)
-    if study.tune:
-        # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
-        seed = study.tune.seed(study.seed_list)
-        for arm, recipe in recipes.items():
-            entries += [
-                run_of(arm, 1.0, seed, with_knobs(recipe, values, study.tune.share), "", variant) for values in study.tune.combinations()
-            ]
-    missing, cached = _missing(study, recipes, entries, variant, out)
+    # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
+    stages, cached = _missing(study, recipes, _trials(study, recipes, variant), entries, variant, out)
+    missing = [run for stage in stages for run in stage]
     each = {arm: estimate(recipe) for arm, recipe in recipes.items()}
     factor, finished = _learned(cached, seen)
     seconds = {run.key: factor * seen.trip(run.recipe).seconds for run in missing} if seen else {}
-    before = (STARTING + seen.preparing * (not cached) + sum(seen.paces[key].open for key in list(seen.paces)[:1])) if seen else 0.0
+    before = ((1 + DRAWING) * seen.starting + seen.preparing * (not cached)) if seen else 0.0
 
     def taken(runs: list[Entry]) -> dict[str, Any]:
         flops = sum(estimate(run.recipe)["own_flops"] for run in runs)
         if not seen or not runs:
             return {"runs": len(runs), "flops": flops, "cpu_seconds": 0.0 if seen else None, "seconds": 0.0 if seen else None}
-        own = [seconds[run.key] for run in runs]
-        side_by_side = min(here.count, len(runs))
+        own, keys = [seconds[run.key] for run in runs], {run.key for run in runs}
+        counts = [count for stage in stages if (count := sum(run.key in keys for run in stage))]  # each stage hires its own workers
+        hired = sum(min(here.count, count) for count in counts)
         return {
             "runs": len(runs),
             "flops": flops,
-            "cpu_seconds": before + STARTING * side_by_side + sum(own) * here.threads,
-            "seconds": before + STARTING + max(max(own), sum(own) / here.count),
+            "cpu_seconds": before + seen.starting * hired + sum(own),
+            "seconds": before + seen.starting * len(counts) + max(max(own), sum(own) / here.count) / seen.threads,
         }
 
     later = study.seed_list[study.race.least :] if study.race else ()
@@ -105,7 +97,7 @@ def check_study(
         "least": {"seeds": study.race.least, **taken(first)} if study.race else None,
         **taken(missing),
         "preparing": before if seen else None,
-        "by_seed": _by_seed(missing, seconds),
+        "by_seed": _by_seed(missing, seconds, seen.threads if seen else 1),
         "cached": len(cached),
         "learned": {"runs": finished, "factor": factor} if finished else None,
         "trials": len(study.tune.combinations()) * len(recipes) if study.tune else 0,
@@ -117,10 +109,52 @@ def check_study(
     }
 
 
+def check_recipe(recipe: Recipe, *, threads: int | None = None) -> dict[str, Any]:
+    """What training ``recipe`` takes, without training it: the beginning of its sources is read, and real steps are timed.
+
+    Returns:
+        what :func:`windtunnel.train.estimate.estimate` says, steps and tokens by the steps timed; ``cpu_seconds`` of all, models that it
+        needs included; ``tokens_per_parameter``, ``memory_bytes``, and ``sources`` by name.
+
+    Raises:
+        UserError: for what cannot be flown, and for a source that cannot be read.
+    """
+    from windtunnel.train.estimate import estimate
+
+    here = local.workers_here(1, threads)
+    seen = _look([recipe], recipe.variant(Variant()), here)
+    trips = sum(seen.trip(one).seconds for one in (recipe, *needed(recipe, curators=False).values()))
+    reckoned = estimate(recipe)
+    about = {**reckoned, **_arm(recipe, reckoned, seen)}
+    return {**about, "cpu_seconds": seen.starting + seen.preparing + trips, "sources": seen.sources}
+
+
+def _look(recipes: list[Recipe], variant: Variant, here: local.Workers) -> Survey:
+    """What is seen of data and steps, on as many threads as a run gets."""
+    began = fresh()
+    import torch
+
+    from windtunnel.train.machine import threads_of
+
+    with threads_of(here.threads):
+        return look(recipes, torch.device(here.device(0) or "cpu"), variant, just_begun=began)
+
+
+def _trials(study: StudyFile, recipes: Mapping[str, Recipe], variant: Variant) -> list[Entry]:
+    """The runs of tuning."""
+    if not study.tune:
+        return []
+    seed, share = study.tune.seed(study.seed_list), study.tune.share
+    settings = study.tune.combinations()
+    return [run_of(arm, 1.0, seed, with_knobs(recipe, one, share), "", variant) for arm, recipe in recipes.items() for one in settings]
+
+
 def _missing(
-    study: StudyFile, recipes: Mapping[str, Recipe], entries: list[Entry], variant: Variant, out: Path | None
-) -> tuple[list[Entry], list[tuple[Entry, RunRecord]]]:
-    """The runs that are still to be flown, models that they need included, and those that ``out`` holds already with their records."""
+    study: StudyFile, recipes: Mapping[str, Recipe], trials: list[Entry], entries: list[Entry], variant: Variant, out: Path | None
+) -> tuple[list[list[Entry]], list[tuple[Entry, RunRecord]]]:
+    """The runs that are still to be flown, in stages that follow each other, models that they need first, and those that ``out`` holds
+    already with their records.
+    """
 
     def record(run: Entry, weights: bool = False) -> RunRecord | None:
         chosen = study.tune is None or run.seed not in study.seed_list
@@ -131,33 +165,35 @@ def _missing(
 
     first = [run_of(arm, 1.0, SEED, one, "", PLAIN) for arm, recipe in recipes.items() for one in of_curators(recipe)]
     distinct: dict[str, Entry] = {}
-    missing: dict[str, Entry] = {}
-    for runs, how, weights in ((entries, variant, False), (first, PLAIN, True)):
+    missing: set[str] = set()
+    stages: list[list[Entry]] = []
+    for runs, how, weights in ((first, PLAIN, True), (trials, variant, False), (entries, variant, False)):
         wanted = [run for run in runs if not flown(run, weights)]
-        stages = needed_by(wanted, dict.fromkeys(recipes, ""), how, flown=flown)
-        missing |= {run.key: run for run in (*wanted, *itertools.chain(*stages))}
+        for stage in (*needed_by(wanted, dict.fromkeys(recipes, ""), how, flown=flown), wanted):
+            own = {run.key: run for run in stage if run.key not in missing}
+            missing |= own.keys()
+            stages += [list(own.values())] if own else []
         every = needed_by(runs, dict.fromkeys(recipes, ""), how)
         distinct |= {run.key: run for run in (*runs, *itertools.chain(*every))}
     found = [(run, record(run)) for key, run in distinct.items() if key not in missing]
-    return list(missing.values()), [(run, one) for run, one in found if one is not None]
-
-
-def _by_seed(missing: Iterable[Entry], seconds: Mapping[str, float]) -> dict[int, float]:
-    found: dict[int, float] = {}
-    for run in missing:
-        found[run.seed] = found.get(run.seed, 0.0) + seconds.get(run.key, 0.0)
-    return found
+    return stages, [(run, one) for run, one in found if one is not None]
 
 
 def _learned(cached: list[tuple[Entry, RunRecord]], seen: Survey | None) -> tuple[float, int]:
-    """How many times longer finished runs trained than is estimated of them (the median), and how many they are."""
+    """How many times the CPU seconds that are estimated of them finished runs took (the median), and how many they are."""
     ratios = []
     for run, record in cached if seen else ():
-        own = record.totals.seconds - record.charged.get("seconds", 0.0) if record.totals else 0.0
-        expected = seen.trip(run.recipe).training if seen else 0.0
-        if own > 0 and expected > 0:
-            ratios.append(own / expected)
+        expected = seen.trip(run.recipe).seconds if seen else 0.0
+        if record.cpu_seconds and expected > 0:
+            ratios.append(record.cpu_seconds / expected)
     return (statistics.median(ratios), len(ratios)) if ratios else (1.0, 0)
+
+
+def _by_seed(missing: Iterable[Entry], seconds: Mapping[str, float], threads: int) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for run in missing:
+        found[run.seed] = found.get(run.seed, 0.0) + seconds.get(run.key, 0.0) / threads
+    return found
 
 
 def _visible(study: StudyFile, tokens_per_parameter: float, cached: list[tuple[Entry, RunRecord]]) -> dict[str, Any] | None:
@@ -246,7 +282,7 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
     yield _amount(check, check)
     if check["learned"]:
         factor, count = check["learned"]["factor"], check["learned"]["runs"]
-        yield f"(the {count} finished runs took {factor:.2g} times as long as two timed steps say; that is reckoned with)"
+        yield f"(the {count} finished runs took {factor:.2g} times the CPU seconds that two timed steps say; that is reckoned with)"
     yield "one run of each:"
     yield from _arm_lines(check)
     yield told(check)
@@ -262,6 +298,18 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
             if often > 1:
                 yield f"{arm} reads {source} {often:.2g} times: runs that repeat data are not comparable with runs that do not"
     yield from check["notes"]
+
+
+def recipe_summary(check: Mapping[str, Any]) -> Iterable[str]:
+    """What :func:`check_recipe` found, in sentences for the terminal."""
+    for name, source in check["sources"].items():
+        yield from _source_lines(name, source)
+    yield (
+        f"{check['flops']:.3g} FLOPs, {check['steps']:,.0f} steps, {_short(check['tokens'])} tokens "
+        f"({check['tokens_per_parameter']:.3g} for every parameter), {_short(check['parameters'])} parameters, "
+        f"{_bytes(check['memory_bytes'])} of memory"
+    )
+    yield f"about {duration(check['cpu_seconds'])} of one core; steps were timed now"
 
 
 def _source_lines(name: str, source: Mapping[str, Any]) -> Iterable[str]:

@@ -15,25 +15,31 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance, enlarge, glances
 from windtunnel.recipe import Phase, Recipe, data_key, needed
-from windtunnel.train.pace import Pace, Trip, budget_flops, pace_of, same_pace, trip
+from windtunnel.train.pace import Pace, Trip, budget_flops, first_time, pace_of, same_pace, starting, trip
 
 if TYPE_CHECKING:
     import torch
 
     from windtunnel.data.stream import Stream
 
-HEAVY = 3e12  # FLOPs of a step that is not timed: on one core it would take a minute or more
+HEAVY = 3e11  # FLOPs of a step that is not timed: on one core it would take some ten seconds
 PATIENCE = 60.0  # seconds after which further recipes are not timed, but reckoned by the pace of the first
 
 
 @dataclass
 class Survey:
-    """What was seen. ``preparing`` is about how many CPU seconds all of the data takes to prepare."""
+    """What was seen.
+
+    ``preparing`` is about how many CPU seconds all of the data takes to prepare, ``starting`` how many a process takes until it trains.
+    ``threads`` are those that a run spends CPU seconds on at once.
+    """
 
     sources: dict[str, dict[str, Any]]  # by name, as :meth:`Glance.about` says it
     bytes_per_unit: dict[str, float]  # by source, as the baseline encodes it
     paces: dict[str, Pace]
     preparing: float
+    starting: float
+    threads: int = 1
 
     def budget(self, base: Recipe) -> float:
         """The FLOPs of the baseline's budget of tokens per parameter."""
@@ -48,15 +54,20 @@ class Survey:
         """What one run of ``recipe`` takes."""
         share = min(recipe.split.validation, recipe.split.test)
         held_out = {name: share * self.sources[name]["bytes"] / each for name, each in self.bytes_per_unit.items()}
-        return trip(recipe, self.paces, held_out)
+        return trip(recipe, self.paces, held_out, self.threads)
 
 
-def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant) -> Survey:
+def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant, *, just_begun: bool = False) -> Survey:
     """Look at the data and the steps of ``recipes``, the baseline first.
+
+    A process that has ``just_begun`` can say what starting one takes.
 
     Raises:
         UserError: where a source cannot be read, or the data cannot be prepared, as flying would say it.
     """
+    import torch
+
+    start = starting(just_begun)
     every = list({one.identity(): one for recipe in recipes for one in (recipe, *needed(recipe).values())}.values())
     looked_at = glances({name: source for one in reversed(every) for name, source in one.sources.items()})
     streams: dict[str, Stream] = {}
@@ -68,6 +79,8 @@ def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant) -> S
             if one.encoding.before() is None and data_key(one) not in streams:  # what an encoding takes over would have to be trained
                 streams[data_key(one)], seconds[data_key(one)] = small_stream(one, looked_at, Path(folder))
             stream = streams.get(data_key(one))
+            if just_begun and not paces and stream is not None:
+                start += first_time(one, stream, device, variant)
             for index, phase in enumerate(one.phases):
                 if same_pace(phase) in paces:
                     continue
@@ -80,7 +93,8 @@ def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant) -> S
     read = sum(glance.bytes for glance in looked_at.values())
     sources = {name: glance.about() for name, glance in looked_at.items()}
     more = sum(source["bytes"] for source in sources.values()) / max(1, read)
-    return Survey(sources, bytes_per_unit, paces, sum(seconds.values()) * max(1.0, more))
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return Survey(sources, bytes_per_unit, paces, sum(seconds.values()) * max(1.0, more), start, threads)
 
 
 def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -> tuple[Stream, float]:

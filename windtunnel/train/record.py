@@ -70,6 +70,7 @@ class RunRecord(JsonBlock):
     cursors: dict[str, int] = Field({}, description="tokens read of each source")
     stopped: str = Field("", description="why training ended before its budget")
     totals: Totals | None = Field(None, description="what it cost")
+    cpu_seconds: float | None = Field(None, description="of its process from the first step to the saved model, evaluation included")
     test: dict[str, Number] = Field({}, description="numbers on test, by name; the first is primary")
     primary: str | None = Field(None, description="the name of the primary number")
     unit: str = Field("", description="its unit")

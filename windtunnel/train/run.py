@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -292,6 +293,7 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
     machine.keep_freed_memory()
     memory, found = machine.PeakMemory(run_context.device), dict[str, Any]()
+    began = time.process_time() - spent_before(run_context.folder)
     try:
         with machine.repeatable():
             phase_run, whole = loop.train(recipe, seed, stream, run_context)
@@ -304,7 +306,14 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     finally:
         for logger in run_context.loggers:
             logger.close()
+        found["cpu_seconds"] = time.process_time() - began
     return found
+
+
+def spent_before(folder: Path) -> float:
+    """CPU seconds that an interrupted run in ``folder`` took so far, as its record has them."""
+    record = read_record(folder)
+    return (record.cpu_seconds or 0.0) if record is not None and record.status == "interrupted" else 0.0
 
 
 def training(run_state: RunState, stream: Stream, peak_memory_bytes: int, log: Path) -> dict[str, Any]:
