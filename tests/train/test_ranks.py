@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from windtunnel.core.errors import UserError
 from windtunnel.recipe import merge, recipe_from
 from windtunnel.train import ranks
-from windtunnel.train.parallel.local import refuse_local
-from windtunnel.train.parallel.mesh import Mesh, laid_out
+from windtunnel.train.parallel.local import refuse_unfit
+from windtunnel.train.parallel.mesh import Mesh
 from windtunnel.train.run import fly
 
 HALVES = {"micro_batch": 2}  # of batches of 4: one rank adds up the gradients that two ranks add up
@@ -152,12 +152,15 @@ def test_a_model_in_shards_goes_on_on_one_rank_with_the_same_documents(flown, ti
     assert one == pytest.approx(other, rel=1e-5)
 
 
-def test_what_needs_whole_weights_is_refused(tiny):
+def test_what_needs_whole_weights_is_refused(tiny, monkeypatch):
+    with pytest.raises(UserError, match="takes 2 ranks, and 1 train here"):
+        refuse_unfit(tiny(), Mesh(shard=2))
+    monkeypatch.setattr(ranks, "count", lambda: 2)
     for name in ("stacked", "penalised", "sparse", "muon"):
         with pytest.raises(UserError, match=r"cannot be trained on the mesh data=1,shard=2: .*; use data=2, which shards nothing"):
-            refuse_local(tiny(**SAME[name]), Mesh(shard=2))
-        refuse_local(tiny(**SAME[name]), Mesh(data=2))
-    refuse_local(tiny(), Mesh(shard=2))
+            refuse_unfit(tiny(**SAME[name]), Mesh(shard=2))
+        refuse_unfit(tiny(**SAME[name]), Mesh(data=2))
+    refuse_unfit(tiny(), Mesh(shard=2))
 
 
 def test_a_mesh_is_read_and_what_is_none_is_refused():
@@ -165,8 +168,6 @@ def test_a_mesh_is_read_and_what_is_none_is_refused():
     for text in ("shards=2", "shard=0", "shard=two", "shard=2,shard=2", ""):
         with pytest.raises(UserError, match="--mesh"):
             Mesh.read(text)
-    with pytest.raises(UserError, match="takes 2 ranks, and 1 train here"):
-        laid_out(Mesh(shard=2), torch.device("cpu"))
 
 
 def test_a_model_in_shards_goes_on_to_the_last_bit(flown):

@@ -17,6 +17,7 @@ from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
 from windtunnel.train.curation import Fly, curation_of, fly_in
 from windtunnel.train.needed import Others, charged, curated, others_of, refuse_other_documents
+from windtunnel.train.parallel.local import refuse_unfit
 from windtunnel.train.parallel.mesh import Mesh, laid_out
 from windtunnel.train.record import RunRecord, read_record, write_record
 from windtunnel.train.spikes import spikes_in
@@ -129,24 +130,19 @@ def fly(
 
     Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
     ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see :func:`prepare_needed`.
-    ``variant`` is that of the study; by default it is chosen for ``recipe`` when its folder is begun, and kept. ``mesh`` is how the ranks
-    are laid out; by default each holds the whole model.
+    ``variant`` is that of the study; by default it is chosen when the folder is begun, and kept. ``mesh`` is how the ranks are laid out.
 
     Raises:
         UserError: when the folder holds a run of another recipe or cannot be written, or ``mesh`` does not suit the ranks or the recipe.
     """
-    from windtunnel.train import ranks
-    from windtunnel.train.parallel.local import refuse_local
-
-    folder, place, mesh = Path(folder), device_of(device, threads), mesh or Mesh(data=ranks.count())
-    devices = laid_out(mesh, place)
-    refuse_local(recipe, mesh)
+    folder, place, mesh = Path(folder), device_of(device, threads), mesh or Mesh.whole()
+    refuse_unfit(recipe, mesh)
     plan, chosen = planned(recipe, seed, stream, folder, place, variant, mesh)
     if (done := finished(folder, recipe.key(seed, chosen), stream, plan)) is not None:
         return done
     refuse_unable(recipe.variant(chosen), place, str(folder))
     record, runs = begun(recipe, seed, stream, place, chosen, mesh), needed_in or folder / "needed"
-    told = heard(options, record["warnings"])
+    told = heard(options, record["warnings"]) | {"mesh": mesh}
     for message in changed(plan, threads, mesh):
         told["warn"](message)
 
@@ -161,8 +157,7 @@ def fly(
     if others is None:
         return stored(folder, RunRecord(**record, status="interrupted"))
     record |= costs(stream, others)
-    told |= {"charged": record["charged"], "mesh": devices}
-    run_context = context_of(folder, place, recipe.variant(chosen), stream, Others(others, chosen), told)
+    run_context = context_of(folder, place, recipe.variant(chosen), stream, Others(others, chosen), told | {"charged": record["charged"]})
     return stored(folder, RunRecord(**record, **outcome(recipe, seed, stream, run_context)))
 
 
@@ -341,7 +336,7 @@ def training(run_state: RunState, stream: Stream, peak_memory_bytes: int, log: P
 def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stream, others: Others, told: Mapping[str, Any]) -> RunContext:
     """What a run on ``stream`` in ``folder`` is flown with, where it needs ``others``.
 
-    ``told`` are further fields, with the names of kinds of loggers, which are opened.
+    ``told`` are further fields, with the names of kinds of loggers, which are opened, and the mesh, which is laid out.
     """
     from windtunnel.models.load import load
     from windtunnel.models.locate import locate
@@ -359,7 +354,7 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
         cursors_of=others.cursors,
         model_of=lambda trained, seed: load(others.folder(trained, seed), trained.fingerprint),
         processor_of=lambda trained, seed: stream.encoding.processor_in(locate(others.folder(trained, seed))),
-        **{**told, "loggers": loggers},
+        **{**told, "loggers": loggers, "mesh": laid_out(told["mesh"], place)},
     )
 
 

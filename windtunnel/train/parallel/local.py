@@ -10,8 +10,12 @@ from windtunnel.recipe.phase import parts_of
 from windtunnel.train.parallel.mesh import Mesh
 
 
-def refuse_local(recipe: Recipe, mesh: Mesh) -> None:
-    """Raise UserError where a part of ``recipe`` needs the weights whole on every rank, which on ``mesh`` they are not."""
+def refuse_unfit(recipe: Recipe, mesh: Mesh) -> None:
+    """Raise UserError where ``mesh`` takes more or fewer ranks than there are, or a part of ``recipe`` needs weights that are whole."""
+    from windtunnel.train import ranks
+
+    if mesh.ranks != ranks.count():
+        raise UserError(f"--mesh {mesh} takes {mesh.ranks} ranks, and {ranks.count()} train here")
     if mesh.shard == 1:
         return
     for what, reason in needs_whole(recipe):

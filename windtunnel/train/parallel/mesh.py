@@ -36,6 +36,13 @@ class Mesh(NamedTuple):
             found[axis] = int(size)
         return cls(**found)
 
+    @classmethod
+    def whole(cls) -> Mesh:
+        """Every rank that there is, each with a whole model."""
+        from windtunnel.train import ranks
+
+        return cls(data=ranks.count())
+
     def __str__(self) -> str:
         return ",".join(f"{axis}={size}" for axis, size in zip(AXES, self, strict=True))
 
@@ -49,16 +56,9 @@ def laid_out(mesh: Mesh, device: torch.device) -> DeviceMesh | None:
     """The ranks as ``mesh`` says, for sharding over them; None where every rank holds its model whole.
 
     The ranks of a group are next to each other: on one machine, where torchrun starts them. Every rank has to come here.
-
-    Raises:
-        UserError: where there are more or fewer ranks than the mesh takes.
     """
     from torch.distributed.device_mesh import init_device_mesh
 
-    from windtunnel.train import ranks
-
-    if mesh.ranks != ranks.count():
-        raise UserError(f"--mesh {mesh} takes {mesh.ranks} ranks, and {ranks.count()} train here")
     if mesh.shard == 1:
         return None
     whole = init_device_mesh(device.type, tuple(mesh), mesh_dim_names=AXES)
