@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+import zstandard
 
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.frame import batches
@@ -135,3 +139,98 @@ def test_what_a_glob_passes_over_is_counted(beside: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "scandir", closed)
     assert read(beside)[1] == {"skipped: link to nothing": 1, "skipped: unreadable folder (Permission denied)": 1}
+
+
+FRENCH = "Le dîner fut gâté par la fumée ; où était passé le garçon ?"
+
+
+def test_western_letters_of_old_files(tmp_path: Path) -> None:
+    """jawah/charset_normalizer 358, 477, 571; chardet and uchardet tell them apart."""
+    for name, text, encoding in (
+        ("a", FRENCH, "latin-1"),
+        ("b", "¿Cuándo vendrá el señor Ibáñez?", "cp1252"),
+        ("c", "Übergröße für Müßige", "latin-1"),
+    ):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        assert texts(tmp_path / name) == [text]
+
+
+def test_letters_that_come_late_in_a_table(tmp_path: Path) -> None:
+    """simonw/datasette-upload-csvs 23, 25; danny-avila/rag_api 291: only the beginning of the file was looked at."""
+    plain = "".join(f"{number},plain text that says nothing of letters\n" for number in range(8000))
+    (tmp_path / "rows.csv").write_bytes(f"id,text\n{plain}8000,{FRENCH}\n".encode("cp1252"))
+    assert texts(tmp_path / "rows.csv")[-1] == FRENCH
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_text_in_utf_16_with_and_without_its_mark(name: str, encoding: str, tmp_path: Path) -> None:
+    """jqlang/jq 2351 (what PowerShell writes); microsoft/vscode 22564, CharsetDetector/UTF-unknown 5 and raphaelmansuy/code2prompt 30."""
+    content = {"a.txt": FRENCH, "a.jsonl": json.dumps({"text": FRENCH}) + "\n", "a.csv": f"id,text\n1,{FRENCH}\n"}[name]
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    assert texts(tmp_path) == [FRENCH]
+
+
+def test_numbers_of_two_bytes_are_no_text(tmp_path: Path) -> None:
+    """Neighbour of the case above: notepad-plus-plus 3506 took such files for UTF-16."""
+    (tmp_path / "ids.bin").write_bytes(b"".join(number.to_bytes(2, "little") for number in range(250)) * 40)
+    with pytest.raises(UserError, match="binary file"):
+        read(tmp_path / "ids.bin")
+
+
+def test_one_bad_line_does_not_take_the_rest_of_the_file_with_it(beside: Path) -> None:
+    """microsoft/graphrag 2424; NVIDIA-NeMo/Automodel 1694; johnkerl/miller 1297."""
+    file = beside / "a.jsonl"
+    file.write_bytes(b'{"text": "a river"}\n{"text": "cut of\n{"text": "\xff"}\n{"text": "a bridge"}\n')
+    found, counts = read(beside)
+    assert {row["text"] for row in found} == {"a river", "a bridge", "a good one"}
+    assert counts == {"skipped: record, not valid JSON": 1, "skipped: record, not valid UTF-8": 1}
+    with pytest.raises(UserError, match="line 2: not valid JSON"):
+        read(file)
+
+
+def test_joined_files_have_marks_in_their_middle(tmp_path: Path) -> None:
+    """cityjson/cjio 21 and typicode/json-server 1666 meet the mark at the start; ``cat`` of two such files puts one further down."""
+    (tmp_path / "a.jsonl").write_bytes("\ufeff".join(["", '{"text": "a river"}\n', '{"text": "a stone"}\n']).encode())
+    (tmp_path / "b.json").write_bytes("\ufeff".join(["", '[{"text": "a lamp"}]\n', '[{"text": "a bridge"}]\n']).encode())
+    assert texts(tmp_path) == ["a river", "a stone", "a lamp", "a bridge"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("array", [True, False])
+def test_json_lines_that_are_none(array: bool, indent: int | None, tmp_path: Path) -> None:
+    """unslothai/unsloth 7422; marin-community/levanter 394; huggingface/datasets 4997: the name says one form, the file is another."""
+    records = [{"text": "a river", "id": 1}, {"text": "a stone", "id": 2}]
+    whole = json.dumps(records, indent=indent) if array else "\n".join(json.dumps(record, indent=indent) for record in records)
+    (tmp_path / "a.jsonl").write_text(whole)
+    assert texts(tmp_path) == ["a river", "a stone"]
+
+
+def test_a_name_may_hide_that_a_file_is_compressed(tmp_path: Path) -> None:
+    """rmoralespp/jsonl 15; mozilla-services/heka 1255; CEGRcode/scriptmanager 88; Genivia/ugrep 483 (a .tgz that is xz)."""
+    line = b'{"text": "a river"}\n'
+    packed = {
+        "a.jsonl": gzip.compress(line),
+        "b.jsonl": bz2.compress(line),
+        "c.jsonl": lzma.compress(line),
+        "d.txt": zstandard.compress(b"a river"),
+    }
+    for name, data in packed.items():
+        (tmp_path / name).write_bytes(data)
+    assert texts(tmp_path) == ["a river"] * 4
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "sep=|"])
+def test_a_table_may_name_its_separator(first: str, tmp_path: Path) -> None:
+    """PowerShell/PowerShell 7776; mechatroner/vscode_rainbow_csv 108; tspence/csharp-csv-reader 28."""
+    mark = first.strip('"')[-1]
+    (tmp_path / "a.csv").write_text(f"{first}\r\nid{mark}text\r\n1{mark}a river, a stone\r\n")
+    found, _ = read(tmp_path / "a.csv")
+    assert found == [{"text": "a river, a stone", "id": "1", "origin": "a.csv:3"}]
+
+
+def test_a_page_says_in_which_letters_it_is_written(tmp_path: Path) -> None:
+    """raphaelmansuy/code2prompt 30 meets UTF-16; HTML's own rule is that what a page declares comes before any guess."""
+    page = '<html><head><meta http-equiv="Content-Type" content="text/html; charset=windows-1251"></head><body><p>Да</p></body></html>'
+    (tmp_path / "a.html").write_bytes(page.encode("cp1251"))
+    assert texts(tmp_path) == ["Да"]

@@ -93,6 +93,20 @@ OPENERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+# How compressed data begin, for files whose name hides that they are.
+_PACKED = ((rb"\x1f\x8b\x08", ".gz"), (rb"\x28\xb5\x2f\xfd", ".zst"), (rb"BZh[1-9]1AY&SY", ".bz2"), (rb"\xfd7zXZ\x00", ".xz"))
+
+
+def _packing(path: Path) -> str:
+    """The suffix that says how a file is compressed: that of its name, else by its beginning; another one where it is not."""
+    suffix = path.suffix.lower()
+    if suffix in OPENERS:
+        return suffix
+    with path.open("rb") as file:
+        head = file.read(10)
+    return next((packed for begins, packed in _PACKED if re.match(begins, head)), suffix)
+
+
 def kind(path: Path) -> str:
     """The suffix that says what is in the file, below the one of a compression: ``.jsonl`` for ``mail.jsonl.zst``."""
     suffix = path.suffix.lower()
@@ -108,6 +122,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
     suffix = path.suffix.lower()
     try:
+        suffix = _packing(path)
         with OPENERS.get(suffix, lambda plain: plain.open("rb"))(path) as file:
             yield file
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
@@ -144,11 +159,11 @@ class _AsUTF8(io.RawIOBase):
 
 @contextmanager
 def opened_as_utf8(path: Path, encoding: str | None) -> Iterator[IO[bytes]]:
-    """The decompressed bytes of ``path`` in UTF-8: from ``encoding``, without one from UTF-16 or UTF-32 where a byte order mark says so."""
+    """The decompressed bytes of ``path`` in UTF-8: from ``encoding``, without one from UTF-16 or UTF-32 where it is that."""
     with opened(path) as file:
         if encoding is None:
-            head = file.peek(4)  # type: ignore[attr-defined]
-            encoding = next((wide for mark, wide in BOMS if head.startswith(mark) and wide != "utf-8-sig"), None)
+            head = file.peek(CHUNK >> 8)  # type: ignore[attr-defined]
+            encoding = next((wide for mark, wide in BOMS if head.startswith(mark) and wide != "utf-8-sig"), None) or _unmarked(head)
         if encoding is None:
             yield file
             return
@@ -171,7 +186,10 @@ def encoding_of(data: bytes, said: str | None = None) -> str:
         if data.startswith(mark):
             return encoding
     if b"\0" in data[:8192]:
-        raise Unreadable("binary file", "is a binary file (it has zero bytes)")
+        wide = _unmarked(data)
+        if wide is None:
+            raise Unreadable("binary file", "is a binary file (it has zero bytes)")
+        return wide
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -191,6 +209,17 @@ def encoding_of(data: bytes, said: str | None = None) -> str:
     if found is None:
         raise Unreadable("binary file", f"is no text in any encoding (not UTF-8 from byte {offset} on, and no other fits)")
     return found
+
+
+def _unmarked(data: bytes) -> str | None:
+    """UTF-16 without a byte order mark: text in which nearly every other byte is zero; None for anything else."""
+    head = data[: CHUNK >> 8]
+    head = head[: len(head) // 2 * 2]
+    half, first, second = len(head) // 2, head[::2].count(0), head[1::2].count(0)
+    if half < 8 or max(first, second) < half / 2 or min(first, second) > half / 50:
+        return None
+    encoding = "utf-16-le" if second > first else "utf-16-be"
+    return encoding if _fits(head, encoding) else None
 
 
 def declared_encoding(data: bytes) -> str | None:
@@ -236,7 +265,7 @@ def _fits(sample: bytes, encoding: str) -> bool:
 
 def looks_like_text(head: bytes) -> bool:
     """Whether a file that begins so may be text."""
-    if any(head.startswith(mark) for mark, _ in BOMS):
+    if any(head.startswith(mark) for mark, _ in BOMS) or _unmarked(head):
         return True
     return b"\0" not in head and not _mostly_control(head.decode("ascii", "ignore"))
 

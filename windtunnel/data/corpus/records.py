@@ -36,6 +36,8 @@ def read_json(path: Path, columns: Columns, note: Note) -> Documents:
 
 def _row(record: Any, columns: Columns, where: str) -> dict[str, Any]:
     """The fields of one JSON record."""
+    if isinstance(record, Unreadable):
+        raise record
     text = columns.text
     if isinstance(record, str) and text is not None and not columns.template:
         return {TEXT: record}
@@ -90,8 +92,22 @@ def _holds_object(value: Any) -> bool:
 
 
 def json_records(path: Path, encoding: str | None = None) -> Iterator[tuple[Any, int]]:
-    """The records of a JSON file, each with the line it begins on."""
-    return (_json_values if kind(path) == ".json" else _json_lines)(path, encoding)
+    """The records of a JSON file, each with the line it begins on; for a line that is none, what is wrong with it."""
+    whole = kind(path) == ".json" or _spans_lines(path, encoding)
+    return (_json_values if whole else _json_lines)(path, encoding)
+
+
+def _spans_lines(path: Path, encoding: str | None) -> bool:
+    """Whether what is called JSON lines is one array, or records that go on over several lines, judged by the first of them."""
+    with opened_as_utf8(path, encoding) as file:
+        line = next((line for line in file if line.strip()), b"").strip()
+    try:
+        first = json.loads(line.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        return error.pos >= len(error.doc)  # it is right as far as it goes
+    except (UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(first, list) and bool(first) and isinstance(first[0], dict)
 
 
 def _json_lines(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:
@@ -99,21 +115,23 @@ def _json_lines(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:
         for number, line in enumerate(file, 1):
             where = f"line {number}"
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = line.decode("utf-8").removeprefix("\ufeff")  # also further down, where files were joined
                 if not text.strip():
                     continue
                 record = json.loads(text, object_pairs_hook=_object)
             except UnicodeDecodeError as error:
                 detail = f"{where}: byte {error.start} (0x{line[error.start]:02x}) is not valid UTF-8"
-                raise Unreadable("not valid UTF-8", detail) from error
+                yield Unreadable("not valid UTF-8", detail), number
+                continue
             except (ValueError, RecursionError) as error:
-                raise Unreadable("not valid JSON", f"{where}: not valid JSON: {error}") from error
+                yield Unreadable("not valid JSON", f"{where}: not valid JSON: {error}"), number
+                continue
             del line, text
             yield record, number
             del record
 
 
-_GAP = re.compile(r"[\s,]*")
+_GAP = re.compile(r"[\s,\ufeff]*")
 
 
 def _json_values(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:

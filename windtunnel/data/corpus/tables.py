@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from windtunnel.data.corpus.columns import Columns, Documents, Note
 from windtunnel.data.corpus.fields import GROUP, TEXT
 from windtunnel.data.corpus.opened import CHUNK, Unreadable, encoding_of, kind, opened, telling_line
 
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*$')  # a first line in which Excel is told it
+
 
 def read_table(path: Path, columns: Columns, note: Note) -> Documents:
     """CSV or TSV with a header line, in any encoding; all values are text.
@@ -19,7 +22,7 @@ def read_table(path: Path, columns: Columns, note: Note) -> Documents:
     The separator is the one with which the header has the fields of the text, else the one that gives most columns. A row that is no row of
     this table (more fields than the header, quotes that do not fit) is counted where others are like the header, else refused.
     """
-    encoding, names, mark = header_of(path, columns.needed, columns.encoding)
+    encoding, names, mark = header_of(path, columns.needed, columns.encoding or _late_encoding(path))
     places = _places(names, columns, note)
     if encoding not in ("utf-8-sig", "ascii"):
         with opened(path) as raw:
@@ -27,11 +30,13 @@ def read_table(path: Path, columns: Columns, note: Note) -> Documents:
         note(f"decoded from {encoding}", where=telling)
     with opened(path) as raw:
         rows = csv.reader(io.TextIOWrapper(raw, encoding=encoding, newline=""), delimiter=mark, strict=True)
+        header = True
         while True:
-            header, line = not rows.line_num, rows.line_num + 1
+            line = rows.line_num + 1
             try:
                 row = next(rows)
                 if header:
+                    header = row[:1] in (["sep="], [f"sep={mark}"])
                     continue
                 if any(row[len(names) :]):  # empty ones are those of a separator at the end of every line
                     detail = f"{len(row)} fields, and the header has {len(names)}; a text with {mark!r} in it stands between quotes"
@@ -74,6 +79,19 @@ def _places(names: list[str], columns: Columns, note: Note) -> dict[str, int]:
     return places
 
 
+def _late_encoding(path: Path) -> str | None:
+    """The encoding of a table whose first letters that are not ASCII come late; None where its beginning has some, or there are none."""
+    with opened(path) as raw:
+        piece = raw.read(CHUNK >> 2)
+        if not piece.isascii() or b"\0" in piece:
+            return None
+        while piece.isascii():
+            piece = raw.read(CHUNK)
+            if not piece:
+                return None
+        return encoding_of(piece[: piece.rfind(b"\n") + 1] or piece)
+
+
 def header_of(path: Path, wanted: tuple[str, ...], encoding: str | None = None) -> tuple[str, list[str], str]:
     """The encoding of a CSV file, the names of its columns, and what separates them."""
     csv.field_size_limit((1 << 31) - 1)
@@ -87,6 +105,9 @@ def header_of(path: Path, wanted: tuple[str, ...], encoding: str | None = None) 
         except UnicodeError as error:
             raise Unreadable(f"not valid {encoding}", f"is not {encoding}: {error}") from error
     separators = "\t,;|" if kind(path) == ".tsv" else ",;\t|"
+    said = _SEPARATOR.match(head_lines[0]) if head_lines else None
+    if said is not None:
+        separators, head_lines = said[1], head_lines[1:]
     names = {mark: next(csv.reader(head_lines, delimiter=mark), []) for mark in separators}
     most = max(names, key=lambda mark: len(names[mark]))
     mark = next((mark for mark, columns in names.items() if wanted and {*wanted} <= {*columns}), most)
