@@ -122,6 +122,8 @@ def plan(
     activations = 34 * sizes.layers * sizes.width * min(local, 16_384) + 4 * min(local, 16_384) * 2 * sizes.width
     if growth > 1000:
         told.append(f"{growth:.0f} times the pilot's parameters: all is carried far; fly a rung between, and sweep its rate")
+    if growth > 30:
+        told.append(f"the tokenizer and the context of {phase.context} are the pilot's; at this size larger ones pay, so set them by hand")
     if (epochs := tokens / corpus_tokens if corpus_tokens else None) and epochs > 4:
         told.append(f"{epochs:.1f} epochs: beyond four, repeated tokens are worth clearly less than new ones")
     batch_why = "the pilot's batch times the size to the power 2/3 (rule of the OLMo ladder), not fitted to your runs"
