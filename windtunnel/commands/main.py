@@ -18,6 +18,7 @@ from rich.console import Console
 from windtunnel.commands.adapt import adapt, show_adaptation
 from windtunnel.commands.console import MENDABLE, overview, print_json, show_part, stop_with
 from windtunnel.commands.curate import curate
+from windtunnel.commands.ending import ending_in_time
 from windtunnel.commands.evaluate import evaluate
 from windtunnel.commands.forecast import forecast, plan
 from windtunnel.commands.law import app as law
@@ -334,7 +335,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. What the user can mend is one message on standard error and exit code 2."""
     try:
         words = list(sys.argv[1:] if arguments is None else arguments)
-        app(args=words, prog_name="windtunnel", obj=words)
+        quiet_libraries()
+        with ending_in_time():
+            app(args=words, prog_name="windtunnel", obj=words)
     except UserError as error:
         leave(str(error))
     except OSError as error:
@@ -346,6 +349,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             again = "; give the same command again to go on from here" if words and words[0] in CONTINUES else ""
             print(f"windtunnel: interrupted{again}", file=sys.stderr)
         raise
+
+
+def quiet_libraries() -> None:
+    """Let libraries draw progress bars on a terminal alone. What a user has set stays."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # which tqdm reads when it is imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def leave(message: str) -> NoReturn:

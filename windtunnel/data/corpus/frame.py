@@ -88,9 +88,10 @@ def texts_of(source: Source, tally: Tally) -> Iterator[str]:
 
 
 def engine() -> Any:
-    """The ``daft`` module, imported when first needed, without its usage reports and progress bars."""
+    """The ``daft`` module, imported when first needed, without its usage reports, progress bars and names of queries."""
     os.environ.setdefault("DAFT_ANALYTICS_ENABLED", "0")
     os.environ.setdefault("DAFT_PROGRESS_BAR", "0")
+    os.environ.setdefault("DAFT_SHOW_QUERY_ID", "0")  # else a terminal gets a line for every table that is computed
     import daft
 
     return daft

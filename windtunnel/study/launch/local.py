@@ -7,6 +7,7 @@ import functools
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from windtunnel.study.launch.worker import Job
 from windtunnel.train.record import RunRecord
 
 PILOTS_ON_A_GPU = 4  # small models leave most of an accelerator idle; this many share one
+PATIENCE = 7.0  # seconds that runs have to put themselves down after a signal; the command has to end within ten
 BUSY_PAUSE = 1.0  # seconds before a run that another process is flying is asked for again
 
 OnEvent = Callable[[str, Job, Any], None]
@@ -194,12 +196,12 @@ def fly_jobs(
                 if signals.count:
                     pending.clear()
                     pool.stop()
-                if signals.count > 1:
+                if signals.count > 1 or signals.late():
                     break
                 _hand_out(pool, pending, tell)
                 listen(pool, heard)
         finally:
-            pool.dismiss(0.0 if signals.count > 1 else 10.0)
+            pool.dismiss(0.0 if signals.count > 1 or signals.late() else 10.0 if not signals.count else 1.0)
     if signals.count:
         raise _interrupted(records, jobs)
     return records
@@ -299,23 +301,31 @@ def how_it_died(code: int | None) -> str:
 
 @dataclass
 class Signals:
-    """How many signals were heard."""
+    """How many signals were heard, and when the first was, by the monotonic clock."""
 
     count: int = 0
+    first: float = 0.0
+
+    def hear(self, *_: Any) -> None:
+        """Count a signal; the first is answered, because runs need a moment to write their checkpoints."""
+        self.count += 1
+        if self.count == 1:
+            self.first = time.monotonic()
+            print(f"stopping: runs write checkpoints, for {PATIENCE:.0f} seconds at most; once more stops at once", file=sys.stderr)
+
+    def late(self) -> bool:
+        """Whether what was asked to stop has had its time."""
+        return self.count > 0 and time.monotonic() - self.first > PATIENCE
 
 
 @contextlib.contextmanager
 def counted_signals() -> Iterator[Signals]:
     """Count SIGINT and SIGTERM instead of dying of them (in the main thread; elsewhere the caller's handling stays)."""
     heard = Signals()
-
-    def hear(*_: Any) -> None:
-        heard.count += 1
-
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(ValueError):  # not the main thread
-            before[number] = signal.signal(number, hear)
+            before[number] = signal.signal(number, heard.hear)
     try:
         yield heard
     finally:
