@@ -13,9 +13,10 @@ from typing import Any
 _OFFERED = {
     "curation": ("curate",),
     "library": ("papers", "parts", "reproduce"),
-    "models": ("adapt", "evaluate", "train"),
+    "models": ("adapt", "evaluate", "sample", "train"),
     "packs": ("fly_pack", "pack", "unpack"),
-    "studies": ("Result", "Study", "read", "read_result"),
+    "stored": ("clean", "stored"),
+    "studies": ("Result", "Study", "ask_sources", "read", "read_result"),
 }
 _MODULES = {name: f"windtunnel.api.{module}" for module, names in _OFFERED.items() for name in names}
 _FOLDERS = ("parts", "train")  # verbs whose name is also that of a package of this one

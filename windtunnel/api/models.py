@@ -150,6 +150,17 @@ def evaluate(
     return measure(named, sources_from(expanded(corpus)), Path(cache), **how, threads=threads, device=device)
 
 
+def sample(model: str, prompt: str = "", *, tokens: int = 100, temperature: float = 0.8, count: int = 1, seed: int = 0) -> list[str]:
+    """What ``model`` (the folder of a run, or any model as of :func:`evaluate`) writes after ``prompt``, ``count`` times.
+
+    Raises:
+        UserError: for what the caller can put right.
+    """
+    from windtunnel.study.evaluate import sample as write
+
+    return write(model, prompt, tokens=tokens, temperature=temperature, count=count, seed=seed)
+
+
 def _finished(record: Any) -> Any:
     """``record`` of a run or an adaptation, or what kept it from finishing, raised."""
     facts = record if isinstance(record, Mapping) else record.model_dump()

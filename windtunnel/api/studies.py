@@ -36,6 +36,20 @@ def read(study: Where | Mapping[str, Any], *, corpus: Mapping[str, Any] | None =
     return Study(load_study(study, expanded(corpus) if corpus else None))
 
 
+def ask_sources(corpus: Mapping[str, Any], *, target: Mapping[str, Any] | None = None, decides: str | None = None, **more: Any) -> Study:
+    """The study that asks which source of ``corpus`` helps: each left out, and drawn more often. Fly it like any other.
+
+    As ``windtunnel ask sources``; ``more`` is that of :func:`windtunnel.study.write.which_sources`.
+
+    Raises:
+        UserError: for fewer than two sources, and for one that cannot be read.
+    """
+    from windtunnel.study.write import which_sources
+
+    raw = which_sources(expanded(corpus), target=expanded(target or {}), decides=decides, **more)
+    return read({**raw, "name": "which-sources"})
+
+
 class Study:
     """A baseline and arms that have been read and can be checked and flown."""
 

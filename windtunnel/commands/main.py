@@ -47,8 +47,11 @@ from windtunnel.commands.options import (
 from windtunnel.commands.pack import fly, pack, unpack
 from windtunnel.commands.papers import papers, reproduce
 from windtunnel.commands.release import release
+from windtunnel.commands.sample import sample
 from windtunnel.commands.sections import sections
+from windtunnel.commands.stored import clean, du, runs
 from windtunnel.commands.train import export, train
+from windtunnel.commands.write import ask, new
 from windtunnel.core.errors import ADVICE, UserError, nearest
 from windtunnel.core.shipped import page, shipped
 from windtunnel.study.lenient import as_result
@@ -232,9 +235,12 @@ app.command()(merge)
 app.command("adapt")(adapt)
 app.command()(curate)
 app.command()(evaluate)
+app.command()(sample)
 app.command()(pack)
 app.command()(unpack)
 app.command("continue", hidden=True, help="The old name of `windtunnel adapt`.")(adapt)
+app.command()(new)
+app.add_typer(ask, name="ask")
 app.add_typer(law, name="law")
 app.command()(forecast)
 app.command()(plan)
@@ -277,6 +283,9 @@ def parts(
 app.command()(papers)
 app.command()(reproduce)
 app.command()(sections)
+app.command()(runs)
+app.command()(du)
+app.command()(clean)
 app.command()(release)
 
 

@@ -32,11 +32,12 @@ def rolling(
 ) -> HeldOut:
     """As :func:`windtunnel.data.held_out.held_out`, but every document is cut into windows of its own, from its beginning.
 
-    Each unit of a document but the first is a label once, given those before it in its window, of which there is at least one. A batch is
-    as wide as the longest window in it. Documents are those of :func:`chosen`.
+    Each unit of a document but the first is a label once, given those before it in its window, of which there is at least one. The last
+    window of a document reaches back to be full, so that its labels have as many before them as there is room for (as the rolling
+    likelihood of lm-eval). A batch is as wide as the longest window in it. Documents are those of :func:`chosen`.
     """
     ahead = stream.encoding.ahead
-    places: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    places: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
     for source in stream.sources:
         documents = chosen(stream, split, source, most_bytes)
         lengths = stream.lengths(split, source)[documents]
@@ -44,12 +45,13 @@ def rolling(
         each = np.repeat(np.arange(len(documents)), counts)
         begin = (np.arange(len(each)) - np.repeat(np.cumsum(counts) - counts, counts)) * context
         end = np.minimum(begin + context + ahead, lengths[each])
-        order = np.argsort(begin - end, kind="stable")  # the longest first: what memory it takes is known at once
+        fuller = np.maximum(0, end - context - ahead)
+        order = np.argsort(fuller - end, kind="stable")  # the longest first: what memory it takes is known at once
         if len(order):
-            places[source] = documents[each][order], begin[order], end[order]
+            places[source] = documents[each][order], fuller[order], end[order], (begin - fuller)[order]
 
     def batches(source: str, objective: Objective) -> Iterator[dict[str, torch.Tensor]]:
-        documents, begins, ends = places[source]
+        documents, begins, ends, again = places[source]
         for first in range(0, len(documents), sequences):
             part = slice(first, first + sequences)
             length = ends[part] - begins[part]
@@ -61,6 +63,8 @@ def rolling(
             rows = {stream.field(): tokens, "documents": np.where(there, 0, -1), "positions": position}
             rows["sources"] = np.full(len(length), stream.sources.index(source))
             prepared = objective.whole(objective.batch(rows, stream.facts, np.random.default_rng(first)))
+            seen = np.arange(prepared["labels"].shape[1]) < again[part][:, None]
+            prepared["labels"] = np.where(seen, -100, prepared["labels"])  # a window before has had them
             yield {key: torch.from_numpy(np.ascontiguousarray(value)).to(device) for key, value in prepared.items()}
 
     return HeldOut(

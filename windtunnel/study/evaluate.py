@@ -153,7 +153,8 @@ def _measured(
 
     encoding, known, _ = opened
     stream = prepare_stream(corpus, encoding, cache=cache / "streams", progress=say)
-    loaded: Any = load(model).to(place).eval()
+    loaded: Any = load(model)
+    loaded = loaded.to(place).eval()
     judge = rolling(
         stream,
         "test",
@@ -175,6 +176,56 @@ def _measured(
     parameters = sum(parameter.numel() for parameter in loaded.parameters())
     about = {"parameters": parameters, "fingerprint": known.fingerprint, "tokens": stream.sizes("test"), "bytes": stream.bytes("test")}
     return ModelOnText(model, documents, about)
+
+
+def sample(
+    model: str,
+    prompt: str = "",
+    *,
+    tokens: int = 100,
+    temperature: float = 0.8,
+    count: int = 1,
+    seed: int = 0,
+    threads: int | None = None,
+    device: str | None = None,
+) -> list[str]:
+    """What ``model`` writes after ``prompt``, ``count`` times: at most ``tokens`` tokens each, drawn at ``temperature`` (0: the likeliest).
+
+    Raises:
+        UserError: for a model that is missing or does not write text, and a prompt that leaves no room.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    from windtunnel.models.load import load
+
+    if threads:
+        torch.set_num_threads(threads)
+    _, known, room = _opened(model)
+    tokenizer = AutoTokenizer.from_pretrained(known.folder, local_files_only=True)
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    numbers = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    begin = torch.tensor([([] if first is None else [first]) + list(numbers)])
+    if not begin.shape[1]:
+        raise UserError(f"{model}: its tokenizer has no token that a text begins with; give a --prompt")
+    if room and begin.shape[1] + 1 > room:
+        raise UserError(f"--prompt: {begin.shape[1]} tokens, and {model} has room for {room}")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    loaded: Any = load(model)
+    loaded = loaded.to(place).eval()
+    how: dict[str, Any] = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
+    begin = begin.repeat(count if temperature else 1, 1).to(place)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        drawn = loaded.generate(
+            begin,
+            attention_mask=torch.ones_like(begin),
+            max_new_tokens=min(tokens, room - begin.shape[1]) if room else tokens,
+            pad_token_id=tokenizer.eos_token_id,
+            use_cache=True,
+            **how,
+        )
+    return [str(text) for text in tokenizer.batch_decode(drawn[:, begin.shape[1] :], skip_special_tokens=True)]
 
 
 def numbers(measured: Sequence[ModelOnText]) -> list[dict[str, Any]]:

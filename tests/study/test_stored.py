@@ -1,0 +1,83 @@
+"""What is stored, who needs it, and what may go."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from windtunnel.commands.main import main
+from windtunnel.core.errors import UserError
+from windtunnel.core.files import locked
+from windtunnel.study.stored import removable, remove, stored_runs, usage
+from windtunnel.train.record import RunRecord, write_record
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Four runs: of a study, one that this holds, a trial of its tuning, and one of nobody."""
+    needed = {"identity": {"folder": str(tmp_path / "runs" / "teacher-1")}}
+    for name, held in (("arm-1", needed), ("teacher-1", {}), ("trial-1", {}), ("idle-1", {})):
+        folder = tmp_path / "runs" / name
+        (folder / "model").mkdir(parents=True)
+        (folder / "model" / "weights").write_bytes(b"0" * 1000)
+        record = RunRecord(key=name, seed=0, status="finished", needed=held, test={"bits_per_byte": 2.5}, primary="bits_per_byte")
+        write_record(folder, record)
+    result = {
+        "study": {"name": "mine"},
+        "runs": [{"folder": "runs/arm-1", "arm": "wsd"}],
+        "tuning": {"arms": {"wsd": {"trials": [{"key": "trial"}]}}},
+    }
+    (tmp_path / "studies" / "mine").mkdir(parents=True)
+    (tmp_path / "studies" / "mine" / "result.json").write_text(json.dumps(result))
+    (tmp_path / "cache" / "streams" / "s").mkdir(parents=True)
+    (tmp_path / "cache" / "streams" / "s" / "tokens").write_bytes(b"0" * 500)
+    return tmp_path
+
+
+def test_runs_are_needed_by_studies_and_by_what_studies_need(out):
+    found = {run.name: run for run in stored_runs(out)}
+    assert {name: run.needed_by for name, run in found.items()} == {
+        "arm-1": ["mine: wsd"],
+        "teacher-1": ["mine: wsd"],
+        "trial-1": ["mine: wsd, tuning"],
+        "idle-1": [],
+    }
+    assert found["arm-1"].primary == "bits_per_byte 2.5000" and found["arm-1"].bytes > 1000
+    sizes = usage(out)
+    assert sizes["runs: weights"] == 4000 and sizes["prepared: encoded"] == 500
+
+
+def test_only_what_nobody_needs_goes_unless_asked(out):
+    assert [one.path.name for one in removable(out)] == ["idle-1"]
+    assert len(removable(out, weights=True, cache=True)) == 1 + 3 + 1
+    with locked(out / "runs" / "idle-1" / ".lock") as mine:
+        assert mine
+        freed, left = remove(removable(out))
+    assert freed == 0 and "a process is working on it" in left[0] and (out / "runs" / "idle-1").is_dir()
+    freed, left = remove(removable(out, weights=True))
+    assert freed > 4000 and not left
+    assert not (out / "runs" / "idle-1").exists() and (out / "runs" / "arm-1" / "record.json").is_file()
+    assert not (out / "runs" / "arm-1" / "model").exists() and not removable(out)
+
+
+def test_clean_asks_first(out, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["clean", "--out", str(out)])
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and "idle-1" in told and "give --yes" in told and (out / "runs" / "idle-1").is_dir()
+    for words in (["runs"], ["du"], ["clean", "--yes"]):
+        with pytest.raises(SystemExit) as end:
+            main([*words, "--out", str(out)])
+        assert end.value.code == 0
+    assert not (out / "runs" / "idle-1").exists()
+
+
+def test_folders_and_results_that_cannot_be_judged_are_refused(out, tmp_path_factory):
+    with pytest.raises(UserError, match="no such folder"):
+        stored_runs(out / "nowhere")
+    with pytest.raises(UserError, match="not the --out of studies"):
+        usage(tmp_path_factory.mktemp("empty"))
+    (out / "studies" / "mine" / "result.json").write_text("{")
+    with pytest.raises(UserError, match="nobody knows which runs it needs"):
+        removable(out)

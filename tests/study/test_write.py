@@ -1,0 +1,99 @@
+"""Studies that are written for the user: they can be read again, and what cannot be written is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from example_result import example
+
+from windtunnel.commands.main import main
+from windtunnel.core.errors import UserError
+from windtunnel.report.sources import sources
+from windtunnel.report.words import Reading
+from windtunnel.study.file import load_study, study_from
+from windtunnel.study.write import named, which_sources
+
+
+def folder(path: Path, count: int = 5) -> Path:
+    path.mkdir()
+    for number in range(count):
+        (path / f"{number}.txt").write_text(f'page {number}: "a wing" and more\n' * 3, encoding="utf-8")
+    return path
+
+
+def command(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(word) for word in words])
+    return int(end.value.code or 0)
+
+
+def test_new_writes_a_study_that_can_be_read(tmp_path, capsys):
+    notes, more = folder(tmp_path / "My Notes"), folder(tmp_path / "more")
+    (tmp_path / "my-notes.jsonl").write_text(json.dumps({"text": "hello"}) + "\n", encoding="utf-8")
+    to = tmp_path / "studies" / "mine.yaml"
+    assert command("new", notes, more, tmp_path / "my-notes.jsonl", "builtin:stdlib", "--to", to) == 0
+    study = load_study(to)
+    assert list(study.corpus) == ["my-notes", "more", "my-notes-2", "stdlib"] and study.corpus["more"] == str(more)
+    text = to.read_text(encoding="utf-8")
+    assert "5 documents" in text and 'the first begins: page 0: "a wing"' in text and study.race is not None
+    assert command("new", notes, "--to", to) == 2 and "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path / "nowhere", "no such file or folder"),
+        (lambda path: folder(path / "empty", 0), "it is empty"),
+    ],
+)
+def test_new_refuses_what_holds_no_text_and_writes_nothing(tmp_path, capsys, make, message):
+    assert command("new", make(tmp_path), "--to", tmp_path / "study.yaml") == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "study.yaml").exists()
+
+
+def test_names_come_from_paths(tmp_path):
+    assert named([folder(tmp_path / "a.b c")]) == {"a": str(tmp_path / "a.b c")}
+    with pytest.raises(UserError, match="named twice"):
+        named([tmp_path / "a.b c", tmp_path / "a.b c" / "."])
+
+
+def test_each_source_is_left_out_and_drawn_more_often():
+    corpus = {"wiki": "builtin:stdlib", "mail": "builtin:docstrings"}
+    raw = which_sources(corpus, target={"tickets": "tickets.txt"}, sizes={"wiki": 3e6, "mail": 1e6}, shares=(0, 0.5, 3))
+    study = study_from(raw, name="which-sources")
+    assert study.primary == "bits_per_byte/tickets"
+    shares = {arm: recipe.phases[0].mixture.shares for arm, recipe in study.written.items()}
+    assert shares == {
+        "baseline": {"wiki": 0.75, "mail": 0.25},
+        "without-wiki": {"wiki": 0.0, "mail": 0.25},
+        "half-wiki": {"wiki": 0.375, "mail": 0.25},
+        "wiki-times-3": {"wiki": 2.25, "mail": 0.25},
+        "without-mail": {"wiki": 0.75, "mail": 0.0},
+        "half-mail": {"wiki": 0.75, "mail": 0.125},
+        "mail-times-3": {"wiki": 0.75, "mail": 0.75},
+    }
+
+
+@pytest.mark.parametrize(
+    ("corpus", "more", "message"),
+    [
+        ({"one": "builtin:stdlib"}, {}, "two sources or more"),
+        ({"one": "builtin:stdlib", "two": "builtin:docstrings"}, {"shares": (1.0,)}, "none of them 1"),
+        ({"one": "builtin:stdlib", "two": "builtin:docstrings"}, {"decides": "tow"}, "--decides tow: no source is called so"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused(corpus, more, message):
+    with pytest.raises(UserError, match=message):
+        which_sources(corpus, sizes=dict.fromkeys(corpus, 1.0), **more)
+
+
+def test_the_table_of_sources_has_a_column_a_source():
+    result = example()
+    for arm in result["arms"].values():
+        arm.setdefault("numbers", {})["bits_per_byte/code"] = {"mean": 1.0, "difference": -0.1234, "low": -0.2, "high": -0.1}
+    result["baseline"]["numbers"] = {"bits_per_byte/code": {"mean": 1.1}}
+    table = sources(Reading(result))
+    place = table.columns.index("code")
+    assert [row[place] for row in table.rows] == ["−0.123 (−0.200 to −0.100)"] * len(result["arms"])

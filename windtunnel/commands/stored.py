@@ -1,0 +1,79 @@
+"""The commands about what is stored: ``windtunnel runs``, ``du`` and ``clean``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.options import OUT, JsonOption, OutOption
+from windtunnel.core.errors import UserError
+
+
+def runs(out: OutOption = OUT, as_json: JsonOption = False) -> None:
+    """List the runs that are stored: status, size, the number on test, and which studies need them."""
+    from windtunnel.report.words import storage
+    from windtunnel.study.stored import stored_runs
+
+    found = stored_runs(out)
+    if as_json:
+        print_json([{**vars(run), "folder": str(run.folder)} for run in found])
+        return
+    rows = []
+    for run in found:
+        seed, needed = "" if run.seed is None else str(run.seed), "; ".join(run.needed_by) or "none"
+        rows.append((run.name, run.status, storage(run.bytes), seed, run.primary, needed))
+    Console().print(plain_table(("run", "status", "size", "seed", "on test", "needed by"), rows))
+    idle = [run for run in found if not run.needed_by]
+    if idle:
+        print(f"{len(idle)} runs are needed by no study ({storage(sum(run.bytes for run in idle))}): windtunnel clean --out {out}")
+
+
+def du(out: OutOption = OUT, as_json: JsonOption = False) -> None:
+    """Say how much disk runs, prepared text and studies take."""
+    from windtunnel.report.words import storage
+    from windtunnel.study.stored import usage
+
+    found = usage(out)
+    if as_json:
+        print_json(found)
+        return
+    rows = [(what, storage(amount)) for what, amount in found.items() if amount]
+    Console().print(plain_table(("what", "size"), [*rows, ("all", storage(sum(found.values())))]))
+
+
+def clean(
+    out: OutOption = OUT,
+    weights: Annotated[bool, typer.Option("--weights", help="also the weights of finished runs; their records stay")] = False,
+    cache: Annotated[bool, typer.Option("--cache", help="also prepared text, which is made again when needed")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="remove without asking")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove runs that no study needs, after a question. Nothing that a study needs goes unless --weights or --cache says so."""
+    from windtunnel.report.words import storage
+    from windtunnel.study.stored import removable, remove
+
+    found = removable(out, weights=weights, cache=cache)
+    freed, left = 0, list[str]()
+    if not found:
+        console().print(f"{out}: nothing to remove; --weights and --cache offer more")
+    else:
+        for one in found:
+            console().print(f"{one.path}: {storage(one.bytes)}, {one.why}", markup=False, soft_wrap=True)
+        total = storage(sum(one.bytes for one in found))
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UserError(f"nothing was removed: nobody can answer here; give --yes to remove these {len(found)} ({total})")
+            if not typer.confirm(f"Remove these {len(found)} ({total})?", err=True):
+                print("nothing was removed", file=sys.stderr)
+                return
+        freed, left = remove(found)
+    if as_json:
+        print_json({"freed": freed, "left": left})
+    elif found:
+        print(f"{storage(freed)} freed")
+    if left:
+        raise UserError("\n".join(left))

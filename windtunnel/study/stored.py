@@ -1,0 +1,171 @@
+"""What lies in an output folder: every run with its size and the studies that need it, prepared text, and what nobody needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from windtunnel.core.errors import UserError
+from windtunnel.core.files import locked
+from windtunnel.train.record import RunRecord, read_record
+
+WEIGHTS, CHECKPOINTS = "model", "checkpoints"
+
+
+@dataclass
+class StoredRun:
+    """A run in ``runs/``: what it is, its bytes, and who needs it (``study: arm``; of a model that a run holds, that run's)."""
+
+    folder: Path
+    status: str
+    bytes: int
+    seed: int | None = None
+    primary: str = ""
+    needed_by: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.folder.name
+
+
+def stored_runs(out: Path) -> list[StoredRun]:
+    """Every run below ``out``, by name.
+
+    Raises:
+        UserError: where ``out`` is no output folder, or the result of a study cannot be read, because then nobody knows what it needs.
+    """
+    _refuse_other_folders(out)
+    records: dict[str, RunRecord | None] = {}
+    found: dict[str, StoredRun] = {}
+    for folder in sorted(path for path in (out / "runs").glob("*") if path.is_dir()):
+        record = records[folder.name] = read_record(folder)
+        run = found[folder.name] = StoredRun(folder, record.status if record else "begun", size_of(folder))
+        if record is not None:
+            run.seed = record.seed
+            value = record.test.get(record.primary or "")
+            run.primary = f"{record.primary} {value:.4f}" if isinstance(value, float) else ""
+    for study in studies(out):
+        for name, arm in _runs_of(study, found):
+            found[name].needed_by.append(f"{study['study']['name']}: {arm}")
+    for name, record in records.items():  # what a needed run holds is needed too: going on with it would fly it again
+        for held in record.needed.values() if record is not None else ():  # all of them, those that these need included
+            if (other := found.get(Path(held["folder"]).name)) is not None:
+                other.needed_by += [who for who in found[name].needed_by if who not in other.needed_by]
+    return list(found.values())
+
+
+def studies(out: Path) -> list[dict[str, Any]]:
+    """The results of the studies below ``out``. Raises UserError for one that cannot be read."""
+    found = []
+    for file in sorted((out / "studies").glob("*/result.json")):
+        try:
+            result = json.loads(file.read_text(encoding="utf-8"))
+            found.append({**result, "study": {"name": file.parent.name, **result["study"]}})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file}: cannot be read ({error}), so nobody knows which runs it needs; mend or remove it") from error
+    return found
+
+
+def _runs_of(study: Mapping[str, Any], known: Iterable[str]) -> list[tuple[str, str]]:
+    """The runs of a study that are ``known``, each with its arm: those of its result, and the trials of its tuning."""
+    names = list(known)
+    runs = [(Path(run["folder"]).name, run["arm"]) for run in study.get("runs", ()) if run.get("folder")]
+    for arm, tuning in ((study.get("tuning") or {}).get("arms") or {}).items():
+        keys = [trial["key"] for trial in tuning.get("trials", ()) if trial.get("key")]
+        runs += [(name, f"{arm}, tuning") for name in names for key in keys if name.startswith(f"{key}-")]
+    return list(dict.fromkeys((name, arm) for name, arm in runs if name in names))
+
+
+def usage(out: Path) -> dict[str, int]:
+    """Bytes below ``out`` by what they are: weights, checkpoints and the rest of runs, prepared text by kind, studies, anything else."""
+    _refuse_other_folders(out)
+    runs = [path for path in (out / "runs").glob("*") if path.is_dir()]
+    weights = sum(size_of(run / WEIGHTS) for run in runs)
+    checkpoints = sum(size_of(run / CHECKPOINTS) for run in runs)
+    found = {
+        "runs: weights": weights,
+        "runs: checkpoints": checkpoints,
+        "runs: records and logs": size_of(out / "runs") - weights - checkpoints,
+        "prepared: documents": size_of(out / "cache" / "corpora"),
+        "prepared: encoded": size_of(out / "cache" / "streams"),
+        "studies": size_of(out / "studies"),
+    }
+    return {**found, "other": max(0, size_of(out) - sum(found.values()))}
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Something that can be removed, why, and what it takes to have it again."""
+
+    path: Path
+    bytes: int
+    why: str
+
+
+def removable(out: Path, *, weights: bool = False, cache: bool = False) -> list[Removal]:
+    """What can go: runs that no study needs; on demand the weights of finished runs, and all prepared text.
+
+    A finished run without its weights still counts as flown; a study that holds its model flies it again.
+    """
+    found = []
+    for run in stored_runs(out):
+        if not run.needed_by:
+            found.append(Removal(run.folder, run.bytes, f"a {run.status} run that no study needs"))
+        elif weights and run.status == "finished":
+            found += [
+                Removal(part, size, "weights of a finished run; its record stays")
+                for part in (run.folder / WEIGHTS, run.folder / CHECKPOINTS)
+                if (size := size_of(part))
+            ]
+    for folder in (out / "cache" / "corpora", out / "cache" / "streams") if cache else ():
+        if size := size_of(folder):
+            found.append(Removal(folder, size, "prepared text; it is prepared again when it is needed"))
+    return found
+
+
+def remove(removals: Iterable[Removal]) -> tuple[int, list[str]]:
+    """Remove them; how many bytes that freed, and what was left because a process is working on it.
+
+    Raises:
+        OSError: where a file cannot be removed.
+    """
+    freed, left = 0, []
+    for one in removals:
+        run = one.path if one.path.parent.name == "runs" else one.path.parent
+        if run.parent.name != "runs":
+            shutil.rmtree(one.path)
+        else:
+            with locked(run / ".lock") as mine:
+                if not mine:
+                    left.append(f"{run}: a process is working on it")
+                    continue
+                shutil.rmtree(one.path)
+        freed += one.bytes
+    return freed, left
+
+
+def size_of(path: Path) -> int:
+    """Bytes of all files below ``path``, links not followed; 0 where there is nothing."""
+    if path.is_file():
+        return path.stat().st_size
+    found = 0
+    for folder, _, files in os.walk(path):
+        for file in files:
+            try:
+                found += os.lstat(os.path.join(folder, file)).st_size
+            except OSError:  # it went meanwhile
+                continue
+    return found
+
+
+def _refuse_other_folders(out: Path) -> None:
+    if not out.is_dir():
+        raise UserError(f"{out}: no such folder; name the --out of your studies")
+    if not any((out / name).is_dir() for name in ("runs", "studies", "cache")):
+        raise UserError(f"{out}: holds neither runs nor studies, so it is not the --out of studies")

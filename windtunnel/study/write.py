@@ -1,0 +1,154 @@
+"""Studies written for the user: a first one on folders of his own, and one that asks which of his sources helps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from windtunnel.core.errors import UserError
+from windtunnel.data.corpus.glance import glances
+from windtunnel.recipe import sources_from
+
+SMALL = 2_000_000  # bytes: with less text, even the smallest section reads it more than four times
+SHARES = (0.0, 2.0)  # multiples of a source's own share that are flown
+NAMES = {0.0: "without-{}", 0.5: "half-{}", 2.0: "twice-{}"}
+
+FIRST = """\
+# {what}
+#
+# See what it costs:  windtunnel check {file}{hours}
+# Fly it:             windtunnel study {file}{hours}
+
+description: {description}
+
+# Your text. A source is a folder, a file, or knobs of `files`: `windtunnel parts files` lists them.
+corpus:
+{corpus}
+# A test set of your own: never trained on, and copies of it leave the training documents. Then it can decide:
+# held_out: {{target: PATH}}
+# primary: bits_per_byte/target
+
+budget: {{tokens_per_parameter: 20}}  # as much text as pre-training reads; fewer is faster, and about early training
+seeds: {seeds}                      # a race stops where verdicts are clear; a number is fixed
+
+baseline:
+  section: {section}                         # a tuned small model: S, M or L; whatever is set here goes before it
+  split: {{validation: 0.05, test: 0.1}}  # shares of documents; or by time: {{field: published, since: {{test: 2024-07-01}}}}
+
+# Each arm is a difference from the baseline. `windtunnel parts` lists what can be plugged in.
+arms:
+  cosine: {{schedule: {{cosine: {{warmup: 0.05}}}}}}
+  adamw: {{optimizer: adamw}}
+  whole-documents: {{packing: whole-documents}}
+  # half-the-text: {{curators: {{fraction: {{share: 0.5}}}}}}
+"""
+
+
+def named(paths: Sequence[str | Path]) -> dict[str, str]:
+    """Folders and files as sources, each under a name made from its own.
+
+    Raises:
+        UserError: for one that is not there, or is named twice.
+    """
+    found: dict[str, str] = {}
+    for path in (Path(path).expanduser() for path in paths):
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        whole = path.resolve()
+        if str(whole) in found.values():
+            raise UserError(f"{path}: is named twice")
+        name = re.sub(r"[^a-z0-9]+", "-", whole.name.split(".")[0].lower()).strip("-") or "text"
+        number = next(number for number in range(1, len(found) + 2) if (name if number == 1 else f"{name}-{number}") not in found)
+        found[name if number == 1 else f"{name}-{number}"] = str(whole)
+    return found
+
+
+def first_study(corpus: Mapping[str, Any], file: Path, *, hours: float | None = None, section: str = "S", seeds: Any = None) -> str:
+    """The text of a commented study on ``corpus``, whose beginning is read to say what is in it.
+
+    Args:
+        corpus: sources as a file writes them.
+        file: where it will stand, for the comments.
+        hours: that it is meant for.
+        section, seeds: of its baseline.
+
+    Raises:
+        UserError: for a source that cannot be read.
+    """
+    lines, bytes_in_all = [], 0
+    for name, glance in glances(sources_from(corpus)).items():
+        about = glance.about()
+        bytes_in_all += about["bytes"]
+        said = f"{about['estimated']} {about['documents']:,} documents, {about['bytes'] / 1e6:,.2g} MB".strip()
+        example = about["example"].encode("ascii", "backslashreplace").decode()[:60]
+        lines.append(f"  # {said}; the first begins: {example}")
+        lines += [f"  # left out: {what}" for what in about["skipped"]]
+        lines.append("  " + yaml.safe_dump({name: corpus[name]}, allow_unicode=True, width=10_000).strip())
+    small = f"  # {bytes_in_all / 1e6:.2g} MB in all is little: it will be read again and again, and verdicts are about that\n"
+    names = ", ".join(corpus)
+    return FIRST.format(
+        what=f"Which technique pays on {names}? Written by `windtunnel new`; change what you like.",
+        file=file,
+        hours="" if hours is None else f" --hours {hours:g}",
+        description=yaml.safe_dump(f"What pays on {names}", width=10_000).strip().removesuffix("\n..."),
+        corpus="\n".join(lines) + "\n" + (small if bytes_in_all < SMALL else ""),
+        seeds="{least: 3, most: 6}" if seeds is None else seeds,
+        section=section,
+    )
+
+
+def which_sources(
+    corpus: Mapping[str, Any],
+    *,
+    target: Mapping[str, Any] | None = None,
+    decides: str | None = None,
+    shares: Sequence[float] = SHARES,
+    sizes: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """A study that leaves each source out once and draws it more often, as plain data.
+
+    The baseline draws sources by their bytes. In an arm one source has a multiple of its share; the budget stays, so the others give way
+    or gain. All arms are measured on every source and on ``target``.
+
+    Args:
+        corpus: two sources or more, as a file writes them.
+        target: held-out sources.
+        decides: the source whose number the verdicts rest on (default: the only target there is, else all test text).
+        shares: the multiples; 0 leaves the source out.
+        sizes: bytes of each source, where they are known; else its beginning is read.
+
+    Raises:
+        UserError: for fewer than two sources, a multiple that changes nothing, or a source that cannot be read.
+    """
+    if len(corpus) < 2:
+        raise UserError("which source helps can be asked of two sources or more: give --corpus for each")
+    if not shares or any(not 0 <= share < 1000 or share == 1 for share in shares) or len(set(shares)) < len(shares):
+        raise UserError("--shares: multiples of a source's share, 0 or more, none of them 1 or twice, for example 0,2")
+    target = dict(target or {})
+    if decides is None and len(target) == 1:
+        decides = next(iter(target))
+    if decides is not None and decides not in {**corpus, **target}:
+        raise UserError(f"--decides {decides}: no source is called so; known: {', '.join((*corpus, *target))}")
+    sizes = sizes or {name: float(glance.about()["bytes"]) for name, glance in glances(sources_from(corpus)).items()}
+    whole = sum(sizes[name] for name in corpus)
+    own = {name: max(0.001, round(sizes[name] / whole, 3)) for name in corpus}
+    arms = {}
+    for name in corpus:
+        for share in shares:
+            arm = NAMES.get(share, "{}-times-" + f"{share:g}").format(name)
+            arms[arm] = {"mixture": {"fixed": {"shares": {**own, name: round(own[name] * share, 6)}}}}
+    return {
+        "description": "Which source helps: each left out, and drawn more often",
+        "corpus": dict(corpus),
+        **({"held_out": target} if target else {}),
+        **({"primary": f"bits_per_byte/{decides}"} if decides else {}),
+        "budget": {"tokens_per_parameter": 20},
+        "seeds": {"least": 3, "most": 6},
+        "curve": [0.5, 1.0, 2.0],
+        "baseline": {"section": "S", "split": {"validation": 0.05, "test": 0.1}, "mixture": {"fixed": {"shares": own}}},
+        "arms": arms,
+    }
