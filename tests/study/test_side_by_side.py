@@ -22,16 +22,18 @@ CONTEXT = 8
 
 
 def direct(folder, texts: list[str]) -> float:
-    """Bits per byte with transformers alone: each document from its beginning, in windows that share no target."""
+    """Bits per byte with transformers alone: each document from its beginning, in windows that share no target; the last is full."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     bits = 0.0
     for text in texts:
         tokens = [tokenizer.eos_token_id, *tokenizer(text)["input_ids"]]
         for begin in range(0, len(tokens) - 1, CONTEXT):
-            window = torch.tensor([tokens[begin : begin + CONTEXT + 1]])
+            end = min(begin + CONTEXT + 1, len(tokens))
+            fuller = max(0, end - CONTEXT - 1)
+            window = torch.tensor([tokens[fuller:end]])
             with torch.no_grad():
                 chances = model(window[:, :-1]).logits.log_softmax(dim=-1)
-            bits -= float(chances[0].gather(1, window[0, 1:, None]).sum()) / math.log(2)
+            bits -= float(chances[0].gather(1, window[0, 1:, None])[begin - fuller :].sum()) / math.log(2)
     return bits / sum(len(text.encode()) for text in texts)
 
 
