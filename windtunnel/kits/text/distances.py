@@ -83,11 +83,11 @@ def take_off(model: PreTrainedModel) -> None:
             del module.__dict__["forward"]
 
 
-def _forward(module: Any, hidden_states: Tensor, *, position_embeddings: Any, past_key_values: Any = None, **named: Any) -> Any:
+def _forward(module: Any, hidden_states: Tensor, *, position_embeddings: Any, **named: Any) -> Any:
     """The forward of an attention layer: its own, with unrotated queries and keys for the rule where the sequence is long."""
     rule, _, config = getattr(module, KEPT)
-    if past_key_values is not None:
-        raise PartError("attention by a rule reads whole sequences; use_cache=False")
+    if any(named.get(cache) is not None for cache in ("past_key_values", "layer_past")):
+        raise PartError("attention by a rule reads whole sequences: use_cache=False")
     own = type(module).forward
     if hidden_states.shape[1] <= rule.plain_up_to():
         return own(module, hidden_states, position_embeddings=position_embeddings, **named)
