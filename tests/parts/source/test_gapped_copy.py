@@ -21,7 +21,7 @@ KNOBS = {"count": 90, "filler": "letters", "length": 4, "letters": 9, "least": 1
 
 
 def texts(**knobs: Any) -> list[str]:
-    return [text for text, _ in make(Source, {"gapped-copy": KNOBS | knobs}).documents(Tally())]
+    return [text for text, _ in make(Source, {"gapped-copy": KNOBS | knobs}).documents(Tally("copies"))]
 
 
 def test_documents_end_in_what_stood_in_them_before_and_nowhere_else():
