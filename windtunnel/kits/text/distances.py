@@ -65,7 +65,7 @@ def put_on(model: PreTrainedModel, rule: Rule, who: str) -> None:
     if more:
         raise PartError(f"{who}: {model.config.model_type} has several tables of rotary positions")
     for block in anatomy(model).blocks:
-        module = model.get_submodule(block.attention.name)
+        module: Any = model.get_submodule(block.attention.name)
         if hasattr(module, KEPT):
             raise PartError(f"{who}: this model attends by another rule already")
         config = copy.copy(module.config)
