@@ -113,8 +113,8 @@ class CopyAccuracy(Evaluation, name="copy-accuracy"):
             tokens = tokenizer(spelt(symbols), add_special_tokens=False)["input_ids"]
             if len(tokens) != length:
                 raise PartError(
-                    f"{self.name}: {length} symbols are {len(tokens)} tokens of this tokenizer; train one on gapped-copy, filler: letters, with a "
-                    f"vocabulary that holds the {self.symbols} symbols besides bytes and special tokens"
+                    f"{self.name}: {length} symbols are {len(tokens)} tokens of this tokenizer; train one on the source gapped-copy, with "
+                    f"filler: letters and a vocabulary that holds the {self.symbols} symbols besides bytes and special tokens"
                 )
             rows.append([held_out.facts.document, *tokens])
         return torch.tensor(rows)
