@@ -1,7 +1,8 @@
 """Run every benchmark, one after the other, and write benchmarks/results/NAME.json with versions, hardware and date.
 
 ``python benchmarks/run.py [NAME ...]``; each benchmark is a script that prints JSON. NAME=ARGUMENT[,ARGUMENT] gives it arguments, such
-as a model, for ``pilot`` the folder of another checkout, for ``outside_laws`` the folder of tables and the table of Chinchilla.
+as a model, for ``pilot`` the folder of another checkout, for ``outside_laws`` the folder of tables and the table of
+Chinchilla, for ``law_calibration`` that folder.
 Nothing else should run meanwhile.
 """
 
@@ -36,7 +37,7 @@ NAMES = (
     "near_duplicates",
     "planted_noise",
     "curate",
-)  # pilot needs another checkout, and outside_laws tables
+)  # pilot needs another checkout, outside_laws and law_calibration tables
 
 
 def main(names: list[str]) -> int:
