@@ -110,6 +110,11 @@ def test_finished_runs_teach_what_they_really_take(tmp_path):
     assert after["cpu_seconds"] - after["preparing"] == pytest.approx(1000.0 * after["runs"], rel=0.7)
 
 
+def test_what_tuning_tries_is_timed_too(tmp_path):
+    found = check_study(study(texts(tmp_path / "notes"), arms={}, curve=[1.0], tune={"batch": [2, 4], "share": 0.5}), workers=1)
+    assert found["trials"] == 2 and found["runs"] == 4 and found["cpu_seconds"] > found["preparing"]
+
+
 def test_each_stage_hires_its_own_workers(tmp_path, monkeypatch):
     from windtunnel.study import check as module
     from windtunnel.study.look import Survey

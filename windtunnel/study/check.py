@@ -57,7 +57,7 @@ def check_study(
     if timed:
         roughly = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
         refuse_what_cannot_fly(plan(study, roughly, dict.fromkeys(roughly, ""), variant))
-        seen = _look(list(study.resolved.values()), variant, here)
+        seen = _look([*study.resolved.values(), *(run.recipe for run in _trials(study, roughly, variant))], variant, here)
 
     def budget(base: Recipe) -> float:
         return _counted(study, out, base, variant) or (seen.budget(base) if seen else estimate(base)["own_flops"])
