@@ -72,7 +72,7 @@ def ruled(model: Any, **part: Any) -> Any:
     return model
 
 
-RULES: list[dict[str, Any]] = [{"lambda-attention": {"window": 24, "sinks": 2}}, {"dual-chunk": {"chunk": 30, "local": 6}}]
+RULES: list[dict[str, Any]] = [{"lambda-attention": {"window": 24, "sinks": 2}}, {"dual-chunk": {"chunk": 30, "near": 6}}]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: next(iter(rule)))
@@ -95,7 +95,7 @@ def test_rules_that_change_nothing_agree_with_the_models_own_attention(family):
     tokens, documents = packed()
     plain = build(family).eval()
     every = ruled(build(family).eval(), **{"lambda-attention": {"window": 3, "sinks": 1000, "ceiling": False}})
-    chunks = ruled(build(family).eval(), **{"dual-chunk": {"chunk": 22, "local": 2}})
+    chunks = ruled(build(family).eval(), **{"dual-chunk": {"chunk": 22, "near": 2}})
     with torch.no_grad():
         expected = run(plain, tokens, documents).logits[documents >= 0]
         for model in (every, chunks):  # the longest document has 20 tokens, the sequence 24
@@ -115,7 +115,7 @@ def test_what_lies_between_the_first_tokens_and_the_window_is_not_seen():
 
 def test_chunks_far_back_are_seen_at_one_position():
     """Of the chunks before the last but one only what they hold counts: exchanging two of them changes nothing in one layer."""
-    model = ruled(build("llama", layers=1).eval(), **{"dual-chunk": {"chunk": 12, "local": 4}})
+    model = ruled(build("llama", layers=1).eval(), **{"dual-chunk": {"chunk": 12, "near": 4}})
     tokens = random_tokens(1, 36)
     exchanged = torch.cat([tokens[:, 8:16], tokens[:, :8], tokens[:, 16:]], dim=1)
     with torch.no_grad():

@@ -18,7 +18,7 @@ class DualChunk(Structure, name="dual-chunk"):
     """Count positions within chunks, so that no distance is longer than ``chunk`` however long the sequence is.
 
     Dual chunk attention: An et al. 2024, arXiv:2402.17463, from the authors' code; what Qwen2.5-1M reads a million tokens with
-    (arXiv:2501.15383). A chunk holds ``chunk - local`` tokens. Within it distances are the model's own, and to the ``local`` nearest of the
+    (arXiv:2501.15383). A chunk holds ``chunk - near`` tokens. Within it distances are the model's own, and to the ``near`` nearest of the
     chunk before they still are. Further back in that chunk they end at ``chunk``, and all chunks before that are seen at one position each
     token for itself, so what comes first among them cannot be told. The authors take three quarters and an eighth of the context of
     training. Their factor of YaRN on the logits is not applied. Up to the length of a chunk it is plain attention, to the bit.
@@ -26,17 +26,17 @@ class DualChunk(Structure, name="dual-chunk"):
     As `lambda-attention`, it is meant as `inside` of an evaluation, and is taken away at the end of a phase.
     """
 
-    trial = Trial({"chunk": 12, "local": 4})
+    trial = Trial({"chunk": 12, "near": 4})
     identity = {"chunk": 64}
     conflicts: ClassVar[dict[str, str]] = {"prefix-lm": "a token that sees later ones has no distance to the chunks behind it"}
 
     chunk: int = Field(ge=2, description="longest distance; three quarters of the context of training")
-    local: int = Field(8, ge=1, description="tokens of the chunk before that are seen at their own distance")
+    near: int = Field(8, ge=1, description="tokens of the chunk before that are seen at their own distance")
 
     @model_validator(mode="after")
     def _fits(self) -> DualChunk:
-        if self.local >= self.chunk:
-            raise ValueError(f"local: {self.local} tokens at their own distance need a longer chunk than {self.chunk}")
+        if self.near >= self.chunk:
+            raise ValueError(f"near: {self.near} tokens at their own distance need a longer chunk than {self.chunk}")
         return self
 
     def apply(self, model: PreTrainedModel) -> None:
@@ -53,13 +53,13 @@ class DualChunk(Structure, name="dual-chunk"):
 
     def plain_up_to(self) -> int:
         """As for every rule."""
-        return self.chunk - self.local
+        return self.chunk - self.near
 
     def scores(self, query: Tensor, key: Tensor, positions: Tensor, turn: Any) -> tuple[Tensor, Tensor | None]:
         """As for every rule."""
         import torch
 
-        size = self.chunk - self.local
+        size = self.chunk - self.near
         number, place = positions // size, positions % size
         keys = turn(key, place).transpose(-1, -2)
         within = turn(query, place) @ keys
