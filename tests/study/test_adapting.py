@@ -60,8 +60,8 @@ def test_what_cannot_be_wished_for():
         AdaptRequest("x", {"a": "there"}, {"a": "here"})
     with pytest.raises(UserError, match="--replay"):
         AdaptRequest("x", {"a": "there"}, replay=1.0)
-    with pytest.raises(UserError, match="--with laro: no such structure; did you mean 'lora'"):
-        AdaptRequest("x", {"a": "there"}, structure="laro")
+    with pytest.raises(UserError, match="--with lor: no such structure; did you mean 'lora'"):
+        AdaptRequest("x", {"a": "there"}, structure="lor")
 
 
 def entry(step: int, **numbers: float) -> dict[str, Any]:
