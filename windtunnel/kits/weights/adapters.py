@@ -209,9 +209,10 @@ def merge(model: Any, part: str) -> None:
     view = anatomy(model)
     for name, adapter in adapters(model, part).items():
         change = adapter.change().to(adapter.weight.dtype)
+        out, inside = change.shape
         weight = nn.Parameter(adapter.weight + (change.T if adapter.transposed else change))
         with torch.device("meta"):  # no weights are drawn that would be thrown away
-            module: Any = linear(*adapter.change().shape, adapter.transposed)
+            module: Any = linear(out, inside, adapter.transposed)
         module.weight, module.bias = weight, adapter.bias
         model.set_submodule(name, module.train(adapter.training))
         if view.tied and view.head is not None and name == view.head.name:

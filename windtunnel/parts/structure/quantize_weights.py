@@ -97,7 +97,8 @@ class QuantizeWeights(Structure, name="quantize-weights"):
                 raise PartError(f"{self.name}: no rounded matrix is in place; apply it first")
             for name, one in found.items():
                 weight = one.shown()
-                with torch.device("meta"):
-                    module = linear(*weight.shape, one.transposed)
-                module.weight, module.bias = nn.Parameter(weight.T.contiguous() if one.transposed else weight), one.bias
-                model.set_submodule(name, module.train(one.training))
+                out, inside = weight.shape
+                with torch.device("meta"):  # no weights are drawn that would be thrown away
+                    made: Any = linear(out, inside, one.transposed)
+                made.weight, made.bias = nn.Parameter(weight.T.contiguous() if one.transposed else weight), one.bias
+                model.set_submodule(name, made.train(one.training))
