@@ -7,6 +7,7 @@ parameter. Each is checked, flown in an empty folder, and compared. Run: python 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import resource
@@ -16,7 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+
+from windtunnel.train.machine import hardware, versions
 
 HELD_OUT = {"validation": 0.1, "test": 0.1}
 TEACHER = {"model": {"layers": 2, "width": 32}, "share": 0.2}
@@ -93,7 +97,8 @@ def main() -> None:
         for name in arguments.only:
             found[name] = compared(name, folder)
             print(name, {key: round(value, 2) for key, value in found[name].items()}, file=sys.stderr, flush=True)
-    print(json.dumps({"unit": "CPU seconds", "load": round(os.getloadavg()[0], 1), "studies": found}, indent=1))
+    about = {"benchmark": "estimate", "date": f"{datetime.date.today()}", "versions": versions(), "hardware": hardware(torch.device("cpu"))}
+    print(json.dumps({**about, "unit": "CPU seconds", "load": round(os.getloadavg()[0], 1), "studies": found}, indent=1))
 
 
 if __name__ == "__main__":
