@@ -25,7 +25,7 @@ KEPT = "_distances"  # where a layer keeps its rule, the table of positions, and
 Turn = Callable[[Tensor, Tensor], Tensor]  # rotates [B, heads, T, size] by positions [B or 1, T]
 
 
-class Rule(Protocol):
+class DistanceRule(Protocol):
     """How scores are made."""
 
     def plain_up_to(self) -> int:
@@ -55,7 +55,7 @@ def rotary_tables(model: PreTrainedModel, who: str) -> dict[str, Any]:
     return found
 
 
-def put_on(model: PreTrainedModel, rule: Rule, who: str) -> None:
+def put_on(model: PreTrainedModel, rule: DistanceRule, who: str) -> None:
     """Let every attention layer of ``model`` score by ``rule``.
 
     Raises:

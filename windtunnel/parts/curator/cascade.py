@@ -95,8 +95,9 @@ class Cascade(Judge, name="cascade"):
         for rule in RULES:
             if rule.paper in self.papers and rule.name not in self.without:
                 limit = self.limits.get(rule.name)
-                changed = {} if limit is None else {"least" if rule.least is not None else "most": limit}
-                found.append(rule._replace(**changed))
+                if limit is not None:
+                    rule = rule._replace(least=limit) if rule.least is not None else rule._replace(most=limit)
+                found.append(rule)
         return found
 
     def judge(self, documents: pyarrow.RecordBatch, found: Mapping[str, np.ndarray]) -> tuple[pyarrow.RecordBatch, Reasons]:

@@ -57,7 +57,9 @@ class Importance(Judge, name="importance"):
 
         wanted = selecting.features(selecting.target(self.target, self.sample, self.name), self.buckets, 2)
         p = 1.0 + np.bincount(wanted.values, minlength=self.buckets)
-        q = 1.0 + sum(np.bincount(scan["values"], minlength=self.buckets) for scan in scans)
+        q = np.ones(self.buckets)
+        for scan in scans:
+            q += np.bincount(scan["values"], minlength=self.buckets)
         weights = np.log(p / p.sum()) - np.log(q / q.sum())
         measure = selecting.means if self.per_word else selecting.sums
         scores = np.concatenate([measure(Ragged(scan["values"], scan["ends"]), weights) for scan in scans])

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from windtunnel.kits.text.synthetic import Synthetic
 
-PAIRS = ("()", "[]", "{}", "<>")
+PAIRS = (("(", ")"), ("[", "]"), ("{", "}"), ("<", ">"))
 
 
 class Dyck(Synthetic, name="dyck"):
