@@ -120,7 +120,7 @@ def model_of_text(checkpoint: str) -> Facts:
         UserError: for a model that does not write text, or has no tokenizer beside it.
     """
     known = facts(checkpoint)
-    family: Any = registry.find(Family, known.model["family"])
+    family: Any = registry.make(Family, known.model["family"])  # not its class: what some are depends on their settings
     text = registry.make(Encoding, "bpe").completed_from(known.folder, known.rows)
     if "tokens" not in family.reads or family.kind != "decoder":
         what = f"is a model of family {family.name} ({family.kind})"
