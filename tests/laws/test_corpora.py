@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from windtunnel.commands.train import against_band, arm_at
+from windtunnel.commands.train import against_band, arm_at, read_forecast
 from windtunnel.core.errors import UserError
 from windtunnel.laws.corpora import interaction, over_corpora, pool, random_effects
 from windtunnel.laws.plan import plan, scaled, spend
@@ -126,12 +126,13 @@ def test_a_loss_outside_the_band_is_said(tmp_path: Path) -> None:
     }
     path = tmp_path / "forecast.json"
     path.write_text(json.dumps({**told, "metric": "bits_per_byte", "bands": {"deep": band}}))
-    assert "lies within" in against_band(path, "deep", {"bits_per_byte": 1.45})
-    assert "lies above" in against_band(path, "deep", {"bits_per_byte": 1.7})
-    with pytest.raises(UserError, match="no band"):
-        against_band(path, "wide", {"bits_per_byte": 1.7})
+    assert "lies within" in against_band(read_forecast(path, "deep"), "deep", {"bits_per_byte": 1.45})
+    assert "lies above" in against_band(read_forecast(path, "deep"), "deep", {"bits_per_byte": 1.7})
+    assert "not measured by bits_per_byte" in against_band(read_forecast(path, "deep"), "deep", {"accuracy": 0.7})
+    with pytest.raises(UserError, match="forecasts no arm 'wide'"):
+        read_forecast(path, "wide")
     with pytest.raises(UserError, match="no forecast"):
-        against_band(tmp_path / "none.json", "deep", {})
+        read_forecast(tmp_path / "none.json", "deep")
 
 
 def test_impossible_budgets_are_refused() -> None:

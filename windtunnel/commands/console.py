@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from windtunnel.commands.ending import writing_checkpoints
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import Failure
 
@@ -46,7 +47,8 @@ def stopping(speaking: bool = True) -> Iterator[Callable[[], bool]]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        with writing_checkpoints():
+            yield lambda: bool(asked)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 PATIENCE = 9.0  # seconds that a command has to put down what it holds; schedulers of clusters give ten or more
+WRITING = 60.0  # seconds for one that promised a checkpoint: the step it is in, and the writing
+
+_writing = 0  # how many commands have promised one
 
 
 @contextlib.contextmanager
@@ -38,6 +41,17 @@ def ending_in_time(patience: float = PATIENCE) -> Iterator[None]:
         writer.close()
 
 
+@contextlib.contextmanager
+def writing_checkpoints() -> Iterator[None]:
+    """While the command answers a signal with a checkpoint, it has :data:`WRITING` seconds."""
+    global _writing
+    _writing += 1
+    try:
+        yield
+    finally:
+        _writing -= 1
+
+
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
@@ -47,6 +61,7 @@ def _watch(reader: socket.socket, patience: float) -> None:
     with reader:
         while heard := reader.recv(1):
             if heard[0] in (signal.SIGINT, signal.SIGTERM):
+                patience = max(patience, WRITING) if _writing else patience
                 time.sleep(patience)
                 if reader.fileno() >= 0 and not _closed(reader):
                     print(f"windtunnel: interrupted, and ended after {patience:.0f} seconds; what was written stays", file=sys.stderr)

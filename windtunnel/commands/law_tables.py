@@ -369,11 +369,12 @@ def show(result: LawResult, as_json: bool) -> None:
         print_json(result.plain())
         return
     rows = [(name, f"{one.value:.5g}", f"{one.low:.5g}", f"{one.high:.5g}") for name, one in result.parameters.items()]
-    print(f"{result.law}, {result.points} points, residual {result.residual:.3%}")
+    amount = (lambda value, sign="": f"{value:{sign}.2%}") if result.relative else (lambda value, sign="": f"{value:{sign}.4g}")
+    print(f"{result.law}, {result.points} points, residual {amount(result.residual)}")
     Console(highlight=False).print(plain_table(("", "value", "low", "high"), rows))
     if result.largest_left_out:
         left = result.largest_left_out
-        print(f"{left.what}, predicted from the others: off by {left.error:.2%} (bias {left.bias:+.2%}, {left.points} points)")
+        print(f"{left.what}, predicted from the others: off by {amount(left.error)} (bias {amount(left.bias, '+')}, {left.points} points)")
     warn(result.warnings)
 
 

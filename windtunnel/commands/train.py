@@ -31,6 +31,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import locked
 
 if TYPE_CHECKING:
+    from windtunnel.laws.decision import ForecastResult
     from windtunnel.recipe import Recipe
     from windtunnel.train.parallel.mesh import Mesh
 
@@ -135,6 +136,7 @@ def train(
         document = Document(file, changed(settings, budget))
         recipe = resolve(load_recipe(document, sources(corpus)), document)
     laid = mesh_of(mesh, processes)
+    foretold = read_forecast(forecast, arm or "baseline") if forecast is not None else None
     with at_work(out, laid.ranks if laid else processes, device, context.obj) as callbacks:
         with ranks.rank_0_first():
             stream, others = prepare(recipe, cache, callbacks.say), prepare_needed(recipe, cache, callbacks.say)
@@ -149,8 +151,8 @@ def train(
     if not as_json:
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in record.test.items())
         print(f"{out}: finished, on test {numbers}\nexport it: windtunnel export {out} FOLDER")
-    if forecast is not None:
-        console().print(escape(against_band(forecast, arm or "baseline", record.test)), soft_wrap=True)
+    if foretold is not None:
+        console().print(escape(against_band(foretold, arm or "baseline", record.test)), soft_wrap=True)
 
 
 def arm_at(file: Path, arm: str | None, flops: float | None, corpus: Sequence[str] | None, changes: Sequence[str]) -> Recipe:
@@ -175,11 +177,11 @@ def arm_at(file: Path, arm: str | None, flops: float | None, corpus: Sequence[st
     return recipe_from(found.recipe)
 
 
-def against_band(file: Path, arm: str, test: Mapping[str, float | None]) -> str:
-    """Whether what was measured lies in the band that the forecast in ``file`` has of ``arm`` at its target.
+def read_forecast(file: Path, arm: str) -> ForecastResult:
+    """The forecast in ``file``, which has a band of ``arm`` at its target.
 
     Raises:
-        UserError: where the file is no forecast, or has no band of the arm.
+        UserError: where it is none, or has no such band.
     """
     import json
 
@@ -191,10 +193,20 @@ def against_band(file: Path, arm: str, test: Mapping[str, float | None]) -> str:
         found = ForecastResult.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, ValidationError) as error:
         raise UserError(f"{file}: no forecast; make one with: windtunnel forecast RESULT ... --flops F --out DIR") from error
-    band = expected(found, arm) if arm in found.bands else None
-    value = test.get(found.metric)
+    if arm not in found.bands:
+        raise UserError(f"{file}: forecasts no arm {arm!r}; {nearest(arm, found.bands)}")
+    if expected(found, arm) is None:
+        raise UserError(f"{file}: holds no band of {arm!r} at {found.target:.3g} FLOPs; {' '.join(found.warnings) or 'fly more scales'}")
+    return found
+
+
+def against_band(found: ForecastResult, arm: str, test: Mapping[str, float | None]) -> str:
+    """Whether what was measured lies in the band that the forecast has of ``arm`` at its target."""
+    from windtunnel.laws.decision import expected
+
+    band, value = expected(found, arm), test.get(found.metric)
     if band is None or value is None:
-        raise UserError(f"{file}: no band of {found.metric} for {arm!r}; {nearest(arm, found.bands)}")
+        return f"the run was not measured by {found.metric}, which the forecast is of"
     place = "within" if band.low <= value <= band.high else "above" if value > band.high else "below"
     return f"{found.metric} {value:.4f} lies {place} the forecast band of 80 percent, {band.low:.4f} to {band.high:.4f}"
 

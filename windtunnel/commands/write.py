@@ -80,7 +80,7 @@ def ask_sources(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask which of your sources helps: each is left out once and drawn twice as often, and measured on all.
+    """Ask which of your sources helps: each is left out once and drawn with twice its weight, and measured on all.
 
     Example: windtunnel ask sources --corpus wiki=~/wiki --corpus mail=mail.jsonl --target tickets=tickets.jsonl --hours 4
     """
@@ -91,6 +91,8 @@ def ask_sources(
         multiples = [float(share) for share in shares.split(",")]
     except ValueError:
         raise UserError(f"--shares {shares}: expected numbers with commas between them, for example 0,0.5,2") from None
+    if to is not None and (hours is not None or as_json):
+        raise UserError(f"--to writes the study and flies nothing; give --hours and --json to: windtunnel study {to}")
     raw = which_sources(sources(corpus), target=sources(target, "--target"), decides=decides, shares=multiples)
     if to is not None:
         if to.exists():

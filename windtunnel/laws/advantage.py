@@ -16,7 +16,7 @@ import numpy as np
 
 from windtunnel.core.errors import UserError
 from windtunnel.laws.fitting import LawForm, Variables, fitted
-from windtunnel.laws.forecast import DRAWS, LawResult, intervals
+from windtunnel.laws.forecast import DRAWS, Bounds, LawResult
 from windtunnel.laws.table import check_count, read_table
 
 
@@ -69,7 +69,7 @@ def advantage(
     m, n, y = (table.numbers[name] for name in ("m", "n", "risk"))
     if not (m == 0).any() or not (m > 0).any():
         raise UserError(f"{path}: rows with and without unlabelled examples are needed (column {unlabelled!r} 0 where there were none)")
-    if len(np.unique(m[m > 0])) < 2 or len(np.unique(n)) < 2:
+    if len(np.unique(m[m > 0])) < 2 or min(len(np.unique(n[m == 0])), len(np.unique(n[m > 0]))) < 2:
         raise UserError(f"{path}: two amounts of each kind are needed; measure at four times as many labelled and unlabelled examples")
     found = fitted(ADVANTAGE, {"m": m, "n": n}, y, largest="n", warnings=table.warnings, draws=draws)
     covariance = found.covariance
@@ -78,8 +78,7 @@ def advantage(
     spread -= 2 * covariance["log labelled"]["log supervised"]
     middle = logs["labelled"] - logs["supervised"]
     reach = 1.96 * np.sqrt(max(spread, 0.0))
-    ratio = intervals(["ratio"], np.exp([middle]), np.exp(np.array([[middle - reach], [middle + reach]])))["ratio"]
-    ratio.low, ratio.high = float(np.exp(middle - reach)), float(np.exp(middle + reach))
+    ratio = Bounds(value=float(np.exp(middle)), low=float(np.exp(middle - reach)), high=float(np.exp(middle + reach)))
     found.parameters["ratio"] = ratio
     if ratio.low >= 1:
         found.warnings.append("labels teach a head no faster after pre-training than they teach a whole model: it does not pay here")

@@ -31,7 +31,7 @@ class Pooled(JsonBlock):
     predicted_low: Number = Field(description="lower end of the interval of 95 percent for a corpus that was not flown")
     predicted_high: Number
     between: float = Field(description="standard deviation between corpora")
-    helps: float = Field(description="probability that it lowers the metric on a corpus that was not flown")
+    helps: float = Field(description="probability that it improves the metric on a corpus that was not flown")
     warnings: list[str] = []
 
 
@@ -57,13 +57,14 @@ def random_effects(effect: np.ndarray, variance: np.ndarray) -> tuple[float, flo
     return mean, float(np.sqrt(spread / weight.sum())), between
 
 
-def pool(names: Sequence[str], effect: np.ndarray, variance: np.ndarray) -> Pooled:
+def pool(names: Sequence[str], effect: np.ndarray, variance: np.ndarray, better: str = "lower") -> Pooled:
     """One answer from the effects of an arm on several corpora.
 
     Args:
         names: of the corpora.
         effect: relative differences.
         variance: of each.
+        better: which way the metric is: lower or higher.
 
     Raises:
         UserError: for fewer than three corpora.
@@ -83,6 +84,7 @@ def pool(names: Sequence[str], effect: np.ndarray, variance: np.ndarray) -> Pool
         told.append(f"{len(effect)} corpora: the prediction interval is wide because so few say how effects vary; fly more of them")
     if mean - far < 0 < mean + far and not mean - reach < 0 < mean + reach:
         told.append("the effect is real on average, and may still be the other way round on a corpus that was not flown")
+    worse = mean if better == "lower" else -mean
     return Pooled(
         corpora=dict(zip(names, map(float, effect), strict=True)),
         mean=mean,
@@ -91,7 +93,7 @@ def pool(names: Sequence[str], effect: np.ndarray, variance: np.ndarray) -> Pool
         predicted_low=mean - far,
         predicted_high=mean + far,
         between=float(np.sqrt(between)),
-        helps=float(stats.t.cdf(-mean / wide, len(effect) - 2)) if wide else float(mean < 0),
+        helps=float(stats.t.cdf(-worse / wide, len(effect) - 2)) if wide else float(worse < 0),
         warnings=told,
     )
 
@@ -114,7 +116,7 @@ def over_corpora(results: Sequence[StudyResult | Mapping[str, Any]]) -> dict[str
     for arm in arms:
         apart = [differences(result, {BASELINE: -1.0, arm: 1.0}) for result in read]
         effect, variance = np.array([one.mean() for one in apart]), np.array([one.var(ddof=1) / len(one) for one in apart])
-        found[arm] = pool(names, effect, np.maximum(variance, 1e-16))
+        found[arm] = pool(names, effect, np.maximum(variance, 1e-16), read[0].study.better)
     return found
 
 

@@ -28,6 +28,7 @@ STEPS = (2.0, 4.0, 10.0)  # times the largest budget, at which one more scale mi
 MATTERS = 0.05  # probability of another choice, from which a pilot is worth proposing
 BAND = (10.0, 90.0)  # percentiles of a band of 80 percent
 PLACES = 24  # of a band
+RUNS_FOR_BAND = 2  # of the baseline for each number of its law: with fewer, what the law misses cannot be told
 DRAWS = 400
 
 
@@ -141,6 +142,10 @@ def _same(results: Sequence[StudyResult]) -> StudyResult:
             f"the studies were flown on {len(texts)} streams, and {metrics[0]} of two tokenizers are in two units; fly all scales with one "
             "tokenizer, or judge by bits per byte"
         )
+    first = {(row.source, row.what): (row.documents, row.bytes) for row in results[0].corpus}
+    for result in results[1:]:
+        if {(row.source, row.what): (row.documents, row.bytes) for row in result.corpus} != first:
+            raise UserError(f"{result.study.name}: was flown on other documents than {results[0].study.name}; a forecast is of one corpus")
     return results[0]
 
 
@@ -245,10 +250,16 @@ def _bands(runs: _Runs, cells: Cells, drawn: np.ndarray, sign: float, flops: flo
     if len(set(place[base])) < 3:
         told.append("the baseline has two scales alone, so no band of its loss is drawn; fly a third, or give `curve` more multiples")
         return measured
+    if base.sum() < RUNS_FOR_BAND * len(COMPUTE.names):
+        told.append(
+            f"the baseline has {base.sum()} runs, too few to tell how far its law may be wrong, so no band is drawn; fly more seeds or scales"
+        )
+        return measured
     if sign < 0:
+        told.append("no band is drawn of a metric of which more is better: the law of compute is one of losses")
         return measured
     x = np.exp(np.linspace(np.log(runs.flops.min()), np.log(max(flops, runs.flops.max())), PLACES))
-    x = np.sort(np.append(x, np.exp(largest)))
+    x = np.sort(np.append(x, [np.exp(largest), flops]))
     curve = foretell(COMPUTE, {"C": runs.flops[base]}, runs.value[base], {"C": x})
     random = np.random.default_rng(1)
     now = Posterior.of(cells, 0.0).draw(DRAWS)
@@ -267,7 +278,7 @@ def _bands(runs: _Runs, cells: Cells, drawn: np.ndarray, sign: float, flops: flo
 
 def expected(result: ForecastResult, name: str) -> Bounds | None:
     """The metric of an arm at the target, with its band of 80 percent; None where no band could be drawn."""
-    band = result.bands[name].band
-    if not band or band[-1].low is None or band[-1].high is None:
+    there = [one for one in result.bands[name].band if abs(np.log(one.flops / result.target)) < 0.01]
+    if not there or there[0].low is None or there[0].high is None:
         return None
-    return Bounds(value=band[-1].value, low=band[-1].low, high=band[-1].high)
+    return Bounds(value=there[0].value, low=there[0].low, high=there[0].high)

@@ -184,6 +184,7 @@ def fitted(
         points=len(target),
         residual=float(np.sqrt((error**2).mean())),
         objective=float(search.objective(best, np.ones((1, len(target))))[0]),
+        relative=curve.relative,
         largest_left_out=left_out(search, largest),
         warnings=told,
     )

@@ -30,8 +30,8 @@ class LeftOut(JsonBlock):
 
     what: str = Field(description="which runs were left out")
     points: int = Field(description="how many")
-    error: Number = Field(description="root mean square of the relative error")
-    bias: Number = Field(description="mean of the relative error; above zero where the law predicts a loss that is too high")
+    error: Number = Field(description="root mean square of the error, relative where residuals are")
+    bias: Number = Field(description="mean of the error; above zero where the law predicts too much")
 
 
 class LawResult(JsonBlock):
@@ -41,8 +41,9 @@ class LawResult(JsonBlock):
     parameters: dict[str, Bounds] = Field(description="by name")
     covariance: dict[str, dict[str, Number]] = Field({}, description="of the parameters over bootstrap samples; logarithms of coefficients")
     points: int = Field(description="rows that the law was fitted to")
-    residual: Number = Field(description="root mean square of the logarithm's residuals")
-    objective: Number = Field(description="summed Huber loss of the logarithm's residuals, which the fit minimises")
+    residual: Number = Field(description="root mean square of the residuals")
+    objective: Number = Field(description="summed Huber loss of the residuals, which the fit minimises")
+    relative: bool = Field(True, description="whether residuals and errors are of the logarithm, so that they are shares; else as the table")
     largest_left_out: LeftOut | None = Field(None, description="None where too little would be left")
     warnings: list[str] = Field([], description="what a reader must know before the numbers are used")
 

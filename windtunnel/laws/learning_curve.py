@@ -113,13 +113,14 @@ def learning_curve(
         before = ceiling
         if falling and one is not trace[0]:
             one.left = max(ceiling - sign * one.score, 0.0)
+    more: list[str] = []
     stop = next((one.units for one in trace if one.left is not None and one.left <= tolerance), None)
     if stop is None:
-        told.append(f"more than {tolerance:g} may still be gained after {at[-1]:g} units; go on to {2 * at[-1]:g}")
+        more.append(f"more than {tolerance:g} may still be gained after {at[-1]:g} units; go on to {2 * at[-1]:g}")
     if sign < 0:
         bounds = found.parameters["ceiling"]
         found.parameters["ceiling"] = type(bounds)(value=-bounds.value, low=-bounds.high, high=-bounds.low)
-    content = {**dict(found), "warnings": [*found.warnings, *told[len(found.warnings) :]]}
+    content = {**dict(found), "warnings": [*found.warnings, *more]}
     return LearningCurveResult(**content, additions=trace, stop_at=stop, tolerance=tolerance)
 
 

@@ -122,7 +122,7 @@ def order(
     logs, who, scale, y = logs[kept], who[kept], scale[kept], np.log(table.numbers["loss"][kept])
     at = {s: float(logs[scale == s].mean()) for s in common}
     largest = max(at.values())
-    if not np.isfinite(target) or np.log(target) < min(at.values()) - np.log(1.05):
+    if not (np.isfinite(target) and target > 0) or np.log(target) < min(at.values()) - np.log(1.05):
         raise UserError(
             f"the target of {target:.3g} FLOPs lies below the ladder, which begins at {np.exp(min(at.values())):.3g}; give a larger target"
         )

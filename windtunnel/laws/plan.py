@@ -105,7 +105,7 @@ def plan(
     best = np.array([_best(law, flops, corpus_tokens, inference_tokens, max_size) for law in laws])
     wanted = float(best[0])
     ends = np.percentile(best, [2.5, 97.5]) if len(best) > 1 else _as_good(laws[0], flops, corpus_tokens, inference_tokens, max_size)
-    training = max(flops - 2 * wanted * inference_tokens, 0.02 * flops)
+    training = flops - 2 * wanted * inference_tokens
     if training <= pilot["flops"]:
         raise UserError(f"reading {inference_tokens:.3g} tokens in use would take the budget; give more FLOPs, or fewer tokens")
     large = scaled(recipe, wanted / pilot["parameters"], training)
@@ -198,13 +198,14 @@ def _spread(law: Mapping[str, float], covariance: Mapping[str, Mapping[str, floa
 def _curve(law: Mapping[str, float], flops: float, corpus: float | None, inference: float, most: float | None) -> np.ndarray:
     """Sizes and losses [2, sizes] that spend ``flops``, those of use included."""
     size = np.exp(np.linspace(math.log(1e4), math.log(max(most, 1e4) if most else 1e13), SIZES))
-    paid = np.maximum(flops - 2 * size * inference, 0.02 * flops) / (6 * size)
+    left = flops - 2 * size * inference
+    paid = np.maximum(left, 1e-300) / (6 * size)
     numbers = np.array([[law["E"], law["A"], law["B"], law["alpha"], law["beta"], REPEATS, EXCESS]])
     unique = np.full(SIZES, corpus) if corpus else paid
     loss = predict(numbers, {"N": size, "D": np.maximum(paid, 1.0), "U": np.maximum(unique, 1.0)})[0]
     if not corpus:
         loss = law["E"] + law["A"] / size ** law["alpha"] + law["B"] / np.maximum(paid, 1.0) ** law["beta"]
-    return np.stack([size, loss])
+    return np.stack([size, np.where(left > 0, loss, np.inf)])  # a size whose use alone takes the budget is no choice
 
 
 def _best(law: Mapping[str, float], flops: float, corpus: float | None, inference: float, most: float | None) -> float:

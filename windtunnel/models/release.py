@@ -122,7 +122,7 @@ def _findings(
 
 def _size(folder: Path) -> Iterator[str]:
     said = SIZE.search(folder.resolve().name)
-    if said:
+    if said and all(path.suffix == ".safetensors" for path in weight_files(folder)):
         count = sum(_elements(shape) for _, shape, _ in _tensors(folder))
         named = float(said[1]) * {"m": 1e6, "b": 1e9}[said[2].lower()]
         if not 0.7 < count / named < 1.5:  # names round, and some leave embeddings out
@@ -177,5 +177,5 @@ def _tensors(folder: Path, read: bool = False) -> Iterator[tuple[str, tuple[int,
 def _hash(tensor: Any) -> str:
     import torch
 
-    found = hashlib.blake2b(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"", digest_size=10)
+    found = hashlib.blake2b(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"", digest_size=10)
     return f"{tensor.dtype} {found.hexdigest()}"

@@ -25,7 +25,7 @@ class Budget(Settings):
     steps: int | None = Field(None, gt=0, description="optimizer steps")
     seconds: float | None = Field(None, gt=0, description="wall-clock seconds (not reproducible to the bit)")
     shared: bool = Field(
-        False, description="of a recipe that others need, by its `share`: that share of what the study's tokens per parameter take in FLOPs"
+        False, description="in a study, of a recipe that others need, by its `share`: that share of what tokens per parameter take in FLOPs"
     )
 
     @model_validator(mode="after")

@@ -129,7 +129,7 @@ def _opened(model: str) -> tuple[Any, Any, int]:
     from windtunnel.slots import Encoding, Family
 
     known = facts(model)
-    family: Any = registry.find(Family, known.model["family"])
+    family: Any = registry.make(Family, known.model["family"])  # what some are depends on their settings
     text = registry.make(Encoding, "bpe").completed_from(known.folder, known.rows)
     if "tokens" not in family.reads or family.kind != "decoder":
         what = f"is a model of family {family.name} ({family.kind})"
@@ -195,14 +195,13 @@ def sample(
         UserError: for a model that is missing or does not write text, and a prompt that leaves no room.
     """
     import torch
-    from transformers import AutoTokenizer
-
+    from windtunnel.kits.text.tokenizer import stored
     from windtunnel.models.load import load
 
     if threads:
         torch.set_num_threads(threads)
     _, known, room = _opened(model)
-    tokenizer = AutoTokenizer.from_pretrained(known.folder, local_files_only=True)
+    tokenizer = stored(known.folder)
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     numbers = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     begin = torch.tensor([([] if first is None else [first]) + list(numbers)])

@@ -48,7 +48,8 @@ def at_one_budget(recipes: Mapping[str, Recipe], flops: Callable[[Recipe], float
     """``recipes`` of a study with the FLOPs that each may spend, where the budget is the baseline's tokens per parameter.
 
     ``flops`` says how many FLOPs that budget of the baseline takes. An arm with a budget of its own keeps it. Recipes that they need and
-    that have a share of the budget get that share of these FLOPs.
+    that have a share of the budget get that share of these FLOPs; those that curators hold are flown before a step can be counted, on so
+    many tokens for each of their own parameters.
     """
     base = recipes[BASELINE]
     if base.budget.unit != "tokens_per_parameter":
@@ -60,7 +61,7 @@ def at_one_budget(recipes: Mapping[str, Recipe], flops: Callable[[Recipe], float
             return one.model_copy(update={"budget": whole.times(one.budget.amount / base.budget.amount)})
         return one
 
-    found = {arm: each_recipe(recipe, settled) for arm, recipe in recipes.items()}
+    found = {arm: each_recipe(recipe, settled, curators=False) for arm, recipe in recipes.items()}
     return {arm: recipe.model_copy(update={"budget": whole}) if recipe.budget == base.budget else recipe for arm, recipe in found.items()}
 
 

@@ -57,6 +57,9 @@ def stored_runs(out: Path) -> list[StoredRun]:
         for held in record.needed.values() if record is not None else ():  # all of them, those that these need included
             if (other := found.get(Path(held["folder"]).name)) is not None:
                 other.needed_by += [who for who in found[name].needed_by if who not in other.needed_by]
+        for key in record.curation if record is not None else ():  # models that chose its text
+            for other in (run for held_name, run in found.items() if held_name.startswith(f"{key}-")):
+                other.needed_by += [who for who in found[name].needed_by if who not in other.needed_by]
     return list(found.values())
 
 
@@ -113,6 +116,9 @@ def removable(out: Path, *, weights: bool = False, cache: bool = False) -> list[
 
     A finished run without its weights still counts as flown; a study that holds its model flies it again.
     """
+    begun = [path.parent for path in (out / "studies").glob("*/variant.json") if not (path.parent / "result.json").exists()]
+    if begun:
+        raise UserError(f"{begun[0]}: this study was begun and has no result yet, so nobody knows what it needs; fly it on, or remove it")
     found = []
     for run in stored_runs(out):
         if not run.needed_by:

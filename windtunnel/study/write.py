@@ -111,7 +111,7 @@ def which_sources(
 ) -> dict[str, Any]:
     """A study that leaves each source out once and draws it more often, as plain data.
 
-    The baseline draws sources by their bytes. In an arm one source has a multiple of its share; the budget stays, so the others give way
+    The baseline draws sources by their bytes. In an arm one source has a multiple of its weight; the budget stays, so the others give way
     or gain. All arms are measured on every source and on ``target``.
 
     Args:

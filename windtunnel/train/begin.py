@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -94,7 +95,7 @@ def start_context(
         spent.pay({"flops": flops, "effective_flops": flops, "tokens": tokens, "seconds": time.monotonic() - began})
 
     def judge(units: int) -> HeldOut:
-        return held_out(
+        found = held_out(
             stream,
             "validation",
             objective=phase.objective,
@@ -104,6 +105,7 @@ def start_context(
             device=run_context.device,
             precision=run_context.precision,
         )
+        return replace(found, sources=tuple(source for source in found.sources if source in recipe.trained_on(phase)))
 
     return StartContext(
         models={name: run_context.model_of(one, seed) for name, one in trained.items()},

@@ -81,14 +81,13 @@ def export_adapter(run: Path, out: Path, base: str, rank: int | None = None) -> 
     from windtunnel.models.anatomy import linears, transposed
     from windtunnel.models.init import family_of
     from windtunnel.models.load import load
-    from windtunnel.models.locate import locate
 
     finished(run, out)
     first, tuned = load(base), load(run / "model")
     changes = low_rank_changes(first, tuned, rank)
     stored_transposed = any(transposed(module) for module in linears(first).values())
     task = {"decoder": "CAUSAL_LM", "encoder-decoder": "SEQ_2_SEQ_LM"}.get(family_of(first.config).kind, "FEATURE_EXTRACTION")
-    write_peft(out, str(locate(base)), changes, stored_transposed, task)
+    write_peft(out, base, changes, stored_transposed, task)
     return {"base": base, "rank": len(next(iter(changes.values()))[1]), "matrices": len(changes)}
 
 

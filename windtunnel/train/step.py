@@ -102,6 +102,8 @@ def gradients(phase_run: PhaseRun, batch: Mapping[str, Any], progress: Progress)
             for number, term in enumerate(phase.losses):
                 key = f"losses.{number}"
                 value = value + term.term(model, part, loss, states[key], phase_run.given(key, progress)) * (loss.counts.sum() / targets)
+            if phase.structure is not None and (extra := phase.structure.penalty(model)) is not None:
+                value = value + extra * (loss.counts.sum() / targets)
         del loss, weights  # the logits with them, which the gradient does not need: tokens times vocabulary times four bytes
         value.backward()
         total += value.detach()

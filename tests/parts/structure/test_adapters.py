@@ -15,6 +15,7 @@ from windtunnel.core.registry import make
 from windtunnel.kits.weights.adapters import Triplets, adapters, low_rank_changes, write_peft
 from windtunnel.parts.structure.adalora import allocate
 from windtunnel.slots import Progress, Structure
+from windtunnel.train.run import fly
 
 TOKENS = random_tokens(2, 12)
 
@@ -200,3 +201,13 @@ def test_what_cannot_be_adapted_is_refused():
         structure("lora").apply(model)
     with pytest.raises(ValueError, match="larger than rank"):
         structure("lora", kept_rank=4)
+
+
+def test_the_penalty_reaches_the_loss_of_a_step(tiny, stream, tmp_path):
+    def tested(orthogonality: float) -> dict[str, float]:
+        adalora = {"adalora": {"rank": 2, "every": 1, "orthogonality": orthogonality}}
+        record = fly(tiny(structure=adalora, budget={"steps": 2}), 0, stream, tmp_path / str(orthogonality))
+        assert record["status"] == "finished", record["traceback"]
+        return record["test"]
+
+    assert tested(0.0) != tested(5.0), "two runs that differ in the weight of the penalty alone"

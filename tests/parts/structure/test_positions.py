@@ -20,7 +20,6 @@ from windtunnel.slots import Structure
 SCHEMES: list[dict[str, Any]] = [
     {"scheme": "base", "base": 5e5},
     {"scheme": "linear"},
-    {"scheme": "dynamic"},
     {"scheme": "yarn"},
     {"scheme": "llama3"},
     {"scheme": "longrope", "factors": [1, 1.5, 2, 4]},

@@ -74,7 +74,7 @@ class CopyAccuracy(Evaluation, name="copy-accuracy"):
                 f"{self.name}: needs a decoder that can be scored on next tokens, not one trained with {held_out.objective.name}"
             )
         learned = family_of(model.config).positions(model.config)
-        if learned is not None and learned <= self.lengths[-1]:
+        if learned is not None and learned < self.lengths[-1]:
             raise PartError(f"{self.name}: this model has learned {learned} positions, too few for problems of {self.lengths[-1]} symbols")
         model = within(model, self.inside)
         found = {length: self._share_right(model, held_out, length) for length in self.lengths}

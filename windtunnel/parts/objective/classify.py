@@ -50,7 +50,7 @@ class Classify(Objective, name="classify"):
         ``rows`` has ``pixels`` uint8 [B, T, channels, size, size] and ``label`` [B, T]; T images are one sequence.
 
         Raises:
-            PartError: where patches do not fill an image, no training image has a label, or a held-out one has a label that none has.
+            PartError: where patches do not fill an image, or an image has a label that no training image has.
         """
         import numpy as np
 
@@ -87,12 +87,14 @@ class Classify(Objective, name="classify"):
         """The cross entropy of each label [B, T].
 
         Raises:
-            PartError: where the model has patches of another size.
+            PartError: where no training image has a label, or the model has patches of another size.
         """
         import torch
 
         from windtunnel.models.forward import forward
 
+        if not model.config.num_labels:
+            raise PartError("classify: no training image has a label; give images classes, or learn without with masked-patches")
         if model.config.patch_size != self.patch:
             raise PartError(f"classify: patch is {self.patch} and that of the model {model.config.patch_size}; give both one")
         outputs = forward(model, pixels=batch["pixels"].flatten(0, 1), needs=needs)

@@ -83,7 +83,8 @@ class ImageFolder(StreamedSource, name="image-folder"):
         """A hash of the names, sizes and modification times of the files, and of the table."""
         root, files = self._files(None)
         digest = hashlib.blake2b(str(root.absolute()).encode("utf-8", "surrogateescape"), digest_size=16)
-        for file in [*files, *([root / self.labels] if self.labels else [])]:
+        table = [root / self.labels] if self.labels and (root / self.labels).is_file() else []
+        for file in [*files, *table]:
             status = file.stat()
             digest.update(json.dumps([shown(file), status.st_size, status.st_mtime_ns]).encode())
         return digest.hexdigest()
@@ -97,8 +98,9 @@ class ImageFolder(StreamedSource, name="image-folder"):
         if tally is not None:
             for what, path in passed:
                 tally.count(f"skipped: {what}", where=shown(path))
+            known = set(images)
             for file in found:
-                if file not in set(images) and file.name != self.labels:
+                if file not in known and file.name != self.labels:
                     tally.count("skipped: no image by its name", where=shown(file.relative_to(root)))
         if not images:
             raise UserError(f"{root}: holds no image; looked for files that end in {', '.join(SUFFIXES)}")

@@ -41,7 +41,7 @@ class AdaLora(Structure, name="adalora"):
     alpha: float = Field(16.0, gt=0, description="products are multiplied by alpha over the first rank")
     targets: Targets = Field("all", description="which matrices of the blocks get one")
     warmup: float = Field(0.15, ge=0, lt=1, description="share of the phase before the budget begins to fall")
-    fixed: float = Field(0.4, ge=0, lt=1, description="share of the phase at its end in which ranks stay")
+    fixed: float = Field(0.4, gt=0, lt=1, description="share of the phase at its end in which ranks stay")
     every: int = Field(10, ge=1, description="steps between two allocations")
     orthogonality: float = Field(0.1, ge=0, description="weight of the penalty that keeps P and Q orthogonal (paper: 0.1 to 0.5)")
     averages: tuple[float, float] = Field((0.85, 0.85), description="decay of the averages of importance and of its uncertainty")

@@ -44,6 +44,8 @@ class QuantizeWeights(Structure, name="quantize-weights"):
     def _has_a_least_group(self) -> QuantizeWeights:
         if self.threshold is not None and not self.group:
             raise ValueError("threshold halves groups down to `group`, which has to be above 0")
+        if self.threshold is not None and self.when == "training":
+            raise ValueError("threshold chooses groups by the weights, which move in training; it goes with when: end")
         return self
 
     def apply(self, model: PreTrainedModel) -> None:

@@ -20,8 +20,7 @@ class RopeScaling(Structure, name="rope-scaling"):
     """Change the frequencies of rotary positions from this phase on, by what transformers knows as ``rope_parameters``.
 
     ``base``: a larger base alone (adjusted base frequency, Xiong et al. 2023, arXiv:2309.16039). ``linear``: positions divided by
-    ``factor`` (position interpolation, Chen et al. 2023, arXiv:2306.15595). ``dynamic``: a base that grows with the sequence that is
-    read (NTK-aware; beyond ``original`` units only). ``yarn``: by parts, with its own scale of logits (Peng et al. 2023,
+    ``factor`` (position interpolation, Chen et al. 2023, arXiv:2306.15595). ``yarn``: by parts, with its own scale of logits (Peng et al. 2023,
     arXiv:2309.00071). ``llama3``: by parts, as Llama 3.1. ``longrope``: a factor for each pair of dimensions, in ``factors`` (Ding et al.
     2024, arXiv:2402.13753, without the search). ``by-angles``: the same, each factor 1 or ``factor``, whichever keeps the angles of the
     pair nearer to those of training (Wu et al. 2024, arXiv:2410.01490, from their code; their 360 bins are at most ``original`` / 8
@@ -34,7 +33,7 @@ class RopeScaling(Structure, name="rope-scaling"):
     trial = Trial({"scheme": "yarn", "factor": 2.0, "original": 16}, before={"context": 16})
     identity = {"scheme": "linear", "factor": 1.0}
 
-    scheme: Literal["base", "linear", "dynamic", "yarn", "llama3", "longrope", "by-angles"] = Field(
+    scheme: Literal["base", "linear", "yarn", "llama3", "longrope", "by-angles"] = Field(
         "base", description="how frequencies change"
     )
     original: int = Field(ge=1, description="the context that the model was trained at, in units")
@@ -61,10 +60,7 @@ class RopeScaling(Structure, name="rope-scaling"):
         tables = rotary_tables(model, self.name)
         config: Any = model.config
         config.rope_parameters = self.parameters(config)
-        if self.scheme == "dynamic":
-            config.max_position_embeddings = self.original  # from there on transformers lets the base grow
-        else:
-            config.max_position_embeddings = max(config.max_position_embeddings, round(self.original * self.factor))
+        config.max_position_embeddings = max(config.max_position_embeddings, round(self.original * self.factor))
         for name, table in tables.items():
             parent, _, key = name.rpartition(".")
             setattr(model.get_submodule(parent), key, type(table)(config).to(table.inv_freq.device))
@@ -85,7 +81,7 @@ class RopeScaling(Structure, name="rope-scaling"):
         if self.scheme == "base":
             return {**kept, "rope_type": "default"}
         scaled = {**kept, "rope_type": self.scheme, "factor": self.factor}
-        if self.scheme in ("linear", "dynamic"):
+        if self.scheme == "linear":
             return scaled
         scaled["original_max_position_embeddings"] = self.original
         if self.scheme == "yarn":

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import BatchContext, Loss, Weighting
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Repeats(Weighting, name="repeats"):
         import torch
 
         tokens, labels = batch.get("tokens"), batch.get("labels")
-        if tokens is None or labels is None or tokens.shape != loss.values.shape or "prefix" in batch:
+        hidden = not isinstance(context.objective.measured_by(), NextToken)
+        if hidden or tokens is None or labels is None or tokens.shape != loss.values.shape or "prefix" in batch:
             raise PartError(f"{self.name}: needs next tokens as labels; use it with the objective next-token")
         documents = batch.get("documents", torch.zeros_like(tokens))
         same = (tokens[:, :, None] == tokens[:, None]) & (labels[:, :, None] == labels[:, None])

@@ -37,5 +37,5 @@ def needs_whole(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if (before.model, before.context) != (phase.model, phase.context):
             yield f"{prefix}model", "the phase before has another model or context, and its weights are copied whole"
     for number, evaluation in enumerate(recipe.evaluations):
-        if evaluation.local:
-            yield f"evaluations.{number}: {evaluation.name}", evaluation.local
+        if reason := evaluation.local or getattr(getattr(evaluation, "inside", None), "local", ""):
+            yield f"evaluations.{number}: {evaluation.name}", reason
