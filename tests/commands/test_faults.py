@@ -208,7 +208,7 @@ def test_one_long_document_among_short_ones(here: Path, command: Command) -> Non
         ("depth: 2,", "depth: 2, family: lama,", 3, "model.family: no Family is called 'lama'; did you mean 'llama'?"),
         ("heads: 2", "heads: 7", 3, "model: 7 heads do not divide width 32; these do: 1, 2, 4"),
         ("batch: 4", "batch: -4", 5, "batch: Input should be greater than or equal to 1"),
-        ("batch: 4", "mixture: {fixed: {shares: {notes: 0}}}", 5, "mixture.shares: the share of source 'notes' is 0"),
+        ("batch: 4", "mixture: {fixed: {shares: {notes: 0}}}", 5, "mixture.shares: no source has a share above 0"),
         ("batch: 4", "mixture: {fixed: {shares: {notes: -1}}}", 5, "mixture.shares: the share of source 'notes' is -1"),
         ("batch: 4", "mixture: {fixed: {shares: {nots: 1}}}", 5, "no source is called 'nots'; did you mean 'notes'?"),
         ("batch: 4", "sources: nots", 5, "sources: a phase trains on source 'nots', which the corpus does not have; did you mean 'notes'?"),

@@ -97,7 +97,7 @@ def test_a_table_gives_classes_and_groups(folder: Path) -> None:
     with pytest.raises(UserError, match=r"labels\.csv: has no column 'person'; did you mean|has no column 'person'"):
         read(folder, labels="labels.csv", group="person")
     (folder / "labels.csv").write_text("file,class\ndown/900.png,odd\n")
-    assert make(Source, {"image-folder": {"path": str(folder), "labels": "lables.csv"}}).signature(), "that it is missing is told on reading"
+    assert make(Source, {"image-folder": {"path": str(folder), "labels": "lables.csv"}}).signature(), "told on reading"
     with pytest.raises(UserError, match=r"lables\.csv: cannot be read as a table"):
         read(folder, labels="lables.csv")
     with pytest.raises(UserError, match=r"names 'down/900.png', which the folder does not hold"):

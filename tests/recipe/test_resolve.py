@@ -259,7 +259,8 @@ def test_training_and_checking_open_the_checkpoint(workshop: Any, tmp_path: Path
     path = file(tmp_path, yaml.safe_dump(raw))
     with pytest.raises(SystemExit) as end:
         cli.main(["check", str(path)])
-    assert not end.value.code and f"recipe {path}: about " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert not end.value.code and said.startswith(f"recipe {path}\n") and "of one core; steps were timed now" in said
 
 
 CHANGED = """

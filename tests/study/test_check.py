@@ -69,10 +69,10 @@ def test_check_opens_the_corpus_and_times_the_steps(tmp_path):
 
 
 def test_what_cannot_be_read_is_told_as_flying_would(tmp_path):
-    chat = tmp_path / "chat.jsonl"
-    chat.write_text("".join(json.dumps({"messages": [{"role": "user", "content": prose(number)}]}) + "\n" for number in range(30)))
+    table = tmp_path / "records.jsonl"
+    table.write_text("".join(json.dumps({"said": {"by": "user", "words": prose(number)}}) + "\n" for number in range(30)))
     with pytest.raises(UserError, match="notes"):
-        check_study(study(chat))
+        check_study(study(table))
     (tmp_path / "table.csv").write_text("subject,body\n" + "".join(f"one,{prose(number)}\n" for number in range(30)))
     with pytest.raises(UserError, match="text"):
         check_study(study(tmp_path / "table.csv"))

@@ -252,7 +252,7 @@ def _bands(runs: _Runs, cells: Cells, drawn: np.ndarray, sign: float, flops: flo
         return measured
     if base.sum() < RUNS_FOR_BAND * len(COMPUTE.names):
         told.append(
-            f"the baseline has {base.sum()} runs, too few to tell how far its law may be wrong, so no band is drawn; fly more seeds or scales"
+            f"the baseline has {base.sum()} runs, too few to tell how far its law may be wrong: no band is drawn; fly more seeds or scales"
         )
         return measured
     if sign < 0:

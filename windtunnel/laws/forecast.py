@@ -43,7 +43,7 @@ class LawResult(JsonBlock):
     points: int = Field(description="rows that the law was fitted to")
     residual: Number = Field(description="root mean square of the residuals")
     objective: Number = Field(description="summed Huber loss of the residuals, which the fit minimises")
-    relative: bool = Field(True, description="whether residuals and errors are of the logarithm, so that they are shares; else as the table")
+    relative: bool = Field(True, description="whether residuals and errors are shares (of the logarithm); else as the table")
     largest_left_out: LeftOut | None = Field(None, description="None where too little would be left")
     warnings: list[str] = Field([], description="what a reader must know before the numbers are used")
 

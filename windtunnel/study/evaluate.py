@@ -195,6 +195,7 @@ def sample(
         UserError: for a model that is missing or does not write text, and a prompt that leaves no room.
     """
     import torch
+
     from windtunnel.kits.text.tokenizer import stored
     from windtunnel.models.load import load
 

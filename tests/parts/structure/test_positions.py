@@ -54,7 +54,7 @@ def test_a_part_of_a_head_may_rotate_and_factors_must_fit():
     with pytest.raises(PartError, match="gpt2 has no rotary positions"):
         scaled(build("gpt2"), scheme="linear")
     with pytest.raises(ValueError, match="say which"):
-        make(Structure, {"rope-scaling": {"original": 16}})
+        make(Structure, {"rope-scaling": {"original": 16, "scheme": "base"}})
 
 
 def test_fast_pairs_of_dimensions_keep_their_frequency_and_slow_ones_are_interpolated():

@@ -31,13 +31,20 @@ class DualChunk(Structure, name="dual-chunk"):
     conflicts: ClassVar[dict[str, str]] = {"prefix-lm": "a token that sees later ones has no distance to the chunks behind it"}
 
     chunk: int = Field(ge=2, description="longest distance; three quarters of the context of training")
-    near: int = Field(8, ge=1, description="tokens of the chunk before that are seen at their own distance")
+    near: int | None = Field(
+        None, ge=1, description="tokens of the chunk before that are seen at their own distance (default: a sixth of the chunk, or one)"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> DualChunk:
-        if self.near >= self.chunk:
+        if self.near is not None and self.near >= self.chunk:
             raise ValueError(f"near: {self.near} tokens at their own distance need a longer chunk than {self.chunk}")
         return self
+
+    @property
+    def close(self) -> int:
+        """How many tokens of the chunk before are seen at their own distance."""
+        return self.near or max(1, self.chunk // 6)
 
     def apply(self, model: PreTrainedModel) -> None:
         """From now on. Raises PartError for a model without rotary positions, and where another rule is in place."""
@@ -53,13 +60,13 @@ class DualChunk(Structure, name="dual-chunk"):
 
     def plain_up_to(self) -> int:
         """As for every rule."""
-        return self.chunk - self.near
+        return self.chunk - self.close
 
     def scores(self, query: Tensor, key: Tensor, positions: Tensor, turn: Any) -> tuple[Tensor, Tensor | None]:
         """As for every rule."""
         import torch
 
-        size = self.chunk - self.near
+        size = self.chunk - self.close
         number, place = positions // size, positions % size
         keys = turn(key, place).transpose(-1, -2)
         within = turn(query, place) @ keys

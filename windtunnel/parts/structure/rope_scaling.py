@@ -20,11 +20,12 @@ class RopeScaling(Structure, name="rope-scaling"):
     """Change the frequencies of rotary positions from this phase on, by what transformers knows as ``rope_parameters``.
 
     ``base``: a larger base alone (adjusted base frequency, Xiong et al. 2023, arXiv:2309.16039). ``linear``: positions divided by
-    ``factor`` (position interpolation, Chen et al. 2023, arXiv:2306.15595). ``yarn``: by parts, with its own scale of logits (Peng et al. 2023,
-    arXiv:2309.00071). ``llama3``: by parts, as Llama 3.1. ``longrope``: a factor for each pair of dimensions, in ``factors`` (Ding et al.
-    2024, arXiv:2402.13753, without the search). ``by-angles``: the same, each factor 1 or ``factor``, whichever keeps the angles of the
-    pair nearer to those of training (Wu et al. 2024, arXiv:2410.01490, from their code; their 360 bins are at most ``original`` / 8
-    here). A new ``base`` goes with any of them.
+    ``factor`` (position interpolation, Chen et al. 2023, arXiv:2306.15595). ``yarn``: by parts, with its own scale of logits (Peng et al.
+    2023, arXiv:2309.00071). ``llama3``: by parts, as Llama 3.1. ``longrope``: a factor for each pair of dimensions, in ``factors`` (Ding
+    et al. 2024, arXiv:2402.13753, without the search). ``by-angles``: the same, each factor 1 or ``factor``, whichever keeps the angles of
+    the pair nearer to those of training (Wu et al. 2024, arXiv:2410.01490, from their code; their 360 bins are at most ``original`` / 8
+    here). A new ``base`` goes with any of them. The scheme whose base grows with the sequence is left out: transformers remembers the
+    longest sequence that it has read, so what is measured would depend on what was read before.
 
     The weights stay as they are. The new frequencies stand in the model's configuration and remain after the phase, in an exported model
     and in later phases; so a later phase needs no structure for it. To read longer sequences set the phase's ``context``.
@@ -33,9 +34,7 @@ class RopeScaling(Structure, name="rope-scaling"):
     trial = Trial({"scheme": "yarn", "factor": 2.0, "original": 16}, before={"context": 16})
     identity = {"scheme": "linear", "factor": 1.0}
 
-    scheme: Literal["base", "linear", "yarn", "llama3", "longrope", "by-angles"] = Field(
-        "base", description="how frequencies change"
-    )
+    scheme: Literal["base", "linear", "yarn", "llama3", "longrope", "by-angles"] = Field("linear", description="how frequencies change")
     original: int = Field(ge=1, description="the context that the model was trained at, in units")
     factor: float = Field(4.0, ge=1, description="how many times longer the sequences are to be")
     base: float | None = Field(None, gt=1, description="base of the rotation (default: the model's own, mostly 10,000)")
