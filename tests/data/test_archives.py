@@ -146,24 +146,29 @@ def test_warc_and_wet(tmp_path: Path) -> None:
     assert [row["text"] for row in found] == ["très", "a bridge, très"]
     shown = {name: found[0][name] for name in ("url", "date", "site", "group")}
     assert shown == {"url": "https://example.org/wings", "date": "2024-05-03T10:00:00Z", "site": "example.org", "group": "example.org"}
-    assert counts["HTML documents: text extracted"] == 1 and counts["skipped: record, neither HTML nor text"] == 1
+    assert counts["HTML documents: text extracted"] == 1 and counts["skipped: page, neither HTML nor text"] == 1
+    (row,), alone = read(tmp_path / "crawl.warc.gz")
+    assert row["text"] == "très" and alone["skipped: page, neither HTML nor text"] == 1
 
 
-DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11"><siteinfo><sitename>W</sitename></siteinfo>
+DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11"><siteinfo><sitename>W</sitename><namespaces>
+<namespace key="6">Datei</namespace><namespace key="12">Help</namespace></namespaces></siteinfo>
 <page><title>Wing</title><ns>0</ns><id>7</id><revision><id>1</id><text xml:space="preserve">A '''wing''' has a [[chord (wing)|chord]].
 {{Infobox|span=3}}&lt;ref&gt;Aside.&lt;/ref&gt;
 
+[[Datei:w.png|thumb|A [[wing]] seen from below]]
 == Use ==
-It lifts.</text></revision></page>
+It [[Help:Lift|lifts]]. [[Category:Wings]]</text></revision></page>
 <page><title>Talk:Wing</title><ns>1</ns><revision><text>Talk.</text></revision></page>
 <page><title>Wings</title><ns>0</ns><redirect title="Wing"/><revision><text>#REDIRECT [[Wing]]</text></revision></page></mediawiki>"""
 
 
 def test_dumps_of_mediawiki(tmp_path: Path) -> None:
     (tmp_path / "dump.xml.bz2").write_bytes(bz2.compress(DUMP.encode()))
-    (row,), counts = read(tmp_path)
-    assert row["text"].split() == ["A", "wing", "has", "a", "chord.", "Use", "It", "lifts."] and row["title"] == "Wing"
-    assert counts == {"skipped: page that redirects": 1, "skipped: page that is no article": 1, "wiki pages: text extracted": 1}
+    for place in (tmp_path, tmp_path / "dump.xml.bz2"):
+        (row,), counts = read(place)
+        assert row["text"].split() == ["A", "wing", "has", "a", "chord.", "Use", "It", "lifts."] and row["title"] == "Wing"
+        assert counts == {"skipped: page that redirects": 1, "skipped: page that is no article": 1, "wiki pages: text extracted": 1}
     found, _ = read(tmp_path, extract=False)
     assert found[0]["text"].startswith("A '''wing'''")
     (tmp_path / "dump.xml.bz2").write_bytes(bz2.compress(DUMP[:500].encode()))

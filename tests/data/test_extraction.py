@@ -123,7 +123,8 @@ ODF = "urn:oasis:names:tc:opendocument:xmlns:"
 ODT = packed(
     mimetype="application/vnd.oasis.opendocument.text",
     content_xml=f'<o:d xmlns:o="{ODF}office:1.0" xmlns:t="{ODF}text:1.0">'
-    "<t:h>Wings</t:h><t:p>A <t:span>wing</t:span><t:s/>has.</t:p></o:d>",
+    "<t:tracked-changes><t:deletion><t:p>Deleted.</t:p></t:deletion></t:tracked-changes>"
+    "<t:h>Wings</t:h><t:p>A <t:span>wing</t:span><t:s/><o:annotation><c>Jane</c><t:p>A comment.</t:p></o:annotation>has.</t:p></o:d>",
 )
 EPUB = packed(
     **{
@@ -210,6 +211,12 @@ NOT_TEXT = {
     "page.odt": (packed(mimetype="application/vnd.oasis.opendocument.text", content_xml="\x01\x02"), "damaged or encrypted document"),
     "cut.epub": (packed(**{"META-INF__container_xml": '<c><r full-path="none.opf"/></c>'}), "damaged document"),
 }
+
+
+def test_a_text_that_speaks_of_pdf_is_text(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("Every file begins with %PDF-1.4, says the standard.")
+    (tmp_path / "mail").write_bytes(b"From: the printer\r\n\r\n" + pdf("A wing has a span"))
+    assert sorted(read(tmp_path)[0]) == ["A wing has a span", "Every file begins with %PDF-1.4, says the standard."]
 
 
 @pytest.mark.parametrize("name", NOT_TEXT)

@@ -57,7 +57,11 @@ def test_megatron(tokenizer: Any, tmp_path: Path) -> None:
     index += np.array([0, 1, 3, 4], "<i8").tobytes()
     (tmp_path / "notes.bin").write_bytes(np.concatenate(sequences).astype("<u2").tobytes())
     (tmp_path / "notes.idx").write_bytes(index)
-    assert texts(Tokens(path=str(tmp_path / "notes.bin"), tokenizer=str(folder))) == NOTES
+    source = Tokens(path=str(tmp_path / "notes.bin"), tokenizer=str(folder))
+    assert texts(source) == NOTES
+    before = source.signature()
+    (tmp_path / "notes.idx").write_bytes(index + b"\0")
+    assert source.signature() != before
     (tmp_path / "notes.bin").write_bytes(b"\0" * 10)
     with pytest.raises(UserError, match="shorter than its index"):
         texts(Tokens(path=str(tmp_path / "notes.bin"), tokenizer=str(folder)))

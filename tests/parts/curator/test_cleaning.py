@@ -93,6 +93,8 @@ def test_personal_data_is_masked_and_what_only_looks_like_it_is_not():
     assert counts == {"email": 1, "phone": 1, "ip": 1, "card": 1, "iban": 1}
     plain = "Version 1.2.3.4.5, 127.0.0.1, 10.1.2.3, pi 3.14159265358979, order 4111 1111 1111 1112, @decorator, 2020-01-02, (1987) 12 pp."
     assert masked(plain, ("email", "phone", "ip", "card", "iban"))[0] == plain
+    behind = "4111 1111 1111 1111 123, 4111-1111-1111-1111 12/27, BE68 5390 0754 7034 OK ES91 2100 0418 4502 0005 1332 BE68 5390 0754 7034"
+    assert masked(behind, ("card", "iban"))[0] == "<card> 123, <card> 12/27, <iban> OK <iban> <iban>"
     _, why = reasons(make(Curator, {"personal-data": {"action": "remove"}}), [text, plain, None])
     assert why[0] is not None and why[0].startswith("personal data: 1 email") and why[1:] == [None, None]
 
@@ -103,6 +105,11 @@ def test_languages_are_told():
     _, why = reasons(make(Curator, {"language": "en"}), [PROSE, german, "ok 12", None])
     assert why[0] is None and why[1] is not None and why[1].startswith("language de: ") and why[2:] == [None, None]
     assert languages(PROSE)["en"] > 0.8
+
+
+def test_a_text_whose_judged_stretches_hold_no_letter_stays(monkeypatch):
+    monkeypatch.setattr("windtunnel.parts.curator.language.languages", lambda text: {})
+    assert reasons(make(Curator, {"language": "en"}), [PROSE])[1] == [None]
 
 
 def test_documents_that_overlap_with_tests_go(tmp_path):

@@ -66,6 +66,13 @@ def test_spaces_belong_to_the_choice():
     assert [len(side) for side in paired(letters, "ab ", "cd")] == [2, 3]
 
 
+def test_a_mark_at_the_beginning_and_separators_within_a_text_are_no_trouble(tmp_path):
+    line = json.dumps({"question": "a\u2028b", "choices": ["c", "d"], "answer": 0}, ensure_ascii=False)
+    (tmp_path / "q.jsonl").write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n")
+    (found,) = read_questions(tmp_path / "q.jsonl", question="question", choices="choices", answer="answer")
+    assert found.text == "a\u2028b"
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -1,7 +1,7 @@
 """Curators that judge documents one at a time, and how any curator is asked what stays, what goes and why.
 
-Daft 0.7.26 computes a DataFrame faster than its rows are taken, and does not wait. So what can be judged batch by batch is, here, and
-memory does not grow with the corpus; through :meth:`Judge.curate` the same code runs in Daft, for example on a Ray cluster.
+Daft 0.7.26 computes a DataFrame faster than its rows are taken, and does not wait. So what can be judged batch by batch is, here, which
+holds some numbers for each document, never its text; through :meth:`Judge.curate` the same code runs in Daft, for example on a Ray cluster.
 """
 
 from __future__ import annotations

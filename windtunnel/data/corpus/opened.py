@@ -235,10 +235,7 @@ def telling_line(text: str) -> str:
 
 
 def _recognised(sample: bytes) -> str | None:
-    """The encoding that uchardet recognises.
-
-    Of 1,420 texts of 80 to 3,000 bytes in 17 languages it read 98 of 100 right, charset-normalizer 70.
-    """
+    """The encoding that uchardet recognises."""
     from resiliparse.parse.encoding import EncodingDetector
 
     detector = EncodingDetector()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -27,8 +27,7 @@ def read_warc(path: Path, columns: Columns, note: Note) -> Documents:
                 try:
                     text = _page(record, columns, note)
                 except Unreadable as problem:
-                    if not note(f"skipped: record, {problem.what}", where=f"{record.headers.get('WARC-Target-URI')}: {problem.detail}"):
-                        raise
+                    note(f"skipped: page, {problem.what}", where=f"{record.headers.get('WARC-Target-URI')}: {problem.detail}")
                     continue
                 url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
                 found = {"url": url, "date": record.headers.get("WARC-Date"), "site": urlsplit(url).hostname}
@@ -79,12 +78,17 @@ def is_wiki(path: Path) -> bool:
 
 
 def read_wiki(path: Path, columns: Columns, note: Note) -> Documents:
-    """The articles of a dump of MediaWiki, without templates, tables and footnotes, with the field ``title``.
+    """The articles of a dump of MediaWiki, without templates, tables, footnotes, images and categories, with the field ``title``.
 
     Pages that redirect, and those that are no articles (talk, users, templates), are counted and left out.
     """
+    unseen = {"file", "image", "category"}
     with opened(path) as file:
-        for page in _pages(file):
+        for page in _elements(file):
+            if page.tag.rpartition("}")[2] == "namespace":
+                if page.get("key") in ("6", "14"):  # files and categories, as this wiki calls them
+                    unseen.add((page.text or "").lower())
+                continue
             title = page.findtext("{*}title") or ""
             if page.find("{*}redirect") is not None:
                 note("skipped: page that redirects", where=title)
@@ -92,28 +96,36 @@ def read_wiki(path: Path, columns: Columns, note: Note) -> Documents:
                 note("skipped: page that is no article", where=title)
             else:
                 written = page.findtext("{*}revision/{*}text") or ""
-                yield _document(_plain(written, note) if columns.extract else written, {"title": title}, columns), f":{title}"
+                yield _document(_plain(written, unseen, note) if columns.extract else written, {"title": title}, columns), f":{title}"
 
 
-def _pages(file: IO[bytes]) -> Iterator[ElementTree.Element]:
+def _elements(file: IO[bytes]) -> Iterator[ElementTree.Element]:
+    """The namespaces that a dump declares at its head, and its pages."""
     try:
         root: ElementTree.Element | None = None
         for event, element in ElementTree.iterparse(file, ("start", "end")):
             if root is None:
                 root = element
-            if event == "end" and element.tag.rpartition("}")[2] == "page":
+            name = element.tag.rpartition("}")[2]
+            if event == "end" and name in ("namespace", "page"):
                 yield element
+            if event == "end" and name == "page":
                 root.clear()  # else all pages stay in memory
     except ElementTree.ParseError as error:
         raise Unreadable("damaged or truncated file", f"the dump is cut short or no XML: {error}") from error
 
 
-def _plain(written: str, note: Note) -> str:
+def _plain(written: str, unseen: Collection[str], note: Note) -> str:
+    """The words of a page; links into the namespaces ``unseen`` are no words of it."""
     import mwparserfromhell
 
     code = mwparserfromhell.parse(written)
     for tag in code.filter_tags(recursive=True, matches=lambda tag: str(tag.tag).lower() in ("ref", "table", "gallery", "math")):
         if code.contains(tag):
             code.remove(tag)
+    for link in code.filter_wikilinks(recursive=True):
+        space, colon, _ = str(link.title).partition(":")
+        if colon and space.strip().lower() in unseen and code.contains(link):
+            code.remove(link)
     note("wiki pages: text extracted", size=len(written))
     return str(code.strip_code()).strip()

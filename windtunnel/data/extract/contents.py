@@ -44,7 +44,8 @@ def form_of(data: bytes, suffix: str) -> str | None:
     Raises:
         Unreadable: where it is a document whose text nothing here can take out.
     """
-    if b"%PDF-" in data[:1024]:
+    at = data[:1024].find(b"%PDF-")
+    if at == 0 or (at > 0 and b"endobj" in data):  # a text may speak of PDF
         return "PDF documents"
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         raise Unreadable("old or encrypted Office document", "is an old or encrypted Office document; save it as .docx without a password")

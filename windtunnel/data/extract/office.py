@@ -15,6 +15,7 @@ from windtunnel.data.extract.html import html_text
 
 _LARGEST = 1 << 30  # bytes that a packed part may unpack to
 _ODF = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
+_NOT_TEXT = ("{urn:oasis:names:tc:opendocument:xmlns:office:1.0}annotation", f"{_ODF}tracked-changes")  # comments and what was deleted
 
 
 def word_text(data: bytes) -> str:
@@ -48,7 +49,17 @@ def open_document_text(data: bytes) -> str:
         Unreadable: where the file is damaged or encrypted.
     """
     tree = _xml(zipfile.ZipFile(io.BytesIO(data)), "content.xml")
-    return "\n".join("".join(_runs(line)) for line in tree.iter() if line.tag in (f"{_ODF}p", f"{_ODF}h"))
+    return "\n".join("".join(_runs(line)) for line in _lines(tree))
+
+
+def _lines(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """The headings and paragraphs in ``element``, in their order."""
+    if element.tag in _NOT_TEXT:
+        return
+    if element.tag in (f"{_ODF}p", f"{_ODF}h"):
+        yield element
+    for child in element:
+        yield from _lines(child)
 
 
 def _runs(element: ElementTree.Element) -> Iterator[str]:
@@ -58,7 +69,7 @@ def _runs(element: ElementTree.Element) -> Iterator[str]:
             yield " " * int(child.get(f"{_ODF}c", "1"))
         elif child.tag in (f"{_ODF}tab", f"{_ODF}line-break"):
             yield "\t" if child.tag == f"{_ODF}tab" else "\n"
-        elif child.tag not in (f"{_ODF}note", f"{_ODF}p", f"{_ODF}h"):  # paragraphs in a box or note are lines of their own
+        elif child.tag not in (f"{_ODF}note", f"{_ODF}p", f"{_ODF}h", *_NOT_TEXT):  # paragraphs in a box or note are lines of their own
             yield from _runs(child)
         yield child.tail or ""
 

@@ -28,7 +28,7 @@ def read_questions(path: Path, *, question: str, choices: str, answer: str) -> l
         PartError: naming file and line for one that is no JSON, lacks a field, has fewer than two choices, or whose answer is none of them.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # JSON may hold what splitlines takes for the end of a line
     except (OSError, UnicodeDecodeError) as error:
         raise PartError(f"{path}: cannot be read as text: {error}") from error
     found = []

@@ -22,8 +22,9 @@ class Decontaminate(Judge, name="decontaminate"):
     """Remove documents that share runs of words with a set of tests, beyond a share of what they share runs with.
 
     Brown et al. 2020, arXiv:2005.14165, appendix C: a run of ``words`` words in common, in lower case and without signs. They take 13;
-    a test of fewer words counts as one run. A document goes if at least ``share`` of the runs of some test are in it: any run at all
-    by default, as there. Runs that stand in more than ``common`` tests are phrases of the format, and tell nothing.
+    a test of fewer words is found only where a document is nothing else. A document goes if at least ``share`` of the runs of some test
+    are in it: any run at all by default, as there. Runs that stand in more than ``common`` tests are phrases of the format, and tell
+    nothing.
     """
 
     trial = Trial({"tests": {"files": {"path": "@prose"}}, "sources": ["code"]})

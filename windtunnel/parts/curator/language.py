@@ -55,6 +55,8 @@ class Language(Judge, name="language"):
             if sum(map(str.isalpha, text[: 100 * self.shortest])) < self.shortest:
                 continue
             scores = languages(text)
+            if not scores:  # the letters stand at the beginning, between the stretches that are judged
+                continue
             if sum(scores.get(code, 0.0) for code in self.keep) < self.least:
                 best = max(scores, key=lambda code: scores[code])
                 reasons[place] = f"language {best}: {scores[best]:.2f}"

@@ -59,15 +59,29 @@ def masked(text: str, kinds: tuple[Kind, ...]) -> tuple[str, dict[str, int]]:
     for kind, pattern in _PATTERNS.items():
         if kind not in kinds or (kind == "email" and "@" not in text):
             continue
-
-        def replace(match: re.Match[str], kind: str = kind) -> str:
-            if not _real(kind, match[0]):
-                return match[0]
-            counts[kind] = counts.get(kind, 0) + 1
-            return f"<{kind}>"
-
-        text = pattern.sub(replace, text)
+        pieces: list[str] = []
+        done = place = 0
+        while match := pattern.search(text, place):
+            found = _real_part(kind, match[0])
+            place = match.start() + len(found) if found else match.end()
+            if found:
+                pieces += [text[done : match.start()], f"<{kind}>"]
+                done = place
+                counts[kind] = counts.get(kind, 0) + 1
+        text = "".join([*pieces, text[done:]])
     return text, counts
+
+
+_SHORTEST = {"card": 13, "iban": 15}  # digits of a card number, characters of an account number
+
+
+def _real_part(kind: str, found: str) -> str:
+    """What of a match is one; nothing: none. A word or number behind an account or a card (its check digits) may look like its end."""
+    while not _real(kind, found):
+        found = found.rpartition(" ")[0] if kind in _SHORTEST else ""
+        if sum(map(str.isalnum, found)) < _SHORTEST.get(kind, 0) or not found:
+            return ""
+    return found
 
 
 def _real(kind: str, found: str) -> bool:

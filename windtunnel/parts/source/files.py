@@ -90,7 +90,7 @@ class Files(StreamedSource, name="files"):
         for file, name, alone in self._unpacked(root, files, tally):
 
             def note(what: str, documents: int = 1, size: int = 0, where: str = "", name: str = name, alone: bool = alone) -> bool:
-                if alone and what.startswith("skipped"):
+                if alone and what.startswith("skipped: record"):
                     return False
                 tally.count(what, documents, size, f"{name}: {where}" if where else name)
                 return True

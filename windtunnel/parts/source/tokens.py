@@ -59,10 +59,11 @@ class Tokens(StreamedSource, name="tokens"):
             yield text, f"{path.name}:{number}"
 
     def signature(self) -> str:
-        """The size and time of the file, and the tokenizer's folder."""
-        status = _opened(Path(self.path).expanduser()).stat()
-        held = sorted(Path(self.tokenizer).expanduser().glob("tokenizer*.json"))
-        return f"{status.st_size} {status.st_mtime_ns} {[(file.name, file.stat().st_mtime_ns) for file in held]}"
+        """The sizes and times of the file, of Megatron's index beside it, and of what makes the tokenizer."""
+        path, folder = _opened(Path(self.path).expanduser()), Path(self.tokenizer).expanduser()
+        held = [path, path.with_suffix(".idx"), *sorted(folder.glob("tokenizer*.json")), folder / "config.json"]
+        looks = [(file.name, file.stat()) for file in held if file.is_file()]
+        return str([(name, status.st_size, status.st_mtime_ns) for name, status in looks])
 
     def stored_bytes(self) -> int:
         """About the bytes of its text: a token stands for some four."""
