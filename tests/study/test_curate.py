@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import random
 from pathlib import Path
@@ -11,6 +12,9 @@ from pyarrow import parquet
 
 import windtunnel as wt
 from windtunnel.core.errors import UserError
+from windtunnel.data.corpus.curation import Curation
+from windtunnel.data.corpus.tally import Tally
+from windtunnel.slots import Curator, CuratorContext
 from windtunnel.study import stages
 from windtunnel.study.curate import load_curation
 
@@ -110,3 +114,53 @@ def test_empty_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(" ")
     with pytest.raises(UserError, match="corpus source 'a': no document that holds anything"):
         wt.curate({"a": str(tmp_path / "a.txt")}, tmp_path / "out", curators=["exact-duplicates"], quiet=True)
+
+
+def test_documents_without_text_stay_beside_those_with_text(folder: Path) -> None:
+    (folder / "table.jsonl").write_text("".join(json.dumps({"id": n}) + "\n" for n in range(7)))
+    wt.curate({**sources(folder), "table": str(folder / "table.jsonl")}, folder / "out", curators=["length"], quiet=True)
+    rows = [row for row in documents(folder / "out") if row["origin"].startswith("table")]
+    assert [row["id"] for row in rows] == [*range(7)] and all("text" not in row for row in rows)
+
+
+def test_where_nothing_would_stay_what_was_there_before_does(folder: Path) -> None:
+    wt.curate(sources(folder), folder / "out", curators=CURATORS[1:], quiet=True)
+    before = documents(folder / "out")
+    with pytest.raises(UserError, match="curator 'length' removed every document"):
+        wt.curate(sources(folder), folder / "out", curators=[{"length": {"shortest": 10**6}}], quiet=True)
+    assert before and documents(folder / "out") == before and (folder / "out" / "curated.json").exists()
+
+
+def test_tests_that_changed_are_read_again(folder: Path) -> None:
+    (folder / "tests.txt").write_text(text(3))
+    curators = [{"decontaminate": {"tests": {"files": {"path": str(folder / "tests.txt")}}}}]
+    first = wt.curate(sources(folder), folder / "out", curators=curators, quiet=True)
+    (folder / "tests.txt").write_text(f"{text(3)}. {text(4)}")
+    second = wt.curate(sources(folder), folder / "out", curators=curators, quiet=True)
+    assert second["funnel"][0]["removed"][0]["documents"] > first["funnel"][0]["removed"][0]["documents"]
+
+
+def test_models_are_paid_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    curation = Curation(runs={"a": {"flops": 7.0}})
+
+    def context(curator: Curator, tally: Tally) -> CuratorContext:
+        curation.spent["flops"] = curation.spent.get("flops", 0.0) + 5.0
+        return CuratorContext(tally)
+
+    curation.context = context
+    monkeypatch.setattr("windtunnel.study.curate._curation", lambda *_: curation)
+    assert wt.curate(sources(folder), folder / "out", curators=CURATORS, quiet=True)["cost"]["flops"] == 17.0
+
+
+def test_stages_are_named_by_what_decides_the_text_and_need_no_other_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.version
+
+    def version(package: str) -> str:
+        if package not in ("daft", "pypdf", "python-docx", "resiliparse"):
+            raise importlib.metadata.PackageNotFoundError(package)
+        return real(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    name = stages._named("read", "notes")
+    monkeypatch.setattr("windtunnel.data.corpus.reading.READING", 0)
+    assert stages._named("read", "notes") != name

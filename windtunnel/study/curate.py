@@ -86,11 +86,14 @@ def curate(recipe: Recipe, out: Path, *, workers: int = 1, progress: Say | None 
         journal = _curation(recipe, out, say)
         for curator in recipe.curators:
             current = _stage_of(curator, current, journal, out / "work", workers, say)
+            if not any(shard["documents"] for shard in current.facts["shards"]):
+                raise UserError(f"curator {curator.name!r} removed every document")
             stages.append(current)
-        key = hashlib.blake2b(json.dumps([FORMAT, [stage.folder.name for stage in stages]]).encode(), digest_size=10).hexdigest()
+        told = [FORMAT, [stage.folder.name for stage in stages], current.content()]
+        key = hashlib.blake2b(json.dumps(told).encode(), digest_size=10).hexdigest()
         known = _known(out, key)
         if known is None:
-            known = _written(out, key, recipe, stages, read, say)
+            known = _written(out, key, recipe, stages, read, journal.runs, say)
         for folder in (out / "work").iterdir():
             if folder.is_dir() and folder.name not in {stage.folder.name for stage in stages}:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -121,10 +124,13 @@ def _known(out: Path, key: str) -> dict[str, Any] | None:
     return found if found.get("key") == key and (out / DOCUMENTS).is_dir() else None
 
 
-def _written(out: Path, key: str, recipe: Recipe, stages: list[Stage], read: int, say: Say) -> dict[str, Any]:
-    """Put the documents of the last stage and the victims of all into ``out``; the result."""
+def _written(
+    out: Path, key: str, recipe: Recipe, stages: list[Stage], read: int, runs: Mapping[str, Mapping[str, float]], say: Say
+) -> dict[str, Any]:
+    """Put the documents of the last stage and the victims of all into ``out``; the result. ``runs`` are the costs of the models held."""
     from windtunnel.train.machine import versions
 
+    paid = [*(stage.facts["spent"] for stage in stages), *runs.values()]
     say("writing what stays")
     (out / RESULT).unlink(missing_ok=True)  # until all is there, nothing says that it is
     with temporary_folder(out, ".new-") as new:
@@ -140,7 +146,7 @@ def _written(out: Path, key: str, recipe: Recipe, stages: list[Stage], read: int
         "sources": [entry for stage in stages[:read] for entry in stage.facts["table"]],
         "funnel": [_step(stage, before) for stage, before in zip(stages[read:], _before(stages, read), strict=True)],
         "files": [entry for entry in files if entry],
-        "cost": {unit: sum(stage.facts["spent"].get(unit, 0.0) for stage in stages) for unit in ("cpu_seconds", *SPENT)},
+        "cost": {unit: sum(one.get(unit, 0.0) for one in paid) for unit in ("cpu_seconds", *SPENT)},
         "recipe": {name: value for name, value in recipe.model_dump(mode="json").items() if name in KEYS},
         "versions": versions(),
     }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,8 +90,9 @@ class Stage:
 
 
 def _named(kind: str, *facts: Any) -> str:
-    versions = {package: importlib.metadata.version(package) for package in ("daft", "charset-normalizer")}
-    return f"{kind}-{hashlib.blake2b(json.dumps([FORMAT, versions, *facts]).encode(), digest_size=10).hexdigest()}"
+    from windtunnel.data.corpus.reading import reading_versions
+
+    return f"{kind}-{hashlib.blake2b(json.dumps([FORMAT, reading_versions(), *facts]).encode(), digest_size=10).hexdigest()}"
 
 
 def _spent(cpu: float, seconds: float, more: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -110,8 +111,10 @@ def read_stage(name: str, source: Source, work: Path, say: Say) -> Stage:
 
     try:
         signature = source.signature() if hasattr(source, "signature") else None
-        folder = work / _named("read", name, source.model_dump(mode="json"), signature)
-        if signature is not None and (known := Stage.open(folder)) is not None:
+        folder = work / _named("read", name, differing(source), signature)
+        if signature is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if (known := Stage.open(folder)) is not None:
             return known
         began, cpu, since = time.monotonic(), time.process_time(), time.monotonic()
         tally = Tally(name)
@@ -180,8 +183,6 @@ class _Rolling:
 
 
 def _finished(new: Path, folder: Path, facts: dict[str, Any]) -> Stage:
-    import shutil
-
     write_json(new / FACTS, facts)
     if folder.exists() and Stage.open(folder) is None:
         shutil.rmtree(folder)
@@ -194,6 +195,22 @@ def _finished(new: Path, folder: Path, facts: dict[str, Any]) -> Stage:
 # Curators ---------------------------------------------------------------------------------------------------------------------------
 
 
+def _place(curator: Curator, before: Stage, work: Path) -> Path:
+    """The folder of what ``curator`` makes of ``before``, emptied where the sources that it reads cannot tell whether they changed."""
+    from windtunnel.data.corpus.reading import look_of
+
+    look = look_of(curator)
+    folder = work / _named("curated", curator.name, differing(curator), look, before.content())
+    if look is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def _since(paid: Mapping[str, float], curation: Curation) -> dict[str, float]:
+    """What models have cost since ``paid`` was what they had cost."""
+    return {unit: curation.spent.get(unit, 0.0) - paid.get(unit, 0.0) for unit in SPENT}
+
+
 def whole_stage(curator: Curator, before: Stage, curation: Curation, work: Path, say: Say) -> Stage:
     """What a curator makes that is handed the whole table: in one go, in this process."""
     import pyarrow
@@ -201,20 +218,24 @@ def whole_stage(curator: Curator, before: Stage, curation: Curation, work: Path,
 
     from windtunnel.data.corpus.fields import SOURCE, conform
     from windtunnel.data.corpus.judging import ROW, curated, numbered
-    from windtunnel.data.corpus.reading import usable
+    from windtunnel.data.corpus.reading import usable, without_foreign
     from windtunnel.data.corpus.shards import Fields
     from windtunnel.data.corpus.tally import Tally
     from windtunnel.data.corpus.victims import Victims
 
-    folder = work / _named("curated", curator.name, differing(curator), before.content())
+    folder = _place(curator, before, work)
     if (known := Stage.open(folder)) is not None:
         return known
     say(f"curating: {curator.name}")
     began, cpu, paid = time.monotonic(), time.process_time(), dict(curation.spent)
     tally, together = Tally("all sources"), Fields()
-    for batch in before.rows():
-        together.meet(batch.schema)
+    own: dict[str, set[str]] = {}
+    for shard in before.facts["shards"]:
+        for batch in before.rows([shard]):
+            together.meet(batch.schema)
+            own.setdefault(shard["source"], set()).update(batch.schema.names)
     assert together.schema is not None
+    there: set[str] = set().union(*own.values())
     schema = pyarrow.schema([*together.schema, pyarrow.field(ROW, pyarrow.int64())])
 
     def documents() -> Iterator[pyarrow.RecordBatch]:
@@ -226,9 +247,8 @@ def whole_stage(curator: Curator, before: Stage, curation: Curation, work: Path,
                 victims.add(gone)
                 for name in dict.fromkeys(kept.column(SOURCE).to_pylist()):
                     of = kept.filter(compute.equal(kept.column(SOURCE), name))
-                    rolling.add(name, usable(of.drop_columns([SOURCE]), (), None)[0])
-        more = {unit: curation.spent.get(unit, 0.0) - paid.get(unit, 0.0) for unit in SPENT}
-        spent = _spent(time.process_time() - cpu, time.monotonic() - began, more)
+                    rolling.add(name, usable(without_foreign(of.drop_columns([SOURCE]), there - own.get(name, there)), (), None)[0])
+        spent = _spent(time.process_time() - cpu, time.monotonic() - began, _since(paid, curation))
         facts = {"curator": curator.name, "shards": rolling.entries, "table": tally.rows(), "spent": spent}
         return _finished(new, folder, facts | _removed([victims], ["victims.parquet"] if victims.counts else []))
 
@@ -238,7 +258,7 @@ def judged_stage(curator: Judge, before: Stage, curation: Curation, work: Path, 
     from windtunnel.data.corpus.judging import decided, scanned
     from windtunnel.data.corpus.tally import Tally
 
-    folder = work / _named("curated", curator.name, differing(curator), before.content())
+    folder = _place(curator, before, work)
     if (known := Stage.open(folder)) is not None:
         return known
     scratch = folder / "scans"
@@ -254,10 +274,11 @@ def judged_stage(curator: Judge, before: Stage, curation: Curation, work: Path, 
             for done, seconds in enumerate(mapped(_scan, jobs), 1):
                 spent += seconds
                 say(f"{curator.name}: looked at {done} of {len(jobs)} shards")
-            cpu = time.process_time()
+            cpu, paid = time.process_time(), dict(curation.spent)
             names = sorted(path.name.removesuffix(".names") for path in scratch.glob("*.names"))
             decided(curator, curation.context(curator, tally), (scanned(curator, None, scratch / name) for name in names), scratch)
-            write_json(folder / "scanned.json", {"cpu_seconds": spent + time.process_time() - cpu, "table": tally.rows()})
+            look = {"cpu_seconds": spent + time.process_time() - cpu, "table": tally.rows(), "spent": _since(paid, curation)}
+            write_json(folder / "scanned.json", look)
         entries = []
         for done, entry in enumerate(mapped(_judge, jobs), 1):
             entries.append(entry)
@@ -267,9 +288,7 @@ def judged_stage(curator: Judge, before: Stage, curation: Curation, work: Path, 
 
 def _gathered(curator: Judge, folder: Path, entries: list[dict[str, Any]], seconds: float) -> Stage:
     """Say that a stage is finished, and let go of what was only needed on the way."""
-    import shutil
-
-    look: dict[str, Any] = {"cpu_seconds": 0.0, "table": []}
+    look: dict[str, Any] = {"cpu_seconds": 0.0, "table": [], "spent": {}}
     if (folder / "scanned.json").exists():
         look = json.loads((folder / "scanned.json").read_text(encoding="utf-8"))
     counts: dict[str, Any] = {}
@@ -282,7 +301,7 @@ def _gathered(curator: Judge, folder: Path, entries: list[dict[str, Any]], secon
                 total[1] += size
                 kept = examples.setdefault(source, {}).setdefault(reason, [])
                 kept += entry["examples"][source][reason][: 3 - len(kept)]
-    spent = _spent(look["cpu_seconds"] + sum(entry["cpu_seconds"] for entry in entries), seconds)
+    spent = _spent(look["cpu_seconds"] + sum(entry["cpu_seconds"] for entry in entries), seconds, look["spent"])
     facts = {
         "curator": curator.name,
         "shards": [entry["shard"] for entry in entries if entry["shard"]["documents"]],

@@ -7,11 +7,16 @@ import json
 import random
 from pathlib import Path
 
+import daft
 import numpy as np
 import pyarrow
 import pytest
+from daft.functions import when
 
 from windtunnel.core.registry import make
+from windtunnel.data.corpus import prepare
+from windtunnel.data.corpus.curation import Curation
+from windtunnel.data.corpus.frame import StreamedSource
 from windtunnel.data.corpus.judging import curated, numbered, of_source
 from windtunnel.data.corpus.prepare import prepare_corpus
 from windtunnel.kits.text.words import runs, shingles, words_of
@@ -163,6 +168,43 @@ def test_what_was_removed_and_why_lies_beside_the_corpus(tmp_path: Path):
     # A curator that just leaves rows out is asked which.
     assert rows["removed: curator length"]["documents"] == sum(one["reason"] == "length" for one in gone) > 0
     assert corpus.curation and all(cost["seconds"] > 0 and cost["flops"] == 0 for cost in corpus.curation.values())
+
+
+def test_what_goes_with_a_reason_and_what_is_left_out_are_both_counted(tmp_path: Path):
+    class Both(Curator):
+        name = "both"
+
+        def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
+            left = documents.where(~daft.col("text").startswith("left"))
+            told = when(daft.col("text").startswith("told"), daft.lit("rule: it")).otherwise(daft.lit(None))
+            return left.with_column("removed", told)
+
+    texts = [f"{word} {n}" for word in ("left", "told", "stays") for n in range(20)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    source = make(Source, {"files": {"path": str(tmp_path / "a.jsonl")}})
+    how = {"validation": 0.1, "test": 0.1, "near_duplicates": 1.0, "cache": tmp_path / "cache"}
+    corpus = prepare_corpus({"a": source}, curators=[Both.model_construct()], **how)
+    rows = {row["what"]: row["documents"] for row in corpus.table}
+    gone = rows["removed: curator both"], rows["removed: curator both: rule"]
+    assert all(gone) and sum(gone) + rows["train"] + rows["validation"] + rows["test"] == 60
+
+
+def test_a_corpus_is_found_again_only_by_the_same_tests_and_the_same_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "tests.txt").write_text("a question")
+    part = make(Curator, {"decontaminate": {"tests": {"files": {"path": str(tmp_path / "tests.txt")}}}})
+
+    def pointer() -> Path | None:
+        return prepare._pointer(tmp_path, {}, {}, [part], Curation())
+
+    first = pointer()
+    assert first == pointer() is not None
+    (tmp_path / "tests.txt").write_text("another question")
+    second = pointer()
+    monkeypatch.setattr("windtunnel.core.keys.digest_of", lambda part: "text")
+    assert len({first, second, pointer()}) == 3
+    monkeypatch.delattr(type(part.tests), "signature")
+    monkeypatch.delattr(StreamedSource, "signature")
+    assert pointer() is None
 
 
 def test_through_daft_it_says_the_same():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import importlib.metadata
 import itertools
 import json
 import os
@@ -26,13 +25,14 @@ import numpy as np
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder, write_text
+from windtunnel.core.keys import differing
 from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, Corpus
 from windtunnel.data.corpus.curation import OWN, Curation, decisive
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, conform, described, plain_schema, sizes, text_of
 from windtunnel.data.corpus.judging import curated, numbered, of_source
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
 from windtunnel.data.corpus.placing import Placing
-from windtunnel.data.corpus.reading import Say, check_split, chosen, read_one, usable
+from windtunnel.data.corpus.reading import Say, check_split, chosen, look_of, read_one, reading_versions, usable, without_foreign
 from windtunnel.data.corpus.shards import Fields, new_shards, read_rows
 from windtunnel.data.corpus.split import SPLITS, Seen
 from windtunnel.data.corpus.tally import Tally
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     import pyarrow
 
 TEMPORARY = ".preparing-"
-READING = 2  # raised when files give other documents than before: what was prepared of them is prepared again
 
 
 def prepare_corpus(
@@ -108,15 +107,19 @@ def _pointer(
     cache: Path, sources: Mapping[str, Source], settings: dict[str, Any], curators: Sequence[Curator], curation: Curation
 ) -> Path | None:
     """The file that says which corpus these settings gave while the sources looked as they look now; None where a source cannot tell."""
-    looks = []
+    looks: list[Any] = []
     for name, source in sources.items():
         signature = getattr(source, "signature", None)
         if signature is None:
             return None
         with _naming(name):
-            looks.append([name, source.model_dump(mode="json"), signature()])
-    versions = {package: importlib.metadata.version(package) for package in ("daft", "pypdf", "python-docx", "resiliparse")}
-    everything: list[Any] = [FORMAT, READING, versions, settings, looks, [curator.model_dump(mode="json") for curator in curators]]
+            looks.append([name, differing(source), signature()])
+    for curator in curators:
+        look = look_of(curator)
+        if look is None:
+            return None
+        looks.append([differing(curator), look])
+    everything: list[Any] = [FORMAT, reading_versions(), settings, looks]
     if curation.runs:
         everything.append(sorted(curation.runs))
     return cache / f"key-{hashlib.blake2b(json.dumps(everything).encode(), digest_size=16).hexdigest()}.json"
@@ -286,9 +289,7 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
                 names = batch.column(SOURCE).to_pylist()
                 for name in dict.fromkeys(names):
                     rows = chosen(batch, np.array([one == name for one in names], dtype=bool)).drop_columns([SOURCE])
-                    others = [field for field in rows.schema.names if field in there - own[name]]
-                    rows = rows.drop_columns([field for field in others if rows.column(field).null_count == rows.num_rows])
-                    shards[name].add(usable(rows, content[name], None)[0])
+                    shards[name].add(usable(without_foreign(rows, there - own[name]), content[name], None)[0])
         except (ValueError, KeyError) as error:
             raise PartError(f"curator {curator.name!r} gave a table that is no longer one of documents: {error}") from error
     work.victims.append(victims)
@@ -299,12 +300,13 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
             raise UserError(f"corpus source {name!r}: curator {curator.name!r} removed {count}")
         removed = before["documents"] - after["documents"]
         reasons = victims.counts.get(name, {})
-        if {*reasons} <= {curator.name}:
+        alone = {*reasons} <= {curator.name}
+        if alone:
             what = "removed" if removed >= 0 else "added"
             work.tallies[name].count(f"{what}: curator {curator.name}", abs(removed), abs(before["bytes"] - after["bytes"]))
         for reason, (number, size) in reasons.items():
             what = f"removed: curator {curator.name}" + (f": {reason}" if reason != curator.name else "")
-            work.tallies[name].count(what, number if reason != curator.name else 0, size if reason != curator.name else 0)
+            work.tallies[name].count(what, 0 if alone else number, 0 if alone else size)
             work.tallies[name].examples[what] = [shown(example) for example in victims.examples[name, reason]]
         work.replace(name, after)
     elapsed = time.monotonic() - began - (curation.spent.get("seconds", 0.0) - paid)  # model passes are entered already

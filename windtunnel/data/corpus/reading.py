@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.part import Part
 from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes
 from windtunnel.data.corpus.frame import Document, batches, documents_of
 from windtunnel.data.corpus.placing import Placing
@@ -22,6 +25,37 @@ if TYPE_CHECKING:
     import pyarrow
 
 Say = Callable[[str], None]
+
+READING = 3  # raised when files give other documents than before: what was prepared of them is prepared again
+_PACKAGES = ("daft", "pypdf", "python-docx", "resiliparse", "mwparserfromhell")
+
+
+def reading_versions() -> list[Any]:
+    """What decides, besides the files, which documents they give: :data:`READING` and the versions of the packages that are installed."""
+    versions = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return [READING, versions]
+
+
+def look_of(part: Part) -> list[str] | None:
+    """The signatures of the sources that the knobs of ``part`` name, such as tests or a reference; None where one cannot tell."""
+    signatures = [getattr(source, "signature", None) for source in _sources_in(part)]
+    return None if None in signatures else [signature() for signature in signatures if signature]
+
+
+def _sources_in(value: Any) -> Iterator[Source]:
+    if isinstance(value, Source):
+        yield value
+    elif isinstance(value, Part):
+        for key in type(value).model_fields:
+            yield from _sources_in(getattr(value, key))
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _sources_in(entry)
+    elif isinstance(value, Mapping):
+        yield from _sources_in(list(value.values()))
 
 
 def read_one(source: Source, tally: Tally, shards: dict[str, Shard], seen: Seen, placing: Placing, say: Say) -> None:
@@ -84,6 +118,11 @@ def usable(rows: pyarrow.RecordBatch, content: tuple[str, ...], tally: Tally | N
         for origin in chosen(rows, ~held).column(ORIGIN).to_pylist():
             tally.count("skipped: empty document", where=origin)
     return chosen(rows, held), [key for key in keys if key is not None]
+
+
+def without_foreign(rows: pyarrow.RecordBatch, foreign: Collection[str]) -> pyarrow.RecordBatch:
+    """``rows`` without those of the fields ``foreign``, which only other sources have, that hold nothing in them."""
+    return rows.drop_columns([name for name in rows.schema.names if name in foreign and rows.column(name).null_count == rows.num_rows])
 
 
 def chosen(rows: pyarrow.RecordBatch, mask: np.ndarray) -> pyarrow.RecordBatch:

@@ -25,8 +25,7 @@ class LowestPerplexity(Curator, name="lowest-perplexity"):
     Wenzek et al. 2019 (CCNet), arXiv:1911.00359; as the second strategy of Guo et al. 2024 (arXiv:2406.14833). Their model is KenLM's
     on subwords; here it is a Witten-Bell smoothed model of words in plain Python (:mod:`windtunnel.kits.text.ngrams`), fitted on the first
     ``sample`` characters of ``clean``, which should be other text than what is judged. Low perplexity also favours what is repetitive:
-    compare with ``fraction``. Files of ``clean`` that change after a corpus was prepared are noticed only when its recipe changes. The
-    tokenizer of the recipe is trained on what stays.
+    compare with ``fraction``. The tokenizer of the recipe is trained on what stays.
     """
 
     trial = Trial({"clean": {"files": {"path": "@prose"}}, "keep": 0.5})
