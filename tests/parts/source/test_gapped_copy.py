@@ -15,7 +15,7 @@ from windtunnel.kits.text import encoded
 from windtunnel.kits.text.tokenizer import describe, train
 from windtunnel.models import forward as forward_module
 from windtunnel.parts.objective.next_token import NextToken
-from windtunnel.slots import Evaluation, HeldOut, Loss, Source, Weighting
+from windtunnel.slots import Evaluation, HeldOut, Loss, Objective, Source, Weighting
 
 KNOBS = {"count": 90, "filler": "letters", "length": 4, "letters": 9, "least": 1, "gap": 10, "offset": 2}
 
@@ -80,6 +80,9 @@ def test_weights_are_those_of_pairs_that_came_before_in_the_document():
     loss = Loss(torch.ones(1, 8), labels != -100, None)
     weigh: Any = make(Weighting, "repeats").weigh
     batch = {"tokens": tokens, "labels": labels, "documents": documents}
-    assert weigh(loss, batch, {}, None).tolist() == [[0, 0, 0, 1, 0, 0, 0, 0]]
+    context = SimpleNamespace(objective=NextToken())
+    assert weigh(loss, batch, {}, context).tolist() == [[0, 0, 0, 1, 0, 0, 0, 0]]
     with pytest.raises(PartError, match="next tokens"):
-        weigh(loss, {"labels": labels}, {}, None)
+        weigh(loss, {"labels": labels}, {}, context)
+    with pytest.raises(PartError, match="next tokens"):  # its labels are what was hidden, at the places where it was
+        weigh(loss, batch, {}, SimpleNamespace(objective=make(Objective, "masked-token")))
