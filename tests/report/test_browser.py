@@ -64,6 +64,14 @@ DRAWN = """() => [...document.querySelectorAll("figure svg[role=img]")].filter((
            left: Math.min(...texts.map((text) => text.left)), right: Math.max(...texts.map((text) => text.right)) };
 })"""
 
+BESIDE = """() => {
+  const box = (what) => document.querySelector(what).getBoundingClientRect();
+  return [box(".verdicts").top, box(".first figure").top, box(".verdicts").right, box(".first figure").left];
+}"""
+
+OUTSIDE = """() => [...document.querySelectorAll(".cards tbody td, .cards tbody th")]
+  .filter((cell) => cell.checkVisibility() && cell.getBoundingClientRect().right > innerWidth).map((cell) => cell.textContent)"""
+
 
 def missing(what: str) -> NoReturn:
     """Skip, or fail under CI."""
@@ -126,10 +134,14 @@ def test_the_report_in_a_browser(browser: Any, pages: dict[str, Path], tmp_path:
 
         drawings = tab.evaluate(DRAWN)
         assert len(drawings) == 2
-        for drawing in drawings:
-            assert drawing["marks"] > 20 and drawing["width"] > 0.8 * min(width, 900) - 60 and drawing["height"] > 100, drawing
+        for drawing, room in zip(drawings, (440, 900), strict=True):  # the differences stand beside the verdicts
+            assert drawing["marks"] > 20 and drawing["width"] > 0.8 * min(width, room) - 60 and drawing["height"] > 100, drawing
             assert drawing["scale"] * drawing["size"] >= 10, f"text of {drawing['scale'] * drawing['size']:.1f} px is too small to read"
             assert drawing["left"] >= 0 and drawing["right"] <= width, f"text runs out of the page: {drawing}"
+
+        beside = tab.evaluate(BESIDE)
+        assert (abs(beside[0] - beside[1]) < 20 and beside[2] <= beside[3]) == (width == 1200), beside
+        assert width == 1200 or tab.evaluate(OUTSIDE) == [], "on a phone nothing of a card is outside"
 
         contrasts = tab.evaluate(CONTRASTS)
         assert len(contrasts) > 100

@@ -18,13 +18,13 @@ from rich.console import Console
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError
-from windtunnel.report import charts, markdown, markup, page, tables, terminal, words
+from windtunnel.report import charts, fairness, markdown, markup, page, samples, tables, terminal, words
 from windtunnel.report.catalogue import filled, papers_pages, parts_pages, write
 from windtunnel.report.document import document
 from windtunnel.report.picture import picture
 from windtunnel.report.words import Reading
 from windtunnel.slots import by_name
-from windtunnel.study.result import Arm, ComputeGain
+from windtunnel.study.result import ComputeGain
 
 VOID = {"meta", "link", "br"}
 
@@ -96,7 +96,7 @@ def only(name: str, **changes: Any) -> Reading:
 def test_verdicts_in_plain_words() -> None:
     reading = Reading(example())
     assert {name: reading.sentence(name) for name in reading.arms} == {
-        "g-stack": "Helps: −0.31 bits per byte (95 % CI −0.36 to −0.26); compute gain at least 2.0, the largest budget of the baseline.",
+        "g-stack": "Helps: −0.31 bits per byte (95 % CI −0.36 to −0.26); compute gain ≥ 2.00, the largest budget of the baseline.",
         "wsd": "Undecided: −0.02 bits per byte (95 % CI −0.08 to +0.04); about 38 seeds would settle it (5 flown).",
         "qk-norm": "No difference: +0.004 bits per byte (95 % CI −0.004 to +0.012); within the margin of ±0.02.",
         "ul2": "Hurts: +0.14 bits per byte (95 % CI +0.10 to +0.18); compute gain 0.71 (0.62 to 0.84).",
@@ -108,12 +108,12 @@ def test_verdicts_in_plain_words() -> None:
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None}, "compute gain 1.8 (1.5 to 2.0)"),
-        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None, "high_open": True}, "compute gain 1.8 (1.5 to 2.0 or more)"),
-        ({"value": 0.7, "low": 0.5, "high": 0.9, "bounded": None, "low_open": True}, "compute gain 0.70 (0.50 or less to 0.90)"),
-        ({"value": 2.0, "low": 2.0, "high": 2.0, "bounded": "at least"}, "compute gain at least 2.0, the largest budget"),
-        ({"value": 0.5, "low": 0.5, "high": 0.7, "bounded": "at most"}, "compute gain at most 0.50, the smallest budget"),
-        ({"value": 1.0, "low": 0.9, "high": 1.0, "bounded": "at least"}, "compute gain at least 1.0"),
+        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None}, "compute gain 1.80 (1.50 to 2.00)"),
+        ({"value": 1.8, "low": 1.5, "high": 2.0, "bounded": None, "high_open": True}, "compute gain 1.80 (1.50 to ≥ 2.00)"),
+        ({"value": 0.7, "low": 0.5, "high": 0.9, "bounded": None, "low_open": True}, "compute gain 0.70 (≤ 0.50 to 0.90)"),
+        ({"value": 2.0, "low": 2.0, "high": 2.0, "bounded": "at least"}, "compute gain ≥ 2.00, the largest budget"),
+        ({"value": 0.5, "low": 0.5, "high": 0.7, "bounded": "at most"}, "compute gain ≤ 0.50, the smallest budget"),
+        ({"value": 1.0, "low": 0.9, "high": 1.0, "bounded": "at least"}, "compute gain ≥ 1.00"),
         ({"value": None, "low": None, "high": None, "bounded": None}, ""),
         (None, ""),
     ],
@@ -124,10 +124,10 @@ def test_a_bounded_gain_is_never_stated_as_a_value(gain: dict[str, Any] | None, 
 
 
 def test_a_gain_in_the_table_shows_bounds_and_open_ends() -> None:
-    arm = Arm(compute_gain=ComputeGain(value=2.0, low=1.4, high=2.0, bounded="at least", high_open=True))
-    assert (tables.gain(arm), tables.gain_interval(arm)) == ("≥ 2.00", "1.40 to ≥ 2.00")
-    arm = Arm(compute_gain=ComputeGain(value=0.5, low=0.5, high=0.9, bounded="at most", low_open=True))
-    assert (tables.gain(arm), tables.gain_interval(arm)) == ("≤ 0.50", "≤ 0.50 to 0.90")
+    stated = ComputeGain(value=2.0, low=1.4, high=2.0, bounded="at least", high_open=True)
+    assert (words.gain(stated), words.gain_interval(stated)) == ("≥ 2.00", "1.40 to ≥ 2.00")
+    stated = ComputeGain(value=0.5, low=0.5, high=0.9, bounded="at most", low_open=True)
+    assert (words.gain(stated), words.gain_interval(stated)) == ("≤ 0.50", "≤ 0.50 to 0.90")
 
 
 def test_no_end_of_an_interval_reads_as_zero() -> None:
@@ -158,7 +158,7 @@ def test_a_race_says_where_it_stopped_and_that_the_mean_is_biased(tmp_path: Path
     assert "biased" not in reading.sentence("ul2"), "it has every seed"
     assert reading.seeds() == "6 to 12 seeds of at most 12"
     assert any("repeated confidence intervals" in line for line in reading.honesty())
-    assert not any("the missing ones failed" in line for line in tables.warnings(reading))
+    assert not any("the missing ones failed" in line for line in fairness.warnings(reading))
     rows = tables.looks(reading).rows
     assert [(row[0], row[1], row[4], row[5]) for row in rows] == [
         ("g-stack", "3", "undecided", "42%"),
@@ -177,7 +177,10 @@ def test_how_sure_it_is() -> None:
     result["study"]["confidence_of_each"] = 0.99
     text = " ".join(Reading(result).honesty())
     assert "flew 3 seeds at a budget of 2e12 FLOPs" in text
-    assert "wide enough for 99 %, so that all of them hold together with 95 %" in text
+    assert "99 %" not in text, "it stands behind a question mark"
+    said = "Each interval is wide enough for 99 %, so that all of them hold together with 95 %."
+    assert Reading(result).multiplicity() == said and said in markdown(result)
+    assert re.search(rf"<details class=.why.><summary[^>]*>\?</summary>\s*<p>{re.escape(said)}</p>", document(result))
     assert "3 seeds give only a rough estimate of the spread" in text
     result["arms"] = {"wsd": {**result["arms"]["wsd"], "seeds": 1}}
     assert "One seed cannot separate an effect from chance" in " ".join(Reading(result).honesty())
@@ -185,15 +188,15 @@ def test_how_sure_it_is() -> None:
 
 def test_warnings_of_an_unfair_comparison() -> None:
     result = example()
-    assert [line.split()[0] for line in tables.warnings(Reading(result))] == ["ul2"]
-    assert "code 1.4 times and prose 2.8 times" in tables.warnings(Reading(result))[0]
+    assert [line.split()[0] for line in fairness.warnings(Reading(result))] == ["ul2"]
+    assert "code 1.4 times and prose 2.8 times" in fairness.warnings(Reading(result))[0]
     result["arms"]["wsd"]["budget_ratio"] = 2.0
     result["arms"]["qk-norm"]["seeds"] = 3
-    lines = " ".join(tables.warnings(Reading(result)))
+    lines = " ".join(fairness.warnings(Reading(result)))
     assert "wsd spent 2.00 times the baseline's budget" in lines and "qk-norm has 3 of 5 seeds" in lines
     for run in result["runs"]:  # now the baseline repeats too
         run["totals"]["epochs"] = {"code": 3.0}
-    assert any("The baseline repeats data (code), g-stack does not" in line for line in tables.warnings(Reading(result)))
+    assert any("The baseline repeats data (code), g-stack does not" in line for line in fairness.warnings(Reading(result)))
 
 
 def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp_path) -> None:
@@ -209,7 +212,7 @@ def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp
         rows = [{"values": {knob: value}, "validation": loss} for value, loss in trials.items()]
         best = min((row for row in rows if row["validation"] is not None), key=lambda row: row["validation"])
         result["tuning"]["arms"][arm] = {"chosen": best["values"], "trials": rows}
-    said = [line for line in tables.warnings(Reading(result)) if knob in line]
+    said = [line for line in fairness.warnings(Reading(result)) if knob in line]
     assert said == [
         f"The {knob} chosen for g-stack, 0.01, is the highest that was tried: a better one may lie beyond.",
         f"The {knob} chosen for wsd, 0.001, is the lowest that was tried: a better one may lie beyond.",
@@ -223,6 +226,34 @@ def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp
 def test_an_arm_without_a_verdict_yet() -> None:
     reading = only("wsd", verdict=None)
     assert "No verdict yet" in reading.sentence("wsd")
+
+
+def test_samples_of_models_that_have_learned_too_little_are_left_out_and_blank_runs_told() -> None:
+    result = example()
+    entry = {"source": "code", "prompt": "def f():", "truth": "    return 1\n", "continuation": "a\n \n\n\t\n\nb" + " " * 40 + "c"}
+    result["samples"] = {"baseline": [entry], "wsd": [{**entry, "continuation": "......"}]}
+    result["baseline"]["test"]["mean"], result["arms"]["wsd"]["test"]["mean"] = 2.9, 3.64
+    shown = samples.of_arms(Reading(result))
+    assert "a\n↵×5\nb␣×40c" in shown and "......" not in shown
+    assert "Not shown: what wsd (3.6) wrote. Above 3 bits per byte" in shown
+    result["baseline"]["test"]["mean"] = 3.5
+    assert "Not shown: what baseline (3.5) and wsd (3.6) wrote." in (shown := samples.of_arms(Reading(result))) and "<pre>" not in shown
+    result["study"] |= {"metric": "accuracy", "unit": "accuracy"}
+    assert "......" in samples.of_arms(Reading(result)), "of another metric nothing is known"
+    for name in ("baseline", "wsd"):
+        block = result["baseline"] if name == "baseline" else result["arms"][name]
+        block.setdefault("numbers", {})["bits_per_byte"] = {"mean": 4.0}
+    assert "......" not in samples.of_arms(Reading(result))
+
+
+def test_a_wide_table_names_the_column_of_every_value_for_phones(tmp_path: Path) -> None:
+    found = parsed(page(example(), tmp_path))
+    table = tables.verdicts(Reading(example()))
+    labels = [attributes["data-label"] for tag, attributes in found.seen if tag == "td" and "data-label" in attributes]
+    assert labels[: len(table.columns) - 1] == list(table.columns[1:])
+    boxes = [attributes for tag, attributes in found.seen if "scroll" in (attributes.get("class") or "").split()]
+    cards = [box["aria-label"] for box in boxes if "cards" in (box["class"] or "")]
+    assert table.title in cards and "Every run" not in cards, "a hundred cards are no help"
 
 
 # The same in every form ---------------------------------------------------------------------------------------------------------
@@ -363,7 +394,7 @@ def test_no_single_value_breaks_the_report(damages: list[tuple[tuple[Any, ...], 
         assert chart is None or "NaN" not in json.dumps(chart.to_dict(validate=False))
     from windtunnel.report import document
 
-    for make in (document.verdicts, document.samples, document.failures, document.stream, document.reading_on):
+    for make in (document.verdicts, samples.of_arms, document.failures, document.stream, document.reading_on):
         make(reading)
     document.recipes(reading.result.recipes)
 
@@ -429,6 +460,15 @@ def test_at_most_six_arms_are_coloured_and_the_worst_is_among_them() -> None:
     chosen = charts.styles(Reading(result))
     assert list(chosen) == ["arm 0", "arm 1", "arm 2", "arm 3", "arm 4", "arm 19"]
     assert len(set(chosen.values())) == 6
+
+
+def test_labels_stand_at_the_ends_of_their_lines() -> None:
+    reading = Reading(example(2))
+    layers = charts.curves(reading).to_dict(validate=False)["layer"]
+    tags = {row["name"]: row for layer in layers if layer["mark"]["type"] == "text" for row in layer["data"]["values"]}
+    assert tags["baseline"]["flops"] == 4e12, "its diamonds go on to two budgets"
+    assert {name: tags[name]["flops"] for name in ("g-stack", "ul2")} == {"g-stack": 2e12, "ul2": 2e12}
+    assert tags["g-stack"]["value"] < tags["ul2"]["value"]
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=12), st.floats(0.1, 20))

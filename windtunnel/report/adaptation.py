@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.report.charts import DASHES, LINES, WIDE, both, configured, light
-from windtunnel.report.document import figure, folded, framed, html_table, pairs, recipes, safe, section, shortened, swatch, to_file
+from windtunnel.report.elements import figure, framed, html_table, pairs, recipes, safe, section, swatch, to_file
+from windtunnel.report.samples import block, left_out, readable
 from windtunnel.report.tables import Table
-from windtunnel.report.words import mapping, number
+from windtunnel.report.words import mapping, mean, number
 
 COLUMNS: tuple[str, ...] = ("source", "role", "before", "after", "change", "95 % interval", "after training", "change then")
 
@@ -113,12 +114,11 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
     caption = "On validation documents, during training, before any of the change was taken back. Dashed: how far what is kept may rise."
     drawing = figure(both(curves, result, "curves", " ".join(said(result))), caption, f'<ul class="legend">{legend}</ul>\n')
     texts: list[str] = []
-    titles = {"prompt": "prompt", "truth": "how the document goes on", "before": "before", "after": "after"}
+    scores = {when: mean(entry[when] for entry in result["sources"].values()) for when in ("before", "after")}
+    titles = {"prompt": "prompt", "truth": "how the document goes on"} | {when: when for when, value in scores.items() if readable(value)}
     for sample in result["samples"]:
-        shown = {title: shortened(sample[key]) for key, title in titles.items() if sample[key]}
-        block = "".join(f'<div><p class="who">{safe(who)}</p><pre>{safe(text)}</pre></div>\n' for who, text in shown.items())
-        first = f"{sample['source']}: {' '.join(sample['prompt'].split())[:60]}…"
-        texts.append(folded(first, None, f'<div class="sample">{block}</div>', opened=not texts))
+        written = [(title, sample[key]) for key, title in titles.items()]
+        texts.append(block(sample["source"], sample["prompt"], written, opened=not texts))
     note = "Bits per byte on test documents, lower is better. Intervals resample windows of these; they speak of this one training alone."
     totals = result["totals"]
     spent = {"steps": totals["steps"], "tokens": totals["tokens"], "FLOPs": f"{totals['flops']:.3g}", "seconds": round(totals["seconds"])}
@@ -127,7 +127,7 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
             section("What happened", *(f"<p>{safe(line)}</p>" for line in said(result))),
             section("Before and after", html_table(table), f'<p class="note">{safe(note)}</p>'),
             section("On the way", drawing),
-            section("Samples", *texts),
+            section("Samples", left_out(scores), *texts),
             section("What it cost", pairs(spent)),
             recipes({"recipe": result["recipe"]}),
             section("Versions and hardware", pairs({**mapping(result.get("versions")), **mapping(result.get("hardware"))})),

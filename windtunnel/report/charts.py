@@ -33,6 +33,7 @@ LINES = ("blue", "orange", "green", "purple", "gold", "cyan")
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 2), (12, 3))
 SHAPES = {"helps": "circle", "hurts": "diamond", "no difference": "square", "undecided": "circle"}  # the last one hollow
 WIDE, NARROW = 900, 318
+LABEL = 120  # the greatest width of a label at the end of a line
 Shown = TypeVar("Shown")
 POINTS = 80  # of one curve: more cannot be seen and only makes the page heavy
 
@@ -260,13 +261,15 @@ def curves(reading: Reading, width: int = WIDE) -> Any | None:
             )
     height = 380 if wide else 300
     if wide:
-        tags = [(rows[-1]["value"], name) for name, rows in drawn.items() if name in chosen]
-        tags += [((points or drawn[BASELINE])[-1]["value"], BASELINE)] if points or BASELINE in drawn else []
+        ended = {name: rows[-1] for name, rows in drawn.items() if name in chosen}
+        ended |= {BASELINE: (points or drawn[BASELINE])[-1]} if points or BASELINE in drawn else {}
+        tags = [(row["value"], name) for name, row in ended.items()]
         for value, name in apart(tags, 16 * (max(ends) - min(ends) + 2 * room) / height):
             colour = light("ink" if name == BASELINE else chosen[name][0])
-            tag = layer([{"value": value, "name": name}]).mark_text(align="left", baseline="middle", color=colour, fontSize=13, limit=120)
-            layers.append(tag.encode(x=alt.value(width - 190), y=y, text=alt.Text("name", type="nominal")))
-    return configured(alt.layer(*layers).properties(width=width - 200 if wide else width - 66, height=height), width)
+            tag = layer([{"flops": ended[name]["flops"], "value": value, "name": name}])
+            mark = tag.mark_text(align="left", baseline="middle", dx=11, color=colour, fontSize=13, limit=LABEL)
+            layers.append(mark.encode(x=x, y=y, text=alt.Text("name", type="nominal")))
+    return configured(alt.layer(*layers).properties(width=width - LABEL - 60 if wide else width - 66, height=height), width)
 
 
 def apart(tags: list[tuple[float, str]], gap: float) -> list[tuple[float, str]]:
@@ -319,10 +322,10 @@ def svg(chart: Any, name: str, alternative: str, kind: str) -> str:
     return re.sub(r"<svg\b", f'<svg role="img" aria-label="{escape(alternative, quote=True)}" class="{kind}"', drawing, count=1)
 
 
-def both(make: Callable[[Shown, int], Any | None], shown: Shown, name: str, alternative: str) -> str:
-    """A chart of ``shown`` drawn wide and narrow, of which the style sheet shows one; empty where there is nothing to draw."""
+def both(make: Callable[[Shown, int], Any | None], shown: Shown, name: str, alternative: str, wide: int = WIDE) -> str:
+    """A chart of ``shown`` drawn ``wide`` and narrow, of which the style sheet shows one; empty where there is nothing to draw."""
     drawings = []
-    for kind, width in (("wide", WIDE), ("narrow", NARROW)):
+    for kind, width in (("wide", wide), ("narrow", NARROW)):
         chart = make(shown, width)
         if chart is None:
             return ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from windtunnel.report.document import folded, framed, html_table, pairs, recipes, safe, section, shortened, to_file
+from windtunnel.report.elements import folded, framed, html_table, pairs, recipes, safe, section, shortened, to_file
 from windtunnel.report.markup import cells, escaped
 from windtunnel.report.tables import Table
 from windtunnel.report.words import duration, number, storage

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import html
-import importlib.resources
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from windtunnel.core.files import write_text
 from windtunnel.laws.decision import ForecastResult
-from windtunnel.report import charts, outlook, rates, sweep, tables, transfer
+from windtunnel.report import charts, outlook, rates, samples, sweep, tables, transfer
+from windtunnel.report.elements import (
+    RECIPE_LENGTH,
+    explained,
+    figure,
+    folded,
+    framed,
+    html_table,
+    pairs,
+    paragraphs,
+    recipes,
+    safe,
+    section,
+    shortened,
+    swatch,
+    to_file,
+)
+from windtunnel.report.fairness import warnings
 from windtunnel.report.markup import markdown
 from windtunnel.report.words import BASELINE, Reading, listing
 from windtunnel.study.result import StudyResult
 
-# Nothing may be fetched and nothing may run, whatever a document, a sample or an arm's name contains.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-SAMPLE_LENGTH = 1200  # characters of one sample that are shown
-SAMPLES = 12  # prompts that are shown
-RECIPE_LENGTH = 40_000  # characters of one recipe that are shown
-
-
-def safe(text: Any) -> str:
-    """``text`` as HTML that shows it literally; characters that no document may hold become a replacement sign."""
-    kept = "".join(character if character.isprintable() or character in "\n\t" else "�" for character in str(text))
-    return html.escape(kept, quote=True)
+BESIDE = 440  # the width of the differences beside the verdicts
 
 
 def page(result: StudyResult | Mapping[str, Any], folder: Path, forecast: ForecastResult | None = None) -> Path:
@@ -47,12 +51,6 @@ def write_report(result: StudyResult | Mapping[str, Any], folder: Path) -> Path:
     return page(result, folder)
 
 
-def to_file(text: str, path: Path) -> Path:
-    """Put ``text`` into ``path``, whole or not at all. Raises UserError where that cannot be done."""
-    write_text(path, text, errors="replace")
-    return path
-
-
 def document(result: StudyResult | Mapping[str, Any], forecast: ForecastResult | None = None) -> str:
     """The whole page as text."""
     reading = Reading(result)
@@ -62,14 +60,14 @@ def document(result: StudyResult | Mapping[str, Any], forecast: ForecastResult |
         section("What the paper leads us to expect", html_table(tables.expected(reading))),
         outlook_section(forecast) if forecast else "",
         verdicts(reading),
-        forest(reading),
+        section("The numbers", html_table(tables.verdicts(reading)), folded_looks(reading)),
         curves(reading),
         rates_section(reading),
         transfer_section(reading),
         pruning_sweep(reading),
         section("What it cost", html_table(tables.costs(reading))),
         others(reading),
-        samples(reading),
+        samples.of_arms(reading),
         section("The corpus", html_table(tables.corpus(reading)), stream(reading), removed(reading)),
         failures(reading),
         section("Every run", folded("All runs", len(reading.runs), html_table(tables.runs(reading))) if reading.runs else ""),
@@ -82,42 +80,6 @@ def document(result: StudyResult | Mapping[str, Any], forecast: ForecastResult |
     head = f"{paragraphs(reading.study.description)}{banner(reading)}"
     title = f"{name}: {'verdicts' if reading.finished else 'verdicts so far'}"
     return framed(title, "Windtunnel study", str(name), subtitle(reading), head, "".join(sections), str(version))
-
-
-def framed(title: str, kicker: str, heading: str, subtitle: str, head: str, body: str, version: str) -> str:
-    """A whole page round the HTML of ``head`` and ``body``; everything else is plain text."""
-    style = importlib.resources.files("windtunnel.report").joinpath("document.css").read_text(encoding="utf-8")
-    style += f"@media (prefers-color-scheme: dark) {{\n{charts.theme_rules()}\n}}\n"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{safe(title)}</title>
-<link rel="icon" href="data:,">
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<p class="kicker">{safe(kicker)}</p>
-<h1>{safe(heading)}</h1>
-<p class="note">{safe(subtitle)}</p>
-{head}</header>
-<main>
-{body}</main>
-<footer><p>Written by Windtunnel {safe(version)}. The numbers of this page are in <code>result.json</code> beside it.</p></footer>
-</body>
-</html>
-"""
-
-
-def paragraphs(text: Any) -> str:
-    """What the author of the study wrote about it."""
-    lines = text if isinstance(text, (list, tuple)) else str(text or "").split("\n\n")
-    return "".join(f"<p>{safe(line)}</p>\n" for line in lines if str(line).strip())
 
 
 def removed(reading: Reading) -> str:
@@ -150,14 +112,8 @@ def banner(reading: Reading) -> str:
     return shown
 
 
-def section(title: str, *blocks: str) -> str:
-    """A section with its heading, nothing where it has no content."""
-    content = "\n".join(block for block in blocks if block)
-    return f"<section>\n<h2>{safe(title)}</h2>\n{content}\n</section>\n" if content else ""
-
-
 def verdicts(reading: Reading) -> str:
-    """The verdicts in plain words, what they rest on, warnings, then the numbers."""
+    """The verdicts in plain words, the differences drawn beside them, warnings, and what all of it rests on."""
     items = []
     for name in reading.ranked():
         verdict = reading.arms[name].verdict
@@ -166,11 +122,13 @@ def verdicts(reading: Reading) -> str:
             f"<p><strong>{safe(name)}</strong> {safe(reading.sentence(name))}</p></li>\n"
         )
     said = f'<ul class="verdicts">\n{"".join(items)}</ul>' if items else "<p>No arm was flown: there is only a baseline.</p>"
-    warned = "\n".join(f'<p class="warning">{safe(line)}</p>' for line in tables.warnings(reading))
-    honest = f'<p class="note">{safe(" ".join(reading.honesty()))}</p>' if reading.arms or reading.baseline.model_fields_set else ""
-    return f"<section>\n<h2>What pays</h2>\n{said}\n{warned}\n{honest}\n</section>\n" + section(
-        "The numbers", html_table(tables.verdicts(reading)), folded_looks(reading)
-    )
+    if drawn := forest(reading):
+        said = f'<div class="first">\n{said}\n{drawn}\n</div>'
+    warned = "\n".join(f'<p class="warning">{safe(line)}</p>' for line in warnings(reading))
+    more = explained("what the correction for several arms means", corrected) if (corrected := reading.multiplicity()) else ""
+    known = reading.arms or reading.baseline.model_fields_set
+    honest = f'<div class="note">{safe(" ".join(reading.honesty()))}{more}</div>' if known else ""
+    return section("What pays", said, warned, honest)
 
 
 def outlook_section(found: ForecastResult) -> str:
@@ -195,46 +153,19 @@ def folded_looks(reading: Reading) -> str:
     return folded(table.title, len(table.rows), html_table(table)) if table.rows else ""
 
 
-def html_table(table: tables.Table) -> str:
-    """A table that scrolls sideways inside its own box; a first cell that repeats the one above stays silent to the eye only."""
-    if not table.rows:
-        return ""
-    head = "".join(f'<th scope="col"{css(index, table)}>{safe(column)}</th>' for index, column in enumerate(table.columns))
-    body, before = [], None
-    for row in table.rows:
-        cells = "".join(f"<td{css(index, table)}>{safe(cell)}</td>" for index, cell in enumerate(row) if index)
-        repeated = ' class="same"' if row[0] == before else ""
-        body.append(f'<tr{repeated}><th scope="row"{css(0, table)} title="{safe(row[0])}">{safe(row[0])}</th>{cells}</tr>\n')
-        before = row[0]
-    note = f'\n<p class="note">{safe(table.note)}</p>' if table.note else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{safe(table.title)}"><table>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{''.join(body)}</tbody></table></div>{note}"
-    )
-
-
-def css(index: int, table: tables.Table) -> str:
-    """The class of a column of words."""
-    return ' class="word"' if index in table.words else ""
-
-
-def figure(drawing: str, caption: str, legend: str = "") -> str:
-    """A drawing with its caption."""
-    return f"<figure>\n{legend}{drawing}\n<figcaption>{safe(caption)}</figcaption>\n</figure>" if drawing else ""
-
-
 def forest(reading: Reading) -> str:
-    """The forest plot."""
+    """The forest plot, with what its marks mean behind a question mark; empty where no arm has a difference."""
     shown = [name for name in reading.ranked() if charts.finite(reading.arms[name].test.difference) is not None]
     missing = [name for name in reading.arms if name not in shown]
     alternative = "Forest plot of the differences to the baseline. " + " ".join(f"{name}: {reading.sentence(name)}" for name in shown)
     caption = f"Difference of each arm to the baseline with its {reading.confidence} interval."
-    if reading.margin:
-        caption += " The shaded band is the equivalence margin: an interval wholly inside it is “no difference”."
-    caption += " Filled circle: helps; diamond: hurts; square: no difference; hollow: undecided."
     if missing:
         caption += f" Without a difference to draw: {listing(missing)}."
-    return section("Differences", figure(charts.both(charts.forest, reading, "forest", alternative), caption))
+    marks = "Filled circle: helps; diamond: hurts; square: no difference; hollow: undecided."
+    if reading.margin:
+        marks += " The shaded band is the equivalence margin: an interval wholly inside it is “no difference”."
+    drawing = charts.both(charts.forest, reading, "forest", alternative, BESIDE)
+    return figure(drawing, caption, more=explained("what the marks mean", marks))
 
 
 def curves(reading: Reading) -> str:
@@ -289,57 +220,11 @@ def pruning_sweep(reading: Reading) -> str:
     return section(table.title, figure(drawing, sweep.CAPTION, f'<ul class="legend shown">{legend}</ul>\n'), html_table(table))
 
 
-def swatch(colour: str, dash: tuple[int, ...]) -> str:
-    """A short stroke in the colour and dash of a line."""
-    dashes = f' stroke-dasharray="{" ".join(map(str, dash))}"' if dash != (1, 0) else ""
-    path = f'<path d="M1 4H25" stroke="{charts.light(colour)}" stroke-width="2.5"{dashes}></path>'
-    return f'<svg width="26" height="8" aria-hidden="true">{path}</svg>'
-
-
 def others(reading: Reading) -> str:
     """Other test metrics; folded where there are many."""
     table = tables.others(reading)
     content = html_table(table)
     return section("Other measurements", content if len(table.rows) <= 24 else folded("All measurements", len(table.rows), content))
-
-
-def folded(title: str, number: int | None, content: str, *, opened: bool = False) -> str:
-    """Something to unfold."""
-    counted = f' <span class="count">({number})</span>' if number is not None else ""
-    return f"<details{' open' if opened else ''}><summary>{safe(title)}{counted}</summary>\n{content}\n</details>"
-
-
-def samples(reading: Reading) -> str:
-    """For each prompt how the text really goes on and what every arm wrote."""
-    prompts: dict[tuple[str, str], dict[str, Any]] = {}
-    for name, entries in reading.result.samples.items():
-        for entry in entries:
-            shared = prompts.setdefault((entry.source, entry.prompt), {"truth": entry.truth, "arms": {}})
-            shared["arms"].setdefault(name, entry.continuation)
-    blocks: list[str] = []
-    for (source, prompt), shared in list(prompts.items())[:SAMPLES]:
-        texts = [("prompt", prompt), ("how the document goes on", shared["truth"])]
-        texts += [(name, shared["arms"][name]) for name in (BASELINE, *reading.ranked()) if name in shared["arms"]]
-        texts += [(name, text) for name, text in shared["arms"].items() if name != BASELINE and name not in reading.arms]
-        shown = "".join(f'<div><p class="who">{safe(who)}</p><pre>{safe(shortened(text))}</pre></div>\n' for who, text in texts if text)
-        first = " ".join(prompt.split())[:60]
-        blocks.append(
-            folded(f"{source}: {first}{'…' if len(first) >= 60 else ''}", None, f'<div class="sample">{shown}</div>', opened=not blocks)
-        )
-    left = len(prompts) - len(blocks)
-    more = f'<p class="note">{left} more prompts are in result.json.</p>' if left > 0 else ""
-    note = (
-        '<p class="note">Continuations by models of the first seed. They show what a model of this size can do; they decide nothing.</p>'
-        if blocks
-        else ""
-    )
-    return section("Samples", note, *blocks, more)
-
-
-def shortened(text: Any, limit: int = SAMPLE_LENGTH) -> str:
-    """``text`` cut where nobody would read on."""
-    text = str(text)
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} characters more)"
 
 
 def stream(reading: Reading) -> str:
@@ -374,22 +259,6 @@ def failures(reading: Reading) -> str:
     return section("Failed runs", *blocks)
 
 
-def recipes(everything: Mapping[str, Any]) -> str:
-    """Resolved recipes, the baseline's first. Of an arm also what differs from the baseline."""
-    import yaml
-
-    base = yaml.safe_dump(everything.get(BASELINE), sort_keys=False, allow_unicode=True, width=100).splitlines()
-    blocks = []
-    for name in sorted(everything, key=lambda name: name != BASELINE):
-        text = yaml.safe_dump(everything[name], sort_keys=False, allow_unicode=True, width=100)
-        if name == BASELINE or BASELINE not in everything:
-            content = f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>"
-        else:
-            content = difference(base, text.splitlines()) + folded("In full", None, f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>")
-        blocks.append(folded(str(name), None, content))
-    return section("Recipes, resolved", *blocks)
-
-
 def tuning(reading: Reading) -> str:
     """What was tuned, with how many trials, and what was chosen for each arm."""
     import yaml
@@ -401,31 +270,6 @@ def tuning(reading: Reading) -> str:
     note = '<p class="note">Every arm and the baseline got the same knobs and the same number of trials, chosen on validation.</p>'
     table = html_table(tables.trials(reading))
     return section("Tuning", note, table, folded("Trials and what was chosen", None, f"<pre>{safe(shortened(text, RECIPE_LENGTH))}</pre>"))
-
-
-def difference(base: list[str], own: list[str]) -> str:
-    """What an arm changes in the baseline's recipe."""
-    import difflib
-
-    lines = [line for line in difflib.unified_diff(base, own, lineterm="", n=2) if not line.startswith(("---", "+++"))]
-    if not lines:
-        return '<p class="note">The same as the baseline.</p>'
-    text = safe(shortened("\n".join(lines), RECIPE_LENGTH))
-    return f'<p class="note">Against the baseline (− baseline, + this arm):</p><pre>{text}</pre>'
-
-
-def pairs(entries: Mapping[str, Any]) -> str:
-    """Names and values as a table."""
-
-    def shown(name: str, value: Any) -> str:
-        if name.endswith("_bytes"):
-            return tables.storage(value)
-        return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-    rows: list[tuple[str, ...]] = [
-        (str(name).removesuffix("_bytes"), shown(str(name), value)) for name, value in entries.items() if value is not None
-    ]
-    return html_table(tables.Table("Versions and hardware", ("what", "value"), rows, frozenset({0, 1})))
 
 
 def reading_on(reading: Reading) -> str:

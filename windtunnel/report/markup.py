@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from windtunnel.report.fairness import warnings
 from windtunnel.report.rates import sentences
-from windtunnel.report.tables import Table, every, failures, warnings
+from windtunnel.report.tables import Table, every, failures
 from windtunnel.report.words import Reading
 from windtunnel.study.result import StudyResult
 
@@ -45,7 +46,7 @@ def markdown(result: StudyResult | Mapping[str, Any]) -> str:
         blocks.append("No arm was flown: there is only a baseline.")
     blocks.append("\n".join(f"- **{escaped(name)}** {escaped(reading.sentence(name))}" for name in reading.ranked()))
     blocks += [escaped(line) for line in sentences(reading)]
-    blocks.append(escaped(" ".join(reading.honesty())))
+    blocks.append(escaped(" ".join([*reading.honesty(), reading.multiplicity()])))
     blocks.append("\n".join(f"> Warning: {escaped(line)}\n>" for line in warnings(reading)).rstrip(">\n"))
     for table in every(reading):
         blocks += [f"## {escaped(table.title)}", cells(table), escaped(table.note)]

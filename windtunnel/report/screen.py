@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from windtunnel.report.fairness import warnings
 from windtunnel.report.rates import sentences
-from windtunnel.report.tables import failures, transfer_table, verdicts, warnings
+from windtunnel.report.tables import failures, transfer_table, verdicts
 from windtunnel.report.words import DASH, Reading
 from windtunnel.study.result import StudyResult
 

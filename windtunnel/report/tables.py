@@ -14,10 +14,11 @@ from windtunnel.report.words import (
     BASELINE,
     DASH,
     Reading,
-    above,
     count,
     duration,
     finite,
+    gain,
+    gain_interval,
     listing,
     number,
     percent,
@@ -71,8 +72,8 @@ def verdicts(reading: Reading) -> Table:
                 signed(test.difference, reading.digits),
                 interval(test, reading.digits),
                 *([over_documents(arm, reading.digits)] if documents else []),
-                gain(arm),
-                gain_interval(arm),
+                gain(arm.compute_gain),
+                gain_interval(arm.compute_gain),
                 times(arm.wall_clock_ratio),
                 times(arm.peak_memory_ratio),
                 number(arm.seeds, 0),
@@ -128,23 +129,6 @@ def interval(test: Estimate, digits: int) -> str:
     if finite(test.low) is None and finite(test.high) is None:
         return DASH
     return f"{signed(test.low, digits)} to {signed(test.high, digits)}"
-
-
-def gain(arm: Arm) -> str:
-    """The compute gain, with ≥ or ≤ where it is a bound."""
-    stated = arm.compute_gain
-    if stated is None or finite(stated.value) is None:
-        return DASH
-    return f"{('≥ ' if above(stated) else '≤ ') if stated.bounded else ''}{times(stated.value)}"
-
-
-def gain_interval(arm: Arm) -> str:
-    """The interval of the compute gain; an end at the edge of the baseline's curve is marked as open."""
-    stated = arm.compute_gain
-    if stated is None or finite(stated.low) is None or finite(stated.high) is None:
-        return DASH
-    lowest, highest = "≤ " if stated.low_open else "", "≥ " if stated.high_open else ""
-    return f"{lowest}{times(stated.low)} to {highest}{times(stated.high)}"
 
 
 def costs(reading: Reading) -> Table:
@@ -208,39 +192,6 @@ def parameters(arm: Costs) -> str:
     """How many an arm trains at last, and how many of these are not held at zero where that differs."""
     whole, active = arm.parameters, arm.active_parameters
     return count(whole) if active in (None, whole) else f"{count(whole)} ({count(active)} active)"
-
-
-def warnings(reading: Reading) -> list[str]:
-    """What makes a comparison less fair than it looks: data repeated by one side only, other budgets, missing seeds, grids too narrow."""
-    lines = []
-    base = reading.repeats(BASELINE)
-    for name in reading.ranked():
-        own = reading.repeats(name)
-        if own and not base:
-            detail = listing(f"{source} {number(value, 1)} times" for source, value in own.items())
-            lines.append(f"{name} repeats data that the baseline sees at most once ({detail}): part of its difference is the repetition.")
-        elif base and reading.epochs(name) and not own:
-            lines.append(f"The baseline repeats data ({listing(base)}), {name} does not: part of its difference is the repetition.")
-        ratio = finite(reading.arms[name].budget_ratio)
-        if ratio is not None and abs(ratio - 1) > 0.02:
-            lines.append(
-                f"{name} spent {times(ratio)} times the baseline's budget: its difference is not at matched compute, its compute gain is."
-            )
-    if base and all(reading.repeats(name) for name in reading.arms):
-        lines.append(f"Every run repeats data ({listing(base)}): do not compare these numbers with those of a study that does not.")
-    planned = reading.study.seeds
-    for name in reading.ranked():
-        flown, wanted = reading.arms[name].seeds, reading.arms[name].planned or planned
-        if reading.finished and wanted and 0 < flown < wanted:
-            lines.append(f"{name} has {number(flown, 0)} of {number(wanted, 0)} seeds; the missing ones failed and are not replaced.")
-    for name, tuned in (reading.result.tuning or Tuning()).arms.items():
-        for knob, value in (tuned.chosen or {}).items():
-            known = [finite(trial.values.get(knob)) for trial in tuned.trials]
-            tried, chosen = {one for one in known if one is not None}, finite(value)
-            if len(tried) > 1 and chosen in (min(tried), max(tried)):
-                end = "lowest" if chosen == min(tried) else "highest"
-                lines.append(f"The {knob} chosen for {name}, {chosen:g}, is the {end} that was tried: a better one may lie beyond.")
-    return lines
 
 
 def expected(reading: Reading) -> Table:

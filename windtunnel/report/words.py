@@ -17,6 +17,7 @@ DASH = "–"
 ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training
 MEANS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")  # of the runs of an arm
 VERDICTS = ("helps", "no difference", "undecided", "hurts", "failed")
+BITS = "bits_per_byte"
 MORE_TEXT = "more held-out text (`test_tokens:`, `split: {test: ...}`)"
 MOST_SEEDS = 10_000  # above this many a number of seeds is no advice any more
 
@@ -58,12 +59,6 @@ def times(value: Any) -> str:
     """A ratio as ``1.8``; two decimals below ten, none from a hundred on."""
     known = finite(value)
     return number(value, 2) if known is None or abs(known) < 10 else number(value, 1 if abs(known) < 100 else 0)
-
-
-def briefly(value: Any) -> str:
-    """A ratio as a sentence says it: ``1.8``, ``0.71``, ``12``."""
-    known = finite(value)
-    return number(value, 2 if known is None or abs(known) < 0.995 else 1 if abs(known) < 10 else 0)
 
 
 def scientific(value: Any) -> str:
@@ -135,6 +130,21 @@ def mean(values: Iterable[Any]) -> float | None:
 def above(gain: ComputeGain) -> bool:
     """Whether a compute gain that is a bound lies above the curve ("at least") rather than below it ("at most")."""
     return gain.bounded == "at least" if isinstance(gain.bounded, str) else (finite(gain.value) or 0.0) >= 1
+
+
+def gain(stated: ComputeGain | None) -> str:
+    """A compute gain, ``1.83``, with ≥ or ≤ where it is a bound; a dash where there is none."""
+    if stated is None or finite(stated.value) is None:
+        return DASH
+    return f"{('≥ ' if above(stated) else '≤ ') if stated.bounded else ''}{times(stated.value)}"
+
+
+def gain_interval(stated: ComputeGain | None) -> str:
+    """The interval of a compute gain, ``1.52 to ≥ 2.00``; an end at the edge of the baseline's curve is marked as open."""
+    if stated is None or finite(stated.low) is None or finite(stated.high) is None:
+        return DASH
+    lowest, highest = "≤ " if stated.low_open else "", "≥ " if stated.high_open else ""
+    return f"{lowest}{times(stated.low)} to {highest}{times(stated.high)}"
 
 
 def decimals(width: float, least: int = 2) -> int:
@@ -250,22 +260,14 @@ class Reading:
         return digits
 
     def gain(self, name: str) -> str:
-        """The compute gain: ``compute gain 1.6 (1.2 to 2.0 or more)``; empty where there is none."""
-        gain = self.arms[name].compute_gain or ComputeGain()
-        value, low, high = finite(gain.value), finite(gain.low), finite(gain.high)
-        if value is None:
+        """The compute gain: ``compute gain 1.60 (1.21 to ≥ 2.00)``; empty where there is none."""
+        stated = self.arms[name].compute_gain
+        if stated is None or (value := gain(stated)) == DASH:
             return ""
-        if gain.bounded:
-            limit, edge = ("at least", "largest") if above(gain) else ("at most", "smallest")
-            return f"compute gain {limit} {briefly(value)}, the {edge} budget of the baseline"
-        bounds = ""
-        if low is not None and high is not None:
-            lowest, highest = (
-                f"{briefly(low)}{' or less' if gain.low_open else ''}",
-                f"{briefly(high)}{' or more' if gain.high_open else ''}",
-            )
-            bounds = f" ({lowest} to {highest})" if lowest != highest else ""
-        return f"compute gain {briefly(value)}{bounds}"
+        if stated.bounded:
+            return f"compute gain {value}, the {'largest' if above(stated) else 'smallest'} budget of the baseline"
+        interval = gain_interval(stated)
+        return f"compute gain {value}" + (f" ({interval})" if interval != DASH and stated.low != stated.high else "")
 
     def seeds_needed(self, name: str) -> str:
         """How many seeds would settle an undecided arm."""
@@ -277,7 +279,7 @@ class Reading:
         return f"about {plural(needed, 'seed')} would settle it" + (f" ({number(flown, 0)} flown)" if flown else "")
 
     def sentence(self, name: str) -> str:
-        """The verdict on an arm in words: ``Helps: −0.31 bits per byte (95 % CI −0.40 to −0.22); compute gain 1.6 (1.2 to 2.1).``."""
+        """The verdict on an arm in words: ``Helps: −0.31 bits per byte (95 % CI −0.40 to −0.22); compute gain 1.60 (1.21 to 2.10).``."""
         arm = self.arms[name]
         verdict, failures = arm.verdict, sum(run.status == "failed" for run in self.runs_of(name))
         if verdict == "failed":
@@ -375,12 +377,25 @@ class Reading:
         low, high = (finite(found.low), finite(found.high)) if found else (None, None)
         return low is not None and high is not None and low <= 0 <= high
 
+    def multiplicity(self) -> str:
+        """What the correction for several arms at once means; empty where there is none."""
+        each = finite(self.study.confidence_of_each)
+        if each is None or len(self.arms) < 2:
+            return ""
+        return f"Each interval is wide enough for {100 * each:.4g} %, so that all of them hold together with {self.confidence}."
+
+    def bits_per_byte(self, name: str) -> float | None:
+        """The bits per byte of an arm or the baseline on test; None where nothing measures them."""
+        block = self.baseline if name == BASELINE else self.arms.get(name)
+        if block is None:
+            return None
+        measured = [block.test] if self.metric.partition("/")[0] == BITS else []
+        known = [finite(one.mean) for one in (*measured, block.numbers.get(BITS)) if one is not None]
+        return next((value for value in known if value is not None), None)
+
     def honesty(self) -> list[str]:
         """What the verdicts rest on and what they cannot say, in a few sentences."""
-        each = finite(self.study.confidence_of_each)
         several = ", corrected for comparing several arms at once" if len(self.arms) > 1 else ""
-        if several and each is not None:
-            several += f": each is wide enough for {100 * each:.4g} %, so that all of them hold together with {self.confidence}"
         lines = [
             f"Every arm and the baseline flew {self.seeds()} at a budget of {self.budget()} a run; seeds share "
             f"initialisation and document order with the baseline where shapes agree, so differences are paired. "

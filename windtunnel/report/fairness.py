@@ -1,0 +1,39 @@
+"""What makes a comparison less fair than it looks."""
+
+from __future__ import annotations
+
+from windtunnel.report.words import BASELINE, Reading, finite, listing, number, times
+from windtunnel.study.result import Tuning
+
+
+def warnings(reading: Reading) -> list[str]:
+    """What makes a comparison less fair than it looks: data repeated by one side only, other budgets, missing seeds, grids too narrow."""
+    lines = []
+    base = reading.repeats(BASELINE)
+    for name in reading.ranked():
+        own = reading.repeats(name)
+        if own and not base:
+            detail = listing(f"{source} {number(value, 1)} times" for source, value in own.items())
+            lines.append(f"{name} repeats data that the baseline sees at most once ({detail}): part of its difference is the repetition.")
+        elif base and reading.epochs(name) and not own:
+            lines.append(f"The baseline repeats data ({listing(base)}), {name} does not: part of its difference is the repetition.")
+        ratio = finite(reading.arms[name].budget_ratio)
+        if ratio is not None and abs(ratio - 1) > 0.02:
+            lines.append(
+                f"{name} spent {times(ratio)} times the baseline's budget: its difference is not at matched compute, its compute gain is."
+            )
+    if base and all(reading.repeats(name) for name in reading.arms):
+        lines.append(f"Every run repeats data ({listing(base)}): do not compare these numbers with those of a study that does not.")
+    planned = reading.study.seeds
+    for name in reading.ranked():
+        flown, wanted = reading.arms[name].seeds, reading.arms[name].planned or planned
+        if reading.finished and wanted and 0 < flown < wanted:
+            lines.append(f"{name} has {number(flown, 0)} of {number(wanted, 0)} seeds; the missing ones failed and are not replaced.")
+    for name, tuned in (reading.result.tuning or Tuning()).arms.items():
+        for knob, value in (tuned.chosen or {}).items():
+            known = [finite(trial.values.get(knob)) for trial in tuned.trials]
+            tried, chosen = {one for one in known if one is not None}, finite(value)
+            if len(tried) > 1 and chosen in (min(tried), max(tried)):
+                end = "lowest" if chosen == min(tried) else "highest"
+                lines.append(f"The {knob} chosen for {name}, {chosen:g}, is the {end} that was tried: a better one may lie beyond.")
+    return lines
