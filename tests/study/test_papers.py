@@ -124,6 +124,12 @@ def test_overriding_leaves_both_as_they_were():
     assert base == {"arms": {"a": {"model": {"depth": 2}}}, "seeds": 3}
 
 
+def test_a_scale_leaves_out_what_is_null_in_it():
+    base = {"arms": {"a": {"batch": 1}, "b": {"batch": 2}}, "recipes": {"c": {"share": 0.1}}}
+    over = {"arms": {"a": None, "b": {"clip": 1.0}}, "recipes": {"c": None}}
+    assert overridden(base, over) == {"arms": {"b": {"batch": 2, "clip": 1.0}}, "recipes": {}}
+
+
 def test_a_scale_in_a_section_takes_nothing_over_from_another_baseline():
     base = {"baseline": {"model": {"depth": 2}, "batch": 4}, "seeds": 3}
     assert overridden(base, {"baseline": {"section": "S", "clip": 2.0}}) == {"baseline": {"section": "S", "clip": 2.0}, "seeds": 3}

@@ -146,6 +146,9 @@ def check(
     budget: BudgetOption = None,
     seeds: SeedsOption = None,
     hours: HoursOption = None,
+    scale: Annotated[
+        str | None, typer.Option("--scale", metavar="SCALE", help="of a paper (default: all that it has)", show_default=False)
+    ] = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
@@ -161,6 +164,8 @@ def check(
     keys = document.data.keys()
     if changes and "scales" in keys:
         raise UserError(f"{file}: is a paper, whose settings are fixed; --set, --budget and --seeds are for studies and recipes")
+    if scale and "scales" not in keys:
+        raise UserError(f"--scale {scale}: {file} is no paper, and has no scales")
     found: dict[str, Any]
     if {"baseline", "arms", "seeds", "scales"} & keys:
         from windtunnel.study.fly import check_study, summary
@@ -169,15 +174,16 @@ def check(
         paper = load_paper(file) if "scales" in keys else None
         if paper and hours is not None:
             raise UserError(f"--hours {hours:g}: {file} is a paper, whose scales are fixed; --hours is for studies")
-        studies = {scale: paper.study(scale) for scale in paper.scales} if paper else {"": read_study(file, corpus, changes)}
-        if not paper:
-            studies[""] = in_hours(studies[""], hours, seeds, out, workers, threads, keep=False)
+        if paper:
+            studies = {one: paper.study(one) for one in ([scale] if scale else paper.scales)}
+        else:
+            studies = {"": in_hours(read_study(file, corpus, changes), hours, seeds, out, workers, threads, keep=False)}
         for each in studies.values():
             for recipe in each.written.values():
                 look_at(recipe)
-        checked = {scale: check_study(each, out, workers=workers, threads=threads) for scale, each in studies.items()}
+        checked = {one: check_study(each, out, workers=workers, threads=threads) for one, each in studies.items()}
         found = checked if paper else checked[""]
-        lines = [f"{scale}: {line}" if scale else line for scale, entry in checked.items() for line in summary(entry)]
+        lines = [f"{one}: {line}" if one else line for one, entry in checked.items() for line in summary(entry)]
     else:
         from windtunnel.study.check import check_recipe, recipe_summary
         from windtunnel.study.plan import what_cannot_fly

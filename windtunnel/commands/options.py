@@ -31,7 +31,12 @@ CorpusOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="threads of one run (default: 1)", show_default=False)]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, help="threads of one run (default: 1; with fewer workers than cores, their share of these)", show_default=False
+    ),
+]
 RanksOption = Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")]
 MeshOption = Annotated[
     str | None,

@@ -344,7 +344,7 @@ def _amount(taken: Mapping[str, Any], check: Mapping[str, Any]) -> str:
     if taken["seconds"] is None:
         return f"{taken['flops']:.3g} FLOPs"
     return (
-        f"{taken['flops']:.3g} FLOPs, about {duration(taken['seconds'])} with {check['workers']} workers "
+        f"{taken['flops']:.3g} FLOPs, about {duration(taken['seconds'])} with {check['workers']} worker{'s' * (check['workers'] != 1)} "
         f"({duration(taken['cpu_seconds'])} of one core; steps were timed now)"
     )
 

@@ -158,6 +158,8 @@ class Paper(Settings):
 def overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """A study's fields with those of ``over``: baseline, arms and named recipes merge as a recipe does, the rest is replaced whole.
 
+    An arm or a named recipe that is null in ``over`` is left out.
+
     A baseline that names a section takes nothing over: a section is settings that were tuned together.
     """
     merged = {**base, **over}
@@ -165,7 +167,8 @@ def overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
         merged["baseline"] = merge(base["baseline"], over["baseline"])
     for key in ("arms", "recipes"):
         if key in base and key in over:
-            merged[key] = {**base[key], **{name: merge(base[key].get(name, {}), fields) for name, fields in over[key].items()}}
+            changed = {name: fields and merge(base[key].get(name, {}), fields) for name, fields in over[key].items()}
+            merged[key] = {name: fields for name, fields in ({**base[key], **changed}).items() if fields is not None}
     return merged
 
 
