@@ -22,6 +22,7 @@ demo: setup
 	$(BIN)/windtunnel study studies/first-flight.yaml
 
 test: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),harness]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

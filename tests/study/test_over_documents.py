@@ -17,6 +17,7 @@ from windtunnel.slots.evaluation import GROUPED
 from windtunnel.study.assemble import assemble, primary_of
 from windtunnel.study.file import study_from
 from windtunnel.study.plan import plan
+from windtunnel.train.documents import of_primary
 from windtunnel.train.record import RunRecord
 
 COUNT = 40
@@ -108,3 +109,11 @@ def test_page_tables_and_terminal_show_the_interval():
     for text in (markdown(result), shown.get()):
         assert "0.0123" in text.replace("−", "-") or "0.012" in text
         assert "leaves more doubt than" in " ".join(text.split())
+
+
+def test_documents_speak_of_the_first_number_and_of_sources():
+    found = ByDocument(np.array([0, 1, (1 << 40) + 0]), np.arange(3.0), np.ones(3))
+    assert of_primary(found, "bits_per_byte", "bits_per_byte", ("a", "b")) is found
+    assert of_primary(found, "bits_per_byte/b", "bits_per_byte", ("a", "b")).above.tolist() == [2.0]
+    assert of_primary(found, "multiple_choice/mine", "multiple_choice/mine", ("a", "b")) is found
+    assert of_primary(found, "multiple_choice/a", "bits_per_byte", ("a", "b")) is None

@@ -66,5 +66,18 @@ def test_what_cannot_be_merged_is_refused_by_name(folders, tmp_path):
     with pytest.raises(UserError, match=r"weight model\.norm\.weight has 1 values that are not finite"):
         merged(tmp_path, merge=arithmetic([folders[0], folders[2]]))
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UserError, match=r"merge\.yaml:\d+: merge: .*needs more than the weights"):
+    with pytest.raises(UserError, match=r"merge\.yaml:\d+: merge: 'checkpoint' needs more than weights; .*known: soup, task-arithmetic$"):
         merged(tmp_path, merge={"checkpoint": str(folders[0])})
+    with pytest.raises(UserError, match=r"'soop' is no start; of those that merge, did you mean 'soup'\?"):
+        merged(tmp_path, merge={"soop": {"ingredients": []}})
+
+
+def test_a_merge_that_changes_nothing_is_refused(folders, tmp_path):
+    with pytest.raises(UserError, match=r"nothing is merged: .*no weight of it changes$"):
+        merged(tmp_path, merge=arithmetic([folders[0], folders[0]]))
+    for folder in folders:  # as a model without its head is saved: no name begins as those of the family's stacks do
+        weights = load_file(folder / "model.safetensors")
+        save_file({name.removeprefix("model."): value for name, value in weights.items()}, folder / "model.safetensors")
+    with pytest.raises(UserError, match="no weight of it changes in the first 1 layers; its weights are called"):
+        merged(tmp_path, merge=arithmetic(folders, layers=1))
+    assert not (tmp_path / "out").exists()

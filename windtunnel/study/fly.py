@@ -192,9 +192,8 @@ def result_so_far(
     of_units = {arm: stream.bytes_per_unit("train") for arm, stream in pilots.streams.items()}
 
     def by_document(run: str) -> ByDocument | None:
-        found = documents.read(pilots.means.out / run)
-        _, slash, source = (study.primary or "").partition("/")
-        return found if found is None or not slash else found.of_source(stream.sources.index(source))
+        found, first = documents.read(pilots.means.out / run), pilots.records[run].primary
+        return None if found is None else documents.of_primary(found, study.primary or first, first, stream.sources)
 
     return assemble(about, entries, pilots.records, recipes, extra, of_units, by_document)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from windtunnel.core.files import write_bytes
@@ -27,6 +28,17 @@ def write(folder: Path, found: ByDocument | None) -> None:
     below = found.below.astype(np.int32) if np.array_equal(found.below, np.rint(found.below)) else found.below
     np.savez_compressed(data, unit=found.unit, above=found.above.astype(np.float32), below=below)
     write_bytes(folder / FILE, data.getvalue())
+
+
+def of_primary(found: ByDocument, primary: str | None, first: str | None, sources: Sequence[str]) -> ByDocument | None:
+    """What documents add to the number ``primary``, by what they add to the ``first``: that itself, or that of one of ``sources``.
+
+    None where it is any other number.
+    """
+    if primary == first:
+        return found
+    source = str(primary).removeprefix(f"{first}/")
+    return found.of_source(sources.index(source)) if source in sources else None
 
 
 def read(folder: Path) -> ByDocument | None:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from windtunnel.core.errors import PartError, UserError
+from windtunnel.core import registry
+from windtunnel.core.errors import PartError, UserError, nearest
 from windtunnel.core.files import publish, temporary_folder
 from windtunnel.core.settings import Settings
 from windtunnel.recipe.yaml import Document
@@ -33,12 +34,13 @@ class MergeRecipe(Settings):
 def read_merge(path: Path | str) -> MergeRecipe:
     """The recipe in the YAML file ``path``. Raises UserError with file and line for what is wrong with it."""
     document = Document(path)
+    _refuse_other_starts(document)
     try:
         recipe = MergeRecipe.model_validate(document.data)
     except ValidationError as error:
         raise document.errors(error) from error
-    if not hasattr(recipe.merge, "merged") or getattr(recipe.merge, "choose", "all") != "all":
-        raise document.error(("merge",), f"{recipe.merge.name} needs more than the weights; use task-arithmetic, or soup that averages all")
+    if getattr(recipe.merge, "choose", "all") != "all":
+        raise document.error(("merge",), f"{recipe.merge.name}: choosing needs documents; here all are averaged (choose: all)")
     trained = recipe.merge.trained()
     lacking = [name for name, one in trained.items() if one.folder is None]
     if lacking:
@@ -46,6 +48,18 @@ def read_merge(path: Path | str) -> MergeRecipe:
     if getattr(recipe.merge, "base", True) is None:
         raise document.error(("merge",), "base: say which model the others were tuned from")
     return recipe
+
+
+def _refuse_other_starts(document: Document) -> None:
+    """Raise UserError where the file names a start that does not merge; those that do are the ones with a method ``merged``."""
+    merge = document.data.get("merge")
+    name = next(iter(merge), None) if isinstance(merge, Mapping) else merge
+    if not isinstance(name, str):
+        return  # what else it may be is told by the model of the file
+    merging = [known for known, part in registry.names(Start).items() if hasattr(part, "merged")]
+    if name not in merging:
+        what = "needs more than weights" if registry.find(Start, name) else "is no start"
+        raise document.error(("merge",), f"{name!r} {what}; of those that merge, {nearest(name, merging)}")
 
 
 def merge_models(recipe: MergeRecipe, out: Path) -> dict[str, Any]:
@@ -190,20 +204,27 @@ def _write(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, confi
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for value in _merged(recipe, models, config, header):
+        for value in _merged(recipe, models, first, config, header):
             file.write(value.view(torch.uint8).numpy().data)
     return len(header), path.stat().st_size
 
 
-def _merged(recipe: MergeRecipe, models: Mapping[str, Weights], config: Any, header: Mapping[str, Any]) -> Iterator[Any]:
-    """The merged tensors in the order of ``header``, flat and as they are stored."""
+def _merged(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, config: Any, header: Mapping[str, Any]) -> Iterator[Any]:
+    """The merged tensors in the order of ``header``, flat and as they are stored. Raises PartError at the end where none has changed."""
     import torch
 
     kinds = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     merge: Any = recipe.merge
+    changed = False
     for name, entry in header.items():
-        value = merge.merged(name, {path: model.read(name) for path, model in models.items()}, config, recipe.seed)
+        given = {path: model.read(name) for path, model in models.items()}
+        value = merge.merged(name, given, config, recipe.seed)
+        changed = changed or not torch.equal(value, given[first])
         value = value.to(kinds[entry["dtype"]]).contiguous().flatten()
         if not bool(value.isfinite().all()):
             raise PartError(f"the merged weight {name} is not finite as {entry['dtype']}; use dtype: float32, or smaller weights")
         yield value
+    if not changed:
+        layers = getattr(merge, "layers", None)
+        where = f" in the first {layers} layers; its weights are called {', '.join(list(header)[:3])} ..." if layers else ""
+        raise PartError(f"{merge.name}: nothing is merged: {models[first].folder} would come out as it is, no weight of it changes{where}")
