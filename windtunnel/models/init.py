@@ -76,6 +76,7 @@ def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size]
     Raises:
         ValueError: for a given weight of another shape.
     """
+    family = family_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_seed_of(seed, ""))
         model = hollow(config)
@@ -87,6 +88,8 @@ def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size]
             value = given(name, shape) if given is not None else None
             if value is not None and value.shape != shape:
                 raise ValueError(f"{name}: a value of shape {tuple(value.shape)} does not fit {tuple(shape)}")
+            if value is None and (constant := family.first_value(config, name)) is not None:
+                value = torch.full(shape, constant)
             parameter = _hold(model, name, value)
             if value is None:
                 for owner, module in _initialisers(model, name):

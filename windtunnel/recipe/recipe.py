@@ -124,8 +124,13 @@ class Recipe(Settings):
                 raise _at("limits", f"the limit of source {source!r} is {limit:g}; a share, 0 or more, for example 0.01")
         if self.limits and (self.phases[0].start is None or self.phases[0].start.name == "scratch"):
             raise _at("limits", "a limit needs a model to start from: give the first phase a `start:`")
+        if self.limits and not all(self.evaluations[0].measures(phase.objective) for phase in self.phases):
+            raise _at("limits", f"a limit is watched in every phase, and {self.evaluations[0].name} cannot judge the models of all")
         if self.limits and self.evaluations[0].better != "lower":
             raise _at("limits", f"a limit applies to a loss, and the first evaluation, {self.evaluations[0].name}, does not measure one")
+        for evaluation in self.evaluations:
+            if not evaluation.measures(self.phases[-1].objective):
+                raise _at("evaluations", f"{evaluation.name} cannot judge a model that is trained with {self.phases[-1].objective.name}")
         for index, phase in enumerate(self.phases):
             if phase.context < self.encoding.least:
                 least = f"a sequence of {self.encoding.unit}s holds {self.encoding.least} or more, not {phase.context}"

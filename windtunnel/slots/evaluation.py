@@ -107,6 +107,13 @@ class Evaluation(Part):
         """The same evaluation with the content of the files that it reads written down, so that a run's key tells when they change."""
         return self
 
+    def measures(self, objective: Objective) -> bool:
+        """Whether it can judge a model that is trained with ``objective``.
+
+        It is left out in a phase whose model it cannot judge; the last phase has to be one that it can.
+        """
+        return True
+
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept.
 

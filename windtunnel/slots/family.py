@@ -194,6 +194,10 @@ class Family(Part):
         """How many positions a model of ``config`` has learned; None where positions are computed, so that any number of them will do."""
         return None
 
+    def first_value(self, config: Any, name: str) -> float | None:
+        """What every number of the weight ``name`` begins with, where transformers' rule for first weights leaves it out; else None."""
+        return None
+
     # Models
 
     def model_class(self) -> type[PreTrainedModel]:

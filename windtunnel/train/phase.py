@@ -117,8 +117,8 @@ class PhaseRun:
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
-        """Those of the recipe, with the state and the models of each bound to its act."""
-        return tuple(part for part in self.parts.values() if isinstance(part, Evaluation))
+        """Those of the recipe that can judge the model of this phase, with the state and the models of each bound to its act."""
+        return tuple(part for part in self.parts.values() if isinstance(part, Evaluation) and part.measures(self.phase.objective))
 
     @property
     def micro_batch(self) -> int:

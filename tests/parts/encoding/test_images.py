@@ -21,6 +21,7 @@ from windtunnel.kits.image.patches import to_images, to_patches
 from windtunnel.kits.image.pixels import Images, pixels_of
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
+from windtunnel.parts.evaluation.probe import neighbours
 from windtunnel.slots import Encoding, Objective
 from windtunnel.train.estimate import estimate
 
@@ -160,3 +161,11 @@ def test_images_of_another_size_and_models_of_other_patches_are_refused(tmp_path
         wt.read(said | {"arms": {"l2": {"objective": {"masked-patches": {"patch": 3, "distance": "l2"}}}}}).fly(out=tmp_path, quiet=True)
     with pytest.raises(ValidationError, match="did you mean 'channels'"):
         make(Encoding, {"pixels": {"chanels": 3}})
+
+
+def test_neighbours_vote_by_how_near_they_are() -> None:
+    features = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 2.0], [-1.0, 0.0]])
+    labels = np.array([3, 3, 1, 1, 0])
+    others = np.array([[5.0, 0.1], [0.0, 0.2], [-3.0, 0.1]])
+    assert neighbours(features, labels, others, 2).tolist() == [3, 1, 0], "lengths of features do not matter, nearer ones count more"
+    assert neighbours(features, labels, others, 99).tolist() == [3, 1, 0], "never more neighbours than there are"

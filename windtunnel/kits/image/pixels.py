@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from windtunnel.core.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import pyarrow
 
@@ -34,11 +36,12 @@ class Images(NamedTuple):
         return values
 
 
-def pixels_of(column: pyarrow.Array, where: str) -> list[np.ndarray]:
+def pixels_of(column: pyarrow.Array, where: str, size: int | None = None, channels: int | None = None) -> list[np.ndarray]:
     """The images in a column of a corpus, each uint8 [channels, height, width].
 
     An image is rows of numbers from 0 to 255 (each pixel a number, or a list of three), the bytes of a file that Pillow reads, or such a
-    file as ``datasets`` stores it (a mapping with ``bytes``). ``where`` says in errors which images these are.
+    file as ``datasets`` stores it (a mapping with ``bytes``). Files are brought to ``size`` and ``channels``, as :func:`read_image` does
+    it; rows of numbers stay as they are. ``where`` says in errors which images these are.
 
     Raises:
         UserError: for anything else, or where Pillow is needed and not there.
@@ -49,7 +52,7 @@ def pixels_of(column: pyarrow.Array, where: str) -> list[np.ndarray]:
     for value in column.to_pylist():
         if isinstance(value, dict):
             value = value.get("bytes")
-        array = _opened(value, where) if isinstance(value, bytes) else np.asarray(value)
+        array = _opened(value, where, size, channels) if isinstance(value, bytes) else np.asarray(value)
         if array.ndim not in (2, 3) or array.dtype.kind not in "ui" or array.size == 0 or array.min() < 0 or array.max() > 255:
             raise UserError(
                 f"{where}: an image is rows of whole numbers from 0 to 255, or the bytes of an image file, not {str(value)[:60]}"
@@ -58,15 +61,44 @@ def pixels_of(column: pyarrow.Array, where: str) -> list[np.ndarray]:
     return found
 
 
-def _opened(data: bytes, where: str) -> Any:
+def _opened(data: bytes, where: str, size: int | None, channels: int | None) -> np.ndarray:
+    try:
+        return read_image(data, size, channels)
+    except OSError as error:
+        raise UserError(f"{where}: not an image that can be read whole: {error}") from error
+
+
+def read_image(file: Path | bytes, size: int | None = None, channels: int | None = None) -> np.ndarray:
+    """An image file (its path or its bytes) as a person sees it: uint8 [height, width] in grey, [height, width, 3] in colour.
+
+    Rotations that a camera wrote down are undone, 16 bits are brought to 8, and what is transparent is white. ``size`` brings it to so many
+    pixels on a side: the shorter side is scaled, and the middle is cut out. ``channels`` is 1 or 3 (None: what the file has).
+
+    Raises:
+        OSError: where it cannot be read whole, or has so many pixels that opening it is refused.
+        UserError: where Pillow is missing.
+    """
+    import warnings
+
     import numpy as np
 
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
     except ImportError as error:
-        raise UserError(f"{where}: reading image files needs Pillow: pip install 'windtunnel[vision]'") from error
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("L" if image.mode in ("1", "L", "I", "F") else "RGB"))
-    except OSError as error:
-        raise UserError(f"{where}: not an image that Pillow reads: {error}") from error
+        raise UserError("reading image files needs Pillow: pip install 'windtunnel[vision]'") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
+                image = ImageOps.exif_transpose(opened)
+                if image.mode.startswith("I"):  # 16 bits or more for each pixel: Pillow would cut off what is above 255
+                    deep = np.asarray(image).astype(np.float64)
+                    image = Image.fromarray((deep * (255 / max(65535.0, deep.max(initial=0)))).astype(np.uint8))
+                if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa"):  # what is transparent is white
+                    image = image.convert("RGBA")
+                    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+                grey = channels == 1 or (channels is None and image.mode in ("1", "L", "F"))
+                image = image.convert("L" if grey else "RGB")
+                return np.asarray(image if size is None else ImageOps.fit(image, (size, size), Image.Resampling.BOX))
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+            raise OSError(str(error)) from error

@@ -44,7 +44,7 @@ class Pixels(Encoding, name="pixels"):
 
     image: str = Field("image", description="the field of a document that holds its image")
     label: str = Field("label", description="the field that holds its label, a whole number from 0; images without one have no label")
-    size: int = Field(8, ge=1, description="pixels on a side; images of another size are refused")
+    size: int = Field(8, ge=1, description="pixels on a side; image files are brought to it, rows of pixels of another size are refused")
     channels: int = Field(1, description="1: grey, 3: colour")
 
     def signature(self, corpus: Any, before: Any = None) -> dict[str, Any]:
@@ -100,7 +100,7 @@ class Pixels(Encoding, name="pixels"):
         columns = [self.image, *([self.label] if self.label in known else [])]
         asked = (self.channels, self.size, self.size)
         for batch in corpus.rows(split, source, columns):
-            images = pixels_of(batch.column(0), f"{source}.{self.image}")
+            images = pixels_of(batch.column(0), f"{source}.{self.image}", self.size, self.channels)
             odd = next((image.shape for image in images if image.shape != asked), None)
             if odd is not None:
                 channels, height, width = odd

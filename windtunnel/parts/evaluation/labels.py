@@ -12,6 +12,8 @@ from windtunnel.slots import Evaluation, HeldOut
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from windtunnel.slots import Objective
+
 
 class Labels(Evaluation, name="labels"):
     """Bits per label of a model that was trained to name classes: the held-out cross entropy, a proper score, so that doubt pays.
@@ -37,6 +39,10 @@ class Labels(Evaluation, name="labels"):
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"
 
+    def measures(self, objective: Objective) -> bool:
+        """One that learns labels."""
+        return objective.supervised and "label" in objective.fields
+
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """The numbers overall, then by source.
 
@@ -48,7 +54,7 @@ class Labels(Evaluation, name="labels"):
         from windtunnel.data.held_out import entered
 
         objective = held_out.objective.measured_by()
-        if not objective.supervised or "label" not in objective.fields:
+        if not self.measures(objective):
             raise PartError(f"labels: needs a model that names classes, not one trained with {objective.name}; use the evaluation probe")
         sums: dict[str, tuple[float, int, int]] = {}
         for source in held_out.sources:

@@ -20,12 +20,14 @@ STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # inverse penalties that are tried
 class Probe(Evaluation, name="probe"):
     """How well labels can be read off the model's features: bits per label of a multinomial logistic regression on frozen features.
 
-    The features of an image are the mean of its patches behind the last block. The probe is fitted to ``shots`` training images of each
-    class, drawn ``draws`` times by fixed seeds, the same for every model, and judged on held-out images; its penalty is chosen by
-    cross-validation among the training images. ``probe`` is the mean over the draws. Without any knowledge of the image it would be
-    the entropy of the labels, log2 of the number of classes where these are equally frequent.
+    The features of an image are those that its head reads behind the last block: the mean of the patches, or the class token. The probe is
+    fitted to ``shots`` training images of each class, drawn ``draws`` times by fixed seeds, the same for every model, and judged on
+    held-out images; its penalty is chosen by cross-validation among the training images. ``probe`` is the mean over the draws. Without any
+    knowledge of the image it would be the entropy of the labels, log2 of the number of classes where these are equally frequent. Beside
+    it stands the accuracy of the nearest neighbours, which fits nothing: the ``shots`` labelled images whose features lie nearest by
+    cosine vote, nearer ones more.
 
-    Alain and Bengio 2016, arXiv:1610.01644. It needs scikit-learn.
+    Alain and Bengio 2016, arXiv:1610.01644; the weights of neighbours are those of Wu et al. 2018, arXiv:1805.01978. It needs scikit-learn.
     """
 
     trial = Trial(
@@ -50,7 +52,7 @@ class Probe(Evaluation, name="probe"):
     draws: int = Field(3, ge=1, description="how often these are drawn")
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
-        """``probe`` in bits per label, ``probe_accuracy`` and ``probe_zero`` (the entropy of the held-out labels).
+        """``probe`` in bits per label, ``probe_accuracy``, ``neighbours_accuracy`` and ``probe_zero`` (entropy of the held-out labels).
 
         Raises:
             PartError: where documents are no images, or too few of them have a label.
@@ -61,7 +63,7 @@ class Probe(Evaluation, name="probe"):
         if "pixels" not in held_out.stream.fields or held_out.facts.classes < 2:
             raise PartError("probe needs images with labels of two classes or more; this corpus has none")
         train, held = (self._features(model, held_out, split) for split in ("train", held_out.split))
-        bits, right = [], []
+        bits, right, near = [], [], []
         for draw in range(self.draws):
             chosen = self._chosen(train[1], np.random.default_rng(draw))
             predict = _fitted(train[0][chosen], train[1][chosen])
@@ -70,9 +72,15 @@ class Probe(Evaluation, name="probe"):
             known = np.isin(held[1], classes)
             bits.append(float(-np.log2(np.maximum(odds[np.flatnonzero(known), places[known]], 1e-12)).mean()))
             right.append(float((classes[odds.argmax(axis=1)] == held[1]).mean()))
+            near.append(float((neighbours(train[0][chosen], train[1][chosen], held[0], self.shots) == held[1]).mean()))
         shares = np.bincount(held[1]) / len(held[1])
         zero = float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum())
-        return {"probe": float(np.mean(bits)), "probe_accuracy": float(np.mean(right)), "probe_zero": zero}
+        return {
+            "probe": float(np.mean(bits)),
+            "probe_accuracy": float(np.mean(right)),
+            "neighbours_accuracy": float(np.mean(near)),
+            "probe_zero": zero,
+        }
 
     def _chosen(self, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """``shots`` places of each class, at random."""
@@ -95,19 +103,37 @@ class Probe(Evaluation, name="probe"):
         from windtunnel.data.loader import Loader
         from windtunnel.kits.image.patches import to_patches
         from windtunnel.models.forward import forward
+        from windtunnel.models.init import family_of
 
+        patch = family_of(model.config).patch  # type: ignore[attr-defined]
         found, labels = [], []
         loader = Loader(held_out.stream, split=split, context=held_out.context, sequences=16)
         for source in held_out.sources:
             for rows in loader.fixed(source):
                 real = (rows["documents"] >= 0) & (rows["label"] >= 0)
-                pixels = to_patches(held_out.facts.scaled(rows["pixels"][real]), model.config.patch_size)
+                pixels = to_patches(held_out.facts.scaled(rows["pixels"][real]), patch)
                 images = torch.from_numpy(np.ascontiguousarray(pixels)).to(held_out.device)
                 with torch.no_grad(), entered(held_out.precision):
                     outputs = forward(model, pixels=images, needs=frozenset({"hidden_states"}))
-                found.append(outputs.hidden_states[-1][:, 1:].float().mean(dim=1).double().cpu().numpy())
+                found.append(outputs.features.double().cpu().numpy())
                 labels.append(rows["label"][real])
         return np.concatenate(found), np.concatenate(labels)
+
+
+def neighbours(features: np.ndarray, labels: np.ndarray, others: np.ndarray, count: int) -> np.ndarray:
+    """For each of ``others`` [N, width] the label that its ``count`` nearest ``features`` [M, width] vote for: [N].
+
+    A neighbour's vote is exp(cosine / 0.07).
+    """
+    import numpy as np
+
+    one, two = (array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12) for array in (others, features))
+    alike = one @ two.T
+    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :count]
+    votes = np.zeros((len(others), int(labels.max()) + 1))
+    places = np.arange(len(others))[:, None]
+    np.add.at(votes, (np.broadcast_to(places, nearest.shape), labels[nearest]), np.exp((alike[places, nearest] - 1) / 0.07))
+    return votes.argmax(axis=1)
 
 
 def _fitted(features: np.ndarray, labels: np.ndarray) -> Any:

@@ -12,25 +12,24 @@ from windtunnel.core.trial import Trial
 from windtunnel.kits.image.patches import to_images, to_patches
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, Inputs, MlpPlace, Places, Sizes
 
-PLACES = Places(
-    stacks={
-        "vit.layers": BlockPlace(
-            AttentionPlace("attention", ("q_proj", "k_proj", "v_proj"), "o_proj"),
-            MlpPlace("mlp", (None, "fc1"), "fc2"),
-            {"attention": "layernorm_before", "mlp": "layernorm_after"},
-        )
-    },
-    final=("vit.layernorm",),
+BLOCK = BlockPlace(
+    AttentionPlace("attention", ("q_proj", "k_proj", "v_proj"), "o_proj"),
+    MlpPlace("mlp", (None, "fc1"), "fc2"),
+    {"attention": "layernorm_before", "mlp": "layernorm_after"},
 )
 UNNAMED = ("tied", "rows", "positions")  # it has no table of units
-CLASSES = {"draw": "ViTForMaskedImageModeling", "classify": "ViTForImageClassification"}  # of transformers, by the head
+# By the head: classes of transformers, what objectives ask for, and what loads an exported model.
+CLASSES = {"draw": "ViTForMaskedImageModeling", "classify": "ViTForImageClassification", "embed": "ViTModel"}
+KINDS = {"draw": "image-encoder", "classify": "image-classifier", "embed": "image-embedder"}
+AUTO = {"draw": "AutoModelForMaskedImageModeling", "classify": "AutoModelForImageClassification", "embed": "AutoModel"}
 
 
 class Vit(Family, name="vit"):
-    """An encoder of square images, cut into patches that each become one position, with a head that draws patches or names a class.
+    """An encoder of square images, cut into patches that each become one position, with a head that draws, names or places an image.
 
     Dosovitskiy et al. 2020, arXiv:2010.11929. With ``head: draw``, mask token and linear head are those of SimMIM, Xie et al. 2021,
-    arXiv:2111.09886. With ``head: classify``, a matrix reads the class token behind the last norm; there is no mask token.
+    arXiv:2111.09886. With ``head: classify``, a matrix reads the class token behind the last norm; there is no mask token. With ``head:
+    embed``, a layer with tanh makes a vector of as many numbers of it, for objectives that compare images.
     """
 
     trial = Trial(
@@ -53,17 +52,19 @@ class Vit(Family, name="vit"):
     }
 
     patch: int = Field(2, ge=1, description="pixels on a side of a patch; it divides the side of the images")
-    head: Literal["draw", "classify"] = Field("draw", description="what it predicts: the pixels of patches, or the class of an image")
+    head: Literal["draw", "classify", "embed"] = Field(
+        "draw", description="what it predicts: the pixels of patches, the class of an image, or a vector by which images are compared"
+    )
 
     @property
     def kind(self) -> str:  # type: ignore[override]
         """What objectives ask for."""
-        return "image-encoder" if self.head == "draw" else "image-classifier"
+        return KINDS[self.head]
 
     @property
     def auto_class(self) -> str:  # type: ignore[override]
         """The class of transformers that loads an exported model."""
-        return "AutoModelForMaskedImageModeling" if self.head == "draw" else "AutoModelForImageClassification"
+        return AUTO[self.head]
 
     @classmethod
     def of(cls, config: Any) -> Self:
@@ -114,10 +115,14 @@ class Vit(Family, name="vit"):
 
     def places(self, config: Any) -> Places:
         """As for every family; the patches are projected and drawn by convolutions, which are no places of the anatomy."""
-        return PLACES
+        within = "" if self.head == "embed" else "vit."
+        return Places({f"{within}layers": BLOCK}, final=(f"{within}layernorm",))
 
     def forward(self, model: Any, arrays: Mapping[str, Any], call: Call) -> Any:
         """The outputs of ``model``, with ``logits``: what it draws for each patch, as ``pixels``, or of each class [B, classes].
+
+        With ``head: embed`` they have ``pooler_output`` instead, a vector for each image [B, width]. Where hidden states are kept there are
+        ``features`` [B, width] too: the mean of the patches behind the last block, or where the head reads the class token, that.
 
         Args:
             model: a network of this family.
@@ -129,10 +134,14 @@ class Vit(Family, name="vit"):
             raise UserError(f"{self.name} needs pixels; this objective gives none")
         side = model.config.image_size
         images = to_images(arrays["pixels"], self.patch, side, side)
-        if self.head == "classify":
-            return model(pixel_values=images, **call.options)
-        outputs = model(pixel_values=images, bool_masked_pos=arrays.get("masked"), **call.options)
-        outputs.logits = to_patches(outputs.reconstruction, self.patch)
+        if self.head != "draw":
+            outputs = model(pixel_values=images, **call.options)
+        else:
+            outputs = model(pixel_values=images, bool_masked_pos=arrays.get("masked"), **call.options)
+            outputs.logits = to_patches(outputs.reconstruction, self.patch)
+        if outputs.hidden_states is not None:
+            last = outputs.hidden_states[-1]
+            outputs.features = last[:, 1:].float().mean(dim=1) if self.head == "draw" else last[:, 0].float()
         return outputs
 
     def inputs(self, facts: Any, context: int) -> Inputs:
@@ -144,9 +153,9 @@ class Vit(Family, name="vit"):
         return int(self.patch**2 * facts.channels)
 
     def parameters(self, sizes: Sizes, facts: Any) -> float:
-        """As for every family; patches are projected by one matrix, and drawn or named by another."""
-        ends = 2 * self.rows(facts) if self.head == "draw" else self.rows(facts) + facts.classes
-        return sizes.layers * self.block(sizes) + ends * sizes.width
+        """As for every family; patches are projected by one matrix, and drawn, named or placed by another."""
+        head = facts.classes if self.head == "classify" else self.rows(facts) if self.head == "draw" else sizes.width
+        return sizes.layers * self.block(sizes) + (self.rows(facts) + head) * sizes.width
 
     def flops(self, sizes: Sizes, facts: Any, reads: int, writes: int = 0) -> float:
         """As for every family; one position is the class token's."""
@@ -157,4 +166,4 @@ class Vit(Family, name="vit"):
 
 def _head(architectures: Any) -> str:
     """What a model predicts, by the class that its configuration says it was written by; without one it draws."""
-    return "classify" if list(architectures or ()) == [CLASSES["classify"]] else "draw"
+    return next((head for head, name in CLASSES.items() if list(architectures or ()) == [name]), "draw")

@@ -55,6 +55,7 @@ class Classify(Objective, name="classify"):
         import numpy as np
 
         from windtunnel.kits.image.patches import to_patches
+        from windtunnel.kits.image.views import moved
 
         if facts.size % self.patch:
             raise PartError(f"classify: patches of {self.patch} pixels do not fill images of {facts.size}")
@@ -63,28 +64,16 @@ class Classify(Objective, name="classify"):
             raise PartError(f"classify: an image has the label {label.max()}, and training images have 0 to {facts.classes - 1} alone")
         images = facts.scaled(rows["pixels"])
         if self.shift or self.mirror:
-            images = self._moved(images, random)
+            images = moved(images, random, self.shift, self.mirror)
         pixels = np.ascontiguousarray(to_patches(images, self.patch), np.float32)
         return {"pixels": pixels, "labels": np.where(label >= 0, label, -100).astype(np.int64)}
-
-    def _moved(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """``images`` [B, T, channels, size, size], whose mean is 0, each moved and mirrored by itself."""
-        import numpy as np
-
-        flat, size, most = images.reshape(-1, *images.shape[2:]), images.shape[-1], self.shift
-        wide = np.pad(flat, ((0, 0), (0, 0), (most, most), (most, most)))
-        down, across = random.integers(0, 2 * most + 1, (2, len(flat)))
-        mirrored = (random.random(len(flat)) < 0.5) & self.mirror
-        found = np.stack([one[:, top : top + size, left : left + size] for one, top, left in zip(wide, down, across, strict=True)])
-        found[mirrored] = found[mirrored][..., ::-1]
-        return found.reshape(images.shape)
 
     def measured_by(self) -> Classify:
         """The same without moving or mirroring."""
         return self.model_copy(update={"shift": 0, "mirror": False})
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
-        """The cross entropy of each label [B, T].
+        """The cross entropy of each label [B, T]; the outputs have ``logits`` [B, T, classes].
 
         Raises:
             PartError: where no training image has a label, or the model has patches of another size.
@@ -100,4 +89,5 @@ class Classify(Objective, name="classify"):
         outputs = forward(model, pixels=batch["pixels"].flatten(0, 1), needs=needs)
         labels = batch["labels"]
         values = torch.nn.functional.cross_entropy(outputs.logits.float(), labels.flatten(), ignore_index=-100, reduction="none")
+        outputs.logits = outputs.logits.view(*labels.shape, -1)
         return Loss(values.view_as(labels), labels != -100, outputs)

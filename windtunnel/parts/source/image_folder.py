@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -15,9 +15,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.listing import listed, shown
 from windtunnel.data.corpus.tally import Tally
-
-if TYPE_CHECKING:
-    import numpy as np
+from windtunnel.kits.image.pixels import read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -60,7 +58,7 @@ class ImageFolder(StreamedSource, name="image-folder"):
         for file in files:
             place, name = shown(file.relative_to(root)), classes[file]
             try:
-                image = pixels(file, self.size, self.channels)
+                image = read_image(file, self.size, self.channels)
             except OSError as error:
                 tally.count("skipped: not an image that can be read whole", where=f"{place}: {error}")
                 continue
@@ -135,35 +133,3 @@ class ImageFolder(StreamedSource, name="image-folder"):
         if self.labels is not None:
             return table.get(place.as_posix(), {}).get("class") or None
         return place.parts[0] if len(place.parts) > 1 else None
-
-
-def pixels(file: Path, size: int, channels: int) -> np.ndarray:
-    """The image in ``file``, uint8 [size, size] or, in colour, [size, size, 3].
-
-    Raises:
-        OSError: where it cannot be read whole, or has so many pixels that opening it is refused.
-        UserError: where Pillow is missing.
-    """
-    import warnings
-
-    import numpy as np
-
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise UserError("image-folder needs Pillow: pip install 'windtunnel[vision]'") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(file) as opened:
-                image = ImageOps.exif_transpose(opened)
-                if image.mode.startswith("I"):  # 16 bits or more for each pixel: Pillow would cut off what is above 255
-                    deep = np.asarray(image).astype(np.float64)
-                    image = Image.fromarray((deep * (255 / max(65535.0, deep.max(initial=0)))).astype(np.uint8))
-                if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa"):  # what is transparent is white
-                    image = image.convert("RGBA")
-                    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-                image = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (size, size), Image.Resampling.BOX)
-                return np.asarray(image)
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-            raise OSError(str(error)) from error
