@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import pytest
 from example_result import awkward, example
 
-from windtunnel.report import page
+from windtunnel.report import atlas, page
+from windtunnel.study.papers import list_papers
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -147,5 +148,22 @@ def test_the_report_in_a_browser(browser: Any, pages: dict[str, Path], tmp_path:
         assert len(contrasts) > 100
         assert [entry for entry in contrasts if entry[0] < (3 if entry[2] else 4.5)] == []
         assert (tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(252, 252, 251)") == (scheme == "light")
+    finally:
+        context.close()
+
+
+def test_the_atlas_shows_the_area_that_is_chosen(browser: Any, tmp_path: Path) -> None:
+    found = atlas.entries(list_papers())
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    try:
+        tab = context.new_page()
+        tab.goto(atlas.page(found, tmp_path / "atlas.html").as_uri())
+        assert tab.locator("tbody tr:visible").count() == len(found)
+        tab.get_by_label("laws").check()
+        assert tab.locator("tbody tr:visible").count() == sum(entry.paper.area == "laws" for entry in found)
+        tab.get_by_label("not reproduced").check()
+        both = sum((entry.paper.area, entry.outcome) == ("laws", "not reproduced") for entry in found)
+        assert tab.locator("tbody tr:visible").count() == both > 0
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 360, "the body scrolls sideways"
     finally:
         context.close()

@@ -23,7 +23,9 @@ from windtunnel.commands.options import (
     WorkersOption,
     check_engine,
 )
-from windtunnel.core.shipped import checkout, page
+from windtunnel.core.errors import UserError
+from windtunnel.core.shipped import checkout
+from windtunnel.core.shipped import page as shipped_page
 
 if TYPE_CHECKING:
     from windtunnel.study.papers import Paper
@@ -32,12 +34,28 @@ if TYPE_CHECKING:
 def papers(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="show this paper in full", show_default=False)] = None,
     area: Annotated[str | None, typer.Option("--area", metavar="AREA", help="only papers of this area", show_default=False)] = None,
+    atlas: Annotated[
+        Path | None, typer.Option("--atlas", metavar="FILE", help="write a page of all papers and what was measured", show_default=False)
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option("--results", metavar="DIR", help="of the atlas: results flown elsewhere, DIR/NAME/SCALE.json; repeat it for several"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the papers that can be reproduced, and what was measured of them; with NAME its claim, expectations and notes."""
     from windtunnel.study.papers import list_papers, load_paper, measured
 
     chosen = list_papers(area=area) if name is None else [load_paper(name)]
+    if missing := [folder for folder in results or () if not folder.is_dir()]:
+        raise UserError(f"--results {missing[0]}: there is no such folder; `windtunnel reproduce NAME --results DIR` writes one")
+    if results and atlas is None:
+        raise UserError("--results is for the atlas: say --atlas FILE too")
+    if atlas is not None:
+        from windtunnel.report.atlas import entries, page
+
+        print(f"atlas: {page(entries(chosen, results or ()), atlas)}")
+        return
     found = [
         {
             "name": paper.name,
@@ -90,7 +108,7 @@ def show_paper(paper: Paper) -> None:
             screen.print()
     if paper.notes:
         screen.print(escape(reflowed(paper.notes)))
-    for what, path in (("study", paper.file), ("page", page("papers", paper.name))):
+    for what, path in (("study", paper.file), ("page", shipped_page("papers", paper.name))):
         if path is not None:
             print(f"{what}: {path}")
 

@@ -72,8 +72,9 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
     first, last = (_sum(result["funnel"][place][when].values()) for place, when in ((0, "before"), (-1, "after")))
     subtitle = f"{last[0]:,} of {first[0]:,} documents stay, {storage(last[1])} of {storage(first[1])}"
     version = str(result["versions"].get("windtunnel", ""))
-    html = framed("What stays and what went", "Windtunnel curation", "Curation", subtitle, "", body, version)
-    return to_file(html.replace("<code>result.json</code>", "<code>curated.json</code>"), folder / "report.html")
+    numbers = "in <code>curated.json</code> beside it"
+    html = framed("What stays and what went", "Windtunnel curation", "Curation", subtitle, "", body, version, numbers)
+    return to_file(html, folder / "report.html")
 
 
 def _examples(curator: str, gone: Mapping[str, Any]) -> str:

@@ -31,8 +31,17 @@ def to_file(text: str, path: Path) -> Path:
     return path
 
 
-def framed(title: str, kicker: str, heading: str, subtitle: str, head: str, body: str, version: str) -> str:
-    """A whole page round the HTML of ``head`` and ``body``; everything else is plain text."""
+def framed(
+    title: str,
+    kicker: str,
+    heading: str,
+    subtitle: str,
+    head: str,
+    body: str,
+    version: str,
+    numbers: str = "in <code>result.json</code> beside it",
+) -> str:
+    """A whole page round the HTML of ``head`` and ``body``; ``numbers`` says, as HTML, where they are. Everything else is plain text."""
     style = importlib.resources.files("windtunnel.report").joinpath("document.css").read_text(encoding="utf-8")
     style += f"@media (prefers-color-scheme: dark) {{\n{charts.theme_rules()}\n}}\n"
     return f"""<!doctype html>
@@ -55,7 +64,7 @@ def framed(title: str, kicker: str, heading: str, subtitle: str, head: str, body
 {head}</header>
 <main>
 {body}</main>
-<footer><p>Written by Windtunnel {safe(version)}. The numbers of this page are in <code>result.json</code> beside it.</p></footer>
+<footer><p>Written by Windtunnel {safe(version)}. The numbers of this page are {numbers}.</p></footer>
 </body>
 </html>
 """

@@ -1,0 +1,59 @@
+"""The atlas of papers."""
+
+import json
+import re
+
+import pytest
+
+from windtunnel.commands.main import main
+from windtunnel.report.atlas import document, drawing, entries
+from windtunnel.study.papers import list_papers, load_paper
+
+
+@pytest.fixture(scope="module")
+def found():
+    return entries(list_papers())
+
+
+def rows(text: str) -> dict[str, str]:
+    return {re.sub("<.*?>", "", row.split("</th>")[0]): row for row in re.findall(r"<tr data.*?</tr>", text, re.DOTALL)}
+
+
+def test_every_paper_has_a_row_and_what_was_measured_is_in_it(found):
+    text = document(found)
+    shown = rows(text)
+    assert "<script" not in text
+    assert set(shown) == {paper.name for paper in list_papers()}
+    [stack] = [entry for entry in found if (entry.paper.name, entry.scale) == ("g-stack", "cpu")]
+    first = stack.result.expectations[0].improvement
+    assert f"+{100 * first.mean:.1f}% (+{100 * first.low:.1f}% to +{100 * first.high:.1f}%)" in shown["g-stack"]
+    verdicts = [finding.verdict for finding in stack.result.expectations]
+    assert f"<td>{verdicts.count('reproduced')} of {len(verdicts)}</td>" in shown["g-stack"]
+    assert f'data-area="weights" data-outcome="{stack.result.verdict}"' in shown["g-stack"]
+
+
+def test_a_paper_without_results_is_not_flown_and_one_flown_elsewhere_is(tmp_path):
+    [paper] = [paper for paper in list_papers() if paper.name == "g-stack"]
+    result = json.loads(paper.result_file("cpu").read_text())
+    (tmp_path / "g-stack").mkdir()
+    (tmp_path / "g-stack" / "gpu.json").write_text(json.dumps({**result, "scale": "gpu", "verdict": "reproduced"}))
+    before = {entry.scale: entry.outcome for entry in entries([paper])}
+    after = {entry.scale: entry.outcome for entry in entries([paper], [tmp_path])}
+    assert after == {**before, "gpu": "reproduced"}
+    (tmp_path / "g-stack.yaml").write_text(paper.file.read_text())
+    assert [(entry.scale, entry.outcome) for entry in entries([load_paper(tmp_path / "g-stack.yaml")])] == [("cpu", "not flown")]
+
+
+def test_an_interval_is_drawn_to_scale_and_cut_at_the_ends():
+    assert 'M55.0 8.0H110.0"' in drawing(0.3, 0.0, None)
+    assert 'cx="110.0"' in drawing(0.3, 0.0, None)
+    assert 'cx="27.5"' in drawing(-0.1, -0.2, 0.0)
+
+
+def test_the_command_writes_it_and_refuses_a_folder_that_is_not_there(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["papers", "--area", "laws", "--atlas", str(tmp_path / "atlas.html")])
+    assert not ended.value.code and set(rows((tmp_path / "atlas.html").read_text())) == {paper.name for paper in list_papers(area="laws")}
+    with pytest.raises(SystemExit):
+        main(["papers", "--atlas", str(tmp_path / "a.html"), "--results", str(tmp_path / "none")])
+    assert "there is no such folder" in capsys.readouterr().err
