@@ -199,6 +199,33 @@ def test_warnings_of_an_unfair_comparison() -> None:
     assert any("The baseline repeats data (code), g-stack does not" in line for line in fairness.warnings(Reading(result)))
 
 
+def test_times_are_cpu_seconds_and_how_much_runs_scattered_is_told() -> None:
+    result = example()
+    assert fairness.scatter(Reading(result)) == "", "every run was as fast"
+    for number, run in enumerate(run for run in result["runs"] if run["arm"] == "wsd"):
+        run["totals"]["seconds"] = 20.0 * (1 + number)
+    said = fairness.scatter(Reading(result))
+    assert said.startswith("Other work shared the machine: runs of wsd did 2.00e10 to 1.00e11 FLOPs a second, 5.00 times as many.")
+    assert said.endswith("which are of the clock, say little.") and said in fairness.warnings(Reading(result))
+    assert "time" in tables.verdicts(Reading(result)).columns
+    for place, name in enumerate(("g-stack", "wsd", "qk-norm", "ul2")):
+        result["arms"][name] |= {"cpu_ratio": 2.0 + place, "cpu_seconds": 60.0}
+    reading = Reading(result)
+    table, column = tables.verdicts(reading), tables.verdicts(reading).columns.index("CPU time")
+    assert {row[0]: row[column] for row in table.rows} == {
+        "baseline": "1.00",
+        "g-stack": "2.00",
+        "wsd": "3.00",
+        "qk-norm": "4.00",
+        "ul2": "5.00",
+        "muon": "–",
+    }
+    assert "1 min 00 s" in next(row for row in tables.costs(reading).rows if row[0] == "wsd")
+    assert fairness.scatter(reading).endswith("So the table compares CPU seconds.")
+    result["arms"]["ul2"]["cpu_ratio"] = None
+    assert "time" in tables.verdicts(Reading(result)).columns, "one arm without them: all are compared by the clock"
+
+
 def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp_path) -> None:
     knob = "optimizer.adamw.learning_rate"
     losses = {

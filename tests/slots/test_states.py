@@ -274,6 +274,7 @@ def test_an_evaluation_may_hold_a_model_and_look_ahead_and_keeps_its_state(tiny,
     # Charged: what the other model has cost, out of the budget, and the look ahead; not what measuring has.
     (other,) = whole.needed.values()
     assert whole.charged["steps"] == 6 and whole.totals.steps == 4 and whole.charged["flops"] == other["flops"] > 0
+    assert whole.totals.cpu_seconds > whole.charged["cpu_seconds"] == other["cpu_seconds"] > 0
     ahead = whole.phases[0]["ahead"]["flops"]
     assert ahead > 0 and whole.totals.flops == pytest.approx(plain.totals.flops + other["flops"] + ahead)
     cut = cut_into_pieces(recipe, stream, tmp_path / "cut")

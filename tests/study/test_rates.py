@@ -78,7 +78,7 @@ def test_other_rates_change_no_verdict():
 
 
 def test_a_win_that_the_baseline_has_at_another_rate_is_told(monkeypatch):
-    monkeypatch.setattr(charts, "both", lambda make, shown, name, alternative: f"<svg {name}>")  # drawing takes seconds
+    monkeypatch.setattr(charts, "both", lambda make, shown, name, alternative, wide=0: f"<svg {name}>")  # drawing takes seconds
 
     def loss(arm: str, rate: float, seed: int) -> float:
         at = {BASELINE: {0.5: 2.0, 1.0: 2.1, 2.0: 2.3}, "wsd": {0.5: 2.0, 1.0: 1.98, 2.0: 2.2}}

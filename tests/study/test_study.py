@@ -591,7 +591,8 @@ def test_real_training_ends_in_a_result(corpus, tmp_path):
     assert [run["status"] for run in result["runs"]] == ["finished"] * 4, [run["traceback"] for run in result["runs"]]
     assert result["arms"]["wsd"]["verdict"] in ("helps", "hurts", "undecided", "no difference")
     assert set(result["arms"]["wsd"]["numbers"]) == {"bits_per_byte/code", "bits_per_byte/prose"}
-    assert result["arms"]["wsd"]["wall_clock_ratio"] > 0 and result["hardware"] and result["versions"]
+    assert result["arms"]["wsd"]["wall_clock_ratio"] > 0 and result["arms"]["wsd"]["cpu_ratio"] > 0
+    assert result["hardware"] and result["versions"]
 
 
 def test_an_interrupted_study_says_how_to_go_on(fly, monkeypatch):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from windtunnel.study.result import StudyResult, Verdict
 
 BASELINE = "baseline"
-COSTS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes", "parameters", "active_parameters")
+COSTS = ("tokens", "flops", "effective_flops", "seconds", "cpu_seconds", "peak_memory_bytes", "parameters", "active_parameters")
 
 
 def read(study: Where | Mapping[str, Any], *, corpus: Mapping[str, Any] | None = None) -> Study:

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
-from windtunnel.report.words import BASELINE, Reading, finite, listing, number, times
+from windtunnel.report.words import BASELINE, Reading, finite, listing, number, scientific, times
 from windtunnel.study.result import Tuning
+
+SCATTER = 1.5  # how many times faster one run of an arm may be than another before it is told
+
+
+def scatter(reading: Reading) -> str:
+    """How much the speed of runs of one arm scattered, where that was much: other work shared the machine. Empty where it was not."""
+    found: dict[str, tuple[float, float]] = {}
+    for name in (BASELINE, *reading.ranked()):
+        rates = [run.totals.flops / run.totals.seconds for run in reading.finished_runs(name) if run.totals.flops and run.totals.seconds]
+        if len(rates) > 1:
+            found[name] = (min(rates), max(rates))
+    name = max(found, key=lambda name: found[name][1] / found[name][0], default="")
+    if not name or found[name][1] <= SCATTER * found[name][0]:
+        return ""
+    slow, fast = found[name]
+    advice = "the table compares CPU seconds" if reading.cpu_known else "the times in the table, which are of the clock, say little"
+    return (
+        f"Other work shared the machine: runs of {name} did {scientific(slow)} to {scientific(fast)} FLOPs a second, "
+        f"{times(fast / slow)} times as many. So {advice}."
+    )
 
 
 def warnings(reading: Reading) -> list[str]:
@@ -29,6 +49,7 @@ def warnings(reading: Reading) -> list[str]:
         flown, wanted = reading.arms[name].seeds, reading.arms[name].planned or planned
         if reading.finished and wanted and 0 < flown < wanted:
             lines.append(f"{name} has {number(flown, 0)} of {number(wanted, 0)} seeds; the missing ones failed and are not replaced.")
+    lines += [scattered] if (scattered := scatter(reading)) else []
     for name, tuned in (reading.result.tuning or Tuning()).arms.items():
         for knob, value in (tuned.chosen or {}).items():
             known = [finite(trial.values.get(knob)) for trial in tuned.trials]

@@ -74,7 +74,7 @@ def verdicts(reading: Reading) -> Table:
                 *([over_documents(arm, reading.digits)] if documents else []),
                 gain(arm.compute_gain),
                 gain_interval(arm.compute_gain),
-                times(arm.wall_clock_ratio),
+                times(reading.time_ratio(name)),
                 times(arm.peak_memory_ratio),
                 number(arm.seeds, 0),
             )
@@ -86,13 +86,14 @@ def verdicts(reading: Reading) -> Table:
         (
             *("arm", "verdict", "mean", "difference", f"{level} interval"),
             *(["over documents, interval"] if documents else []),
-            *("compute gain", "interval", "time", "memory", "seeds"),
+            *("compute gain", "interval", "CPU time" if reading.cpu_known else "time", "memory", "seeds"),
         ),
         rows,
         frozenset({0, 1}),
         f"Difference: arm minus baseline; {better}. Compute gain: how many times the arm's compute the baseline needs to reach the arm's "
-        "score; ≥ and ≤ mark a bound, where it lies beyond the budgets that the baseline was flown at. Time and memory: wall clock and "
-        "peak memory over those of the baseline."
+        "score; ≥ and ≤ mark a bound, where it lies beyond the budgets that the baseline was flown at. "
+        + ("CPU time: seconds of all threads, which other work hardly changes" if reading.cpu_known else "Time: wall clock")
+        + ", and memory: peak, both over those of the baseline."
         + (" Over documents: the interval if other documents had been held out, with these runs." if documents else ""),
     )
 
@@ -137,7 +138,8 @@ def costs(reading: Reading) -> Table:
     for name in (BASELINE, *reading.ranked()):
         spent = reading.costs(name)
         reference = 1.0 if name == BASELINE and reading.runs_of(BASELINE) else None
-        clock, memory = (arm.wall_clock_ratio, arm.peak_memory_ratio) if (arm := reading.arms.get(name)) else (reference, reference)
+        known = name in reading.arms
+        ratio, memory = (reading.time_ratio(name), reading.arms[name].peak_memory_ratio) if known else (reference, reference)
         rows.append(
             (
                 name,
@@ -148,8 +150,8 @@ def costs(reading: Reading) -> Table:
                 count(spent.unique_tokens),
                 storage(spent.bytes),
                 ", ".join(f"{source} {number(value, 2)}" for source, value in spent.epochs.items()) or DASH,
-                duration(spent.seconds),
-                times(clock),
+                duration(spent.cpu_seconds if reading.cpu_known else spent.seconds),
+                times(ratio),
                 storage(spent.peak_memory_bytes),
                 times(memory),
                 parameters(spent),
@@ -166,7 +168,7 @@ def costs(reading: Reading) -> Table:
             "unique tokens",
             "bytes",
             "epochs over",
-            "time",
+            "CPU time" if reading.cpu_known else "time",
             "ratio",
             "memory",
             "ratio",

@@ -15,7 +15,7 @@ from windtunnel.study.result import BASELINE, ComputeGain, Costs, OverRates, Run
 
 DASH = "–"
 ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training
-MEANS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")  # of the runs of an arm
+MEANS = ("tokens", "flops", "effective_flops", "seconds", "cpu_seconds", "peak_memory_bytes")  # of the runs of an arm
 VERDICTS = ("helps", "no difference", "undecided", "hurts", "failed")
 BITS = "bits_per_byte"
 MORE_TEXT = "more held-out text (`test_tokens:`, `split: {test: ...}`)"
@@ -224,6 +224,17 @@ class Reading:
             for source, value in run.totals.epochs.items():
                 found.setdefault(source, []).append(value)
         return {source: known for source, values in found.items() if (known := mean(values)) is not None}
+
+    @property
+    def cpu_known(self) -> bool:
+        """Whether times are compared in CPU seconds: every arm that was compared has them."""
+        compared = [arm for arm in self.arms.values() if finite(arm.wall_clock_ratio) is not None]
+        return all(finite(arm.cpu_ratio) is not None for arm in compared) and bool(compared)
+
+    def time_ratio(self, name: str) -> float | None:
+        """How many times the baseline's time an arm took: in CPU seconds where all arms have them, else on the clock."""
+        arm = self.arms[name]
+        return arm.cpu_ratio if self.cpu_known else arm.wall_clock_ratio
 
     def repeats(self, name: str) -> dict[str, float]:
         """The sources that an arm read more than once."""

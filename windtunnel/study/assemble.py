@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.typed import Failure
@@ -13,7 +13,11 @@ from windtunnel.slots import ByDocument
 from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult
 from windtunnel.train.record import RunRecord
 
-TOTALS = ("tokens", "flops", "effective_flops", "seconds", "peak_memory_bytes")
+if TYPE_CHECKING:
+    from windtunnel.study.race import Standing
+    from windtunnel.study.seeds import Race
+
+TOTALS = ("tokens", "flops", "effective_flops", "seconds", "cpu_seconds", "peak_memory_bytes")
 
 
 def assemble(
@@ -36,148 +40,196 @@ def assemble(
         bytes_per_unit: of the training documents, by arm and source, where they are known.
         documents: what each held-out document adds to the primary metric of the run in ``Entry.folder``, where that is known.
     """
-    from windtunnel.study.race import Standing, repeated, standing, widest
+    from windtunnel.study.race import widest
     from windtunnel.study.rates import checked
-    from windtunnel.study.seeds import Race
-    from windtunnel.study.statistics.compare import adjusted_confidence, compare
-    from windtunnel.study.statistics.margin import margin_share
     from windtunnel.study.statistics.transfer import transfer, transfer_of
 
     every, entries = entries, [entry for entry in entries if entry.rate == 1.0]
-    settled = {folder: record for folder, record in records.items() if record.status in SETTLED}
-    done = [record for record in settled.values() if record.finished]
+    flown = Flown(entries, {folder: record for folder, record in records.items() if record.status in SETTLED})
+    done = [record for record in flown.settled.values() if record.finished]
     first = done[0].primary or "" if done else ""
     primary = primary_of(about.get("primary"), done)
     better = done[0].better or "lower" if done else "lower"
-    study = {**about, "metric": primary, "unit": done[0].unit if done else "", "better": better}
+    numbers = list(dict.fromkeys(number for record in done for number in record.test if number != primary))
+    judged = _judged(about, flown, [name for name in recipes if name != BASELINE], primary, better)
+    study = {**about, "metric": primary, "unit": done[0].unit if done else "", "better": better, **judged.margin}
+    study["confidence_of_each"] = judged.each
+    kept = tuple(about.get("kept") or ())
+    told: dict[str, Any] = {"metric": first, "better": better, "confidence": widest(judged.race, about["confidence"]), "kept": kept}
+    carried = transfer({name: flown.by_seed(name) for name in recipes}, recipes, **told)
 
-    def values(arm: str, multiple: float, name: str, block: str = "test") -> dict[int, float]:
+    def aggregates(entry: Entry) -> dict[str, float]:
+        record = records[entry.folder]
+        return transfer_of(record, entry.recipe, first, better, kept) if record.finished else {}
+
+    def block(name: str) -> dict[str, Any]:
+        own = {number: judged.beside(flown, name, number) for number in numbers}
+        costs = flown.costs(name, recipes[name], (bytes_per_unit or {}).get(name))
+        return {**_compared(name, flown, judged, recipes, primary), **costs, "over_documents": over(name), "numbers": own}
+
+    def over(name: str) -> dict[str, Any] | None:
+        both = sorted(flown.values(name, 1.0, primary).keys() & flown.values(BASELINE, 1.0, primary).keys())
+        folders = {(entry.arm, entry.seed): entry.folder for entry in entries if entry.multiple == 1.0}
+        return _over_documents([(documents(folders[name, seed]), documents(folders[BASELINE, seed])) for seed in both], judged.each)
+
+    level = judged.baseline
+    result = {
+        "study": study,
+        "baseline": {
+            "seeds": level["seeds"],
+            "test": {key: level[key] for key in ("mean", "low", "high")},
+            "curve": [{**point, "flops": judged.spent.get(point["multiple"])} for point in level["curve"]],
+            **flown.costs(BASELINE, recipes[BASELINE], (bytes_per_unit or {}).get(BASELINE)),
+            "numbers": {number: {"mean": _mean(flown.values(BASELINE, 1.0, number))} for number in numbers},
+        },
+        "arms": {name: block(name) for name in recipes if name != BASELINE},
+        "runs": [_run(entry, records[entry.folder], aggregates(entry)) for entry in entries if entry.folder in records],
+        **({"transfer": carried} if carried else {}),
+        **({"rates": rates} if (rates := checked(every, flown.settled, primary, better)) else {}),
+        "progress": {
+            "runs": len({entry.folder for entry in every}),
+            "finished": len(done),
+            "failed": len(flown.settled) - len(done),
+        },
+        "recipes": {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()},
+        "samples": {name: samples for name in recipes if (samples := _samples(name, entries, flown.settled))},
+        "versions": done[0].versions if done else {},
+        "hardware": done[0].hardware if done else {},
+        **extra,
+        "finished": all(entry.folder in flown.settled for entry in every) and not any(arm.open for arm in judged.raced.values()),
+        "failure": failure.plain() if (failure := _failure(entries, flown.settled)) else None,
+        "error": failure.message if failure else None,
+    }
+    return StudyResult.model_validate(finite(result))
+
+
+class Flown(NamedTuple):
+    """The runs of a study at its own rates that have ended, by folder: what is asked of them."""
+
+    entries: Sequence[Entry]
+    settled: Mapping[str, RunRecord]
+
+    def values(self, arm: str, multiple: float, name: str, block: str = "test") -> dict[int, float]:
+        """A number of the finished runs of an arm at a multiple of the budget, by seed."""
         found = {}
-        for entry in entries:
-            record = settled.get(entry.folder)
+        for entry in self.entries:
+            record = self.settled.get(entry.folder)
             if (entry.arm, entry.multiple) == (arm, multiple) and record is not None and record.finished:
                 value = record[block].get(name)
                 if isinstance(value, (int, float)) and math.isfinite(value):
                     found[entry.seed] = float(value)
         return found
 
-    arms = [name for name in recipes if name != BASELINE]
-    spent = {multiple: flops for multiple in about["curve"] if (flops := _mean(values(BASELINE, multiple, "flops", "totals"))) is not None}
-    race = Race.model_validate(about["race"]).about(primary) if about.get("race") else None
-    curve = {multiple: values(BASELINE, multiple, primary) for multiple in about["curve"]}
-    how: dict[str, Any] = {"better": better, "spent": spent if len(spent) == len(curve) else None}
-    given = about["margin_share"]
-    share, compute = (given, None) if given is not None else margin_share(curve, **how)
-    each = adjusted_confidence(about["confidence"], len(arms))
-    judged = compare(
-        curve,
-        {name: values(name, 1.0, primary) for name in arms},
-        confidence=repeated(race, curve.get(1.0, {}), about["confidence"]),
-        margin=share,
-        **how,
-    )
-    study |= {"margin": judged["margin"], "margin_share": share, "margin_compute": compute, "confidence_of_each": each}
-    raced: dict[str, Standing] = {}
-    for name in arms:
-        if race is None:
-            break
-        ready = _leading(name, entries, settled, about["seed_list"])
-        own = {"settled": ready, "arms": len(arms), "confidence": about["confidence"], "margin": given, **how}
-        raced[name] = standing(race, name, values(name, 1.0, primary), curve, **own)
-    level = judged["baseline"]
+    def by_seed(self, arm: str) -> dict[int, RunRecord]:
+        """The records of the finished runs of an arm at the budget."""
+        own = [(entry.seed, self.settled.get(entry.folder)) for entry in self.entries if (entry.arm, entry.multiple) == (arm, 1.0)]
+        return {seed: record for seed, record in own if record is not None and record.finished}
 
-    def costs(arm: str) -> dict[str, Any]:
-        mine = [settled[e.folder] for e in entries if (e.arm, e.multiple) == (arm, 1.0) and e.folder in settled]
+    def ended(self, *arms: str) -> bool:
+        """Whether every run of ``arms`` at the budget has ended."""
+        return all(entry.folder in self.settled for entry in self.entries if entry.multiple == 1.0 and entry.arm in arms)
+
+    def ratio(self, arm: str, name: str) -> float | None:
+        """Of the means of a total over the seeds that both the arm and the baseline have."""
+        one, other = self.values(arm, 1.0, name, "totals"), self.values(BASELINE, 1.0, name, "totals")
+        both = one.keys() & other.keys()
+        below = sum(other[seed] for seed in both)
+        return sum(one[seed] for seed in both) / below if below else None
+
+    def costs(self, arm: str, recipe: Recipe, bytes_per_unit: Mapping[str, float] | None) -> dict[str, Any]:
+        """What the finished runs of an arm cost on average."""
+        mine = [self.settled[e.folder] for e in self.entries if (e.arm, e.multiple) == (arm, 1.0) and e.folder in self.settled]
         finished = [record for record in mine if record.finished]
-        totals = {name: _mean(values(arm, 1.0, name, "totals")) for name in TOTALS}
         epochs: dict[str, list[float]] = {}
         for record in finished:
             for source, times in (record.totals.epochs if record.totals else {}).items():
                 epochs.setdefault(source, []).append(times)
         return {
-            **totals,
+            **{name: _mean(self.values(arm, 1.0, name, "totals")) for name in TOTALS},
             "parameters": _parameters(finished[0], "parameters") if finished else None,
             "active_parameters": _parameters(finished[0], "active_parameters") if finished else None,
-            **exposure(finished, recipes[arm], (bytes_per_unit or {}).get(arm)),
+            **exposure(finished, recipe, bytes_per_unit),
             "epochs": {source: sum(times) / len(times) for source, times in epochs.items()},
             "failed_runs": len(mine) - len(finished),
         }
 
-    def ratio(arm: str, name: str) -> float | None:
-        """Of means over the seeds that both have."""
-        one, other = values(arm, 1.0, name, "totals"), values(BASELINE, 1.0, name, "totals")
-        both = one.keys() & other.keys()
-        below = sum(other[seed] for seed in both)
-        return sum(one[seed] for seed in both) / below if below else None
 
-    def over(name: str) -> dict[str, Any] | None:
-        both = sorted(values(name, 1.0, primary).keys() & curve.get(1.0, {}).keys())
-        folders = {(entry.arm, entry.seed): entry.folder for entry in entries if entry.multiple == 1.0}
-        return _over_documents([(documents(folders[name, seed]), documents(folders[BASELINE, seed])) for seed in both], each)
+class Judged(NamedTuple):
+    """What the arms are by the primary metric.
 
-    def block(name: str) -> dict[str, Any]:
-        found = raced[name].block if race else judged["arms"][name]
-        complete = bool(race) or all(e.folder in settled for e in entries if e.multiple == 1.0 and e.arm in (name, BASELINE))
-        mine, base = recipes[name].budget, recipes[BASELINE].budget
-        return {
-            "seeds": found["seeds"],
-            "test": {key: found[key] for key in ("mean", "difference", "low", "high")},
-            "over_documents": over(name),
-            "compute_gain": found["compute_gain"],
-            "budget_ratio": mine.amount / base.amount if mine.unit == base.unit else ratio(name, "flops"),
-            "wall_clock_ratio": ratio(name, "seconds"),
-            "peak_memory_ratio": ratio(name, "peak_memory_bytes"),
-            **costs(name),
-            # A verdict on some of the seeds would invite stopping when it happens to please.
-            "verdict": found["verdict"] if complete else None,
-            "required_seeds": found["required_seeds"] if complete else None,
-            "numbers": {
-                number: _other(values(name, 1.0, number), values(BASELINE, 1.0, number), repeated(race, values(name, 1.0, number), each))
-                for number in numbers
-            },
-            **({key: getattr(raced[name], key) for key in ("looks", "planned", "stopped")} if race else {}),
-        }
+    Attributes:
+        baseline, arms: as :func:`windtunnel.study.statistics.compare.compare` has them.
+        spent: FLOPs of the baseline at each multiple of the budget.
+        margin: the fields of the study's block that tell it.
+        each: the confidence of each interval.
+        race, raced: how seeds are raced, and where each arm stands; None and empty where their number is fixed.
+    """
 
-    flown: dict[str, dict[int, Any]] = {name: {} for name in recipes}
-    for entry in entries:
-        if entry.multiple == 1.0 and entry.folder in settled and settled[entry.folder].finished:
-            flown[entry.arm][entry.seed] = settled[entry.folder]
-    kept = tuple(about.get("kept") or ())
-    carried = transfer(flown, recipes, metric=first, better=better, confidence=widest(race, about["confidence"]), kept=kept)
+    baseline: Mapping[str, Any]
+    arms: Mapping[str, Mapping[str, Any]]
+    spent: Mapping[float, float]
+    margin: Mapping[str, float | None]
+    each: float
+    race: Race | None
+    raced: Mapping[str, Standing]
 
-    def aggregates(entry: Entry) -> dict[str, float]:
-        record = records[entry.folder]
-        return transfer_of(record, entry.recipe, first, better, kept) if record.finished else {}
+    def beside(self, flown: Flown, arm: str, number: str) -> dict[str, float | None]:
+        """A number of ``arm`` that the verdict does not rest on, with its paired interval at the same confidence."""
+        from windtunnel.study.race import repeated
 
-    numbers = list(dict.fromkeys(number for record in done for number in record.test if number != primary))
-    result = {
-        "study": study,
-        "baseline": {
-            "seeds": level["seeds"],
-            "test": {key: level[key] for key in ("mean", "low", "high")},
-            "curve": [{**point, "flops": spent.get(point["multiple"])} for point in level["curve"]],
-            **costs(BASELINE),
-            "numbers": {number: {"mean": _mean(values(BASELINE, 1.0, number))} for number in numbers},
-        },
-        "arms": {name: block(name) for name in arms},
-        "runs": [_run(entry, records[entry.folder], aggregates(entry)) for entry in entries if entry.folder in records],
-        **({"transfer": carried} if carried else {}),
-        **({"rates": rates} if (rates := checked(every, settled, primary, better)) else {}),
-        "progress": {
-            "runs": len({entry.folder for entry in every}),
-            "finished": len(done),
-            "failed": len(settled) - len(done),
-        },
-        "recipes": {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()},
-        "samples": {name: samples for name in recipes if (samples := _samples(name, entries, settled))},
-        "versions": done[0].versions if done else {},
-        "hardware": done[0].hardware if done else {},
-        **extra,
-        "finished": all(entry.folder in settled for entry in every) and not any(arm.open for arm in raced.values()),
-        "failure": failure.plain() if (failure := _failure(entries, settled)) else None,
-        "error": failure.message if failure else None,
+        own = flown.values(arm, 1.0, number)
+        return _other(own, flown.values(BASELINE, 1.0, number), repeated(self.race, own, self.each))
+
+
+def _judged(about: Mapping[str, Any], flown: Flown, arms: Sequence[str], primary: str, better: Literal["lower", "higher"]) -> Judged:
+    """Compare ``arms`` with the baseline by ``primary``."""
+    from windtunnel.study.race import repeated, standing
+    from windtunnel.study.seeds import Race
+    from windtunnel.study.statistics.compare import adjusted_confidence, compare
+    from windtunnel.study.statistics.margin import margin_share
+
+    spent = {at: flops for at in about["curve"] if (flops := _mean(flown.values(BASELINE, at, "flops", "totals"))) is not None}
+    race = Race.model_validate(about["race"]).about(primary) if about.get("race") else None
+    curve = {multiple: flown.values(BASELINE, multiple, primary) for multiple in about["curve"]}
+    how: dict[str, Any] = {"better": better, "spent": spent if len(spent) == len(curve) else None}
+    given = about["margin_share"]
+    share, compute = (given, None) if given is not None else margin_share(curve, **how)
+    found = compare(
+        curve,
+        {name: flown.values(name, 1.0, primary) for name in arms},
+        confidence=repeated(race, curve.get(1.0, {}), about["confidence"]),
+        margin=share,
+        **how,
+    )
+    raced: dict[str, Standing] = {}
+    for name in arms:
+        if race is None:
+            break
+        ready = _leading(name, flown.entries, flown.settled, about["seed_list"])
+        own = {"settled": ready, "arms": len(arms), "confidence": about["confidence"], "margin": given, **how}
+        raced[name] = standing(race, name, flown.values(name, 1.0, primary), curve, **own)
+    margin = {"margin": found["margin"], "margin_share": share, "margin_compute": compute}
+    return Judged(found["baseline"], found["arms"], spent, margin, adjusted_confidence(about["confidence"], len(arms)), race, raced)
+
+
+def _compared(name: str, flown: Flown, judged: Judged, recipes: Mapping[str, Recipe], primary: str) -> dict[str, Any]:
+    """An arm beside the baseline: its difference, gain and ratios, and its verdict where everything that it rests on has ended."""
+    found = judged.raced[name].block if judged.race else judged.arms[name]
+    complete = bool(judged.race) or flown.ended(name, BASELINE)
+    mine, base = recipes[name].budget, recipes[BASELINE].budget
+    return {
+        "seeds": found["seeds"],
+        "test": {key: found[key] for key in ("mean", "difference", "low", "high")},
+        "compute_gain": found["compute_gain"],
+        "budget_ratio": mine.amount / base.amount if mine.unit == base.unit else flown.ratio(name, "flops"),
+        "wall_clock_ratio": flown.ratio(name, "seconds"),
+        "cpu_ratio": flown.ratio(name, "cpu_seconds"),
+        "peak_memory_ratio": flown.ratio(name, "peak_memory_bytes"),
+        # A verdict on some of the seeds would invite stopping when it happens to please.
+        "verdict": found["verdict"] if complete else None,
+        "required_seeds": found["required_seeds"] if complete else None,
+        **({key: getattr(judged.raced[name], key) for key in ("looks", "planned", "stopped")} if judged.race else {}),
     }
-    return StudyResult.model_validate(finite(result))
 
 
 def primary_of(asked: str | None, done: Sequence[RunRecord]) -> str:

@@ -42,7 +42,7 @@ from windtunnel.study.seeds import Race
 
 GAIN = "compute_gain"
 BRIEF = ("seeds", "test", "flops", "effective_flops", "tokens", "parameters", "active_parameters", "epochs")  # of an arm or the baseline
-RATIOS = ("compute_gain", "wall_clock_ratio", "peak_memory_ratio", "verdict", "budget_ratio")
+RATIOS = ("compute_gain", "wall_clock_ratio", "cpu_ratio", "peak_memory_ratio", "verdict", "budget_ratio")
 RACED = ("looks", "planned", "stopped")
 Some = TypeVar("Some", Arm, Baseline)
 

@@ -81,6 +81,7 @@ class Costs(ResultBlock):
     flops: float | None = Field(None, description="floating point operations, counted on the real step")
     effective_flops: float | None = Field(None, description="those that remain where hardware leaves out what is held at zero")
     seconds: float | None = Field(None, description="seconds of training")
+    cpu_seconds: float | None = Field(None, description="of all threads; null for runs on an accelerator, whose time is not the CPU's")
     peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
     parameters: float | None = Field(None, description="parameters of the last phase")
     active_parameters: float | None = Field(None, description="those that no structure holds at zero in the end")
@@ -140,6 +141,7 @@ class Arm(Costs):
     required_seeds: int | None = Field(None, description="for an undecided arm: how many would decide; null when more than 1000")
     budget_ratio: float | None = Field(None, description="the arm's budget over the study's")
     wall_clock_ratio: float | None = Field(None, description="arm over baseline, means of the same seeds")
+    cpu_ratio: float | None = Field(None, description="the same of CPU seconds, which other work on the machine hardly changes")
     peak_memory_ratio: float | None = Field(None, description="arm over baseline, means of the same seeds")
     numbers: dict[str, Comparison] = Field({}, description="every other number on test")
 
@@ -153,6 +155,7 @@ class RunTotals(ResultBlock):
     flops: float | None = Field(None, description="floating point operations, counted on the real step")
     effective_flops: float | None = Field(None, description="those that remain where hardware leaves out what is held at zero")
     seconds: float | None = Field(None, description="seconds of training")
+    cpu_seconds: float | None = Field(None, description="of all threads; null for runs on an accelerator, whose time is not the CPU's")
     peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
     epochs: dict[str, float] = Field({}, description="how often each source was read")
     spikes: int | None = Field(None, description="how often the training loss jumped above what it was")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import HeldOut, StartContext
 from windtunnel.train.count import counter
 from windtunnel.train.log import RunContext
-from windtunnel.train.spend import Account
+from windtunnel.train.spend import Account, Stopwatch
 from windtunnel.train.step import reseed
 
 
@@ -88,11 +87,11 @@ def start_context(
 
     @contextmanager
     def counted(tokens: int) -> Iterator[None]:
-        began = time.monotonic()
+        watch = Stopwatch()
         with counter() as counts:
             yield
         flops = float(counts.get_total_flops())
-        spent.pay({"flops": flops, "effective_flops": flops, "tokens": tokens, "seconds": time.monotonic() - began})
+        spent.pay({"flops": flops, "effective_flops": flops, "tokens": tokens, **watch.lap()})
 
     def judge(units: int) -> HeldOut:
         found = held_out(

@@ -80,6 +80,8 @@ def others_of(
             raise UserError(f"the run {key}, whose model this recipe needs, {reason}")
         totals, before = record.totals, record.charged
         own = {unit: totals[unit] - before.get(unit, 0) for unit in ("tokens", "flops", "effective_flops", "seconds")}
+        # A record from before CPU seconds were counted has only the others.
+        own["cpu_seconds"] = own["seconds"] if totals.cpu_seconds is None else totals.cpu_seconds - before.get("cpu_seconds", 0)
         cursors = record.cursors if theirs[name].fingerprint == stream.fingerprint else {}
         found[key] = {"folder": str(place), "steps": totals.steps, "cursors": cursors, **own}
         if record.curation:
@@ -165,4 +167,5 @@ def curated(stream: Stream, others: Mapping[str, Mapping[str, Any]]) -> dict[str
 
 def charged(others: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """What ``others`` cost together, by unit."""
-    return {unit: sum(one[unit] for one in others.values()) for unit in ("steps", "tokens", "flops", "effective_flops", "seconds")}
+    found = {unit: sum(one[unit] for one in others.values()) for unit in ("steps", "tokens", "flops", "effective_flops", "seconds")}
+    return found | {"cpu_seconds": sum(one.get("cpu_seconds", one["seconds"]) for one in others.values())}

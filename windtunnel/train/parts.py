@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from windtunnel.train import ranks
 from windtunnel.train.checkpoint import state_dict, unstorable
 from windtunnel.train.count import count_step
 from windtunnel.train.log import RunContext
-from windtunnel.train.spend import Account
+from windtunnel.train.spend import Account, Stopwatch
 from windtunnel.train.step import micro_batches, reseed, take_whole
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def look_ahead(phase_run: PhaseRun) -> Account:
             ahead = LookContext(phase.objective, batches, run_context.precision, phase_run.models[key])
             part.look(phase_run.model, phase_run.states[key], ahead)
 
-    began = time.monotonic()
+    watch = Stopwatch()
     reseed(phase_run.seed, phase_run.index)
     take_whole(phase_run)
     phase_run.model.eval()
@@ -100,7 +99,7 @@ def look_ahead(phase_run: PhaseRun) -> Account:
     flops, matrices = count_step(phase_run.model, look, matrices=density < 1)
     phase_run.model.train()
     phase_run.model.zero_grad(set_to_none=True)
-    return Account(tokens, flops, flops - (1.0 - density) * matrices, time.monotonic() - began if tokens else 0.0)
+    return Account(tokens, flops, flops - (1.0 - density) * matrices, **(watch.lap() if tokens else {}))
 
 
 def observe(phase_run: PhaseRun, numbers: Mapping[str, float]) -> None:

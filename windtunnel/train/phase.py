@@ -172,9 +172,9 @@ class PhaseRun:
         run.targets += targets
         cost = self.cost.step["variants"][variant]
         density = structure.density(self.model, progress.done) if structure else 1.0
-        seconds, stopping = ranks.broadcast((self.clock.lap(), self.run_context.stop()))
+        taken, stopping = ranks.broadcast((self.clock.lap(), self.run_context.stop()))
         effective = cost["flops"] - (1.0 - density) * cost["matrices"]
-        run.pay({"tokens": self.step_tokens, "flops": cost["flops"], "effective_flops": effective, "seconds": seconds})
+        run.pay({"tokens": self.step_tokens, "flops": cost["flops"], "effective_flops": effective, **taken})
         return bool(stopping)
 
     def validate(self, log: RunLog) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from windtunnel.data.stream import Stream
     from windtunnel.train.log import RunContext, RunState
+    from windtunnel.train.machine import PeakMemory
     from windtunnel.train.phase import PhaseRun
 
 
@@ -292,7 +293,7 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     try:
         with machine.repeatable():
             phase_run, whole = loop.train(recipe, seed, stream, run_context)
-        found |= training(phase_run.run_state, stream, memory.bytes(), run_context.folder / "log.jsonl")
+        found |= training(phase_run.run_state, stream, memory, run_context.folder / "log.jsonl")
         found["status"] = "finished" if whole else "interrupted"
         if whole and (sharded(phase_run.model) or not ranks.rank()):
             found |= test_and_export(phase_run)
@@ -311,7 +312,7 @@ def spent_before(folder: Path) -> float:
     return (record.cpu_seconds or 0.0) if record is not None and record.status == "interrupted" else 0.0
 
 
-def training(run_state: RunState, stream: Stream, peak_memory_bytes: int, log: Path) -> dict[str, Any]:
+def training(run_state: RunState, stream: Stream, memory: PeakMemory, log: Path) -> dict[str, Any]:
     """What the record of a run says of its training."""
     sizes = {source: size for source, size in stream.sizes("train").items() if source in run_state.cursors}
     return {
@@ -326,7 +327,8 @@ def training(run_state: RunState, stream: Stream, peak_memory_bytes: int, log: P
             "flops": run_state.flops,
             "effective_flops": run_state.effective_flops,
             "seconds": run_state.seconds,
-            "peak_memory_bytes": peak_memory_bytes,
+            "cpu_seconds": run_state.cpu_seconds if memory.device.type == "cpu" else None,
+            "peak_memory_bytes": memory.bytes(),
             "epochs": {source: run_state.cursors[source] / size for source, size in sizes.items()},
             "spikes": spikes_in(log),
         },

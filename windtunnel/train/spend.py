@@ -13,12 +13,15 @@ from windtunnel.recipe import Budget
 
 @dataclass
 class Account:
-    """What has been spent: tokens, FLOPs, effective FLOPs (what hardware that exploits sparsity would execute) and seconds."""
+    """What has been spent: tokens, FLOPs, effective FLOPs (what hardware that exploits sparsity would execute), seconds and CPU seconds
+    (of all threads of the process, which other work on the machine hardly changes).
+    """
 
     tokens: int = 0
     flops: float = 0.0
     effective_flops: float = 0.0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     def pay(self, cost: Mapping[str, float]) -> None:
         """Add ``cost``, by unit."""
@@ -26,10 +29,11 @@ class Account:
         self.flops += cost.get("flops", 0.0)
         self.effective_flops += cost.get("effective_flops", 0.0)
         self.seconds += cost.get("seconds", 0.0)
+        self.cpu_seconds += cost.get("cpu_seconds", 0.0)
 
     def standing(self) -> Account:
         """A copy of what it holds now."""
-        return Account(self.tokens, self.flops, self.effective_flops, self.seconds)
+        return Account(self.tokens, self.flops, self.effective_flops, self.seconds, self.cpu_seconds)
 
     def since(self, before: Account) -> dict[str, float]:
         """What has been spent since it held ``before``, by unit."""
@@ -87,19 +91,22 @@ class Horizon:
 
 @dataclass
 class Stopwatch:
-    """Seconds of training: what lies between a restart and the next lap."""
+    """Seconds and CPU seconds of training: what lies between a restart and the next lap."""
 
-    began: float = field(default_factory=time.monotonic)
+    began: tuple[float, float] = field(default_factory=lambda: _clocks())
 
     def restart(self) -> None:
         """Leave out what has passed since the last lap."""
-        self.began = time.monotonic()
+        self.began = _clocks()
 
-    def lap(self) -> float:
-        """Seconds since the last lap or restart."""
-        now = time.monotonic()
-        taken, self.began = now - self.began, now
-        return taken
+    def lap(self) -> dict[str, float]:
+        """Seconds and CPU seconds since the last lap or restart, by unit."""
+        before, self.began = self.began, _clocks()
+        return {unit: now - then for unit, now, then in zip(("seconds", "cpu_seconds"), self.began, before, strict=True)}
+
+
+def _clocks() -> tuple[float, float]:
+    return time.monotonic(), time.process_time()
 
 
 def steps_of(
