@@ -17,6 +17,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.recipe import sources_from
 from windtunnel.slots import ByDocument
 from windtunnel.study.evaluate import ALL, ModelOnText, evaluate, numbers
+from windtunnel.study.tasks import Asked, rows_of
 
 CONTEXT = 8
 
@@ -54,6 +55,31 @@ def test_numbers_are_those_of_transformers_and_models_are_paired(tmp_path):
     assert 0 < some.data["numbers"][0]["bytes"] <= 100
     with pytest.raises(UserError, match=r"--context 4000: .* has room for"):
         evaluate([str(one)], corpus, tmp_path / "cache", context=4000)
+
+
+def test_tasks_are_asked_without_documents_and_paired_by_question(tmp_path):
+    one, other = with_tokenizer(tmp_path / "one"), with_tokenizer(tmp_path / "other", layers=1)
+    lines = [{"question": f"note {n} says", "choices": ["a wing", "over"], "answer": n % 2} for n in range(10)]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = evaluate([str(one), str(other)], {}, tmp_path / "cache", tasks=[str(tmp_path / "mine.jsonl")], device="cpu").data
+    first, second = found["tasks"]
+    assert (first["task"], first["metric"], first["questions"], first["difference"]) == ("mine", "share right", 10, None)
+    assert second["difference"] == pytest.approx(second["value"] - first["value"]) and not found["numbers"]
+    with pytest.raises(UserError, match=r"--tasks nowhere\.jsonl: no such file"):
+        evaluate([str(one)], {}, tmp_path, tasks=["nowhere.jsonl"])
+
+
+def test_differences_are_over_questions_that_both_were_asked():
+    random = np.random.default_rng(0)
+    right = random.random(200) < 0.5
+    better = right | (random.random(200) < 0.3)
+    told = [
+        (name, [Asked("mine", "acc", each.mean(), 0.03, dict(enumerate(map(float, each))))]) for name, each in (("a", right), ("b", better))
+    ]
+    row = rows_of(told, 0.95)[1]
+    assert row["difference"] == pytest.approx(better.mean() - right.mean()) and 0 < row["low"] < row["difference"] < row["high"]
+    alone = 1.96 * (right.var() / 200 + better.var() / 200) ** 0.5
+    assert row["high"] - row["low"] < 2 * 0.8 * alone  # the same questions: narrower than two samples
 
 
 def test_several_sources_are_also_taken_together():

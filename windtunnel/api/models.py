@@ -114,8 +114,9 @@ def adapt(
 
 def evaluate(
     models: str | Sequence[str],
-    corpus: Mapping[str, Any],
+    corpus: Mapping[str, Any] | None = None,
     *,
+    tasks: str | Sequence[str] = (),
     context: int | None = None,
     most_bytes: int | None = None,
     batch: int = 4,
@@ -124,13 +125,14 @@ def evaluate(
     threads: int | None = None,
     device: str | None = None,
 ) -> Any:
-    """Measure trained models on ``corpus`` side by side: bits per byte, with intervals over documents. Nothing is trained.
+    """Measure trained models on ``corpus`` and ``tasks`` side by side, with intervals over documents and questions. Nothing is trained.
 
-    As ``windtunnel evaluate``. Returns a :class:`windtunnel.study.evaluate.SideBySide`, with ``.table()`` and ``.data``.
+    As ``windtunnel evaluate``. Returns a :class:`windtunnel.study.evaluate.SideBySide`, with ``.table()``, ``.tasks()`` and ``.data``.
 
     Args:
         models: folders of models or runs, files of weights, hub names; others are compared with the first.
         corpus: sources by name.
+        tasks: files of questions (JSON lines), and tasks of lm_eval by file (.yaml) or name.
         context: tokens of a window (default: what all models have room for, at most 1024).
         most_bytes: most bytes of each source that are read, in whole documents (default: all).
         batch: windows that go through a model at once.
@@ -145,9 +147,10 @@ def evaluate(
     from windtunnel.recipe import sources_from
     from windtunnel.study.evaluate import evaluate as measure
 
-    how: dict[str, Any] = {"context": context, "most_bytes": most_bytes, "batch": batch, "precision": precision}
+    asked = [tasks] if isinstance(tasks, str) else list(tasks)
+    how: dict[str, Any] = {"tasks": asked, "context": context, "most_bytes": most_bytes, "batch": batch, "precision": precision}
     named = [models] if isinstance(models, str) else list(models)
-    return measure(named, sources_from(expanded(corpus)), Path(cache), **how, threads=threads, device=device)
+    return measure(named, sources_from(expanded(corpus or {})), Path(cache), **how, threads=threads, device=device)
 
 
 def sample(model: str, prompt: str = "", *, tokens: int = 100, temperature: float = 0.8, count: int = 1, seed: int = 0) -> list[str]:

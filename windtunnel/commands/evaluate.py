@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +22,15 @@ def evaluate(
         list[str], typer.Argument(metavar="MODEL...", help="folders of models or runs, files of weights, or hub names", show_default=False)
     ],
     corpus: CorpusOption = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tasks",
+            metavar="TASK",
+            help="a JSONL of multiple-choice questions, a task file of lm_eval (.yaml) or the name of a task; repeat it for several",
+            show_default=False,
+        ),
+    ] = None,
     sample: Annotated[
         str | None,
         typer.Option("--sample", metavar="SIZE", help="at most so much of each source, such as 200KB (default: all)", show_default=False),
@@ -36,9 +46,9 @@ def evaluate(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure trained models on your text, side by side: bits per byte by source, with intervals over documents. Nothing is trained.
+    """Measure trained models on your text and on tasks, side by side, with intervals paired by document and question. Nothing is trained.
 
-    Example: windtunnel evaluate windtunnel-out/export HuggingFaceTB/SmolLM2-135M --corpus notes=~/notes --sample 200KB
+    Example: windtunnel evaluate windtunnel-out/export HuggingFaceTB/SmolLM2-135M --corpus notes=~/notes --tasks questions.jsonl
     """
     from windtunnel.recipe import sources_from
     from windtunnel.study.evaluate import evaluate as measure
@@ -50,6 +60,7 @@ def evaluate(
         models,
         sources_from(sources(corpus)),
         cache,
+        tasks=tasks or (),
         context=context,
         most_bytes=None if sample is None else size_of(sample),
         batch=batch,
@@ -61,13 +72,30 @@ def evaluate(
     if as_json:
         print_json(found.data)
         return
-    rows = []
-    for row in found.data["numbers"]:
-        interval = "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
-        difference = "" if row["difference"] is None else f"{row['difference']:+.4f}"
-        rows.append((row["source"], row["model"], f"{row['bits_per_byte']:.4f}", difference, interval, f"{row['documents']:,}"))
-    headings = ("source", "model", "bits per byte", f"from {models[0]}", f"{found.data['confidence']:.0%} interval", "documents")
-    Console(highlight=False).print(plain_table(headings if len(models) > 1 else (*headings[:3], "", "", headings[5]), rows))
+    screen, several = Console(highlight=False), len(models) > 1
+    compared = (f"from {models[0]}", f"{found.data['confidence']:.0%} interval") if several else ("", "")
+    if found.data["numbers"]:
+        rows = [
+            (row["source"], row["model"], f"{row['bits_per_byte']:.4f}", *_difference(row), f"{row['documents']:,}")
+            for row in found.data["numbers"]
+        ]
+        screen.print(plain_table(("source", "model", "bits per byte", *compared, "documents"), rows))
+    if found.data["tasks"]:
+        asked = [
+            (f"{row['task']}: {row['metric']}", row["model"], _value(row), *_difference(row), f"{row['questions']:,}")
+            for row in found.data["tasks"]
+        ]
+        screen.print(plain_table(("task", "model", "value ± standard error", *compared, "questions"), asked))
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    return f"{row['value']:.4f}" + ("" if row["standard_error"] is None else f" ± {row['standard_error']:.4f}")
+
+
+def _difference(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The difference from the first model and its interval; empty where there is none."""
+    interval = "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
+    return "" if row["difference"] is None else f"{row['difference']:+.4f}", interval
 
 
 def size_of(text: str) -> int:

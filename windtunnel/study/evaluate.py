@@ -1,4 +1,4 @@
-"""Trained models side by side on documents of one's own: bits per byte by source, differences paired by document.
+"""Trained models side by side on documents and questions of one's own: bits per byte by source, differences paired by document.
 
 Nothing is trained. Every model reads the same documents with its own tokenizer, each document from its beginning, in windows of the same
 number of tokens; so numbers of models with different tokenizers compare.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.core.errors import UserError
 from windtunnel.slots import ByDocument, Source
+from windtunnel.study.tasks import ROOM, Asked, asked_of, refuse_unknown, rows_of
 
 if TYPE_CHECKING:
     import pandas
@@ -25,24 +26,31 @@ ALL = "all"  # what all sources together are called
 
 
 class ModelOnText(NamedTuple):
-    """What was measured of one model: ``documents`` by source, and what is told of it."""
+    """What was measured of one model: ``documents`` by source, what is told of it, and what it said to tasks."""
 
     model: str
     documents: dict[str, ByDocument]
     about: dict[str, Any]
+    asked: list[Asked] = []
 
 
 class SideBySide:
-    """Models on the same documents. ``data`` is what ``windtunnel evaluate --json`` prints."""
+    """Models on the same documents and tasks. ``data`` is what ``windtunnel evaluate --json`` prints."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data = dict(data)
 
     def table(self) -> pandas.DataFrame:
-        """A row a source and model; ``difference`` is from the first model, with its interval."""
+        """A row a source and model; ``difference`` is from the first model, with its interval. Where only tasks were asked, those."""
         import pandas
 
-        return pandas.DataFrame(self.data["numbers"]).set_index(["source", "model"])
+        return pandas.DataFrame(self.data["numbers"]).set_index(["source", "model"]) if self.data["numbers"] else self.tasks()
+
+    def tasks(self) -> pandas.DataFrame:
+        """A row a task, metric and model; ``difference`` is from the first model, with its interval over questions."""
+        import pandas
+
+        return pandas.DataFrame(self.data["tasks"]).set_index(["task", "metric", "model"])
 
     def __repr__(self) -> str:
         found = {row["model"]: row["bits_per_byte"] for row in self.data["numbers"] if row["source"] == ALL}
@@ -57,6 +65,7 @@ def evaluate(
     corpus: Mapping[str, Source],
     cache: Path,
     *,
+    tasks: Sequence[str] = (),
     context: int | None = None,
     most_bytes: int | None = None,
     batch: int = BATCH,
@@ -65,13 +74,15 @@ def evaluate(
     device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> SideBySide:
-    """Bits per byte of ``models`` on ``corpus``.
+    """Bits per byte of ``models`` on ``corpus``, and what they say to ``tasks``.
 
     Args:
         models: each a folder, the folder of a run, a file of weights, or a name on the hub.
         corpus: sources by name, of which every document is read, exact duplicates once.
         cache: where prepared text is kept.
-        context: tokens of a window (default: what all models have room for, at most :data:`CONTEXT`).
+        tasks: JSON lines of multiple-choice questions (see `multiple-choice`), and tasks of lm_eval, by file or name (see `harness`).
+        context: tokens of a window (default: what all models have room for, at most :data:`CONTEXT`) and of a question (default: what
+            all have room for).
         most_bytes: most bytes of each source that are read, in whole documents drawn at random, the same for all models; None: all.
         batch: windows that go through a model at once.
         precision: float32 or bfloat16.
@@ -79,7 +90,7 @@ def evaluate(
         say: told what is being done, a line at a time.
 
     Raises:
-        UserError: for a model that is missing, is not supported or does not write text, and for a source that cannot be read.
+        UserError: for a model that is missing, is not supported or does not write text, and for a source or task that cannot be read.
     """
     import torch
 
@@ -87,8 +98,9 @@ def evaluate(
 
     if not models:
         raise UserError("name a model: a folder, the folder of a run, a file of weights, or owner/name on the hub")
-    if not corpus:
-        raise UserError("--corpus: give the text to evaluate on, for example --corpus notes=~/notes")
+    if not corpus and not tasks:
+        raise UserError("--corpus: give the text to evaluate on, for example --corpus notes=~/notes, or questions with --tasks")
+    refuse_unknown(tasks)
     if ALL in corpus:
         raise UserError(f"--corpus {ALL}: is what all sources together are called; give the source another name")
     if twice := next((model for place, model in enumerate(models) if model in models[:place]), None):
@@ -100,13 +112,15 @@ def evaluate(
     for model, positions in room.items():
         if context is not None and context > positions:
             raise UserError(f"--context {context}: {model} has room for {positions} tokens")
+    questions = {"tasks": tasks, "context": context or min([*room.values(), ROOM])}
     context = context or min(CONTEXT, *room.values())
-    found = prepare_corpus(
-        {}, validation=0.0, test=1.0, near_duplicates=1.0, held_out=corpus, held_out_validation=0.0, cache=cache / "corpora", progress=say
-    )
+    found = None
+    if corpus:
+        split: dict[str, Any] = {"validation": 0.0, "test": 1.0, "near_duplicates": 1.0, "held_out_validation": 0.0}
+        found = prepare_corpus({}, held_out=corpus, cache=cache / "corpora", progress=say, **split)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     how = {"context": context, "most_bytes": most_bytes, "batch": batch, "precision": precision}
-    measured = [_measured(model, opened[model], found, cache, place, how, say) for model in models]
+    measured = [_measured(model, opened[model], found, cache, place, how, questions, say) for model in models]
     return SideBySide(
         {
             "kind": "evaluation",
@@ -114,8 +128,9 @@ def evaluate(
             **how,
             "device": str(place),
             "confidence": CONFIDENCE,
-            "numbers": numbers(measured),
-            "corpus": found.table,
+            "numbers": numbers(measured) if corpus else [],
+            "tasks": rows_of([(one.model, one.asked) for one in measured], _confidence(measured)) if tasks else [],
+            "corpus": found.table if found else {},
         }
     )
 
@@ -141,20 +156,53 @@ def _opened(model: str) -> tuple[Any, Any, int]:
 
 
 def _measured(
-    model: str, opened: tuple[Any, Any, int], corpus: Corpus, cache: Path, place: Any, how: Mapping[str, Any], say: Callable[[str], None]
+    model: str,
+    opened: tuple[Any, Any, int],
+    corpus: Corpus | None,
+    cache: Path,
+    place: Any,
+    how: Mapping[str, Any],
+    questions: Mapping[str, Any],
+    say: Callable[[str], None],
 ) -> ModelOnText:
+    from windtunnel.models.load import load
+    from windtunnel.train.machine import precision_context
+
+    encoding, known, _ = opened
+    loaded: Any = load(model)
+    loaded = loaded.to(place).eval()
+    precision = precision_context(place, how["precision"])
+    about = {"parameters": sum(parameter.numel() for parameter in loaded.parameters()), "fingerprint": known.fingerprint}
+    documents: dict[str, ByDocument] = {}
+    if corpus is not None:
+        documents, sizes = _documents(loaded, model, encoding, corpus, cache, place, precision, how, say)
+        about |= sizes
+    asked = []
+    if questions["tasks"]:
+        say(f"asking {model}: {', '.join(questions['tasks'])}")
+        asked = asked_of(loaded, known.folder, **questions, device=place, precision=precision)
+    return ModelOnText(model, documents, about, asked)
+
+
+def _documents(
+    loaded: Any,
+    model: str,
+    encoding: Any,
+    corpus: Corpus,
+    cache: Path,
+    place: Any,
+    precision: Any,
+    how: Mapping[str, Any],
+    say: Callable[[str], None],
+) -> tuple[dict[str, ByDocument], dict[str, Any]]:
+    """Bits and bytes of each document, by source, and how many tokens and bytes the sources have."""
     from windtunnel.core import registry
     from windtunnel.data.encode import prepare_stream
     from windtunnel.data.rolling import rolling
     from windtunnel.kits.text.losses import document_losses
-    from windtunnel.models.load import load
     from windtunnel.slots import Objective
-    from windtunnel.train.machine import precision_context
 
-    encoding, known, _ = opened
     stream = prepare_stream(corpus, encoding, cache=cache / "streams", progress=say)
-    loaded: Any = load(model)
-    loaded = loaded.to(place).eval()
     judge = rolling(
         stream,
         "test",
@@ -162,7 +210,7 @@ def _measured(
         context=how["context"],
         sequences=how["batch"],
         device=place,
-        precision=precision_context(place, how["precision"]),
+        precision=precision,
         most_bytes=how["most_bytes"],
     )
     if not judge.sources:
@@ -173,9 +221,7 @@ def _measured(
         _, found = document_losses(loaded, judge, source, judge.objective)
         assert found is not None  # every window says which document it is of
         documents[source] = found
-    parameters = sum(parameter.numel() for parameter in loaded.parameters())
-    about = {"parameters": parameters, "fingerprint": known.fingerprint, "tokens": stream.sizes("test"), "bytes": stream.bytes("test")}
-    return ModelOnText(model, documents, about)
+    return documents, {"tokens": stream.sizes("test"), "bytes": stream.bytes("test")}
 
 
 def sample(
@@ -235,9 +281,8 @@ def numbers(measured: Sequence[ModelOnText]) -> list[dict[str, Any]]:
     together come first, where there are several.
     """
     from windtunnel.study.statistics.bootstrap import over_documents
-    from windtunnel.study.statistics.compare import adjusted_confidence
 
-    confidence = adjusted_confidence(CONFIDENCE, len(measured) - 1) if len(measured) > 1 else CONFIDENCE
+    confidence = _confidence(measured)
     rows = []
     sources = list(measured[0].documents)
     for source in [ALL, *sources] if len(sources) > 1 else sources:
@@ -251,6 +296,13 @@ def numbers(measured: Sequence[ModelOnText]) -> list[dict[str, Any]]:
                 row |= {"difference": value - first, "low": found.low if found else None, "high": found.high if found else None}
             rows.append({**row, "documents": len(documents.unit), "bytes": float(documents.below.sum())})
     return rows
+
+
+def _confidence(measured: Sequence[ModelOnText]) -> float:
+    """That of each interval, so that all of a source hold together."""
+    from windtunnel.study.statistics.compare import adjusted_confidence
+
+    return adjusted_confidence(CONFIDENCE, len(measured) - 1) if len(measured) > 1 else CONFIDENCE
 
 
 def _of(measured: ModelOnText, source: str) -> ByDocument:

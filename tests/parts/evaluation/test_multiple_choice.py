@@ -58,6 +58,7 @@ def test_scores_are_the_likelihoods_of_the_choices(tmp_path, per):
     found = part.evaluate(model, held_out())
     assert found["multiple_choice/mine"] == pytest.approx(sum(right) / 3)
     assert found["multiple_choice/mine/chance"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 2) / 3)
+    assert found.by_document.unit.tolist() == [1, 2, 3] and found.by_document.above.tolist() == right
     share = sum(right) / 3
     assert found["multiple_choice/mine/standard_error"] == pytest.approx((share * (1 - share) / 2) ** 0.5)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import PartError
@@ -27,6 +28,13 @@ def text_of(stream: Any, who: str) -> EncodedText:
         _refuse_other(getattr(stream, "facts", None), who)
         found = EncodedText(stream)
         setattr(stream, KEPT, found)
+    return found
+
+
+def without_documents(tokenizer: Any, vocabulary: Vocabulary) -> Any:
+    """What stands for a stream where an evaluation brings text of its own: its ``facts``, and of text the tokenizer alone."""
+    found = SimpleNamespace(facts=vocabulary)
+    setattr(found, KEPT, SimpleNamespace(tokenizer=tokenizer))
     return found
 
 

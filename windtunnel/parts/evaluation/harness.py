@@ -14,6 +14,8 @@ from windtunnel.slots import ByDocument, Evaluation, HeldOut, Numbers
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from windtunnel.kits.text.harness import TaskScore
+
 
 class Harness(Evaluation, name="harness"):
     """What lm-evaluation-harness says of the model: tasks by name, or by a task file of your own, offline.
@@ -58,16 +60,36 @@ class Harness(Evaluation, name="harness"):
         version = [f"lm_eval {importlib.metadata.version('lm_eval')}"] if named else []
         return ", ".join([*([digest_of(files)] if files else []), *version])
 
-    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> Numbers:
         """Every metric of every task, and its standard error where lm_eval has one.
 
         Raises:
             UserError: where lm_eval is not installed.
-            PartError: for a task that is not known, has no data on this machine or no answers, files that have changed, a model that does
-                not write text, and a first metric that is better lower.
+            PartError: as for :meth:`scores`, and for a first metric that is better lower.
         """
         import numpy as np
 
+        found, cut = self.scores(model, held_out)
+        if cut:
+            warnings.warn(f"harness: {cut} requests are longer than the context of {held_out.context}; they were cut", stacklevel=2)
+        if not found[0].higher:
+            raise PartError(f"harness: {found[0].metric} of {found[0].task} is better lower; put one first that is better higher")
+        numbers = {}
+        for one in found:
+            numbers[f"harness/{one.task}/{one.metric}"] = one.value
+            if one.error is not None:
+                numbers[f"harness/{one.task}/{one.metric}/standard_error"] = one.error
+        each = sorted(found[0].each.items())
+        units, above = np.array([number for number, _ in each], np.int64), np.array([value for _, value in each], np.float64)
+        return Numbers(numbers, ByDocument(units, above, np.ones(len(units))) if each else None)
+
+    def scores(self, model: PreTrainedModel, held_out: HeldOut) -> tuple[list[TaskScore], int]:
+        """The same with the value of each question; and how many requests were longer than the context and have lost their beginning.
+
+        Raises:
+            PartError: for a task that is not known, has no data on this machine or no answers, files that have changed, and a model that
+                does not write text.
+        """
         from windtunnel.kits.text import harness as kit
         from windtunnel.kits.text.encoded import text_of, vocabulary_of
         from windtunnel.models.init import family_of
@@ -86,20 +108,7 @@ class Harness(Evaluation, name="harness"):
             asked = kit.InMemory(model, tokenizer, **place)
             most = self.tracked if held_out.split == "validation" else None
             found = kit.scores(asked, held_out.made[self], most=most, chat=self.chat)
-        if asked.cut:
-            warnings.warn(f"harness: {asked.cut} requests are longer than the context of {held_out.context}; they were cut", stacklevel=2)
-        if not found[0].higher:
-            raise PartError(
-                f"harness: {found[0].metric} of {found[0].task} is better lower; put a task first whose metric is better higher"
-            )
-        numbers = {}
-        for one in found:
-            numbers[f"harness/{one.task}/{one.metric}"] = one.value
-            if one.error is not None:
-                numbers[f"harness/{one.task}/{one.metric}/standard_error"] = one.error
-        first = found[0].each
-        units, above = np.array(sorted(first), np.int64), np.array([first[number] for number in sorted(first)], np.float64)
-        return Numbers(numbers, ByDocument(units, above, np.ones(len(units))) if len(units) else None)
+        return found, asked.cut
 
     def loaded(self) -> dict[str, Any]:
         """The tasks, with as many examples as are asked for; inside ``offline``."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.parts.objective.next_token import NextToken
-from windtunnel.slots import Evaluation, HeldOut
+from windtunnel.slots import ByDocument, Evaluation, HeldOut, Numbers
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ class MultipleChoice(Evaluation, name="multiple-choice"):
             raise PartError(f"multiple-choice: {self.file}: no such file")
         return digest_of([path])
 
-    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> Numbers:
         """The share right, its standard error, and the share that guessing gets right.
 
         Raises:
@@ -77,16 +77,17 @@ class MultipleChoice(Evaluation, name="multiple-choice"):
             )
         if self not in held_out.made:
             held_out.made[self] = self._rows(held_out)
-        rows, lengths, owner, answers = held_out.made[self]
+        rows, lengths, owner, answers, lines = held_out.made[self]
         scores = self._scores(model, held_out, objective, rows) / lengths
         right = np.array([int(np.argmax(scores[owner == number])) == answer for number, answer in enumerate(answers)], float)
         error = float(right.std(ddof=1) / len(right) ** 0.5) if len(right) > 1 else 0.0
         chance = float(np.mean([1 / (owner == number).sum() for number in range(len(answers))]))
         name = f"multiple_choice/{Path(self.file).stem}"
-        return {name: float(right.mean()), f"{name}/standard_error": error, f"{name}/chance": chance}
+        numbers = {name: float(right.mean()), f"{name}/standard_error": error, f"{name}/chance": chance}
+        return Numbers(numbers, ByDocument(np.array(lines, np.int64), right, np.ones(len(right))))
 
     def _rows(self, held_out: HeldOut) -> tuple[Any, ...]:
-        """Tokens and the number of those of the choice, for every choice; their lengths; the question of each; the right ones."""
+        """Tokens and the number of those of the choice, for every choice; their lengths; the question of each; right ones and lines."""
         import numpy as np
 
         from windtunnel.kits.text.encoded import text_of
@@ -111,7 +112,7 @@ class MultipleChoice(Evaluation, name="multiple-choice"):
                 rows.append((before + ending, len(ending)))
                 lengths.append({"characters": len(choice), "tokens": len(ending), "nothing": 1}[self.per])
                 owner.append(number)
-        return rows, np.asarray(lengths, float), np.asarray(owner), [one.answer for one in asked]
+        return rows, np.asarray(lengths, float), np.asarray(owner), [one.answer for one in asked], [one.line for one in asked]
 
     def _scores(self, model: PreTrainedModel, held_out: HeldOut, objective: NextToken, rows: list[tuple[list[int], int]]) -> Any:
         """The log-likelihood of every choice. Rows of like length are scored together, so that little is padding."""
