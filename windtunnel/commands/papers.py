@@ -89,7 +89,8 @@ def papers(
 
 def show_paper(paper: Paper) -> None:
     """One paper in full."""
-    from windtunnel.report.tables import expected, verdicts
+    from windtunnel.report.screen import verdict_table
+    from windtunnel.report.tables import expected
     from windtunnel.report.words import Reading
     from windtunnel.study.papers import measured
 
@@ -103,9 +104,10 @@ def show_paper(paper: Paper) -> None:
             continue
         reading = Reading(results[scale])
         screen.print(f"[bold]{scale}: {results[scale].verdict}[/bold]\n{escape(paper.outcomes.get(scale, ''))}\n")
-        for table in (expected(reading), verdicts(reading)):
-            screen.print(plain_table(table.columns, table.rows))
-            screen.print()
+        found = expected(reading)
+        screen.print(plain_table(found.columns[:-1], [row[:-1] for row in found.rows]))  # notes are on the paper's page
+        screen.print()
+        screen.print(verdict_table(reading))
     if paper.notes:
         screen.print(escape(reflowed(paper.notes)))
     for what, path in (("study", paper.file), ("page", shipped_page("papers", paper.name))):

@@ -16,14 +16,36 @@ COLOURS = {"helps": "green", "hurts": "red", "undecided": "yellow", "no differen
 
 def terminal(result: StudyResult | Mapping[str, Any]) -> Any:
     """The verdict table, the verdicts in words and the warnings as a rich renderable."""
-    from rich import box
     from rich.console import Group
-    from rich.table import Table as RichTable
     from rich.text import Text
 
     reading = Reading(result)
+    drawn = verdict_table(reading)
+    lines: list[Any] = [Text(visible(early), style="yellow")] if (early := reading.early()) else []
+    if reading.result.error:
+        lines.append(Text(visible(reading.result.error), style="bold red"))
+    if not reading.finished:
+        lines.append(Text("The study is not finished: this is what it says so far.", style="bold yellow"))
+    lines.append(drawn if drawn.row_count else Text("No run has finished yet."))
+    for row in (found := transfer_table(reading)).rows:
+        said = ", ".join(f"{column} {cell}" for column, cell in zip(found.columns[1:], row[1:], strict=True) if cell != DASH)
+        lines.append(Text.assemble((visible(row[0]), "bold"), visible(f": {said}")))
+    for name in reading.ranked():
+        lines.append(Text.assemble((visible(name), "bold"), " ", visible(reading.sentence(name))))
+    lines += [Text(visible(line), style="yellow") for line in sentences(reading)]
+    lines += [Text(visible(doubt))] if (doubt := reading.doubt()) else []
+    lines += [Text(f"Warning: {visible(line)}", style="yellow") for line in warnings(reading)]
+    lines += [Text(visible(f"Failed: {line}"), style="red") for line in failures(reading)]
+    return Group(*lines)
+
+
+def verdict_table(reading: Reading) -> Any:
+    """The table of verdicts as a rich one that fits 80 columns: means are left out, and each interval stands below its number."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
     table = verdicts(reading)
-    # Means stand in the report; a terminal of 80 columns has room for what decides, with each interval below its number.
     drawn = RichTable(title=Text(table.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     shown: list[list[int]] = []
     for index, column in enumerate(table.columns):
@@ -37,22 +59,7 @@ def terminal(result: StudyResult | Mapping[str, Any]) -> Any:
     for row in table.rows:
         cells = ["\n".join(visible(row[index]) for index in places if index == places[0] or row[index] != "–") for places in shown]
         drawn.add_row(*[Text(cell, style=COLOURS.get(row[1], "") if place == 1 else "") for place, cell in enumerate(cells)])
-    lines: list[Any] = [Text(visible(early), style="yellow")] if (early := reading.early()) else []
-    if reading.result.error:
-        lines.append(Text(visible(reading.result.error), style="bold red"))
-    if not reading.finished:
-        lines.append(Text("The study is not finished: this is what it says so far.", style="bold yellow"))
-    lines.append(drawn if table.rows else Text("No run has finished yet."))
-    for row in (found := transfer_table(reading)).rows:
-        said = ", ".join(f"{column} {cell}" for column, cell in zip(found.columns[1:], row[1:], strict=True) if cell != DASH)
-        lines.append(Text.assemble((visible(row[0]), "bold"), visible(f": {said}")))
-    for name in reading.ranked():
-        lines.append(Text.assemble((visible(name), "bold"), " ", visible(reading.sentence(name))))
-    lines += [Text(visible(line), style="yellow") for line in sentences(reading)]
-    lines += [Text(visible(doubt))] if (doubt := reading.doubt()) else []
-    lines += [Text(f"Warning: {visible(line)}", style="yellow") for line in warnings(reading)]
-    lines += [Text(visible(f"Failed: {line}"), style="red") for line in failures(reading)]
-    return Group(*lines)
+    return drawn
 
 
 def visible(text: str) -> str:
