@@ -40,6 +40,13 @@ class Inputs(NamedTuple):
     positions: int
 
 
+def found_in(config: Any, name: str) -> Any:
+    """What ``config``, an object or the content of its file, has under ``name``, with dots between configurations; None: nothing."""
+    for key in name.split("."):
+        config = config.get(key) if isinstance(config, Mapping) else getattr(config, key, None)
+    return config
+
+
 # Where things stand ---------------------------------------------------------------------------------------------------------------
 
 
@@ -117,7 +124,7 @@ class Family(Part):
     ``kind`` is what objectives ask for: decoder, encoder, encoder-decoder, image-encoder. ``reads`` are the arrays that
     :meth:`forward` takes. ``auto_class`` is the class of transformers that loads an exported model. ``names`` says how the
     configuration calls each size and each field (and ``rows`` of the embedding, ``positions``, ``head_size``), where there are two
-    stacks once for each; sizes it has no name for cannot be chosen. ``gated`` (the MLP
+    stacks once for each, and with a dot where a configuration holds another; sizes it has no name for cannot be chosen. ``gated`` (the MLP
     has a gate) and ``rotary`` (positions rotate pairs of dimensions) decide what sizes are usual and possible. ``head_power``: what
     the head reads is multiplied with the width to this power where the head is tied. ``initializer_range``: whether one standard
     deviation sets the scale of the first weights.
@@ -176,7 +183,7 @@ class Family(Part):
     @classmethod
     def of(cls, config: Any) -> Self:
         """The family with the fields that a transformers configuration has."""
-        return cls(**{key: getattr(config, cls.names[key][0]) for key in cls.model_fields})
+        return cls(**{key: found_in(config, cls.names[key][0]) for key in cls.model_fields})
 
     @classmethod
     def written(cls, config: Any) -> dict[str, Any]:
@@ -184,8 +191,7 @@ class Family(Part):
 
         None stands for what a file leaves to the defaults of the configuration's class.
         """
-        known = config.get if isinstance(config, Mapping) else lambda name: getattr(config, name, None)
-        found = {key: known(cls.names[key][0]) for key in (*SIZES, *cls.model_fields) if key in cls.names}
+        found = {key: found_in(config, cls.names[key][0]) for key in (*SIZES, *cls.model_fields) if key in cls.names}
         if "key_value_heads" not in cls.names:
             found["key_value_heads"] = found["heads"]
         return {key: found[key] for key in (*SIZES, *cls.model_fields) if key in found}

@@ -16,7 +16,7 @@ from windtunnel.models.forward import forward
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
-from windtunnel.slots import Start
+from windtunnel.slots import Start, StartContext
 from windtunnel.train.run import fly, prepare
 
 SIZES = {"family": "vit", "layers": 1, "width": 16, "heads": 2, "patch": 2}
@@ -68,6 +68,12 @@ def test_what_does_not_fit_is_said() -> None:
             make(Start, "new-head").build(old, asked, 0)
     with pytest.raises(PartError, match="no phase before this one"):
         make(Start, "new-head").build(None, config("classify"), 0)
+
+
+def test_models_without_a_table_of_units_are_gone_on_with() -> None:
+    old = fresh(config("classify"), 0)
+    context = StartContext(models={"model": old}, stream=None)
+    assert make(Start, {"trained": {"model": {"folder": "elsewhere"}}}).build(None, config("classify"), 1, context) is old
 
 
 def test_a_model_tells_patches_that_change_places_apart() -> None:

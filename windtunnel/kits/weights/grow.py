@@ -17,6 +17,7 @@ from windtunnel.models.anatomy import Block, Matrix, anatomy
 from windtunnel.models.init import family_of, fresh
 from windtunnel.models.sizes import rows_of, sizes_of
 from windtunnel.slots import StartContext
+from windtunnel.slots.family import found_in
 
 Layers = Mapping[str, Sequence[int | None]]  # for each stack of blocks, the source of each new layer; None is drawn anew
 
@@ -77,12 +78,16 @@ def grown_config(there: Any, here: Any, sizes: Collection[str], layers: Layers |
     if layers is not None and kinds:
         (places,) = layers.values()
         said["layer_types"] = [kinds[index if index is not None else place % len(kinds)] for place, index in enumerate(places)]
-    return type(here).from_dict(known | said)
+    found = known | said
+    for path in (key for key in keys if "." in key):  # of a configuration within this one
+        outer, _, inner = path.partition(".")
+        found[outer] = found[outer] | {inner: found_in(asked, path)}
+    return type(here).from_dict(found)
 
 
 def depths(model: PreTrainedModel, config: Any) -> dict[str, tuple[int, int]]:
     """For each stack of blocks, how many layers ``model`` has there and how many ``config`` asks for."""
-    asked = [getattr(config, name) for name in family_of(config).names["layers"]]
+    asked = [found_in(config, name) for name in family_of(config).names["layers"]]
     return {name: (len(blocks), count) for (name, blocks), count in zip(anatomy(model).stacks.items(), asked, strict=True)}
 
 

@@ -53,6 +53,7 @@ class Checkpoint(Start, name="checkpoint"):
         """
         from windtunnel.kits.text.encoded import tokenizer_of
         from windtunnel.models.load import load
+        from windtunnel.models.sizes import rows_of
 
         try:
             folder = locate(self.model)
@@ -60,8 +61,8 @@ class Checkpoint(Start, name="checkpoint"):
         except PartError as error:
             raise PartError(f"start.checkpoint: {error}") from error
         refuse_other_sizes(model.config, config, f"checkpoint {self.model}")
-        refuse_other_tokens(folder, model.config.vocab_size, tokenizer_of(context.stream), f"checkpoint {self.model}")
-        return with_rows(model, config.vocab_size, context, f"checkpoint {self.model}")
+        refuse_other_tokens(folder, rows_of(model.config) or 0, tokenizer_of(context.stream), f"checkpoint {self.model}")
+        return with_rows(model, rows_of(config), context, f"checkpoint {self.model}")
 
 
 def refuse_other_sizes(there: Any, here: Any, who: str) -> None:
@@ -102,10 +103,10 @@ def refuse_other_tokens(folder: Path, rows: int, tokenizer: Any, who: str) -> No
         )
 
 
-def with_rows(model: PreTrainedModel, size: int, context: StartContext, who: str) -> PreTrainedModel:
+def with_rows(model: PreTrainedModel, size: int | None, context: StartContext, who: str) -> PreTrainedModel:
     """``model`` with a row for every token that the run feeds to it; those for special tokens that it lacks are the mean of all others.
 
-    ``size`` is that of the stream's vocabulary. An embedding with more rows than tokens stays as it is.
+    ``size`` is that of the stream's vocabulary (None: nothing is looked up). An embedding with more rows than tokens stays as it is.
 
     Raises:
         PartError: where ordinary tokens of the stream have no row.
@@ -116,6 +117,8 @@ def with_rows(model: PreTrainedModel, size: int, context: StartContext, who: str
     from windtunnel.models.init import fresh
     from windtunnel.models.save import set_generation, written_generation
 
+    if size is None:
+        return model
     with torch.no_grad():
         there, needed = model.config.vocab_size, size if context.rows is None else context.rows
         if there >= needed:

@@ -60,13 +60,14 @@ class Soup(Start, name="soup"):
         from windtunnel.kits.text.encoded import tokenizer_of
         from windtunnel.kits.weights.deltas import refuse_other_weights
         from windtunnel.models.locate import locate
+        from windtunnel.models.sizes import rows_of
 
         models = [context.models[f"ingredients.{number}"] for number in range(len(self.ingredients))]
         for number, (model, trained) in enumerate(zip(models, self.ingredients, strict=True)):
             refuse_other_sizes(model.config, config, f"soup: ingredient {number}")
             if trained.folder is not None:  # those of recipes are compared by their streams
                 tokenizer = tokenizer_of(context.stream)
-                refuse_other_tokens(locate(trained.folder), model.config.vocab_size, tokenizer, f"soup: ingredient {number}")
+                refuse_other_tokens(locate(trained.folder), rows_of(model.config) or 0, tokenizer, f"soup: ingredient {number}")
         first = models[0]
         states = [model.state_dict() for model in models]
         for number, state in enumerate(states):
@@ -74,7 +75,7 @@ class Soup(Start, name="soup"):
         if self.choose == "greedy":
             states = [states[number] for number in self._chosen(models, context)]
         first.load_state_dict(average(states, self.weights or (1.0,) * len(states)))
-        return with_rows(first, config.vocab_size, context, "soup")
+        return with_rows(first, rows_of(config), context, "soup")
 
     def merged(self, name: str, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
         """The weight ``name`` of the average from that of each model in ``given``, by the path of its field."""

@@ -79,6 +79,7 @@ class TaskArithmetic(Start, name="task-arithmetic"):
         from windtunnel.kits.text.encoded import tokenizer_of
         from windtunnel.kits.weights.deltas import refuse_other_weights
         from windtunnel.models.locate import locate
+        from windtunnel.models.sizes import rows_of
 
         models = dict(context.models)
         if previous is not None:
@@ -89,7 +90,7 @@ class TaskArithmetic(Start, name="task-arithmetic"):
             refuse_other_sizes(model.config, config, f"task-arithmetic: {path}")
         for path, trained in self.trained().items():
             if trained.folder is not None:
-                tokenizer, rows = tokenizer_of(context.stream), models[path].config.vocab_size
+                tokenizer, rows = tokenizer_of(context.stream), rows_of(models[path].config) or 0
                 refuse_other_tokens(locate(trained.folder), rows, tokenizer, f"task-arithmetic: {path}")
         result = models.get("onto", models["base"])
         states = {path: dict(model.named_parameters()) for path, model in models.items()}
@@ -103,7 +104,7 @@ class TaskArithmetic(Start, name="task-arithmetic"):
                 weight.copy_(value)
         if not changed:
             raise PartError("task-arithmetic: no weight of the models differs from the base, or all weights are 0, so it adds nothing")
-        return with_rows(result, config.vocab_size, context, "task-arithmetic")
+        return with_rows(result, rows_of(config), context, "task-arithmetic")
 
     def merged(self, name: str, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
         """The weight ``name`` of the result from that of each model in ``given`` (by the path of its field), in its own dtype.

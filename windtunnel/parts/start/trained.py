@@ -34,6 +34,8 @@ class TrainedStart(Start, name="trained"):
 
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """That model. Raises PartError where its sizes, vocabulary or positions are not what the recipe says."""
+        from windtunnel.models.sizes import rows_of
+
         model = context.models["model"]
         refuse_other_sizes(model.config, config, "trained")
-        return with_rows(model, config.vocab_size, context, "trained")
+        return with_rows(model, rows_of(config), context, "trained")
