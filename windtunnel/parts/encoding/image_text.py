@@ -36,7 +36,7 @@ class ImageText(Encoding, name="image-text"):
         beside={
             "corpus": {"drawn": {"drawn-shapes": {"count": 120, "size": 8}}},
             "split": {"validation": 0.2, "test": 0.2},
-            "objective": "clip",
+            "objective": "contrastive-pairs",
             "context": 4,
             "evaluations": {"match": {"gallery": 8}},
             "evaluate_every": 1,

@@ -36,7 +36,7 @@ class Match(Evaluation, name="match"):
             "corpus": {"drawn": {"drawn-shapes": {"count": 120, "size": 8}}},
             "split": {"validation": 0.2, "test": 0.2},
             "encoding": {"image-text": {"size": 8, "vocabulary": 400, "length": 12}},
-            "objective": "clip",
+            "objective": "contrastive-pairs",
             "context": 4,
             "evaluations": [],
             "evaluate_every": 1,

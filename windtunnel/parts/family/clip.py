@@ -37,7 +37,7 @@ class Clip(Family, name="clip"):
             "corpus": {"drawn": {"drawn-shapes": {"count": 120, "size": 8}}},
             "split": {"validation": 0.2, "test": 0.2},
             "encoding": {"image-text": {"size": 8, "vocabulary": 400, "length": 12}},
-            "objective": "clip",
+            "objective": "contrastive-pairs",
             "context": 4,
             "evaluations": {"match": {"gallery": 8}},
             "evaluate_every": 1,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LARGEST = math.log(100)  # of the logarithm of the scale of scores
 
 
-class Clip(Objective, name="clip"):
+class ContrastivePairs(Objective, name="contrastive-pairs"):
     """Find the caption of every image among the captions of a step, and the image of every caption among its images.
 
     Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", arXiv:2103.00020: cross entropy in both
@@ -63,9 +63,9 @@ class Clip(Objective, name="clip"):
         from windtunnel.kits.image.patches import to_patches
         from windtunnel.kits.image.views import moved
 
-        size = pairs_of(facts, "clip").images.size
+        size = pairs_of(facts, self.name).images.size
         if size % self.patch:
-            raise PartError(f"clip: patches of {self.patch} pixels do not fill images of {size}")
+            raise PartError(f"contrastive-pairs: patches of {self.patch} pixels do not fill images of {size}")
         images = facts.scaled(rows["pixels"])
         if self.shift or self.mirror:
             images = moved(images, random, self.shift, self.mirror)
@@ -79,7 +79,7 @@ class Clip(Objective, name="clip"):
             "labels": np.where(real, 0, -100),
         }
 
-    def measured_by(self) -> Clip:
+    def measured_by(self) -> ContrastivePairs:
         """The same without moving or mirroring."""
         return self.model_copy(update={"shift": 0, "mirror": False})
 
@@ -97,7 +97,7 @@ class Clip(Objective, name="clip"):
 
         patch = model.config.vision_config.patch_size
         if patch != self.patch:
-            raise PartError(f"clip: patch is {self.patch} and that of the model {patch}; give both one")
+            raise PartError(f"contrastive-pairs: patch is {self.patch} and that of the model {patch}; give both one")
         outputs = forward(model, pixels=batch["pixels"].flatten(0, 1), captions=batch["captions"].flatten(0, 1), needs=needs)
         images, texts = (normalize(vectors.float(), dim=-1) for vectors in (outputs.image_embeds, outputs.text_embeds))
         labels, groups = batch["labels"], batch["groups"].flatten()
