@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class Look(Objective, name="look"):
+class LeaveOneOut(Objective, name="look"):
     """Let the nearest of the other images name the class of each: the leave-one-out error of a weighted nearest-neighbour classifier.
 
     Feng et al. 2022, "Rethinking Supervised Pre-training for Better Downstream Transferring", arXiv:2110.06014 (LOOK): a class may lie in
@@ -78,7 +78,7 @@ class Look(Objective, name="look"):
         pixels = np.ascontiguousarray(to_patches(images, self.patch), np.float32)
         return {"pixels": pixels, "classes": classes, "labels": labels}
 
-    def measured_by(self) -> Look:
+    def measured_by(self) -> LeaveOneOut:
         """The same without moving or mirroring."""
         return self.model_copy(update={"shift": 0, "mirror": False})
 
