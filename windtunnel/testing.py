@@ -6,7 +6,8 @@
 
 Every part that the module ``my_parts`` (or a module below it) defines then trains; killed and resumed it equals an undisturbed run,
 bitwise; its model survives saving and loading; at its ``identity`` it changes nothing; and it refuses what it cannot stand beside. It
-says with ``trial`` in what tiny setting it acts, see :class:`windtunnel.core.trial.Trial`. Needs pytest.
+says with ``trial`` in what tiny setting it acts, see :class:`windtunnel.core.trial.Trial`. ``windtunnel parts --test`` asks for the same
+without pytest.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ import inspect
 import json
 import os
 import pkgutil
-import re
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
-from windtunnel.core import registry
+from windtunnel.core import outside, registry
 from windtunnel.core.errors import UserError
 from windtunnel.core.part import Part
+from windtunnel.core.schema import describe
 from windtunnel.core.settings import Settings
 from windtunnel.core.trial import Trial
 from windtunnel.models.settings import ModelSettings
@@ -64,9 +65,9 @@ ADDED = ("LossTerm", "Weighting", "Selection", "Structure", "AfterStep")  # to p
 
 
 def contract(module: str) -> Callable[..., None]:
-    """A test function over what every part promises that ``module``, or a module below it, defines.
+    """A test function over what every part promises that ``module``, or a module below it, defines. Needs pytest.
 
-    ``module`` may also be the name of an entry point of the group ``windtunnel.parts``.
+    ``module`` may also be a Python file, or the name of an entry point of the group ``windtunnel.parts``.
     """
     import pytest
 
@@ -88,8 +89,10 @@ def promises(part: type[Part]) -> list[Promise]:
     found: list[Promise] = [says_what_it_is, refuses]
     if part.trial.untried:
         return found
-    if part.slot is not Source:  # what it reads is not known
+    if part.slot is not Source:
         found.append(trains_and_resumes)
+    elif part.trial != Trial():  # else what it reads is not known
+        found.append(gives_the_same_documents_again)
     if part.slot.__name__ in ADDED or part.identity is not None:
         found.append(changes_nothing_at_its_identity)
     return found
@@ -97,6 +100,8 @@ def promises(part: type[Part]) -> list[Promise]:
 
 def parts_in(module: str) -> list[type[Part]]:
     """The parts that ``module``, or a module below it, defines, slot by slot. Raises ValueError where there is none."""
+    if module.endswith(".py"):
+        return outside.load_file(Path(module))
     offered = {entry.name: entry.module for entry in importlib.metadata.entry_points(group=registry.ENTRY_POINTS)}
     module = offered.get(module, module)
     found = importlib.import_module(module)
@@ -347,7 +352,7 @@ def changes_nothing_at_its_identity(part: type[Part], shop: Workshop, folder: Pa
 
 def says_what_it_is(part: type[Part], shop: Workshop, folder: Path) -> None:
     """Its documentation and that of every knob are there, and can be written as JSON."""
-    found = registry.describe(part)
+    found = describe(part)
     assert len(found["documentation"]) > 20, f"{part.name}: its class needs a docstring"
     lacking = [key for key, knob in found["knobs"].items() if not knob["description"]]
     assert not lacking, f"{part.name}: these knobs need a description: {lacking}"
@@ -356,19 +361,37 @@ def says_what_it_is(part: type[Part], shop: Workshop, folder: Path) -> None:
 
 def refuses(part: type[Part], shop: Workshop, folder: Path) -> None:
     """A knob that it does not have is refused, and so is each part that it says it cannot be combined with, with the reason."""
-    import pytest
-
     knobs = shop.filled(part.trial.knobs)
-    with pytest.raises(ValueError, match="unknown key 'no_such_knob'"):
-        part.model_validate({**knobs, "no_such_knob": 1})
+    said = refusal(lambda: part.model_validate({**knobs, "no_such_knob": 1}))
+    assert "unknown key 'no_such_knob'" in said, f"{part.name}: it takes a knob that it does not have; leave its model_config alone"
     for name, reason in part.conflicts.items():
         others = [other for slot in registry.slots().values() if (other := registry.find(slot, name)) is not None]
         assert others, f"{part.name}: it cannot be combined with {name}, which is no part"
         for other in others:
             owner, key = place_of(other)
             written = _setting(owner, key, {name: shop.filled(other.trial.knobs)}, {})
-            with pytest.raises(AssertionError, match=re.escape(reason)):
-                trial_recipe(part, shop, also={key: written})
+            said = refusal(lambda also={key: written}: trial_recipe(part, shop, also=also))  # type: ignore[misc]
+            assert reason in said, f"{part.name}: beside {name} it is not refused with the reason of its conflicts; {said or 'it is taken'}"
+
+
+def refusal(act: Callable[[], Any]) -> str:
+    """How ``act`` refuses; empty where it does not."""
+    try:
+        act()
+    except (ValueError, AssertionError) as error:
+        return str(error)
+    return ""
+
+
+def gives_the_same_documents_again(part: type[Part], shop: Workshop, folder: Path) -> None:
+    """A source gives documents, each with its origin, and the same ones when it is read again: a run's key rests on that."""
+    from windtunnel.data.corpus.frame import batches, documents_of
+    from windtunnel.data.corpus.tally import Tally
+
+    source: Any = part.model_validate(shop.filled(part.trial.knobs))
+    first, again = ([batch.to_pylist() for batch in batches(documents_of(source, Tally("trial")))] for _ in range(2))
+    assert first and first[0], f"{part.name}: it gives no document in its trial. {_advice(part)}"
+    assert first == again, f"{part.name}: read again, it gives other documents"
 
 
 def flown(part: type[Part], recipe: Recipe, stream: Stream, folder: Path, stop: Callable[[], bool] | None = None) -> RunRecord:

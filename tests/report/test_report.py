@@ -18,6 +18,7 @@ from rich.console import Console
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError
+from windtunnel.core.schema import describe
 from windtunnel.report import charts, fairness, markdown, markup, page, samples, tables, terminal, words
 from windtunnel.report.catalogue import filled, papers_pages, parts_pages, write
 from windtunnel.report.document import document
@@ -560,7 +561,7 @@ def test_every_part_is_in_the_catalogue() -> None:
         assert text.startswith(f"# {slot_name}\n") and f"[{slot_name}]({file})" in pages["parts/index.md"]
         for name, found in registry.names(slot).items():
             assert f"## {markup.escaped(name)}\n" in text and f"({file}#{name})" in pages["parts/index.md"]
-            for knob, about in registry.describe(found)["knobs"].items():
+            for knob, about in describe(found)["knobs"].items():
                 assert f"| `{knob}` | " in text and markup.escaped(about["description"]) in text
 
 

@@ -91,33 +91,11 @@ def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table
     return table
 
 
-def overview(parts: Sequence[tuple[str, str, str]], empty: Sequence[str]) -> Table:
-    """Every part on a line (slot, name, what it does), and the slots that nothing fills."""
-    rows, before = [], ""
-    for slot, name, meaning in parts:
-        rows.append(("" if slot == before else slot, name, meaning))
-        before = slot
-    return plain_table(("slot", "part", "what it does"), [*rows, *((slot, "–", "") for slot in empty)])
-
-
 def reflowed(text: str) -> str:
     """``text`` with each paragraph on one line, so that the terminal breaks it where it is narrow; lists and code stay."""
     paragraphs = text.split("\n\n")
     plain = [all(line[:1].isalnum() or line[:1] in "`(" for line in paragraph.splitlines()) for paragraph in paragraphs]
     return "\n\n".join(paragraph.replace("\n", " ") if flows else paragraph for paragraph, flows in zip(paragraphs, plain, strict=True))
-
-
-def show_part(part: Mapping[str, Any]) -> None:
-    """One part in full."""
-    screen = Console(highlight=False)
-    screen.print(f"[bold]{part['name']}[/bold] fills the slot {part['slot']}\n\n{escape(reflowed(part['documentation']))}\n")
-    rows = [
-        (key, "(must be given)" if knob["required"] else json.dumps(knob["default"], ensure_ascii=False), knob["type"], knob["description"])
-        for key, knob in part["knobs"].items()
-    ]
-    screen.print(plain_table(("knob", "default", "type", "meaning"), rows) if rows else "It has no knobs.")
-    for other, reason in part["conflicts"].items():
-        screen.print(f"not together with {other}: {escape(reason)}")
 
 
 def stop_with(failure: Failure | Mapping[str, Any]) -> NoReturn:

@@ -16,11 +16,13 @@ import typer
 from rich.console import Console
 
 from windtunnel.commands.adapt import adapt, show_adaptation
-from windtunnel.commands.console import MENDABLE, overview, print_json, show_part, stop_with
+from windtunnel.commands.completion import checkable_names, completion, study_names
+from windtunnel.commands.console import MENDABLE, print_json, stop_with
 from windtunnel.commands.curate import curate
 from windtunnel.commands.ending import ending_in_time
 from windtunnel.commands.evaluate import evaluate
 from windtunnel.commands.forecast import forecast, plan
+from windtunnel.commands.keys import keys, schema
 from windtunnel.commands.law import app as law
 from windtunnel.commands.merge import merge
 from windtunnel.commands.options import (
@@ -46,14 +48,15 @@ from windtunnel.commands.options import (
 )
 from windtunnel.commands.pack import fly, pack, unpack
 from windtunnel.commands.papers import papers, reproduce
+from windtunnel.commands.parts import parts
 from windtunnel.commands.release import release
 from windtunnel.commands.sample import sample
 from windtunnel.commands.sections import sections
 from windtunnel.commands.stored import clean, du, runs
 from windtunnel.commands.train import export, train
 from windtunnel.commands.write import ask, new
-from windtunnel.core.errors import ADVICE, UserError, nearest
-from windtunnel.core.shipped import page, shipped
+from windtunnel.core.errors import ADVICE, UserError
+from windtunnel.core.shipped import shipped
 from windtunnel.study.lenient import as_result
 from windtunnel.study.result import StudyResult
 from windtunnel.study.results import read_result, result_files
@@ -68,7 +71,10 @@ app = typer.Typer(
 CONTINUES = ("study", "reproduce", "train", "adapt", "continue", "curate")
 
 
-StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML), or the name of a shipped one", show_default=False)]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="a study (YAML), or the name of a shipped one", show_default=False, autocompletion=study_names),
+]
 
 
 def print_version(wanted: bool) -> None:
@@ -139,7 +145,12 @@ def study(
 def check(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="a study, a recipe or a paper (YAML), or the name of a shipped one", show_default=False),
+        typer.Argument(
+            metavar="FILE",
+            help="a study, a recipe or a paper (YAML), or the name of a shipped one",
+            show_default=False,
+            autocompletion=checkable_names,
+        ),
     ],
     corpus: CorpusOption = None,
     settings: SetOption = None,
@@ -255,37 +266,10 @@ app.command()(plan)
 # What there is ------------------------------------------------------------------------------------------------------------------
 
 
-@app.command()
-def parts(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="show this part in full", show_default=False)] = None,
-    slot: Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="only parts of this slot", show_default=False)] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List what can be plugged in; with NAME its knobs, defaults and source."""
-    from windtunnel.core import registry
-    from windtunnel.slots import by_name
-
-    known = by_name()
-    if slot is not None and slot not in known:
-        raise UserError(f"no slot is called {slot!r}; {nearest(slot, known)}")
-    chosen = {kind: registry.known(kind) for key, kind in known.items() if slot in (None, key)}
-    if name is None and not as_json:
-        rows = [(kind.__name__, each, registry.summary(kind, each)) for kind, filling in chosen.items() for each in sorted(filling)]
-        Console().print(overview(rows, [kind.__name__ for kind in chosen if not chosen[kind]]))
-        return
-    if name is not None and not any(name in filling for filling in chosen.values()):
-        raise UserError(f"no part is called {name!r}; {nearest(name, {key for filling in chosen.values() for key in filling})}")
-    asked = [registry.find(kind, each) for kind, filling in chosen.items() for each in sorted(filling) if name in (None, each)]
-    found = [registry.describe(part) for part in asked if part is not None]
-    if as_json:
-        print_json(found)
-        return
-    for part in found:
-        show_part(part)
-        if built := page("parts", registry.folder_of(part["slot"])):
-            print(f"page: {built}")
-
-
+app.command()(parts)
+app.command()(keys)
+app.command()(schema)
+app.command()(completion)
 app.command()(papers)
 app.command()(reproduce)
 app.command()(sections)

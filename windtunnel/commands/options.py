@@ -60,6 +60,10 @@ BudgetOption = Annotated[
     str | None, typer.Option("--budget", metavar="UNIT=AMOUNT", help="the budget, such as tokens_per_parameter=5", show_default=False)
 ]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="SEEDS", help="how many, or several such as 3,4,5", show_default=False)]
+PartsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--parts", metavar="FILE", help="a Python file with parts of your own; repeat it for several", show_default=False),
+]
 HoursOption = Annotated[
     float | None,
     typer.Option(
@@ -104,6 +108,13 @@ def changed(settings: Sequence[str] | None, budget: str | None = None, seeds: st
     if seeds is not None:
         found.append(f"seeds=[{seeds}]" if "," in seeds else f"seeds={seeds}")
     return found
+
+
+def own_parts(files: Sequence[Path] | None) -> list[Any]:
+    """The parts that --parts names, defined. Raises UserError for a file that cannot be run or defines none."""
+    from windtunnel.core.outside import load_file
+
+    return [part for file in files or () for part in load_file(file.expanduser())]
 
 
 def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from windtunnel.commands.completion import paper_names
 from windtunnel.commands.console import plain_table, print_json, reflowed, stop_with
 from windtunnel.commands.options import (
     OUT,
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
 
 def papers(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="show this paper in full", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="show this paper in full", show_default=False, autocompletion=paper_names)
+    ] = None,
     area: Annotated[str | None, typer.Option("--area", metavar="AREA", help="only papers of this area", show_default=False)] = None,
     atlas: Annotated[
         Path | None, typer.Option("--atlas", metavar="FILE", help="write a page of all papers and what was measured", show_default=False)
@@ -116,7 +119,9 @@ def show_paper(paper: Paper) -> None:
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False, autocompletion=paper_names)
+    ],
     scale: Annotated[
         str, typer.Option("--scale", metavar="SCALE", help="of those that the paper has; cpu: on two cores, gpu: on one accelerator")
     ] = "cpu",

@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from windtunnel.commands.completion import section_names
 from windtunnel.commands.console import plain_table, print_json
 from windtunnel.commands.options import JsonOption
 
 
 def sections(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="only this section", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="only this section", show_default=False, autocompletion=section_names)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the sections, tuned settings of small models, with what their baselines reach and how far seeds scatter."""

@@ -43,8 +43,8 @@ class PartSource(NamedTuple):
 _sources: dict[str, PartSource] = {}  # of the modules that were made here, by the module's name
 
 
-def load_file(path: Path) -> None:
-    """Define the parts in the Python file ``path``.
+def load_file(path: Path) -> list[type[Part]]:
+    """Define the parts in the Python file ``path``, and return them.
 
     Raises:
         UserError: when it cannot be read, cannot be run, or defines no part.
@@ -53,7 +53,9 @@ def load_file(path: Path) -> None:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    define([PartSource(path.name, text)], str(path))
+    source = PartSource(path.name, text)
+    define([source], str(path))
+    return _defined_in(f"{PREFIX}{source.digest}")
 
 
 def define(sources: Iterable[PartSource], file: str | None = None) -> None:
@@ -79,8 +81,12 @@ def define(sources: Iterable[PartSource], file: str | None = None) -> None:
             line = next((frame.lineno for frame in reversed(_frames(error)) if frame.filename == place), getattr(error, "lineno", None))
             where = f"{place}:{line}" if line else place
             raise UserError(f"{where}: {type(error).__name__}: {error}") from error
-        if not any(part.__module__ == module_name for filling in registry._parts.values() for part in filling.values()):
+        if not _defined_in(module_name):
             raise UserError(f"{place}: defines no part; a part is a class such as: class Staircase(Schedule, name='staircase')")
+
+
+def _defined_in(module_name: str) -> list[type[Part]]:
+    return [part for filling in registry._parts.values() for part in filling.values() if part.__module__ == module_name]
 
 
 def _frames(error: BaseException) -> list[inspect.FrameInfo]:

@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_serializer, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core import registry
 from windtunnel.core.errors import nearest
+from windtunnel.core.schema import elsewhere
 from windtunnel.core.settings import Settings, plain
 from windtunnel.core.trial import Trial
 
 if TYPE_CHECKING:
     from windtunnel.recipe import Recipe as HeldRecipe
 else:  # core stands below recipes; the registry knows their class once it is defined
-    HeldRecipe = Annotated[Any, PlainValidator(registry.read_recipe), PlainSerializer(plain)]
+    _HELD = elsewhere("HeldRecipe", "name under `recipes` or keys of a recipe")
+    HeldRecipe = Annotated[Any, PlainValidator(registry.read_recipe), PlainSerializer(plain), _HELD]
 
 
 class Part(Settings):
@@ -138,11 +141,19 @@ class Trained(Settings):
     uses it, out of that run's own budget.
     """
 
-    recipe: HeldRecipe | None = Field(None, description="the recipe that trains it: what differs, or the name of one under recipes")
-    folder: str | None = Field(
-        None, description="an existing model: folder, file or name on the hub, as for `checkpoint`; it costs nothing here"
+    recipe: HeldRecipe | None = Field(
+        None,
+        description="the recipe that trains it: what differs, or the name of one under recipes",
+        examples=["small", {"model": {"layers": 2}, "share": 0.2}],
     )
-    fingerprint: str | None = Field(None, description="what the content of `folder` must be; filled in when it is first opened")
+    folder: str | None = Field(
+        None,
+        description="an existing model: folder, file or name on the hub, as for `checkpoint`; it costs nothing here",
+        examples=["~/models/teacher"],
+    )
+    fingerprint: SkipJsonSchema[str | None] = Field(
+        None, description="what the content of `folder` must be; filled in when it is first opened"
+    )
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Trained:

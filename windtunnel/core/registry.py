@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.settings import plain
 
 if TYPE_CHECKING:
     from windtunnel.core.part import Part
@@ -142,24 +141,3 @@ def summary(slot: type[Part], name: str) -> str:
             if isinstance(node, ast.ClassDef) and any(word.arg == "name" for word in node.keywords):
                 text = ast.get_docstring(node) or ""
     return text.partition("\n\n")[0].replace("\n", " ")
-
-
-def describe(part: type[Part]) -> dict[str, Any]:
-    """What ``windtunnel parts NAME`` prints of a part: name, slot, documentation, knobs with type, default and meaning, conflicts."""
-    knobs = {
-        key: {
-            "type": str(info.annotation).replace("typing.", "") if not isinstance(info.annotation, type) else info.annotation.__name__,
-            "default": None if info.is_required() else plain(info.get_default(call_default_factory=True)),
-            "required": info.is_required(),
-            "description": info.description or "",
-        }
-        for key, info in part.model_fields.items()
-    }
-    return {
-        "name": part.name,
-        "slot": part.slot.__name__,
-        "documentation": inspect.cleandoc(part.__doc__ or ""),
-        "knobs": knobs,
-        "conflicts": dict(part.conflicts),
-        "module": part.__module__,
-    }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
 from windtunnel.core.errors import nearest
 
@@ -28,6 +28,30 @@ class Settings(BaseModel):
                         {"key": str(key), "shown": repr(key), "hint": nearest(str(key), cls.model_fields)},
                     )
         return data
+
+
+class _OneOrMany:
+    """Lets a file write the one entry of a list by itself: ``losses: distillation`` for ``losses: [distillation]``."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_before_validator_function(_as_tuple, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        many = handler(core)
+        return {"anyOf": [many["items"], many]}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, (list, tuple)) else value if value is None else (value,)
+
+
+Entry = TypeVar("Entry")
+Many = Annotated[tuple[Entry, ...], _OneOrMany()]
+
+
+def unit(name: str) -> dict[str, Any]:
+    """What a number is counted in, for ``Field(json_schema_extra=...)``: pages and editors tell it."""
+    return {"unit": name}
 
 
 def plain(value: Any) -> Any:

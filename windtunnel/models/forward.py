@@ -90,6 +90,26 @@ def within_window(model: Any, tokens: Tensor | None) -> Tensor | None:
     return (index[:, None] - index[None, :]).abs() < window
 
 
+def logits_of_targets(model: PreTrainedModel, batch: Mapping[str, Tensor], counts: Tensor, logits: Tensor) -> Tensor:
+    """The logits of the targets that count, float32 or wider [targets, vocabulary], in the order of ``counts`` [B, W] (bool).
+
+    So row n belongs to the n-th of ``loss.values[loss.counts]`` and of ``batch["labels"][loss.counts]``, whatever the family.
+
+    Only these rows become float32, as a softmax over the vocabulary is the largest thing a step holds. The ``logits`` of an
+    encoder-decoder stand in its decoder's columns [B, N, vocabulary], which the batch's ``decoder_columns`` says the columns of.
+    """
+    sequence, column = counts.nonzero(as_tuple=True)
+    if model.config.is_encoder_decoder:
+        columns, width = batch["decoder_columns"], counts.shape[1]
+        order = torch.arange(columns.shape[1], device=columns.device).expand_as(columns)
+        # Where each column of the batch stands in the decoder; padding goes to one column more.
+        places = columns.new_zeros(len(columns), width + 1).scatter(1, torch.where(columns >= 0, columns, width), order)
+        column = places[sequence, column]
+    # Selecting rows has a fast gradient; indexing by a mask would sort.
+    rows = logits.flatten(0, 1).index_select(0, sequence * logits.shape[1] + column)
+    return rows if rows.dtype == torch.float64 else rows.float()
+
+
 def head_apart(model: Any) -> bool:
     """Whether the logits of ``model`` are its head, one matrix, of its last hidden states, and it can be run without making them all."""
     return (

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from windtunnel.core import registry
 from windtunnel.core.errors import nearest
-from windtunnel.core.settings import Settings
+from windtunnel.core.settings import Settings, unit
 from windtunnel.slots import Family, Sizes
 
 
@@ -35,17 +35,55 @@ class ModelSettings(Settings):
 
     whole: ClassVar[bool] = True
 
-    family: Family = Field(_named("llama"), description="architecture")
-    depth: int = Field(8, ge=1, le=96, description="the dial: sets layers, width, heads and the default learning rate")
-    layers: int | None = Field(None, ge=1, description="transformer blocks, of each stack where there are two (default: depth)")
-    width: int | None = Field(None, ge=8, description="hidden size (default: 2 depth^2, a multiple of 32)")
-    heads: int | None = Field(None, ge=1, description="attention heads (default: width over a head size of 32, 64 or 128)")
-    key_value_heads: int | None = Field(None, ge=1, description="heads of keys and values, where there may be fewer (default: heads)")
-    intermediate: int | None = Field(None, ge=8, description="inner size of the MLP (default: 8/3 width if gated, else 4 width)")
-    tied: bool = Field(True, description="whether the output head is the input embedding")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout rate wherever the family has it")
+    family: Family = Field(_named("llama"), description="architecture", examples=["qwen3"])
+    depth: int = Field(
+        8,
+        ge=1,
+        le=96,
+        description="the dial: sets layers, width, heads and the default learning rate",
+        examples=[12],
+        json_schema_extra=unit("layers"),
+    )
+    layers: int | None = Field(
+        None,
+        ge=1,
+        description="transformer blocks, of each stack where there are two (default: depth)",
+        examples=[6],
+        json_schema_extra=unit("layers"),
+    )
+    width: int | None = Field(
+        None, ge=8, description="hidden size (default: 2 depth^2, a multiple of 32)", examples=[256], json_schema_extra=unit("units")
+    )
+    heads: int | None = Field(
+        None,
+        ge=1,
+        description="attention heads (default: width over a head size of 32, 64 or 128)",
+        examples=[4],
+        json_schema_extra=unit("heads"),
+    )
+    key_value_heads: int | None = Field(
+        None,
+        ge=1,
+        description="heads of keys and values, where there may be fewer (default: heads)",
+        examples=[2],
+        json_schema_extra=unit("heads"),
+    )
+    intermediate: int | None = Field(
+        None,
+        ge=8,
+        description="inner size of the MLP (default: 8/3 width if gated, else 4 width)",
+        examples=[512],
+        json_schema_extra=unit("units"),
+    )
+    tied: bool = Field(True, description="whether the output head is the input embedding", examples=[False])
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="dropout rate wherever the family has it", examples=[0.1], json_schema_extra=unit("share of units")
+    )
     initializer_range: float | None = Field(
-        None, gt=0, description="standard deviation of the first weights (default: the family's own, mostly 0.02, which suits wide models)"
+        None,
+        gt=0,
+        description="standard deviation of the first weights (default: the family's own, mostly 0.02, which suits wide models)",
+        examples=[0.02],
     )
 
     @model_validator(mode="before")

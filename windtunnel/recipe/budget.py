@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from windtunnel.core.settings import Settings
+from windtunnel.core.settings import Settings, unit
 
 
 class Budget(Settings):
@@ -12,19 +13,29 @@ class Budget(Settings):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    flops: float | None = Field(None, gt=0, description="floating point operations, counted on the real step")
-    effective_flops: float | None = Field(
-        None, gt=0, description="floating point operations that remain where hardware leaves out what a structure holds at zero"
+    flops: float | None = Field(
+        None, gt=0, description="floating point operations, counted on the real step", examples=[1e12], json_schema_extra=unit("FLOPs")
     )
-    tokens: float | None = Field(None, gt=0, description="input tokens")
+    effective_flops: float | None = Field(
+        None,
+        gt=0,
+        description="floating point operations that remain where hardware leaves out what a structure holds at zero",
+        examples=[1e12],
+        json_schema_extra=unit("FLOPs"),
+    )
+    tokens: float | None = Field(None, gt=0, description="input tokens", examples=[1e6], json_schema_extra=unit("tokens"))
     tokens_per_parameter: float | None = Field(
         None,
         gt=0,
         description="input tokens for every parameter of the blocks; of a study, the baseline's, whose FLOPs are then every arm's budget",
+        examples=[20],
+        json_schema_extra=unit("tokens for each parameter"),
     )
-    steps: int | None = Field(None, gt=0, description="optimizer steps")
-    seconds: float | None = Field(None, gt=0, description="wall-clock seconds (not reproducible to the bit)")
-    shared: bool = Field(
+    steps: int | None = Field(None, gt=0, description="optimizer steps", examples=[1000], json_schema_extra=unit("steps"))
+    seconds: float | None = Field(
+        None, gt=0, description="wall-clock seconds (not reproducible to the bit)", examples=[600], json_schema_extra=unit("seconds")
+    )
+    shared: SkipJsonSchema[bool] = Field(
         False, description="in a study, of a recipe that others need, by its `share`: that share of what tokens per parameter take in FLOPs"
     )
 

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from windtunnel.core.part import Part
-from windtunnel.core.settings import Settings
+from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import AfterStep, LossTerm, Mixture, Objective, Optimizer, Packing, Schedule, Selection, Start, Structure, Weighting
 
@@ -53,32 +53,57 @@ def part_named(names: Any) -> Any:
 class Phase(Settings):
     """A stretch of training with fixed parts."""
 
-    share: float = Field(1.0, gt=0, le=1, description="share of the budget")
-    model: ModelSettings = ModelSettings()
-    context: int = Field(128, ge=1, description="units a sequence holds: tokens, images")
-    batch: int = Field(16, ge=1, description="sequences in one optimizer step, over all micro-batches and ranks")
-    sources: tuple[str, ...] | None = Field(None, description="the corpus sources this phase trains on (default: all)")
-    mixture: Mixture = Field(part_named("proportional"), description="how often each source is drawn")
-    packing: Packing = Field(part_named("concatenate"), description="how documents become sequences")
-    objective: Objective = Field(part_named("next-token"), description="what the model predicts")
-    losses: tuple[LossTerm, ...] = Field((), description="terms added to the loss")
-    weighting: Weighting | None = Field(None, description="how much each target counts (default: equally)")
-    selection: Selection | None = Field(None, description="which of the sequences drawn are trained on (default: all)")
-    start: Start | None = Field(None, description="how the weights begin (default: scratch, and in later phases the weights before)")
-    structure: Structure | None = Field(None, description="shape imposed on the weights in this phase")
-    optimizer: Optimizer = Field(part_named("adamw"), description="what turns gradients into updates")
-    schedule: Schedule = Field(part_named("cosine"), description="how the learning rate moves within the phase")
-    rate_multiple: float = Field(1.0, gt=0, description="what every learning rate of the optimizer is multiplied with")
-    after_step: tuple[AfterStep, ...] = Field((), description="what happens after each step")
-    clip: float | None = Field(1.0, gt=0, description="largest gradient norm (null: no clipping)")
-    moments: Literal["fresh", "kept"] = Field("fresh", description="whether the optimizer's moments are carried over from the phase before")
-
-    @field_validator("losses", "after_step", "sources", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        if value is None or isinstance(value, (list, tuple)):
-            return value if value is None else tuple(value)
-        return (value,)
+    share: float = Field(1.0, gt=0, le=1, description="share of the budget", examples=[0.2], json_schema_extra=unit("share of the budget"))
+    model: ModelSettings = Field(
+        ModelSettings(), description="the network: its family and sizes", examples=[{"family": "qwen3", "depth": 6}]
+    )
+    context: int = Field(
+        128, ge=1, description="units a sequence holds: tokens, images", examples=[256], json_schema_extra=unit("units: tokens, images")
+    )
+    batch: int = Field(
+        16,
+        ge=1,
+        description="sequences in one optimizer step, over all micro-batches and ranks",
+        examples=[32],
+        json_schema_extra=unit("sequences"),
+    )
+    sources: Many[str] | None = Field(None, description="the corpus sources this phase trains on (default: all)", examples=[["notes"]])
+    mixture: Mixture = Field(
+        part_named("proportional"),
+        description="how often each source is drawn",
+        examples=[{"fixed": {"shares": {"notes": 0.8, "code": 0.2}}}],
+    )
+    packing: Packing = Field(part_named("concatenate"), description="how documents become sequences", examples=["whole-documents"])
+    objective: Objective = Field(part_named("next-token"), description="what the model predicts", examples=["ul2"])
+    losses: Many[LossTerm] = Field(
+        (), description="terms added to the loss", examples=[{"distillation": {"teacher": {"folder": "~/models/teacher"}}}]
+    )
+    weighting: Weighting | None = Field(None, description="how much each target counts (default: equally)", examples=["repeats"])
+    selection: Selection | None = Field(
+        None,
+        description="which of the sequences drawn are trained on (default: all)",
+        examples=[{"learnable": {"scorer": {"folder": "~/models/small"}}}],
+    )
+    start: Start | None = Field(
+        None,
+        description="how the weights begin (default: scratch, and in later phases the weights before)",
+        examples=[{"checkpoint": "~/models/mine"}],
+    )
+    structure: Structure | None = Field(
+        None, description="shape imposed on the weights in this phase", examples=[{"low-rank": {"rank": 16}}]
+    )
+    optimizer: Optimizer = Field(part_named("adamw"), description="what turns gradients into updates", examples=["muon"])
+    schedule: Schedule = Field(
+        part_named("cosine"), description="how the learning rate moves within the phase", examples=[{"wsd": {"decay": 0.2}}]
+    )
+    rate_multiple: float = Field(1.0, gt=0, description="what every learning rate of the optimizer is multiplied with", examples=[0.5])
+    after_step: Many[AfterStep] = Field((), description="what happens after each step", examples=["reptile"])
+    clip: float | None = Field(
+        1.0, gt=0, description="largest gradient norm (null: no clipping)", examples=[0.5], json_schema_extra=unit("norm of the gradient")
+    )
+    moments: Literal["fresh", "kept"] = Field(
+        "fresh", description="whether the optimizer's moments are carried over from the phase before", examples=["kept"]
+    )
 
     def parts(self) -> list[Part]:
         """Every part of this phase."""

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.keys import Variant, differing, hashed
-from windtunnel.core.settings import Settings
+from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.recipe import section
 from windtunnel.recipe.budget import USUAL, Budget
 from windtunnel.recipe.phase import Phase, held_checkpoints, part_named
@@ -25,30 +25,68 @@ FORMAT = 2  # raised when the meaning of a stored recipe changes, a default incl
 class Recipe(Settings):
     """Everything that determines one trained model, except the seed."""
 
-    corpus: dict[str, Source] = Field(description="sources by name")
-    held_out: dict[str, Source] = Field({}, description="sources that are never trained on, only measured on, by name")
-    budget: Budget = USUAL
-    encoding: Encoding = Field(part_named("bpe"), description="how documents become numbers; `tokenizer` is the short form for text")
-    split: SplitSettings = SplitSettings()
-    curators: tuple[Curator, ...] = Field((), description="what improves the training documents, in order")
-    evaluations: tuple[Evaluation, ...] = Field(
-        part_named(("bits-per-byte",)), description="what is measured; the first number of the first is primary"
+    corpus: dict[str, Source] = Field(description="sources by name", examples=[{"notes": "~/notes", "code": "builtin:stdlib"}])
+    held_out: dict[str, Source] = Field(
+        {}, description="sources that are never trained on, only measured on, by name", examples=[{"target": "questions.jsonl"}]
     )
-    evaluate_every: float = Field(0.2, gt=0, le=1, description="share of the run between two evaluations on validation")
-    evaluation_tokens: int = Field(4096, ge=1, description="most tokens of each source that an evaluation on validation reads")
-    test_tokens: int = Field(32768, ge=1, description="most tokens of each source that the final evaluation on test reads")
+    budget: Budget = Field(USUAL, description="what a run may spend", examples=[{"tokens": 1e6}])
+    encoding: Encoding = Field(
+        part_named("bpe"),
+        description="how documents become numbers; `tokenizer` is the short form for text",
+        examples=[{"bpe": {"vocabulary": 1024}}],
+    )
+    split: SplitSettings = Field(
+        SplitSettings(), description="what is held out for validation and test", examples=[{"validation": 0.1, "test": 0.1}]
+    )
+    curators: Many[Curator] = Field(
+        (), description="what improves the training documents, in order", examples=[["normalise", {"near-duplicates": {"similarity": 0.8}}]]
+    )
+    evaluations: Many[Evaluation] = Field(
+        part_named(("bits-per-byte",)),
+        description="what is measured; the first number of the first is primary",
+        examples=[["bits-per-byte", "cloze"]],
+    )
+    evaluate_every: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="share of the run between two evaluations on validation",
+        examples=[0.1],
+        json_schema_extra=unit("share of the run"),
+    )
+    evaluation_tokens: int = Field(
+        4096,
+        ge=1,
+        description="most tokens of each source that an evaluation on validation reads",
+        examples=[8192],
+        json_schema_extra=unit("tokens of each source"),
+    )
+    test_tokens: int = Field(
+        32768,
+        ge=1,
+        description="most tokens of each source that the final evaluation on test reads",
+        examples=[65536],
+        json_schema_extra=unit("tokens of each source"),
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="arithmetic of forward and backward passes (auto: measured at the start)"
+        "auto", description="arithmetic of forward and backward passes (auto: measured at the start)", examples=["float32"]
     )
     compile: Literal["auto", "yes", "no"] = Field(
-        "auto", description="whether to torch.compile (auto: when the run is long enough to repay it)"
+        "auto", description="whether to torch.compile (auto: when the run is long enough to repay it)", examples=["no"]
     )
-    micro_batch: int | None = Field(None, ge=1, description="sequences in one forward pass (default: the batch)")
+    micro_batch: int | None = Field(
+        None, ge=1, description="sequences in one forward pass (default: the batch)", examples=[4], json_schema_extra=unit("sequences")
+    )
     limits: dict[str, float] = Field(
         {},
         description="by how large a share the loss of a source may rise over the model that the run starts from before training ends",
+        examples=[{"notes": 0.01}],
+        json_schema_extra=unit("share of the loss"),
     )
-    phases: tuple[Phase, ...] = Field(description="stretches of training, one after the other; their shares add up to 1")
+    phases: tuple[Phase, ...] = Field(
+        description="stretches of training, one after the other; their shares add up to 1",
+        examples=[[{"share": 0.2, "model": {"layers": 2}}, {"share": 0.8, "start": {"stack": {"factor": 4}}}]],
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -71,11 +109,6 @@ class Recipe(Settings):
     @classmethod
     def _named_sources(cls, value: Any) -> Any:
         return {str(name): shorthand(source) for name, source in value.items()} if isinstance(value, Mapping) else value
-
-    @field_validator("curators", "evaluations", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
     @field_validator("phases", mode="before")
     @classmethod

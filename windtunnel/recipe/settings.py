@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from windtunnel.core.settings import Settings
+from windtunnel.core.settings import Settings, unit
 
 SHORT, LONG = "tokenizer", "bpe"  # `tokenizer: {...}` is written for `encoding: {bpe: {...}}`
 
@@ -17,20 +17,40 @@ SHORT, LONG = "tokenizer", "bpe"  # `tokenizer: {...}` is written for `encoding:
 class SplitSettings(Settings):
     """How documents are held out and cleaned before anything else happens."""
 
-    validation: float = Field(0.02, gt=0, lt=0.5, description="share of documents for validation")
-    test: float = Field(0.05, gt=0, lt=0.5, description="share of documents for test")
-    near_duplicates: float = Field(
-        0.8, gt=0, le=1, description="estimated Jaccard similarity above which a training document is removed as a copy of a held-out one"
+    validation: float = Field(
+        0.02, gt=0, lt=0.5, description="share of documents for validation", examples=[0.05], json_schema_extra=unit("share of documents")
     )
-    field: str | None = Field(None, min_length=1, description="the field that decides instead of a hash, by `since` or `where`")
+    test: float = Field(
+        0.05, gt=0, lt=0.5, description="share of documents for test", examples=[0.1], json_schema_extra=unit("share of documents")
+    )
+    near_duplicates: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="estimated Jaccard similarity above which a training document is removed as a copy of a held-out one",
+        examples=[0.9],
+        json_schema_extra=unit("Jaccard similarity"),
+    )
+    field: str | None = Field(
+        None, min_length=1, description="the field that decides instead of a hash, by `since` or `where`", examples=["published"]
+    )
     since: dict[Literal["validation", "test"], str | float] = Field(
-        {}, description="the value of the field, such as a date, from which on documents are held out, by split"
+        {},
+        description="the value of the field, such as a date, from which on documents are held out, by split",
+        examples=[{"test": "2024-07-01"}],
     )
     where: dict[Literal["validation", "test"], tuple[str, ...]] = Field(
-        {}, description="the values of the field that stand for a split, by split; all others are training"
+        {},
+        description="the values of the field that stand for a split, by split; all others are training",
+        examples=[{"validation": "dev", "test": ["test", "challenge"]}],
     )
     held_out_validation: float = Field(
-        0.2, ge=0, lt=1, description="share of the documents of each source under held_out that are validation; the rest is test"
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of the documents of each source under held_out that are validation; the rest is test",
+        examples=[0],
+        json_schema_extra=unit("share of documents"),
     )
 
     @field_validator("since", mode="before")
@@ -40,7 +60,7 @@ class SplitSettings(Settings):
             return value
         return {key: one.isoformat() if isinstance(one, date) else one for key, one in value.items()}
 
-    @field_validator("where", mode="before")
+    @field_validator("where", mode="before", json_schema_input_type=dict[Literal["validation", "test"], str | tuple[str, ...]])
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):

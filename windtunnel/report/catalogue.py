@@ -15,11 +15,13 @@ from typing import Any
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import write_text
+from windtunnel.core.schema import describe
 from windtunnel.core.shipped import PAGES, library, paper_files
 from windtunnel.recipe.yaml import Document
 from windtunnel.report.adaptation import change
 from windtunnel.report.fields import result_page
-from windtunnel.report.markup import cells, escaped, table_of
+from windtunnel.report.markup import cells, code, escaped, table_of
+from windtunnel.report.reference import keys_page
 from windtunnel.report.tables import expected, transfer_table, verdicts
 from windtunnel.report.words import Reading, mapping
 from windtunnel.study.lenient import paper_result
@@ -36,7 +38,7 @@ def parts_pages() -> dict[str, str]:
     for slot_name, slot in by_name().items():
         parts = registry.names(slot)
         meaning = (slot.__doc__ or "").strip().splitlines()[0] if slot.__doc__ else ""
-        blocks = [f"# {escaped(slot_name)}", escaped(meaning), *(part_entry(registry.describe(parts[name])) for name in sorted(parts))]
+        blocks = [f"# {escaped(slot_name)}", escaped(meaning), *(part_entry(describe(parts[name])) for name in sorted(parts))]
         file = f"{registry.folder_of(slot_name)}.md"
         pages[f"parts/{file}"] = joined(blocks if parts else [*blocks, "No part fills this slot yet."])
         rows.append((f"[{escaped(slot_name)}]({file})", ", ".join(f"[{escaped(name)}]({file}#{name})" for name in sorted(parts)) or "–"))
@@ -50,7 +52,7 @@ def joined(blocks: Sequence[str]) -> str:
 
 
 def part_entry(entry: Mapping[str, Any]) -> str:
-    """One part as ``registry.describe`` gives it: heading, documentation, knobs, conflicts."""
+    """One part as ``core.schema.describe`` gives it: heading, documentation, knobs, conflicts."""
     blocks = [f"## {escaped(entry['name'])}", *(prose(paragraph) for paragraph in str(entry["documentation"]).split("\n\n"))]
     rows = []
     for knob, about in entry["knobs"].items():
@@ -77,14 +79,6 @@ def prose(text: str) -> str:
         elif piece:
             shown.append(code(piece.lstrip("~")))
     return "".join(shown)
-
-
-def code(text: Any) -> str:
-    """``text`` as Markdown code that may stand in a table."""
-    plain = " ".join(str(text).split()).replace("|", "\\|")
-    fence = "``" if "`" in plain else "`"
-    space = " " if fence == "``" else ""
-    return f"{fence}{space}{plain}{space}{fence}"
 
 
 def papers_pages(papers: Sequence[Mapping[str, Any]], results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -191,8 +185,8 @@ def write(folder: Path, papers: Path) -> list[Path]:
 
 
 def fill(folder: Path, papers: Path, studies: Path) -> list[Path]:
-    """Fill the templates ``NAME.md.in`` of ``folder`` with numbers from results into ``NAME.md``, and write the page of the fields
-    of a result; returns what was written.
+    """Fill the templates ``NAME.md.in`` of ``folder`` with numbers from results into ``NAME.md``, and write the pages of the fields of a
+    result and of the keys of a file where there are such; returns what was written.
 
     Results are called by what stands in a template: NAME.SCALE for a paper's, NAME for one in ``studies``/results.
     """
@@ -204,9 +198,10 @@ def fill(folder: Path, papers: Path, studies: Path) -> list[Path]:
         named = {name: load(file) if f"{{{{{name}:" in text else {} for name, file in found.items()}
         made.append(folder / template.name.removesuffix(".in"))
         write_text(made[-1], filled(text, named))
-    if (folder / "result.md").exists():
-        made.append(folder / "result.md")
-        write_text(made[-1], result_page())
+    for page, make in {"result.md": result_page, "keys.md": keys_page}.items():
+        if (folder / page).exists():
+            made.append(folder / page)
+            write_text(made[-1], make())
     return made
 
 

@@ -20,6 +20,14 @@ def escaped(text: Any, *, whole: bool = True) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def code(text: Any) -> str:
+    """``text`` as Markdown code that may stand in a table."""
+    plain = " ".join(str(text).split()).replace("|", "\\|")
+    fence = "``" if "`" in plain else "`"
+    space = " " if fence == "``" else ""
+    return f"{fence}{space}{plain}{space}{fence}"
+
+
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]], words: frozenset[int]) -> str:
     """A Markdown table of cells that are Markdown already; numbers stand right."""
     align = [":--" if index in words else "--:" for index in range(len(columns))]

@@ -15,7 +15,8 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError, fi
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.settings import Settings
+from windtunnel.core.schema import elsewhere
+from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
 from windtunnel.recipe.resolve import placed, resolve
 from windtunnel.recipe.section import KEY as SECTION
@@ -33,40 +34,79 @@ Seeds = Annotated[
     Annotated[tuple[int, ...], Tag("function-list")] | Annotated[Race, Tag("function-race")],
     Discriminator(lambda value: "function-race" if isinstance(value, (Mapping, Race)) else "function-list"),
 ]
+# What is written as differences is read when it is merged; schema.py knows the keys.
+Difference = Annotated[dict[str, Any], elsewhere("Difference", "keys of a recipe")]
+HeldDifference = Annotated[dict[str, Any], elsewhere("HeldDifference", "keys of a recipe")]
+WrittenSource = Annotated[Any, elsewhere("Source", "Source")]
 Raise = Callable[[tuple[Any, ...], str], UserError]
 
 
 class StudyFile(Settings):
     """What a study file says. ``written`` and ``resolved`` hold the recipes of the baseline and every arm."""
 
-    name: str = Field(description="the folder of the result (default: the name of the file)")
-    description: str = Field("", description="what the study asks, in a sentence")
-    corpus: dict[str, Any] = Field(description="sources by name, as in a recipe")
-    held_out: dict[str, Any] = Field({}, description="test sets of your own by name: never trained on, and copies of them neither")
+    name: str = Field(description="the folder of the result (default: the name of the file)", examples=["which-optimizer"])
+    description: str = Field("", description="what the study asks, in a sentence", examples=["Muon against AdamW on our tickets"])
+    corpus: dict[str, WrittenSource] = Field(
+        description="sources by name, as in a recipe", examples=[{"notes": "~/notes", "mail": "mail.jsonl.zst"}]
+    )
+    held_out: dict[str, WrittenSource] = Field(
+        {},
+        description="test sets of your own by name: never trained on, and copies of them neither",
+        examples=[{"target": "questions.jsonl"}],
+    )
     primary: str | None = Field(
-        None, description="the number that decides, such as bits_per_byte/target (default: the first of the first evaluation)"
+        None,
+        description="the number that decides, such as bits_per_byte/target (default: the first of the first evaluation)",
+        examples=["bits_per_byte/target"],
     )
-    budget: Budget = USUAL
-    seeds: Seeds = Field((0, 1, 2, 3, 4), description="seeds, or how many (0, 1, 2, ...), or {least, most} to race")
-    baseline: dict[str, Any] = Field({}, description="a recipe without corpus and budget")
-    recipes: dict[str, dict[str, Any]] = Field({}, description="recipes that parts name: by name, what differs from the baseline")
-    parts: tuple[str, ...] = Field((), description="Python files beside this one that define parts of your own")
-    arms: dict[str, dict[str, Any]] = Field(description="by name, what differs from the baseline; {} flies the baseline alone")
-    tune: Tune | None = Field(None, description="knobs that are tuned for the baseline and every arm alike")
+    budget: Budget = Field(USUAL, description="what the baseline, and so every arm, may spend", examples=[{"flops": 1e12}])
+    seeds: Seeds = Field(
+        (0, 1, 2, 3, 4),
+        description="seeds, or how many (0, 1, 2, ...), or {least, most} to race",
+        examples=[{"least": 3, "most": 12}, 3, [5, 6, 7]],
+    )
+    baseline: Difference = Field({}, description="a recipe without corpus and budget", examples=[{"section": "S"}])
+    recipes: dict[str, HeldDifference] = Field(
+        {},
+        description="recipes that parts name: by name, what differs from the baseline",
+        examples=[{"small": {"model": {"layers": 2}, "share": 0.2}}],
+    )
+    parts: Many[str] = Field((), description="Python files beside this one that define parts of your own", examples=["my_parts.py"])
+    arms: dict[str, Difference] = Field(
+        description="by name, what differs from the baseline; {} flies the baseline alone",
+        examples=[{"wsd": {"schedule": {"wsd": {"decay": 0.2}}}}],
+    )
+    tune: Tune | None = Field(
+        None,
+        description="knobs that are tuned for the baseline and every arm alike",
+        examples=[{"optimizer.adamw.learning_rate": [0.001, 0.003], "share": 0.5}],
+    )
     rates: RateCheck | None = Field(
-        None, description="multiples of the learning rates at which baseline and arms fly too, to see whether a win is one of rate"
+        None,
+        description="multiples of the learning rates at which baseline and arms fly too, to see whether a win is one of rate",
+        examples=[[0.5, 2]],
     )
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="with which all intervals of the study hold together", examples=[0.9])
     margin: float | None = Field(
         None,
         gt=0,
         lt=1,
         description="the smallest change that matters, as a share of the baseline's value (default: what a tenth of the compute buys)",
+        examples=[0.01],
+        json_schema_extra=unit("share of the baseline's value"),
     )
-    kept: tuple[str, ...] = Field((), description="sources whose knowledge is to be kept while the others are gained: draws both axes")
-    curve: tuple[float, ...] = Field((0.5, 1.0, 2.0), description="multiples of the budget that the baseline flies at")
+    kept: Many[str] = Field(
+        (), description="sources whose knowledge is to be kept while the others are gained: draws both axes", examples=["notes"]
+    )
+    curve: tuple[float, ...] = Field(
+        (0.5, 1.0, 2.0), description="multiples of the budget that the baseline flies at", examples=[[1]], json_schema_extra=unit("budgets")
+    )
     curve_seeds: int | None = Field(
-        None, ge=2, description="seeds that fly at multiples other than 1 (default: all); a compute gain rests on these alone"
+        None,
+        ge=2,
+        description="seeds that fly at multiples other than 1 (default: all); a compute gain rests on these alone",
+        examples=[2],
+        json_schema_extra=unit("seeds"),
     )
 
     _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
@@ -96,12 +136,7 @@ class StudyFile(Settings):
             raise PydanticCustomError("kept", "kept names every source, so there is no source left to gain on", {"key": "kept"})
         return self
 
-    @field_validator("kept", "parts", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("rates", mode="before")
+    @field_validator("rates", mode="before", json_schema_input_type=float | tuple[float, ...] | RateCheck | None)
     @classmethod
     def _multiples_alone(cls, value: Any) -> Any:
         return {"multiples": value} if isinstance(value, (list, tuple, int, float)) else value
@@ -113,7 +148,7 @@ class StudyFile(Settings):
             raise ValueError(f"{value!r} cannot be the name of a folder; use letters, digits, dot, hyphen and underscore")
         return value
 
-    @field_validator("seeds", mode="before")
+    @field_validator("seeds", mode="before", json_schema_input_type=int | Seeds)
     @classmethod
     def _number_or_list(cls, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):

@@ -11,12 +11,13 @@ import datetime
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.settings import Settings
+from windtunnel.core.schema import elsewhere
+from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.core.shipped import AREAS, PAPER, paper_files
 from windtunnel.recipe import merge
 from windtunnel.recipe.section import KEY as SECTION
@@ -50,44 +51,59 @@ Some = TypeVar("Some", Arm, Baseline)
 class Expectation(Settings):
     """One thing the paper leads us to expect, said before anything is flown."""
 
-    arm: str = Field(description="the arm the claim is about")
-    against: str = Field(BASELINE, description="what it is compared with: the baseline or another arm")
+    arm: str = Field(description="the arm the claim is about", examples=["g-stack"])
+    against: str = Field(BASELINE, description="what it is compared with: the baseline or another arm", examples=["wsd"])
     metric: str = Field(
         "primary",
         description="a number on test (primary, bits_per_byte/code), a total (flops), an aggregate (forgetting, backward, forward, "
         "dip/NUMBER) or compute_gain",
+        examples=["bits_per_byte/code"],
     )
-    direction: Literal["lower", "higher"] | None = Field(None, description="which way is better (default: as the study says, else lower)")
-    relation: Literal["better", "not-worse", "worse"] = Field("better", description="what is expected of the arm")
+    direction: Literal["lower", "higher"] | None = Field(
+        None, description="which way is better (default: as the study says, else lower)", examples=["higher"]
+    )
+    relation: Literal["better", "not-worse", "worse"] = Field("better", description="what is expected of the arm", examples=["not-worse"])
     by: float = Field(
         0.0,
         ge=0,
         description="better or worse, or at most worse, by this; relative to `against`, but for numbers of transfer",
+        examples=[0.01],
+        json_schema_extra=unit("share of `against`"),
     )
-    note: str = Field("", description="the paper's own number for this, and where it stands there")
+    note: str = Field("", description="the paper's own number for this, and where it stands there", examples=["one percent, figure 3"])
 
 
 class Paper(Settings):
     """What a paper file says."""
 
-    papers: tuple[str, ...] = Field(min_length=1, description="slugs of the papers it answers; the first is its own name")
-    title: str
-    authors: str = ""
-    year: int = Field(ge=1900, le=2100)
-    arxiv: str | None = None
-    claim: str = Field(description="in our own words, with the paper's numbers")
-    expect: tuple[Expectation, ...] = Field(min_length=1, description="what would count as reproducing it")
-    parts: tuple[str, ...] = Field((), description="names of the parts it uses")
-    scales: dict[str, dict[str, Any]] = Field(description="studies: the first whole, each further one as what differs from the first")
-    notes: str = Field("", description="what differs from the paper, and what small scale can and cannot show")
-    outcomes: dict[str, str] = Field({}, description="by scale: what came out, and what would have to differ for the claim to show")
+    papers: Many[str] = Field(min_length=1, description="slugs of the papers it answers; the first is its own name", examples=[["g-stack"]])
+    title: str = Field(description="of the paper", examples=["Stacking Your Transformers"])
+    authors: str = Field("", description="of the paper", examples=["Du et al."])
+    year: int = Field(ge=1900, le=2100, description="in which it appeared", examples=[2024])
+    arxiv: str | None = Field(None, description="its number there", examples=["2405.15319"])
+    claim: str = Field(
+        description="in our own words, with the paper's numbers", examples=["Stacking saves 45 percent of the tokens at 7B."]
+    )
+    expect: Many[Expectation] = Field(
+        min_length=1, description="what would count as reproducing it", examples=[{"arm": "g-stack", "by": 0.01}]
+    )
+    parts: Many[str] = Field((), description="names of the parts it uses", examples=[["stack"]])
+    scales: dict[str, Annotated[dict[str, Any], elsewhere("Scale", "keys of a study")]] = Field(
+        description="studies: the first whole, each further one as what differs from the first",
+        examples=[{"cpu": {"corpus": {"code": "builtin:stdlib"}, "arms": {"wsd": {"schedule": "wsd"}}}}],
+    )
+    notes: str = Field(
+        "",
+        description="what differs from the paper, and what small scale can and cannot show",
+        examples=["The paper has 3B parameters; this is 2 million."],
+    )
+    outcomes: dict[str, str] = Field(
+        {},
+        description="by scale: what came out, and what would have to differ for the claim to show",
+        examples=[{"cpu": "The gain is there, and smaller."}],
+    )
 
     _document: Document | None = PrivateAttr(default=None)
-
-    @field_validator("papers", "parts", "expect", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
     @field_validator("scales")
     @classmethod

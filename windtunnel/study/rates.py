@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from windtunnel.core.settings import Settings
+from windtunnel.core.settings import Settings, unit
 from windtunnel.study.result import BASELINE, Entry
 from windtunnel.train.record import RunRecord
 
@@ -20,8 +20,8 @@ from windtunnel.train.record import RunRecord
 class RateCheck(Settings):
     """At which learning rates baseline and arms fly besides their own. In YAML the multiples alone will do."""
 
-    multiples: tuple[float, ...] = Field(description="of every learning rate of a recipe, 1 left out")
-    seeds: int = Field(2, ge=1, description="how many of the first seeds fly at each")
+    multiples: tuple[float, ...] = Field(description="of every learning rate of a recipe, 1 left out", examples=[[0.5, 2]])
+    seeds: int = Field(2, ge=1, description="how many of the first seeds fly at each", examples=[3], json_schema_extra=unit("seeds"))
 
     @field_validator("multiples")
     @classmethod

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from windtunnel.core.files import decided_once
-from windtunnel.core.settings import Settings
+from windtunnel.core.settings import Settings, unit
 
 BEGUN = "race.json"  # in the folder of a study: the race that it was begun with
 
@@ -17,10 +17,22 @@ BEGUN = "race.json"  # in the folder of a study: the race that it was begun with
 class KnownNoise(Settings):
     """What is known of the noise before the study is flown."""
 
-    sd: float = Field(gt=0, description="standard deviation, between seeds, of the difference of two runs, in the unit of the metric")
-    freedom: float = Field(gt=0, description="degrees of freedom that it is worth, 100 at most: how alike the noise of arms is")
-    metric: str = Field("", description="the number that it is of, which has to be the primary one (default: whichever that is)")
-    source: str = Field("", description="where it is known from, for the report")
+    sd: float = Field(
+        gt=0,
+        description="standard deviation, between seeds, of the difference of two runs, in the unit of the metric",
+        examples=[0.01],
+        json_schema_extra=unit("that of the metric"),
+    )
+    freedom: float = Field(
+        gt=0,
+        description="degrees of freedom that it is worth, 100 at most: how alike the noise of arms is",
+        examples=[30],
+        json_schema_extra=unit("degrees of freedom"),
+    )
+    metric: str = Field(
+        "", description="the number that it is of, which has to be the primary one (default: whichever that is)", examples=["bits_per_byte"]
+    )
+    source: str = Field("", description="where it is known from, for the report", examples=["20 runs of last week"])
 
 
 # Tags that begin so are no places in a file: a message leaves them out.
@@ -33,10 +45,14 @@ Noise = Annotated[
 class Race(Settings):
     """Seeds 0, 1, 2 ... in groups of ``least``, up to ``most``; an arm gets no more once its verdict is clear or out of reach."""
 
-    least: int = Field(3, ge=2, description="seeds of the first look, and from each look to the next")
-    most: int = Field(12, description="seeds of the last look")
+    least: int = Field(
+        3, ge=2, description="seeds of the first look, and from each look to the next", examples=[4], json_schema_extra=unit("seeds")
+    )
+    most: int = Field(12, description="seeds of the last look", examples=[20], json_schema_extra=unit("seeds"))
     noise: Noise | None = Field(
-        None, description="of a seed's difference, known beforehand; false: none (default: what a section's committed results show)"
+        None,
+        description="of a seed's difference, known beforehand; false: none (default: what a section's committed results show)",
+        examples=[False],
     )
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.settings import Settings
+from windtunnel.core.settings import Settings, unit
 from windtunnel.recipe import Phase, Recipe, times
 from windtunnel.recipe.settings import LONG, SHORT
 
@@ -24,9 +24,25 @@ from windtunnel.recipe.settings import LONG, SHORT
 class Tune(Settings):
     """What is tuned. In YAML the knobs stand directly under ``tune``, beside ``trials`` and ``share``."""
 
-    knobs: dict[str, tuple[Any, ...]] = Field(description="values to try, by the dotted path of the knob")
-    trials: int | None = Field(None, ge=1, description="how many of all combinations are tried (default: all; the same ones for every arm)")
-    share: float = Field(1.0, gt=0, le=1, description="share of the budget that a trial spends")
+    knobs: dict[str, tuple[Any, ...]] = Field(
+        description="values to try, by the dotted path of the knob; they may stand under `tune` directly",
+        examples=[{"batch": [4, 8]}],
+    )
+    trials: int | None = Field(
+        None,
+        ge=1,
+        description="how many of all combinations are tried (default: all; the same ones for every arm)",
+        examples=[4],
+        json_schema_extra=unit("trials"),
+    )
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the budget that a trial spends",
+        examples=[0.3],
+        json_schema_extra=unit("share of the budget"),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -34,9 +50,9 @@ class Tune(Settings):
         if not isinstance(data, Mapping) or "knobs" in data:
             return data
         knobs = {key: values for key, values in data.items() if key not in ("trials", "share")}
+        known = set(tunable())
         for key in knobs:
             first = str(key).split(".")[0]
-            known = (set(Recipe.model_fields) | set(Phase.model_fields) | {SHORT}) - {"corpus", "budget", "split", "phases", "share"}
             if first not in known:
                 raise PydanticCustomError(
                     "unknown_key",
@@ -66,6 +82,11 @@ class Tune(Settings):
     def seed(self, seeds: Sequence[int]) -> int:
         """The seed of every trial: none of the study's, so that no arm is chosen by the luck it is judged with."""
         return next(seed for seed in itertools.count(1000) if seed not in seeds)
+
+
+def tunable() -> list[str]:
+    """The fields of a recipe that paths of knobs begin with."""
+    return sorted({*Recipe.model_fields, *Phase.model_fields, SHORT} - {"corpus", "budget", "split", "phases", "share"})
 
 
 def with_knobs(recipe: Recipe, values: Mapping[str, Any], share: float = 1.0) -> Recipe:

@@ -17,11 +17,11 @@ from torch.nn.functional import cross_entropy
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.vocabulary import Vocabulary
-from windtunnel.models.forward import forward
+from windtunnel.models.forward import forward, logits_of_targets
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.after_step.pull_to_start import PullToStart
-from windtunnel.parts.loss_term.distillation import Distillation, logits_of_targets
+from windtunnel.parts.loss_term.distillation import Distillation
 from windtunnel.parts.loss_term.hidden_distillation import HiddenDistillation
 from windtunnel.parts.selection.learnable import Learnable
 from windtunnel.slots import BatchContext, Objective, Progress

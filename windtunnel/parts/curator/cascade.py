@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import Field, field_validator
 
 from windtunnel.core.errors import nearest
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.fields import text_of
 from windtunnel.data.corpus.judging import Judge, Reasons
@@ -75,7 +76,7 @@ class Cascade(Judge, name="cascade"):
     limits: dict[str, float] = Field({}, description="other limits than the published ones, by the name of the rule")
     without: tuple[str, ...] = Field((), description="rules that are not applied, by name")
     whole_sentences: bool = Field(True, description="whether a short text that is whole sentences stays")
-    sources: tuple[str, ...] = Field((), description="the sources that are judged (default: all)")
+    sources: Many[str] = Field((), description="the sources that are judged (default: all)")
 
     @field_validator("limits", "without")
     @classmethod

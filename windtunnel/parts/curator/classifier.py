@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.judging import Judge, Reasons
 from windtunnel.slots import CuratorContext, Source
@@ -32,7 +33,7 @@ class Classifier(Judge, name="classifier"):
 
     reference: Source = Field(description="text of the kind that is wanted, as a source is written under corpus")
     keep: float = Field(gt=0, le=1, description="share of the characters that stays")
-    sources: tuple[str, ...] = Field((), description="the sources that are judged (default: all)")
+    sources: Many[str] = Field((), description="the sources that are judged (default: all)")
     buckets: int = Field(1 << 18, ge=16, description="hashed features")
     documents: int = Field(10_000, ge=2, description="most documents of each kind that the classifier learns from")
     sample: int = Field(20_000_000, ge=1, description="characters of the reference that are read")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.fields import text_of
 from windtunnel.data.corpus.judging import Judge, Reasons
@@ -34,7 +35,7 @@ class Decontaminate(Judge, name="decontaminate"):
     words: int = Field(13, ge=1, description="words in a run")
     share: float = Field(0.0, ge=0, le=1, description="the share of a test's runs that has to be in a document (0: one run)")
     common: int = Field(10, ge=1, description="tests that may have a run which still tells something")
-    sources: tuple[str, ...] = Field((), description="the sources that are judged (default: all)")
+    sources: Many[str] = Field((), description="the sources that are judged (default: all)")
 
     def looks_at(self) -> tuple[str, ...]:
         """The sources that are judged."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.frame import engine
 from windtunnel.data.corpus.split import content_key
@@ -27,12 +28,7 @@ class Fraction(Curator, name="fraction"):
     trial = Trial({"share": 0.5})
 
     share: float = Field(gt=0, le=1, description="the share of documents that stays")
-    sources: tuple[str, ...] = Field((), description="the sources it is applied to (default: all)")
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    sources: Many[str] = Field((), description="the sources it is applied to (default: all)")
 
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The documents that stay, unchanged and in their order. Raises PartError for a source that is not there."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.judging import Judge, Reasons
 from windtunnel.slots import CuratorContext, Source
@@ -31,7 +32,7 @@ class Importance(Judge, name="importance"):
 
     target: Source = Field(description="text that what stays should look like, as a source is written under corpus")
     keep: float = Field(gt=0, le=1, description="share of the characters that stays")
-    sources: tuple[str, ...] = Field((), description="the sources that are chosen from (default: all)")
+    sources: Many[str] = Field((), description="the sources that are chosen from (default: all)")
     buckets: int = Field(10_000, ge=16, description="hashed features")
     noise: bool = Field(True, description="whether documents are drawn (Gumbel noise) or the likeliest kept")
     per_word: bool = Field(False, description="whether the weight of a document is divided by its number of features")

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.fields import text_of
 from windtunnel.data.corpus.judging import Judge, Reasons
@@ -32,15 +33,10 @@ class Language(Judge, name="language"):
 
     trial = Trial({"keep": ["en"], "least": 0.0, "sources": ["prose"]})
 
-    keep: tuple[str, ...] = Field(min_length=1, description="languages, by their codes in ISO 639: en, de, zh")
+    keep: Many[str] = Field(min_length=1, description="languages, by their codes in ISO 639: en, de, zh")
     least: float = Field(0.5, ge=0, le=1, description="the score that these languages must have together")
     shortest: int = Field(20, ge=0, description="letters of a document that is judged")
-    sources: tuple[str, ...] = Field((), description="the sources that are judged (default: all)")
-
-    @field_validator("keep", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    sources: Many[str] = Field((), description="the sources that are judged (default: all)")
 
     def looks_at(self) -> tuple[str, ...]:
         """The sources that are judged."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.frame import texts_of
 from windtunnel.data.corpus.tally import Tally
@@ -32,7 +33,7 @@ class LowestPerplexity(Curator, name="lowest-perplexity"):
 
     clean: Source = Field(description="text of the quality that is wanted, as a source is written under corpus")
     keep: float = Field(gt=0, le=1, description="share of the characters that stays, best documents first")
-    sources: tuple[str, ...] = Field((), description="the sources that are judged (default: all)")
+    sources: Many[str] = Field((), description="the sources that are judged (default: all)")
     order: int = Field(3, ge=1, le=5, description="words that the model looks at, the predicted one included")
     sample: int = Field(2_000_000, ge=1, description="characters of the clean text that the model is fitted on")
     longest: int = Field(2000, ge=1, description="words of a document that are judged, from its beginning")

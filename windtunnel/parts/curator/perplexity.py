@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.kits.text.choice import digest, keep_scored
 from windtunnel.slots import Curator, CuratorContext
@@ -34,14 +35,9 @@ class Perplexity(Curator, name="perplexity"):
     model: Trained = Field(description="the model that judges: a causal one")
     keep: float = Field(gt=0, le=1, description="share of the characters that stays")
     which: Literal["lowest", "middle", "highest"] = Field("middle", description="of which perplexity the documents are that stay")
-    sources: tuple[str, ...] = Field((), description="the sources that are judged (default: all)")
+    sources: Many[str] = Field((), description="the sources that are judged (default: all)")
     tokens: int = Field(128, ge=2, description="tokens of a document that are judged, from its beginning")
     batch: int = Field(32, ge=1, description="documents in one forward pass")
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The documents that stay, unchanged and in their order.

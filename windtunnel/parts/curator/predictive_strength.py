@@ -10,6 +10,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.fields import text_of
 from windtunnel.data.corpus.judging import Judge, Reasons
@@ -38,7 +39,7 @@ class PredictiveStrength(Judge, name="predictive-strength"):
 
     models: tuple[Trained, ...] = Field(min_length=2, description="causal models, from the worst to the best")
     keep: float = Field(gt=0, le=1, description="share of the characters that stays")
-    sources: tuple[str, ...] = Field((), description="the sources that are judged (default: all)")
+    sources: Many[str] = Field((), description="the sources that are judged (default: all)")
     sample: float = Field(0.1, gt=0, le=1, description="share of the documents that the models read")
     shortest: int = Field(200, ge=1, description="fewest characters of a document that they read")
     tokens: int = Field(128, ge=2, description="tokens of a document that they read, from its beginning")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from windtunnel.core.settings import Many
 from windtunnel.data.corpus.frame import engine
 from windtunnel.kits.text.choice import digest, text_of, wanted
 from windtunnel.slots import Curator, CuratorContext
@@ -24,7 +25,7 @@ class Scramble(Curator, name="scramble"):
     """
 
     share: float = Field(0.5, gt=0, le=1, description="share of the documents that is damaged")
-    sources: tuple[str, ...] = Field((), description="the sources that are damaged (default: all)")
+    sources: Many[str] = Field((), description="the sources that are damaged (default: all)")
     seed: int = Field(0, ge=0, description="which documents, and into which order")
 
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:

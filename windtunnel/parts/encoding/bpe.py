@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.part import HeldRecipe
+from windtunnel.core.settings import Many
 from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted
@@ -40,19 +41,22 @@ class Bpe(Encoding, name="bpe"):
     least: ClassVar[int] = 8
     evaluation: ClassVar[str] = "bits-per-byte"
 
-    folder: str | None = Field(None, description="folder of a tokenizer that AutoTokenizer loads (default: train one)")
-    recipe: HeldRecipe | None = Field(
-        None, description="the recipe whose tokenizer is taken, by its name under recipes or as what differs; nothing is trained for it"
+    folder: str | None = Field(
+        None, description="folder of a tokenizer that AutoTokenizer loads (default: train one)", examples=["~/models/mine"]
     )
-    vocabulary: int = Field(4096, ge=400, description="size of the trained vocabulary, special tokens included")
-    sources: tuple[str, ...] | None = Field(None, description="the corpus sources that tokens are learnt from (default: all)")
-    extend: int = Field(0, ge=0, description="how many tokens are added to those of `folder` or `recipe`, learnt from the corpus")
-    sentinels: int = Field(64, ge=0, description="span sentinels kept in the vocabulary, for span corruption")
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    recipe: HeldRecipe | None = Field(
+        None,
+        description="the recipe whose tokenizer is taken, by its name under recipes or as what differs; nothing is trained for it",
+        examples=["small"],
+    )
+    vocabulary: int = Field(4096, ge=400, description="size of the trained vocabulary, special tokens included", examples=[1024])
+    sources: Many[str] | None = Field(
+        None, description="the corpus sources that tokens are learnt from (default: all)", examples=[["notes"]]
+    )
+    extend: int = Field(
+        0, ge=0, description="how many tokens are added to those of `folder` or `recipe`, learnt from the corpus", examples=[256]
+    )
+    sentinels: int = Field(64, ge=0, description="span sentinels kept in the vocabulary, for span corruption", examples=[0])
 
     @model_validator(mode="after")
     def _from_one_place(self) -> Bpe:

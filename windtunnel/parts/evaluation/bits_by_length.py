@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, field_validator
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte
 from windtunnel.slots import Evaluation, HeldOut, Structure
@@ -31,14 +32,9 @@ class BitsByLength(Evaluation, name="bits-by-length"):
     unit: ClassVar[str] = "bits per byte"
     better: ClassVar[str] = "lower"
 
-    lengths: tuple[int, ...] = Field((64, 128, 256, 512), min_length=1, description="tokens of a window, rising")
+    lengths: Many[int] = Field((64, 128, 256, 512), min_length=1, description="tokens of a window, rising")
     tokens: int = Field(4096, ge=1, description="most tokens of each source that are read at each length")
     inside: Structure | None = Field(None, description="the structure within which the model is measured (default: none)")
-
-    @field_validator("lengths", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: int | tuple[int, ...]) -> tuple[int, ...]:
-        return (value,) if isinstance(value, int) else value
 
     @field_validator("lengths")
     @classmethod

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.kits.text.gapped import SYMBOLS, problem, spelt
 from windtunnel.parts.evaluation.bits_by_length import within
@@ -38,17 +39,12 @@ class CopyAccuracy(Evaluation, name="copy-accuracy"):
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
 
-    lengths: tuple[int, ...] = Field((64, 96, 128, 256), min_length=1, description="symbols of the problems, rising")
+    lengths: Many[int] = Field((64, 96, 128, 256), min_length=1, description="symbols of the problems, rising")
     copied: int = Field(12, ge=2, description="symbols that come twice, `length` of the source")
     symbols: int = Field(26, ge=3, le=len(SYMBOLS), description="kinds of symbols, `letters` of the source")
     offset: int = Field(4, ge=0, description="symbols of filler before the first copy")
     questions: int = Field(64, ge=1, description="problems of each length; each asks for copied - 1 symbols")
     inside: Structure | None = Field(None, description="the structure within which the model is measured (default: none)")
-
-    @field_validator("lengths", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) else value
 
     @model_validator(mode="after")
     def _fits(self) -> CopyAccuracy:

@@ -52,6 +52,7 @@ class Distillation(LossTerm, name="distillation"):
         import torch
         from torch.nn.functional import kl_div, log_softmax
 
+        from windtunnel.models.forward import logits_of_targets
         from windtunnel.models.sizes import rows_of
 
         teacher, both = context.models["teacher"], self.soften == "both"
@@ -69,23 +70,3 @@ class Distillation(LossTerm, name="distillation"):
         divergence = kl_div(guess, soft, reduction="sum", log_target=True) * (self.temperature**2 if both else 1.0)
         labelled = torch.where(loss.counts, loss.values, 0.0).sum()
         return self.weight * (divergence - labelled) / loss.counts.sum().clamp(min=1)
-
-
-def logits_of_targets(model: PreTrainedModel, batch: dict[str, torch.Tensor], counts: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """The logits of the targets that count, float32 or wider [targets, vocabulary], in the order of ``counts`` [B, W] (bool).
-
-    Only these rows become float32, as a softmax over the vocabulary is the largest thing a step holds. The ``logits`` of an
-    encoder-decoder stand in its decoder's columns [B, N, vocabulary], which the batch's ``decoder_columns`` says the columns of.
-    """
-    import torch
-
-    sequence, column = counts.nonzero(as_tuple=True)
-    if model.config.is_encoder_decoder:
-        columns, width = batch["decoder_columns"], counts.shape[1]
-        order = torch.arange(columns.shape[1], device=columns.device).expand_as(columns)
-        # Where each column of the batch stands in the decoder; padding goes to one column more.
-        places = columns.new_zeros(len(columns), width + 1).scatter(1, torch.where(columns >= 0, columns, width), order)
-        column = places[sequence, column]
-    # Selecting rows has a fast gradient; indexing by a mask would sort.
-    rows = logits.flatten(0, 1).index_select(0, sequence * logits.shape[1] + column)
-    return rows if rows.dtype == torch.float64 else rows.float()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.slots import BatchContext, LookContext, Loss, LossTerm
 
@@ -32,7 +33,7 @@ class ElasticWeights(LossTerm, name="elastic-weights"):
     trial = Trial({"sources": ["code"], "sequences": 2})
     identity = {"strength": 0.0}
 
-    sources: tuple[str, ...] = Field(min_length=1, description="the sources of earlier text that is to be kept")
+    sources: Many[str] = Field(min_length=1, description="the sources of earlier text that is to be kept")
     strength: float = Field(1.0, ge=0, description="what the term is multiplied with (0: plain training)")
     sequences: int = Field(64, ge=1, description="sequences of each source that the information is estimated on")
     labels: Literal["model", "data"] = Field(

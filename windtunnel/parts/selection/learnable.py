@@ -9,7 +9,6 @@ from pydantic import Field
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
 from windtunnel.core.trial import Trial
-from windtunnel.parts.loss_term.distillation import logits_of_targets
 from windtunnel.slots import BatchContext, Selection
 
 if TYPE_CHECKING:
@@ -45,6 +44,7 @@ class Learnable(Selection, name="learnable"):
         """
         import torch
 
+        from windtunnel.models.forward import logits_of_targets
         from windtunnel.models.sizes import rows_of
 
         scorer = context.models["scorer"]

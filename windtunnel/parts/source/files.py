@@ -39,18 +39,37 @@ class Files(StreamedSource, name="files"):
     something else here is kept with an underscore at the end of its name.
     """
 
-    path: str = Field(min_length=1, description="folder, file, or a pattern such as data/*.jsonl; ~ is the home folder")
-    glob: str = Field("**/*", min_length=1, description="which files of a folder are read (hidden ones only where the pattern names them)")
-    field: str | None = Field("text", min_length=1, description="the field or column that holds the text of a record; null: there is none")
-    template: str | None = Field(
-        None, description='writes the text from several fields, such as "{subject}\\n{body}"; in the place of field'
+    path: str = Field(
+        min_length=1, description="folder, file, or a pattern such as data/*.jsonl; ~ is the home folder", examples=["~/notes"]
     )
-    keep: tuple[str, ...] | None = Field(None, description="the other fields that are kept; [] for none (default: all)")
-    group: str | None = Field(None, description="the field whose value names what is never split, such as a scene or a customer")
-    extract: bool = Field(True, description="take the text out of HTML, PDF, Word, notebooks, manual pages; false: with their markup")
-    encoding: str | None = Field(None, description="of plain text and tables, such as cp1252 (default: recognised)")
+    glob: str = Field(
+        "**/*",
+        min_length=1,
+        description="which files of a folder are read (hidden ones only where the pattern names them)",
+        examples=["**/*.md"],
+    )
+    field: str | None = Field(
+        "text", min_length=1, description="the field or column that holds the text of a record; null: there is none", examples=["body"]
+    )
+    template: str | None = Field(
+        None,
+        description='writes the text from several fields, such as "{subject}\\n{body}"; in the place of field',
+        examples=["{subject}\n{body}"],
+    )
+    keep: tuple[str, ...] | None = Field(
+        None, description="the other fields that are kept; [] for none (default: all)", examples=[["date", "author"]]
+    )
+    group: str | None = Field(
+        None, description="the field whose value names what is never split, such as a scene or a customer", examples=["customer"]
+    )
+    extract: bool = Field(
+        True, description="take the text out of HTML, PDF, Word, notebooks, manual pages; false: with their markup", examples=[False]
+    )
+    encoding: str | None = Field(None, description="of plain text and tables, such as cp1252 (default: recognised)", examples=["cp1252"])
     content: tuple[str, ...] = Field(
-        (), description="the fields that make a document what it is; those that agree in them are duplicates (default: the text, else all)"
+        (),
+        description="the fields that make a document what it is; those that agree in them are duplicates (default: the text, else all)",
+        examples=[["image"]],
     )
 
     @field_validator("encoding")
