@@ -51,7 +51,7 @@ Some = TypeVar("Some", Arm, Baseline)
 class Expectation(Settings):
     """One thing the paper leads us to expect, said before anything is flown."""
 
-    arm: str = Field(description="the arm the claim is about", examples=["g-stack"])
+    arm: str = Field(description="the arm the claim is about", examples=["long-decay"])
     against: str = Field(BASELINE, description="what it is compared with: the baseline or another arm", examples=["wsd"])
     metric: str = Field(
         "primary",
@@ -76,7 +76,9 @@ class Expectation(Settings):
 class Paper(Settings):
     """What a paper file says."""
 
-    papers: Many[str] = Field(min_length=1, description="slugs of the papers it answers; the first is its own name", examples=[["g-stack"]])
+    papers: Many[str] = Field(
+        min_length=1, description="slugs of the papers it answers; the first is its own name", examples=[["slow-decay"]]
+    )
     title: str = Field(description="of the paper", examples=["Stacking Your Transformers"])
     authors: str = Field("", description="of the paper", examples=["Du et al."])
     year: int = Field(ge=1900, le=2100, description="in which it appeared", examples=[2024])
@@ -85,7 +87,7 @@ class Paper(Settings):
         description="in our own words, with the paper's numbers", examples=["Stacking saves 45 percent of the tokens at 7B."]
     )
     expect: Many[Expectation] = Field(
-        min_length=1, description="what would count as reproducing it", examples=[{"arm": "g-stack", "by": 0.01}]
+        min_length=1, description="what would count as reproducing it", examples=[{"arm": "long-decay", "by": 0.01}]
     )
     parts: Many[str] = Field((), description="names of the parts it uses", examples=[["stack"]])
     scales: dict[str, Annotated[dict[str, Any], elsewhere("Scale", "keys of a study")]] = Field(
