@@ -12,7 +12,7 @@ import yaml
 
 from windtunnel.core import registry
 from windtunnel.core.part import Trained
-from windtunnel.core.schema import described, described_key
+from windtunnel.core.schema import described, described_key, first_sentence
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import Budget, Phase, Recipe
 from windtunnel.recipe.phase import slot_fields
@@ -111,12 +111,12 @@ def said(text: str) -> str:
 
 
 def slots() -> list[tuple[str, str, str]]:
-    """Of each slot its name, the keys that hold its parts, and the parts of this package that fill it."""
+    """Of each slot its name, the keys that hold its parts, and what it is."""
     keys: dict[str, list[str]] = {}
     for settings in (Recipe, Phase, ModelSettings):
         for key, slot in slot_fields(settings).items():
             keys.setdefault(slot.__name__, []).append(key)
-    return [(name, ", ".join(keys[name]), ", ".join(registry.files(slot))) for name, slot in registry.slots().items()]
+    return [(name, ", ".join(keys[name]), first_sentence(slot)) for name, slot in registry.slots().items()]
 
 
 def keys_page() -> str:
@@ -136,6 +136,7 @@ def keys_page() -> str:
         ]
         head = ("key", "type", "unit", "default", "example", "meaning")
         blocks.append(f"## {group.title}\n\n{group.about}\n\n{table_of(head, rows, frozenset(range(6)))}")
-    filling = [(code(slot), code(keys), escaped(parts)) for slot, keys, parts in slots()]
-    blocks.append("## What fills a slot\n\n" + table_of(("slot", "key", "parts"), filling, frozenset(range(3))))
+    filling = [(code(slot), code(keys), said(meaning)) for slot, keys, meaning in slots()]
+    slots_head = "## Slots\n\nWhere a type above is one of these, a part stands: `windtunnel parts --slot NAME` lists them.\n\n"
+    blocks.append(slots_head + table_of(("slot", "key", "what its parts are"), filling, frozenset(range(3))))
     return "\n\n".join(blocks) + "\n"
