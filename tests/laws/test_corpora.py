@@ -11,7 +11,7 @@ import yaml
 from windtunnel.commands.train import against_band, arm_at, read_forecast
 from windtunnel.core.errors import UserError
 from windtunnel.laws.corpora import interaction, over_corpora, pool, random_effects
-from windtunnel.laws.plan import plan, scaled, spend
+from windtunnel.laws.plan import Needs, plan, scaled, spend
 from windtunnel.recipe import recipe_from
 
 
@@ -78,12 +78,12 @@ def test_a_plan_says_what_to_fly_and_from_where_it_knows() -> None:
     assert budget.flops == 1e19 and sizes.layers == numbers["layers"].value and sizes.width == numbers["width"].value
     assert large.phases[0].batch > 32 and large.phases[0].rate_multiple < 0.5
     assert sizes.initializer_range == pytest.approx(0.1 * np.sqrt(64 / sizes.width))
-    few = plan(pilot(), flops=1e19, corpus_tokens=1e8)
+    few = plan(pilot(), flops=1e19, needs=Needs(corpus_tokens=1e8))
     assert few.numbers["parameters"].value < numbers["parameters"].value * 1.5 and few.numbers["epochs"].value > 4
     assert any("repeated tokens" in line for line in few.warnings)
-    used = plan(pilot(), flops=1e19, inference_tokens=1e11)
+    used = plan(pilot(), flops=1e19, needs=Needs(inference_tokens=1e11))
     assert used.numbers["parameters"].value < numbers["parameters"].value
-    assert plan(pilot(), flops=1e19, max_size=2e7).numbers["parameters"].value < 2.4e7
+    assert plan(pilot(), flops=1e19, needs=Needs(max_size=2e7)).numbers["parameters"].value < 2.4e7
     with pytest.raises(UserError, match="fewer than the pilot's"):
         plan(pilot(), flops=1e9)
 

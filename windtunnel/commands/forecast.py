@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -80,7 +80,7 @@ def plan(
     gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="devices that share the run", show_default=False)] = None,
     days: Annotated[float | None, typer.Option("--days", help="that they have", show_default=False)] = None,
     mfu: Annotated[float, typer.Option("--mfu", help="share of the peak that is reached")] = 0.4,
-    peak: Annotated[float, typer.Option("--peak", metavar="FLOPS", help="a second, of a device")] = 989e12,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="what they are, such as a100, h100 or l40s")] = "h100",
     price: Annotated[float | None, typer.Option("--price", help="of a device and hour", show_default=False)] = None,
     corpus_tokens: Annotated[float | None, typer.Option("--corpus-tokens", help="different tokens there are", show_default=False)] = None,
     inference_tokens: Annotated[float, typer.Option("--inference-tokens", help="that the model will read and write in use")] = 0.0,
@@ -95,17 +95,19 @@ def plan(
 
     from windtunnel.core.files import write_text
     from windtunnel.core.shipped import shipped
+    from windtunnel.laws.device import device_of
+    from windtunnel.laws.plan import Needs, spend
     from windtunnel.laws.plan import plan as make
-    from windtunnel.laws.plan import spend
     from windtunnel.study.file import load_study
 
     recipes = load_study(shipped(study)).resolved
     if arm not in recipes:
         raise UserError(f"{study}: no arm {arm!r}; {nearest(arm, recipes)}")
-    budget = spend(flops, gpus if flops is None else None, days, mfu, peak)
-    needs = {"corpus_tokens": corpus_tokens, "inference_tokens": inference_tokens, "max_size": max_size}
-    machines = {"gpus": gpus or 1, "mfu": mfu, "peak": peak, "price": price}
-    found = make(recipes[arm], arm=arm, flops=budget, results=read_all(results or []), **needs, **machines)  # type: ignore[arg-type]
+    chosen = device_of(device)
+    budget = spend(flops, gpus if flops is None else None, days, mfu, chosen.peak)
+    needs = Needs(corpus_tokens, inference_tokens, max_size)
+    how: dict[str, Any] = {"gpus": gpus or 1, "mfu": mfu, "device": chosen, "price": price, "needs": needs}
+    found = make(recipes[arm], arm=arm, flops=budget, results=read_all(results or []), **how)
     if out is not None:
         write_text(out, yaml.safe_dump(found.recipe, sort_keys=False))
     if as_json:

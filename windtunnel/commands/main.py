@@ -19,6 +19,7 @@ from windtunnel.commands.adapt import adapt, show_adaptation
 from windtunnel.commands.completion import checkable_names, completion, study_names
 from windtunnel.commands.console import MENDABLE, print_json, stop_with
 from windtunnel.commands.curate import curate
+from windtunnel.commands.elsewhere import Elsewhere
 from windtunnel.commands.ending import ending_in_time
 from windtunnel.commands.evaluate import evaluate
 from windtunnel.commands.forecast import forecast, plan
@@ -163,9 +164,18 @@ def check(
     out: OutOption = OUT,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="also what a run takes on such an accelerator: a100, h100 ...", show_default=False),
+    ] = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="with --device: how many share a run")] = 1,
+    days: Annotated[
+        float | None, typer.Option("--days", metavar="N", help="with --device: also what so many days buy", show_default=False)
+    ] = None,
+    mfu: Annotated[float, typer.Option("--mfu", help="with --device: the share of its peak that is reached")] = 0.4,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here."""
+    """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here, or with --device elsewhere."""
     from windtunnel.recipe import Document, load_recipe
     from windtunnel.recipe.resolve import resolve
 
@@ -177,6 +187,9 @@ def check(
         raise UserError(f"{file}: is a paper, whose settings are fixed; --set, --budget and --seeds are for studies and recipes")
     if scale and "scales" not in keys:
         raise UserError(f"--scale {scale}: {file} is no paper, and has no scales")
+    if device is None and days is not None:
+        raise UserError(f"--days {days:g}: of which accelerator? add --device h100")
+    elsewhere = Elsewhere(device, gpus, days, mfu) if device is not None else None
     found: dict[str, Any]
     if {"baseline", "arms", "seeds", "scales"} & keys:
         from windtunnel.study.fly import check_study, summary
@@ -195,6 +208,10 @@ def check(
         checked = {one: check_study(each, out, workers=workers, threads=threads) for one, each in studies.items()}
         found = checked if paper else checked[""]
         lines = [f"{one}: {line}" if one else line for one, entry in checked.items() for line in summary(entry)]
+        if elsewhere:
+            for one, each in studies.items():
+                checked[one]["elsewhere"], more = elsewhere.told(each.resolved)
+                lines += [f"{one}: {line}" if one else line for line in more]
     else:
         from windtunnel.study.check import check_recipe, recipe_summary
         from windtunnel.study.plan import what_cannot_fly
@@ -207,6 +224,9 @@ def check(
             raise UserError(f"{file}: {problem}")
         found = check_recipe(recipe, threads=threads)
         lines = [f"recipe {file}", *recipe_summary(found)]
+        if elsewhere:
+            found["elsewhere"], more = elsewhere.told({"recipe": recipe})
+            lines += more
     if as_json:
         print_json(found)
     else:

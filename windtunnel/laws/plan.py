@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import JsonBlock, Number
 from windtunnel.laws.chinchilla import fit_chinchilla
+from windtunnel.laws.device import DEVICES, STATE, Device, on_device
 from windtunnel.laws.repeated import predict
 from windtunnel.recipe import Budget, Phase, Recipe
 from windtunnel.study.result import BASELINE, StudyResult
@@ -25,8 +26,6 @@ from windtunnel.train.estimate import estimate
 
 PUBLISHED = {"E": 1.8172, "A": 477.8, "B": 2143.4, "alpha": 0.3473, "beta": 0.3672}
 REPEATS, EXCESS = 15.39, 5.31
-PEAK = 989e12  # dense bfloat16 FLOPs a second of an H100
-STATE = 16  # bytes a parameter: weight, gradient and two moments in float32
 SLACK = 1.003  # a size whose loss is within this of the best is as good
 CHECKPOINTS = 20
 SIZES = 400  # that are looked at
@@ -63,6 +62,19 @@ def spend(flops: float | None, gpus: int | None, days: float | None, mfu: float,
     return found
 
 
+class Needs(NamedTuple):
+    """What the run is for: different tokens that there are (None: enough), tokens that the model will read and write in use, and the most
+    parameters that it may have.
+    """
+
+    corpus_tokens: float | None = None
+    inference_tokens: float = 0.0
+    max_size: float | None = None
+
+
+PLENTY = Needs()
+
+
 def plan(
     recipe: Recipe,
     *,
@@ -71,11 +83,9 @@ def plan(
     results: Sequence[StudyResult] = (),
     gpus: int = 1,
     mfu: float = 0.4,
-    peak: float = PEAK,
+    device: Device = DEVICES["h100"],
     price: float | None = None,
-    corpus_tokens: float | None = None,
-    inference_tokens: float = 0.0,
-    max_size: float | None = None,
+    needs: Needs = PLENTY,
 ) -> Plan:
     """The run of ``recipe`` at ``flops``.
 
@@ -86,11 +96,9 @@ def plan(
         results: of studies, whose baselines tell the law where they have three sizes or more.
         gpus: devices that share the run.
         mfu: share of the peak that is reached.
-        peak: FLOPs a second of a device.
+        device: what they are.
         price: of a device and hour; None: cost is left out.
-        corpus_tokens: different tokens that there are; None: enough.
-        inference_tokens: that the model will read and write in use.
-        max_size: parameters that it may have.
+        needs: what the run is for.
 
     Raises:
         UserError: for a recipe that begins from a checkpoint, or a budget below that of the pilot.
@@ -102,55 +110,73 @@ def plan(
         raise UserError(f"{flops:.3g} FLOPs are fewer than the pilot's {pilot['flops']:.3g}; a plan is for a larger run")
     told: list[str] = []
     laws, why = law_of(results, told)
-    best = np.array([_best(law, flops, corpus_tokens, inference_tokens, max_size) for law in laws])
+    best = np.array([_best(law, flops, needs) for law in laws])
     wanted = float(best[0])
-    ends = np.percentile(best, [2.5, 97.5]) if len(best) > 1 else _as_good(laws[0], flops, corpus_tokens, inference_tokens, max_size)
-    training = flops - 2 * wanted * inference_tokens
+    ends = np.percentile(best, [2.5, 97.5]) if len(best) > 1 else _as_good(laws[0], flops, needs)
+    training = flops - 2 * wanted * needs.inference_tokens
     if training <= pilot["flops"]:
-        raise UserError(f"reading {inference_tokens:.3g} tokens in use would take the budget; give more FLOPs, or fewer tokens")
+        raise UserError(f"reading {needs.inference_tokens:.3g} tokens in use would take the budget; give more FLOPs, or fewer tokens")
     large = scaled(recipe, wanted / pilot["parameters"], training)
     cost = estimate(large)
     if abs(math.log(cost["parameters"] / wanted)) > 0.3:
         told.append(f"the shape has {cost['parameters']:.3g} parameters where {wanted:.3g} were wanted; set layers and width by hand")
-    phase, before = large.phases[-1], recipe.phases[-1]
-    sizes = phase.model.sizes()
-    size, tokens = cost["parameters"], cost["tokens"]
-    growth = size / pilot["parameters"]
-    per_day = gpus * peak * mfu * 86400
-    positions = phase.batch * phase.context
-    local = max(1, positions // gpus)
-    activations = 34 * sizes.layers * sizes.width * min(local, 16_384) + 4 * min(local, 16_384) * 2 * sizes.width
-    if growth > 1000:
-        told.append(f"{growth:.0f} times the pilot's parameters: all is carried far; fly a rung between, and sweep its rate")
-    if growth > 30:
-        told.append(f"the tokenizer and the context of {phase.context} are the pilot's; at this size larger ones pay, so set them by hand")
-    if (epochs := tokens / corpus_tokens if corpus_tokens else None) and epochs > 4:
-        told.append(f"{epochs:.1f} epochs: beyond four, repeated tokens are worth clearly less than new ones")
+    size = Planned(value=cost["parameters"], low=float(ends[0]), high=float(ends[1]), why=why)
+    numbers = _shape(recipe, large, training, size, needs) | _machines(large, gpus, mfu, device, price)
+    told += _doubts(large, size.value / pilot["parameters"], numbers)
+    schedule = next(iter(large.phases[-1].schedule.model_dump(mode="json")))
+    return Plan(arm=arm, numbers=numbers, schedule=schedule, recipe=large.model_dump(mode="json", exclude_defaults=True), warnings=told)
+
+
+def _shape(recipe: Recipe, large: Recipe, training: float, size: Planned, needs: Needs) -> dict[str, Planned]:
+    """What the large run is, and how each number was carried over from ``recipe``."""
+    cost, phase, sizes = estimate(large), large.phases[-1], large.phases[-1].model.sizes()
+    epochs = cost["tokens"] / needs.corpus_tokens if needs.corpus_tokens else float("nan")
+    multiple = phase.rate_multiple / recipe.phases[-1].rate_multiple
     batch_why = "the pilot's batch times the size to the power 2/3 (rule of the OLMo ladder), not fitted to your runs"
     rate_why = "the pilot's rate times the size to the power -1/3 (same rule), not fitted to your runs; sweep it at an eighth of the size"
-    numbers = {
+    return {
         "flops": Planned(value=training, why="asked for, less two a parameter and token of use"),
-        "parameters": Planned(value=size, low=float(ends[0]), high=float(ends[1]), why=why),
-        "tokens": Planned(value=tokens, why="what the FLOPs buy at that size, by the family's count"),
-        "tokens a parameter": Planned(value=tokens / size, why="from both"),
+        "parameters": size,
+        "tokens": Planned(value=cost["tokens"], why="what the FLOPs buy at that size, by the family's count"),
+        "tokens a parameter": Planned(value=cost["tokens"] / size.value, why="from both"),
         "layers": Planned(value=sizes.layers, why="the pilot's, times a whole number near the fifth root of the growth"),
         "width": Planned(value=sizes.width, why="the pilot's, times the root of what remains"),
         "batch": Planned(value=phase.batch, why=batch_why),
-        "tokens a step": Planned(value=positions, why="batch times context"),
-        "rate multiple": Planned(value=phase.rate_multiple / before.rate_multiple, why=rate_why),
+        "tokens a step": Planned(value=phase.batch * phase.context, why="batch times context"),
+        "rate multiple": Planned(value=multiple, why=rate_why),
         "steps": Planned(value=cost["steps"], why="tokens over tokens a step"),
-        "epochs": Planned(value=epochs if epochs else float("nan"), why="tokens over --corpus-tokens"),
+        "epochs": Planned(value=epochs, why="tokens over --corpus-tokens"),
         "checkpoints": Planned(value=CHECKPOINTS, why=f"one in {100 / CHECKPOINTS:.0f} % of the run"),
-        "checkpoint bytes": Planned(value=12.0 * size, why="weights and two moments, 4 bytes each"),
-        "memory a device": Planned(
-            value=STATE * size / gpus + activations,
-            why=f"{STATE} bytes a parameter shared by {gpus} devices, and activations of its tokens",
-        ),
-        "days": Planned(value=training / per_day, why=f"{gpus} devices at {mfu:.0%} of {peak:.3g} FLOPs a second"),
-        "cost": Planned(value=training / per_day * 24 * gpus * price if price else float("nan"), why="device hours times --price"),
+        "checkpoint bytes": Planned(value=12.0 * size.value, why="weights and two moments, 4 bytes each"),
     }
-    schedule = next(iter(phase.schedule.model_dump(mode="json")))
-    return Plan(arm=arm, numbers=numbers, schedule=schedule, recipe=large.model_dump(mode="json", exclude_defaults=True), warnings=told)
+
+
+def _machines(large: Recipe, gpus: int, mfu: float, device: Device, price: float | None) -> dict[str, Planned]:
+    """What the run takes of its devices."""
+    taken = on_device(large, device, gpus, mfu)
+    shared = f"{STATE} bytes a parameter shared by {gpus} devices, and activations of {max(1, taken.micro_batch)} sequences at a time"
+    cost = taken.device_hours * price if price else float("nan")
+    return {
+        "memory a device": Planned(value=taken.memory, why=shared),
+        "sequences at a time": Planned(value=taken.micro_batch, why=f"what fits in {device.memory / 1e9:.0f} GB; 0: not even one does"),
+        "days": Planned(value=taken.days, why=f"{gpus} devices at {mfu:.0%} of {device.peak:.3g} FLOPs a second"),
+        "cost": Planned(value=cost, why="device hours times --price"),
+    }
+
+
+def _doubts(large: Recipe, growth: float, numbers: Mapping[str, Planned]) -> list[str]:
+    """What a reader of the plan has to know."""
+    told = []
+    if growth > 1000:
+        told.append(f"{growth:.0f} times the pilot's parameters: all is carried far; fly a rung between, and sweep its rate")
+    if growth > 30:
+        context = large.phases[-1].context
+        told.append(f"the tokenizer and the context of {context} are the pilot's; at this size larger ones pay, so set them by hand")
+    if (epochs := numbers["epochs"].value) > 4:
+        told.append(f"{epochs:.1f} epochs: beyond four, repeated tokens are worth clearly less than new ones")
+    if not numbers["sequences at a time"].value:
+        told.append("it does not fit in the memory of so many devices, not with one sequence at a time; give --gpus more")
+    return told
 
 
 # The best size --------------------------------------------------------------------------------------------------------------------
@@ -195,27 +221,27 @@ def _spread(law: Mapping[str, float], covariance: Mapping[str, Mapping[str, floa
     return [dict(law), *whole]
 
 
-def _curve(law: Mapping[str, float], flops: float, corpus: float | None, inference: float, most: float | None) -> np.ndarray:
+def _curve(law: Mapping[str, float], flops: float, needs: Needs) -> np.ndarray:
     """Sizes and losses [2, sizes] that spend ``flops``, those of use included."""
-    size = np.exp(np.linspace(math.log(1e4), math.log(max(most, 1e4) if most else 1e13), SIZES))
-    left = flops - 2 * size * inference
+    size = np.exp(np.linspace(math.log(1e4), math.log(max(needs.max_size, 1e4) if needs.max_size else 1e13), SIZES))
+    left = flops - 2 * size * needs.inference_tokens
     paid = np.maximum(left, 1e-300) / (6 * size)
     numbers = np.array([[law["E"], law["A"], law["B"], law["alpha"], law["beta"], REPEATS, EXCESS]])
-    unique = np.full(SIZES, corpus) if corpus else paid
+    unique = np.full(SIZES, needs.corpus_tokens) if needs.corpus_tokens else paid
     loss = predict(numbers, {"N": size, "D": np.maximum(paid, 1.0), "U": np.maximum(unique, 1.0)})[0]
-    if not corpus:
+    if not needs.corpus_tokens:
         loss = law["E"] + law["A"] / size ** law["alpha"] + law["B"] / np.maximum(paid, 1.0) ** law["beta"]
     return np.stack([size, np.where(left > 0, loss, np.inf)])  # a size whose use alone takes the budget is no choice
 
 
-def _best(law: Mapping[str, float], flops: float, corpus: float | None, inference: float, most: float | None) -> float:
-    size, loss = _curve(law, flops, corpus, inference, most)
+def _best(law: Mapping[str, float], flops: float, needs: Needs) -> float:
+    size, loss = _curve(law, flops, needs)
     return float(size[loss.argmin()])
 
 
-def _as_good(law: Mapping[str, float], flops: float, corpus: float | None, inference: float, most: float | None) -> np.ndarray:
+def _as_good(law: Mapping[str, float], flops: float, needs: Needs) -> np.ndarray:
     """Sizes between which the loss is within a third of a percent of the best."""
-    size, loss = _curve(law, flops, corpus, inference, most)
+    size, loss = _curve(law, flops, needs)
     good = size[loss <= loss.min() * SLACK]
     return np.array([good.min(), good.max()])
 

@@ -1,0 +1,76 @@
+"""Named accelerators: textbook numbers of time and memory, and what does not fit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from windtunnel.commands.elsewhere import Elsewhere
+from windtunnel.core.errors import UserError
+from windtunnel.laws.device import DEVICES, STATE, USABLE, Footprint, device_of, footprint, on_device, sentence
+from windtunnel.recipe import recipe_from
+from windtunnel.train.estimate import estimate
+
+
+def of_depth(depth: int, **more: Any) -> Any:
+    return recipe_from({"corpus": {"notes": "/nowhere"}, "budget": {"flops": 1e21}, "model": {"depth": depth}, "context": 2048, **more})
+
+
+def test_days_are_the_flops_over_the_share_of_the_peak() -> None:
+    recipe = of_depth(8)
+    one, eight = (on_device(recipe, DEVICES["h100"], gpus, mfu=0.5) for gpus in (1, 8))
+    assert one.days == pytest.approx(1e21 / (0.5 * 989e12 * 86400), rel=1e-6)
+    assert eight.days == pytest.approx(one.days / 8) and eight.device_hours == pytest.approx(one.device_hours) == pytest.approx(
+        24 * one.days
+    )
+    with pytest.raises(UserError, match="between 0 and 1"):
+        on_device(recipe, DEVICES["h100"], mfu=40)
+
+
+def test_memory_is_the_state_and_the_sequences_that_fit() -> None:
+    recipe = of_depth(16, batch=64)
+    found, parameters = footprint(recipe), estimate(recipe)["parameters"]
+    assert found.state == STATE * parameters
+    sizes = recipe.phases[0].model.sizes()
+    assert found.sequence > 34 * sizes.layers * sizes.width * 2048, "the logits come on top"
+    told = on_device(recipe, DEVICES["h100"])
+    assert 1 <= told.micro_batch <= 64 and told.memory <= USABLE * 80e9 and "fits" in sentence(told, DEVICES["h100"])
+    assert told.memory == found.state + told.micro_batch * found.sequence
+    spread = on_device(recipe, DEVICES["h100"], gpus=8)
+    assert spread.micro_batch <= 8 and spread.memory < told.memory
+
+
+def test_what_does_not_fit_says_how_many_devices_would_hold_it() -> None:
+    large = of_depth(32)  # 1.7 billion parameters
+    told = on_device(large, DEVICES["l4"])
+    assert told.micro_batch == 0 and told.least_gpus is not None and told.least_gpus > 1
+    assert f"does not fit: {told.memory / 1e9:.3g} of 24 GB with one sequence at a time; {told.least_gpus} devices" in sentence(
+        told, DEVICES["l4"]
+    )
+    assert on_device(large, DEVICES["l4"], gpus=told.least_gpus).micro_batch >= 1
+    assert on_device(large, DEVICES["l4"], gpus=told.least_gpus - 1).micro_batch == 0
+    assert Footprint(1e9, 1e12).most(80e9, 1) == 0
+
+
+def test_an_unknown_device_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"--device h10: .*did you mean 'h100'.*known: a10, a40"):
+        device_of("h10")
+
+
+def test_check_says_what_days_elsewhere_buy() -> None:
+    recipe = recipe_from({"corpus": {"notes": "/nowhere"}, "budget": {"tokens": 4e6}, "model": {"depth": 4}})
+    found, lines = Elsewhere("h100", 1, 7.0, 0.4).told({"baseline": recipe})
+    assert found["large"]["numbers"]["flops"]["value"] == pytest.approx(7 * 86400 * 0.4 * 989e12)
+    assert lines[0].startswith("on one h100 at 40% of 9.89e+14 bfloat16 FLOPs a second (NVIDIA H100 SXM data sheet")
+    assert lines[1].startswith("  baseline: ") and "fits" in lines[1]
+    assert lines[2].startswith("  below 1e+08 parameters")
+    assert lines[3].startswith("7 days there buy 2.39e+20 FLOPs, best spent on ") and "of 80 GB (fits, " in lines[3]
+    assert any("fly a rung between" in line for line in lines)
+    alone, fewer = Elsewhere("h100", 2, None, 0.4).told({"baseline": recipe})
+    assert "large" not in alone and len(fewer) == 3 and fewer[0].startswith("on 2 h100 at")
+
+
+def test_the_table_of_the_documentation_is_the_one_that_is_used() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "laws.md").read_text(encoding="utf-8")
+    for one in DEVICES.values():
+        assert f"| {one.name} | {one.peak:.4g} | {one.memory / 1e9:.0f} GB | {one.source} |\n" in text

@@ -1,0 +1,57 @@
+"""What ``windtunnel check --device`` says: what runs take on a named accelerator, and what some days of it buy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from windtunnel.recipe import Recipe
+
+SMALL = 1e8  # parameters below which the share of the peak that is usual is out of reach
+
+
+class Elsewhere(NamedTuple):
+    """Devices that runs are thought to be flown on: their name, how many share a run, for how many days, and the share of their peak."""
+
+    device: str
+    gpus: int
+    days: float | None
+    mfu: float
+
+    def told(self, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Any], list[str]]:
+        """What a run of each of ``recipes`` takes there, and what the days buy of the first: as data, and in sentences.
+
+        Raises:
+            UserError: for a device that is not in the table, and for days that buy less than the first recipe has.
+        """
+        from windtunnel.laws.device import device_of, on_device, sentence
+        from windtunnel.laws.plan import plan, spend
+        from windtunnel.train.estimate import estimate
+
+        device = device_of(self.device)
+        runs = {name: on_device(recipe, device, self.gpus, self.mfu) for name, recipe in recipes.items()}
+        many = f"{self.gpus} {device.name}" if self.gpus > 1 else f"one {device.name}"
+        lines = [f"on {many} at {self.mfu:.0%} of {device.peak:.3g} bfloat16 FLOPs a second ({device.source}), one run of each:"]
+        lines += [f"  {name}: {sentence(one, device)}" for name, one in runs.items()]
+        if any(estimate(recipe)["parameters"] < SMALL for recipe in recipes.values()):
+            lines.append(
+                f"  below {SMALL:.0e} parameters a model reaches far less of the peak: measure a step, and give its share as --mfu"
+            )
+        found: dict[str, Any] = {"device": device._asdict(), "runs": {name: one.plain() for name, one in runs.items()}}
+        if self.days is not None:
+            first, recipe = next(iter(recipes.items()))
+            budget = spend(None, self.gpus, self.days, self.mfu, device.peak)
+            large = plan(recipe, arm=first, flops=budget, gpus=self.gpus, mfu=self.mfu, device=device)
+            numbers = {name: one.value for name, one in large.numbers.items()}
+            held = int(numbers["sequences at a time"])
+            fits = f"fits, {held} sequences at a time" if held else "does not fit, not with one sequence at a time"
+            lines.append(
+                f"{self.days:g} days there buy {budget:.3g} FLOPs, best spent on {numbers['parameters']:.3g} parameters and "
+                f"{numbers['tokens']:.3g} tokens: {numbers['layers']:.0f} layers of width {numbers['width']:.0f}, "
+                f"{numbers['memory a device'] / 1e9:.3g} of {device.memory / 1e9:.0f} GB ({fits})"
+            )
+            lines += [f"  {line}" for line in large.warnings]
+            lines.append("  `windtunnel plan` with --explain says from where each number comes, and writes the recipe")
+            found["large"] = large.plain()
+        return found, lines
