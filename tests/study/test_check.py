@@ -121,9 +121,9 @@ def test_each_stage_hires_its_own_workers(tmp_path, monkeypatch):
 
     teacher = {"distillation": {"teacher": {"recipe": {"model": {"layers": 1, "width": 8}, "share": 0.3}}}}
     plain, taught = (study(texts(tmp_path / "notes"), arms={"one": one}) for one in ({"schedule": "constant"}, {"losses": [teacher]}))
-    paces = {same_pace(phase): pace(1e-6) for file in (plain, taught) for one in file.resolved.values() for phase in one.phases}
+    paces = {same_pace(one, phase): pace(1e-6) for file in (plain, taught) for one in file.resolved.values() for phase in one.phases}
     held = next(iter(taught.resolved["one"].phases[0].losses[0].trained().values())).recipe
-    paces |= {same_pace(phase): pace(1e-6) for phase in held.phases}
+    paces |= {same_pace(held, phase): pace(1e-6) for phase in held.phases}
     monkeypatch.setattr(module, "_look", lambda recipes, variant, here: Survey({}, {}, paces, 0.0, 100.0))
     once, twice = (check_study(file, tmp_path / "out", workers=2)["cpu_seconds"] for file in (plain, taught))
     assert once == pytest.approx(160 + 200, abs=10) and twice == pytest.approx(160 + 400, abs=10)
@@ -139,7 +139,7 @@ def test_a_trip_counts_phases_teachers_and_evaluation(tmp_path):
     grown = recipe_from(
         {"corpus": {"a": str(tmp_path)}, "budget": {"steps": 20}, **BASE, "model": {"layers": 2, "width": 16}, "phases": phases}
     )
-    paces = {same_pace(grown.phases[0]): pace(1.0, open=3.0), same_pace(grown.phases[1]): pace(2.0, judged=0.01)}
+    paces = {same_pace(grown, grown.phases[0]): pace(1.0, open=3.0), same_pace(grown, grown.phases[1]): pace(2.0, judged=0.01)}
     one = trip(grown, paces, {"a": 1000.0})
     assert one.training == pytest.approx(10 * 1.0 + 10 * 2.0) and one.steps == 20
     assert one.seconds == pytest.approx(one.training + 3.0 + 0.01 * 6 * 1000, abs=0.5), "five evaluations and a test, of all 1000 tokens"
@@ -148,10 +148,20 @@ def test_a_trip_counts_phases_teachers_and_evaluation(tmp_path):
     teacher = {"distillation": {"teacher": {"recipe": {"model": {"layers": 2}, "share": 0.5}}}}
     taught = recipe_from({"corpus": {"a": str(tmp_path)}, "budget": {"flops": 100e6}, **BASE, "losses": [teacher]})
     held = next(iter(taught.phases[0].losses[0].trained().values())).recipe
-    paces = {same_pace(taught.phases[0]): pace(1.0), same_pace(held.phases[0]): pace(1.0, judged=0.01)}
+    paces = {same_pace(taught, taught.phases[0]): pace(1.0), same_pace(held, held.phases[0]): pace(1.0, judged=0.01)}
     found = trip(taught, paces, {})
     steps = 50e6 / (1e6 + 1e6 / 3)
     assert found.steps == pytest.approx(steps) and found.training == pytest.approx(steps * (1 + 0.01 * 32))
+
+
+def test_the_pace_of_an_arm_with_another_vocabulary_is_its_own(tmp_path):
+    small, large = (
+        recipe_from({"corpus": {"a": str(tmp_path)}, "budget": {"flops": 1e8}, **BASE, **own})
+        for own in ({"tokenizer": {"vocabulary": 512}}, {"tokenizer": {"vocabulary": 4096}})
+    )
+    assert same_pace(small, small.phases[0]) != same_pace(large, large.phases[0])
+    paces = {same_pace(small, small.phases[0]): pace(1.0), same_pace(large, large.phases[0]): pace(2.0, flops=2e6)}
+    assert trip(large, paces, {}).steps == trip(small, paces, {}).steps / 2
 
 
 def test_what_would_be_seen_shrinks_with_seeds_and_grows_with_noise():

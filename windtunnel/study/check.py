@@ -215,7 +215,7 @@ def _arm(recipe: Recipe, reckoned: Mapping[str, float], seen: Survey | None) -> 
     if seen is None:
         return {**found, "memory_bytes": None}
     one = seen.trip(recipe)
-    memory = max(seen.paces[same_pace(phase)].memory for phase in recipe.phases)
+    memory = max(seen.paces[same_pace(recipe, phase)].memory for phase in recipe.phases)
     per_parameter = one.tokens / recipe.block_parameters
     return {**found, "tokens": one.tokens, "steps": one.steps, "tokens_per_parameter": per_parameter, "memory_bytes": memory}
 

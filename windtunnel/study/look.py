@@ -82,12 +82,12 @@ def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant, *, j
             if just_begun and not paces and stream is not None:
                 start += first_time(one, stream, device, variant)
             for index, phase in enumerate(one.phases):
-                if same_pace(phase) in paces:
+                if same_pace(one, phase) in paces:
                     continue
                 timed = reckoned(one, phase, next(iter(paces.values()), None), device)
                 if stream is not None and timed.flops < HEAVY and (not paces or time.monotonic() - began < PATIENCE):
                     timed = pace_of(one, index, stream, device, variant)
-                paces[same_pace(phase)] = timed
+                paces[same_pace(one, phase)] = timed
         base = streams.get(data_key(recipes[0]))
         bytes_per_unit = {name: each for name, each in base.bytes_per_unit("train").items() if each} if base is not None else {}
     read = sum(glance.bytes for glance in looked_at.values())

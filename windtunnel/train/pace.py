@@ -71,12 +71,15 @@ def first_time(recipe: Recipe, stream: Stream, device: torch.device, variant: Va
     return time.process_time() - began
 
 
-def same_pace(phase: Phase) -> str:
-    """Equal for phases whose steps are the same arithmetic, however many there are, and with whatever rates and other fractions."""
+def same_pace(recipe: Recipe, phase: Phase) -> str:
+    """Equal for phases whose steps are the same arithmetic, however many there are, and with whatever rates and other fractions.
+
+    The size of the vocabulary belongs to it, which is the encoding's of their ``recipe``.
+    """
     plain = phase.model_copy(update={"share": 1.0, "start": None, "sources": None, "clip": phase.clip and 1.0})
     dumped = plain.model_dump(mode="json", exclude={"schedule", "mixture", "optimizer"})
     knobs = {name: value for name, value in phase.optimizer.model_dump(mode="json").items() if not isinstance(value, float)}
-    return json.dumps([dumped, phase.optimizer.name, knobs], sort_keys=True)
+    return json.dumps([dumped, phase.optimizer.name, knobs, recipe.encoding.model_dump(mode="json")], sort_keys=True)
 
 
 def pace_of(recipe: Recipe, index: int, stream: Stream, device: torch.device, variant: Variant) -> Pace:
@@ -113,7 +116,9 @@ def _judging(phase_run: PhaseRun) -> tuple[float, float]:
 
 def budget_flops(recipe: Recipe, paces: Mapping[str, Pace]) -> float:
     """The FLOPs of a budget of tokens per parameter, by the steps that were counted."""
-    return sum(recipe.allowance.amount * phase.share / (pace := paces[same_pace(phase)]).tokens * pace.flops for phase in recipe.phases)
+    return sum(
+        recipe.allowance.amount * phase.share / (pace := paces[same_pace(recipe, phase)]).tokens * pace.flops for phase in recipe.phases
+    )
 
 
 def trip(recipe: Recipe, paces: Mapping[str, Pace], held_out: Mapping[str, float], threads: int = 1) -> Trip:
@@ -134,16 +139,16 @@ def trip(recipe: Recipe, paces: Mapping[str, Pace], held_out: Mapping[str, float
     budget = left_of(recipe.allowance, charged)
     unit, opened, training, steps, tokens, flops = budget.unit.removeprefix("effective_"), 0.0, 0.0, 0.0, 0.0, 0.0
     for phase in recipe.phases:
-        pace = paces[same_pace(phase)]
+        pace = paces[same_pace(recipe, phase)]
         step, cost = pace.step, pace.flops
         for teacher in asked(phase):
-            held = paces[same_pace(teacher.phases[-1])]
+            held = paces[same_pace(teacher, teacher.phases[-1])]
             step, cost = step + held.judged * pace.tokens, cost + held.flops / held.tokens / 3 * pace.tokens
         amount = budget.amount * phase.share
         own_steps = {"flops": amount / cost, "tokens": amount / pace.tokens, "steps": amount, "seconds": amount * threads / step}[unit]
         opened, training = opened + pace.open, training + own_steps * step
         steps, tokens, flops = steps + own_steps, tokens + own_steps * pace.tokens, flops + own_steps * cost
-    times, last = 1 / recipe.evaluate_every, paces[same_pace(recipe.phases[-1])]
+    times, last = 1 / recipe.evaluate_every, paces[same_pace(recipe, recipe.phases[-1])]
     judged = sum(times * min(recipe.evaluation_tokens, size) + min(recipe.test_tokens, size) for size in held_out.values())
     return Trip(opened + training + judged * last.judged + last.told + SAVING, training, steps, tokens, flops)
 
