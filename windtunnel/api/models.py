@@ -117,6 +117,7 @@ def evaluate(
     corpus: Mapping[str, Any] | None = None,
     *,
     tasks: str | Sequence[str] = (),
+    weights: bool = False,
     context: int | None = None,
     most_bytes: int | None = None,
     batch: int = 4,
@@ -133,6 +134,7 @@ def evaluate(
         models: folders of models or runs, files of weights, hub names; others are compared with the first.
         corpus: sources by name.
         tasks: files of questions (JSON lines), and tasks of lm_eval by file (.yaml) or name.
+        weights: look for dead, collapsed and untrained layers: ``.weights()``.
         context: tokens of a window (default: what all models have room for, at most 1024).
         most_bytes: most bytes of each source that are read, in whole documents (default: all).
         batch: windows that go through a model at once.
@@ -148,7 +150,8 @@ def evaluate(
     from windtunnel.study.evaluate import evaluate as measure
 
     asked = [tasks] if isinstance(tasks, str) else list(tasks)
-    how: dict[str, Any] = {"tasks": asked, "context": context, "most_bytes": most_bytes, "batch": batch, "precision": precision}
+    how: dict[str, Any] = {"tasks": asked, "weights": weights, "context": context, "most_bytes": most_bytes}
+    how |= {"batch": batch, "precision": precision}
     named = [models] if isinstance(models, str) else list(models)
     return measure(named, sources_from(expanded(corpus or {})), Path(cache), **how, threads=threads, device=device)
 

@@ -31,6 +31,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="look for dead, collapsed and untrained layers")] = False,
     sample: Annotated[
         str | None,
         typer.Option("--sample", metavar="SIZE", help="at most so much of each source, such as 200KB (default: all)", show_default=False),
@@ -61,6 +62,7 @@ def evaluate(
         sources_from(sources(corpus)),
         cache,
         tasks=tasks or (),
+        weights=weights,
         context=context,
         most_bytes=None if sample is None else size_of(sample),
         batch=batch,
@@ -86,6 +88,24 @@ def evaluate(
             for row in found.data["tasks"]
         ]
         screen.print(plain_table(("task", "model", "value ± standard error", *compared, "questions"), asked))
+    if weights:
+        _print_weights(screen, found.data["weights"], several)
+
+
+def _print_weights(screen: Console, rows: list[dict[str, Any]], several: bool) -> None:
+    """The table by layer, and for each model how many layers there is something to say of."""
+    table = []
+    for row in rows:
+        dead = " ".join(f"{share:.0%}" for share in (row["dead_rows"], row["dead_columns"]) if share is not None)
+        numbers = (f"{row['entropy']:.3f}", f"{row['standing_out']:,}", f"{row['orthogonality']:.3f}")
+        shape = " x ".join(map(str, row["shape"]))
+        table.append((*([row["model"]] if several else []), row["name"], shape, dead, *numbers, row["verdict"]))
+    head = ("layer", "shape", "dead rows, columns", "entropy", "standing out", "orthogonality", "")
+    screen.print(plain_table(("model", *head) if several else head, table))
+    for model in dict.fromkeys(row["model"] for row in rows):
+        verdicts = [row["verdict"] for row in rows if row["model"] == model]
+        told = ", ".join(f"{verdicts.count(word)} {word}" for word in ("dead", "collapsed", "untrained"))
+        screen.print(escape(f"{model}: {len(verdicts) - verdicts.count('small')} layers judged: {told}"), soft_wrap=True)
 
 
 def _value(row: Mapping[str, Any]) -> str:

@@ -52,6 +52,12 @@ class SideBySide:
 
         return pandas.DataFrame(self.data["tasks"]).set_index(["task", "metric", "model"])
 
+    def weights(self) -> pandas.DataFrame:
+        """A row a model and layer: :class:`windtunnel.kits.weights.health.Layer`."""
+        import pandas
+
+        return pandas.DataFrame(self.data["weights"]).set_index(["model", "name"])
+
     def __repr__(self) -> str:
         found = {row["model"]: row["bits_per_byte"] for row in self.data["numbers"] if row["source"] == ALL}
         return "<evaluation: " + ", ".join(f"{model} {value:.4f}" for model, value in found.items()) + ">"
@@ -66,6 +72,7 @@ def evaluate(
     cache: Path,
     *,
     tasks: Sequence[str] = (),
+    weights: bool = False,
     context: int | None = None,
     most_bytes: int | None = None,
     batch: int = BATCH,
@@ -80,6 +87,7 @@ def evaluate(
         models: each a folder, the folder of a run, a file of weights, or a name on the hub.
         corpus: sources by name, of which every document is read, exact duplicates once.
         cache: where prepared text is kept.
+        weights: look at the weights of each, a layer at a time; for this alone a model may be of any architecture, and need no tokenizer.
         tasks: JSON lines of multiple-choice questions (see `multiple-choice`), and tasks of lm_eval, by file or name (see `harness`).
         context: tokens of a window (default: what all models have room for, at most :data:`CONTEXT`) and of a question (default: what
             all have room for).
@@ -98,8 +106,9 @@ def evaluate(
 
     if not models:
         raise UserError("name a model: a folder, the folder of a run, a file of weights, or owner/name on the hub")
-    if not corpus and not tasks:
-        raise UserError("--corpus: give the text to evaluate on, for example --corpus notes=~/notes, or questions with --tasks")
+    if not corpus and not tasks and not weights:
+        what = "for example --corpus notes=~/notes, or questions with --tasks, or look at the --weights"
+        raise UserError(f"--corpus: give the text to evaluate on, {what}")
     refuse_unknown(tasks)
     if ALL in corpus:
         raise UserError(f"--corpus {ALL}: is what all sources together are called; give the source another name")
@@ -107,6 +116,10 @@ def evaluate(
         raise UserError(f"{twice}: is named twice")
     if threads:
         torch.set_num_threads(threads)
+    looked = weight_rows(models, say) if weights else []
+    if not corpus and not tasks:
+        named = [{"model": model} for model in models]
+        return SideBySide({"kind": "evaluation", "models": named, "numbers": [], "tasks": [], "weights": looked, "corpus": {}})
     opened = {model: _opened(model) for model in models}  # what is wrong with one is told before anything is read
     room = {model: positions for model, (_, _, positions) in opened.items() if positions}
     for model, positions in room.items():
@@ -130,9 +143,28 @@ def evaluate(
             "confidence": CONFIDENCE,
             "numbers": numbers(measured) if corpus else [],
             "tasks": rows_of([(one.model, one.asked) for one in measured], _confidence(measured)) if tasks else [],
+            "weights": looked,
             "corpus": found.table if found else {},
         }
     )
+
+
+def weight_rows(models: Sequence[str], say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """A row for each matrix and convolution of each model: :class:`windtunnel.kits.weights.health.Layer`, and ``model``.
+
+    Raises:
+        UserError: for a checkpoint that cannot be read, or holds no matrix of floating-point numbers.
+    """
+    from windtunnel.kits.weights.health import layers, stored
+
+    rows = []
+    for model in models:
+        say(f"looking at the weights of {model}")
+        found = layers(stored(model))
+        if not found:
+            raise UserError(f"{model}: holds no matrix of floating-point numbers")
+        rows += [{"model": model, **layer._asdict()} for layer in found]
+    return rows
 
 
 def _opened(model: str) -> tuple[Any, Any, int]:
