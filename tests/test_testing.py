@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pydantic import Field
 
+from windtunnel.core import registry
 from windtunnel.core.trial import Trial
+from windtunnel.data.corpus.frame import StreamedSource
 from windtunnel.slots import AfterStep, Schedule, Weighting
-from windtunnel.testing import changes_nothing_at_its_identity, parts_in, promises, refuses, says_what_it_is, trains_and_resumes
+from windtunnel.testing import (
+    changes_nothing_at_its_identity,
+    gives_the_same_documents_again,
+    parts_in,
+    promises,
+    refuses,
+    says_what_it_is,
+    trains_and_resumes,
+)
 
 
 def test_a_part_that_needs_a_trial_is_told_to_have_one(workshop, tmp_path, spare_part):
@@ -93,3 +104,33 @@ def test_a_module_without_parts_is_no_contract():
         parts_in("json")
     assert {part.name for part in parts_in("windtunnel.parts.schedule")} > {"cosine", "wsd"}
     assert {part.name for part in parts_in("windtunnel.parts.schedule.wsd")} == {"wsd"}
+
+
+def test_parts_are_found_by_the_name_of_an_entry_point_and_in_a_file(monkeypatch, tmp_path):
+    entry = SimpleNamespace(name="offered", module="windtunnel.parts.schedule.wsd")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [entry])
+    assert [part.name for part in parts_in("offered")] == ["wsd"]
+    file = tmp_path / "mine.py"
+    file.write_text("from windtunnel.slots import Schedule\n\n\nclass Mine(Schedule, name='test-mine'):\n    'Mine.'\n", encoding="utf-8")
+    try:
+        assert [part.name for part in parts_in(str(file))] == ["test-mine"]
+    finally:
+        registry._parts[Schedule].pop("test-mine", None)
+
+
+def test_a_source_gives_the_same_documents_again(workshop, tmp_path, spare_part):
+    @spare_part
+    class Moody(StreamedSource, name="test-moody"):
+        """A source that gives what it likes."""
+
+        trial = Trial({"words": "a"})
+        words: str = Field(description="what it says")
+
+        def documents(self, tally):
+            yield (self.words if self.words != "time" else str(time.monotonic())), "here"
+
+    assert gives_the_same_documents_again in promises(Moody)
+    gives_the_same_documents_again(Moody, workshop, tmp_path)
+    Moody.trial = Trial({"words": "time"})
+    with pytest.raises(AssertionError, match="read again, it gives other documents"):
+        gives_the_same_documents_again(Moody, workshop, tmp_path)

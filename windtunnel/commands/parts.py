@@ -61,7 +61,7 @@ def parts(
     else:
         for part in (describe(part) for part in asked if part is not None):
             show_part(part)
-            if built := page("parts", registry.folder_of(part["slot"])):
+            if part["module"].startswith("windtunnel.") and (built := page("parts", registry.folder_of(part["slot"]))):
                 print(f"page: {built}")
 
 
