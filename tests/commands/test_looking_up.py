@@ -49,6 +49,13 @@ def test_keys_are_listed_and_found_by_name(capsys):
     assert "did you mean 'held_out'?" in capsys.readouterr().err
 
 
+def test_tables_are_not_broken_in_a_pipe(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert run("parts", "--slot", "Mixture") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(registry.known(registry.slots()["Mixture"])) and max(map(len, lines)) > 100
+
+
 def test_a_schema_is_printed(capsys):
     assert run("schema", "paper") == 0
     assert json.loads(capsys.readouterr().out) == schema("paper")

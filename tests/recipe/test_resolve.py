@@ -279,6 +279,7 @@ arms:
         ("baseline.split.test=0.1", ("baseline", "split"), {"test": 0.1}),
         ("arms.deep.phases.1.share=0.25", ("arms", "deep", "phases"), [{"share": 0.5}, {"share": 0.25}]),
         ("arms.deep.model.depth=3", ("arms", "deep", "model"), {"depth": 3}),
+        ("arms.more={clip: 1}", ("arms", "more"), {"clip": 1}),
         ("arms.deep.model.depth=3", ("baseline", "model"), {"depth": 2}),  # the anchor stands for another copy
     ],
 )
@@ -298,6 +299,7 @@ def test_a_change_takes_the_place_of_what_the_file_says(tmp_path, change, path, 
         ("baseline.batch.x=3", "has 4 where 'x' is looked for"),
         ("baseline.optimizer.muon.momentum=0.9", "has 'adamw' where 'muon' is looked for"),
         ("arms.deep.phases.7.share=1", "where 7 is looked for"),
+        ("arms.depe.clip=0.5", "has nothing called 'depe' under arms; did you mean 'deep'"),
     ],
 )
 def test_a_change_that_finds_no_place_is_refused(tmp_path, change, message):

@@ -104,6 +104,7 @@ def test_sources_from_outside_take_the_place_of_the_corpus(tmp_path):
         (12, ("{schedule: {wsd: {decay: 0.2}}}", "{budget: {flops: -1}}"), ["arms.wsd.budget.flops", "greater than 0"]),
         (3, ("seeds: 3", "seeds: 0"), ["seeds", "at least one seed"]),
         (3, ("seeds: 3", "sedes: 3"), ["did you mean 'seeds'"]),
+        (3, ("seeds: 3", "seeds: many"), ["seeds: 'many' is neither a number of seeds"]),
         (3, ("seeds: 3", "context: 3"), ["belongs under baseline"]),
         (3, ("seeds: 3", "curve: [0.5, 2]"), ["curve", "1 must be among them"]),
         (3, ("seeds: 3", "tune: {optimizer.adamw.learning_rat: [0.1]}"), ["tune.optimizer", "optimizer.adamw.learning_rate"]),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,12 +22,19 @@ from windtunnel.core.typed import Failure
 if TYPE_CHECKING:
     from rich.table import Table
 
+UNBROKEN = 1000  # columns
 MENDABLE = ("user", "disk")  # kinds of failure that the user can mend
 
 
 def console() -> Console:
     """Where everything goes that is not the answer itself: standard error."""
     return Console(stderr=True, highlight=False)
+
+
+def answers() -> Console:
+    """Standard output. A table fits a terminal; in a pipe or a file none of its lines is broken."""
+    free = not (sys.stdout.isatty() or os.environ.get("COLUMNS"))
+    return Console(highlight=False, width=UNBROKEN if free else None)
 
 
 def print_json(value: Any) -> None:

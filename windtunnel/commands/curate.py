@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.options import CorpusOption, JsonOption, SetOption, sources
 
 
@@ -37,5 +36,5 @@ def curate(
         print_json(result)
         return
     table = steps(result)
-    Console().print(plain_table(table.columns, table.rows))
+    answers().print(plain_table(table.columns, table.rows))
     print(f"documents: {out / 'documents'}\nremoved: {out / 'victims.parquet'}\nreport: {report}")

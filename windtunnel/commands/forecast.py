@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.options import JsonOption
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.study.result import StudyResult
@@ -119,7 +119,7 @@ def plan(
             span = f"{one.low:.3g} to {one.high:.3g}" if one.low is not None else ""
             rows.append((name, f"{one.value:.4g}", span, *([one.why] if explain else [])))
     heading = ("", arm, "range", *(["from"] if explain else []))
-    Console(highlight=False).print(plain_table(heading, rows))
+    answers().print(plain_table(heading, rows))
     print(f"schedule: {found.schedule}, as in the pilot" + (f"\nrecipe: {out}; fly it: windtunnel train {out} --out DIR" if out else ""))
     for warning in found.warnings:
         console().print(f"warning: {warning}", markup=False, soft_wrap=True)

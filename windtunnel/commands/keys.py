@@ -6,11 +6,10 @@ import enum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.commands.completion import key_names
-from windtunnel.commands.console import plain_table, print_json
+from windtunnel.commands.console import answers, plain_table, print_json
 from windtunnel.commands.options import JsonOption, PartsOption, own_parts
 from windtunnel.core.errors import UserError, nearest
 
@@ -47,7 +46,7 @@ def keys(
     if as_json:
         print_json([group._asdict() for group in found])
         return
-    screen = Console(highlight=False)
+    screen = answers()
     for group in found:
         screen.print(f"[bold]{escape(group.title)}[/bold]  {escape(group.about)}")
         rows = [

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.options import JsonOption
 from windtunnel.core.errors import UserError
 from windtunnel.laws.forecast import DRAWS, LawResult
@@ -363,7 +363,6 @@ def choice(where: list[str] | None, hold: list[str] | None) -> dict[str, Any]:
 
 def show(result: LawResult, as_json: bool) -> None:
     """Print a law, its warnings on standard error."""
-    from rich.console import Console
 
     if as_json:
         print_json(result.plain())
@@ -371,7 +370,7 @@ def show(result: LawResult, as_json: bool) -> None:
     rows = [(name, f"{one.value:.5g}", f"{one.low:.5g}", f"{one.high:.5g}") for name, one in result.parameters.items()]
     amount = (lambda value, sign="": f"{value:{sign}.2%}") if result.relative else (lambda value, sign="": f"{value:{sign}.4g}")
     print(f"{result.law}, {result.points} points, residual {amount(result.residual)}")
-    Console(highlight=False).print(plain_table(("", "value", "low", "high"), rows))
+    answers().print(plain_table(("", "value", "low", "high"), rows))
     if result.largest_left_out:
         left = result.largest_left_out
         print(f"{left.what}, predicted from the others: off by {amount(left.error)} (bias {amount(left.bias, '+')}, {left.points} points)")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.commands.completion import paper_names
-from windtunnel.commands.console import plain_table, print_json, reflowed, stop_with
+from windtunnel.commands.console import answers, plain_table, print_json, reflowed, stop_with
 from windtunnel.commands.options import (
     OUT,
     AddressOption,
@@ -87,7 +87,7 @@ def papers(
         )
         for paper in found
     ]
-    Console().print(plain_table(("name", "area", "paper", "measured"), rows))
+    answers().print(plain_table(("name", "area", "paper", "measured"), rows))
 
 
 def show_paper(paper: Paper) -> None:

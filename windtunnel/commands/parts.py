@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.commands.completion import part_names, slot_names
-from windtunnel.commands.console import plain_table, print_json, reflowed
+from windtunnel.commands.console import answers, plain_table, print_json, reflowed
 from windtunnel.commands.options import JsonOption, PartsOption, own_parts
 from windtunnel.core.errors import UserError, nearest
 
@@ -57,7 +57,7 @@ def parts(
         print_json([describe(part) for part in asked if part is not None])
     elif name is None:
         rows = [(kind.__name__, each, registry.summary(kind, each)) for kind, filling in chosen.items() for each in sorted(filling)]
-        Console().print(overview(rows, [kind.__name__ for kind in chosen if not chosen[kind]]))
+        answers().print(overview(rows, [kind.__name__ for kind in chosen if not chosen[kind]]))
     else:
         for part in (describe(part) for part in asked if part is not None):
             show_part(part)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from windtunnel.commands.completion import section_names
-from windtunnel.commands.console import plain_table, print_json
+from windtunnel.commands.console import answers, plain_table, print_json
 from windtunnel.commands.options import JsonOption
 
 
@@ -39,7 +38,7 @@ def sections(
         rows.append((level.section, level.corpus, *spent, number(level.mean), number(level.sd), str(len(level.values))))
     columns = ("section", "corpus", "tokens per parameter", "FLOPs", "bits per byte", "sd of seeds", "seeds")
     if rows:
-        Console().print(plain_table(columns, rows), end="\n\n")
+        answers().print(plain_table(columns, rows), end="\n\n")
     for one in chosen:
         print(f"section: {one} stands for")
         print((section.FOLDER / f"{one}.yaml").read_text(encoding="utf-8").rstrip())

@@ -6,9 +6,8 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.options import OUT, JsonOption, OutOption
 from windtunnel.core.errors import UserError
 
@@ -26,7 +25,7 @@ def runs(out: OutOption = OUT, as_json: JsonOption = False) -> None:
     for run in found:
         seed, needed = "" if run.seed is None else str(run.seed), "; ".join(run.needed_by) or "none"
         rows.append((run.name, run.status, storage(run.bytes), seed, run.primary, needed))
-    Console().print(plain_table(("run", "status", "size", "seed", "on test", "needed by"), rows))
+    answers().print(plain_table(("run", "status", "size", "seed", "on test", "needed by"), rows))
     idle = [run for run in found if not run.needed_by]
     if idle:
         print(f"{len(idle)} runs are needed by no study ({storage(sum(run.bytes for run in idle))}): windtunnel clean --out {out}")
@@ -42,7 +41,7 @@ def du(out: OutOption = OUT, as_json: JsonOption = False) -> None:
         print_json(found)
         return
     rows = [(what, storage(amount)) for what, amount in found.items() if amount]
-    Console().print(plain_table(("what", "size"), [*rows, ("all", storage(sum(found.values())))]))
+    answers().print(plain_table(("what", "size"), [*rows, ("all", storage(sum(found.values())))]))
 
 
 def clean(

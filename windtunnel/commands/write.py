@@ -9,7 +9,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from windtunnel.commands.console import plain_table, print_json
+from windtunnel.commands.console import answers, plain_table, print_json
 from windtunnel.commands.options import OUT, CorpusOption, HoursOption, JsonOption, OutOption, ThreadsOption, WorkersOption, sources
 from windtunnel.core.errors import UserError
 
@@ -126,7 +126,7 @@ def fly_sources(raw: dict[str, Any], hours: float | None, out: Path, workers: in
     if as_json:
         print_json({**result.plain(), "sources": {"columns": table.columns, "rows": table.rows}})
     else:
-        Console().print(plain_table(table.columns, table.rows))
+        answers().print(plain_table(table.columns, table.rows))
         print(f"{table.note}\n")
         show_result(result, folder, as_json)
     refuse_mistakes(result)

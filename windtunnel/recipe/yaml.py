@@ -17,6 +17,8 @@ from windtunnel.core.card import MADE
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.recipe.settings import SHORT
 
+NAMED = ("arms", "recipes", "corpus", "held_out")  # what stands under these has names that the user gives
+
 
 class Document:
     """A YAML file as plain data that remembers on which line each key stands. Of the card of an exported model, the recipe that it holds.
@@ -57,6 +59,10 @@ class Document:
         except yaml.YAMLError as error:
             raise UserError(f"--set {change}: {text!r} is not a value in YAML: {getattr(error, 'problem', error)}") from error
         place: Any = self.data
+        within = self.data.get(path[0]) if path[0] in NAMED and len(path) > 2 else None
+        if isinstance(within, dict) and path[1] not in within:
+            known = nearest(str(path[1]), map(str, within))
+            raise UserError(f"--set {change}: {self.path} has nothing called {path[1]!r} under {path[0]}; {known}; a new one is set whole")
         for number, key in enumerate(path[:-1]):
             inner = _entry(place, key)
             if inner == path[number + 1] or inner is None:  # the bare name of a part, or nothing yet: both take settings

@@ -155,6 +155,8 @@ class StudyFile(Settings):
             if value < 1:
                 raise ValueError("a study needs at least one seed, and two for an interval")
             return tuple(range(value))
+        if value is None or isinstance(value, str):
+            raise ValueError(f"{value!r} is neither a number of seeds, nor a list such as [3, 4, 5], nor {{least: 3, most: 12}}")
         return value
 
     @field_validator("seeds", "curve")
