@@ -29,6 +29,7 @@ from windtunnel.study.papers import (
     overall,
     overridden,
     reproduce,
+    usual_direction,
 )
 from windtunnel.study.result import PaperResult
 from windtunnel.study.results import load
@@ -225,6 +226,20 @@ def paper(folder: Path, expect: str) -> Any:
     text = textwrap.dedent(PAPER)
     begin, end = text.index("expect:"), text.index("parts:")
     return load_paper(write(folder, text[:begin] + f"expect: {expect}\n" + text[end:]))
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [
+        ("copy-accuracy/128", "higher"),
+        ("cloze/code", "higher"),
+        ("bits_by_length/512", "lower"),
+        ("bits_per_byte/code", "lower"),
+        ("flops", "lower"),
+    ],
+)
+def test_a_number_of_an_evaluation_is_better_as_the_evaluation_says(metric, direction):
+    assert usual_direction(metric) == direction
 
 
 def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):

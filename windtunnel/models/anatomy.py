@@ -277,6 +277,23 @@ def linears(model: Any) -> dict[str, nn.Module]:
     return found
 
 
+def trained_matrices(model: Any) -> list[tuple[nn.Parameter, bool]]:
+    """Every matrix inside the blocks that is trained, and whether it is stored as [in, out].
+
+    What a structure has put in the place of a matrix (factors, an adapter, one that is rounded) has a field ``transposed``; its own
+    matrices count.
+    """
+    plain, found = linears(model), []
+    for block in anatomy(model).blocks:
+        for name, module in block.module.named_modules(prefix=block.name):
+            if name in plain:
+                found.append((plain[name].weight, transposed(plain[name])))
+            elif hasattr(module, "transposed"):
+                own = module.named_parameters(recurse=False)
+                found += [(weight, key == "weight" and bool(module.transposed)) for key, weight in own]
+    return [(weight, stored) for weight, stored in found if isinstance(weight, nn.Parameter) and weight.requires_grad and weight.ndim == 2]
+
+
 def parameters_count(model: Any) -> dict[str, int]:
     """How many numbers are trained: ``total``, ``embedding`` (all tables and an untied head) and ``non_embedding``; tied ones once."""
     view = anatomy(model)

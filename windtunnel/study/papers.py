@@ -60,7 +60,7 @@ class Expectation(Settings):
         examples=["bits_per_byte/code"],
     )
     direction: Literal["lower", "higher"] | None = Field(
-        None, description="which way is better (default: as the study says, else lower)", examples=["higher"]
+        None, description="which way is better (default: as the study or the evaluation of that name says, else lower)", examples=["higher"]
     )
     relation: Literal["better", "not-worse", "worse"] = Field("better", description="what is expected of the arm", examples=["not-worse"])
     by: float = Field(
@@ -361,7 +361,7 @@ def _finding(expectation: Expectation, result: StudyResult) -> Finding:
 
     study = result.study
     metric = study.metric if expectation.metric == "primary" else expectation.metric
-    direction = expectation.direction or (study.better if metric == study.metric else "lower")
+    direction = expectation.direction or (study.better if metric == study.metric else usual_direction(metric))
     found = {**expectation.model_dump(mode="json"), "metric": metric, "direction": direction}
     if metric == GAIN:
         gain = result.arms[expectation.arm].compute_gain or ComputeGain()
@@ -388,6 +388,15 @@ def _finding(expectation: Expectation, result: StudyResult) -> Finding:
     interval = paired_interval(gains, nothing, repeated(race, seeds, study.confidence))
     improvement = Improvement(mean=interval.mean, low=interval.low, high=interval.high, seeds=len(seeds))
     return Finding(**found, improvement=improvement, verdict=decide(expectation, interval.low, interval.high))
+
+
+def usual_direction(metric: str) -> Literal["lower", "higher"]:
+    """Which way the number ``metric`` is better: as the evaluation says whose name it begins with; of any other number, lower."""
+    from windtunnel.core import registry
+    from windtunnel.slots import Evaluation
+
+    part = registry.find(Evaluation, metric.partition("/")[0].replace("_", "-"))
+    return "higher" if part is not None and part.better == "higher" else "lower"
 
 
 def decide(expectation: Expectation, low: float | None, high: float | None) -> Outcome:

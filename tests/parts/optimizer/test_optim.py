@@ -25,7 +25,7 @@ from windtunnel.models.anatomy import linears
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.optimizer.adamw import adamw
-from windtunnel.slots import Optimizer, Progress, Schedule
+from windtunnel.slots import Optimizer, Progress, Schedule, Structure
 
 VOCABULARY = Vocabulary(
     size=64,
@@ -165,6 +165,27 @@ def test_muon_takes_the_matrices_inside_blocks():
     matrices, decayed = optimizer.param_groups[0], optimizer.param_groups[1]
     assert (matrices["lr"], decayed["lr"]) == (0.02, 0.003)
     assert matrices["lr"] * matrices["weight_decay"] == pytest.approx(decayed["lr"] * decayed["weight_decay"])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    "structure", [{"quantize-weights": {"bits": 4, "group": 16, "when": "training"}}, {"low-rank": {"rank": 4}}, {"lora": {"rank": 2}}]
+)
+def test_muon_takes_what_stands_in_the_place_of_matrices(family, structure):
+    model = model_of(family)
+    plain = {id(module.weight) for module in linears(model).values()}
+    rounded = [module.weight.shape for module in linears(model).values()]
+    make(Structure, structure).apply(model)
+    optimizer = make(Optimizer, "muon").build(model, 0.003)
+    taken = [weight for group in optimizer.param_groups if group.get("name") == "matrices" for weight in group["params"]]
+    if "quantize-weights" in structure:
+        assert {id(weight) for weight in taken} == plain and sorted(weight.shape for weight in taken) == sorted(rounded)
+    else:
+        assert len(taken) == 2 * len(plain) and not {id(weight) for weight in taken} & plain
+    scales = {group["lr"] for group in optimizer.param_groups if group.get("name") == "matrices"}
+    assert (len(scales) > 1) == (family == "gpt2" and "quantize-weights" in structure), (
+        "rates of matrices stored as [in, out] are corrected"
+    )
 
 
 def test_muons_update_is_orthogonal_and_scaled_by_shape():

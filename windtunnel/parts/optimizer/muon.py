@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Muon(Optimizer, name="muon"):
     """Momentum whose update is made orthogonal, for the weight matrices inside blocks; AdamW for embeddings, head, norms and biases.
 
+    Matrices that a structure has put in the place of one (factors, adapters) count among them.
+
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/; ``adjust: match-rms`` scales updates to the size of AdamW's, so
     that its rate and decay carry over (Liu et al. 2025, arXiv:2502.16982). The update is that of torch.optim.Muon, of all
     matrices of one shape at once.
@@ -48,20 +50,17 @@ class Muon(Optimizer, name="muon"):
 
         Raises PartError where no trainable matrix lies inside a block.
         """
-        import torch
 
         from windtunnel.kits.optim.joined import Joined
         from windtunnel.kits.optim.orthogonal import BatchedMuon
-        from windtunnel.models.anatomy import linears
+        from windtunnel.models.anatomy import trained_matrices
 
         rate = learning_rate if self.learning_rate is None else self.learning_rate
         matrix_rate = self.matrix_learning_rate or (0.02 if self.adjust == "original" else rate)
         decay = self.weight_decay * rate / matrix_rate if self.matrix_weight_decay is None else self.matrix_weight_decay
         groups: dict[float, list[torch.nn.Parameter]] = {}
-        for module in linears(model).values():
-            weight = getattr(module, "weight", None)
-            if isinstance(weight, torch.nn.Parameter) and weight.requires_grad and weight.ndim == 2:
-                groups.setdefault(self._correction(module, weight), []).append(weight)
+        for weight, transposed in trained_matrices(model):
+            groups.setdefault(self._correction(weight, transposed), []).append(weight)
         if not groups:
             raise PartError("muon finds no trainable weight matrix inside the model's blocks; use adamw")
         matrices = BatchedMuon(
@@ -80,11 +79,9 @@ class Muon(Optimizer, name="muon"):
             return Joined(matrices)
         return Joined(matrices, adamw(rest, rate, weight_decay=self.weight_decay, betas=self.betas, eps=self.eps))
 
-    def _correction(self, module: torch.nn.Module, weight: torch.Tensor) -> float:
+    def _correction(self, weight: torch.Tensor, transposed: bool) -> float:
         """What the rate is multiplied with because torch reads a shape as [out, in], while some families store [in, out]."""
-        from windtunnel.models.anatomy import transposed
-
-        if self.adjust != "original" or not transposed(module):
+        if self.adjust != "original" or not transposed:
             return 1.0
         inputs, outputs = weight.shape
         return math.sqrt(max(1, outputs / inputs) / max(1, inputs / outputs))
