@@ -168,7 +168,7 @@ def test_a_corpus_that_is_not_there_is_found_before_flying(here: Path, capsys: p
     assert "source letters: ltters: no such file" in mistake(capsys, "check", "study.yaml", "--corpus", "letters=ltters")
     (here / "empty").mkdir()
     assert "empty" in mistake(capsys, "check", "recipe.yaml", "--corpus", "notes=empty")
-    assert "--corpus code=builtin:stdlibb: Input should be 'stdlib'" in mistake(
+    assert "--corpus code=builtin:stdlibb: 'stdlibb' is not one of the choices; did you mean 'stdlib'?" in mistake(
         capsys, "check", "study.yaml", "--corpus", "code=builtin:stdlibb"
     )
 

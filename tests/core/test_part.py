@@ -273,7 +273,7 @@ def test_unknown_family(tmp_path: Path) -> None:
 
 def test_wrong_type(tmp_path: Path) -> None:
     message = refused(tmp_path, RECIPE.replace("depth: 2", "depth: two"))
-    assert "recipe.yaml:4: model.depth: " in message and "valid integer" in message
+    assert "recipe.yaml:4: model.depth: " in message and "expected a whole number, not " in message
 
 
 def test_a_mapping_where_a_number_belongs_and_the_reverse(tmp_path: Path) -> None:

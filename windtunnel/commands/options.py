@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, told
 
 
 class Engine(enum.StrEnum):
@@ -138,7 +138,7 @@ def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, 
         try:
             make(Source, shorthand(found[name]))
         except ValidationError as error:
-            raise UserError(f"{option} {entry}: {error.errors()[0]['msg']}") from error
+            raise UserError(f"{option} {entry}: {told(error.errors()[0])}") from error
     return found
 
 

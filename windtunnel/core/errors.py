@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable
-from typing import ClassVar
+import re
+import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # after which nothing else could be written either
 ADVICE = {
@@ -16,6 +18,19 @@ ADVICE = {
     errno.ENOTDIR: "a file stands where a folder should; choose another folder with --out",
     errno.EEXIST: "a file stands where a folder should; choose another folder with --out",
     errno.EPERM: "not permitted; choose another folder with --out, or change its permissions",
+}
+
+
+# What a value has to be, by the beginning of the type of pydantic's error.
+WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
 }
 
 
@@ -51,3 +66,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(names) or 'none'}"
+
+
+def told(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value, of an entry of ``ValidationError.errors()``, in the words of this program where they are better."""
+    kind, given = str(problem["type"]), problem["input"]
+    if kind == "missing":
+        return "must be given"
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        return f"{given!r} is not one of the choices; {nearest(str(given), choices)}"
+    wanted = WANTED.get(kind.partition("_")[0])
+    if wanted is not None and kind.endswith(("_type", "_parsing", "_from_float")):
+        return f"expected {wanted}, not {reprlib.repr(given)}"
+    return str(problem["msg"]).removeprefix("Value error, ")

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core import registry
-from windtunnel.core.errors import nearest
+from windtunnel.core.errors import nearest, told
 from windtunnel.core.settings import Settings, unit
 from windtunnel.slots import Family, Sizes
 
@@ -116,7 +116,7 @@ class ModelSettings(Settings):
             return {**sizes, "family": family.model_validate(own)}
         except ValidationError as error:
             problem = error.errors()[0]
-            raise _at(str(problem["loc"][0]), problem["msg"].removeprefix("Value error, ")) from error
+            raise _at(str(problem["loc"][0]), told(problem)) from error
 
     @model_validator(mode="wrap")
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import UserError, nearest, told
 from windtunnel.core.part import Trained, with_trained
 from windtunnel.core.registry import make
 from windtunnel.models.settings import ModelSettings, Partial
@@ -122,7 +122,7 @@ class NestedError(UserError):
 
 def details(error: ValidationError) -> str:
     """What is wrong with a recipe, in one line."""
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors())
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {told(one)}" for one in error.errors())
 
 
 def completed(value: Any, base: Mapping[str, Any], around: tuple[str, ...], field: str = "", depth: int = 0) -> Any:

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core import registry
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import UserError, nearest, told
 from windtunnel.core.keys import Variant, differing, hashed
 from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.recipe import section
@@ -280,7 +280,7 @@ def sources_from(corpus: Mapping[str, Any]) -> dict[str, Source]:
         try:
             found[name] = registry.make(Source, shorthand(source))
         except ValidationError as error:
-            raise UserError(f"corpus source {name!r}: {error.errors()[0]['msg']}") from error
+            raise UserError(f"corpus source {name!r}: {told(error.errors()[0])}") from error
     return found
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from windtunnel.core import outside
 from windtunnel.core.card import MADE
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import UserError, nearest, told
 from windtunnel.recipe.settings import SHORT
 
 NAMED = ("arms", "recipes", "corpus", "held_out")  # what stands under these has names that the user gives
@@ -30,6 +30,9 @@ class Document:
         self.path = Path(path)
         try:
             text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            beside = [path.name for path in self.path.parent.glob("*.y*ml")]
+            raise UserError(f"{self.path}: no such file; {nearest(self.path.name, beside)}") from error
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
@@ -125,11 +128,7 @@ class Document:
                 ),
                 (prefix, 2 if inherited and not self.has((*prefix, "phases")) else 0),
             )
-            message = detail["msg"].removeprefix("Value error, ")
-            if detail["type"] == "literal_error":
-                choices = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-                message = f"{detail['input']!r} is not one of the choices; {nearest(str(detail['input']), choices)}"
-            lines.append(str(self.error((*place, *shown[start:]), message, self.line((*place, *full[start:])))))
+            lines.append(str(self.error((*place, *shown[start:]), told(detail), self.line((*place, *full[start:])))))
         return UserError("\n".join(dict.fromkeys(lines)))
 
     def find(self, text: str, below: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import UserError, nearest, told
 from windtunnel.core.schema import elsewhere
 from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
@@ -276,7 +276,7 @@ class Place:
         """What pydantic refuses of what stands at ``path``, or where that ``inherits`` from."""
         if self.document is not None:
             return self.document.errors(error, (*self.prefix, *path), tuple((*self.prefix, *place) for place in inherits))
-        found = [self.error((*path, *_keys(one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        found = [self.error((*path, *_keys(one["loc"])), told(one)) for one in error.errors()]
         return UserError("\n".join(map(str, found)))
 
 

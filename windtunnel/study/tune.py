@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import UserError, nearest, told
 from windtunnel.core.settings import Settings, unit
 from windtunnel.recipe import Phase, Recipe, times
 from windtunnel.recipe.settings import LONG, SHORT
@@ -106,7 +106,7 @@ def with_knobs(recipe: Recipe, values: Mapping[str, Any], share: float = 1.0) ->
     try:
         changed = Recipe.model_validate({**data, "phases": phases})
     except ValidationError as error:
-        details = "; ".join(detail["msg"].removeprefix("Value error, ") for detail in error.errors())
+        details = "; ".join(told(detail) for detail in error.errors())
         shown = ", ".join(f"{knob}: {value}" for knob, value in values.items())
         raise UserError(f"the recipe cannot take {shown}: {details}") from error
     return times(changed, share)
