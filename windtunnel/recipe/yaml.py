@@ -32,7 +32,7 @@ class Document:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             beside = [path.name for path in self.path.parent.glob("*.y*ml")]
-            raise UserError(f"{self.path}: no such file; {nearest(self.path.name, beside)}") from error
+            raise UserError(f"{self.path}: no such file" + (f"; {nearest(self.path.name, beside)}" if beside else "")) from error
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
