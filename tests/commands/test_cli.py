@@ -150,7 +150,7 @@ def test_check_names_file_line_and_spelling(here: Path, capsys: pytest.CaptureFi
     assert "study.yaml:16: arms.flat.schedule: no Schedule is called 'konstant'" in mistake(capsys, "check", "study.yaml")
     (here / "study.yaml").write_text(STUDY.replace("seeds:", "sedes:"), encoding="utf-8")
     assert "study.yaml:3: sedes: unknown key 'sedes'; did you mean 'seeds'?" in mistake(capsys, "check", "study.yaml")
-    assert "nowhere.yaml: No such file" in mistake(capsys, "check", "nowhere.yaml")
+    assert "nowhere.yaml: no such file; did you mean" in mistake(capsys, "check", "nowhere.yaml")
 
 
 def test_a_mistake_of_the_baseline_is_shown_once_where_it_stands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
