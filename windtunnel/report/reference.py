@@ -116,7 +116,7 @@ def slots() -> list[tuple[str, str, str]]:
     for settings in (Recipe, Phase, ModelSettings):
         for key, slot in slot_fields(settings).items():
             keys.setdefault(slot.__name__, []).append(key)
-    return [(name, ", ".join(keys[name]), first_sentence(slot)) for name, slot in registry.slots().items()]
+    return [(name, ", ".join(keys[name]), first_sentence(slot)) for name, slot in registry.slots().items() if name in keys]
 
 
 def keys_page() -> str:
