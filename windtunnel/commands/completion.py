@@ -92,7 +92,7 @@ class Value(NamedTuple):
     files: bool
 
 
-class Place(NamedTuple):
+class CommandWords(NamedTuple):
     """A command (``()``: before any) with what may follow it: subcommands with what they do, options, and what its arguments may be."""
 
     path: tuple[str, ...]
@@ -102,7 +102,7 @@ class Place(NamedTuple):
     argument: Value
 
 
-def places_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
+def places_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[CommandWords]:
     """``command`` and those below it, hidden ones left out."""
     below = {name: one for name, one in sorted(getattr(command, "commands", {}).items()) if not one.hidden}
     flags, options = {"--help": "show the help"}, dict[str, tuple[str, Value]]()
@@ -116,7 +116,7 @@ def places_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
             flags |= dict.fromkeys([*param.opts, *param.secondary_opts], param.help or "")
         else:
             options |= dict.fromkeys(param.opts, (param.help or "", Value(known, not known)))
-    yield Place(path, {name: one.get_short_help_str(80) for name, one in below.items()}, flags, options, Value(words, files))
+    yield CommandWords(path, {name: one.get_short_help_str(80) for name, one in below.items()}, flags, options, Value(words, files))
     for name, one in below.items():
         yield from places_of(one, (*path, name))
 
@@ -124,7 +124,7 @@ def places_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[Place]:
 # The scripts ----------------------------------------------------------------------------------------------------------------------
 
 
-def cases(places: list[Place]) -> str:
+def cases(places: list[CommandWords]) -> str:
     """Shell code, the same for bash and zsh: of ``at``, ``before`` and ``now`` it makes ``choices`` and ``files``."""
     lines = ['    case "$at:$before" in']
     for place in places:
@@ -147,12 +147,12 @@ def _set(words: list[str], files: bool) -> str:
     return f"choices={shlex.quote(' '.join(words))} files={'yes' if files else ''}"
 
 
-def groups_of(places: list[Place]) -> str:
+def groups_of(places: list[CommandWords]) -> str:
     """The commands that have commands below them, as a pattern of ``case``."""
     return "|".join(place.path[0] for place in places if place.path and place.commands)
 
 
-def bash(places: list[Place]) -> str:
+def bash(places: list[CommandWords]) -> str:
     """The script for bash."""
     return f"""# bash completion for windtunnel
 _windtunnel_words() {{
@@ -173,7 +173,7 @@ _windtunnel() {{
 complete -F _windtunnel windtunnel"""
 
 
-def zsh(places: list[Place]) -> str:
+def zsh(places: list[CommandWords]) -> str:
     """The script for zsh."""
     return f"""#compdef windtunnel
 _windtunnel_words() {{
@@ -195,7 +195,7 @@ else
 fi"""
 
 
-def fish(places: list[Place]) -> str:
+def fish(places: list[CommandWords]) -> str:
     """The script for fish."""
     lines = ["# fish completion for windtunnel", "complete -c windtunnel -f"]
     for place in places:
