@@ -35,10 +35,10 @@ def keys(
 
     Example: windtunnel keys budget
     """
-    from windtunnel.report.reference import Group, default, example, groups
+    from windtunnel.report.reference import KeyGroup, default, example, groups
 
     every = groups()
-    named = [Group(group.name, group.title, group.about, {name: group.keys[name]}) for group in every if name in group.keys]
+    named = [KeyGroup(group.name, group.title, group.about, {name: group.keys[name]}) for group in every if name in group.keys]
     found = every if name is None else [*named, *(group for group in every if group.name == name)]
     if not found:
         known = {key for group in every for key in (group.name, *group.keys)}

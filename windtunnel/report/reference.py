@@ -33,7 +33,7 @@ models that read the files by `make docs`. Knobs of parts are told by `windtunne
 UNSAID = {"name": "that of the file", "phases": "one phase"}  # defaults that the models do not hold
 
 
-class Group(NamedTuple):
+class KeyGroup(NamedTuple):
     """The keys that stand in one place of a file. ``name`` is the key above them, or what the file is."""
 
     name: str
@@ -42,39 +42,41 @@ class Group(NamedTuple):
     keys: dict[str, dict[str, Any]]
 
 
-def groups() -> list[Group]:
+def groups() -> list[KeyGroup]:
     """Every key of a file that people write, by its place."""
     written = {key: described_key(schema, {}, required=False) for key, schema in {**ADDED, **BESIDE}.items()}
     recipe, phase = described(Recipe), described(Phase)
     files, bpe = registry.find(Source, "files"), registry.find(Encoding, "bpe")
     assert files is not None and bpe is not None
     return [
-        Group("study", "A study", "What stands at the top of a study file.", described(StudyFile)),
-        Group(
+        KeyGroup("study", "A study", "What stands at the top of a study file.", described(StudyFile)),
+        KeyGroup(
             "recipe",
             "A recipe",
             "What `baseline:` and every arm may say besides the keys of a phase, and what stands at the top of a recipe file. In a study, "
             "`corpus`, `held_out`, `budget`, `recipes` and `parts` stand at its top.",
             recipe | written,
         ),
-        Group("phases", "A phase", "Each may stand in one of `phases:`, or in the recipe itself, for all its phases.", phase),
-        Group("model", "`model:`", "A family's own knobs stand beside these: `model: {family: vit, patch: 2}`.", described(ModelSettings)),
-        Group("budget", "`budget:`", "Exactly one of these.", described(Budget)),
-        Group("split", "`split:`", "How documents are held out, before anything else.", described(SplitSettings)),
-        Group("corpus", "`corpus: {NAME: {files: ...}}`", "A path alone is short for `files: {path: ...}`.", described(files)),
-        Group("tokenizer", "`tokenizer:`", "The knobs of the encoding `bpe`.", described(bpe)),
-        Group("seeds", "`seeds: {least: ..., most: ...}`", "A race; a number or a list of seeds stays fixed.", described(Race)),
-        Group("noise", "`noise:` of a race", "What is known beforehand of how far seeds scatter.", described(KnownNoise)),
-        Group("tune", "`tune:`", "Paths of knobs stand beside these.", described(Tune)),
-        Group("rates", "`rates:`", "The multiples alone will do: `rates: [0.5, 2]`.", described(RateCheck)),
-        Group(
+        KeyGroup("phases", "A phase", "Each may stand in one of `phases:`, or in the recipe itself, for all its phases.", phase),
+        KeyGroup(
+            "model", "`model:`", "A family's own knobs stand beside these: `model: {family: vit, patch: 2}`.", described(ModelSettings)
+        ),
+        KeyGroup("budget", "`budget:`", "Exactly one of these.", described(Budget)),
+        KeyGroup("split", "`split:`", "How documents are held out, before anything else.", described(SplitSettings)),
+        KeyGroup("corpus", "`corpus: {NAME: {files: ...}}`", "A path alone is short for `files: {path: ...}`.", described(files)),
+        KeyGroup("tokenizer", "`tokenizer:`", "The knobs of the encoding `bpe`.", described(bpe)),
+        KeyGroup("seeds", "`seeds: {least: ..., most: ...}`", "A race; a number or a list of seeds stays fixed.", described(Race)),
+        KeyGroup("noise", "`noise:` of a race", "What is known beforehand of how far seeds scatter.", described(KnownNoise)),
+        KeyGroup("tune", "`tune:`", "Paths of knobs stand beside these.", described(Tune)),
+        KeyGroup("rates", "`rates:`", "The multiples alone will do: `rates: [0.5, 2]`.", described(RateCheck)),
+        KeyGroup(
             "trained",
             "Models that parts hold",
             "A knob such as `teacher`, `source` or `ingredients` says where its model comes from by exactly one of `recipe` and `folder`.",
             described(Trained),
         ),
-        Group("paper", "A paper", "What stands at the top of a paper file.", described(Paper)),
-        Group("expect", "`expect:` of a paper", "One thing that is expected, said before anything is flown.", described(Expectation)),
+        KeyGroup("paper", "A paper", "What stands at the top of a paper file.", described(Paper)),
+        KeyGroup("expect", "`expect:` of a paper", "One thing that is expected, said before anything is flown.", described(Expectation)),
     ]
 
 
