@@ -30,7 +30,7 @@ from windtunnel.study.launch import local
 from windtunnel.study.launch.local import Interrupted, Workers, counted_signals, fly_jobs, how_it_died
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import Job, perform
-from windtunnel.study.tune import Tune, best, with_knobs
+from windtunnel.study.tune import Tune, best, beyond, with_knobs
 from windtunnel.train.record import read_record
 
 RAW: dict[str, Any] = {
@@ -507,6 +507,27 @@ def test_tuning_gives_every_arm_the_same_trials_and_reports_what_they_cost(fly, 
         assert tuning["arms"][arm]["chosen"] == {"clip": 2.0} and tuning["arms"][arm]["flops"] == 1.5e9
         assert result["recipes"][arm]["phases"][0]["clip"] == 2.0 and result["recipes"][arm]["budget"]["flops"] == 1e9
     assert flown(tmp_path / "out") == 6 + 8
+
+
+def test_a_grid_whose_best_lies_at_an_end_is_widened_for_baseline_and_arms_alike(fly):
+    tune = {"clip": [8.0, 16.0, 32.0], "share": 0.5, "widen": 3}
+    tuning = fly(study(arms={"wide": {"context": 64}}, tune=tune, seeds=1, curve=[1]))["tuning"]
+    for arm in ("baseline", "wide"):
+        assert [row["values"]["clip"] for row in tuning["arms"][arm]["trials"]] == [8.0, 16.0, 32.0, 4.0, 2.0, 1.0]
+        assert tuning["arms"][arm]["chosen"] == {"clip": 2.0}
+
+
+def test_what_lies_beyond_an_end():
+    def trials(*values: float | None) -> list[dict[str, Any]]:
+        return [{"values": {"rate": 10.0**place}, "validation": value} for place, value in enumerate(values)]
+
+    knobs = {"rate": [1.0, 10.0, 100.0]}
+    assert beyond(knobs, trials(3, 2, 1), "lower") == {"rate": 1000.0} and beyond(knobs, trials(3, 2, 1), "higher") == {"rate": 0.1}
+    assert beyond(knobs, trials(3, 2, 1, None), "lower") is None  # one further has failed
+    assert beyond(knobs, trials(2, 1, 2), "lower") is None and beyond(knobs, trials(None, None, None), "lower") is None
+    assert (
+        beyond({"rate": [1.0, 10.0]}, trials(2, 1), "lower") is None and beyond({"rate": [0.0, 1.0, 2.0]}, trials(3, 2, 1), "lower") is None
+    )
 
 
 def test_an_arm_whose_tuning_fails_is_shown_and_leaves_the_others_alone(fly):

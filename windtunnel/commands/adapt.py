@@ -5,15 +5,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from windtunnel.commands.console import plain_table, print_json, stop_with
+from windtunnel.commands.console import console, plain_table, print_json, stop_with
 from windtunnel.commands.options import RanksOption, sources
 from windtunnel.commands.train import at_work
 from windtunnel.core.errors import UserError
+
+if TYPE_CHECKING:
+    from windtunnel.study.adapt import AdaptRequest
 
 
 class Precision(enum.StrEnum):
@@ -61,7 +64,15 @@ def adapt(
     ] = Precision.auto,
     structure: Annotated[
         str | None,
-        typer.Option("--with", metavar="STRUCTURE", help="lora, adalora, svd-core ... (default: all weights train)", show_default=False),
+        typer.Option(
+            "--with",
+            metavar="WAY[,WAY...]",
+            help="lora, adalora, svd-core ... (default: all weights train); several, full among them, are compared by a study",
+            show_default=False,
+        ),
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", metavar="H", help="of several ways: what all runs together may take", show_default=False)
     ] = None,
     processes: RanksOption = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")] = False,
@@ -72,9 +83,15 @@ def adapt(
     """
     from windtunnel.study.adapt import AdaptRequest, budget_of, share_of
     from windtunnel.study.adapt import adapt as fly
+    from windtunnel.study.ways import FULL, ways_of
 
     if rate == 0:
         raise UserError("--rate: above 0")
+    ways = ways_of(structure or "")
+    if hours is not None and len(ways) < 2:
+        raise UserError(
+            f"--hours {hours:g}: is for comparing several ways (--with lora,full); a single adaptation takes --budget {hours:g}h"
+        )
     request = AdaptRequest(
         checkpoint,
         sources(corpus),
@@ -87,8 +104,11 @@ def adapt(
         rate,
         own_tokens,
         precision.value,
-        structure,
+        ways[0] if len(ways) == 1 and ways[0] != FULL else None,
     )
+    if len(ways) > 1:
+        compare(request, ways, out, hours, seed, threads, device, as_json)
+        return
     with at_work(out, processes, device, called.obj) as callbacks:
         told = watching(callbacks.follow, callbacks.say) if callbacks.follow else None
         result = fly(
@@ -103,6 +123,39 @@ def adapt(
     show_adaptation(result, out, as_json)
     if not as_json:
         print(f"model: {out / 'model'}")
+
+
+def compare(
+    request: AdaptRequest,
+    ways: list[str],
+    out: Path,
+    hours: float | None,
+    seed: int,
+    threads: int | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Fly the study of ``ways``, and show its table and what is exported."""
+    from windtunnel.report import ways as table_of_ways
+    from windtunnel.report import write_report
+    from windtunnel.report.words import Reading
+    from windtunnel.study.ways import compare_ways
+
+    result, way = compare_ways(
+        request, ways, out, hours=hours, seed=seed, threads=threads, device=device, warn=lambda line: console().print(line, soft_wrap=True)
+    )
+    folder = out / "studies" / str(result.study.name)
+    write_report(result, folder)
+    if as_json:
+        print_json({**result.plain(), "exported": way})
+    else:
+        table = table_of_ways.table(Reading(result))
+        Console(highlight=False).print(plain_table(table.columns, table.rows))
+        print(f"report: {folder / 'report.html'}")
+        if way is not None:
+            print(f"model: {out / 'model'} ({way})")
+    if result.failure:
+        stop_with(result.failure)
 
 
 def show_adaptation(result: Mapping[str, Any], folder: Path, as_json: bool) -> None:

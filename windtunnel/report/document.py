@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.laws.decision import ForecastResult
-from windtunnel.report import charts, outlook, rates, samples, sweep, tables, transfer
+from windtunnel.report import charts, outlook, rates, samples, sweep, tables, transfer, ways
 from windtunnel.report.elements import (
     RECIPE_LENGTH,
     explained,
@@ -206,6 +206,8 @@ def transfer_section(reading: Reading) -> str:
     return section(
         "What was kept and what was gained",
         figure(charts.both(transfer.axes, reading, "axes", transfer.AXES), transfer.AXES),
+        html_table(ways.table(reading)),
+        figure(charts.both(ways.chart, reading, "ways", ways.CAPTION), ways.CAPTION),
         figure(charts.both(transfer.heat, reading, "heat", transfer.HEAT), transfer.HEAT),
         html_table(tables.transfer_table(reading)),
     )

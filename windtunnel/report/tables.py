@@ -221,17 +221,20 @@ def expected(reading: Reading) -> Table:
 def trials(reading: Reading) -> Table:
     """The measure on validation of every trial: a row for each arm, a column for each setting."""
     tuning = reading.result.tuning or Tuning()
-    rows, settings = [], dict[str, None]()
+    rows, settings = [], dict[str, float | None]()
     found: dict[str, dict[str, str]] = {}
     for name, own in tuning.arms.items():
         for trial in own.trials:
             label = ", ".join(f"{value:g}" if finite(value) is not None else str(value) for value in trial.values.values())
-            settings[label] = None
+            settings[label] = finite(next(iter(trial.values.values()))) if len(trial.values) == 1 else None
             mark = "*" if trial.values == own.chosen else ""
             found.setdefault(name, {})[label] = number(trial.validation, reading.digits) + mark
     for name in (BASELINE, *reading.ranked()):
         if name in found:
             rows.append((name, *(found[name].get(label, DASH) for label in settings)))
+    if None not in settings.values():  # also those that widening tried, in the order of their numbers
+        rows = [(row[0], *(cell for _, cell in sorted(zip(settings.values(), row[1:], strict=True)))) for row in rows]
+        settings = dict(sorted(settings.items(), key=lambda item: item[1] or 0.0))
     knobs = listing(tuning.knobs)
     spent = "the whole budget" if tuning.share == 1.0 else f"{tuning.share:.0%} of the budget"
     note = f"{reading.measure} on validation at each setting of {knobs}, one trial each with {spent}; * was chosen."

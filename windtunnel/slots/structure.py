@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from windtunnel.core.part import Part
 from windtunnel.slots.progress import Progress
@@ -17,6 +17,8 @@ class Structure(Part):
 
     acts = ("constrain", "take", "remove")
     local = "structures reshape or mask whole matrices"
+
+    usual_rate: ClassVar[float] = 1.0  # times the rate of training from scratch: where a search for the rate that adapts a model begins
 
     def apply(self, model: PreTrainedModel) -> None:
         """Impose it, in place. Raises PartError where no weight matches."""

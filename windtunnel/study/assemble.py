@@ -148,6 +148,7 @@ class Flown(NamedTuple):
             **{name: _mean(self.values(arm, 1.0, name, "totals")) for name in TOTALS},
             "parameters": _parameters(finished[0], "parameters") if finished else None,
             "active_parameters": _parameters(finished[0], "active_parameters") if finished else None,
+            "trained_parameters": _parameters(finished[0], "trained_parameters") if finished else None,
             **exposure(finished, recipe, bytes_per_unit),
             "epochs": {source: sum(times) / len(times) for source, times in epochs.items()},
             "failed_runs": len(mine) - len(finished),

@@ -85,6 +85,9 @@ class Costs(ResultBlock):
     peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
     parameters: float | None = Field(None, description="parameters of the last phase")
     active_parameters: float | None = Field(None, description="those that no structure holds at zero in the end")
+    trained_parameters: float | None = Field(
+        None, description="those that train in the last phase; null where an older record does not say"
+    )
     epochs: dict[str, float] = Field({}, description="how often each source was read")
     failed_runs: int = Field(0, description="how many of its runs failed")
 

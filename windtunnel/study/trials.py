@@ -11,7 +11,7 @@ from windtunnel.study.file import StudyFile
 from windtunnel.study.pilots import Pilots
 from windtunnel.study.plan import run_of
 from windtunnel.study.result import Entry
-from windtunnel.study.tune import best, with_knobs
+from windtunnel.study.tune import best, beyond, with_knobs
 from windtunnel.train.record import RunRecord
 
 Tried = list[tuple[dict[str, Any], Entry]]  # values, and the run that tries them
@@ -20,20 +20,33 @@ Tried = list[tuple[dict[str, Any], Entry]]  # values, and the run that tries the
 def tuned(study: StudyFile, recipes: Mapping[str, Recipe], pilots: Pilots) -> tuple[dict[str, Recipe], dict[str, Any]]:
     """Fly the trials of every arm of a study that tunes; the recipes with the best values, and the ``tuning`` block of the result.
 
-    An arm of which every trial failed is broken.
+    Where the best trial of an arm lies at an end of a knob, and the study widens, further values are tried, for the baseline as for any
+    arm. An arm of which every trial failed is broken.
     """
     tune = study.tune
     assert tune is not None
     seed = tune.seed(study.seed_list)
-    trials: dict[str, Tried] = {}
-    for arm, stream in pilots.streams.items():
-        changed = [(values, with_knobs(recipes[arm], values, tune.share)) for values in tune.combinations()]
-        trials[arm] = [(values, run_of(arm, 1.0, seed, recipe, stream.fingerprint, pilots.variant)) for values, recipe in changed]
+
+    def trial(arm: str, values: dict[str, Any]) -> tuple[dict[str, Any], Entry]:
+        recipe = with_knobs(recipes[arm], values, tune.share)
+        return values, run_of(arm, 1.0, seed, recipe, pilots.streams[arm].fingerprint, pilots.variant)
+
+    def rows_of(arm: str) -> list[dict[str, Any]]:
+        return [trial_row(values, entry, pilots.records[entry.folder], study.primary) for values, entry in trials[arm]]
+
+    trials: dict[str, Tried] = {arm: [trial(arm, values) for values in tune.combinations()] for arm in pilots.streams}
     pilots.fly(f"tuning {pilots.study}", [entry for arm in trials.values() for _, entry in arm])
+    better = next((record.better for record in pilots.records.values() if record.better), "lower")
+    for _ in range(tune.widen):
+        further = {arm: values for arm in trials if (values := beyond(tune.knobs, rows_of(arm), better)) is not None}
+        for arm, values in further.items():
+            trials[arm].append(trial(arm, values))
+        if not further:
+            break
+        pilots.fly(f"tuning {pilots.study}, further", [trials[arm][-1][1] for arm in further])
     chosen, arms = dict(recipes), {}
     for arm, tried in trials.items():
-        rows = [trial_row(values, entry, pilots.records[entry.folder], study.primary) for values, entry in tried]
-        better = next((record.better for record in pilots.records.values() if record.better), "lower")
+        rows = rows_of(arm)
         found = best(rows, better)
         if found is None:
             first = pilots.records[tried[0][1].folder].failure or Failure(kind="fault", message="unknown reason")

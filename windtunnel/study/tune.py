@@ -20,9 +20,11 @@ from windtunnel.core.settings import Settings, unit
 from windtunnel.recipe import Phase, Recipe, times
 from windtunnel.recipe.settings import LONG, SHORT
 
+OWN = ("trials", "share", "widen")  # keys of `tune` that are no knobs
+
 
 class Tune(Settings):
-    """What is tuned. In YAML the knobs stand directly under ``tune``, beside ``trials`` and ``share``."""
+    """What is tuned. In YAML the knobs stand directly under ``tune``, beside ``trials``, ``share`` and ``widen``."""
 
     knobs: dict[str, tuple[Any, ...]] = Field(
         description="values to try, by the dotted path of the knob; they may stand under `tune` directly",
@@ -43,23 +45,30 @@ class Tune(Settings):
         examples=[0.3],
         json_schema_extra=unit("share of the budget"),
     )
+    widen: int = Field(
+        0,
+        ge=0,
+        description="most values tried beyond the ends of a knob, one by one, while the best lies at an end",
+        examples=[2],
+        json_schema_extra=unit("values"),
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _gather_knobs(cls, data: Any) -> Any:
         if not isinstance(data, Mapping) or "knobs" in data:
             return data
-        knobs = {key: values for key, values in data.items() if key not in ("trials", "share")}
+        knobs = {key: values for key, values in data.items() if key not in OWN}
         known = set(tunable())
         for key in knobs:
             first = str(key).split(".")[0]
             if first not in known:
                 raise PydanticCustomError(
                     "unknown_key",
-                    "{shown} is neither trials, share nor the path of a knob; {hint}",
+                    "{shown} is neither trials, share, widen nor the path of a knob; {hint}",
                     {"key": str(key), "shown": repr(key), "hint": nearest(first, known)},
                 )
-        return {"knobs": knobs, **{key: data[key] for key in ("trials", "share") if key in data}}
+        return {"knobs": knobs, **{key: data[key] for key in OWN if key in data}}
 
     @field_validator("knobs", mode="before")
     @classmethod
@@ -141,6 +150,31 @@ def _paths(place: Any, before: str = "") -> Iterator[str]:
 def _similar(first: str, known: Sequence[str]) -> list[str]:
     """The knobs under the same field, if there are any: a list of all of them helps nobody."""
     return [knob for knob in known if knob.split(".")[0] == first] or list(known)
+
+
+def beyond(knobs: Mapping[str, Sequence[Any]], trials: Sequence[Mapping[str, Any]], better: str) -> dict[str, Any] | None:
+    """The values to try next where the best of ``trials`` lies at an end of a knob: one step further, the other knobs as they are.
+
+    A step is the ratio by which the values of the knob lie apart, on average; a knob of fewer than three values, or of values that are
+    not all above zero, has no ends. A trial that failed counts as tried. None where the best lies within.
+    """
+    found = best(trials, better)
+    if found is None:
+        return None
+    for knob, given in knobs.items():
+        if len(given) < 3 or not all(isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 for value in given):
+            continue
+        chosen = found["values"]
+        beside = [trial["values"] for trial in trials if all(trial["values"][key] == chosen[key] for key in knobs if key != knob)]
+        tried = sorted(values[knob] for values in beside)
+        step = (max(given) / min(given)) ** (1 / (len(given) - 1))
+        if chosen[knob] in (tried[0], tried[-1]):
+            further = chosen[knob] / step if chosen[knob] == tried[0] else chosen[knob] * step
+            whole = all(isinstance(value, int) for value in given)
+            value = round(further) if whole else float(f"{further:.3g}")
+            if value > 0 and value != chosen[knob]:
+                return {**chosen, knob: value}
+    return None
 
 
 def best(trials: Sequence[Mapping[str, Any]], better: str) -> Mapping[str, Any] | None:

@@ -20,8 +20,9 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
     """What a step costs: one real step of each variant under the counter, undone. The optimizer is spoilt and has to be built anew.
 
     Returns ``variants`` (for each ``flops``, and ``matrices``: those of them that a structure's density applies to), ``flops`` and
-    ``effective_flops`` of a step on average over variants and phase, ``parameters``, how many of them are active at the end of the phase,
-    and ``seconds``. Of several ranks, what all execute for the gradient is counted, and once the update, which each makes for itself.
+    ``effective_flops`` of a step on average over variants and phase, ``parameters``, how many of them are active at the end of the phase
+    and how many train, and ``seconds``. Of several ranks, what all execute for the gradient is counted, and once the update, which each
+    makes for itself.
     """
     phase, structure = phase_run.phase, phase_run.phase.structure
     restore, cursors = snapshot(phase_run.model, list(phase_run.states.values()), phase_run.run_context.folder), phase_run.loader.state()
@@ -60,5 +61,6 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
         "effective_flops": mean - (1.0 - density) * saved,
         "parameters": parameters,
         "active_parameters": parameters - round((1.0 - left) * prunable),
+        "trained_parameters": sum(parameter.numel() for parameter in phase_run.model.parameters() if parameter.requires_grad),
         "seconds": (time.monotonic() - began) / count,
     }

@@ -248,6 +248,7 @@ class PhaseRun:
                 "flops_per_step": cost.step["flops"],
                 "parameters": cost.step["parameters"],
                 "active_parameters": cost.step["active_parameters"],
+                "trained_parameters": cost.step.get("trained_parameters"),
                 "seconds": spent["seconds"],
             }
             | ({"ahead": cost.ahead} if cost.ahead["tokens"] else {})

@@ -31,6 +31,8 @@ class SvdCore(Structure, name="svd-core"):
     trial = Trial({"rank": 4, "train": "core-and-up"})
     identity = "what is frozen would train without it"
 
+    usual_rate: ClassVar[float] = 5.0
+
     conflicts: ClassVar[dict[str, str]] = {
         "muon": "it looks for the weight matrices of the blocks, and here they are frozen",
         "galore": "it projects the weight matrices of the blocks, and here they are frozen",

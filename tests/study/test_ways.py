@@ -1,0 +1,85 @@
+"""Ways of adapting as a study: one budget, one grid of rates, one table, and the model of the way that gained most and kept enough."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from checkpoints import with_tokenizer
+from example_result import example
+
+from windtunnel.core.errors import UserError
+from windtunnel.report import ways as table_of_ways
+from windtunnel.report.words import Reading
+from windtunnel.study.adapt import AdaptRequest, budget_of
+from windtunnel.study.file import study_from
+from windtunnel.study.result import StudyResult
+from windtunnel.study.ways import GRID, best_way, compare_ways, study_of, ways_of
+
+
+@pytest.fixture(scope="module")
+def request_of(tmp_path_factory):
+    folder = with_tokenizer(tmp_path_factory.mktemp("ways") / "model")
+    return AdaptRequest(str(folder), {"notes": "builtin:stdlib"}, {"mail": "builtin:docstrings"}, budget_of("12 steps"), context=8, batch=2)
+
+
+def test_the_study_of_ways_is_one_and_every_way_has_a_rate_of_its_own(request_of):
+    raw = study_of(request_of, ways_of("lora, svd-core,full"))
+    study = study_from(raw, name="ways")
+    rates = {arm: recipe.phases[0].optimizer.learning_rate for arm, recipe in study.resolved.items()}
+    assert rates["baseline"] < rates["lora"] < rates["svd-core"]
+    assert [recipe.phases[0].structure and recipe.phases[0].structure.name for recipe in study.resolved.values()] == [
+        None,
+        "lora",
+        "svd-core",
+    ]
+    assert study.kept == ("mail",) and study.tune.knobs["rate_multiple"] == GRID and study.tune.widen
+    alone = study_of(request_of, ways_of("lora,adalora"))
+    assert alone["baseline"]["structure"] == "lora" and list(alone["arms"]) == ["adalora"]
+
+
+def test_ways_that_are_none_and_another_study_in_the_folder_are_refused(request_of, tmp_path):
+    with pytest.raises(UserError, match="--with lorra: no such structure; did you mean 'lora'"):
+        ways_of("lorra,full")
+    with pytest.raises(UserError, match="lora stands there twice"):
+        ways_of("lora,lora")
+    (tmp_path / "ways.yaml").write_text(yaml.safe_dump(study_of(request_of, ["full", "adalora"])))
+    with pytest.raises(UserError, match="holds other ways or settings"):
+        compare_ways(request_of, ["full", "lora"], tmp_path)
+
+
+def sided(**sides: tuple[float, float]) -> StudyResult:
+    """A result whose arms kept and gained so much, and train more the later they stand."""
+    plain = example()
+    names = list(plain["arms"])
+    points = {
+        name: {
+            "kept": {"mean": kept, "low": kept - 0.1, "high": kept + 0.1},
+            "gained": {"mean": gained, "low": gained - 0.1, "high": gained + 0.1},
+        }
+        for name, (kept, gained) in zip(["baseline", *names], sides.values(), strict=False)
+    }
+    before = {"stages": [], "belongs": {}, "matrix": [{"mail": 2.0, "notes": 3.0}]}
+    plain["transfer"] = {"metric": "bits_per_byte", "kept": ["mail"], "arms": {"baseline": before}, "axes": {"arms": points}}
+    for place, block in enumerate((plain["baseline"], *plain["arms"].values())):
+        block["trained_parameters"] = 10.0 ** (6 - place)
+    return StudyResult.model_validate(plain)
+
+
+def test_the_way_that_gained_most_of_those_that_kept_enough_is_exported():
+    result = sided(full=(-0.05, 1.0), one=(-0.01, 0.5), other=(0.01, 0.4))
+    names = ["baseline", *result.arms]
+    assert best_way(result, 0.01) == names[1]  # 1 % of 2.0 bits
+    assert best_way(result, None) == "baseline" and best_way(result, 0.0) == names[2]
+    assert best_way(sided(full=(-1.0, 1.0), one=(-0.5, 0.5)), 0.01) == names[1]
+
+
+def test_one_table_and_one_picture_of_what_ways_take():
+    reading = Reading(sided(full=(-0.05, 1.0), one=(-0.01, 0.5), other=(0.01, 0.4)))
+    table = table_of_ways.table(reading)
+    assert {row[0]: row[3] for row in table.rows}["baseline"] == "1.00 M" and "+1.000 (+0.900 to +1.100)" in str(table.rows)
+    drawn = str(table_of_ways.chart(reading).to_dict())
+    assert "trained parameters" in drawn and "'type': 'log'" in drawn
+    assert (
+        table_of_ways.chart(Reading(StudyResult.model_validate(example()))) is None
+        and not table_of_ways.table(Reading(StudyResult.model_validate(example()))).rows
+    )
