@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from windtunnel.commands.console import console, plain_table, print_json, stop_with
+from windtunnel.commands.console import answers, console, plain_table, print_json, stop_with
 from windtunnel.commands.options import RanksOption, sources
 from windtunnel.commands.train import at_work
 from windtunnel.core.errors import UserError
@@ -150,7 +149,7 @@ def compare(
         print_json({**result.plain(), "exported": way})
     else:
         table = table_of_ways.table(Reading(result))
-        Console(highlight=False).print(plain_table(table.columns, table.rows))
+        answers().print(plain_table(table.columns, table.rows))
         print(f"report: {folder / 'report.html'}")
         if way is not None:
             print(f"model: {out / 'model'} ({way})")
@@ -164,7 +163,7 @@ def show_adaptation(result: Mapping[str, Any], folder: Path, as_json: bool) -> N
 
     path = page(result, folder)
     if not as_json:
-        Console(highlight=False).print(plain_table(*rows(result)))
+        answers().print(plain_table(*rows(result)))
         print(f"report: {path}")
 
 

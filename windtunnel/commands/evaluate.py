@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.options import OUT, CorpusOption, JsonOption, ThreadsOption, check_device, sources
 from windtunnel.core.errors import UserError
 
@@ -74,7 +74,7 @@ def evaluate(
     if as_json:
         print_json(found.data)
         return
-    screen, several = Console(highlight=False), len(models) > 1
+    screen, several = answers(), len(models) > 1
     compared = (f"from {models[0]}", f"{found.data['confidence']:.0%} interval") if several else ("", "")
     if found.data["numbers"]:
         rows = [
