@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,24 @@ def test_a_folder_of_images_is_learned(folder: Path, tmp_path: Path) -> None:
     assert record["test"]["accuracy/stripes"] == record["test"]["accuracy"]
     with pytest.raises(ValueError, match="classify needs a model of kind image-classifier"):
         recipe_from({**raw, "model": {**MODEL, "head": "draw"}})
+
+
+def test_idx_files_are_read_whole_or_refused(tmp_path: Path) -> None:
+    pixels, labels = np.random.default_rng(0).integers(0, 256, (5, 3, 4)).astype(np.uint8), np.arange(5, dtype=np.uint8)
+    images, named = tmp_path / "images.gz", tmp_path / "labels"
+    images.write_bytes(gzip.compress(bytes((0, 0, 8, 3)) + np.array(pixels.shape, ">i4").tobytes() + pixels.tobytes()))
+    named.write_bytes(bytes((0, 0, 8, 1)) + np.array([5], ">i4").tobytes() + labels.tobytes())
+    source = make(Source, {"idx": {"images": str(images), "labels": str(named)}})
+    (table,) = source.documents(Tally("mine"))
+    assert (np.array(table.column("image").to_pylist()) == pixels).all() and table.column("label").to_pylist() == [0, 1, 2, 3, 4]
+    whole = named.read_bytes()
+    for content, says in (
+        (whole[:-1], "damaged: it says that it holds 5 numbers"),
+        (b"\0\0\x09\1" + whole[4:], "not an idx file of bytes"),
+    ):
+        named.write_bytes(content)
+        with pytest.raises(UserError, match=says):
+            list(source.documents(Tally("mine")))
+    images.write_bytes(images.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"images\.gz: damaged"):
+        list(source.documents(Tally("mine")))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from windtunnel.report import thumbnails
 from windtunnel.report.elements import folded, safe, section, shortened
 from windtunnel.report.words import BASELINE, Reading, finite, listing, number
 
@@ -49,8 +50,10 @@ def left_out(models: dict[str, Any]) -> str:
 
 
 def of_arms(reading: Reading) -> str:
-    """For each prompt how the text really goes on and what every arm wrote, where that can be read."""
+    """For each prompt how the text really goes on and what every arm wrote, where that can be read; of images, thumbnails."""
     written = reading.result.samples
+    if any(entry.pictures for entries in written.values() for entry in entries):
+        return thumbnails.of_arms(reading)
     shown = [name for name in written if readable(reading.bits_per_byte(name))]
     prompts: dict[tuple[str, str], dict[str, Any]] = {}
     for name in shown:

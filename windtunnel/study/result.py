@@ -325,10 +325,12 @@ class Transfer(ResultBlock):
 
 
 class Sample(ResultBlock):
-    """What a model wrote."""
+    """What a model wrote or drew; pictures as addresses that a page can hold."""
 
     source: str = ""
     prompt: str = ""
+    pictures: dict[str, str] = Field({}, description="what it was shown, by name")
+    drawn: str | None = Field(None, description="a picture that it drew")
     continuation: str | None = None
     truth: str | None = Field(None, description="how the document goes on")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
 import json
 import math
@@ -12,18 +14,25 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
+from example_result import example
 from pydantic import ValidationError
 
 import windtunnel as wt
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
+from windtunnel.data.held_out import held_out
 from windtunnel.kits.image.patches import to_images, to_patches
 from windtunnel.kits.image.pixels import Images, pixels_of
+from windtunnel.kits.image.samples import png, restored
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.probe import neighbours
+from windtunnel.recipe import recipe_from
+from windtunnel.report import samples, thumbnails
+from windtunnel.report.words import Reading
 from windtunnel.slots import Encoding, Objective
 from windtunnel.train.estimate import estimate
+from windtunnel.train.run import prepare
 
 FACTS = Images(8, 1, np.array([0.5], np.float32), np.array([0.25], np.float32), 10)
 MODEL = {"family": "vit", "layers": 1, "width": 16, "heads": 2, "patch": 2}
@@ -63,6 +72,7 @@ def test_a_study_of_images_flies_end_to_end(flown: tuple[Path, wt.Result]) -> No
     assert (result.runs()["probe_accuracy"] > 0.15).all(), "guessing one of ten digits gives 0.1"
     assert {"probe", "probe_accuracy", "probe_zero"} <= set(result.runs().columns)
     page = (out / "studies" / "digits" / "report.html").read_text(encoding="utf-8")
+    assert page.count('<img src="data:image/png;base64,') == 4 * (2 + 2), "image, what was seen of it, and what each of two arms drew"
     assert "bits per label" in page and "bits per byte" not in page and "vocabulary" not in page.lower()
 
 
@@ -169,3 +179,53 @@ def test_neighbours_vote_by_how_near_they_are() -> None:
     others = np.array([[5.0, 0.1], [0.0, 0.2], [-3.0, 0.1]])
     assert neighbours(features, labels, others, 2).tolist() == [3, 1, 0], "lengths of features do not matter, nearer ones count more"
     assert neighbours(features, labels, others, 99).tolist() == [3, 1, 0], "never more neighbours than there are"
+
+
+def test_thumbnails_are_the_pixels() -> None:
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 7)).astype(np.uint8)
+    for some in (pixels, pixels[:1]):
+        kind, _, data = png(some).partition(",")
+        with Image.open(io.BytesIO(base64.b64decode(data))) as opened:
+            again = np.asarray(opened)
+        assert kind == "data:image/png;base64" and (again.reshape(5, 7, -1).transpose(2, 0, 1) == some).all()
+    assert (restored(FACTS.scaled(pixels[:1]), FACTS) == pixels[:1]).all()
+
+
+def test_files_in_a_table_come_to_one_size_and_what_is_no_image_is_named() -> None:
+    from PIL import Image
+
+    files = []
+    for mode, size, colour in (("L", (9, 20), 128), ("RGB", (30, 12), (128, 128, 128)), ("CMYK", (8, 8), (0, 0, 0, 127)), ("P", (8, 8), 0)):
+        file = io.BytesIO()
+        Image.new(mode, size, colour).save(file, format="gif" if mode == "P" else "tiff")
+        files.append(file.getvalue())
+    found = pixels_of(pyarrow.array(files), "x", 8, 1)
+    assert [one.shape for one in found] == [(1, 8, 8)] * 4 and [round(float(one.mean()), -1) for one in found] == [130, 130, 130, 0]
+    with pytest.raises(UserError, match=r"^x: not an image that can be read whole: .*truncated"):
+        pixels_of(pyarrow.array([files[1][:-200]]), "x", 8, 1)
+
+
+def test_images_of_one_class_are_refused() -> None:
+    with pytest.raises(UserError, match="classify needs images of two classes or more; these all have one"):
+        config_for(ModelSettings.model_validate(MODEL | {"head": "classify"}), FACTS._replace(classes=1), 8)
+
+
+@pytest.mark.parametrize("head", ["draw", "classify", "embed"])
+def test_what_models_make_of_held_out_images_is_shown(head: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    objective = {"draw": "masked-patches", "classify": "classify", "embed": "two-view"}[head]
+    recipe = recipe_from({**STUDY["baseline"], "corpus": STUDY["corpus"], "model": MODEL | {"head": head}, "objective": objective})
+    stream = prepare(recipe, tmp_path_factory.getbasetemp() / "shown")
+    model = fresh(config_for(recipe.phases[0].model, stream.facts, 8), 0).eval()
+    settings: dict[str, Any] = {"context": 8, "sequences": 4, "limit_tokens": 64, "device": "cpu", "precision": contextlib.nullcontext()}
+    found = stream.encoding.samples(model, held_out(stream, "test", objective=recipe.phases[0].objective, **settings), 3)
+    assert len(found) == 3 and all(
+        one["truth"].startswith("class ") and one["pictures"]["image"].startswith("data:image/png") for one in found
+    )
+    assert ["drawn" in one for one in found] == [head == "draw"] * 3 == ["seen" in one["pictures"] for one in found]
+    assert all("continuation" in one for one in found) == (head == "classify")
+    result = example() | {"samples": {"baseline": found, "wsd": found}}
+    page = samples.of_arms(Reading(result))
+    assert page.count("<img ") == 3 * {"draw": 4, "classify": 1, "embed": 1}[head] and "Continuations" not in page
+    assert thumbnails.picture("https://elsewhere/image.png", "x") == ""

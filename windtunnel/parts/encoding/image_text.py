@@ -87,7 +87,7 @@ class ImageText(Encoding, name="image-text"):
 
         cut = 0
         for piece in images:
-            parts, size = [], piece.size
+            parts, size = [], 0  # the caption's alone, which is what the bytes of a document with text are
             for part in texts:
                 parts.append(part.arrays["tokens"])
                 size += part.size
@@ -125,6 +125,13 @@ class ImageText(Encoding, name="image-text"):
         images = {name.removeprefix(IMAGE): value for name, value in stored.items() if name.startswith(IMAGE)}
         text = {name: value for name, value in stored.items() if not name.startswith(IMAGE) and name != "length"}
         return Pairs(Pixels.facts(images), Bpe.facts(text), int(stored["length"]))
+
+    @classmethod
+    def samples(cls, model: Any, held_out: Any, count: int = 4) -> list[dict[str, Any]]:
+        """Images with the nearest caption: see :func:`windtunnel.kits.image.samples.captioned`."""
+        from windtunnel.kits.image.samples import captioned
+
+        return captioned(model, held_out, count, cls.processor(held_out.stream).tokenizer)
 
     @classmethod
     def about(cls, facts: Pairs) -> dict[str, int]:

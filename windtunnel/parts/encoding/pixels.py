@@ -139,6 +139,13 @@ class Pixels(Encoding, name="pixels"):
         return Images(**{key: stored[key] for key in Images._fields})
 
     @classmethod
+    def samples(cls, model: Any, held_out: Any, count: int = 4) -> list[dict[str, Any]]:
+        """Images with what it draws of them or names them: see :func:`windtunnel.kits.image.samples.samples`."""
+        from windtunnel.kits.image.samples import samples
+
+        return samples(model, held_out, count)
+
+    @classmethod
     def about(cls, facts: Images) -> dict[str, int]:
         """Pixels on a side, channels and classes."""
         return {"size": facts.size, "channels": facts.channels, "classes": facts.classes}

@@ -1,0 +1,35 @@
+"""What the data are where they are images: thumbnails, with what every arm named or drew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from windtunnel.report.elements import safe, section
+from windtunnel.report.words import BASELINE, Reading
+
+IMAGES = 12  # that are shown
+OWN = "data:image/png;base64,"  # how the address of a picture begins that the page itself holds
+
+
+def of_arms(reading: Reading) -> str:
+    """A table with a row for each image: the image, what is true of it, and what every arm named or drew."""
+    written = reading.result.samples
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, entries in written.items():
+        for entry in entries:
+            row = rows.setdefault((entry.source, entry.prompt), {"pictures": entry.pictures, "truth": entry.truth or "", "arms": {}})
+            row["arms"][name] = picture(entry.drawn, name) + safe(entry.continuation or "")
+    arms = [name for name in dict.fromkeys((BASELINE, *reading.ranked(), *written)) if any(row["arms"].get(name) for row in rows.values())]
+    shown = list(dict.fromkeys(name for row in rows.values() for name in row["pictures"]))
+    lines = [[safe(name) for name in ("", *shown, "truth", *arms)]]
+    for (source, prompt), row in list(rows.items())[:IMAGES]:
+        pictures = [picture(row["pictures"].get(name), name) for name in shown]
+        lines.append([safe(f"{source}: {prompt}"), *pictures, safe(row["truth"]), *(row["arms"].get(name, "") for name in arms)])
+    table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>\n" for line in lines)
+    note = "Held-out images and what models of the first seed made of them. They show what the data are; they decide nothing."
+    return section("Images", f'<p class="note">{note}</p>', f'<table class="images">{table}</table>')
+
+
+def picture(address: str | None, name: str) -> str:
+    """A small picture; nothing where there is none, or one that the page would have to fetch."""
+    return f'<img src="{safe(address)}" alt="{safe(name)}">' if address and address.startswith(OWN) else ""
