@@ -2,6 +2,9 @@
 
 A child process in a memory control group of CAP bytes (the kernel kills it at the first page beyond) prepares a synthetic corpus RATIO
 times as large and trains a few steps. Needs the right to make control groups (root). ``python benchmarks/memory.py`` prints JSON.
+
+``python benchmarks/memory.py FOLDER GLOB 0.2GB 1GB`` prepares samples of so much of one's own files instead, trains a few steps on each,
+and prints peak memory, CPU seconds and what lies in the cache, without a cap and so without any right.
 """
 
 from __future__ import annotations
@@ -54,13 +57,20 @@ def write_corpus(folder: Path, size: int) -> None:
 
 
 def child(corpus: str, out: str, group: str) -> None:
-    """Prepare and train under the cap; print peak memory and times."""
-    Path(group).write_text(str(os.getpid()))
+    """Prepare and train, under the cap if there is one; print peak memory and times."""
+    if group:
+        Path(group).write_text(str(os.getpid()))
     from windtunnel.recipe import recipe_from
     from windtunnel.train.run import fly, prepare
 
     recipe = recipe_from(
-        {"corpus": {"big": corpus}, "budget": {"steps": 5}, "model": {"depth": 4}, "evaluation_tokens": 1024, "test_tokens": 1024}
+        {
+            "corpus": {"big": json.loads(corpus)},
+            "budget": {"steps": 5},
+            "model": {"depth": 4},
+            "evaluation_tokens": 1024,
+            "test_tokens": 1024,
+        }
     )
     began = time.perf_counter()
     stream = prepare(recipe, Path(out) / "cache")
@@ -68,7 +78,24 @@ def child(corpus: str, out: str, group: str) -> None:
     record = fly(recipe, 0, stream, Path(out) / "run")
     assert record["status"] == "finished", record["traceback"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"prepare_seconds": prepared - began, "peak_resident_bytes": peak, "tokens": sum(stream.sizes("train").values())}))
+    cache = sum(file.stat().st_size for file in (Path(out) / "cache").rglob("*") if file.is_file())
+    found = {"prepare_seconds": prepared - began, "cpu_seconds": time.process_time(), "peak_resident_bytes": peak, "cache_bytes": cache}
+    print(json.dumps(found | {"tokens": sum(stream.sizes("train").values())}))
+
+
+def measured(corpus: object, out: str, group: str = "") -> dict[str, float]:
+    """What the child says of ``corpus``, a source as a recipe writes it."""
+    command = [sys.executable, __file__, "child", json.dumps(corpus), out, group]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def samples(folder: str, glob: str, sizes: list[str]) -> None:
+    """A line of JSON for each size."""
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as out:
+            found = measured({"files": {"path": folder, "glob": glob, "sample": size}}, out)
+        print(json.dumps({"sample": size, **found}), flush=True)
 
 
 def main() -> None:
@@ -79,9 +106,7 @@ def main() -> None:
         write_corpus(corpus, int(CAP * RATIO))
         size = sum(path.stat().st_size for path in corpus.iterdir())
         with capped() as group:
-            command = [sys.executable, __file__, "child", str(corpus), folder, str(group)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    result = json.loads(done.stdout.strip().splitlines()[-1])
+            result = measured(str(corpus), folder, str(group))
     json.dump({"cap_bytes": CAP, "corpus_bytes": size, "corpus_over_cap": size / CAP, **result}, sys.stdout, indent=1)
     print()
 
@@ -89,5 +114,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         child(*sys.argv[2:5])
+    elif len(sys.argv) > 3:
+        samples(sys.argv[1], sys.argv[2], sys.argv[3:])
     else:
         main()

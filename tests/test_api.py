@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,9 @@ def test_adapting_from_python_is_what_the_command_does(shown: dict[str, Any], mo
     how: dict[str, Any] = {"keep": {"kept": "kept"}, "budget": "2 steps", "max_forgetting": None, "context": 32, "batch": 2, "threads": 1}
     result = wt.adapt("run", {"letters": "mail"}, "adapted", **how)
     assert set(dict(result)["sources"]) == {"letters", "kept"} and Path("adapted/report.html").is_file() and Path("adapted/model").is_dir()
+
+
+def test_windows_is_refused_at_the_start(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ImportError, match="WSL 2"):
+        runpy.run_path(wt.__file__)

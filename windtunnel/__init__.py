@@ -9,6 +9,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+if sys.platform == "win32":  # files are locked and published as POSIX systems do it
+    raise ImportError("Windtunnel runs on Linux and macOS; on Windows, run it in WSL 2 (the Windows Subsystem for Linux)")
+
 # What each module of windtunnel/api offers here.
 _OFFERED = {
     "curation": ("curate",),

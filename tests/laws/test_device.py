@@ -7,9 +7,9 @@ import pytest
 
 from windtunnel.commands.elsewhere import Elsewhere
 from windtunnel.core.errors import UserError
-from windtunnel.laws.device import DEVICES, STATE, USABLE, Footprint, device_of, footprint, on_device, sentence
+from windtunnel.laws.device import DEVICES, device_of, on_device, sentence
 from windtunnel.recipe import recipe_from
-from windtunnel.train.estimate import estimate
+from windtunnel.train.estimate import STATE, USABLE, Footprint, estimate, footprint
 
 
 def of_depth(depth: int, **more: Any) -> Any:

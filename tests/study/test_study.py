@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,12 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import study_fakes
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import ROOT, TESTS
@@ -370,6 +374,22 @@ def test_deaths_are_told_in_words():
     assert how_it_died(3) == "exit code 3" and "SIGSEGV" in how_it_died(-11) and "out of memory" in how_it_died(-9)
 
 
+def test_a_gpu_gets_as_many_pilots_as_its_memory_holds(monkeypatch):
+    free = {0: 80e9, 1: 10e9, 2: 1e9}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device.index or 0], 80e9))
+    every = local.workers_here(need=3e9)
+    assert every.devices == ("cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1", "cuda:0", "cuda:0") and every.count == 7
+    assert local.workers_here(need=30e9).devices == ("cuda:0", "cuda:1", "cuda:2", "cuda:0"), (
+        "a pilot that may not fit is tried all the same"
+    )
+    chosen = local.workers_here(device="cuda:1, cuda:0", workers=3, need=3e9)
+    assert [chosen.device(number) for number in range(chosen.count)] == ["cuda:1", "cuda:0", "cuda:1"]
+    assert local.workers_here(device="cpu", workers=2).devices == ("cpu",)
+    assert local.pilots_on(80e9, 0.0) == local.PILOTS_ON_A_GPU
+
+
 def test_there_is_at_least_one_worker():
     with pytest.raises(UserError, match="workers"):
         fly_jobs([], workers=0)
@@ -428,6 +448,32 @@ def fly(stream, monkeypatch, tmp_path):
 
 def flown(out: Path) -> int:
     return sum(len(path.read_text()) for path in out.glob("runs/*/flown"))
+
+
+def test_numbers_of_every_run_reach_the_loggers_of_a_study_by_a_name_that_can_be_read(fly, monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="did you mean 'tensorboard'"):
+        fly(study(), loggers=["tensorbord"])
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setitem(sys.modules, "trackio", SimpleNamespace())
+    seen, measure = [], study_fakes.measure
+
+    def watched(*given: Any, **how: Any) -> Any:
+        seen.append((how.get("loggers"), how.get("name")))
+        return measure(*given, **how)
+
+    monkeypatch.setattr(study_fakes, "measure", watched)
+    fly(study(seeds=[0, 3], curve=[1.0]), loggers=["trackio"])
+    assert {kinds for kinds, _ in seen} == {("trackio",)}
+    assert {"baseline, seed 0, 1 budgets", "baseline, seed 3, 1 budgets"} < {name for _, name in seen}
+
+
+def test_the_folder_copied_to_another_machine_counts_as_flown(fly, tmp_path):
+    found = study(seeds=2, curve=[1.0])
+    before = fly(found).plain()
+    shutil.copytree(tmp_path / "out", tmp_path / "elsewhere" / "results")
+    shutil.rmtree(tmp_path / "out")
+    result = fly_study(found, tmp_path / "elsewhere" / "results", workers=1, quiet=True, function="study_fakes:explode").plain()
+    assert result["finished"] and result["arms"] == before["arms"], "nothing was flown again, though the folder is another"
 
 
 def test_a_study_ends_in_verdicts_and_is_never_paid_for_twice(fly, tmp_path):

@@ -268,8 +268,8 @@ def test_numbers_reach_tensorboard(tiny, stream, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    record = fly(tiny(), 0, stream, tmp_path, loggers=["tensorboard"])
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    record = fly(tiny(), 0, stream, tmp_path, loggers=["tensorboard"], name="wsd, seed 0")
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "wsd, seed 0"))
     events.Reload()
     assert [point.step for point in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
     last = events.Scalars("validation/bits_per_byte")[-1].value

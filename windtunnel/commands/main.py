@@ -35,6 +35,7 @@ from windtunnel.commands.options import (
     EngineOption,
     HoursOption,
     JsonOption,
+    LoggerOption,
     OutOption,
     RecordsOption,
     SaveOption,
@@ -43,6 +44,7 @@ from windtunnel.commands.options import (
     ThreadsOption,
     WorkersOption,
     changed,
+    check_device,
     check_engine,
     look_at,
     sources,
@@ -112,6 +114,11 @@ def study(
     address: AddressOption = None,
     records: RecordsOption = None,
     save_records: SaveOption = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="cpu, cuda:1, or several: cuda:0,cuda:2 (default: all GPUs, else the CPU)", show_default=False),
+    ] = None,
+    logger: LoggerOption = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="N", help="of a pack: fly what ends within so many", show_default=False)
     ] = None,
@@ -121,7 +128,11 @@ def study(
 
     With --corpus, your sources take the place of the whole corpus that the file names. FILE may be the folder of a pack.
     """
+    if device is not None:
+        check_device(device, several=True)
     if file.is_dir():
+        if device is not None or logger:
+            raise UserError(f"--device and --logger: {file} is a pack, which fills every accelerator and keeps its own books")
         if hours is not None:
             raise UserError(f"--hours {hours:g}: {file} is a pack, whose studies are sized already; say --minutes {60 * hours:g}")
         fly(file, minutes, out, workers, threads, as_json)
@@ -135,7 +146,8 @@ def study(
     if hours is not None and engine is not Engine.local:
         raise UserError(f"--hours {hours:g}: steps are timed on this machine, which says nothing of a cluster; give --seeds instead")
     loaded = in_hours(read_study(file, corpus, changed(settings, budget, seeds)), hours, seeds, out, workers, threads)
-    kept: dict[str, Any] = {"records": records or (), "save_records": save_records}
+    kept: dict[str, Any] = {"records": records or (), "save_records": save_records, "device": device}
+    kept["loggers"] = [kind.value for kind in logger or ()]
     result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
     write_report(result, out / "studies" / loaded.name)
     show_result(result, out / "studies" / loaded.name, as_json)

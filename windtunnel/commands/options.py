@@ -20,6 +20,15 @@ class Engine(enum.StrEnum):
     ray = "ray"
 
 
+class LoggerName(enum.StrEnum):
+    """Where the numbers of a run go besides its own log."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+    trackio = "trackio"
+
+
 OUT = Path("windtunnel-out")
 CorpusOption = Annotated[
     list[str] | None,
@@ -86,6 +95,9 @@ RecordsOption = Annotated[
     typer.Option(
         "--records", metavar="DIR", help="records of finished runs that count as flown (also: records/ beside the file)", show_default=False
     ),
+]
+LoggerOption = Annotated[
+    list[LoggerName] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
 ]
 SaveOption = Annotated[
     Path | None,
@@ -160,14 +172,18 @@ def look_at(recipe: Any) -> None:
                 raise UserError(f"source {name}: {error}") from error
 
 
-def check_device(device: str | None) -> None:
-    """Raise UserError unless this machine has ``device``."""
+def check_device(device: str | None, several: bool = False) -> None:
+    """Raise UserError unless this machine has ``device``, or each of several, and runs are known to be right there."""
     import torch
 
-    try:
-        torch.empty(1, device=device or "cpu")
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error
+    for one in (device or "cpu").split(",") if several else [device or "cpu"]:
+        kind = one.strip().partition(":")[0]
+        if kind not in ("cpu", "cuda"):
+            raise UserError(f"--device {one.strip()}: runs are checked on cpu and cuda alone; use --device cpu")
+        try:
+            torch.empty(1, device=one.strip())
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"--device {one.strip()}: {str(error).splitlines()[0]}") from error
 
 
 def check_engine(engine: Engine, address: str | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from windtunnel.commands.options import (
     BudgetOption,
     CorpusOption,
     JsonOption,
+    LoggerOption,
     MeshOption,
     RanksOption,
     SetOption,
@@ -34,15 +34,6 @@ if TYPE_CHECKING:
     from windtunnel.laws.decision import ForecastResult
     from windtunnel.recipe import Recipe
     from windtunnel.train.parallel.mesh import Mesh
-
-
-class LoggerName(enum.StrEnum):
-    """Where the numbers of a run go besides its own log."""
-
-    tensorboard = "tensorboard"
-    wandb = "wandb"
-    mlflow = "mlflow"
-    trackio = "trackio"
 
 
 @dataclass(frozen=True)
@@ -102,9 +93,7 @@ def train(
     device: Annotated[
         str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)", show_default=False)
     ] = None,
-    logger: Annotated[
-        list[LoggerName] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
-    ] = None,
+    logger: LoggerOption = None,
     processes: RanksOption = 1,
     arm: Annotated[
         str | None, typer.Option("--arm", metavar="NAME", help="of a study: train this arm at --flops", show_default=False)

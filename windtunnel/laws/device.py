@@ -10,12 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.typed import JsonBlock
 from windtunnel.recipe import Recipe
-from windtunnel.train.estimate import estimate
-
-STATE = 16  # bytes a parameter: weight, gradient and two moments in float32
-ACTIVATIONS = 34  # bytes a token, layer and unit of width with fused attention (Korthikanti et al. 2022, arXiv:2205.05198)
-LOGITS = 8  # bytes a token and row of the vocabulary: float32, and their gradient
-USABLE = 0.9  # of the memory; the rest goes to the context of the driver, buffers and what lies between blocks
+from windtunnel.train.estimate import USABLE, estimate, footprint
 
 
 class Device(NamedTuple):
@@ -43,21 +38,6 @@ DEVICES = {
 }
 
 
-class Footprint(NamedTuple):
-    """Bytes that a run takes: ``state`` of weights, gradients and moments, and ``sequence`` for each of those at a time."""
-
-    state: float
-    sequence: float
-
-    def bytes(self, sequences: int, gpus: int) -> float:
-        """On each of ``gpus`` devices, which share the state, with so many sequences at a time."""
-        return self.state / gpus + sequences * self.sequence
-
-    def most(self, memory: float, gpus: int) -> int:
-        """How many sequences fit at a time; 0 where not even one does."""
-        return max(0, math.floor((USABLE * memory - self.state / gpus) / self.sequence))
-
-
 class OnDevice(JsonBlock):
     """What one run takes on devices of a kind."""
 
@@ -75,18 +55,6 @@ def device_of(name: str) -> Device:
     if name not in DEVICES:
         raise UserError(f"--device {name}: no such accelerator in the table; {nearest(name, DEVICES)} (known: {', '.join(DEVICES)})")
     return DEVICES[name]
-
-
-def footprint(recipe: Recipe) -> Footprint:
-    """Of the phase of ``recipe`` that takes most of each; a model that a part holds beside it is not counted."""
-    facts, sequence = recipe.encoding.reckoned(), 0.0
-    parameters = 0.0
-    for phase in recipe.phases:
-        family, sizes = phase.model.family, phase.model.sizes()
-        parameters = max(parameters, family.parameters(sizes, facts))
-        token = ACTIVATIONS * sizes.layers * sizes.width + LOGITS * family.rows(facts)
-        sequence = max(sequence, float(token * phase.positions(facts)))
-    return Footprint(STATE * parameters, sequence)
 
 
 def on_device(recipe: Recipe, device: Device, gpus: int = 1, mfu: float = 0.4) -> OnDevice:

@@ -11,7 +11,6 @@ from windtunnel.core.files import decided_once
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import Recipe
 from windtunnel.study.file import StudyFile
-from windtunnel.study.launch import local
 from windtunnel.study.pilots import Means
 from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, plan
 
@@ -35,7 +34,7 @@ def variant_of(name: str, folder: Path, base: Recipe, stream: Stream, work: Call
     from windtunnel.train.machine import threads_of
     from windtunnel.train.variant import choose, refuse_unable
 
-    here = local.workers_here(means.workers, means.threads)
+    here = means.machine()
     device = torch.device(here.device(0) or "cpu")
 
     # Compiled code is kept with the study: the system's folder for temporary files, where it would go, is emptied now and then.
@@ -67,7 +66,7 @@ def flops_of_budget(base: Recipe, folder: Path, stream: Stream, variant: Variant
 
     from windtunnel.train.sizing import counted_budget
 
-    device = torch.device(local.workers_here(means.workers, means.threads).device(0) or "cpu")
+    device = torch.device(means.machine().device(0) or "cpu")
     path = folder / BUDGET.format(base.key(0, variant))
     decided = decided_once(path, lambda: counted_budget(base, stream, device, variant).model_dump())
     return float(decided["flops"])

@@ -37,6 +37,7 @@ from windtunnel.study.result import BASELINE, Entry, StudyResult
 from windtunnel.study.seeds import as_begun
 from windtunnel.study.trials import tuned
 from windtunnel.train import documents
+from windtunnel.train.loggers import check_loggers
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -57,6 +58,8 @@ def fly_study(
     function: str = FLY,
     records: Sequence[Path] = (),
     save_records: Path | None = None,
+    device: str | None = None,
+    loggers: Sequence[str] = (),
 ) -> StudyResult:
     """Fly what is missing of ``study`` under ``out``, compare, and write ``out/studies/NAME/result.json``.
 
@@ -64,7 +67,7 @@ def fly_study(
     and leaves the others alone. If all runs of the baseline failed, ``result.failure`` says why (else it is None).
 
     Args:
-        workers: processes that fly at once (default: one for each ``threads`` cores, or four on each GPU).
+        workers: processes that fly at once (default: one for each ``threads`` cores, or up to four on each GPU, as its memory allows).
         threads: of each worker (default 1, so that pilots side by side fill the machine).
         engine: "local", or "ray" for a Ray cluster at ``address`` (default: the one there is, else one started here).
         quiet: show nothing; otherwise a live table or, where stderr is no terminal, a line for each run.
@@ -72,6 +75,8 @@ def fly_study(
         function: "module:name" of what flies a run.
         records: folders of committed records, which count as flown; also a folder ``records`` beside the study file.
         save_records: a folder that the records of all finished runs are written to, without weights, to be committed.
+        device: "cpu", or a GPU or several such as "cuda:0,cuda:2" (default: all GPUs that there are, else the CPU).
+        loggers: kinds of loggers that the numbers of every run are also sent to; see :mod:`windtunnel.train.loggers`.
 
     Raises:
         UserError: for what the user can mend, also when another process is flying the same study in the same folder.
@@ -81,6 +86,7 @@ def fly_study(
 
     if engine not in ("local", "ray"):
         raise UserError(f"engine: no engine is called {engine!r}; known: local, ray")
+    check_loggers(loggers)
     _ = study.resolved  # opens checkpoints; what is wrong with them is told before anything is written
     out = Path(out)
     folder = out / "studies" / study.name
@@ -93,7 +99,8 @@ def fly_study(
                 number = holder(folder / ".lock")
                 raise UserError(f"study {study.name} is being flown in {out} by process {number}; wait for it, or choose another --out")
             console = None if quiet else Console(stderr=True)
-            means = Means(out, workers, threads, engine, address, on_event, function, committed, console)
+            how: dict[str, Any] = {"device": device, "loggers": tuple(loggers)}
+            means = Means(out, workers, threads, engine, address, on_event, function, committed, console, **how)
             return flown(study, folder, replace(means, here=only_here(study.resolved, means)), save_records)
     except OSError as error:
         if error.errno not in ADVICE:

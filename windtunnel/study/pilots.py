@@ -40,6 +40,12 @@ class Means:
     committed: tuple[Path, ...] = ()  # folders of records that count as flown
     console: Console | None = None
     here: bool = False  # in this process, one run after the other
+    device: str | None = None  # cpu, or a GPU or several
+    loggers: tuple[str, ...] = ()  # kinds of loggers that the numbers of runs go to
+
+    def machine(self, need: float = 0.0) -> local.Workers:
+        """How this machine is divided among runs that take ``need`` bytes of an accelerator."""
+        return local.workers_here(self.workers, self.threads, self.device, need)
 
     def say(self, message: str) -> None:
         """Something that happens before runs fly."""
@@ -142,7 +148,7 @@ class Pilots:
         settled()
         if not jobs:
             return
-        workers = min(local.workers_here(self.means.workers, self.means.threads).count, len(jobs))
+        workers = min(self.means.machine(max(job.memory for job in jobs.values())).count, len(jobs))
         with Watch(title, labels, list(jobs.values()), workers, self.means.console) as watch:
 
             def heard(what: str, job: Job, details: Any) -> None:
@@ -159,7 +165,7 @@ class Pilots:
 
     def job(self, entry: Entry, stream: str | None, weights: bool = False, shorter: Sequence[Entry] = ()) -> Job:
         """The job that flies ``entry``, which may hand its beginning to ``shorter`` runs."""
-        from windtunnel.train.estimate import estimate
+        from windtunnel.train.estimate import estimate, footprint
 
         labels = {"arm": entry.arm, "multiple": entry.multiple, **({"rate": entry.rate} if entry.rate != 1.0 else {})}
         plain = entry.recipe.model_dump(mode="json")
@@ -169,7 +175,24 @@ class Pilots:
         streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
         branches = {self.absolute(one): one.recipe.model_dump(mode="json") for one in shorter}
         place, function, sources = self.absolute(entry), self.means.function, outside.sources_of(entry.recipe)
-        return Job(entry.key, entry.seed, plain, stream, place, cost, labels, function, streams, sources, self.variant, weights, branches)
+        batch = max(phase.batch for phase in entry.recipe.phases)
+        return Job(
+            entry.key,
+            entry.seed,
+            plain,
+            stream,
+            place,
+            cost,
+            labels,
+            function,
+            streams,
+            sources,
+            self.variant,
+            weights,
+            memory=footprint(entry.recipe).bytes(entry.recipe.micro_batch or batch, 1),
+            loggers=self.means.loggers,
+            shorter=branches,
+        )
 
     def flown(self, entry: Entry, weights: bool = False) -> bool:
         """Whether a run is finished and, where these are asked for, its weights are there; its record is kept."""
@@ -195,9 +218,9 @@ def launch(jobs: Sequence[Job], means: Means, heard: Callable[[str, Job, Any], N
     if means.engine == "ray":
         from windtunnel.study.launch import ray as ray_engine
 
-        threads = local.workers_here(means.workers, means.threads).threads
+        threads = means.machine().threads
         ray_engine.fly_jobs_on_ray(jobs, threads=threads, address=means.address, on_event=heard)
     elif means.here:
-        local.fly_jobs_here(jobs, threads=means.threads, on_event=heard)
+        local.fly_jobs_here(jobs, threads=means.threads, device=means.device, on_event=heard)
     else:
-        local.fly_jobs(jobs, workers=means.workers, threads=means.threads, on_event=heard)
+        local.fly_jobs(jobs, workers=means.workers, threads=means.threads, device=means.device, on_event=heard)

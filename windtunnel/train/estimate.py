@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.recipe import Phase, Recipe, needed
 from windtunnel.slots import Encoding
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
+
+STATE = 16  # bytes a parameter: weight, gradient and two moments in float32
+ACTIVATIONS = 34  # bytes a token, layer and unit of width with fused attention (Korthikanti et al. 2022, arXiv:2205.05198)
+LOGITS = 8  # bytes a token and row of the vocabulary: float32, and their gradient
+USABLE = 0.9  # of the memory; the rest goes to the context of the driver, buffers and what lies between blocks
 
 
 def estimate(recipe: Recipe, stream: Stream | None = None) -> dict[str, float]:
@@ -64,3 +70,30 @@ def dry_batch(phase: Phase, encoding: Encoding) -> dict[str, Any]:
     import numpy as np
 
     return phase.objective.prepare(encoding.example(phase.context), encoding.reckoned(), np.random.default_rng(0))
+
+
+class Footprint(NamedTuple):
+    """Bytes that a run takes: ``state`` of weights, gradients and moments, and ``sequence`` for each of those at a time."""
+
+    state: float
+    sequence: float
+
+    def bytes(self, sequences: int, gpus: int) -> float:
+        """On each of ``gpus`` devices, which share the state, with so many sequences at a time."""
+        return self.state / gpus + sequences * self.sequence
+
+    def most(self, memory: float, gpus: int) -> int:
+        """How many sequences fit at a time; 0 where not even one does."""
+        return max(0, math.floor((USABLE * memory - self.state / gpus) / self.sequence))
+
+
+def footprint(recipe: Recipe) -> Footprint:
+    """Of the phase of ``recipe`` that takes most of each; a model that a part holds beside it is not counted."""
+    facts, sequence = recipe.encoding.reckoned(), 0.0
+    parameters = 0.0
+    for phase in recipe.phases:
+        family, sizes = phase.model.family, phase.model.sizes()
+        parameters = max(parameters, family.parameters(sizes, facts))
+        token = ACTIVATIONS * sizes.layers * sizes.width + LOGITS * family.rows(facts)
+        sequence = max(sequence, float(token * phase.positions(facts)))
+    return Footprint(STATE * parameters, sequence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,8 @@ class TensorBoard:
     """Event files under the run's folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.writer = _library("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(folder / "tensorboard"))
+        place = folder / "tensorboard"  # runs of a study get a name that can be read there
+        self.writer = _library("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(place if name == folder.name else place / name))
 
     def log(self, step: int, numbers: dict[str, float]) -> None:
         """Add one point for each number."""
@@ -78,13 +80,18 @@ def make_logger(kind: str, folder: Path, name: str) -> Logger:
     Raises:
         UserError: for an unknown name, or when its library is not installed.
     """
+    check_loggers((kind,))
     if kind == "tensorboard":
         return TensorBoard(folder, name)
-    if kind == "mlflow":
-        return MLflow(folder, name)
-    if kind in LOGGERS:
-        return Tracker(kind, folder, name)
-    raise UserError(f"no logger is called {kind!r}; {nearest(kind, LOGGERS)}")
+    return MLflow(folder, name) if kind == "mlflow" else Tracker(kind, folder, name)
+
+
+def check_loggers(kinds: Iterable[str]) -> None:
+    """Raise UserError for an unknown kind, or one whose library is not installed."""
+    for kind in kinds:
+        if kind not in LOGGERS:
+            raise UserError(f"no logger is called {kind!r}; {nearest(kind, LOGGERS)}")
+        _library("torch.utils.tensorboard" if kind == "tensorboard" else kind, kind)
 
 
 def _library(module: str, package: str) -> Any:

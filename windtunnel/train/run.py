@@ -97,7 +97,8 @@ class Options(TypedDict, total=False):
     """What a run tells and asks on its way. None of it changes what is computed.
 
     ``report`` is told the progress (step, done, loss, flops, seconds), ``warn`` what the user should know, in sentences (default: they are
-    printed). When ``stop`` returns True the run writes a checkpoint and ends. ``loggers`` are names of kinds of loggers;
+    printed). When ``stop`` returns True the run writes a checkpoint and ends. ``loggers`` are names of kinds of loggers, which call the
+    run ``name`` (default: as its folder);
     ``checkpoint_seconds`` lie between two checkpoints. ``shorter`` are runs with smaller budgets, by folder, that this one hands its
     beginning; see :mod:`windtunnel.train.branch`.
     """
@@ -106,6 +107,7 @@ class Options(TypedDict, total=False):
     stop: Callable[[], bool] | None
     warn: Callable[[str], None] | None
     loggers: Sequence[str]
+    name: str
     checkpoint_seconds: float
     shorter: Mapping[Path, Recipe]
 
@@ -346,7 +348,9 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
     from windtunnel.train.log import RunContext
     from windtunnel.train.loggers import make_logger
 
-    loggers = tuple(make_logger(kind, folder, folder.name) for kind in told.get("loggers", ()))
+    name = told.get("name", folder.name)
+    loggers = tuple(make_logger(kind, folder, name) for kind in told.get("loggers", ()))
+    told = {key: value for key, value in told.items() if key != "name"}
     return RunContext(
         folder=folder,
         device=place,

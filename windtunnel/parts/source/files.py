@@ -66,11 +66,24 @@ class Files(StreamedSource, name="files"):
         True, description="take the text out of HTML, PDF, Word, notebooks, manual pages; false: with their markup", examples=[False]
     )
     encoding: str | None = Field(None, description="of plain text and tables, such as cp1252 (default: recognised)", examples=["cp1252"])
+    sample: int | None = Field(
+        None,
+        ge=1,
+        description="about so much text, such as 1GB: documents drawn by a hash of what they are (default: all)",
+        examples=["1GB"],
+    )
     content: tuple[str, ...] = Field(
         (),
         description="the fields that make a document what it is; those that agree in them are duplicates (default: the text, else all)",
         examples=[["image"]],
     )
+
+    @field_validator("sample", mode="before")
+    @classmethod
+    def _size_with_its_unit(cls, sample: Any) -> Any:
+        from windtunnel.data.corpus.sample import bytes_of
+
+        return bytes_of(sample) if isinstance(sample, str) else sample
 
     @field_validator("encoding")
     @classmethod
@@ -100,6 +113,12 @@ class Files(StreamedSource, name="files"):
 
     def documents(self, tally: Tally) -> Iterator[Document]:
         """The documents, file by file in the order of their names, each with its file (relative to the folder) and line."""
+        from windtunnel.data.corpus.sample import sampled
+
+        every = self._every(tally)
+        return every if self.sample is None else sampled(every, self.sample, self._bytes(), tally)
+
+    def _every(self, tally: Tally) -> Iterator[Document]:
         from windtunnel.data.corpus.formats import read_file
         from windtunnel.data.corpus.opened import Unreadable
 
@@ -191,6 +210,10 @@ class Files(StreamedSource, name="files"):
         return digest.hexdigest()
 
     def stored_bytes(self) -> int:
+        """About how many bytes of text are read."""
+        return self._bytes() if self.sample is None else min(self.sample, self._bytes())
+
+    def _bytes(self) -> int:
         """Bytes of all files; what is compressed counts three times, which is about what text shrinks by."""
         packed = (".gz", ".zst", ".bz2", ".xz", ".tgz", ".tbz2", ".txz", ".zip", ".parquet")
         return sum(_size(file) * (3 if file.suffix in packed else 1) for file in self._files(None)[1])

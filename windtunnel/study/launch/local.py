@@ -18,9 +18,11 @@ from typing import Any
 from windtunnel.core.errors import UserError
 from windtunnel.study.launch import allocator, worker
 from windtunnel.study.launch.worker import Job
+from windtunnel.train.estimate import USABLE
 from windtunnel.train.record import RunRecord
 
-PILOTS_ON_A_GPU = 4  # small models leave most of an accelerator idle; this many share one
+PILOTS_ON_A_GPU = 4  # small models leave most of an accelerator idle; at most this many share one
+DRIVER = 1e9  # bytes of a GPU that each process takes for the context of the driver and its libraries, about
 PATIENCE = 7.0  # seconds that runs have to put themselves down after a signal; the command has to end within ten
 BUSY_PAUSE = 1.0  # seconds before a run that another process is flying is asked for again
 
@@ -44,8 +46,11 @@ class Workers:
         return self.devices[number % len(self.devices)]
 
 
-def workers_here(workers: int | None = None, threads: int | None = None) -> Workers:
+def workers_here(workers: int | None = None, threads: int | None = None, device: str | None = None, need: float = 0.0) -> Workers:
     """The workers for this machine: one for every ``threads`` cores (default 1), or several pilots on each GPU.
+
+    ``device`` is "cpu", or a GPU or several ("cuda:0,cuda:2"; default: all that there are, else the CPU). A GPU gets as many pilots as its
+    free memory holds of ``need`` bytes.
 
     Raises:
         UserError: when a number is below one.
@@ -56,13 +61,23 @@ def workers_here(workers: int | None = None, threads: int | None = None) -> Work
     import torch
 
     cores = len(available_cores())
-    if torch.cuda.is_available():
-        devices: tuple[str | None, ...] = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
-        workers = workers or PILOTS_ON_A_GPU * len(devices)
-        return Workers(workers, threads or max(1, cores // workers), devices)
+    chosen = [one.strip() for one in device.split(",")] if device else []
+    if not chosen and torch.cuda.is_available():
+        chosen = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if chosen and chosen != ["cpu"]:
+        held = [pilots_on(float(torch.cuda.mem_get_info(torch.device(one))[0]), need) for one in chosen]
+        turns = range(max(held))
+        shared: tuple[str | None, ...] = tuple(one for turn in turns for one, many in zip(chosen, held, strict=True) if turn < many)
+        workers = workers or len(shared)
+        return Workers(workers, threads or max(1, cores // workers), shared)
     # One thread each: two runs side by side finish well before the same two runs one after the other on two threads.
     threads = threads or (max(1, cores // workers) if workers and workers < cores else 1)
     return Workers(workers or max(1, cores // threads), threads, ("cpu",))
+
+
+def pilots_on(free: float, need: float) -> int:
+    """How many pilots of ``need`` bytes share a GPU with ``free`` bytes: at least one, at most :data:`PILOTS_ON_A_GPU`."""
+    return max(1, min(PILOTS_ON_A_GPU, int(USABLE * free // (need + DRIVER))))
 
 
 def available_cores() -> list[int]:
@@ -164,6 +179,7 @@ def fly_jobs(
     *,
     workers: int | None = None,
     threads: int | None = None,
+    device: str | None = None,
     on_event: OnEvent | None = None,
 ) -> dict[str, RunRecord]:
     """Fly ``jobs`` in local worker processes and return the record of each by its folder.
@@ -176,7 +192,7 @@ def fly_jobs(
         Interrupted: after SIGINT or SIGTERM, when every worker has put its run down; a second signal does not wait for them.
     """
     tell: OnEvent = on_event or (lambda what, job, details: None)
-    plan = workers_here(workers, threads)
+    plan = workers_here(workers, threads, device, max((job.memory for job in jobs), default=0.0))
     plan = Workers(max(1, min(plan.count, len(jobs))), plan.threads, plan.devices)
     # Longest first, so that no long run is left alone at the end. The sort is stable: equal jobs keep the order they came in.
     pending = deque(_Waiting(job) for job in sorted(jobs, key=lambda job: -job.cost))
@@ -207,10 +223,12 @@ def fly_jobs(
     return records
 
 
-def fly_jobs_here(jobs: Sequence[Job], *, threads: int | None = None, on_event: OnEvent | None = None) -> dict[str, RunRecord]:
+def fly_jobs_here(
+    jobs: Sequence[Job], *, threads: int | None = None, device: str | None = None, on_event: OnEvent | None = None
+) -> dict[str, RunRecord]:
     """Fly ``jobs`` one after the other in this process, for parts that another process could not define; else as :func:`fly_jobs`."""
     tell: OnEvent = on_event or (lambda what, job, details: None)
-    plan = workers_here(1, threads)
+    plan = workers_here(1, threads, device)
     records: dict[str, RunRecord] = {}
     with counted_signals() as signals:
         for job in jobs:

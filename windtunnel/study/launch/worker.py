@@ -51,6 +51,8 @@ class Job:
     sources: tuple[PartSource, ...] = ()
     variant: Variant | None = None
     weights: bool = False  # the record alone will not do
+    memory: float = 0.0  # bytes that it is expected to take of an accelerator
+    loggers: tuple[str, ...] = ()  # kinds of loggers that its numbers go to
     shorter: dict[str, dict[str, Any]] = field(default_factory=dict)  # recipes by folder of runs that it may hand its beginning
 
 
@@ -121,6 +123,8 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
         others["streams"] = job.streams
     if job.variant is not None:
         others["variant"] = job.variant
+    if job.loggers:
+        others |= {"loggers": job.loggers, "name": f"{job.labels['arm']}, seed {job.seed}, {job.labels['multiple']:g} budgets"}
     if job.shorter:
         others["shorter"] = {Path(path): Recipe.model_validate(one) for path, one in job.shorter.items()}
     return function(recipe, job.seed, stream, folder, threads=threads, device=device, report=report, stop=stop, **others)
