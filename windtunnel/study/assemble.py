@@ -45,7 +45,7 @@ def assemble(
     from windtunnel.study.statistics.transfer import transfer, transfer_of
 
     every, entries = entries, [entry for entry in entries if entry.rate == 1.0]
-    flown = Flown(entries, {folder: record for folder, record in records.items() if record.status in SETTLED})
+    flown = EndedRuns(entries, {folder: record for folder, record in records.items() if record.status in SETTLED})
     done = [record for record in flown.settled.values() if record.finished]
     first = done[0].primary or "" if done else ""
     primary = primary_of(about.get("primary"), done)
@@ -103,7 +103,7 @@ def assemble(
     return StudyResult.model_validate(finite(result))
 
 
-class Flown(NamedTuple):
+class EndedRuns(NamedTuple):
     """The runs of a study at its own rates that have ended, by folder: what is asked of them."""
 
     entries: Sequence[Entry]
@@ -174,7 +174,7 @@ class Judged(NamedTuple):
     race: Race | None
     raced: Mapping[str, Standing]
 
-    def beside(self, flown: Flown, arm: str, number: str) -> dict[str, float | None]:
+    def beside(self, flown: EndedRuns, arm: str, number: str) -> dict[str, float | None]:
         """A number of ``arm`` that the verdict does not rest on, with its paired interval at the same confidence."""
         from windtunnel.study.race import repeated
 
@@ -182,7 +182,7 @@ class Judged(NamedTuple):
         return _other(own, flown.values(BASELINE, 1.0, number), repeated(self.race, own, self.each))
 
 
-def _judged(about: Mapping[str, Any], flown: Flown, arms: Sequence[str], primary: str, better: Literal["lower", "higher"]) -> Judged:
+def _judged(about: Mapping[str, Any], flown: EndedRuns, arms: Sequence[str], primary: str, better: Literal["lower", "higher"]) -> Judged:
     """Compare ``arms`` with the baseline by ``primary``."""
     from windtunnel.study.race import repeated, standing
     from windtunnel.study.seeds import Race
@@ -213,7 +213,7 @@ def _judged(about: Mapping[str, Any], flown: Flown, arms: Sequence[str], primary
     return Judged(found["baseline"], found["arms"], spent, margin, adjusted_confidence(about["confidence"], len(arms)), race, raced)
 
 
-def _compared(name: str, flown: Flown, judged: Judged, recipes: Mapping[str, Recipe], primary: str) -> dict[str, Any]:
+def _compared(name: str, flown: EndedRuns, judged: Judged, recipes: Mapping[str, Recipe], primary: str) -> dict[str, Any]:
     """An arm beside the baseline: its difference, gain and ratios, and its verdict where everything that it rests on has ended."""
     found = judged.raced[name].block if judged.race else judged.arms[name]
     complete = bool(judged.race) or flown.ended(name, BASELINE)
