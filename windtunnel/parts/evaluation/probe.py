@@ -60,9 +60,11 @@ class Probe(Evaluation, name="probe"):
         """
         import numpy as np
 
+        from windtunnel.kits.image.features import labelled
+
         if "pixels" not in held_out.stream.fields or held_out.facts.classes < 2:
             raise PartError("probe needs images with labels of two classes or more; this corpus has none")
-        train, held = (self._features(model, held_out, split) for split in ("train", held_out.split))
+        train, held = (labelled(model, held_out, split) for split in ("train", held_out.split))
         bits, right, near = [], [], []
         for draw in range(self.draws):
             chosen = self._chosen(train[1], np.random.default_rng(draw))
@@ -93,31 +95,6 @@ class Probe(Evaluation, name="probe"):
                 raise PartError(f"probe: class {label} has {len(places)} labelled training images, shots asks for {self.shots}")
             found.append(random.permutation(places)[: self.shots])
         return np.concatenate(found)
-
-    def _features(self, model: PreTrainedModel, held_out: HeldOut, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Features float64 [images, width] and labels [images] of the labelled images of ``split``, of all sources."""
-        import numpy as np
-        import torch
-
-        from windtunnel.data.held_out import entered
-        from windtunnel.data.loader import Loader
-        from windtunnel.kits.image.patches import to_patches
-        from windtunnel.models.forward import forward
-        from windtunnel.models.init import family_of
-
-        patch = family_of(model.config).patch  # type: ignore[attr-defined]
-        found, labels = [], []
-        loader = Loader(held_out.stream, split=split, context=held_out.context, sequences=16)
-        for source in held_out.sources:
-            for rows in loader.fixed(source):
-                real = (rows["documents"] >= 0) & (rows["label"] >= 0)
-                pixels = to_patches(held_out.facts.scaled(rows["pixels"][real]), patch)
-                images = torch.from_numpy(np.ascontiguousarray(pixels)).to(held_out.device)
-                with torch.no_grad(), entered(held_out.precision):
-                    outputs = forward(model, pixels=images, needs=frozenset({"hidden_states"}))
-                found.append(outputs.features.double().cpu().numpy())
-                labels.append(rows["label"][real])
-        return np.concatenate(found), np.concatenate(labels)
 
 
 def neighbours(features: np.ndarray, labels: np.ndarray, others: np.ndarray, count: int) -> np.ndarray:
