@@ -13,10 +13,7 @@ from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import ByDocument, Evaluation, HeldOut, Numbers
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
-
-ROWS = 32  # choices scored together
 
 
 class MultipleChoice(Evaluation, name="multiple-choice"):
@@ -68,6 +65,7 @@ class MultipleChoice(Evaluation, name="multiple-choice"):
         import numpy as np
 
         from windtunnel.kits.text.encoded import vocabulary_of
+        from windtunnel.kits.text.prepacked import ending_nats
 
         vocabulary_of(held_out, self.name)
         objective = held_out.objective.measured_by()
@@ -78,7 +76,8 @@ class MultipleChoice(Evaluation, name="multiple-choice"):
         if self not in held_out.made:
             held_out.made[self] = self._rows(held_out)
         rows, lengths, owner, answers, lines = held_out.made[self]
-        scores = self._scores(model, held_out, objective, rows) / lengths
+        nats = ending_nats(model, rows, objective=objective, held_out=held_out)
+        scores = -np.array([each.sum() for each in nats]) / lengths
         right = np.array([int(np.argmax(scores[owner == number])) == answer for number, answer in enumerate(answers)], float)
         error = float(right.std(ddof=1) / len(right) ** 0.5) if len(right) > 1 else 0.0
         chance = float(np.mean([1 / (owner == number).sum() for number in range(len(answers))]))
@@ -113,38 +112,3 @@ class MultipleChoice(Evaluation, name="multiple-choice"):
                 lengths.append({"characters": len(choice), "tokens": len(ending), "nothing": 1}[self.per])
                 owner.append(number)
         return rows, np.asarray(lengths, float), np.asarray(owner), [one.answer for one in asked], [one.line for one in asked]
-
-    def _scores(self, model: PreTrainedModel, held_out: HeldOut, objective: NextToken, rows: list[tuple[list[int], int]]) -> Any:
-        """The log-likelihood of every choice. Rows of like length are scored together, so that little is padding."""
-        import numpy as np
-        import torch
-
-        from windtunnel.data.held_out import entered
-
-        found = np.zeros(len(rows))
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place][0]))
-        for first in range(0, len(order), ROWS):
-            places = order[first : first + ROWS]
-            with torch.no_grad(), entered(held_out.precision):
-                found[places] = self._together(model, held_out, objective, [rows[place] for place in places]).numpy()
-        return found
-
-    def _together(self, model: PreTrainedModel, held_out: HeldOut, objective: NextToken, rows: list[tuple[list[int], int]]) -> torch.Tensor:
-        import numpy as np
-        import torch
-
-        longest = max(len(tokens) for tokens, _ in rows)
-        tokens = np.full((len(rows), longest), held_out.facts.pad if held_out.facts.pad is not None else 0)
-        documents = np.full_like(tokens, -1)
-        for place, (row, _) in enumerate(rows):
-            tokens[place, : len(row)], documents[place, : len(row)] = row, 0
-        positions = np.tile(np.arange(longest), (len(rows), 1))
-        plain = {"tokens": tokens, "documents": documents, "positions": positions, "sources": np.zeros(len(rows), np.int64)}
-        batch = objective.prepare(plain, held_out.facts, np.random.default_rng(0))
-        tensors = {key: torch.as_tensor(value).to(held_out.device) for key, value in batch.items()}
-        loss = objective.loss(model, tensors)
-        values, counts = loss.values.view(len(rows), -1), loss.counts.view(len(rows), -1)
-        # The last targets of each row are the choice's, whatever a mode token has put before them.
-        behind = counts.flip(1).cumsum(1).flip(1)
-        endings = torch.as_tensor([ending for _, ending in rows], device=values.device)[:, None]
-        return -torch.where(counts & (behind <= endings), values, 0.0).sum(1).double().cpu()
