@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from windtunnel.kits.heads import KeyValue, Linear, Means
+from windtunnel.kits.heads import ClassMeans, KeyValue, TaskLayer
 
 RANDOM = np.random.default_rng(0)
 CENTRES = RANDOM.standard_normal((6, 12)) * 1.5
@@ -22,15 +22,15 @@ def along(head, order):
 
 @pytest.mark.parametrize("by", ["distance", "angle", "lda"])
 def test_closed_forms_do_not_depend_on_the_order_of_classes(by):
-    first, second = along(Means(by), [0, 1, 2, 3, 4, 5]), along(Means(by), [5, 2, 0, 4, 3, 1])
+    first, second = along(ClassMeans(by), [0, 1, 2, 3, 4, 5]), along(ClassMeans(by), [5, 2, 0, 4, 3, 1])
     assert (first == second).all()
-    whole = Means(by)
+    whole = ClassMeans(by)
     whole.update(FEATURES, LABELS)
     assert (whole.scores(FEATURES).argmax(axis=1) == first).all()
 
 
 def test_means_and_covariance_are_those_of_their_definitions():
-    head = Means("lda")
+    head = ClassMeans("lda")
     head.update(FEATURES, LABELS)
     means = np.stack([FEATURES[label == LABELS].mean(axis=0) for label in range(6)])
     pooled = head._covariance(means)
@@ -40,13 +40,13 @@ def test_means_and_covariance_are_those_of_their_definitions():
     shrunk = ((1 - 2 / size) * square + trace**2) / ((174 + 1 - 2 / size) * (square - trace**2 / size))  # equation 23 of the paper
     assert np.allclose(pooled, (1 - shrunk) * plain + shrunk * trace / size * np.eye(size))
     nearest = ((FEATURES[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
-    assert (along(Means(), [0, 1, 2, 3, 4, 5]) == nearest).all()
+    assert (along(ClassMeans(), [0, 1, 2, 3, 4, 5]) == nearest).all()
     assert (head.scores(FEATURES).argmax(axis=1) == LABELS).mean() > (nearest == LABELS).mean()
 
 
 def test_a_layer_forgets_and_is_aligned_again():
     def right(replay):
-        head = Linear(rate=0.05, epochs=10, random=np.random.default_rng(0), replay=replay)
+        head = TaskLayer(rate=0.05, epochs=10, random=np.random.default_rng(0), replay=replay)
         return (along(head, [3, 1, 5, 0, 4, 2]) == LABELS).mean()
 
     assert right(False) < 0.6 < 0.85 < right(True)

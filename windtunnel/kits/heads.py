@@ -16,7 +16,7 @@ BATCH, MOMENTUM = 16, 0.9
 SMALLEST = 1e-12
 
 
-class Means:
+class ClassMeans:
     """The mean of every class. The answer is the nearest by distance, or by angle, or by distance in the pooled covariance (``lda``).
 
     Sums are kept, so the end does not depend on the order in which classes come. The covariance is shrunk towards a multiple of the
@@ -66,7 +66,7 @@ class Means:
         return np.asarray((1 - shrunk) * pooled + (shrunk * trace / size + SMALLEST) * np.eye(size))
 
 
-class Linear:
+class TaskLayer:
     """One layer trained by stochastic gradient descent on the task at hand: what forgets.
 
     With ``replay`` (SLCA, Zhang et al. 2023, arXiv:2303.05118) the layer of each task learns among the classes of that task, and is then

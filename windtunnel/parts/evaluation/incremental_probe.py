@@ -126,12 +126,12 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
     def _head(self, unlabelled: np.ndarray, order: int) -> Any:
         import numpy as np
 
-        from windtunnel.kits.heads import KeyValue, Linear, Means
+        from windtunnel.kits.heads import ClassMeans, KeyValue, TaskLayer
 
         if self.head in MEANS:
-            return Means(MEANS[self.head])
+            return ClassMeans(MEANS[self.head])
         how: dict[str, Any] = {"epochs": self.epochs, "random": np.random.default_rng((order, 1))}
         if self.head in ("key-value", "key-votes"):
             sizes: dict[str, Any] = {"books": self.books, "keys": self.keys, "width": self.width}
             return KeyValue(unlabelled, **sizes, **how, rate=self.rate or 0.3, votes=self.head == "key-votes")
-        return Linear(**how, rate=self.rate or 0.01, replay=self.head == "gaussian-replay")
+        return TaskLayer(**how, rate=self.rate or 0.01, replay=self.head == "gaussian-replay")
