@@ -78,7 +78,7 @@ class Files(StreamedSource, name="files"):
         examples=[["image"]],
     )
 
-    @field_validator("sample", mode="before")
+    @field_validator("sample", mode="before", json_schema_input_type=int | str | None)
     @classmethod
     def _size_with_its_unit(cls, sample: Any) -> Any:
         from windtunnel.data.corpus.sample import bytes_of
