@@ -68,7 +68,7 @@ def all_definitions() -> dict[str, dict[str, Any]]:
     written = {**trained, **own, **ADDED, "phases": {**trained["phases"], "items": {"$ref": "#/$defs/Phase"}}}
     found |= {
         "Study": _mapping(study["properties"], StudyFile, required=["arms"]),
-        "Scale": _mapping(study["properties"], StudyFile),
+        "Scale": _mapping({**study["properties"], **_left_out(study["properties"])}, StudyFile),
         "Recipe": _mapping({**written, **BESIDE}, Recipe),
         "Difference": _mapping({key: value for key, value in written.items() if key != "share"}, Recipe),
         "HeldDifference": _mapping(written, Recipe),
@@ -77,6 +77,12 @@ def all_definitions() -> dict[str, dict[str, Any]]:
         "Paper": _mapping(paper["properties"], Paper, required=paper["required"]),
     }
     return {name: _joined(one) for name, one in found.items()}
+
+
+def _left_out(study: Mapping[str, Any]) -> dict[str, Any]:
+    """What a further scale may leave out by null: arms and recipes of the first."""
+    inner = {key: {"anyOf": [study[key]["additionalProperties"], {"type": "null"}]} for key in ("arms", "recipes")}
+    return {key: {**study[key], "additionalProperties": entry} for key, entry in inner.items()}
 
 
 def _mapping(properties: Mapping[str, Any], about: type[BaseModel], required: list[str] | None = None) -> dict[str, Any]:
