@@ -16,7 +16,7 @@ if sys.platform == "win32":  # files are locked and published as POSIX systems d
 _OFFERED = {
     "curation": ("curate",),
     "library": ("papers", "parts", "reproduce"),
-    "models": ("adapt", "evaluate", "sample", "train"),
+    "models": ("adapt", "evaluate", "forensics", "sample", "train"),
     "packs": ("fly_pack", "pack", "unpack"),
     "stored": ("clean", "stored"),
     "studies": ("Result", "Study", "ask_sources", "read", "read_result"),

@@ -156,6 +156,26 @@ def evaluate(
     return measure(named, sources_from(expanded(corpus or {})), Path(cache), **how, threads=threads, device=device)
 
 
+def forensics(tokenizer: str, corpus: Mapping[str, Any], *, merges: int = 1000, most_bytes: int = 5_000_000) -> Any:
+    """The shares of the sources ``corpus`` in the text that a BPE tokenizer was trained on, told from its merges.
+
+    As ``windtunnel forensics``. Returns a :class:`windtunnel.study.forensics.Mixture`, with ``.table()`` and ``.data``.
+
+    Args:
+        tokenizer: its tokenizer.json, a folder that holds one, a run, or a hub name.
+        corpus: two sources or more, by name.
+        merges: how many of its merges are looked at, the first ones.
+        most_bytes: bytes of each source in which pairs are counted.
+
+    Raises:
+        UserError: for what the caller can put right.
+    """
+    from windtunnel.recipe import sources_from
+    from windtunnel.study.forensics import forensics as tell
+
+    return tell(tokenizer, sources_from(expanded(corpus)), merges=merges, sample=most_bytes)
+
+
 def sample(model: str, prompt: str = "", *, tokens: int = 100, temperature: float = 0.8, count: int = 1, seed: int = 0) -> list[str]:
     """What ``model`` (the folder of a run, or any model as of :func:`evaluate`) writes after ``prompt``, ``count`` times.
 

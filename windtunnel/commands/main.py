@@ -23,6 +23,7 @@ from windtunnel.commands.elsewhere import Elsewhere
 from windtunnel.commands.ending import ending_in_time
 from windtunnel.commands.evaluate import evaluate
 from windtunnel.commands.forecast import forecast, plan
+from windtunnel.commands.forensics import forensics
 from windtunnel.commands.keys import keys, schema
 from windtunnel.commands.law import app as law
 from windtunnel.commands.merge import merge
@@ -284,6 +285,7 @@ app.command()(merge)
 app.command("adapt")(adapt)
 app.command()(curate)
 app.command()(evaluate)
+app.command()(forensics)
 app.command()(sample)
 app.command()(pack)
 app.command()(unpack)

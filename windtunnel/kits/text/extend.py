@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from windtunnel.core.errors import UserError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RAREST = 2  # how often a pair must occur to become a token: what occurs once is no pattern
 
 Pair = tuple[int, int]
+Token = TypeVar("Token", int, str)  # by its number or its spelling
 
 
 def extended(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], count: int) -> PreTrainedTokenizerFast:
@@ -50,7 +51,7 @@ def extended(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], count: in
     known |= added
     spelling = {number: text for text, number in known.items()}
     sides = model.get("continuing_subword_prefix") or ""
-    for number, (one, other), joined in merges(_words(backend, texts), spelling, sides, count):
+    for number, (one, other), joined in merges(_sequences(backend, texts), spelling, sides, count):
         model["merges"].append([spelling[one], spelling[other]] if _as_lists(model) else f"{spelling[one]} {spelling[other]}")
         known[joined] = number
         spelling[number] = joined
@@ -93,7 +94,7 @@ def merges(words: dict[tuple[int, ...], int], spelling: dict[int, str], prefix: 
         change: Counter[Pair] = Counter()
         for index in places.pop(pair):
             before = sequences[index]
-            after = _joined(before, pair, number)
+            after = merged(before, pair, number)
             for old in pairwise(before):
                 change[old] -= often[index]
             for new in pairwise(after):
@@ -107,13 +108,13 @@ def merges(words: dict[tuple[int, ...], int], spelling: dict[int, str], prefix: 
         yield number, pair, joined
 
 
-def _joined(sequence: list[int], pair: Pair, number: int) -> list[int]:
-    """``sequence`` with every occurrence of ``pair``, from the left, as ``number``."""
-    found: list[int] = []
+def merged(sequence: list[Token], pair: tuple[Token, Token], whole: Token) -> list[Token]:
+    """``sequence`` with every occurrence of ``pair``, from the left, as ``whole``."""
+    found: list[Token] = []
     index = 0
     while index < len(sequence):
         if index + 1 < len(sequence) and (sequence[index], sequence[index + 1]) == pair:
-            found.append(number)
+            found.append(whole)
             index += 2
         else:
             found.append(sequence[index])
@@ -121,8 +122,8 @@ def _joined(sequence: list[int], pair: Pair, number: int) -> list[int]:
     return found
 
 
-def _words(backend: Tokenizer, texts: Iterable[str]) -> dict[tuple[int, ...], int]:
-    """The pieces between which no token reaches, as tokens of the old model, and how often each occurs."""
+def words(backend: Tokenizer, texts: Iterable[str]) -> Counter[str]:
+    """How often each word of ``texts`` occurs, as the tokenizer cuts and spells them before its merges: none reaches beyond a word."""
     counts: Counter[str] = Counter()
     for text in texts:
         if backend.normalizer is not None:
@@ -131,8 +132,13 @@ def _words(backend: Tokenizer, texts: Iterable[str]) -> dict[tuple[int, ...], in
             counts.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text))
         else:  # sentencepiece: a text is one piece, but a token begins where a word does
             counts.update(re.findall("▁*[^▁]+|▁+", text))
+    return counts
+
+
+def _sequences(backend: Tokenizer, texts: Iterable[str]) -> dict[tuple[int, ...], int]:
+    """The words of ``texts`` as tokens of the old model, and how often each occurs; those of one token left out."""
     found: Counter[tuple[int, ...]] = Counter()
-    for word, often in counts.items():
+    for word, often in words(backend, texts).items():
         tokens = tuple(token.id for token in backend.model.tokenize(word))
         if len(tokens) > 1:
             found[tokens] += often
