@@ -71,9 +71,7 @@ def test_pairs_are_as_frequent_as_if_counted_anew_at_every_merge(learnt: Tokeniz
     assert next(steps, None) is None
 
 
-def test_known_shares_are_told_and_better_than_by_counting_the_vocabulary(
-    made: kit.Replay, learnt: Tokenizer, samples: list[str]
-) -> None:
+def test_known_shares_are_told_and_better_than_by_counting_the_vocabulary(made: kit.Replay, learnt: Tokenizer, samples: list[str]) -> None:
     found = kit.inferred(made)
     assert found.shares == pytest.approx(SHARES, abs=0.03)
     assert 0 <= found.unexplained < 0.1
@@ -89,7 +87,7 @@ def test_rows_that_are_left_out_change_nothing(made: kit.Replay, by_pair: bool) 
     for number, step in enumerate(few.steps):
         rows |= {(number, rival): now[step.chosen] - now[rival] for rival in range(len(now)) if rival != step.chosen}
         now[step.changed] += step.rise
-    shares, behind, ahead = kit._solved(rows, 3, len(few.steps), len(now), by_pair)
+    _, behind, ahead = kit._solved(rows, 3, len(few.steps), len(now), by_pair)
     found = kit.inferred(few, by_pair=by_pair)
     slack = found.unexplained * (kit._chosen(few) @ found.shares).sum()
     assert slack == pytest.approx(behind.sum() + ahead.sum(), rel=1e-3, abs=1e-2)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from windtunnel.core.errors import UserError
+from windtunnel.data.corpus.fields import ORIGIN, SOURCE
+from windtunnel.data.corpus.written import Template
 from windtunnel.kits.text import tokenizer as tokenizers_room
 from windtunnel.kits.text.extend import extended
 from windtunnel.kits.text.vocabulary import Vocabulary
@@ -26,6 +28,8 @@ SLICE = 1 << 20  # characters encoded in one piece: an encoding takes some hundr
 BATCH = 1 << 21  # characters encoded in one call: enough for every core to have work
 READ = 1 << 20  # bytes read at a time where a file is hashed
 
+Metadata = tuple[str, int] | None  # a template, and how many tokens of what it writes are kept
+
 
 class TextCorpus(Protocol):
     """What is needed of a corpus."""
@@ -39,7 +43,9 @@ class TextCorpus(Protocol):
         ...
 
 
-def signature(corpus: TextCorpus, *, given: Path | None, vocabulary: int, sentinels: int, extend: int, learn_from: Any) -> dict[str, Any]:
+def signature(
+    corpus: TextCorpus, *, given: Path | None, vocabulary: int, sentinels: int, extend: int, learn_from: Any, metadata: Metadata = None
+) -> dict[str, Any]:
     """What determines the tokens of ``corpus``, as :func:`fit` has it; ``given`` is the folder of a tokenizer, known by its content."""
     import tokenizers
 
@@ -54,6 +60,8 @@ def signature(corpus: TextCorpus, *, given: Path | None, vocabulary: int, sentin
         facts["beginning"] = True  # documents of such tokenizers had none before
     if tuple(learn_from or corpus.sources) != corpus.sources and (extend or given is None):
         facts["learn_from"] = list(learn_from)
+    if metadata is not None:
+        facts["metadata"] = list(metadata)
     return facts
 
 
@@ -66,6 +74,7 @@ def fit(
     sentinels: int,
     extend: int,
     learn_from: Sequence[str] | None,
+    metadata: Metadata = None,
     tell: Callable[[str], None],
 ) -> Fitted:
     """The tokenizer for ``corpus``, saved under ``folder``, and how it makes tokens of documents.
@@ -82,6 +91,7 @@ def fit(
         sentinels: how many span sentinels the vocabulary has.
         extend: how many tokens are added to those of ``given``; see :func:`windtunnel.kits.text.extend.extended`.
         learn_from: the sources that tokens are learnt from; None: all.
+        metadata: a template that names fields of the documents, and how many tokens of what it writes are kept beside each document.
         tell: is told what is being done, a line at a time.
 
     Raises:
@@ -107,8 +117,9 @@ def fit(
     _save_tokenizer(tokenizer, folder / "tokenizer")
     backend = tokenizers_room.encoder(tokenizer)
     kind = Kind("<u2" if facts.size <= 1 << 16 else "<u4", fill=facts.pad)
+    beside = {} if metadata is None else {"metadata": kind._replace(shape=(metadata[1],), along="document")}
     return Fitted(
-        fields={"tokens": kind},
+        fields={"tokens": kind, **beside},
         facts={
             "size": facts.size,
             "document": facts.document,
@@ -120,8 +131,37 @@ def fit(
             "word_starts": facts.word_starts,
             **({} if facts.end is None else {"end": facts.end}),
         },
-        encode=lambda split, source: _encode(corpus, split, source, backend, facts, kind.dtype, given),
+        encode=lambda split, source: _with_metadata(
+            _encode(corpus, split, source, backend, facts, kind.dtype, given), corpus, split, source, backend, kind, metadata
+        ),
     )
+
+
+def _with_metadata(
+    pieces: Iterator[Piece], corpus: Any, split: str, source: str, backend: Tokenizer, kind: Kind, metadata: Metadata
+) -> Iterator[Piece]:
+    """``pieces``, the last of each document with what ``metadata`` writes of it, as tokens [1, most], padded."""
+    if metadata is None:
+        yield from pieces
+        return
+    written = _metadata(corpus, split, source, metadata[0])
+    for piece in pieces:
+        if not piece.ends:
+            yield piece
+            continue
+        row = np.full((1, metadata[1]), kind.fill, kind.dtype)
+        numbers = backend.encode(next(written), add_special_tokens=False).ids[: metadata[1]]
+        row[0, : len(numbers)] = numbers
+        yield piece._replace(arrays={**piece.arrays, "metadata": row})
+
+
+def _metadata(corpus: Any, split: str, source: str, template: str) -> Iterator[str]:
+    """What ``template`` writes of each document. Raises UserError where documents of the source lack a field that it names."""
+    wanted = Template(template)
+    fields = [name for name in wanted.fields if name != SOURCE]
+    for batch in corpus.rows(split, source, fields or [ORIGIN]):
+        for row in batch.to_pylist():
+            yield wanted.write({**row, SOURCE: source})
 
 
 def _encode(

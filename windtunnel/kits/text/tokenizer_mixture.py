@@ -79,7 +79,7 @@ def replay(merges: Sequence[Pair], counts: Sequence[Counter[str]], sizes: Sequen
 
     Args:
         merges: as :func:`merges_of` has them.
-        counts: for each source how often each word occurs, a word being what no merge reaches beyond (:func:`windtunnel.kits.text.extend.words`).
+        counts: for each source how often each word occurs: see :func:`windtunnel.kits.text.extend.words`.
         sizes: the bytes of the text that was counted, by source.
         most: merges that are made, those left out not counted.
     """
@@ -236,4 +236,3 @@ def by_vocabulary(backend: Tokenizer, texts: Sequence[Sequence[str]], sizes: Seq
     kept = [number for token, number in known.items() if len(token) > 1 and rates[number].any()]
     found = np.bincount(rates[kept].argmax(axis=1), minlength=len(texts))
     return found / max(1, found.sum())
-

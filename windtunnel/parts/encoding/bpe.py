@@ -57,6 +57,21 @@ class Bpe(Encoding, name="bpe"):
         0, ge=0, description="how many tokens are added to those of `folder` or `recipe`, learnt from the corpus", examples=[256]
     )
     sentinels: int = Field(64, ge=0, description="span sentinels kept in the vocabulary, for span corruption", examples=[0])
+    metadata: str | None = Field(
+        None,
+        description='what is kept beside each document for objectives that show it, such as "{origin}\\n\\n"; {source} is the source',
+        examples=["{origin}"],
+    )
+    metadata_tokens: int = Field(16, ge=1, description="most tokens of it; longer metadata is cut", examples=[8])
+
+    @field_validator("metadata")
+    @classmethod
+    def _fields_in_braces(cls, metadata: str | None) -> str | None:
+        from windtunnel.data.corpus.written import Template
+
+        if metadata is not None:
+            Template(metadata)
+        return metadata
 
     @model_validator(mode="after")
     def _from_one_place(self) -> Bpe:
@@ -113,6 +128,7 @@ class Bpe(Encoding, name="bpe"):
             "sentinels": self.sentinels,
             "extend": self.extend,
             "learn_from": self.sources,
+            "metadata": None if self.metadata is None else (self.metadata, self.metadata_tokens),
         }
 
     def reckoned(self) -> Vocabulary:
@@ -130,7 +146,8 @@ class Bpe(Encoding, name="bpe"):
 
         row = np.zeros((1, context + 1), np.int64)
         text = row + self._size() - 1
-        return {"tokens": text, "documents": row, "positions": np.arange(context + 1)[None], "sources": row[0, :1]}
+        beside = {} if self.metadata is None else {"metadata": np.repeat(text[..., None], self.metadata_tokens, axis=2)}
+        return {"tokens": text, **beside, "documents": row, "positions": np.arange(context + 1)[None], "sources": row[0, :1]}
 
     @classmethod
     def facts(cls, stored: Mapping[str, Any]) -> Vocabulary:

@@ -26,7 +26,7 @@ class TokenizerMixture(Evaluation, name="tokenizer-mixture"):
     token for the source that has it most often, and ``uniform`` says that all shares are equal.
     """
 
-    trial = Trial({"merges": 20, "sample": 4000, "learn": 4000})
+    trial = Trial({"merges": 5, "sample": 1000, "learn": 2000})
 
     by_objective: ClassVar[bool] = False
     unit: ClassVar[str] = "mean absolute error of a share"
@@ -64,13 +64,10 @@ class TokenizerMixture(Evaluation, name="tokenizer-mixture"):
         there = np.array([held_out.stream.bytes("train")[source] for source in held_out.sources], np.float64)
         total = min(self.learn, float((there / np.maximum(wanted, 1e-12)).min()))
         learnt = [
-            self._taken(held_out, "train", source, share * total, random)
-            for source, share in zip(held_out.sources, wanted, strict=True)
+            self._taken(held_out, "train", source, share * total, random) for source, share in zip(held_out.sources, wanted, strict=True)
         ]
         amounts = np.array([sum(len(text.encode()) for text in texts) for texts in learnt], np.float64)
-        tokenizer = train(
-            (text for texts in learnt for text in texts), vocabulary=BYTES + len(specials(0)) + self.merges, sentinels=0
-        )
+        tokenizer = train((text for texts in learnt for text in texts), vocabulary=BYTES + len(specials(0)) + self.merges, sentinels=0)
         off = self._told(held_out, tokenizer.backend_tokenizer, random) - amounts / amounts.sum()
         return {"share_error": float(np.abs(off).mean()), "log10_mse": float(np.log10(max(1e-12, (off**2).mean())))}
 

@@ -1,0 +1,98 @@
+"""Next-token prediction behind what is known of a document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from windtunnel.core.trial import Trial
+from windtunnel.kits.text.predict import loss_of_next
+from windtunnel.kits.text.vocabulary import Vocabulary
+from windtunnel.parts.objective.next_token import NextToken
+from windtunnel.slots import Loss, Objective
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from transformers import PreTrainedModel
+
+
+class Conditioned(Objective, name="conditioned"):
+    """Predict every token from those before it and the metadata of its document, which stands before the text and is not predicted.
+
+    Gao et al. 2025 (MeCo), arXiv:2501.01956, first stage; the second is a phase of `next-token` on the same stream. What is shown is the
+    knob ``metadata`` of the encoding (`tokenizer: {metadata: "{origin}\\n\\n"}`); a document without any is read as by `next-token`. It
+    stands behind the separator, and before every piece of a document, also one from its middle. A sequence stays as long as it was, so
+    what no longer fits is not seen: at equal compute fewer tokens of text are read, as in the paper.
+
+    ``tags`` are controls. ``hashed`` shows in the place of each document's metadata other tokens that stand for the same, ``shuffled``
+    those of another document in the batch. Held-out text is scored without metadata; the evaluation `conditioned-bits` scores it with.
+    """
+
+    trial = Trial(beside={"tokenizer": {"vocabulary": 512, "sentinels": 16, "metadata": "{source}\n", "metadata_tokens": 4}})
+
+    fields: ClassVar[tuple[str, ...]] = ("tokens", "metadata")
+
+    tags: Literal["real", "hashed", "shuffled"] = Field("real", description="what is shown: each document's own, a code for it, another's")
+
+    def special(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
+        """``tokens``, ``documents``, ``positions``, ``labels``, each int64 [sequences, context]."""
+        import numpy as np
+
+        plain = NextToken()
+        batch = plain.whole(plain.prepare(rows, vocabulary, random))
+        target = np.concatenate([np.full((len(rows["tokens"]), 1), -100), batch["labels"]], axis=1)
+        pieces = _pieces(rows["documents"])
+        tags = self._shown([rows["metadata"][row, begin] for row, begin, _ in pieces], vocabulary, random)
+        names = ("tokens", "documents", "positions", "labels")
+        found = {name: np.full(rows["tokens"].shape, fill) for name, fill in zip(names, (vocabulary.pad, -1, 0, -100), strict=True)}
+        used = np.zeros(len(rows["tokens"]), np.int64)
+        for (row, begin, end), tag in zip(pieces, tags, strict=True):
+            text = rows["tokens"][row, begin:end].astype(np.int64)
+            head = int(text[0] == vocabulary.document)
+            tokens = np.concatenate([text[:head], tag, text[head:]])[: len(target[row]) - used[row]]
+            labels = np.concatenate([target[row, begin : begin + head], np.full(len(tag), -100), target[row, begin + head : end]])
+            place = slice(used[row], used[row] + len(tokens))
+            number = rows["documents"][row, begin]
+            for name, values in zip(names, (tokens, number, np.arange(len(tokens)), labels[: len(tokens)]), strict=True):
+                found[name][row, place] = values
+            used[row] += len(tokens)
+        return {"labels": found.pop("labels")[:, 1:], **{name: values[:, :-1] for name, values in found.items()}}
+
+    def _shown(self, tags: list[np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> list[np.ndarray]:
+        """What stands before each piece, of the metadata of its document: tokens without padding, int64."""
+        import numpy as np
+        import xxhash
+
+        tags = [tag[tag != vocabulary.pad].astype(np.int64) for tag in tags]
+        if self.tags == "shuffled":
+            return [tags[place] for place in random.permutation(len(tags))]
+        if self.tags == "hashed":
+            usual = np.flatnonzero(vocabulary.token_bytes > 0)
+            seeds = [xxhash.xxh32_intdigest(tag.tobytes()) for tag in tags]
+            return [usual[np.random.default_rng(seed).integers(len(usual), size=len(tag))] for seed, tag in zip(seeds, tags, strict=True)]
+        return tags
+
+    def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
+        """Cross entropy of every next token of a text, in nats."""
+        return loss_of_next(model, batch, needs)
+
+    def measured_by(self) -> Objective:
+        """Next-token prediction, without metadata."""
+        return NextToken()
+
+
+def _pieces(documents: np.ndarray) -> list[tuple[int, int, int]]:
+    """Row, begin and end of each piece in ``documents`` [sequences, length], row by row."""
+    import numpy as np
+
+    found = []
+    for row, numbers in enumerate(documents):
+        ends = [*(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        found += [(row, begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True) if numbers[begin] >= 0]
+    return found
