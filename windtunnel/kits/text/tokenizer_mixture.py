@@ -84,7 +84,8 @@ def replay(merges: Sequence[Pair], counts: Sequence[Counter[str]], sizes: Sequen
         most: merges that are made, those left out not counted.
     """
     text = _Text(counts, sizes)
-    first, steps = text.frequencies(), []
+    first = text.frequencies()
+    steps: list[Step] = []
     for one, other in merges:
         if len(steps) == most:
             break

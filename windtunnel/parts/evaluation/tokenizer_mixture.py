@@ -47,7 +47,7 @@ class TokenizerMixture(Evaluation, name="tokenizer-mixture"):
 
         state["draw"] = int(torch.randint(1 << 31, ()))
 
-    def evaluate(self, model: PreTrainedModel, held_out: HeldOut, state: dict[str, int]) -> dict[str, float]:
+    def evaluate(self, model: PreTrainedModel, held_out: HeldOut, state: Any = None) -> dict[str, float]:
         """``share_error``, the mean over sources of how far a share is out, and ``log10_mse``, the logarithm of the mean of its square.
 
         Raises:
@@ -59,7 +59,7 @@ class TokenizerMixture(Evaluation, name="tokenizer-mixture"):
 
         if len(held_out.sources) < 2:
             raise PartError(f"{self.name}: needs held-out documents of two sources or more, between which there are shares to tell")
-        random = np.random.default_rng(state["draw"])
+        random = np.random.default_rng(state["draw"] if state else 0)
         wanted = random.dirichlet(np.ones(len(held_out.sources)))
         there = np.array([held_out.stream.bytes("train")[source] for source in held_out.sources], np.float64)
         total = min(self.learn, float((there / np.maximum(wanted, 1e-12)).min()))
