@@ -9,7 +9,8 @@ characters of each kind of noise as of clean text:
 
 Every selector keeps the true share of the characters. ``precision`` is the share of what it keeps that is clean, ``recall`` the share of
 clean text that it keeps, both by characters, so both are near the true share by chance; ``kept`` says by kind what it lets through. What
-needs a target is shown clean documents that are not in the pool.
+needs a target is shown clean documents that are not in the pool. With ``--models`` also selectors that hold a small model, which is
+trained on the pool first; its seconds count.
 """
 
 from __future__ import annotations
@@ -94,7 +95,26 @@ def simple(pool: list[tuple[str, str]], seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def measure(characters: int, seed: int) -> dict[str, Any]:
+def by_model(name: str, knobs: dict[str, Any], pool: list[tuple[str, str]], folder: Path) -> tuple[np.ndarray, float]:
+    """Which documents stay by a curator that holds a model, which is trained on the pool, and the CPU seconds of all that."""
+    from pyarrow import parquet
+
+    from windtunnel.study.curate import curate, curation_from
+
+    folder.mkdir()
+    rows = [{"text": text, "number": number} for number, (_, text) in enumerate(pool)]
+    (folder / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trained = {"model": {"depth": 3}, "tokenizer": {"vocabulary": 1024}, "batch": 8, "budget": {"tokens": 400_000}}
+    began = time.process_time()
+    written = {name: {"model": {"recipe": trained}, **knobs}}
+    curate(curation_from({"corpus": {"pool": str(folder / "pool.jsonl")}, "curators": [written]}), folder / "out")
+    stays = np.zeros(len(pool), bool)
+    for file in (folder / "out" / "documents").glob("*.parquet"):
+        stays[parquet.read_table(file, columns=["number"]).column(0).to_numpy()] = True
+    return stays, time.process_time() - began
+
+
+def measure(characters: int, seed: int, models: bool = False) -> dict[str, Any]:
     """The table as a dictionary."""
     pool, clean = planted(characters, seed)
     sizes = np.array([len(text) for _, text in pool])
@@ -140,6 +160,14 @@ def measure(characters: int, seed: int) -> dict[str, Any]:
             stays = np.zeros(len(pool), bool)
             stays[[int(origin) for kept, _ in verdicts for origin in kept.column("origin").to_pylist()]] = True
             entered(name, stays, time.process_time() - began)
+        if models:
+            held = {
+                "cluster-influence": ("cluster-influence", {"target": wanted, "keep": keep}),
+                "cluster-influence, plain gradients": ("cluster-influence", {"target": wanted, "keep": keep, "curvature": False}),
+                "perplexity, lowest": ("perplexity", {"keep": keep, "which": "lowest"}),
+            }
+            for number, (name, (part, knobs)) in enumerate(held.items()):
+                entered(name, *by_model(part, knobs, pool, Path(folder) / f"model {number}"))
     return {
         "documents": {kind: int((kinds == kind).sum()) for kind in KINDS},
         "characters": int(sizes.sum()),
@@ -154,8 +182,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="selectors on a pool of known noise")
     parser.add_argument("--characters", type=int, default=200_000, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", action="store_true", help="also those that hold a model")
     arguments = parser.parse_args()
-    json.dump(measure(arguments.characters, arguments.seed), sys.stdout, indent=1)
+    json.dump(measure(arguments.characters, arguments.seed, arguments.models), sys.stdout, indent=1)
     print()
 
 

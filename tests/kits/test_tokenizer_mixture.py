@@ -16,6 +16,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.kits.text import tokenizer_mixture as kit
 from windtunnel.kits.text.extend import merged, words
 from windtunnel.kits.text.tokenizer import train
+from windtunnel.study.forensics import forensics
 
 SHARES = (0.6, 0.3, 0.1)
 MERGES = 60
@@ -124,3 +125,5 @@ def test_the_command_tells_the_shares_of_folders(tmp_path, learnt: Tokenizer, sa
     with pytest.raises(SystemExit) as end:
         main(main_words[:4])
     assert end.value.code == 2 and "two sources or more" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no such file"):
+        forensics(str(tmp_path / "one"), {"a": None, "b": None})  # type: ignore[dict-item]

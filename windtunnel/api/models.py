@@ -162,7 +162,7 @@ def forensics(tokenizer: str, corpus: Mapping[str, Any], *, merges: int = 1000, 
     As ``windtunnel forensics``. Returns a :class:`windtunnel.study.forensics.Mixture`, with ``.table()`` and ``.data``.
 
     Args:
-        tokenizer: its tokenizer.json, a folder that holds one, a run, or a hub name.
+        tokenizer: its tokenizer.json, or a folder that holds one.
         corpus: two sources or more, by name.
         merges: how many of its merges are looked at, the first ones.
         most_bytes: bytes of each source in which pairs are counted.

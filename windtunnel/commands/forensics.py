@@ -14,9 +14,7 @@ from windtunnel.commands.options import CorpusOption, JsonOption, sources
 
 
 def forensics(
-    tokenizer: Annotated[
-        str, typer.Argument(metavar="TOKENIZER", help="tokenizer.json, a folder with one, a run or a hub name", show_default=False)
-    ],
+    tokenizer: Annotated[str, typer.Argument(metavar="TOKENIZER", help="a tokenizer.json, or a folder with one", show_default=False)],
     corpus: CorpusOption = None,
     merges: Annotated[int, typer.Option("--merges", min=1, help="how many of its merges are looked at, the first ones")] = 1000,
     sample: Annotated[str, typer.Option("--sample", metavar="SIZE", help="how much of each source is counted")] = "5MB",

@@ -52,7 +52,7 @@ def forensics(
     """The shares of ``corpus``'s sources in what ``tokenizer`` was trained on.
 
     Args:
-        tokenizer: its tokenizer.json, a folder that holds one, a run, or a name on the hub.
+        tokenizer: its tokenizer.json, or a folder that holds one.
         corpus: documents of each kind that it may have been trained on, by name. Only these share it out among them.
         merges: how many of its merges are looked at, the first ones.
         sample: bytes of each source in which pairs are counted: whole documents drawn at random, always the same.
@@ -98,19 +98,16 @@ def forensics(
 
 
 def _opened(tokenizer: str) -> Tokenizer:
-    from windtunnel.kits.text.tokenizer import stored
-    from windtunnel.models.locate import locate
+    from tokenizers import Tokenizer
 
     path = Path(tokenizer).expanduser()
-    if path.is_file():
-        from tokenizers import Tokenizer
-
-        try:
-            return Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises nothing more particular
-            raise UserError(f"{tokenizer}: is no tokenizer.json: {error}") from error
-    backend: Tokenizer = stored(locate(tokenizer)).backend_tokenizer
-    return backend
+    path = path / "tokenizer.json" if path.is_dir() else path
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a tokenizer.json, or the folder that holds one")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more particular
+        raise UserError(f"{path}: is no tokenizer.json: {error}") from error
 
 
 def _sampled(source: Source, most: int, name: str) -> list[str]:

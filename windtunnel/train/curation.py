@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.keys import Variant
+from windtunnel.core.keys import Variant, differing
 from windtunnel.core.part import Trained
 from windtunnel.data.corpus.curation import SPENT, Curation
 from windtunnel.recipe import Recipe, run_name
@@ -71,7 +71,7 @@ def curation_of(recipe: Recipe, folders: Mapping[str, Path], journal: Path) -> C
     def context(curator: Curator, tally: Any) -> CuratorContext:
         held = curator.trained()
         places = {name: place_of(one, folders) for name, one in held.items()}
-        identity = json.dumps([curator.model_dump(mode="json"), sorted(runs)]).encode()
+        identity = json.dumps([differing(curator), sorted(runs)]).encode()  # also the code of a curator of the user's own
         books = _Books(journal.with_name(f"{journal.name}-{hashlib.blake2b(identity, digest_size=8).hexdigest()}.jsonl"), curation.spent)
         return CuratorContext(
             tally,

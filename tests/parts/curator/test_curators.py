@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from windtunnel.core.registry import make
+from windtunnel.data.corpus.tally import Tally
 from windtunnel.recipe import data_key, needed
+from windtunnel.slots import Curator
 from windtunnel.study.file import load_study
 from windtunnel.study.fly import check_study, fly_study
 from windtunnel.train import curation
@@ -102,6 +105,16 @@ def test_preparing_goes_on_after_it_was_interrupted(curated, tmp_path, monkeypat
     for name, cost in made.curation.items():
         for unit in ("tokens", "flops", "steps"):
             assert again.curation[name][unit] == cost[unit]
+
+
+def test_what_a_curator_has_computed_is_known_by_its_code_too(tiny, tmp_path, monkeypatch):
+    def once(value: int) -> int:
+        handed = curation.curation_of(tiny(), {}, tmp_path / "curating").context(make(Curator, "exact-duplicates"), Tally("all"))
+        return handed.once("same input", lambda: value)
+
+    assert [once(1), once(2)] == [1, 1]
+    monkeypatch.setattr("windtunnel.core.keys.digest_of", lambda part: "its code has changed")
+    assert [once(3), once(4)] == [3, 3]
 
 
 @pytest.mark.parametrize("which", ["lowest", "middle", "highest"])

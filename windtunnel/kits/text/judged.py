@@ -21,15 +21,8 @@ def bits(context: Any, model: str, texts: Sequence[str], *, tokens: int, batch: 
     Raises:
         PartError: naming ``part``, where the model is not causal or has no tokenizer.
     """
-    from windtunnel.kits.text.tokenizer import describe, encoder
-    from windtunnel.models.init import family_of
-
-    tokenizer, held = context.processors[model], context.models[model]
-    if tokenizer is None:
-        raise PartError(f"{part}: no tokenizer lies beside {model}, so it cannot read documents")
-    if family_of(held.config).kind != "decoder":
-        raise PartError(f"{part}: a document has a likelihood only under a causal model; {model} is none")
-    separator, backend = describe(tokenizer, sentinels=0).document, encoder(tokenizer)
+    held = context.models[model]
+    separator, backend = reading(context, model, part)
     found: list[float] = []
     for start in range(0, len(texts), batch):
         group = texts[start : start + batch]
@@ -45,6 +38,23 @@ def bits(context: Any, model: str, texts: Sequence[str], *, tokens: int, batch: 
     return found
 
 
+def reading(context: Any, model: str, part: str) -> tuple[int, Any]:
+    """The separator of the tokenizer beside the model ``model`` of a curator's context, and that tokenizer.
+
+    Raises:
+        PartError: naming ``part``, where the model is not causal or has no tokenizer.
+    """
+    from windtunnel.kits.text.tokenizer import describe, encoder
+    from windtunnel.models.init import family_of
+
+    tokenizer = context.processors[model]
+    if tokenizer is None:
+        raise PartError(f"{part}: no tokenizer lies beside {model}, so it cannot read documents")
+    if family_of(context.models[model].config).kind != "decoder":
+        raise PartError(f"{part}: a document has a likelihood only under a causal model; {model} is none")
+    return describe(tokenizer, sentinels=0).document, encoder(tokenizer)
+
+
 def summed_bits(model: Any, numbers: list[list[int]]) -> list[float]:
     """The bits of each sequence of token numbers but its first, summed."""
     losses, _ = token_losses(model, numbers)
@@ -56,15 +66,28 @@ def token_losses(model: Any, numbers: list[list[int]]) -> tuple[torch.Tensor, to
     """The losses in nats of the tokens of each sequence but its first, [sequences, longest - 1], 0 behind its end; how many it has."""
     import torch
 
-    from windtunnel.models.forward import forward
+    with torch.no_grad():
+        return losses_of(model, *padded(numbers, model.device))
+
+
+def padded(numbers: Sequence[list[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sequences as ``tokens`` and ``documents`` (0, behind the end -1), [sequences, longest]."""
+    import torch
 
     longest = max(2, *map(len, numbers))
     tokens = torch.tensor([row + [0] * (longest - len(row)) for row in numbers])
     documents = torch.tensor([[0] * len(row) + [-1] * (longest - len(row)) for row in numbers])
-    tokens, documents = tokens.to(model.device), documents.to(model.device)
-    positions = torch.arange(longest, device=model.device).expand_as(tokens)
-    with torch.no_grad():
-        logits = forward(model, tokens[:, :-1], documents[:, :-1], positions[:, :-1]).logits.float()
+    return tokens.to(device), documents.to(device)
+
+
+def losses_of(model: Any, tokens: torch.Tensor, documents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As :func:`token_losses` of what :func:`padded` gives."""
+    import torch
+
+    from windtunnel.models.forward import forward
+
+    positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
+    logits = forward(model, tokens[:, :-1], documents[:, :-1], positions[:, :-1]).logits.float()
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
     counts = documents[:, 1:] == 0
     return torch.where(counts, losses, 0.0), counts.sum(dim=1)
