@@ -27,7 +27,7 @@ PROMPTS = {
     "hard": "Rewrite this text in terse and scholarly language:",
     "questions": "Turn this text into questions and answers. Begin each question with Question: and each answer with Answer:",
 }
-LEAD_IN = re.compile(r"\s*(?:(?:sure|certainly|of course)[^\n]{0,40}\n|here(?:'s| is| are)[^\n:]{0,80}:)\s*", re.IGNORECASE)
+LEAD_IN = re.compile(r"(?:(?:sure|certainly|of course)\b[^\n]{0,40}\n\s*)?(?:here(?:'s| is| are)\b[^\n:]{0,80}:\s*)?", re.IGNORECASE)
 
 
 class Rephrase(Judge, name="rephrase"):
@@ -129,7 +129,7 @@ class Rephrase(Judge, name="rephrase"):
 
     def _tidy(self, said: str, piece: str) -> str | None:
         """What the model said without its lead-in; None where it is to be discarded."""
-        said = LEAD_IN.sub("", said.strip(), count=1).strip()
+        said = LEAD_IN.sub("", said.strip(), count=1)
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         repeats = len(lines) > 3 and len(set(lines)) < len(lines) / 2
         fits = self.shortest * len(piece) <= len(said) <= 2 * self.longest * len(piece)
