@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from windtunnel.commands.console import console, plain_table, print_json
+from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.evaluate import size_of
 from windtunnel.commands.options import CorpusOption, JsonOption, sources
 
@@ -41,6 +40,6 @@ def forensics(
     for row in found.data["shares"]:
         quarters = "" if row["least"] is None else f"{row['least']:.1%} to {row['most']:.1%}"
         rows.append((row["source"], f"{row['share']:.1%}", quarters, f"{row['documents']:,}", f"{row['bytes']:,}"))
-    Console(highlight=False).print(plain_table(("source", "share", "quarters of its documents", "documents", "bytes"), rows))
+    answers().print(plain_table(("source", "share", "quarters of its documents", "documents", "bytes"), rows))
     made, unexplained = found.data["merges"], found.data["unexplained"]
     print(f"{made:,} merges; {unexplained:.1%} of their frequency is not explained by these sources in any shares")
