@@ -159,7 +159,7 @@ def evaluate(
 def forensics(tokenizer: str, corpus: Mapping[str, Any], *, merges: int = 1000, most_bytes: int = 5_000_000) -> Any:
     """The shares of the sources ``corpus`` in the text that a BPE tokenizer was trained on, told from its merges.
 
-    As ``windtunnel forensics``. Returns a :class:`windtunnel.study.forensics.Mixture`, with ``.table()`` and ``.data``.
+    As ``windtunnel forensics``. Returns a :class:`windtunnel.study.forensics.TokenizerShares`, with ``.table()`` and ``.data``.
 
     Args:
         tokenizer: its tokenizer.json, or a folder that holds one.

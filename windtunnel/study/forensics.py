@@ -22,7 +22,7 @@ LONGEST = 20  # of the sample at most one part in so many is of one document
 QUARTERS = 4  # parts of the documents from which the shares are told again, each alone
 
 
-class Mixture:
+class TokenizerShares:
     """The shares that were told. ``data`` is what ``windtunnel forensics --json`` prints."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -48,7 +48,7 @@ def forensics(
     merges: int = MERGES,
     sample: int = SAMPLE,
     say: Callable[[str], None] = lambda line: None,
-) -> Mixture:
+) -> TokenizerShares:
     """The shares of ``corpus``'s sources in what ``tokenizer`` was trained on.
 
     Args:
@@ -94,7 +94,7 @@ def forensics(
                 "bytes": sum(len(text.encode()) for text in documents),
             }
         )
-    return Mixture({"tokenizer": tokenizer, "merges": made, "learnt": len(learnt), "unexplained": whole.unexplained, "shares": rows})
+    return TokenizerShares({"tokenizer": tokenizer, "merges": made, "learnt": len(learnt), "unexplained": whole.unexplained, "shares": rows})
 
 
 def _opened(tokenizer: str) -> Tokenizer:
