@@ -94,7 +94,8 @@ def forensics(
                 "bytes": sum(len(text.encode()) for text in documents),
             }
         )
-    return TokenizerShares({"tokenizer": tokenizer, "merges": made, "learnt": len(learnt), "unexplained": whole.unexplained, "shares": rows})
+    about = {"tokenizer": tokenizer, "merges": made, "learnt": len(learnt), "unexplained": whole.unexplained}
+    return TokenizerShares({**about, "shares": rows})
 
 
 def _opened(tokenizer: str) -> Tokenizer:
