@@ -69,7 +69,7 @@ class Influence:
             with torch.enable_grad(), _watched(self.matrices) as seen:
                 losses, counts = losses_of(self.model, *rows)
                 (losses.sum(dim=1) / counts.clamp(min=1)).sum().backward()
-                yield {name: (came.detach(), left.grad) for name, (came, left) in seen.items()}
+                yield {name: (came.detach(), left.grad) for name, (came, left) in seen.items() if left.grad is not None}
 
 
 @contextmanager
