@@ -37,7 +37,7 @@ NAMES = (
     "near_duplicates",
     "planted_noise",
     "curate",
-)  # pilot needs another checkout, outside_laws and law_calibration tables
+)  # pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables
 
 
 def main(names: list[str]) -> int:
