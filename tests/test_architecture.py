@@ -33,7 +33,14 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 NAMED_FOR_TYPING = {("core", "windtunnel.recipe"), ("slots", "windtunnel.recipe")}
 # What opens a model, hashes one or asks the hub for it; and who, beside what trains and the parts that begin from models, may.
 OPENERS = {"huggingface_hub", "windtunnel.models.content", "windtunnel.models.load", "windtunnel.models.locate"}
-OPEN_MODELS = {"recipe/resolve.py", "study/adapt.py", "study/evaluate.py", "study/pack/flight.py", "study/pack/make.py"}
+OPEN_MODELS = {
+    "recipe/resolve.py",
+    "study/adapt.py",
+    "study/evaluate.py",
+    "study/membership.py",
+    "study/pack/flight.py",
+    "study/pack/make.py",
+}
 RESOLVE = {"api/models.py", "commands/main.py", "commands/train.py", "study/adapt.py", "study/evaluate.py", "study/file.py", "testing.py"}
 # Heavy or optional: imported where they are used, so that a part can be listed and a prepared stream trained without them.
 LATE = {

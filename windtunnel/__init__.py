@@ -20,6 +20,7 @@ _OFFERED = {
     "packs": ("fly_pack", "pack", "unpack"),
     "stored": ("clean", "stored"),
     "studies": ("Result", "Study", "ask_sources", "read", "read_result"),
+    "membership": ("was_trained_on",),
 }
 _MODULES = {name: f"windtunnel.api.{module}" for module, names in _OFFERED.items() for name in names}
 _FOLDERS = ("parts", "train")  # verbs whose name is also that of a package of this one

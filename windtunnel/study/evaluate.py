@@ -120,7 +120,7 @@ def evaluate(
     if not corpus and not tasks:
         named = [{"model": model} for model in models]
         return SideBySide({"kind": "evaluation", "models": named, "numbers": [], "tasks": [], "weights": looked, "corpus": {}})
-    opened = {model: _opened(model) for model in models}  # what is wrong with one is told before anything is read
+    opened = {model: opened(model) for model in models}  # what is wrong with one is told before anything is read
     room = {model: positions for model, (_, _, positions) in opened.items() if positions}
     for model, positions in room.items():
         if context is not None and context > positions:
@@ -167,7 +167,7 @@ def weight_rows(models: Sequence[str], say: Callable[[str], None]) -> list[dict[
     return rows
 
 
-def _opened(model: str) -> tuple[Any, Any, int]:
+def opened(model: str) -> tuple[Any, Any, int]:
     """The encoding of ``model``, what its files say, and how many positions it has room for (0: that does not end)."""
     from transformers import AutoConfig
 
@@ -279,7 +279,7 @@ def sample(
 
     if threads:
         torch.set_num_threads(threads)
-    _, known, room = _opened(model)
+    _, known, room = opened(model)
     tokenizer = stored(known.folder)
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     numbers = tokenizer(prompt, add_special_tokens=False)["input_ids"]

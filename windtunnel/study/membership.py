@@ -1,0 +1,122 @@
+"""Whether a model was trained on a text: the text against other text of its kind that the model cannot have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.core.errors import UserError
+from windtunnel.slots import Source
+
+if TYPE_CHECKING:
+    import pandas
+
+LENGTH, MOST = 128, 1000  # tokens of a document, documents on a side
+SHARE, CAP = 0.2, 0.01  # those of the papers
+SUSPECTED, UNSEEN = "suspected", "unseen"
+
+
+class Found:
+    """What scores say of a text. ``data`` is plain: names, numbers and lists."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = dict(data)
+
+    def table(self) -> pandas.DataFrame:
+        """A row a score: its ``area`` under the ROC curve, ``low``, ``high``, and ``found`` at five percent of false alarms."""
+        import pandas
+
+        return pandas.DataFrame(self.data["scores"]).set_index("score")
+
+    def __repr__(self) -> str:
+        return "<membership: " + ", ".join(f"{row['score']} {row['area']:.3f}" for row in self.data["scores"]) + ">"
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+
+def was_trained_on(
+    model: str,
+    suspected: Source,
+    unseen: Source,
+    cache: Path,
+    *,
+    reference: str | None = None,
+    length: int = LENGTH,
+    most: int = MOST,
+    share: float = SHARE,
+    cap: float = CAP,
+    device: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Found:
+    """How well scores tell ``suspected`` text from ``unseen`` text: above chance where ``model`` was trained on the former.
+
+    Args:
+        model: a folder, the folder of a run, a file of weights, or a name on the hub.
+        suspected: documents that it may have been trained on.
+        unseen: documents of the same kind that it cannot have seen. Documents that are in both are read as suspected alone.
+        cache: where prepared text is kept.
+        reference: a model with the same tokenizer that has not seen either.
+        length: tokens of each document that are read; shorter documents are left out.
+        most: most documents on either side.
+        share: of tokens that min-k looks at.
+        cap: the most that a token adds to dc-pdd.
+        device: as of a run.
+        say: told what is being done, a line at a time.
+
+    Raises:
+        UserError: for a model that does not write text, a reference with another tokenizer, and fewer than ten documents on a side.
+    """
+    import numpy as np
+    import torch
+
+    from windtunnel.core import registry
+    from windtunnel.data.corpus.prepare import prepare_corpus
+    from windtunnel.data.encode import prepare_stream
+    from windtunnel.kits.text import membership as kit
+    from windtunnel.kits.text.encoded import text_of
+    from windtunnel.kits.text.prepacked import ending_nats
+    from windtunnel.models.load import load
+    from windtunnel.slots import HeldOut, Objective
+    from windtunnel.study.evaluate import opened
+    from windtunnel.train.machine import precision_context
+
+    encoding, _, room = opened(model)
+    if room and length > room:
+        raise UserError(f"length {length}: {model} has room for {room} tokens")
+    split: dict[str, Any] = {"validation": 0.0, "test": 1.0, "near_duplicates": 1.0, "held_out_validation": 0.0}
+    both = {SUSPECTED: suspected, UNSEEN: unseen}
+    corpus = prepare_corpus({}, held_out=both, cache=cache / "corpora", progress=say, **split)
+    stream = prepare_stream(corpus, encoding, cache=cache / "streams", progress=say)
+    sides = {}
+    for name in both:
+        sides[name] = kit.pieces(stream, "test", [name], length, most, "forensics")
+        if (count := len(sides[name].texts)) < kit.FEWEST:
+            raise UserError(f"{name}: {count} documents of {length} tokens, too few for an answer; give more text or lower the length")
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    objective, precision = registry.make(Objective, "next-token"), precision_context(place, "float32")
+    judge = HeldOut((), None, stream, stream.facts, objective, place, precision, "test", length)
+    if reference is not None:
+        other = prepare_stream(corpus, opened(reference)[0], cache=cache / "streams", progress=say)
+        if not text_of(stream, "forensics").same_tokens(text_of(other, "forensics")):
+            raise UserError(f"reference {reference}: has another tokenizer than {model}")
+    nats = {}
+    for name in [model] if reference is None else [model, reference]:
+        say(f"reading {sum(len(side.texts) for side in sides.values()):,} documents with {name}")
+        loaded: Any = load(name)
+        loaded = loaded.to(place).eval()
+        nats[name] = {side: np.stack(ending_nats(loaded, found.rows, objective=objective, held_out=judge)) for side, found in sides.items()}
+    counts = np.bincount(np.concatenate([side.tokens[:, 1:].ravel() for side in sides.values()]), minlength=stream.facts.size)
+    told = {side: kit.scores(nats[model][side], found, counts, share=share, cap=cap) for side, found in sides.items()}
+    if reference is not None:
+        for side, scores in told.items():
+            scores["reference"] = nats[reference][side].mean(axis=1) - nats[model][side].mean(axis=1)
+    areas = {name: kit.area(told[SUSPECTED][name], told[UNSEEN][name]) for name in told[SUSPECTED]}
+    blind = kit.told_apart(sides[SUSPECTED], sides[UNSEEN], stream.facts.size)
+    rows = [{"score": name, "area": one.value, "low": one.low, "high": one.high, "found": one.found} for name, one in areas.items()]
+    numbers = {"documents": {side: len(found.texts) for side, found in sides.items()}, "length": length}
+    return Found(
+        {"kind": "membership", "model": model, "reference": reference, **numbers, "scores": rows, "blind": blind._asdict()}
+        | {"alike": blind.low <= 0.5}
+    )
