@@ -132,6 +132,6 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
             return ClassMeans(MEANS[self.head])
         how: dict[str, Any] = {"epochs": self.epochs, "random": np.random.default_rng((order, 1))}
         if self.head in ("key-value", "key-votes"):
-            sizes: dict[str, Any] = {"books": self.books, "keys": self.keys, "width": self.width}
-            return KeyValue(unlabelled, **sizes, **how, rate=self.rate or 0.3, votes=self.head == "key-votes")
+            how |= {"books": self.books, "keys": self.keys, "width": self.width}
+            return KeyValue(unlabelled, **how, rate=self.rate or 0.3, votes=self.head == "key-votes")
         return TaskLayer(**how, rate=self.rate or 0.01, replay=self.head == "gaussian-replay")
