@@ -307,28 +307,30 @@ def trains_and_resumes(part: type[Part], shop: Workshop, folder: Path) -> None:
     recipe = trial_recipe(part, shop)
     stream = shop.prepared(recipe)
     whole = flown(part, recipe, stream, folder / "whole")
-    assert whole["totals"]["steps"] == STEPS and whole["totals"]["targets"] > 0
+    assert whole["totals"]["steps"] == STEPS and whole["totals"]["targets"] > 0, (
+        f"it was to make {STEPS} steps with targets: {whole['totals']}"
+    )
     for steps in PIECES:
         stops = [False] * (steps - 1) + [True]
         record = flown(part, recipe, stream, folder / "cut", stop=functools.partial(stops.pop, 0))
-        assert record["status"] == "interrupted"
+        assert record["status"] == "interrupted", f"a run that was told to stop came out {record['status']}"
     resumed = flown(part, recipe, stream, folder / "cut")
     one, other = weights(folder / "whole"), weights(folder / "cut")
-    assert one.keys() == other.keys()
+    assert one.keys() == other.keys(), "resumed, the model has other weights than an undisturbed run"
     assert differing(one, other) == [], "resumed, these weights differ from those of an undisturbed run"
-    assert whole["test"] == resumed["test"]
+    assert whole["test"] == resumed["test"], f"resumed, test says {resumed['test']} and not {whole['test']}"
     survives_saving_and_loading(folder / "whole" / "model", one, stream)
 
 
 def survives_saving_and_loading(folder: Path, written: Mapping[str, Any], stream: Stream) -> None:
     """A folder of a finished run is a model that loads, with the weights that were ``written``, and the tokenizer of a model of text."""
-    import torch
     from transformers import AutoConfig, AutoTokenizer
 
     from windtunnel.models.load import load
 
     again = {key: value for key, value in load(folder).state_dict().items() if key in written}
-    assert again and all(torch.equal(again[key], written[key]) for key in again)
+    assert again, "no weight of the model is found again in the folder that was written"
+    assert differing(again, written) == [], "loaded again, these weights are other ones"
     if (folder / "tokenizer_config.json").exists():  # it reads text
         config = AutoConfig.from_pretrained(folder)
         assert getattr(config, "text_config", config).vocab_size == stream.encoding.about(stream.facts)["vocabulary"]

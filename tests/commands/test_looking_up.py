@@ -129,6 +129,10 @@ def test_a_part_of_a_file_is_shown_and_tried(capsys, tmp_path, monkeypatch, work
         seen = capsys.readouterr()
         assert "test-third: says what it is: no. test-third: these knobs need a description: ['part']" in seen.err
         assert "test-third: refuses: yes" in seen.out
+        monkeypatch.setattr("windtunnel.testing.trains_and_resumes", raises := lambda part, shop, folder: 1 / 0)
+        raises.__name__ = "trains_and_resumes"
+        assert run("parts", "--test", "--parts", str(good)) == 2
+        assert "test-half: trains and resumes: no. ZeroDivisionError: division by zero" in capsys.readouterr().err
         assert run("parts", "--test") == 2
         assert "say which part is tried" in capsys.readouterr().err
         assert run("parts", "--parts", str(tmp_path / "no.py")) == 2

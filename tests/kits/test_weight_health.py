@@ -33,6 +33,12 @@ def test_noise_of_any_shape_and_distribution_is_untrained(shape):
         assert found.entropy == pytest.approx(1, abs=0.03)
 
 
+def test_a_layer_that_is_not_finite_is_told_and_the_others_are_measured():
+    broken, whole = torch.full((16, 16), math.nan), torch.eye(16)
+    found = layers([("broken", broken), ("whole", whole)])
+    assert [layer.name for layer in found] == ["broken", "whole"] and found[0].verdict == "not finite" and found[1].verdict == ""
+
+
 def test_what_has_a_direction_is_not_noise():
     random = torch.Generator().manual_seed(1)
     noise, left, right = (torch.randn(*shape, generator=random) for shape in ((64, 128), (64, 1), (1, 128)))

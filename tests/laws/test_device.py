@@ -53,8 +53,28 @@ def test_what_does_not_fit_says_how_many_devices_would_hold_it() -> None:
 
 
 def test_an_unknown_device_names_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"--device h10: .*did you mean 'h100'.*known: a10, a40"):
+    with pytest.raises(UserError, match=r"--device h10: .*did you mean 'h100'.*known: a10, a100"):
         device_of("h10")
+
+
+def test_more_devices_than_sequences_are_refused() -> None:
+    with pytest.raises(UserError, match="--gpus 1000: a step has 16 sequences"):
+        on_device(of_depth(12, batch=16), device_of("h100"), gpus=1000)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ((None, 8, None, None), "--gpus 8: of which accelerator"),
+        ((None, None, None, 0.5), "--mfu 0.5: of which accelerator"),
+        (("h1000", None, None, None), "--device h1000"),
+        (("h100", None, -1.0, None), "--days -1: give a positive number"),
+        (("h100", None, None, 40.0), "--mfu 40"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_timed(asked: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Elsewhere.asked(*asked)
 
 
 def test_check_says_what_days_elsewhere_buy() -> None:

@@ -129,6 +129,7 @@ def test_a_scale_leaves_out_what_is_null_in_it():
     base = {"arms": {"a": {"batch": 1}, "b": {"batch": 2}}, "recipes": {"c": {"share": 0.1}}}
     over = {"arms": {"a": None, "b": {"clip": 1.0}}, "recipes": {"c": None}}
     assert overridden(base, over) == {"arms": {"b": {"batch": 2, "clip": 1.0}}, "recipes": {}}
+    assert overridden(base, {"arms": {"a": {}}})["arms"] == base["arms"], "an empty arm is as in the first scale"
 
 
 def test_a_scale_in_a_section_takes_nothing_over_from_another_baseline():

@@ -16,8 +16,8 @@ from windtunnel.commands.evaluate import size_of
 from windtunnel.core.errors import UserError
 from windtunnel.recipe import sources_from
 from windtunnel.slots import ByDocument
-from windtunnel.study.evaluate import ALL, ModelOnText, evaluate, numbers
-from windtunnel.study.tasks import Asked, rows_of
+from windtunnel.study.evaluate import ALL, ModelOnText, SideBySide, evaluate, numbers
+from windtunnel.study.tasks import Asked, refuse_unknown, rows_of
 
 CONTEXT = 8
 
@@ -80,6 +80,27 @@ def test_differences_are_over_questions_that_both_were_asked():
     assert row["difference"] == pytest.approx(better.mean() - right.mean()) and 0 < row["low"] < row["difference"] < row["high"]
     alone = 1.96 * (right.var() / 200 + better.var() / 200) ** 0.5
     assert row["high"] - row["low"] < 2 * 0.8 * alone  # the same questions: narrower than two samples
+
+
+def test_a_metric_that_one_model_lacks_pairs_no_other():
+    each = dict(enumerate([1.0, 0.0] * 8))
+    full, short = [Asked("mine", name, 0.5, 0.1, each) for name in ("acc", "f1")], [Asked("mine", "f1", 0.5, 0.1, each)]
+    assert [(row["metric"], row["model"]) for row in rows_of([("a", full), ("b", short)], 0.95)] == [("acc", "a"), ("f1", "a"), ("f1", "b")]
+
+
+def test_questions_of_one_name_are_refused(tmp_path):
+    files = [tmp_path / folder / "q.jsonl" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="would be called q"):
+        refuse_unknown([str(file) for file in files])
+
+
+def test_what_was_asked_is_the_table():
+    row = {"model": "m", "name": "layer", "entropy": 1.0}
+    assert list(SideBySide({"numbers": [], "tasks": [], "weights": [row]}).table().index) == [("m", "layer")]
+    assert SideBySide({"numbers": [], "tasks": [], "weights": []}).table().empty
 
 
 def test_several_sources_are_also_taken_together():

@@ -195,11 +195,20 @@ else
 fi"""
 
 
+AT_IN_FISH = (  # whether the words after `windtunnel` begin with these
+    "function __windtunnel_at",
+    "    set -l words (commandline -opc)",
+    "    set -l last (math 1 + (count $argv))",
+    '    test (count $words) -ge $last; and test "$words[2..$last]" = "$argv"',
+    "end",
+)
+
+
 def fish(places: list[CommandWords]) -> str:
     """The script for fish."""
-    lines = ["# fish completion for windtunnel", "complete -c windtunnel -f"]
+    lines = ["# fish completion for windtunnel", *AT_IN_FISH, "complete -c windtunnel -f"]
     for place in places:
-        seen = "; and ".join(f"__fish_seen_subcommand_from {name}" for name in place.path)
+        seen = f"__windtunnel_at {' '.join(place.path)}" if place.path else ""
         below = f"not __fish_seen_subcommand_from {' '.join(place.commands)}" if place.commands else ""
         at = "; and ".join(filter(None, [seen, below])) if place.path else "__fish_use_subcommand"
         when = f"complete -c windtunnel -n {_fish(at)}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from windtunnel.core.errors import UserError
 
 if TYPE_CHECKING:
     from windtunnel.recipe import Recipe
@@ -18,6 +21,27 @@ class Elsewhere(NamedTuple):
     gpus: int
     days: float | None
     mfu: float
+
+    @classmethod
+    def asked(cls, device: str | None, gpus: int | None, days: float | None, mfu: float | None) -> Elsewhere | None:
+        """What the options say; None without a device.
+
+        Raises:
+            UserError: for another of them without a device, a device that is not in the table, and what is no number of days or no share.
+        """
+        from windtunnel.laws.device import device_of, refuse_no_share
+
+        if device is None:
+            for name, value in (("gpus", gpus), ("days", days), ("mfu", mfu)):
+                if value is not None:
+                    raise UserError(f"--{name} {value:g}: of which accelerator? add --device h100")
+            return None
+        device_of(device)
+        if days is not None and not 0 < days < math.inf:
+            raise UserError(f"--days {days:g}: give a positive number of days")
+        share = 0.4 if mfu is None else mfu
+        refuse_no_share(share)
+        return cls(device, gpus or 1, days, share)
 
     def told(self, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Any], list[str]]:
         """What a run of each of ``recipes`` takes there, and what the days buy of the first: as data, and in sentences.

@@ -181,11 +181,18 @@ def check(
         str | None,
         typer.Option("--device", metavar="NAME", help="also what a run takes on such an accelerator: a100, h100 ...", show_default=False),
     ] = None,
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="with --device: how many share a run")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, metavar="N", help="with --device: how many share a run (default: 1)", show_default=False)
+    ] = None,
     days: Annotated[
         float | None, typer.Option("--days", metavar="N", help="with --device: also what so many days buy", show_default=False)
     ] = None,
-    mfu: Annotated[float, typer.Option("--mfu", help="with --device: the share of its peak that is reached")] = 0.4,
+    mfu: Annotated[
+        float | None,
+        typer.Option(
+            "--mfu", metavar="SHARE", help="with --device: the share of its peak that is reached (default: 0.4)", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here, or with --device elsewhere."""
@@ -200,9 +207,7 @@ def check(
         raise UserError(f"{file}: is a paper, whose settings are fixed; --set, --budget and --seeds are for studies and recipes")
     if scale and "scales" not in keys:
         raise UserError(f"--scale {scale}: {file} is no paper, and has no scales")
-    if device is None and days is not None:
-        raise UserError(f"--days {days:g}: of which accelerator? add --device h100")
-    elsewhere = Elsewhere(device, gpus, days, mfu) if device is not None else None
+    elsewhere = Elsewhere.asked(device, gpus, days, mfu)
     found: dict[str, Any]
     if {"baseline", "arms", "seeds", "scales"} & keys:
         from windtunnel.study.fly import check_study, summary

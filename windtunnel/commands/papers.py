@@ -49,6 +49,8 @@ def papers(
     """List the papers that can be reproduced, and what was measured of them; with NAME its claim, expectations and notes."""
     from windtunnel.study.papers import list_papers, load_paper, measured
 
+    if name is not None and area is not None:
+        raise UserError(f"--area {area}: narrows the list; {name} is one paper")
     chosen = list_papers(area=area) if name is None else [load_paper(name)]
     if missing := [folder for folder in results or () if not folder.is_dir()]:
         raise UserError(f"--results {missing[0]}: there is no such folder; `windtunnel reproduce NAME --results DIR` writes one")
@@ -57,7 +59,14 @@ def papers(
     if atlas is not None:
         from windtunnel.report.atlas import entries, page
 
-        print(f"atlas: {page(entries(chosen, results or ()), atlas)}")
+        for folder in results or ():
+            if not any(paper.result_file(scale, folder).exists() for paper in chosen for scale in paper.scales):
+                raise UserError(f"--results {folder}: holds no result of these papers; they are called NAME/SCALE.json")
+        written = page(entries(chosen, results or ()), atlas)
+        if as_json:
+            print_json({"atlas": str(written)})
+        else:
+            print(f"atlas: {written}")
         return
     found = [
         {

@@ -47,6 +47,10 @@ def parts(
     chosen = {kind: registry.known(kind) for key, kind in known.items() if slot in (None, key)}
     if name is not None and not any(name in filling for filling in chosen.values()):
         raise UserError(f"no part is called {name!r}; {nearest(name, {key for filling in chosen.values() for key in filling})}")
+    if name is None and not test and not as_json:  # which imports none of them
+        rows = [(kind.__name__, each, registry.summary(kind, each)) for kind, filling in chosen.items() for each in sorted(filling)]
+        answers().print(overview(rows, [kind.__name__ for kind in chosen if not chosen[kind]]))
+        return
     asked = [registry.find(kind, each) for kind, filling in chosen.items() for each in sorted(filling) if name in (None, each)]
     if test:
         tried = [part for part in asked if part is not None and (name is not None or part in own)]
@@ -55,9 +59,6 @@ def parts(
         try_out(tried)
     elif as_json:
         print_json([describe(part) for part in asked if part is not None])
-    elif name is None:
-        rows = [(kind.__name__, each, registry.summary(kind, each)) for kind, filling in chosen.items() for each in sorted(filling)]
-        answers().print(overview(rows, [kind.__name__ for kind in chosen if not chosen[kind]]))
     else:
         for part in (describe(part) for part in asked if part is not None):
             show_part(part)
@@ -77,8 +78,9 @@ def try_out(tried: Sequence[Any]) -> None:
             said = f"{part.name}: {promise.__name__.replace('_', ' ')}"
             try:
                 promise(part, shop, Path(folder) / str(number))
-            except AssertionError as error:
-                broken.append(f"{said}: no. {error}")
+            except Exception as error:  # a part that raises breaks its promise, and the others are still asked
+                kind = "" if isinstance(error, (AssertionError, UserError)) else f"{type(error).__name__}: "
+                broken.append(f"{said}: no. {kind}{error}")
             else:
                 print(f"{said}: yes", flush=True)
     if broken:

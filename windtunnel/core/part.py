@@ -155,6 +155,15 @@ class Trained(Settings):
         None, description="what the content of `folder` must be; filled in when it is first opened"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _says_which(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(
+                f"a model is {{recipe: {value}}}, one under recipes, or {{folder: {value}}}, one in a folder; not {value!r} alone"
+            )
+        return value
+
     @model_validator(mode="after")
     def _one_of_both(self) -> Trained:
         if (self.recipe is None) == (self.folder is None):
@@ -201,10 +210,11 @@ def _spelt_out(part: type[Part], fields: Any) -> Any:
         return fields
     needed = [key for key, info in part.model_fields.items() if info.is_required()]
     if len(needed) != 1:
+        first = (needed or sorted(part.model_fields) or ["setting"])[0]
         one = f"it needs {' and '.join(needed)}" if needed else f"known: {', '.join(sorted(part.model_fields)) or 'none'}"
         raise PydanticCustomError(
             "not_fields",
-            "{name} is written with the names of its settings, for example {name}: {{{example}: ...}}, not {shown}; {one}",
-            {"name": part.name, "example": (needed or sorted(part.model_fields) or ["setting"])[0], "shown": repr(fields), "one": one},
+            "{name} is written with the names of its settings, for example {example}, not {shown}; {one}",
+            {"name": part.name, "example": f"{part.name}: {{{first}: ...}}", "shown": repr(fields), "one": one},
         )
     return {needed[0]: fields}

@@ -53,20 +53,30 @@ class OnDevice(JsonBlock):
 def device_of(name: str) -> Device:
     """The accelerator called ``name``. Raises UserError for one that is not in the table."""
     if name not in DEVICES:
-        raise UserError(f"--device {name}: no such accelerator in the table; {nearest(name, DEVICES)} (known: {', '.join(DEVICES)})")
+        raise UserError(f"--device {name}: no such accelerator in the table; {nearest(name, DEVICES)}")
     return DEVICES[name]
+
+
+def refuse_no_share(mfu: float) -> None:
+    """Raise UserError for an ``mfu`` that is no share of a peak."""
+    if not 0 < mfu <= 1:
+        raise UserError(f"--mfu {mfu:g}: a share of the peak between 0 and 1; 0.4 is usual")
 
 
 def on_device(recipe: Recipe, device: Device, gpus: int = 1, mfu: float = 0.4) -> OnDevice:
     """What one run of ``recipe`` takes on ``gpus`` devices at the share ``mfu`` of their peak.
 
     Raises:
-        UserError: for a share that is none.
+        UserError: for a share that is none, and for more devices than a step has sequences.
     """
-    if not 0 < mfu <= 1:
-        raise UserError(f"--mfu {mfu:g}: a share of the peak between 0 and 1; 0.4 is usual")
+    refuse_no_share(mfu)
     flops, found = estimate(recipe)["flops"], footprint(recipe)
-    batch = max(1, -(-max(phase.batch for phase in recipe.phases) // gpus))
+    whole = max(phase.batch for phase in recipe.phases)
+    if gpus > whole:
+        raise UserError(
+            f"--gpus {gpus}: a step has {whole} sequences, so no more than {whole} devices can share it; raise batch or take fewer"
+        )
+    batch = -(-whole // gpus)
     most = min(batch, found.most(device.memory, gpus))
     room = USABLE * device.memory - found.sequence
     days = flops / (gpus * device.peak * mfu * 86400)

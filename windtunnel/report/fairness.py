@@ -9,7 +9,7 @@ SCATTER = 1.5  # how many times faster one run of an arm may be than another bef
 
 
 def scatter(reading: Reading) -> str:
-    """How much the speed of runs of one arm scattered, where that was much: other work shared the machine. Empty where it was not."""
+    """How much the speed of runs of one arm scattered, where that was much. Empty where it was not."""
     found: dict[str, tuple[float, float]] = {}
     for name in (BASELINE, *reading.ranked()):
         rates = [run.totals.flops / run.totals.seconds for run in reading.finished_runs(name) if run.totals.flops and run.totals.seconds]
@@ -21,8 +21,8 @@ def scatter(reading: Reading) -> str:
     slow, fast = found[name]
     advice = "the table compares CPU seconds" if reading.cpu_known else "the times in the table, which are of the clock, say little"
     return (
-        f"Other work shared the machine: runs of {name} did {scientific(slow)} to {scientific(fast)} FLOPs a second, "
-        f"{times(fast / slow)} times as many. So {advice}."
+        f"Runs of {name} did {scientific(slow)} to {scientific(fast)} FLOPs a second, {times(fast / slow)} times as many, as where other "
+        f"work shares the machine, or machines differ. So {advice}."
     )
 
 

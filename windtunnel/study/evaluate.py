@@ -34,6 +34,12 @@ class ModelOnText(NamedTuple):
     asked: list[Asked] = []
 
 
+def _indexed(rows: Sequence[Mapping[str, Any]], *names: str) -> pandas.DataFrame:
+    import pandas
+
+    return pandas.DataFrame(rows, columns=None if rows else [*names]).set_index([*names])
+
+
 class SideBySide:
     """Models on the same documents and tasks. ``data`` is what ``windtunnel evaluate --json`` prints."""
 
@@ -41,22 +47,21 @@ class SideBySide:
         self.data = dict(data)
 
     def table(self) -> pandas.DataFrame:
-        """A row a source and model; ``difference`` is from the first model, with its interval. Where only tasks were asked, those."""
-        import pandas
+        """A row a source and model; ``difference`` is from the first model, with its interval.
 
-        return pandas.DataFrame(self.data["numbers"]).set_index(["source", "model"]) if self.data["numbers"] else self.tasks()
+        Where only tasks were asked, those; where only weights were looked at, those.
+        """
+        if self.data["numbers"]:
+            return _indexed(self.data["numbers"], "source", "model")
+        return self.tasks() if self.data["tasks"] else self.weights()
 
     def tasks(self) -> pandas.DataFrame:
         """A row a task, metric and model; ``difference`` is from the first model, with its interval over questions."""
-        import pandas
-
-        return pandas.DataFrame(self.data["tasks"]).set_index(["task", "metric", "model"])
+        return _indexed(self.data["tasks"], "task", "metric", "model")
 
     def weights(self) -> pandas.DataFrame:
         """A row a model and layer: :class:`windtunnel.kits.weights.health.Layer`."""
-        import pandas
-
-        return pandas.DataFrame(self.data["weights"]).set_index(["model", "name"])
+        return _indexed(self.data["weights"], "model", "name")
 
     def __repr__(self) -> str:
         found = {row["model"]: row["bits_per_byte"] for row in self.data["numbers"] if row["source"] == ALL}

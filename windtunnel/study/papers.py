@@ -6,7 +6,6 @@ flies its study at one scale and writes that file. What comes out is published a
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import math
 from collections.abc import Mapping, Sequence
@@ -185,7 +184,7 @@ def overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
         merged["baseline"] = merge(base["baseline"], over["baseline"])
     for key in ("arms", "recipes"):
         if key in base and key in over:
-            changed = {name: fields and merge(base[key].get(name, {}), fields) for name, fields in over[key].items()}
+            changed = {name: None if fields is None else merge(base[key].get(name) or {}, fields) for name, fields in over[key].items()}
             merged[key] = {name: fields for name, fields in ({**base[key], **changed}).items() if fields is not None}
     return merged
 
@@ -236,11 +235,20 @@ def list_papers(folder: Path | None = None, area: str | None = None) -> list[Pap
 
 
 def measured(paper: Paper, folder: Path | None = None) -> dict[str, PaperResult]:
-    """The result of each scale that was flown: those beside the paper's file, or below ``folder``."""
+    """The result of each scale that was flown: those beside the paper's file, or below ``folder``.
+
+    Raises:
+        UserError: naming a file that is there and cannot be read.
+    """
     found = {}
     for scale in paper.scales:
-        with contextlib.suppress(OSError, ValueError):
-            found[scale] = paper_result(load(paper.result_file(scale, folder)))
+        file = paper.result_file(scale, folder)
+        try:
+            found[scale] = paper_result(load(file))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file}: cannot be read as a result of {paper.name}: {error}") from error
     return found
 
 
@@ -396,7 +404,7 @@ def usual_direction(metric: str) -> Literal["lower", "higher"]:
     from windtunnel.slots import Evaluation
 
     part = registry.find(Evaluation, metric.partition("/")[0].replace("_", "-"))
-    return "higher" if part is not None and part.better == "higher" else "lower"
+    return "higher" if part is not None and issubclass(part, Evaluation) and part.better == "higher" else "lower"
 
 
 def decide(expectation: Expectation, low: float | None, high: float | None) -> Outcome:

@@ -31,6 +31,10 @@ def refuse_unknown(tasks: Sequence[str]) -> None:
     for place, task in enumerate(tasks):
         if task in tasks[:place]:
             raise UserError(f"--tasks {task}: is named twice")
+        if task.endswith(QUESTIONS) and (
+            same := [one for one in tasks[:place] if one.endswith(QUESTIONS) and Path(one).stem == Path(task).stem]
+        ):
+            raise UserError(f"--tasks {task}: would be called {Path(task).stem}, as {same[0]} is; rename one of the two")
         if task.endswith((*QUESTIONS, ".yaml", ".yml")) and not Path(task).expanduser().is_file():
             raise UserError(f"--tasks {task}: no such file; give a JSONL of questions, a task file of lm_eval (.yaml) or a task's name")
 
@@ -74,9 +78,11 @@ def rows_of(told: Sequence[tuple[str, Sequence[Asked]]], confidence: float) -> l
     from windtunnel.study.statistics.bootstrap import over_documents
 
     rows = []
-    for number, first in enumerate(told[0][1]):
+    for first in told[0][1]:
         for model, every in told:
-            one = every[number]
+            one = next((each for each in every if (each.task, each.metric) == (first.task, first.metric)), None)
+            if one is None:  # a metric that the harness could not make of this model
+                continue
             row = {"task": one.task, "metric": one.metric, "model": model, "value": one.value, "standard_error": one.error}
             row |= {"difference": None, "low": None, "high": None, "questions": len(one.each)}
             if one is not first:

@@ -74,12 +74,12 @@ def first_time(recipe: Recipe, stream: Stream, device: torch.device, variant: Va
 def same_pace(recipe: Recipe, phase: Phase) -> str:
     """Equal for phases whose steps are the same arithmetic, however many there are, and with whatever rates and other fractions.
 
-    The size of the vocabulary belongs to it, which is the encoding's of their ``recipe``.
+    The size of the vocabulary belongs to it, which is the encoding's of their ``recipe``, and how many sequences go through at a time.
     """
     plain = phase.model_copy(update={"share": 1.0, "start": None, "sources": None, "clip": phase.clip and 1.0})
     dumped = plain.model_dump(mode="json", exclude={"schedule", "mixture", "optimizer"})
     knobs = {name: value for name, value in phase.optimizer.model_dump(mode="json").items() if not isinstance(value, float)}
-    return json.dumps([dumped, phase.optimizer.name, knobs, recipe.encoding.model_dump(mode="json")], sort_keys=True)
+    return json.dumps([dumped, phase.optimizer.name, knobs, recipe.encoding.model_dump(mode="json"), recipe.micro_batch], sort_keys=True)
 
 
 def pace_of(recipe: Recipe, index: int, stream: Stream, device: torch.device, variant: Variant) -> Pace:

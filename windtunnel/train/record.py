@@ -39,7 +39,9 @@ class Totals(JsonBlock):
     flops: float = Field(0.0, description="floating point operations, counted on the real step")
     effective_flops: float = Field(0.0, description="those that remain where hardware leaves out what a structure holds at zero")
     seconds: float = Field(0.0, description="seconds of training")
-    cpu_seconds: float | None = Field(None, description="seconds of training of all threads, which other work hardly changes")
+    cpu_seconds: float | None = Field(
+        None, description="seconds of training of all threads (of several ranks, of the first), which other work hardly changes"
+    )
     peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
     epochs: dict[str, float] = Field({}, description="how often each source was read")
     spikes: int | None = Field(None, description="how often the training loss jumped above what it was")

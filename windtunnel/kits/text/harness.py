@@ -5,9 +5,11 @@ What is called here needs the package lm_eval, and asks for nothing over the net
 
 from __future__ import annotations
 
+import glob
 import logging
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,13 +161,37 @@ def is_file(task: str) -> bool:
 
 
 def files_of(tasks: Sequence[str]) -> list[Path]:
-    """The task files among ``tasks`` and the files of data that they name. Raises PartError for one that is missing or no task."""
+    """All files on this machine that the task files among ``tasks`` are made of: what they include, their functions, their data.
+
+    Raises:
+        PartError: for a task file that is missing or no task.
+    """
     found: dict[Path, None] = {}
     for task in filter(is_file, tasks):
-        found[Path(task).expanduser()] = None
-        for names in _data_files(_read(task)).values():
-            found |= {Path(name): None for name in names if Path(name).is_file()}
+        config = _read(task)
+        found |= dict.fromkeys(_written_in(Path(task).expanduser()))
+        for names in _data_files(config).values():
+            found |= dict.fromkeys(path for name in names for path in _matching(name))
+        given = config.get("dataset_kwargs") or {}
+        for folder in (config.get("dataset_path"), given.get("data_dir")):
+            for place in (config["_folder"] / str(folder), Path(str(folder))) if folder else ():
+                found |= dict.fromkeys(sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else ())
     return list(found)
+
+
+def _written_in(file: Path) -> list[Path]:
+    """A task file, the task files that it includes, and the Python files whose functions they name."""
+    text, found = file.read_text(encoding="utf-8"), [file]
+    for name in re.findall(r"^include:\s*[\"']?([^\"'\s#]+)", text, re.MULTILINE):
+        found += _written_in(file.parent / name)
+    modules = {function.rpartition(".")[0] for function in re.findall(r"!function\s+([\w.]+)", text)}
+    python = (file.parent / f"{module.replace('.', '/')}.py" for module in sorted(modules))
+    return found + [path for path in python if path.is_file()]
+
+
+def _matching(name: str) -> list[Path]:
+    """The files of data that ``name`` means, which may be a pattern."""
+    return sorted(path for path in map(Path, glob.glob(name, recursive=True)) if path.is_file())
 
 
 def load_tasks(tasks: Sequence[str]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Layer(NamedTuple):
 
     ``dead_rows`` and ``dead_columns`` are shares, of kernels the share that is dead and None. ``entropy`` is that of the spectrum over that
     of noise of the shape. ``standing_out`` counts the directions that noise does not have. ``orthogonality`` is 1 less the mean absolute
-    cosine between two rows. ``verdict`` is ``dead``, ``collapsed``, ``untrained``, empty, or ``small`` where there is too little to say.
+    cosine between two rows. ``verdict`` is ``dead``, ``collapsed``, ``untrained``, empty, or ``small`` where there is too little to say;
+    ``not finite`` where a number is none, and nothing is measured.
     """
 
     name: str
@@ -100,6 +101,8 @@ def _one_by_one(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 def _judged(name: str, tensor: Tensor) -> Layer:
     shape, size = tuple(tensor.shape), math.prod(tensor.shape[2:])
     rows = tensor.double().flatten(1)
+    if not rows.isfinite().all():
+        return Layer(name, "filters" if 1 < size <= LARGEST_FILTER else "matrix", shape, 0.0, None, 0.0, 0, 0.0, "not finite")
     even, alike = _angles(rows)
     if 1 < size <= LARGEST_FILTER:
         kernels = rows.reshape(-1, size)

@@ -38,7 +38,7 @@ class Harness(Evaluation, name="harness"):
     better: ClassVar[str] = "higher"
 
     tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks of lm_eval, or paths of task files (.yaml)")
-    digest: str | None = Field(None, description="what task files and their data must be, or the version of lm_eval; filled in")
+    digest: str | None = Field(None, description="what task files, all that they are made of and the version of lm_eval must be; filled in")
     examples: int | None = Field(None, ge=0, description="solved examples before each question (default: as the task says)")
     chat: bool = Field(False, description="whether questions are asked through the tokenizer's chat template")
     tracked: int = Field(64, ge=1, description="most questions of a task that are asked on validation during training, evenly spaced")
@@ -56,9 +56,7 @@ class Harness(Evaluation, name="harness"):
         refuse_without_lm_eval()
         with kit.offline():
             files = kit.files_of(self.tasks)
-        named = [task for task in self.tasks if not kit.is_file(task)]
-        version = [f"lm_eval {importlib.metadata.version('lm_eval')}"] if named else []
-        return ", ".join([*([digest_of(files)] if files else []), *version])
+        return ", ".join([*([digest_of(files)] if files else []), f"lm_eval {importlib.metadata.version('lm_eval')}"])
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> Numbers:
         """Every metric of every task, and its standard error where lm_eval has one.
