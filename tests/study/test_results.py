@@ -73,6 +73,7 @@ def test_the_costs_of_a_papers_runs_stand_in_one_block():
 def test_every_committed_result_has_the_types(file):
     content = load(file)
     assert content["format"] == FORMAT
+    assert "Not flown yet" not in file.read_text(encoding="utf-8")
     assert '":"/' not in file.read_text(encoding="utf-8"), "paths of one machine say nothing on another"
     if content.get("kind") != "adaptation":
         typed = (PaperResult if "paper" in content else StudyResult).model_validate(content)

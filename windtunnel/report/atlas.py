@@ -25,7 +25,7 @@ REACH = 0.2  # the share at which a drawing ends; what lies beyond is cut there
 
 
 @dataclass(frozen=True)
-class Entry:
+class Flight:
     """One scale of one paper, with what was measured of it if it was flown."""
 
     paper: Paper
@@ -61,7 +61,7 @@ class Entry:
         return baseline.tokens_per_parameter
 
 
-def entries(papers: Iterable[Paper], folders: Sequence[Path] = ()) -> list[Entry]:
+def entries(papers: Iterable[Paper], folders: Sequence[Path] = ()) -> list[Flight]:
     """All scales of ``papers`` that were flown, by area and name, and of a paper without any its first scale.
 
     Results lie beside a paper's file or below one of ``folders``, as NAME/SCALE.json; a later folder's count before an earlier one's.
@@ -72,16 +72,16 @@ def entries(papers: Iterable[Paper], folders: Sequence[Path] = ()) -> list[Entry
         for folder in folders:
             results |= measured(paper, folder)
         scales = [scale for scale in paper.scales if scale in results] or [next(iter(paper.scales))]
-        found += [Entry(paper, scale, results.get(scale)) for scale in scales]
+        found += [Flight(paper, scale, results.get(scale)) for scale in scales]
     return found
 
 
-def page(found: Sequence[Entry], file: Path) -> Path:
+def page(found: Sequence[Flight], file: Path) -> Path:
     """Write the atlas to ``file``; returns its path. Raises UserError where it cannot be written."""
     return to_file(document(found), file)
 
 
-def document(found: Sequence[Entry]) -> str:
+def document(found: Sequence[Flight]) -> str:
     """The whole page as text."""
     papers = {entry.paper.name for entry in found}
     flown = {entry.paper.name for entry in found if entry.result}
@@ -130,7 +130,7 @@ def identifier(group: str, value: str) -> str:
     return f"{group}-" + "".join(character if character.isalnum() else "-" for character in value)
 
 
-def table(found: Sequence[Entry]) -> str:
+def table(found: Sequence[Flight]) -> str:
     """A row for each entry."""
     columns = ("paper", "area", "scale", "tokens / parameter", "improvement", "held", "outcome", "FLOPs", "time")
     words = {0, 1, 2, 6}
@@ -141,7 +141,7 @@ def table(found: Sequence[Entry]) -> str:
     )
 
 
-def row(entry: Entry) -> str:
+def row(entry: Flight) -> str:
     """One entry as a row."""
     paper, result = entry.paper, entry.result
     name = f'<a href="https://arxiv.org/abs/{safe(paper.arxiv)}">{safe(paper.name)}</a>' if paper.arxiv else safe(paper.name)
