@@ -197,6 +197,14 @@ def test_captions_of_a_folder_and_what_is_wrong_with_some(tmp_path: Path) -> Non
     other = {"path": str(tmp_path), "captions": "captions.json", "file": "image", "caption": "name", "label": "kind", "size": 8}
     (one,) = make(Source, {"image-captions": other}).documents(Tally("mine"))
     assert (one["text"], one["label"]) == ("red", 0) and source.signature() == before
+    lines = [{"image": f"{n}.png", "name": f"one\u2028{n}", "kind": n, "scene": 0} for n in range(2)]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    numbered = {**other, "captions": "captions.jsonl", "group": "scene"}
+    found = list(make(Source, {"image-captions": numbered}).documents(Tally("mine")))
+    assert [(one["text"], one["label"], one["group"]) for one in found] == [("one 0", 0, "0"), ("one 1", 1, "0")], "0 is one"
+    (tmp_path / "more.csv").write_text('file,caption\n1.png,"a red\ncat"\n2.png,a small, red cat\n')
+    with pytest.raises(UserError, match="row 2 has more fields than the heading"):
+        list(make(Source, {"image-captions": {"path": str(tmp_path), "captions": "more.csv", "size": 8}}).documents(Tally("mine")))
     with pytest.raises(UserError, match=r"captions\.csv: has no column 'caption_en'; did you mean 'caption'"):
         list(make(Source, {"image-captions": {**source.model_dump()["image-captions"], "caption": "caption_en"}}).documents(Tally("mine")))
 

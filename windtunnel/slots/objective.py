@@ -36,6 +36,7 @@ class Objective(Part):
     supervised: ClassVar[bool] = False
     together: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
+    views: ClassVar[int] = 1  # how often a step reads each of its units, each time anew
 
     def special(self) -> tuple[str, ...]:
         """As for every part. An objective that does not say is taken to use all."""

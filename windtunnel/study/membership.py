@@ -17,7 +17,7 @@ SHARE, CAP = 0.2, 0.01  # those of the papers
 SUSPECTED, UNSEEN = "suspected", "unseen"
 
 
-class Found:
+class Told:
     """What scores say of a text. ``data`` is plain: names, numbers and lists."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
@@ -49,7 +49,7 @@ def was_trained_on(
     cap: float = CAP,
     device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Found:
+) -> Told:
     """How well scores tell ``suspected`` text from ``unseen`` text: above chance where ``model`` was trained on the former.
 
     Args:
@@ -116,7 +116,7 @@ def was_trained_on(
     blind = kit.told_apart(sides[SUSPECTED], sides[UNSEEN], stream.facts.size)
     rows = [{"score": name, "area": one.value, "low": one.low, "high": one.high, "found": one.found} for name, one in areas.items()]
     numbers = {"documents": {side: len(found.texts) for side, found in sides.items()}, "length": length}
-    return Found(
+    return Told(
         {"kind": "membership", "model": model, "reference": reference, **numbers, "scores": rows, "blind": blind._asdict()}
         | {"alike": blind.low <= 0.5}
     )

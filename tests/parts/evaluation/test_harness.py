@@ -12,12 +12,13 @@ import pytest
 import torch
 from checkpoints import END, with_tokenizer
 from tiny_models import DECODERS, VOCABULARY, build
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.continuations import grouped, likelihoods, shared_beginning
 from windtunnel.kits.text.encoded import KEPT
+from windtunnel.kits.text.harness import evenly
 from windtunnel.slots import Evaluation, HeldOut, Objective
 
 ROWS = [  # one answer begins the other; a long context; one that other contexts begin with
@@ -64,7 +65,7 @@ def test_what_is_shared_changes_no_likelihood(family):
     contexts = [begin + drawn(count) for count in (1, 7, 3)]
     pairs = [(contexts[0], drawn(2)), (contexts[1], ending := drawn(3)), (contexts[1], ending[:1]), (contexts[1], [*ending, 9])]
     pairs += [(contexts[2], drawn(1)), (contexts[2], drawn(4))]
-    assert shared_beginning([group.first for group in grouped(pairs)]) == 18
+    assert shared_beginning(grouped(pairs)) == 18
     for rows in (2, 32):
         found = likelihoods(model, pairs, device=torch.device("cpu"), precision=PLAIN, rows=rows)
         for (context, ending), one in zip(pairs, found, strict=True):
@@ -72,6 +73,24 @@ def test_what_is_shared_changes_no_likelihood(family):
                 odds = model(input_ids=torch.tensor([[*context, *ending]])).logits[0, len(context) - 1 : -1].log_softmax(-1)
             assert one.nats == pytest.approx(float(odds.gather(1, torch.tensor(ending)[:, None]).sum()), abs=1e-4)
             assert one.greedy == (odds.argmax(-1).tolist() == list(ending))
+
+
+def test_a_context_that_begins_another_and_a_window_that_padding_would_fill():
+    model, context = build("llama", context=64).eval(), list(range(5, 25))
+    windows = {"sliding_window": 8, "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    short = MistralForCausalLM(MistralConfig(**windows, num_key_value_heads=2, intermediate_size=32)).eval()
+    for each, pairs in (
+        (model, [(context, [5, 6, 7]), ([*context, 5], [6, 7])]),
+        (short, [([*context, *range(30, 43)], [7]), ([*context, 9, 8], [7])]),
+    ):
+        together = likelihoods(each, pairs, device=torch.device("cpu"), precision=PLAIN)
+        alone = [likelihoods(each, [pair], device=torch.device("cpu"), precision=PLAIN)[0].nats for pair in pairs]
+        assert [one.nats for one in together] == pytest.approx(alone, abs=1e-4)
+
+
+def test_tracked_questions_are_spread_evenly():
+    assert evenly(10, 64) == list(range(10)) and evenly(9, 3) == [0, 4, 8] and evenly(5, 1) == [0]
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ class Processor:
             "image_processor_type": "CLIPImageProcessor",
             "do_convert_rgb": images.channels == 3,
             "do_resize": True,
+            "resample": 4,  # the mean of the pixels that fall together, as images were read for training
             "size": {"shortest_edge": images.size},
             "do_center_crop": True,
             "crop_size": side,

@@ -49,7 +49,7 @@ def likelihoods(model: Any, pairs: Sequence[Pair], *, device: Any, precision: An
     """
     found: dict[int, Likelihood] = {}
     groups = grouped(pairs)
-    begin = shared_beginning([group.first for group in groups])
+    begin = 0 if windowed(model.config) else shared_beginning(groups)
     with torch.no_grad(), entered(precision):
         stem = _read(model, [groups[0].first[:begin]], None, 0, device)[1] if begin else None
         for batch in batches(groups, rows):
@@ -66,12 +66,19 @@ def grouped(pairs: Sequence[Pair]) -> list[Group]:
     return sorted(groups, key=lambda group: len(group.first), reverse=True)
 
 
-def shared_beginning(rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens all ``rows`` begin with, where it is worth to read them apart (at least one token of each is left), else 0."""
-    ordered = sorted(map(tuple, rows)) if len(rows) > 1 else [()]
+def windowed(config: Any) -> bool:
+    """Whether a layer sees the last tokens alone: transformers counts them by their place in the cache, where padding stands between."""
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None)
+    return "sliding_attention" in kinds if kinds else getattr(text, "sliding_window", None) is not None
+
+
+def shared_beginning(groups: Sequence[Group]) -> int:
+    """How many tokens all ``groups`` begin with, where it is worth to read them apart, else 0. A token of each context is left."""
+    ordered = sorted(group.first for group in groups) if len(groups) > 1 else [()]
     low, high = ordered[0], ordered[-1]  # what the first and the last in order share, all share
     count = next((place for place, (one, two) in enumerate(zip(low, high, strict=False)) if one != two), min(len(low), len(high)))
-    count = min([count, *(len(row) - 1 for row in rows)])
+    count = min([count, *(len(group.context) - 1 for group in groups)])
     return count if count >= WORTH else 0
 
 

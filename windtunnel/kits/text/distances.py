@@ -87,7 +87,7 @@ def _forward(module: Any, hidden_states: Tensor, *, position_embeddings: Any, **
     """The forward of an attention layer: its own, with unrotated queries and keys for the rule where the sequence is long."""
     rule, _, config = getattr(module, KEPT)
     if any(named.get(cache) is not None for cache in ("past_key_values", "layer_past")):
-        raise PartError("attention by a rule reads whole sequences: use_cache=False")
+        raise PartError("this attention reads whole sequences: leave out evaluations that need a cache, such as harness")
     own = type(module).forward
     if hidden_states.shape[1] <= rule.plain_up_to():
         return own(module, hidden_states, position_embeddings=position_embeddings, **named)

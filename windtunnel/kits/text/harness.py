@@ -265,7 +265,7 @@ def _data_files(config: Mapping[str, Any]) -> dict[str, list[str]]:
     by_split = given if isinstance(given, Mapping) else {"train": given}
     found = {split: [names] if isinstance(names, str) else list(names) for split, names in by_split.items()}
     beside: Path = config["_folder"]
-    return {split: [str(beside / one) if (beside / one).is_file() else one for one in names] for split, names in found.items()}
+    return {split: [str(beside / one) if glob.glob(str(beside / one)) else one for one in names] for split, names in found.items()}
 
 
 def _with_places(task: str) -> Any:
@@ -279,6 +279,12 @@ def _with_places(task: str) -> Any:
     if not places:
         return str(Path(task).expanduser())
     return {**plain, "dataset_kwargs": {**plain["dataset_kwargs"], "data_files": places}}
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most ``most`` of the numbers below ``count``, evenly spaced from the first to the last."""
+    taken = min(count, most)
+    return sorted({round(place * (count - 1) / max(1, taken - 1)) for place in range(taken)})
 
 
 def scores(model: InMemory, loaded: Mapping[str, Any], *, most: int | None = None, chat: bool = False) -> list[TaskScore]:
@@ -296,7 +302,7 @@ def scores(model: InMemory, loaded: Mapping[str, Any], *, most: int | None = Non
     chosen = None
     if most is not None:
         counts = {name: len(task.eval_docs) for name, task in loaded["tasks"].items()}
-        chosen = {name: sorted({round(i * (n - 1) / max(1, most - 1)) for i in range(min(n, most))}) for name, n in counts.items()}
+        chosen = {name: evenly(n, most) for name, n in counts.items()}
     with _told(", ".join(loaded["tasks"])):
         found: Any = evaluate(
             lm=model, task_dict=dict(loaded), samples=chosen, bootstrap_iters=RESAMPLES, apply_chat_template=chat, verbosity="ERROR"

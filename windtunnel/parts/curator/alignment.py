@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.frame import engine, streamed
 from windtunnel.kits.text.choice import digest, wanted
@@ -33,14 +35,9 @@ class Alignment(Curator, name="alignment"):
 
     scorer: Trained = Field(description="the model that judges, of images and captions")
     keep: float = Field(gt=0, le=1, description="share of the pairs of each source that stays")
-    sources: tuple[str, ...] = Field((), description="the sources that are judged (default: all)")
+    sources: Many[str] = Field((), description="the sources that are judged (default: all)")
     image: str = Field("image", description="the field of a document that holds its image")
     batch: int = Field(64, ge=1, description="pairs in one forward pass")
-
-    @field_validator("sources", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The pairs that stay, in their order, and documents that are no pairs.
@@ -60,6 +57,8 @@ class Alignment(Curator, name="alignment"):
         pairs = streamed(documents.where(judged), (self.image, "text", "source", ROW))
         found: dict[str, list[tuple[float, int]]] = {}
         for score, source, row in self._scores(pairs, context):
+            if not math.isfinite(score):
+                raise PartError(f"alignment: the score of pair {row} of {source} is {score}; the scorer is of no use")
             found.setdefault(source, []).append((-score, row))
         kept = {row for scored in found.values() for _, row in sorted(scored)[: max(1, round(self.keep * len(scored)))]}
         stays = daft.col(ROW).apply(lambda row: row in kept, return_dtype=daft.DataType.bool())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.frame import engine, streamed
 from windtunnel.kits.text.choice import text_of, wanted
@@ -27,7 +28,7 @@ class SwapCaptions(Curator, name="swap-captions"):
     trial = Trial({"share": 0.5})
 
     share: float = Field(0.5, gt=0, le=1, description="share of the pairs whose captions are exchanged")
-    sources: tuple[str, ...] = Field((), description="the sources whose captions are exchanged, each within itself (default: all)")
+    sources: Many[str] = Field((), description="the sources whose captions are exchanged, each within itself (default: all)")
     seed: int = Field(0, ge=0, description="which pairs, and with which others")
 
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
@@ -44,7 +45,8 @@ class SwapCaptions(Curator, name="swap-captions"):
         random = np.random.default_rng(self.seed)
         for _, pairs in sorted(held.items()):
             chosen = random.permutation(len(pairs))[: round(self.share * len(pairs))]
-            swapped |= {pairs[one][0]: pairs[other][1] for one, other in zip(chosen, np.roll(chosen, 1), strict=True)}
+            exchanged = ((pairs[one], pairs[other]) for one, other in zip(chosen, np.roll(chosen, 1), strict=True))
+            swapped |= {own[0]: other[1] for own, other in exchanged if own[1] != other[1]}  # equal captions are none of another image
         if len(swapped) < 2:
             raise PartError(f"swap-captions: {self.share:g} of the pairs is fewer than two, so nothing can be exchanged")
         context.tally.count("changed: caption of another image", len(swapped))

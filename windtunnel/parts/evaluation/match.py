@@ -68,8 +68,10 @@ class Match(Evaluation, name="match"):
         if family_of(model.config).kind != "image-text":
             raise PartError("match: needs a model of images and captions, such as clip")
         fitted = self._galleries(model, held_out, "validation")
+        if not fitted:
+            raise PartError("match: validation holds no two pairs of a source, by which the scale is chosen; hold out more for validation")
         judged = fitted if held_out.split == "validation" else self._galleries(model, held_out, held_out.split)
-        cosines = [one for galleries in (fitted or judged).values() for one in galleries]
+        cosines = [one for galleries in fitted.values() for one in galleries]
         scale = min(SCALES, key=lambda scale: sum(float(_bits(each, scale).sum()) for each in cosines))
         by_source = {source: np.concatenate([_bits(each, scale) for each in galleries]) for source, galleries in judged.items()}
         ranks = np.concatenate([_ranks(each) for galleries in judged.values() for each in galleries])

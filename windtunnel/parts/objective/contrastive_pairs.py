@@ -107,7 +107,9 @@ class ContrastivePairs(Objective, name="contrastive-pairs"):
         if self.alike:
             hidden = hidden | (groups[:, None] == gather(groups)[None])
         hidden = hidden & (own[:, None] != torch.arange(hidden.shape[1], device=own.device))  # never what is to be found
-        scale = model.logit_scale.clamp(max=LARGEST).exp()  # type: ignore[union-attr, operator]
+        with torch.no_grad():  # the weight itself, so that its gradient lives on and an exported model has the same scale
+            model.logit_scale.clamp_(max=LARGEST)  # type: ignore[union-attr, operator]
+        scale = model.logit_scale.exp()  # type: ignore[union-attr, operator]
         both = ((images, texts), (texts, images))
         scores = [(scale * one @ gather(other).T).masked_fill(hidden, -torch.inf) for one, other in both]
         values = torch.stack([cross_entropy(each, own, reduction="none") for each in scores], dim=1)

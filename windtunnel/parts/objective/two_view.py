@@ -41,6 +41,7 @@ class TwoView(Objective, name="two-view"):
     fields: ClassVar[tuple[str, ...]] = ("pixels",)
     together: ClassVar[bool] = True
     gathers: ClassVar[bool] = True
+    views: ClassVar[int] = 2
 
     patch: int = Field(2, ge=1, description="pixels on a side of a patch; the model's own")
     temperature: float = Field(0.5, gt=0, description="what cosines are divided by")

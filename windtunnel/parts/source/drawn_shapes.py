@@ -31,8 +31,8 @@ class DrawnShapes(StreamedSource, name="drawn-shapes"):
     """Drawings of one shape each with a caption of its colour, form, size and place: pairs of image and text whose truth is known.
 
     Where a shape stands and how large it is vary a little, and every pixel has some noise. ``swapped`` exchanges that share of the
-    captions with one another, which plants wrong pairs for filters to find; ``true`` says which captions are those of their image. The
-    label is the shape. The same knobs always draw the same documents.
+    captions with one another, in what is held out too (the curator ``swap-captions`` does so in training documents alone); ``true`` says
+    which captions are those of their image. The label is the shape. The same knobs always draw the same documents.
     """
 
     count: int = Field(1000, ge=1, description="how many drawings")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -51,30 +52,31 @@ class ImageCaptions(StreamedSource, name="image-captions"):
         if self.channels not in (1, 3):
             raise UserError(f"image-captions: channels is {self.channels}; 1 is grey and 3 is colour")
         root, rows = self._root(), self._rows()
-        names = sorted({str(row[self.label]) for row in rows if row[self.label]}) if self.label else []
+        names = sorted({_said(row[self.label]) for row in rows} - {""}) if self.label else []
         labels = {name: number for number, name in enumerate(names)}
-        images: dict[str, list[Any] | None] = {}
+        whole: dict[str, bool] = {}  # by name, whether an image could be read; of images alone the last is kept
+        last, image = "", None
         given = 0
         for row in rows:
-            name, caption = str(row[self.file] or ""), " ".join(str(row[self.caption] or "").split())
+            name, caption = _said(row[self.file]), " ".join(_said(row[self.caption]).split())
             where = shown(Path(name or "a row without a name"))
             if not caption:
                 tally.count("skipped: no caption", where=where)
                 continue
-            if name not in images:
-                images[name] = _pixels(root / name, self.size, self.channels, tally, where) if name else None
-            image = images[name]
-            if image is None:
+            if name != last and whole.get(name, True):
+                image = _pixels(root / name, self.size, self.channels, tally, where) if name else None
+                last, whole[name] = name, image is not None
+            if not whole.get(name):
                 tally.count("skipped: caption without an image", where=f"{where}: {caption[:60]}")
                 continue
             given += 1
             found: dict[str, Any] = {"image": image, "text": caption, "origin": where}
-            found["group"] = str(row[self.group] or name) if self.group else name
+            found["group"] = _said(row[self.group]) or name if self.group else name
             if self.label:
-                found["label"] = labels.get(str(row[self.label]), -1)
+                found["label"] = labels.get(_said(row[self.label]), -1)
             yield found
         for file in listed(root, "**/*")[0]:
-            if file.suffix.lower() in SUFFIXES and file.relative_to(root).as_posix() not in images:
+            if file.suffix.lower() in SUFFIXES and file.relative_to(root).as_posix() not in whole:
                 tally.count("skipped: image without a caption", where=shown(file.relative_to(root)))
         if not given:
             raise UserError(f"{root}: no pair of an image and a caption in {len(rows):,} rows: {tally.summary('skipped')}")
@@ -83,7 +85,7 @@ class ImageCaptions(StreamedSource, name="image-captions"):
         """A hash of the table, and of the names, sizes and modification times of the images that it names."""
         root, table = self._root(), self._table()
         digest = hashlib.blake2b(table.read_bytes(), digest_size=16)
-        for name in sorted({str(row[self.file] or "") for row in self._rows()}):
+        for name in sorted({_said(row[self.file]) for row in self._rows()}):
             file = root / name
             status = file.stat() if name and file.is_file() else None
             digest.update(json.dumps([name, status and status.st_size, status and status.st_mtime_ns]).encode())
@@ -109,18 +111,26 @@ class ImageCaptions(StreamedSource, name="image-captions"):
             if path.suffix.lower() == ".json":
                 rows = json.loads(text)
             elif path.suffix.lower() in (".jsonl", ".ndjson"):
-                rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+                rows = [json.loads(line) for line in text.split("\n") if line.strip()]
             else:
-                rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
+                rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
         except (OSError, ValueError, csv.Error) as error:
             raise UserError(f"{path}: cannot be read as a table: {error}") from error
         if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
             raise UserError(f"{path}: a table of captions is a list of rows with named columns, at least one")
+        for number, row in enumerate(rows, 1):
+            if None in row:
+                raise UserError(f"{path}: row {number} has more fields than the heading; put captions with commas in quotes")
         known = set().union(*rows)
         for column in (self.file, self.caption, *(name for name in (self.label, self.group) if name)):
             if column not in known:
                 raise UserError(f"{path}: has no column {column!r}; {nearest(column, known)}")
         return [dict.fromkeys(known) | row for row in rows]
+
+
+def _said(value: Any) -> str:
+    """A field as text; empty where there is nothing. The number 0 is something."""
+    return "" if value is None else str(value)
 
 
 def _pixels(file: Path, size: int, channels: int, tally: Tally, where: str) -> list[Any] | None:

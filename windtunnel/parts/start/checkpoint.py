@@ -72,12 +72,17 @@ def refuse_other_sizes(there: Any, here: Any, who: str) -> None:
     """
     from windtunnel.models.init import family_of
     from windtunnel.models.sizes import sizes_of
+    from windtunnel.slots.family import found_in
 
     found, asked = sizes_of(there), sizes_of(here)
     differ = [f"{key} is {found[key]} there and {asked[key]} in the recipe" for key in found if found[key] != asked[key]]
     if differ:
         written = ", ".join(f"{key}: {str(value).lower() if isinstance(value, bool) else value}" for key, value in found.items())
         raise PartError(f"{who}: {'; '.join(differ)}. To use it, write `model: {{{written}}}`")
+    for key in ("text_config.vocab_size", "text_config.max_position_embeddings", "vision_config.image_size"):
+        one, other = found_in(there, key), found_in(here, key)
+        if one is not None and other is not None and one != other:
+            raise PartError(f"{who}: {key} is {one} there and {other} here; prepare the corpus as that model reads it")
     positions, needed = (family_of(config).positions(config) for config in (there, here))
     if positions is not None and needed is not None and positions < needed:
         raise PartError(f"{who}: it has learned {positions} positions and the recipe's context needs {needed}")
