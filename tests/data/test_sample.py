@@ -26,6 +26,7 @@ def read(tally: Tally | None = None, **knobs: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("text", "size"), [("1GB", 10**9), ("250 MB", 250 * 10**6), ("1.5gb", 15 * 10**8), ("77", 77), ("2e9", 2 * 10**9)])
 def test_sizes_are_written_with_their_unit(text: str, size: int) -> None:
     assert bytes_of(text) == size
+    assert bytes_of("250 Mbytes") == 250_000_000 and bytes_of("12 bytes") == 12
     assert make(Source, {"files": {"path": "x", "sample": text}}).sample == size
 
 

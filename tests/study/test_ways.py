@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 from checkpoints import with_tokenizer
@@ -10,10 +12,12 @@ from example_result import example
 from windtunnel.core.errors import UserError
 from windtunnel.report import ways as table_of_ways
 from windtunnel.report.words import Reading
+from windtunnel.study import ways
 from windtunnel.study.adapt import AdaptRequest, budget_of
 from windtunnel.study.file import study_from
 from windtunnel.study.result import StudyResult
 from windtunnel.study.ways import GRID, best_way, compare_ways, study_of, ways_of
+from windtunnel.train.estimate import estimate
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,31 @@ def test_ways_that_are_none_and_another_study_in_the_folder_are_refused(request_
     (tmp_path / "ways.yaml").write_text(yaml.safe_dump(study_of(request_of, ["full", "adalora"])))
     with pytest.raises(UserError, match="holds other ways or settings"):
         compare_ways(request_of, ["full", "lora"], tmp_path)
+
+
+def test_every_way_gets_the_flops_of_the_baselines_budget(request_of, tmp_path, monkeypatch):
+    raw = study_of(request_of, ["full", "lora"])
+    found = {"arms": {"baseline": {"steps": 12.0}}, "seconds": 90.0, "preparing": 10.0, "runs": 6, "trials": 10}
+    monkeypatch.setattr(ways, "check_study", lambda *_, **__: found)
+    sized = ways._sized(raw, tmp_path / "ways.yaml", tmp_path, None, None, None, print)
+    reckoned = estimate(study_from(raw, name="ways").resolved["baseline"])
+    assert sized == {"flops": pytest.approx(12 * reckoned["flops"] / reckoned["steps"], rel=1e-3)}
+    hours = ways._sized(raw, tmp_path / "ways.yaml", tmp_path, 1.0, None, None, print)
+    assert hours["flops"] / sized["flops"] == pytest.approx((0.85 * 3600 - 10) / (80 / 40) / 12, rel=0.01)
+    recipes = study_from({**raw, "budget": sized}, name="ways").resolved
+    assert {recipe.budget.flops for recipe in recipes.values()} == {sized["flops"]}
+
+
+def test_what_is_exported_is_the_way_that_is_named(tmp_path, monkeypatch):
+    runs = [SimpleNamespace(arm=arm, multiple=1.0, finished=True, folder=f"runs/{arm}") for arm in ("baseline", "adalora")]
+    asked = []
+    monkeypatch.setattr("windtunnel.train.export.export_run", lambda run, to: (asked.append((run.name, to.name)), to.mkdir()))
+    monkeypatch.setattr("windtunnel.train.export.export_adapter", lambda run, to, base: asked.append((run.name, to.name)))
+    for arm, way in (("baseline", "lora"), ("baseline", "lora"), ("adalora", "adalora")):
+        assert ways._export(SimpleNamespace(runs=runs), arm, way, "base", tmp_path, print)
+    names = [("baseline", "model"), ("baseline", "adapter"), ("adalora", "model"), ("adalora", "adapter")]
+    assert asked == names, "once each, with an adapter where the baseline is one, and anew for another way"
+    assert not ways._export(SimpleNamespace(runs=[]), "adalora", "adalora", "base", tmp_path, print)
 
 
 def sided(**sides: tuple[float, float]) -> StudyResult:

@@ -20,7 +20,7 @@ def was_trained_on(
 ) -> Any:
     """How well what ``model`` says of ``suspected`` text tells it from ``unseen`` text of the same kind, which it cannot have seen.
 
-    Returns a :class:`windtunnel.study.membership.Found`, with ``.table()`` (the area under the ROC curve of each score, with bounds) and
+    Returns a :class:`windtunnel.study.membership.Told`, with ``.table()`` (the area under the ROC curve of each score, with bounds) and
     ``.data``. Where ``.data["alike"]`` is False the two differ without any model, and no area says anything of a training.
 
     Args:

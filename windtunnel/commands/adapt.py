@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windtunnel.commands.console import answers, console, plain_table, print_json, stop_with
-from windtunnel.commands.options import RanksOption, sources
+from windtunnel.commands.options import RanksOption, check_device, sources
 from windtunnel.commands.train import at_work
 from windtunnel.core.errors import UserError
 
@@ -106,6 +106,10 @@ def adapt(
         ways[0] if len(ways) == 1 and ways[0] != FULL else None,
     )
     if len(ways) > 1:
+        for option, given in (("--cache", cache is not None), ("--ranks", processes != 1), ("--seed", bool(seed))):
+            if given:
+                raise UserError(f"{option}: is for a single adaptation; several ways are runs of a study, each with seeds of its own")
+        check_device(device)
         compare(request, ways, out, hours, seed, threads, device, as_json)
         return
     with at_work(out, processes, device, called.obj) as callbacks:

@@ -37,8 +37,8 @@ def table(reading: Reading) -> Table:
     columns = ("arm", "gained", "kept", "trained parameters", "memory", time, "tokens a second", "on the front")
     note = (
         f"Gained and kept: change of {reading.measure} on validation, above zero is better; {reading.confidence} intervals over seeds. "
-        "Memory: the peak of training above what the process held before. Tokens a second: of training; merged, every way "
-        "runs as the model it began from."
+        "Validation also chose the rates. Memory: the peak of training above what the process held before. Tokens a second: of training"
+        f"{', by CPU time' if reading.cpu_known else ''}. On the front: no other arm kept and gained more."
     )
     known = [row for row in rows if row[3] != DASH]
     return Table("What each way takes", columns, known, frozenset({0}), note if known else "")

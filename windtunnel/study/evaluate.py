@@ -125,8 +125,8 @@ def evaluate(
     if not corpus and not tasks:
         named = [{"model": model} for model in models]
         return SideBySide({"kind": "evaluation", "models": named, "numbers": [], "tasks": [], "weights": looked, "corpus": {}})
-    opened = {model: opened(model) for model in models}  # what is wrong with one is told before anything is read
-    room = {model: positions for model, (_, _, positions) in opened.items() if positions}
+    ready = {model: opened(model) for model in models}  # what is wrong with one is told before anything is read
+    room = {model: positions for model, (_, _, positions) in ready.items() if positions}
     for model, positions in room.items():
         if context is not None and context > positions:
             raise UserError(f"--context {context}: {model} has room for {positions} tokens")
@@ -138,7 +138,7 @@ def evaluate(
         found = prepare_corpus({}, held_out=corpus, cache=cache / "corpora", progress=say, **split)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     how = {"context": context, "most_bytes": most_bytes, "batch": batch, "precision": precision}
-    measured = [_measured(model, opened[model], found, cache, place, how, questions, say) for model in models]
+    measured = [_measured(model, ready[model], found, cache, place, how, questions, say) for model in models]
     return SideBySide(
         {
             "kind": "evaluation",

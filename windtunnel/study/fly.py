@@ -86,6 +86,8 @@ def fly_study(
 
     if engine not in ("local", "ray"):
         raise UserError(f"engine: no engine is called {engine!r}; known: local, ray")
+    if device is not None and engine != "local":
+        raise UserError(f"--device {device}: is for runs on this machine; a Ray cluster gives each its own")
     check_loggers(loggers)
     _ = study.resolved  # opens checkpoints; what is wrong with them is told before anything is written
     out = Path(out)

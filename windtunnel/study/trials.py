@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from windtunnel.core.errors import UserError
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
 from windtunnel.study.file import StudyFile
@@ -38,11 +40,15 @@ def tuned(study: StudyFile, recipes: Mapping[str, Recipe], pilots: Pilots) -> tu
     pilots.fly(f"tuning {pilots.study}", [entry for arm in trials.values() for _, entry in arm])
     better = next((record.better for record in pilots.records.values() if record.better), "lower")
     for _ in range(tune.widen):
-        further = {arm: values for arm in trials if (values := beyond(tune.knobs, rows_of(arm), better)) is not None}
-        for arm, values in further.items():
-            trials[arm].append(trial(arm, values))
+        further = {}
+        for arm in trials:
+            with contextlib.suppress(UserError):  # what a knob cannot be is no further value of it
+                if (values := beyond(tune.knobs, rows_of(arm), better)) is not None:
+                    further[arm] = trial(arm, values)
         if not further:
             break
+        for arm, one in further.items():
+            trials[arm].append(one)
         pilots.fly(f"tuning {pilots.study}, further", [trials[arm][-1][1] for arm in further])
     chosen, arms = dict(recipes), {}
     for arm, tried in trials.items():

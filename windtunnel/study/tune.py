@@ -168,7 +168,7 @@ def beyond(knobs: Mapping[str, Sequence[Any]], trials: Sequence[Mapping[str, Any
         beside = [trial["values"] for trial in trials if all(trial["values"][key] == chosen[key] for key in knobs if key != knob)]
         tried = sorted(values[knob] for values in beside)
         step = (max(given) / min(given)) ** (1 / (len(given) - 1))
-        if chosen[knob] in (tried[0], tried[-1]):
+        if chosen[knob] in (tried[0], tried[-1]) and not min(given) < chosen[knob] < max(given):
             further = chosen[knob] / step if chosen[knob] == tried[0] else chosen[knob] * step
             whole = all(isinstance(value, int) for value in given)
             value = round(further) if whole else float(f"{further:.3g}")

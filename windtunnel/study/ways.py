@@ -7,6 +7,7 @@ too, flies it, and leaves the model of the way that gained most among those that
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.files import write_json
 from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import Structure
 from windtunnel.study.adapt import GENTLE, OWN, AdaptRequest, model_of_text, settings, write_own
@@ -33,6 +35,7 @@ SEEDS = 3
 ROUGHLY = 40  # steps of the study whose cost is estimated first
 LEAST = 8  # steps of a run
 FILE, NAME = "ways.yaml", "ways"
+EXPORTED = "exported.json"  # which way, by which run, in the folder of the comparison
 SURE = 0.85  # of the hours are planned: widening is not foreseen
 
 
@@ -93,47 +96,70 @@ def compare_ways(
     """Fly the study of ``ways`` in the folder ``out``, or go on with it; the result, and the name of the way whose model is exported.
 
     In ``out``: ``ways.yaml``, ``studies/ways/`` with result and report, ``runs/``, and ``model/``, with ``adapter/`` beside it where
-    what the way changed is an adapter that peft loads. With ``hours`` the steps of a run are as many as fill them.
+    what the way changed is an adapter that peft loads. Every way spends the FLOPs that
+    the baseline takes for its budget, or with ``hours`` as many as fill them.
 
     Raises:
         UserError: for what the user can mend.
     """
     raw, file = study_of(request, ways), out / FILE
+    asked = f"{hours:g} hours in all" if hours is not None else " ".join(f"{amount:g} {unit}" for unit, amount in raw["budget"].items())
+    raw["description"] += f"; asked for: {asked}"
     own = out / raw["corpus"].get(OWN, "")
     if OWN in raw["corpus"]:
         raw["corpus"][OWN] = str(own.resolve())
     out.mkdir(parents=True, exist_ok=True)
     present = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
-    budget = raw["budget"] if hours is None or present is None else present["budget"]  # it was sized when the study was begun
-    if present not in (None, {**raw, "budget": budget}):
+    if present is not None and present != {**raw, "budget": present["budget"]}:  # it was sized when the study was begun
         raise UserError(f"{file}: holds other ways or settings; choose another folder with --out")
     if OWN in raw["corpus"] and not own.exists():
         write_own(request, own, seed, threads, device, warn)
     if present is None:
-        if hours is not None:
-            raw["budget"] = {"steps": _steps(raw, file, out, hours, workers, threads, warn)}
+        raw["budget"] = _sized(raw, file, out, hours, workers, threads, warn)
         _write(raw, file)
-    result = fly_study(load_study(file), out, workers=workers, threads=threads)
-    way = best_way(result, request.tolerance)
-    if way is not None and not (out / "model").exists():
-        _export(result, way, request.checkpoint, out, warn)
-    return result, way
+    result = fly_study(load_study(file), out, workers=workers, threads=threads, device=device)
+    arm = best_way(result, request.tolerance)
+    if arm is None:
+        return result, None
+    way = arm if arm != BASELINE else FULL if FULL in ways else ways[0]
+    allowed, side = _allowed(result, request.tolerance), result.transfer.axes.arms[arm]  # type: ignore[union-attr]
+    if allowed is not None and (side.kept.mean or 0.0) < allowed:
+        warn(f"no way kept what --max-forgetting asks for; {way} kept most")
+    return result, way if _export(result, arm, way, request.checkpoint, out, warn) else None
 
 
 def _write(raw: Mapping[str, Any], file: Path) -> None:
     file.write_text(yaml.safe_dump(dict(raw), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _steps(
-    raw: Mapping[str, Any], file: Path, out: Path, hours: float, workers: int | None, threads: int | None, warn: Callable[[str], None]
-) -> int:
-    """How many steps of the baseline a run may take, so that all runs and trials end in ``hours``."""
+def _sized(
+    raw: Mapping[str, Any],
+    file: Path,
+    out: Path,
+    hours: float | None,
+    workers: int | None,
+    threads: int | None,
+    warn: Callable[[str], None],
+) -> dict[str, float]:
+    """The budget of every way in FLOPs: those that the baseline spends in the budget of ``raw``, or where all runs end in ``hours``."""
+    from windtunnel.train.estimate import estimate
+
+    if hours is None and set(raw["budget"]) == {"flops"}:
+        return dict(raw["budget"])
     rough = file.with_name("rough.yaml")
-    _write({**raw, "budget": {"steps": ROUGHLY}}, rough)
+    _write(raw if hours is None else {**raw, "budget": {"steps": ROUGHLY}}, rough)
     try:
-        found = check_study(load_study(rough), out, workers=workers, threads=threads)
+        study = load_study(rough)
+        found = check_study(study, out, workers=workers, threads=threads)
     finally:
         rough.unlink()
+    reckoned = estimate(study.resolved[BASELINE])
+    steps = found["arms"][BASELINE]["steps"] if hours is None else _steps(found, hours, warn)
+    return {"flops": float(f"{steps * reckoned['flops'] / reckoned['steps']:.4g}")}
+
+
+def _steps(found: Mapping[str, Any], hours: float, warn: Callable[[str], None]) -> int:
+    """How many steps of the baseline a run may take, by what :data:`ROUGHLY` take, so that all runs and trials end in ``hours``."""
     each = (found["seconds"] - found["preparing"]) / ROUGHLY
     steps = int((SURE * 3600 * hours - found["preparing"]) / each)
     if steps < LEAST:
@@ -153,28 +179,46 @@ def best_way(result: StudyResult, tolerance: float | None) -> str | None:
     if block is None or block.axes is None:
         return None
     sides = {name: side for name, side in block.axes.arms.items() if side.kept.mean is not None and side.gained.mean is not None}
-    before = next((arm.matrix[0] for arm in block.arms.values() if arm.matrix), {})
-    known = [value for source in block.kept if (value := before.get(source)) is not None]
-    allowed = None if tolerance is None or not known else -tolerance * sum(known) / len(known)
+    allowed = _allowed(result, tolerance)
     enough = [name for name, side in sides.items() if allowed is None or (side.kept.mean or 0.0) >= allowed]
     if enough:
         return max(enough, key=lambda name: sides[name].gained.mean or 0.0)
     return max(sides, key=lambda name: sides[name].kept.mean or 0.0, default=None)
 
 
-def _export(result: StudyResult, way: str, checkpoint: str, out: Path, warn: Callable[[str], None]) -> None:
-    """The model of the first finished run of ``way``, and what it changed as an adapter where it is one."""
+def _allowed(result: StudyResult, tolerance: float | None) -> float | None:
+    """How far what is kept may change at the least, a number below zero; None where it may as it likes."""
+    block = result.transfer
+    if block is None or tolerance is None:
+        return None
+    before = next((arm.matrix[0] for arm in block.arms.values() if arm.matrix), {})
+    known = [value for source in block.kept if (value := before.get(source)) is not None]
+    return -tolerance * sum(known) / len(known) if known else None
+
+
+def _export(result: StudyResult, arm: str, way: str, checkpoint: str, out: Path, warn: Callable[[str], None]) -> bool:
+    """The model of the first finished run of ``arm``, and what it changed as an adapter where it is one; whether there is such a run.
+
+    What was exported before stays where it is the same; it is known by a file that is written last.
+    """
     from windtunnel.core.errors import PartError
     from windtunnel.train.export import export_adapter, export_run
 
-    run = next((run for run in result.runs if run.arm == way and run.multiple == 1.0 and run.finished), None)
+    run = next((run for run in result.runs if run.arm == arm and run.multiple == 1.0 and run.finished), None)
     if run is None:
-        return
+        return False
+    done, what = out / EXPORTED, {"way": way, "run": run.folder}
+    if done.exists() and json.loads(done.read_text(encoding="utf-8")) == what:
+        return True
+    done.unlink(missing_ok=True)
+    for folder in ("model", "adapter"):
+        shutil.rmtree(out / folder, ignore_errors=True)
     export_run(out / run.folder, out / "model")
-    if way in (FULL, BASELINE):
-        return
-    try:
-        export_adapter(out / run.folder, out / "adapter", checkpoint)
-    except PartError as error:
-        shutil.rmtree(out / "adapter", ignore_errors=True)
-        warn(f"{way} is no adapter that peft knows, so the merged model alone is written: {error}")
+    if way != FULL:
+        try:
+            export_adapter(out / run.folder, out / "adapter", checkpoint)
+        except PartError as error:
+            shutil.rmtree(out / "adapter", ignore_errors=True)
+            warn(f"{way} is no adapter that peft knows, so the merged model alone is written: {error}")
+    write_json(done, what)
+    return True

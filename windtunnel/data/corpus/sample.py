@@ -19,9 +19,10 @@ OUT = "left out: not in the sample"
 def bytes_of(text: str) -> int:
     """``1GB``, ``250 MB`` or a plain number of bytes. Raises ValueError for anything else."""
     found = re.fullmatch(r"\s*([\d.]+(?:e\d+)?)\s*([a-z]*)\s*", text.lower())
-    if found is None or found[2].removesuffix("ytes") not in (*UNITS, "b"):
+    unit = "" if found is None or found[2] in ("b", "bytes") else found[2].removesuffix("ytes")
+    if found is None or unit not in UNITS:
         raise ValueError(f"{text!r} is no size; write it as 1GB or 250MB")
-    return int(float(found[1]) * UNITS.get(found[2], 1))
+    return int(float(found[1]) * UNITS[unit])
 
 
 def sampled(documents: Iterator[Document], size: int, whole: int, tally: Tally) -> Iterator[Document]:
