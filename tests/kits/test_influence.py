@@ -11,7 +11,7 @@ from tiny_models import build, moved
 
 from windtunnel.core.errors import PartError
 from windtunnel.kits.text.bandit import choose
-from windtunnel.kits.text.influence import Influence
+from windtunnel.kits.text.influence import Influence, _solved
 from windtunnel.kits.text.judged import losses_of, padded
 from windtunnel.models.anatomy import linears
 
@@ -58,15 +58,32 @@ def test_without_curvature_it_is_the_cosine_of_gradients(frozen) -> None:
 
 def test_curvature_turns_the_direction_by_what_goes_in_and_what_comes_back(frozen) -> None:
     plain, turned = Influence(frozen, TARGET, None), Influence(frozen, TARGET, POOL, damping=0.3)
-    name = next(iter(linears(frozen)))
-    inner, outer = 0.0, 0.0
-    for flows in plain._flows(POOL):
-        came, left = flows[name]
-        inner, outer = inner + torch.einsum("bti,btj->ij", came, came), outer + torch.einsum("bti,btj->ij", left, left)
-    damped = [one / one.diagonal().mean() + 0.3 * torch.eye(len(one)) for one in (inner, outer)]
-    expected = torch.linalg.inv(damped[1]) @ plain.direction[name] @ torch.linalg.inv(damped[0])
-    parallel = (expected * turned.direction[name]).sum() / expected.norm() / turned.direction[name].norm()
-    assert float(parallel) == pytest.approx(1.0, abs=1e-4) and turned.of(POOL) != pytest.approx(plain.of(POOL), abs=1e-3)
+    moments: dict[str, list[torch.Tensor]] = {}
+    for document in POOL:
+        for flows in plain._flows([document]):
+            for name, pair in flows.items():
+                found = [torch.einsum("bti,btj->ij", one, one).double() for one in pair]
+                moments[name] = [one + other for one, other in zip(moments.get(name, (0.0, 0.0)), found, strict=True)]
+    inverse = {
+        name: [torch.linalg.inv(one + 0.3 * one.diagonal().mean() * torch.eye(len(one))) for one in pair] for name, pair in moments.items()
+    }
+    expected = {name: inverse[name][1] @ plain.direction[name].double() @ inverse[name][0] for name in moments}
+    levels = [float(outer.diagonal().mean() * inner.diagonal().mean()) for inner, outer in moments.values()]
+    assert max(levels) > 10 * min(levels), "the matrices are of one scale, so that it would not show"
+    assert cosine(expected, turned.direction) == pytest.approx(1.0, abs=1e-4)
+    assert turned.of(POOL) != pytest.approx(plain.of(POOL), abs=1e-3)
+
+
+def test_padding_has_no_part_in_it(frozen) -> None:
+    alone, beside = (Influence(frozen, TARGET, POOL, batch=batch) for batch in (1, 3))
+    assert cosine(alone.direction, beside.direction) == pytest.approx(1.0, abs=1e-6)
+    assert alone.of(POOL) == pytest.approx(beside.of(POOL), abs=1e-4)
+
+
+def test_a_matrix_through_which_the_pool_sends_nothing_has_no_part_in_it() -> None:
+    one = torch.eye(2)
+    assert _solved(one * 0, one, one, 0.1).tolist() == [[0, 0], [0, 0]]
+    assert _solved(one * 2e-18, one * 4, one, 1.0)[0, 0].item() == pytest.approx(1 / (4e-18 * 8))
 
 
 def chosen(level: list[float], keep: float = 0.3, **knobs):
@@ -99,6 +116,6 @@ def test_exploring_spreads_the_choice_over_good_clusters() -> None:
 
 def test_what_is_left_fills_up_and_what_is_no_number_is_refused() -> None:
     found, kept = chosen([0.0], keep=1.0)
-    assert kept.tolist() == [100] or (kept.sum() >= 5 and found.stays.any())
+    assert kept.tolist() == [100] and found.stays.all()
     with pytest.raises(PartError, match="of 5 documents is not a number"):
         chosen([1.0, math.nan])

@@ -8,13 +8,16 @@ from typing import Any
 import pyarrow
 import pytest
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.text import generate
-from windtunnel.parts.curator.rephrase import Rephrase, cut, extract
+from windtunnel.parts.curator.rephrase import PROMPTS, Rephrase, cut, extract
 from windtunnel.slots import Curator, CuratorContext
 
 TEXTS = ["one  two three. Four five six.\n\nSeven eight nine ten.", "a b c d. e f g h", "silence", "   "]
+
+SEEDS: list[int] = []  # of the batches that were written
 
 
 def batch(texts: list[str] = TEXTS) -> pyarrow.RecordBatch:
@@ -52,11 +55,14 @@ class Journal:
 def said(monkeypatch) -> list[str]:
     """The pieces that were asked for; the writer says them in capitals, with a lead-in, and nothing of what is silent."""
     asked: list[str] = []
+    SEEDS.clear()
 
-    def written(model: Any, tokenizer: Any, prompts: list[list[int]], most: list[int], **how: Any) -> list[str]:
+    def written(model: Any, tokenizer: Any, prompts: list[list[int]], most: list[int], **how: Any) -> tuple[list[str], list[int]]:
         pieces = [bytes(prompt).decode().split("\n\n", 1)[1].strip() for prompt in prompts]
         asked.extend(pieces)
-        return ["" if piece == "silence" else f"Sure, here it is\nHere's a paraphrase: {piece.upper()}" for piece in pieces]
+        texts = ["" if piece == "silence" else f"Sure, here it is\nHere's a paraphrase: {piece.upper()}" for piece in pieces]
+        SEEDS.append(how["seed"])
+        return texts, [len(text) + 1 for text in texts]
 
     monkeypatch.setattr(generate, "generated", written)
     monkeypatch.setattr("windtunnel.kits.text.judged.reading", lambda *_: None)
@@ -79,11 +85,32 @@ def test_what_is_written_takes_the_place_and_what_is_no_good_is_discarded(said) 
     spent = journal.tokens
     assert rewritten(journal) == once and len(said) == 4 and journal.tokens == spent, "something was written twice"
     control = rewritten(journal, written="rules")
-    assert len(said) == 4 and control[1:] == TEXTS[1:] and control[0] == "one two three. Four five six. Seven eight nine ten."
+    assert control[1:] == TEXTS[1:] and control[0] == "one two three. Four five six. Seven eight nine ten."
+
+
+def test_what_is_charged_and_limited_is_what_was_written(said) -> None:
+    journal = Journal()
+    rewritten(journal, batch=1)
+    prompts = sum(len(f"{PROMPTS['medium']}\n\n{piece}\n") for piece in said)
+    texts = sum(len(f"Sure, here it is\nHere's a paraphrase: {piece}") for piece in said if piece != "silence")
+    assert journal.tokens == prompts + texts + len(said)
+    assert len(set(SEEDS)) == len(said), "batches have the same seed"
+    first = len(f"Sure, here it is\nHere's a paraphrase: {said[0]}") + len(f"Sure, here it is\nHere's a paraphrase: {said[1]}") + 2
+    del said[:]
+    rewritten(Journal(), batch=1, most=first + 1)
+    assert len(said) == 3, "what was only allowed counts as written"
+
+
+def test_what_comes_to_nothing_is_refused(said) -> None:
+    with pytest.raises(PartError, match=r"rephrase: none of 3 documents with text was drawn .share: 1e-09"):
+        rewritten(Journal(), share=1e-9)
+    with pytest.raises(PartError, match=r"none of 3 documents.*longest: 0.1, .*discarded of 3, and 0 were left"):
+        rewritten(Journal(), longest=0.1)
 
 
 def test_from_enough_tokens_on_nothing_is_written(said) -> None:
-    assert rewritten(Journal(), batch=1, most=1) == TEXTS, "half a document was rewritten"
+    with pytest.raises(PartError, match=r"none of 3 documents.*most: 1\): .*of 0, and 3 were left after \d+ tokens"):
+        rewritten(Journal(), batch=1, most=1)  # half a document
     found = rewritten(Journal(), batch=2, most=1)
     assert found[0].isupper() and found[1:] == TEXTS[1:]
 
@@ -107,4 +134,5 @@ def test_pieces_end_where_text_does_and_extracts_have_the_length_asked_for() -> 
 def test_repeats_are_discarded() -> None:
     part = Rephrase.model_validate({"model": {"folder": "writer"}})
     assert part._tidy("again\n" * 5, "x" * 30) is None and part._tidy("short", "x" * 100) is None
+    assert part._tidy("x" * 60, "y" * 30) == "x" * 60 and part._tidy("x" * 61, "y" * 30) is None
     assert part._tidy("Sure!\nHere is the text: good words", "x" * 20) == "good words"

@@ -12,11 +12,15 @@ from windtunnel.core.errors import PartError
 
 
 class Chosen(NamedTuple):
-    """Which documents ``stays`` (bool), the mean influence of what was read of each cluster (``means``), and how many were ``read``."""
+    """Which documents ``stays`` (bool), the mean influence of what was read of each cluster (``means``), and how many were ``read``.
+
+    Clusters whose mean is above ``threshold`` are good; what goes of those goes because the room was used up.
+    """
 
     stays: np.ndarray
     means: np.ndarray
     read: int
+    threshold: float
 
 
 def choose(
@@ -85,4 +89,4 @@ def choose(
     means = np.zeros(count)
     for one, values in tried.items():
         means[one] = float(np.mean(values))
-    return Chosen(stays, means, len(known))
+    return Chosen(stays, means, len(known), float(threshold))

@@ -38,8 +38,12 @@ def pooled(documents: pyarrow.RecordBatch, places: list[int], buckets: int, orde
     return {"row": row, "characters": np.array([len(text) for text in chosen], np.int64), "values": found.values, "ends": found.ends}
 
 
-def target(source: Source, characters: int, name: str) -> list[str]:
-    """The texts of ``source``, up to so many characters in all. Raises PartError where there is none."""
+def target(source: Source, characters: int, name: str, *, each: int | None = None) -> list[str]:
+    """The texts of ``source``, of each at most ``each`` characters, up to so many ``characters`` in all.
+
+    Raises:
+        PartError: where there is none.
+    """
     from windtunnel.data.corpus.frame import texts_of
     from windtunnel.data.corpus.tally import Tally
 
@@ -48,8 +52,8 @@ def target(source: Source, characters: int, name: str) -> list[str]:
         if characters <= 0:
             break
         if text.strip():
-            found.append(text[:characters])
-            characters -= len(text)
+            found.append(text[: characters if each is None else min(each, characters)])
+            characters -= len(found[-1])
     if not found:
         raise PartError(f"{name}: the text it is to resemble is empty; name another source")
     return found

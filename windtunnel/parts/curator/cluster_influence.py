@@ -96,7 +96,8 @@ class ClusterInfluence(Judge, name="cluster-influence"):
             random=random,
         )
         context.tally.count("documents that the model read", chosen.read)
-        return selecting.decision(rows, chosen.means[cluster], chosen.stays)
+        good = chosen.means[cluster] > chosen.threshold
+        return {**selecting.decision(rows, chosen.means[cluster], chosen.stays), "good": good[~chosen.stays]}
 
     def _clusters(self, scans: Sequence[Mapping[str, np.ndarray]], random: np.random.Generator) -> np.ndarray:
         """The cluster of each document: k-means of the leading singular vectors of its features, each document of unit length."""
@@ -129,24 +130,35 @@ class ClusterInfluence(Judge, name="cluster-influence"):
         from windtunnel.kits.text.selecting import target
 
         separator, backend = reading(context, "model", self.name)
-        wanted = target(self.target, self.references * 16 * self.tokens, self.name)[: self.references]
+        most = 16 * self.tokens
+        wanted = target(self.target, self.references * most, self.name, each=most)[: self.references]
+        context.tally.count("documents of the target that the model read", len(wanted))
 
         def encoded(texts: Sequence[str]) -> list[list[int]]:
-            found = backend.encode_batch([text[: 16 * self.tokens] for text in texts], add_special_tokens=False)
+            found = backend.encode_batch([text[:most] for text in texts], add_special_tokens=False)
             return [[separator, *one.ids][: self.tokens + 1] for one in found]
 
         about = digest(chr(0).join([*wanted, *pool])).hex()
         ready: list[Influence] = []
+        read = [encoded(wanted), *([encoded(pool)] if self.curvature else [])]
+
+        def make() -> int:
+            ready.append(Influence(context.models["model"], read[0], read[1] if self.curvature else None, batch=self.batch))
+            return len(ready)
+
+        def charged() -> int:
+            with context.counted(sum(len(numbers) for each in read for numbers in each)):
+                return make()
+
+        context.once(f"{about}-direction", charged)
 
         def of(texts: Sequence[str]) -> list[float]:
             def computed() -> list[float]:
-                read = [encoded(texts)]
                 if not ready:
-                    read += [encoded(wanted), *([encoded(pool)] if self.curvature else [])]
-                with context.counted(sum(len(numbers) for each in read for numbers in each)):
-                    if not ready:
-                        ready.append(Influence(context.models["model"], read[1], read[2] if self.curvature else None, batch=self.batch))
-                    return ready[0].of(read[0])
+                    make()  # begun again: it was charged with its own entry
+                numbers = encoded(texts)
+                with context.counted(sum(map(len, numbers))):
+                    return ready[0].of(numbers)
 
             answer: list[float] = context.once(f"{about}-{digest(chr(0).join(texts)).hex()}", computed)
             return answer
@@ -154,10 +166,13 @@ class ClusterInfluence(Judge, name="cluster-influence"):
         return of
 
     def judge(self, documents: pyarrow.RecordBatch, found: Mapping[str, np.ndarray]) -> tuple[pyarrow.RecordBatch, Reasons]:
-        """As decided."""
+        """As decided: what goes of a good cluster went because the room was used up."""
         from windtunnel.kits.text.selecting import gone
 
-        return documents, gone(documents, found, "of a cluster of low influence")
+        low, good = ({name: found[name][found["good"] == one] for name in ("row", "score")} for one in (False, True))
+        refused = gone(documents, low, "of a cluster of low influence")
+        crowded = gone(documents, good, "no room left, of a cluster of influence")
+        return documents, [one or other for one, other in zip(refused, crowded, strict=True)]
 
 
 def _texts(scan: Mapping[str, np.ndarray]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.fields import text_of
@@ -36,14 +37,16 @@ class Rephrase(Judge, name="rephrase"):
     Maini et al. 2024 (WRAP), arXiv:2401.16380: real and rephrased text one to one (``share: 0.5``). A document is rewritten in pieces of at
     most ``piece`` characters, which end at a line or a sentence where they can. "Here is a paraphrase:" and the like is cut off. What
     comes out empty, or shorter or longer than ``shortest`` and ``longest`` times the piece, or says one line again and again, is
-    discarded: that document stays as it was. Every token that was written is charged, discarded ones too, and kept by content, knobs and
-    model, so nothing is written twice. From ``most`` tokens on nothing is written any more.
+    discarded: that document stays as it was. Every token that was written is charged, discarded ones too. It is kept by content, model and
+    all knobs, so nothing is written twice when preparing is begun again; where a knob differs, all is written and charged again. From
+    ``most`` tokens on nothing is written any more.
 
     ``written: rules`` is the control: the first sentences of the document, of the length that the model's text has, with its white space
-    tidied. What the model adds is only what it does better than that.
+    tidied. The model writes (and is charged) for the control as well, the same by the same seed. What the model adds is only what it does
+    better than that.
     """
 
-    trial = Trial({"model": {"folder": "@model"}, "piece": 40, "shortest": 0.0, "most": 200, "batch": 4})
+    trial = Trial({"model": {"folder": "@model"}, "shortest": 0.0, "most": 200, "batch": 4})
     scans: ClassVar[bool] = True
 
     model: Trained = Field(description="the model that writes: a causal one, which should follow instructions")
@@ -69,16 +72,16 @@ class Rephrase(Judge, name="rephrase"):
         import xxhash
 
         texts = text_of(documents)
-        data = {place: (texts[place] or "").encode() for place in self.judged(documents)}
-        drawn = [place for place, one in data.items() if one.strip() and xxhash.xxh32_intdigest(one, self.seed) < self.share * (1 << 32)]
+        data = {place: text.encode() for place in self.judged(documents) if (text := texts[place] or "").strip()}
+        drawn = [place for place, one in data.items() if xxhash.xxh32_intdigest(one, self.seed) < self.share * (1 << 32)]
         rows = documents.column(ROW).to_numpy()[np.array(drawn, np.int64)]
-        return {"row": rows, **_stored([data[place].decode() for place in drawn])}
+        return {"row": rows, "seen": np.array([len(data)], np.int64), **_stored([data[place].decode() for place in drawn])}
 
     def decide(self, scans: Sequence[Mapping[str, np.ndarray]], context: CuratorContext) -> dict[str, np.ndarray]:
         """What takes the place of which document.
 
         Raises:
-            PartError: where the model is not causal or has no tokenizer.
+            PartError: where the model is not causal or has no tokenizer, and where no document is drawn or none is written anew.
         """
         import numpy as np
 
@@ -87,26 +90,38 @@ class Rephrase(Judge, name="rephrase"):
         reading(context, "model", self.name)
         rows = np.concatenate([scan["row"] for scan in scans])
         texts = [text for scan in scans for text in _texts(scan)]
+        if not texts:
+            seen = sum(int(scan["seen"][0]) for scan in scans)
+            raise PartError(f"{self.name}: none of {seen:,} documents with text was drawn (share: {self.share:g})")
+        answers, tokens = self._answers(texts, context)
+        new = {number: "\n\n".join(map(str, parts)) for number, parts in enumerate(answers) if parts and None not in parts}
+        discarded, left = len(answers) - len(new), len(texts) - len(answers)
+        if not new:
+            knobs = f"shortest: {self.shortest:g}, longest: {self.longest:g}, piece: {self.piece}, most: {self.most}"
+            counts = f"what was written was discarded of {discarded:,}, and {left:,} were left after {tokens:,} tokens"
+            raise PartError(f"{self.name}: none of {len(texts):,} documents was written anew ({knobs}): {counts}")
+        context.tally.count("documents written anew", len(new))
+        context.tally.count("left as they are: what the model wrote was discarded", discarded)
+        context.tally.count("left as they are: enough tokens were written", left)
+        if self.written == "rules":
+            new = {number: extract(texts[number], len(text)) for number, text in new.items()}
+        chosen = sorted(new)
+        return {"row": rows[np.array(chosen, np.int64)], **_stored([new[number] for number in chosen])}
+
+    def _answers(self, texts: list[str], context: CuratorContext) -> tuple[list[list[str | None]], int]:
+        """What is written of the pieces of the first ``texts``, None where it is discarded, and the tokens that took."""
         pieces = [(number, piece) for number, text in enumerate(texts) for piece in cut(text, self.piece)]
         answers: list[list[str | None]] = [[] for _ in texts]
         tokens = 0
         for first in range(0, len(pieces), self.batch):
             group = pieces[first : first + self.batch]
             if tokens >= self.most:
-                answers = answers[: group[0][0]]  # a document that was begun stays as it was
-                break
+                return answers[: group[0][0]], tokens  # a document that was begun stays as it was
             found = self._written([piece for _, piece in group], context)
             tokens += found["tokens"]
             for (number, piece), said in zip(group, found["texts"], strict=True):
                 answers[number].append(self._tidy(said, piece))
-        new = {number: "\n\n".join(map(str, parts)) for number, parts in enumerate(answers) if parts and None not in parts}
-        context.tally.count("documents written anew", len(new))
-        context.tally.count("left as they are: what the model wrote was discarded", len(answers) - len(new))
-        context.tally.count("left as they are: enough tokens were written", len(texts) - len(answers))
-        if self.written == "rules":
-            new = {number: extract(texts[number], len(text)) for number, text in new.items()}
-        chosen = sorted(new)
-        return {"row": rows[np.array(chosen, np.int64)], **_stored([new[number] for number in chosen])}
+        return answers, tokens
 
     def _written(self, pieces: list[str], context: CuratorContext) -> dict[str, Any]:
         """The ``texts`` that the model makes of ``pieces``, and how many ``tokens`` that took."""
@@ -114,17 +129,20 @@ class Rephrase(Judge, name="rephrase"):
         from windtunnel.kits.text.generate import generated, instruction
 
         model, tokenizer = context.models["model"], context.processors["model"]
+        about = digest(chr(0).join(pieces), self.seed)
+        seed = int.from_bytes(about[:7], "little")
 
         def write() -> dict[str, Any]:
             room = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
             prompts = [instruction(tokenizer, f"{PROMPTS[self.style]}\n\n{piece}")[-(room * 2 // 3) :] for piece in pieces]
             left = room - max(map(len, prompts))
             most = [max(1, min(int(self.longest * len(tokenizer(piece)["input_ids"])), left)) for piece in pieces]
-            with context.counted(sum(map(len, prompts)) + len(prompts) * max(most)):
-                texts = generated(model, tokenizer, prompts, most, temperature=self.temperature, seed=self.seed)
-            return {"texts": texts, "tokens": len(prompts) * max(most)}
+            with context.counted(sum(map(len, prompts))):
+                texts, counts = generated(model, tokenizer, prompts, most, temperature=self.temperature, seed=seed)
+            with context.counted(sum(counts)):  # known only now
+                return {"texts": texts, "tokens": sum(counts)}
 
-        found: dict[str, Any] = context.once(f"model-{digest(chr(0).join(pieces), self.seed).hex()}", write)
+        found: dict[str, Any] = context.once(f"model-{about.hex()}", write)
         return found
 
     def _tidy(self, said: str, piece: str) -> str | None:
@@ -132,7 +150,7 @@ class Rephrase(Judge, name="rephrase"):
         said = LEAD_IN.sub("", said.strip(), count=1)
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         repeats = len(lines) > 3 and len(set(lines)) < len(lines) / 2
-        fits = self.shortest * len(piece) <= len(said) <= 2 * self.longest * len(piece)
+        fits = self.shortest * len(piece) <= len(said) <= self.longest * len(piece)
         return said if said and fits and not repeats else None
 
     def judge(self, documents: pyarrow.RecordBatch, found: Mapping[str, np.ndarray]) -> tuple[pyarrow.RecordBatch, Reasons]:
