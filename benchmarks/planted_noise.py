@@ -4,18 +4,20 @@
 characters of each kind of noise as of clean text:
 
 - ``shuffled``: clean documents with their words in random order: the same unigrams;
-- ``other``: fluent text of another domain, source code;
+- ``other``: fluent text of another domain, source code without its docstrings, which are what is clean;
 - ``copies``: near-copies of a few clean documents, templates with some words replaced.
 
-Every selector keeps the true share of the characters. ``precision`` is the share of what it keeps that is clean, ``recall`` the share of
-clean text that it keeps, both by characters, so both are near the true share by chance; ``kept`` says by kind what it lets through. What
-needs a target is shown clean documents that are not in the pool. With ``--models`` also selectors that hold a small model, which is
-trained on the pool first; its seconds count.
+Selectors that rank keep the true share of the characters; ``near-duplicates`` and ``cascade`` take out what they object to, however much
+that is, so their precision and recall are not those of a choice of the same size. ``precision`` is the share of what it keeps that is
+clean, ``recall`` the share of clean text that it keeps, both by characters, so with the true share kept both are near it by chance;
+``kept`` says by kind what it lets through. What needs a target is shown clean documents that are not in the pool. With ``--models`` also
+selectors that hold a small model, which is trained on the pool first; its seconds count.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import random
@@ -23,6 +25,7 @@ import re
 import sys
 import tempfile
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -41,10 +44,27 @@ from windtunnel.slots import Curator, CuratorContext, Source
 KINDS = ("clean", "shuffled", "other", "copies")
 
 
+def without_docstrings(code: str) -> str:
+    """Source code without the lines of its docstrings; nothing where it cannot be parsed, so that none slips through."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes in strings of the library's own
+            tree = ast.parse(code)
+    except (SyntaxError, ValueError):
+        return ""
+    lines = code.split("\n")
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node) is not None:
+            said = node.body[0]
+            lines[said.lineno - 1 : said.end_lineno] = [""] * (said.end_lineno - said.lineno + 1)
+    return "\n".join(lines)
+
+
 def builtin(name: str) -> dict[tuple[str, ...], str]:
-    """Pieces of about a thousand characters of the running Python's text, by their words."""
+    """Pieces of about a thousand characters of the running Python's text, by their words; source code without its docstrings."""
     found = []
     for text in texts_of(make(Source, {"builtin": {"text": name}}), Tally(name)):
+        text = without_docstrings(text) if name == "stdlib" else text
         paragraphs, piece = text.split("\n\n"), ""
         for paragraph in paragraphs:
             piece += paragraph + "\n\n"

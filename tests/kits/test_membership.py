@@ -11,9 +11,11 @@ import torch
 from checkpoints import with_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.registry import make
 from windtunnel.kits.text.membership import Beginnings, area, scores, told_apart
 from windtunnel.recipe import sources_from
+from windtunnel.slots import Evaluation, HeldOut
 from windtunnel.study.membership import was_trained_on
 
 LENGTH = 20
@@ -97,3 +99,15 @@ def test_the_classifier_without_a_model_is_fair():
     assert told_apart(one, other, 60).low < 0.5 < told_apart(one, other, 60).high
     shifted = Beginnings(random.integers(10, 40, (60, 41)), [])
     assert told_apart(one, shifted, 60).low > 0.9
+
+
+def test_members_are_of_the_sources_that_are_trained_on_and_less_than_an_epoch_is_told():
+    part = make(Evaluation, "membership")
+    view = HeldOut(("code", "prose"), None, None, None, None, None, None, "test", 64)  # type: ignore[arg-type]
+    assert part._sources(view) == ("code", "prose")
+    view.trained_on, view.epochs = ("prose",), lambda: {"prose": 0.25, "code": 0.0}
+    with pytest.warns(UserWarning, match=r"less than one epoch was read \(prose 0.25\)"):
+        assert part._sources(view) == ("prose",)
+    view.trained_on = ("other",)
+    with pytest.raises(PartError, match="no documents of a source that the phase trains on"):
+        part._sources(view)

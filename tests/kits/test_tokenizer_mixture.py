@@ -104,6 +104,29 @@ def test_what_has_no_order_of_merges_is_refused(tmp_path) -> None:
         kit.inferred(kit.replay([("x", "y")], [Counter({"ab": 3}), Counter({"ba": 1})], [9, 9], 5))
 
 
+def test_of_several_splits_the_one_counts_that_stands_when_the_token_is_made() -> None:
+    """As transformers converts tiktoken: of each token every split whose sides are tokens, by the left side."""
+    known = {token: number for number, token in enumerate(["a", "b", "c", "bc", "ab", "abc"])}
+    converted = Tokenizer(models.BPE(known, [("b", "c"), ("a", "b"), ("ab", "c"), ("a", "bc")]))
+    assert kit.merges_of(converted) == [("b", "c"), ("a", "b"), ("a", "bc")]  # "ab" never stands before "c": "bc" is made before
+    made = kit.replay(kit.merges_of(converted), [Counter({"abc": 3}), Counter({"bc": 1})], [9, 9], 5)
+    assert (len(made.steps), made.skipped) == (2, 1)
+
+
+def test_a_program_that_is_not_solved_to_its_end_says_so(made: kit.Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kit.inferred(made).broken == 0
+    monkeypatch.setattr(kit, "ROUNDS", 1)
+    assert kit.inferred(made).broken > 0
+
+
+def test_a_quarter_without_a_merge_leaves_the_whole_answer(learnt: Tokenizer, samples: list[str], tmp_path, monkeypatch) -> None:
+    learnt.save(str(tmp_path / "tokenizer.json"))
+    texts = {name: [text[:3000], text[3000:6000], text[6000:9000], "q"] for name, text in zip("abc", samples, strict=True)}
+    monkeypatch.setattr("windtunnel.study.forensics._sampled", lambda source, most, name: texts[name])
+    found = forensics(str(tmp_path / "tokenizer.json"), dict.fromkeys("abc"))  # type: ignore[arg-type]
+    assert found.data["quarters"] == 3 and all(row["least"] <= row["most"] for row in found.data["shares"])
+
+
 def test_the_command_tells_the_shares_of_folders(tmp_path, learnt: Tokenizer, samples: list[str], capsys) -> None:
     learnt.save(str(tmp_path / "tokenizer.json"))
     given = []

@@ -41,5 +41,8 @@ def forensics(
         quarters = "" if row["least"] is None else f"{row['least']:.1%} to {row['most']:.1%}"
         rows.append((row["source"], f"{row['share']:.1%}", quarters, f"{row['documents']:,}", f"{row['bytes']:,}"))
     answers().print(plain_table(("source", "share", "quarters of its documents", "documents", "bytes"), rows))
-    made, unexplained = found.data["merges"], found.data["unexplained"]
-    print(f"{made:,} merges; {unexplained:.1%} of their frequency is not explained by these sources in any shares")
+    made, unexplained, skipped = found.data["merges"], found.data["unexplained"], found.data["skipped"]
+    passed = f" ({skipped:,} more, which no source has, were skipped)" if skipped else ""
+    print(f"{made:,} merges{passed}; {unexplained:.1%} of their frequency is not explained by these sources in any shares")
+    if found.data["broken"]:
+        print(f"the program was not solved to its end: {found.data['broken']:,} rivals are still ahead of a merge, so try fewer merges")

@@ -72,6 +72,8 @@ class HeldOut:
     ``split`` (None where there are only batches), and ``facts`` is what its encoding knows of its numbers. ``context`` is how many
     units a model sees. ``precision`` is entered around forwards (a context manager). ``begins(source)``, where it is known, is the
     document in which each sequence begins that ``batches`` yields, as a place in the source: int64 [sequences].
+    ``trained_on`` are the sources that the model's phase trains on, None where that is not known, and ``epochs()``, where it is known, says
+    how often each of them has gone by in training.
     ``made`` is for what an evaluation has made of it and will need again, by a key of its own: it is judged many times in a run.
     """
 
@@ -85,6 +87,8 @@ class HeldOut:
     split: str
     context: int
     begins: Any = None
+    trained_on: tuple[str, ...] | None = None
+    epochs: Any = None
     made: dict[Any, Any] = field(default_factory=dict)
 
 

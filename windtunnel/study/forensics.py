@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas
     from tokenizers import Tokenizer
 
+    from windtunnel.kits.text.tokenizer_mixture import Found, Replay
+
 MERGES = 1000  # that are looked at, the first ones
 SAMPLE = 5_000_000  # bytes of each source in which pairs are counted
 LONGEST = 20  # of the sample at most one part in so many is of one document
@@ -76,14 +78,10 @@ def forensics(
         texts[name] = _sampled(source, sample, name)
     say(f"making {min(merges, len(learnt)):,} merges")
     whole, made = _told(backend, learnt, list(texts.values()), merges)
-    parts = []
-    for quarter in range(QUARTERS):
-        some = [documents[quarter::QUARTERS] for documents in texts.values()]
-        if all(some):
-            parts.append(_told(backend, learnt, some, merges)[0].shares)
+    parts = _quarters(backend, learnt, list(texts.values()), merges)
     rows = []
     for place, (name, documents) in enumerate(texts.items()):
-        told = [shares[place] for shares in parts] if len(parts) == QUARTERS else []
+        told = [shares[place] for shares in parts]
         rows.append(
             {
                 "source": name,
@@ -94,8 +92,8 @@ def forensics(
                 "bytes": sum(len(text.encode()) for text in documents),
             }
         )
-    about = {"tokenizer": tokenizer, "merges": made, "learnt": len(learnt), "unexplained": whole.unexplained}
-    return TokenizerShares({**about, "shares": rows})
+    about = {"tokenizer": tokenizer, "merges": len(made.steps), "skipped": made.skipped, "learnt": len(learnt), "quarters": len(parts)}
+    return TokenizerShares({**about, "unexplained": whole.unexplained, "broken": whole.broken, "shares": rows})
 
 
 def _opened(tokenizer: str) -> Tokenizer:
@@ -132,11 +130,24 @@ def _sampled(source: Source, most: int, name: str) -> list[str]:
     return [text for _, text, _ in sorted(held, reverse=True)]
 
 
-def _told(backend: Tokenizer, learnt: Sequence[tuple[str, str]], texts: Sequence[Sequence[str]], merges: int) -> tuple[Any, int]:
-    """What the merges say of the sources of which these are documents, and how many were made."""
+def _quarters(backend: Tokenizer, learnt: Sequence[tuple[str, str]], texts: Sequence[Sequence[str]], merges: int) -> list[Any]:
+    """The shares that each quarter of the documents tells. A quarter in which no merge occurs is left out; none where documents are few."""
+    if any(len(documents) < QUARTERS for documents in texts):
+        return []
+    found = []
+    for quarter in range(QUARTERS):
+        try:
+            found.append(_told(backend, learnt, [documents[quarter::QUARTERS] for documents in texts], merges)[0].shares)
+        except UserError:  # the answer from all documents stands without it
+            continue
+    return found
+
+
+def _told(backend: Tokenizer, learnt: Sequence[tuple[str, str]], texts: Sequence[Sequence[str]], merges: int) -> tuple[Found, Replay]:
+    """What the merges say of the sources of which these are documents, and what was made."""
     from windtunnel.kits.text.extend import words
     from windtunnel.kits.text.tokenizer_mixture import inferred, replay
 
     sizes = [sum(len(text.encode()) for text in documents) for documents in texts]
     made = replay(learnt, [words(backend, documents) for documents in texts], sizes, merges)
-    return inferred(made), len(made.steps)
+    return inferred(made), made

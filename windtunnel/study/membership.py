@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,9 @@ from windtunnel.slots import Source
 
 if TYPE_CHECKING:
     import pandas
+
+    from windtunnel.kits.text.membership import Beginnings
+    from windtunnel.slots import HeldOut
 
 LENGTH, MOST = 128, 1000  # tokens of a document, documents on a side
 SHARE, CAP = 0.2, 0.01  # those of the papers
@@ -68,16 +71,12 @@ def was_trained_on(
     Raises:
         UserError: for a model that does not write text, a reference with another tokenizer, and fewer than ten documents on a side.
     """
-    import numpy as np
     import torch
 
     from windtunnel.core import registry
     from windtunnel.data.corpus.prepare import prepare_corpus
     from windtunnel.data.encode import prepare_stream
-    from windtunnel.kits.text import membership as kit
     from windtunnel.kits.text.encoded import text_of
-    from windtunnel.kits.text.prepacked import ending_nats
-    from windtunnel.models.load import load
     from windtunnel.slots import HeldOut, Objective
     from windtunnel.study.evaluate import opened
     from windtunnel.train.machine import precision_context
@@ -89,11 +88,7 @@ def was_trained_on(
     both = {SUSPECTED: suspected, UNSEEN: unseen}
     corpus = prepare_corpus({}, held_out=both, cache=cache / "corpora", progress=say, **split)
     stream = prepare_stream(corpus, encoding, cache=cache / "streams", progress=say)
-    sides = {}
-    for name in both:
-        sides[name] = kit.pieces(stream, "test", [name], length, most, "forensics")
-        if (count := len(sides[name].texts)) < kit.FEWEST:
-            raise UserError(f"{name}: {count} documents of {length} tokens, too few for an answer; give more text or lower the length")
+    sides = {name: _beginnings(stream, name, length, most) for name in both}
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     objective, precision = registry.make(Objective, "next-token"), precision_context(place, "float32")
     judge = HeldOut((), None, stream, stream.facts, objective, place, precision, "test", length)
@@ -101,22 +96,50 @@ def was_trained_on(
         other = prepare_stream(corpus, opened(reference)[0], cache=cache / "streams", progress=say)
         if not text_of(stream, "forensics").same_tokens(text_of(other, "forensics")):
             raise UserError(f"reference {reference}: has another tokenizer than {model}")
-    nats = {}
+    nats = []
     for name in [model] if reference is None else [model, reference]:
         say(f"reading {sum(len(side.texts) for side in sides.values()):,} documents with {name}")
-        loaded: Any = load(name)
-        loaded = loaded.to(place).eval()
-        nats[name] = {side: np.stack(ending_nats(loaded, found.rows, objective=objective, held_out=judge)) for side, found in sides.items()}
-    counts = np.bincount(np.concatenate([side.tokens[:, 1:].ravel() for side in sides.values()]), minlength=stream.facts.size)
-    told = {side: kit.scores(nats[model][side], found, counts, share=share, cap=cap) for side, found in sides.items()}
-    if reference is not None:
+        nats.append(_read(name, sides, judge))
+    about = {"kind": "membership", "model": model, "reference": reference, "length": length}
+    return Told(about | _numbers(nats, sides, stream.facts.size, share, cap))
+
+
+def _beginnings(stream: Any, name: str, length: int, most: int) -> Beginnings:
+    """The beginnings of the documents of one side, of which there have to be enough."""
+    from windtunnel.kits.text import membership as kit
+
+    found = kit.pieces(stream, "test", [name], length, most, "forensics")
+    if (count := len(found.texts)) < kit.FEWEST:
+        raise UserError(f"{name}: {count} documents of {length} tokens, too few for an answer; give more text or lower the length")
+    return found
+
+
+def _read(name: str, sides: Mapping[str, Beginnings], judge: HeldOut) -> dict[str, Any]:
+    """What the model ``name`` says of every token of each side, in nats."""
+    import numpy as np
+
+    from windtunnel.kits.text.prepacked import ending_nats
+    from windtunnel.models.load import load
+
+    loaded: Any = load(name)
+    loaded = loaded.to(judge.device).eval()
+    how: dict[str, Any] = {"objective": judge.objective, "held_out": judge}
+    return {side: np.stack(ending_nats(loaded, found.rows, **how)) for side, found in sides.items()}
+
+
+def _numbers(nats: Sequence[Mapping[str, Any]], sides: Mapping[str, Beginnings], size: int, share: float, cap: float) -> dict[str, Any]:
+    """The rows of scores from ``nats`` of the model and of a reference, if there is one, and how far the texts differ by themselves."""
+    import numpy as np
+
+    from windtunnel.kits.text import membership as kit
+
+    counts = np.bincount(np.concatenate([side.tokens[:, 1:].ravel() for side in sides.values()]), minlength=size)
+    told = {side: kit.scores(nats[0][side], found, counts, share=share, cap=cap) for side, found in sides.items()}
+    for other in nats[1:]:
         for side, scores in told.items():
-            scores["reference"] = nats[reference][side].mean(axis=1) - nats[model][side].mean(axis=1)
+            scores["reference"] = other[side].mean(axis=1) - nats[0][side].mean(axis=1)
     areas = {name: kit.area(told[SUSPECTED][name], told[UNSEEN][name]) for name in told[SUSPECTED]}
-    blind = kit.told_apart(sides[SUSPECTED], sides[UNSEEN], stream.facts.size)
+    blind = kit.told_apart(sides[SUSPECTED], sides[UNSEEN], size)
     rows = [{"score": name, "area": one.value, "low": one.low, "high": one.high, "found": one.found} for name, one in areas.items()]
-    numbers = {"documents": {side: len(found.texts) for side, found in sides.items()}, "length": length}
-    return Told(
-        {"kind": "membership", "model": model, "reference": reference, **numbers, "scores": rows, "blind": blind._asdict()}
-        | {"alike": blind.low <= 0.5}
-    )
+    documents = {side: len(found.texts) for side, found in sides.items()}
+    return {"documents": documents, "scores": rows, "blind": blind._asdict(), "alike": blind.low <= 0.5}

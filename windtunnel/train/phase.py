@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ class PhaseRun:
         if run_context.compiled:
             compile_model(model)
         phase_run.judge = judges(recipe, recipe.phases[index], stream, "validation", run_context)  # what is measured changes no state
+        phase_run.judge.epochs = loader.epochs
         phase_run.clock = Stopwatch()
         if not run_state.steps and phase.start is not None and not isinstance(phase.start, Scratch):
             phase_run.validate(log)  # what the weights are worth that training goes on from
@@ -276,7 +277,7 @@ def take_over_cursors(phase: Phase, seed: int, run_context: RunContext, run_stat
 def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, run_context: RunContext) -> HeldOut:
     """What evaluations look at: ``split`` as the phase's objective sees it."""
     limit = recipe.evaluation_tokens if split == "validation" else recipe.test_tokens
-    return held_out(
+    found = held_out(
         stream,
         split,
         objective=phase.objective,
@@ -286,6 +287,7 @@ def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, run_context
         device=run_context.device,
         precision=run_context.precision,
     )
+    return replace(found, trained_on=recipe.trained_on(phase))
 
 
 def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> Numbers:

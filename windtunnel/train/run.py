@@ -377,6 +377,7 @@ def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
     recipe, stream, run_context, evaluations = phase_run.recipe, phase_run.stream, phase_run.run_context, phase_run.evaluations
     model, _ = phase_run.release()
     judge = judges(recipe, recipe.phases[-1], stream, "test", run_context)
+    judge.epochs = phase_run.loader.epochs
     numbers = evaluate(evaluations, model, judge)
     primary = recipe.evaluations[0]
     written = stream.encoding.samples(model, judge)

@@ -13,7 +13,7 @@ from windtunnel.core.registry import make
 from windtunnel.data.held_out import held_out
 from windtunnel.data.loader import Loader
 from windtunnel.kits.text.encoded import text_of
-from windtunnel.parts.objective.conditioned import Conditioned
+from windtunnel.parts.objective.conditioned import Conditioned, _rotated
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Evaluation, Progress
 from windtunnel.train.run import prepare
@@ -61,9 +61,22 @@ def test_without_metadata_it_is_next_token_prediction_and_what_does_not_fit_is_c
 def test_controls_show_a_code_for_the_same_metadata_or_that_of_another_document() -> None:
     tags = {0: [50, 51], 1: [60]}
     shuffled = {tuple(prepared(tags, "shuffled", seed)["tokens"][0]) for seed in range(9)}
-    assert shuffled == {tuple(prepared(tags)["tokens"][0]), (SEPARATOR, 60, 10, 11, 12, 50, 51, 20, 21, 22, PAD)}
+    assert shuffled == {(SEPARATOR, 60, 10, 11, 12, 50, 51, 20, 21, 22, PAD)}  # never its own
+    assert prepared({0: [50], 1: [50]}, "shuffled")["tokens"].tolist() == prepared({})["tokens"].tolist()  # one document in two pieces
     one, two, other = (prepared({0: tag}, "hashed")["tokens"][0, 1:3].tolist() for tag in ([50, 51], [50, 51], [51, 50]))
     assert one == two != other and one != [50, 51]
+
+
+def test_shuffled_tags_are_those_of_another_document_in_all_of_its_pieces() -> None:
+    tags = [np.array([tag]) for tag in (50, 60, 50, 70, 60, 50)]
+    heads = [True, True, False, False, False, True]  # 50 in two pieces, 60 in two, 70, and another document whose tag is 50
+    seen = set()
+    for seed in range(20):
+        one, two, one_again, three, two_again, four = (int(tag[0]) for tag in _rotated(tags, heads, np.random.default_rng(seed)))
+        assert one == one_again and two == two_again and two != 60 and three != 70
+        assert sorted([one, two, three, four]) == [50, 50, 60, 70]
+        seen.add((one, two, three, four))
+    assert len(seen) > 1
 
 
 def test_each_document_has_the_metadata_of_its_own(tiny, stream, tmp_path) -> None:

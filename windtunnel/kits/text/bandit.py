@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -45,48 +46,69 @@ def choose(
         PartError: where an influence is no number.
     """
     waiting = {one: random.permutation(np.flatnonzero(cluster == one)).tolist() for one in np.unique(cluster).tolist()}
-    known: dict[int, float] = {}
-    tried: dict[int, list[float]] = {one: [] for one in waiting}
-    count = int(cluster.max()) + 1
-
-    def read(one: int) -> tuple[list[int], float]:
-        places = [waiting[one].pop() for _ in range(min(sample, len(waiting[one])))]
-        found = influence(places)
-        if bad := sum(not math.isfinite(value) for value in found):
-            raise PartError(f"the influence of {bad:,} of {len(found):,} documents is not a number, so nothing can be chosen by it")
-        known.update(zip(places, found, strict=True))
-        tried[one].append(float(np.mean(found)))
-        return places, tried[one][-1]
-
-    first = {one: read(one)[0] for one in waiting}
-    sizes = np.bincount(cluster, minlength=count)
-    threshold = sum(tried[one][0] * sizes[one] for one in tried) / len(cluster)
-    spread = float(np.std(list(known.values())))
-    stays, room = np.zeros(len(cluster), bool), keep * float(characters.sum()) * (1 + 1e-9)
-
-    def accept(places: Sequence[int]) -> bool:
-        nonlocal room
-        for place in places:
-            if stays.any() and characters[place] > room:
-                return False
-            stays[place] = True
-            room -= float(characters[place])
-        return True
-
+    arms = _Arms(waiting, influence, sample, {}, {one: [] for one in waiting})
+    first = {one: arms.read(one)[0] for one in waiting}
+    sizes = np.bincount(cluster, minlength=int(cluster.max()) + 1)
+    threshold = sum(arms.tried[one][0] * sizes[one] for one in waiting) / len(cluster)
+    curiosity = explore * float(np.std(list(arms.known.values())))
+    shelf = _Shelf(characters, np.zeros(len(cluster), bool), keep * float(characters.sum()) * (1 + 1e-9))
     more = True
-    for one in sorted(first, key=lambda one: -tried[one][0]):
-        more = more and (tried[one][0] <= threshold or accept(first[one]))
+    for one in sorted(first, key=lambda one: -arms.tried[one][0]):
+        more = more and (arms.tried[one][0] <= threshold or shelf.accept(first[one]))
     while more and any(waiting.values()):
-        tries = sum(map(len, tried.values()))
-        bonus = {one: explore * spread * math.sqrt(2 * math.log(tries) / len(tried[one])) for one in waiting if waiting[one]}
-        best = max(bonus, key=lambda one: float(np.mean(tried[one])) + bonus[one])
-        places, mean = read(best)
+        best = arms.likeliest(curiosity)
+        places, mean = arms.read(best)
         if mean > threshold:
             further = [waiting[best].pop() for _ in range(min(block, len(waiting[best])))]
-            more = accept([*places, *further])
+            more = shelf.accept([*places, *further])
     if more:
-        accept(sorted((place for place in known if not stays[place]), key=lambda place: -known[place]))
-    means = np.zeros(count)
-    for one, values in tried.items():
+        shelf.accept(sorted((place for place in arms.known if not shelf.stays[place]), key=lambda place: -arms.known[place]))
+    means = np.zeros(len(sizes))
+    for one, values in arms.tried.items():
         means[one] = float(np.mean(values))
-    return Chosen(stays, means, len(known), float(threshold))
+    return Chosen(shelf.stays, means, len(arms.known), float(threshold))
+
+
+@dataclass
+class _Arms:
+    """The documents of each cluster that are ``waiting``, the influences that are ``known``, and the means of what was ``tried``."""
+
+    waiting: dict[int, list[int]]
+    influence: Callable[[Sequence[int]], Sequence[float]]
+    sample: int
+    known: dict[int, float]
+    tried: dict[int, list[float]]
+
+    def read(self, one: int) -> tuple[list[int], float]:
+        """The next documents of cluster ``one``, and the mean of their influence."""
+        places = [self.waiting[one].pop() for _ in range(min(self.sample, len(self.waiting[one])))]
+        found = self.influence(places)
+        if bad := sum(not math.isfinite(value) for value in found):
+            raise PartError(f"the influence of {bad:,} of {len(found):,} documents is not a number, so nothing can be chosen by it")
+        self.known.update(zip(places, found, strict=True))
+        self.tried[one].append(float(np.mean(found)))
+        return places, self.tried[one][-1]
+
+    def likeliest(self, curiosity: float) -> int:
+        """Of the clusters that have documents left the one to try next."""
+        tries = sum(map(len, self.tried.values()))
+        bonus = {one: curiosity * math.sqrt(2 * math.log(tries) / len(self.tried[one])) for one in self.waiting if self.waiting[one]}
+        return max(bonus, key=lambda one: float(np.mean(self.tried[one])) + bonus[one])
+
+
+@dataclass
+class _Shelf:
+    """Which documents stay, and the ``room`` in characters that is left."""
+
+    characters: np.ndarray
+    stays: np.ndarray
+    room: float
+
+    def accept(self, places: Sequence[int]) -> bool:
+        """Let ``places`` stay until one has no room; whether all did."""
+        for place in places:
+            if self.stays.any() and self.characters[place] > self.room:
+                return False
+            self.stays[place] = True
+            self.room -= float(self.characters[place])
+        return True

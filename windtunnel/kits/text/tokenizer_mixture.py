@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,24 +40,30 @@ class Step(NamedTuple):
 class Replay(NamedTuple):
     """How frequent pairs are in each source while merges are made: ``first`` before them, [pairs, sources]; pairs that arise later are 0.
 
-    Frequencies are occurrences in a million bytes of the source. Merges that no source has are left out.
+    Frequencies are occurrences in a million bytes of the source. Merges that no source has are left out; ``skipped`` counts them.
     """
 
     first: np.ndarray
     steps: list[Step]
+    skipped: int = 0
 
 
 class Found(NamedTuple):
-    """The ``shares`` of the sources, float64, and the part of the chosen pairs' frequencies that they leave ``unexplained``."""
+    """The ``shares`` of the sources, float64, and the part of the chosen pairs' frequencies that they leave ``unexplained``.
+
+    ``broken`` rivals of merges were still ahead when the rounds were used up: with any, the shares are not quite those of the program.
+    """
 
     shares: np.ndarray
     unexplained: float
+    broken: int = 0
 
 
 def merges_of(backend: Tokenizer) -> list[Pair]:
     """The merges of a BPE tokenizer in the order in which they were learnt.
 
-    Of several that make the same token, as files converted from sentencepiece have them, the first counts.
+    Files converted from sentencepiece or tiktoken list every split of a token. Of these the one counts at which BPE arrives when it spells
+    the token with the merges that come before; where it arrives at none of them, the first.
 
     Raises:
         UserError: where its model is no BPE of merges, or marks the middle of words.
@@ -67,11 +73,25 @@ def merges_of(backend: Tokenizer) -> list[Pair]:
         raise UserError(f"its model is {model.get('type')}, and only the merges of a BPE tell in which order they were learnt")
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         raise UserError("its tokens carry a mark for the middle or the end of a word, so they are not made of the characters of a text")
-    found: dict[str, Pair] = {}
-    for merge in model["merges"]:
+    ranks: dict[Pair, int] = {}
+    splits: defaultdict[str, list[Pair]] = defaultdict(list)
+    for place, merge in enumerate(model["merges"]):
         one, other = merge.split(" ", 1) if isinstance(merge, str) else merge
-        found.setdefault(one + other, (one, other))
-    return list(found.values())
+        if ranks.setdefault((one, other), place) == place:
+            splits[one + other].append((one, other))
+    return [pairs[0] if len(pairs) == 1 else _arrived(token, pairs, ranks) for token, pairs in splits.items()]
+
+
+def _arrived(token: str, splits: Sequence[Pair], ranks: Mapping[Pair, int]) -> Pair:
+    """Of the ``splits`` of ``token`` the one that the merges before all of them leave of its characters, else the first."""
+    before, parts = min(ranks[pair] for pair in splits), list(token)
+    while len(parts) > 2:
+        best = min(pairwise(parts), key=lambda pair: ranks.get(pair, before))
+        if ranks.get(best, before) >= before:
+            break
+        parts = merged(parts, best, best[0] + best[1])
+    arrived = tuple(parts)
+    return next((pair for pair in splits if pair == arrived), splits[0])
 
 
 def replay(merges: Sequence[Pair], counts: Sequence[Counter[str]], sizes: Sequence[int], most: int) -> Replay:
@@ -86,12 +106,15 @@ def replay(merges: Sequence[Pair], counts: Sequence[Counter[str]], sizes: Sequen
     text = _Text(counts, sizes)
     first = text.frequencies()
     steps: list[Step] = []
+    skipped = 0
     for one, other in merges:
         if len(steps) == most:
             break
         if (step := text.merge(one, other)) is not None:
             steps.append(step)
-    return Replay(np.vstack([first, np.zeros((len(text.numbers) - len(first), len(sizes)))]), steps)
+        else:
+            skipped += 1
+    return Replay(np.vstack([first, np.zeros((len(text.numbers) - len(first), len(sizes)))]), steps, skipped)
 
 
 class _Text:
@@ -149,8 +172,9 @@ def inferred(found: Replay, *, by_pair: bool = True) -> Found:
     """The shares of the sources (in bytes) under which the merges that were made are the most frequent pairs, as nearly as can be.
 
     Two kinds of slack make up for samples that are not the training text: one for each merge, whose rivals the sample has too often, and
-    with ``by_pair`` one for each pair, which the sample has too often throughout. Their sum is the least that it can be. Most rivals never
-    come near, so rows join only where the shares so far break them, until none is broken; then the whole program is solved.
+    with ``by_pair`` one for each pair, which the sample has too often throughout. Their sum is the least that it can be. Most rivals
+    never come near, so rows join only where the shares so far break them, until none is broken; then the whole program is solved. Where
+    that takes more than :data:`ROUNDS` rounds, the answer says how many are ``broken`` still.
 
     Raises:
         UserError: where no merge was made, so that nothing is known.
@@ -160,14 +184,15 @@ def inferred(found: Replay, *, by_pair: bool = True) -> Found:
     sources = found.first.shape[1]
     rows: dict[tuple[int, int], np.ndarray] = {}
     shares, behind, ahead = np.full(sources, 1 / sources), np.zeros(len(found.steps)), np.zeros(len(found.first))
+    broken = _broken(found, shares, behind, ahead, rows)
     for _ in range(ROUNDS):
-        broken = _broken(found, shares, behind, ahead, rows)
         if not broken:
             break
         rows |= broken
         shares, behind, ahead = _solved(rows, sources, len(found.steps), len(found.first), by_pair)
+        broken = _broken(found, shares, behind, ahead, rows)
     level = _chosen(found) @ shares
-    return Found(shares, float((behind.sum() + ahead.sum()) / max(level.sum(), 1e-12)))
+    return Found(shares, float((behind.sum() + ahead.sum()) / max(level.sum(), 1e-12)), len(broken))
 
 
 def _broken(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -21,7 +21,9 @@ class ExactMatch(Evaluation, name="exact-match"):
     """The share of held-out documents whose end, behind a sign such as ``=``, a model would write as it is, by its likeliest tokens.
 
     For sums and other problems with one answer (Lee et al. 2024, arXiv:2307.03381). The whole of what follows the sign has to be right,
-    the steps that lead to a result among it. ``exact_match`` is the mean over sources, then each as ``exact_match/<source>``.
+    the steps that lead to a result among it, and the document has to end behind it: ``123`` is wrong where ``12`` is right. Where the
+    tokenizer joins the sign and the answer, the joint token is the model's to write. ``exact_match`` is the mean over sources, then each
+    as ``exact_match/<source>``; ``exact_match/left_out`` says how many documents have the sign and nothing behind it, if any do.
     """
 
     trial = Trial({"after": "e", "questions": 8})
@@ -52,34 +54,39 @@ class ExactMatch(Evaluation, name="exact-match"):
                 f"{self.name}: needs a decoder that can be scored on next tokens, not one trained with {held_out.objective.name}"
             )
         found: dict[str, float] = {}
+        empty = 0
         for source in self.sources or held_out.sources:
             if (key := (self, source)) not in held_out.made:
                 held_out.made[key] = self._problems(held_out, source)
-            if problems := held_out.made[key]:
+            problems, left_out = held_out.made[key]
+            empty += left_out
+            if problems:
                 found[source] = sum(self._right(model, held_out, problems[n : n + ROWS]) for n in range(0, len(problems), ROWS))
                 found[source] /= len(problems)
         if not found:
             raise PartError(
                 f"{self.name}: no held-out document of at most {held_out.context} tokens has {self.after!r} and something behind it"
             )
-        return {"exact_match": sum(found.values()) / len(found), **{f"exact_match/{source}": share for source, share in found.items()}}
+        numbers = {"exact_match": sum(found.values()) / len(found), **{f"exact_match/{source}": share for source, share in found.items()}}
+        return numbers | ({"exact_match/left_out": float(empty)} if empty else {})
 
-    def _problems(self, held_out: HeldOut, source: str) -> list[tuple[list[int], int]]:
-        """Token numbers, the separator first, and how many of them are the problem."""
+    def _problems(self, held_out: HeldOut, source: str) -> tuple[list[tuple[list[int], int]], int]:
+        """Token numbers, the separator first and the end last, and how many of them are the problem; then how many have no answer."""
         from windtunnel.kits.text.encoded import text_of
-        from windtunnel.kits.text.questions import paired
 
-        encoded = text_of(held_out.stream, self.name)
+        encoded, facts = text_of(held_out.stream, self.name), held_out.facts
+        end = facts.document if facts.end is None else facts.end
         found: list[tuple[list[int], int]] = []
+        empty = 0
         for text in encoded.documents(held_out.split, source) if source in held_out.sources else ():
             before, sign, answer = text.partition(self.after)
             if len(found) == self.questions:
                 break
-            if answer.strip():
-                asked, wanted = paired(encoded.tokenizer, before + sign, answer)
-                if len(asked) + len(wanted) <= held_out.context:
-                    found.append(([held_out.facts.document, *asked, *wanted], 1 + len(asked)))
-        return found
+            asked, wanted = _cut(encoded.tokenizer, before + sign, answer) if answer.strip() else ([], [])
+            empty += bool(sign) and not wanted
+            if wanted and 1 + len(asked) + len(wanted) <= held_out.context:
+                found.append(([facts.document, *asked, *wanted, end], 1 + len(asked)))
+        return found, empty
 
     def _right(self, model: PreTrainedModel, held_out: HeldOut, problems: list[tuple[list[int], int]]) -> int:
         """How many of ``problems`` are answered rightly: if each token is the likeliest behind the right ones, they are what is written."""
@@ -98,3 +105,10 @@ class ExactMatch(Evaluation, name="exact-match"):
         with torch.no_grad(), entered(held_out.precision):
             likeliest = forward(model, tokens[:, :-1], documents[:, :-1], positions[:, :-1]).logits.argmax(-1)
         return int(((likeliest == tokens[:, 1:]) | ~answer[:, 1:]).all(dim=1).sum())
+
+
+def _cut(tokenizer: Any, question: str, answer: str) -> tuple[list[int], list[int]]:
+    """The tokens of both together, cut where those of ``question`` alone end or differ: a token that spans the cut is the answer's."""
+    alone, both = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (question.rstrip(), question + answer))
+    same = next((place for place, (one, other) in enumerate(zip(alone, both, strict=False)) if one != other), min(len(alone), len(both)))
+    return both[:same], both[same:]

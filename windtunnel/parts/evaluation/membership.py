@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 class Membership(Evaluation, name="membership"):
     """The area under the ROC curve at which a score tells documents that were trained on from held-out ones; 0.5 is chance.
 
-    Both are the first ``length`` tokens of documents, and which documents were held out was drawn at random, so the two differ in nothing
-    but the training. Scores: ``loss``; ``zlib``, the loss over the bytes of the compressed text (Carlini et al. 2021, arXiv:2012.07805);
-    ``min-k``, the least likely tokens (Shi et al. 2023, arXiv:2310.16789); ``dc-pdd``, probabilities over frequencies, capped (Zhang et
-    al. 2024, arXiv:2409.14781; frequencies are those of all pieces that are judged; its cap of 0.01 is for models with large
-    vocabularies); ``reference``, the loss less that of another model. All are told as ``membership/SCORE`` with ``/low`` and ``/high``;
-    the first number is that of ``score``. ``membership/blind`` is the area of a classifier that knows no model: where its lower bound is
-    above 0.5, the two sets differ by themselves.
+    Both are the first ``length`` tokens of documents of the sources that the phase trains on, where that is known, and which documents
+    were held out was drawn at random, so the two differ in nothing but the training. Where less than one epoch of a source was read, some
+    of its documents that count as trained on were not, and the area is too near to 0.5; a warning says so. Scores: ``loss``; ``zlib``,
+    the loss over the bytes of the compressed text (Carlini et al. 2021, arXiv:2012.07805); ``min-k``, the least likely tokens (Shi et al.
+    2023, arXiv:2310.16789); ``dc-pdd``, probabilities over frequencies, capped (Zhang et al. 2024, arXiv:2409.14781; frequencies are
+    those of all pieces that are judged; its cap of 0.01 is for models with large vocabularies); ``reference``, the loss less that of
+    another model. All are told as ``membership/SCORE`` with ``/low`` and ``/high``; the first number is that of ``score``.
+    ``membership/blind`` is the area of a classifier that knows no model: where its lower bound is above 0.5, the two sets differ by
+    themselves.
 
     ``wt.was_trained_on`` asks the same of any model and text.
     """
@@ -65,9 +68,9 @@ class Membership(Evaluation, name="membership"):
             raise PartError(f"{self.name}: score is reference, and no reference is given")
         if self.length > held_out.context:
             raise PartError(f"{self.name}: length {self.length} is more than the context of {held_out.context}")
-        sides = []
+        sides, sources = [], self._sources(held_out)
         for split in ("train", held_out.split):
-            found = kit.pieces(held_out.stream, split, held_out.sources, self.length, self.most, self.name)
+            found = kit.pieces(held_out.stream, split, sources, self.length, self.most, self.name)
             if len(found.texts) < kit.FEWEST:
                 raise PartError(f"{self.name}: {len(found.texts)} documents of {split} have {self.length} tokens; lower length")
             sides.append(found)
@@ -87,3 +90,19 @@ class Membership(Evaluation, name="membership"):
             key = f"membership/{name}"
             numbers |= {key: one.value, f"{key}/low": one.low, f"{key}/high": one.high}
         return numbers
+
+    def _sources(self, held_out: HeldOut) -> tuple[str, ...]:
+        """Those of ``held_out`` that are trained on; a warning where, at the end, not all of their documents were.
+
+        Raises:
+            PartError: where none of them was.
+        """
+        known = held_out.trained_on
+        sources = tuple(source for source in held_out.sources if known is None or source in known)
+        if not sources:
+            raise PartError(f"{self.name}: the {held_out.split} split holds no documents of a source that the phase trains on")
+        read = held_out.epochs() if held_out.epochs is not None and held_out.split == "test" else {}
+        if few := [f"{source} {read[source]:.2f}" for source in sources if read.get(source, 1.0) < 1.0]:
+            told = f"{self.name}: less than one epoch was read ({', '.join(few)}), so the area is too near to 0.5"
+            warnings.warn(told, stacklevel=2)
+        return sources

@@ -27,7 +27,8 @@ class Conditioned(Objective, name="conditioned"):
     what no longer fits is not seen: at equal compute fewer tokens of text are read, as in the paper.
 
     ``tags`` are controls. ``hashed`` shows in the place of each document's metadata other tokens that stand for the same, ``shuffled``
-    those of another document in the batch. Held-out text is scored without metadata; the evaluation `conditioned-bits` scores it with.
+    those of another document in the batch, the same for all pieces of a document; where the batch holds no other, none. Held-out text is
+    scored without metadata; the evaluation `conditioned-bits` scores it with.
     """
 
     trial = Trial(beside={"tokenizer": {"vocabulary": 512, "sentinels": 16, "metadata": "{source}\n", "metadata_tokens": 4}})
@@ -48,7 +49,8 @@ class Conditioned(Objective, name="conditioned"):
         batch = plain.whole(plain.prepare(rows, vocabulary, random))
         target = np.concatenate([np.full((len(rows["tokens"]), 1), -100), batch["labels"]], axis=1)
         pieces = _pieces(rows["documents"])
-        tags = self._shown([rows["metadata"][row, begin] for row, begin, _ in pieces], vocabulary, random)
+        heads = [rows["tokens"][row, begin] == vocabulary.document for row, begin, _ in pieces]
+        tags = self._shown([rows["metadata"][row, begin] for row, begin, _ in pieces], heads, vocabulary, random)
         names = ("tokens", "documents", "positions", "labels")
         found = {name: np.full(rows["tokens"].shape, fill) for name, fill in zip(names, (vocabulary.pad, -1, 0, -100), strict=True)}
         used = np.zeros(len(rows["tokens"]), np.int64)
@@ -64,14 +66,14 @@ class Conditioned(Objective, name="conditioned"):
             used[row] += len(tokens)
         return {"labels": found.pop("labels")[:, 1:], **{name: values[:, :-1] for name, values in found.items()}}
 
-    def _shown(self, tags: list[np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> list[np.ndarray]:
-        """What stands before each piece, of the metadata of its document: tokens without padding, int64."""
+    def _shown(self, tags: list[np.ndarray], heads: list[bool], vocabulary: Vocabulary, random: np.random.Generator) -> list[np.ndarray]:
+        """What stands before each piece, of the metadata of its document: tokens without padding, int64. ``heads`` begin a document."""
         import numpy as np
         import xxhash
 
         tags = [tag[tag != vocabulary.pad].astype(np.int64) for tag in tags]
         if self.tags == "shuffled":
-            return [tags[place] for place in random.permutation(len(tags))]
+            return _rotated(tags, heads, random)
         if self.tags == "hashed":
             usual = np.flatnonzero(vocabulary.token_bytes > 0)
             seeds = [xxhash.xxh32_intdigest(tag.tobytes()) for tag in tags]
@@ -96,3 +98,24 @@ def _pieces(documents: np.ndarray) -> list[tuple[int, int, int]]:
         ends = [*(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
         found += [(row, begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True) if numbers[begin] >= 0]
     return found
+
+
+def _rotated(tags: list[np.ndarray], heads: list[bool], random: np.random.Generator) -> list[np.ndarray]:
+    """For each piece the tag of another document: documents stand in a circle in random order, and each has the tag of the next one.
+
+    A piece that does not begin a document is taken for a part of the last one before it with the same tag.
+    """
+    latest: dict[bytes, int] = {}
+    document: list[int] = []
+    own: list[np.ndarray] = []
+    for tag, head in zip(tags, heads, strict=True):
+        key = tag.tobytes()
+        if head or key not in latest:
+            latest[key] = len(own)
+            own.append(tag)
+        document.append(latest[key])
+    if len(own) == 1:
+        return [tags[0][:0]] * len(tags)
+    circle = random.permutation(len(own)).tolist()
+    following = dict(zip(circle, [*circle[1:], *circle[:1]], strict=True))
+    return [own[following[one]] for one in document]
