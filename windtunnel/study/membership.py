@@ -71,15 +71,10 @@ def was_trained_on(
     Raises:
         UserError: for a model that does not write text, a reference with another tokenizer, and fewer than ten documents on a side.
     """
-    import torch
-
-    from windtunnel.core import registry
     from windtunnel.data.corpus.prepare import prepare_corpus
     from windtunnel.data.encode import prepare_stream
     from windtunnel.kits.text.encoded import text_of
-    from windtunnel.slots import HeldOut, Objective
     from windtunnel.study.evaluate import opened
-    from windtunnel.train.machine import precision_context
 
     encoding, _, room = opened(model)
     if room and length > room:
@@ -89,9 +84,7 @@ def was_trained_on(
     corpus = prepare_corpus({}, held_out=both, cache=cache / "corpora", progress=say, **split)
     stream = prepare_stream(corpus, encoding, cache=cache / "streams", progress=say)
     sides = {name: _beginnings(stream, name, length, most) for name in both}
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    objective, precision = registry.make(Objective, "next-token"), precision_context(place, "float32")
-    judge = HeldOut((), None, stream, stream.facts, objective, place, precision, "test", length)
+    judge = _judge(stream, length, device)
     if reference is not None:
         other = prepare_stream(corpus, opened(reference)[0], cache=cache / "streams", progress=say)
         if not text_of(stream, "forensics").same_tokens(text_of(other, "forensics")):
@@ -102,6 +95,19 @@ def was_trained_on(
         nats.append(_read(name, sides, judge))
     about = {"kind": "membership", "model": model, "reference": reference, "length": length}
     return Told(about | _numbers(nats, sides, stream.facts.size, share, cap))
+
+
+def _judge(stream: Any, length: int, device: str | None) -> HeldOut:
+    """How documents of ``stream`` are read: next tokens, in single precision."""
+    import torch
+
+    from windtunnel.core import registry
+    from windtunnel.slots import HeldOut, Objective
+    from windtunnel.train.machine import precision_context
+
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    objective, precision = registry.make(Objective, "next-token"), precision_context(place, "float32")
+    return HeldOut((), None, stream, stream.facts, objective, place, precision, "test", length)
 
 
 def _beginnings(stream: Any, name: str, length: int, most: int) -> Beginnings:
