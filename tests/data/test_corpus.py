@@ -474,7 +474,7 @@ def survived(kept: object, given: object) -> bool:
     return kept == given and type(kept) is type(given)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(records, min_size=1, max_size=12), st.integers(1, 200))
 def test_any_field_of_a_record_survives(given_records: list[dict], batch: int) -> None:
     folder, kept = Path(tempfile.mkdtemp()), frame.BATCH_BYTES

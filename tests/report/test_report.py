@@ -206,7 +206,7 @@ def test_times_are_cpu_seconds_and_how_much_runs_scattered_is_told() -> None:
     for number, run in enumerate(run for run in result["runs"] if run["arm"] == "wsd"):
         run["totals"]["seconds"] = 20.0 * (1 + number)
     said = fairness.scatter(Reading(result))
-    assert said.startswith("Other work shared the machine: runs of wsd did 2.00e10 to 1.00e11 FLOPs a second, 5.00 times as many.")
+    assert said.startswith("Runs of wsd did 2.00e10 to 1.00e11 FLOPs a second, 5.00 times as many, as where other work shares the machine")
     assert said.endswith("which are of the clock, say little.") and said in fairness.warnings(Reading(result))
     assert "time" in tables.verdicts(Reading(result)).columns
     for place, name in enumerate(("g-stack", "wsd", "qk-norm", "ul2")):
@@ -404,7 +404,7 @@ PLACES = [place for place in paths(SMALL) if place]
 DAMAGE = st.sampled_from([None, math.nan, math.inf, -math.inf, "", "text", {}, [], 0, -1, 10**400])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), DAMAGE), min_size=1, max_size=4))
 def test_no_single_value_breaks_the_report(damages: list[tuple[tuple[Any, ...], Any]]) -> None:
     result = copy.deepcopy(SMALL)

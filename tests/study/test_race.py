@@ -56,7 +56,7 @@ def test_a_race_has_its_first_look_after_the_least_seeds_and_its_last_after_the_
         ({"lest": 3}, r"seeds.*'lest'.*least"),
         ({"noise": {"sd": 0, "freedom": 3}}, r"seeds\.noise\.sd: .*greater than 0"),
         (0, r"seeds: .*at least one seed"),
-        ([1, "x"], r"seeds\.1: .*integer"),
+        ([1, "x"], r"seeds\.1: .*whole number"),
     ],
 )
 def test_what_is_wrong_with_seeds_is_said_where_it_stands(seeds, message):

@@ -35,7 +35,7 @@ class ModelSettings(Settings):
 
     whole: ClassVar[bool] = True
 
-    family: Family = Field(_named("llama"), description="architecture", examples=["qwen3"])
+    family: Family = Field(_named("llama"), description="architecture", examples=["llama"])
     depth: int = Field(
         8,
         ge=1,

@@ -54,9 +54,7 @@ class Phase(Settings):
     """A stretch of training with fixed parts."""
 
     share: float = Field(1.0, gt=0, le=1, description="share of the budget", examples=[0.2], json_schema_extra=unit("share of the budget"))
-    model: ModelSettings = Field(
-        ModelSettings(), description="the network: its family and sizes", examples=[{"family": "qwen3", "depth": 6}]
-    )
+    model: ModelSettings = Field(ModelSettings(), description="the network: its family and sizes", examples=[{"depth": 6, "width": 384}])
     context: int = Field(
         128, ge=1, description="units a sequence holds: tokens, images", examples=[256], json_schema_extra=unit("units: tokens, images")
     )

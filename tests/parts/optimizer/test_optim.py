@@ -327,7 +327,7 @@ def test_every_factor_is_above_zero_and_at_most_one(knobs, steps, step_tokens):
 
 
 @given(ANY)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_schedules_are_continuous(knobs):
     """Ten times the steps make the largest change from one step to the next shrink: there is no jump that steps cannot resolve."""
     schedule = make(Schedule, knobs)
