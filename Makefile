@@ -26,6 +26,8 @@ demo: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),harness]'
 	@touch $@
 
+# Two tests run at a time, so each keeps to one core.
+test: export OMP_NUM_THREADS ?= 1
 test: .venv/.installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
