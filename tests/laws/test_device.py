@@ -62,6 +62,14 @@ def test_more_devices_than_sequences_are_refused() -> None:
         on_device(of_depth(12, batch=16), device_of("h100"), gpus=1000)
 
 
+def test_a_pilot_takes_as_many_devices_as_it_has_sequences_and_the_large_run_all() -> None:
+    asked = Elsewhere.asked("h100", 64, 7.0, None)
+    assert asked is not None
+    found, lines = asked.told({"baseline": of_depth(12, batch=16)})
+    assert found["runs"]["baseline"]["gpus"] == 16 and any(line.endswith("on 16 of them") for line in lines)
+    assert any("7 days there buy" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -54,10 +54,16 @@ class Elsewhere(NamedTuple):
         from windtunnel.train.estimate import estimate
 
         device = device_of(self.device)
-        runs = {name: on_device(recipe, device, self.gpus, self.mfu) for name, recipe in recipes.items()}
+        # A pilot whose step has fewer sequences than there are devices takes as many devices as it has sequences.
+        runs = {
+            name: on_device(recipe, device, min(self.gpus, max(phase.batch for phase in recipe.phases)), self.mfu)
+            for name, recipe in recipes.items()
+        }
         many = f"{self.gpus} {device.name}" if self.gpus > 1 else f"one {device.name}"
         lines = [f"on {many} at {self.mfu:.0%} of {device.peak:.3g} bfloat16 FLOPs a second ({device.source}), one run of each:"]
-        lines += [f"  {name}: {sentence(one, device)}" for name, one in runs.items()]
+        for name, one in runs.items():
+            fewer = f", on {one.gpus} of them" if one.gpus < self.gpus else ""
+            lines.append(f"  {name}: {sentence(one, device)}{fewer}")
         if any(estimate(recipe)["parameters"] < SMALL for recipe in recipes.values()):
             lines.append(
                 f"  below {SMALL:.0e} parameters a model reaches far less of the peak: measure a step, and give its share as --mfu"
