@@ -11,6 +11,7 @@ import torch
 from checkpoints import with_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from windtunnel.commands.main import main
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
 from windtunnel.kits.text.membership import Beginnings, area, scores, told_apart
@@ -59,7 +60,7 @@ def source(path, rows):
     return sources_from({"x": str(path)})["x"]
 
 
-def test_a_model_overfitted_on_a_text_is_found_and_other_text_is_told(tmp_path):
+def test_a_model_overfitted_on_a_text_is_found_and_other_text_is_told(tmp_path, capsys):
     """Two fair halves of one distribution: only training tells them apart. Text of another kind is told from them without any model."""
     with_tokenizer(tmp_path / "model")
     seen, unseen = texts("wing", 24, 1), texts("wing", 24, 2)
@@ -82,15 +83,39 @@ def test_a_model_overfitted_on_a_text_is_found_and_other_text_is_told(tmp_path):
     table = found.table()
     assert set(table.index) == {"loss", "zlib", "min-k", "dc-pdd", "reference"}
     assert table.loc["loss", "low"] > 0.7 and table.loc["min-k", "low"] > 0.6 and table.loc["reference", "low"] > 0.6
-    assert found.data["alike"] and found.data["documents"] == {"suspected": 24, "unseen": 24}
+    assert found.data["alike"] and found.data["documents"] == {"members": 24, "others": 24}
     innocent = asked(before, suspected).table()
     assert (innocent["low"] < 0.6).all() and (innocent["high"] > 0.4).all()
     other = asked(after, source(tmp_path / "sea.jsonl", texts("sea", 24, 3)))
     assert not other.data["alike"] and other.data["blind"]["low"] > 0.8
-    with pytest.raises(UserError, match="suspected: 3 documents of 20 tokens, too few"):
+    with pytest.raises(UserError, match="members: 3 documents of 20 tokens, too few"):
         asked(after, source(tmp_path / "few.jsonl", texts("wing", 3, 4)))
     with pytest.raises(UserError, match="length 500"):
         was_trained_on(str(after), suspected, held, tmp_path / "cache", length=500)
+    words = [str(after), "--members", str(tmp_path / "seen.jsonl"), "--others", str(tmp_path / "unseen.jsonl")]
+    words += ["--length", str(LENGTH), "--cache", str(tmp_path / "cache"), "--device", "cpu"]
+    assert command(*words, "--reference", str(before), "--json") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found.data))
+    assert command(str(after), *words[1:3], "--others", str(tmp_path / "sea.jsonl"), *words[5:]) == 0
+    told = capsys.readouterr().out
+    assert "no model at all" in told and "24 documents against 24, 20 tokens of each" in told and "they are not of one kind" in told
+
+
+def command(*words):
+    with pytest.raises(SystemExit) as end:
+        main(["forensics", *words])
+    return end.value.code
+
+
+def test_forensics_refuses_options_of_the_other_question(capsys):
+    for words, told in (
+        (["--others", "b"], "--others: asks a model about a text"),
+        (["--length", "5"], "--length: asks a model about a text"),
+        (["--members", "a"], "--others PATH: give text of the same kind"),
+        (["--members", "a", "--others", "b", "--corpus", "c=d"], "--corpus: is for tokenizers"),
+        (["--members", "a", "--others", "b", "--merges", "5"], "--merges: is for tokenizers"),
+    ):
+        assert command("model", *words) == 2 and told in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_classifier_without_a_model_is_fair():

@@ -12,12 +12,12 @@ from windtunnel.slots import Source
 if TYPE_CHECKING:
     import pandas
 
-    from windtunnel.kits.text.membership import Beginnings
+    from windtunnel.kits.text.membership import Area, Beginnings
     from windtunnel.slots import HeldOut
 
 LENGTH, MOST = 128, 1000  # tokens of a document, documents on a side
 SHARE, CAP = 0.2, 0.01  # those of the papers
-SUSPECTED, UNSEEN = "suspected", "unseen"
+MEMBERS, OTHERS = "members", "others"
 
 
 class Told:
@@ -41,8 +41,8 @@ class Told:
 
 def was_trained_on(
     model: str,
-    suspected: Source,
-    unseen: Source,
+    members: Source,
+    others: Source,
     cache: Path,
     *,
     reference: str | None = None,
@@ -53,12 +53,12 @@ def was_trained_on(
     device: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Told:
-    """How well scores tell ``suspected`` text from ``unseen`` text: above chance where ``model`` was trained on the former.
+    """How well scores tell ``members`` text from ``others`` text: above chance where ``model`` was trained on the former.
 
     Args:
         model: a folder, the folder of a run, a file of weights, or a name on the hub.
-        suspected: documents that it may have been trained on.
-        unseen: documents of the same kind that it cannot have seen. Documents that are in both are read as suspected alone.
+        members: documents that it may have been trained on.
+        others: documents of the same kind that it cannot have seen. Documents that are in both are read as members alone.
         cache: where prepared text is kept.
         reference: a model with the same tokenizer that has not seen either.
         length: tokens of each document that are read; shorter documents are left out.
@@ -80,7 +80,7 @@ def was_trained_on(
     if room and length > room:
         raise UserError(f"length {length}: {model} has room for {room} tokens")
     split: dict[str, Any] = {"validation": 0.0, "test": 1.0, "near_duplicates": 1.0, "held_out_validation": 0.0}
-    both = {SUSPECTED: suspected, UNSEEN: unseen}
+    both = {MEMBERS: members, OTHERS: others}
     corpus = prepare_corpus({}, held_out=both, cache=cache / "corpora", progress=say, **split)
     stream = prepare_stream(corpus, encoding, cache=cache / "streams", progress=say)
     sides = {name: _beginnings(stream, name, length, most) for name in both}
@@ -144,8 +144,12 @@ def _numbers(nats: Sequence[Mapping[str, Any]], sides: Mapping[str, Beginnings],
     for other in nats[1:]:
         for side, scores in told.items():
             scores["reference"] = other[side].mean(axis=1) - nats[0][side].mean(axis=1)
-    areas = {name: kit.area(told[SUSPECTED][name], told[UNSEEN][name]) for name in told[SUSPECTED]}
-    blind = kit.told_apart(sides[SUSPECTED], sides[UNSEEN], size)
-    rows = [{"score": name, "area": one.value, "low": one.low, "high": one.high, "found": one.found} for name, one in areas.items()]
+    areas = {name: kit.area(told[MEMBERS][name], told[OTHERS][name]) for name in told[MEMBERS]}
+    blind = kit.told_apart(sides[MEMBERS], sides[OTHERS], size)
+    rows = [{"score": name, **_row(one)} for name, one in areas.items()]
     documents = {side: len(found.texts) for side, found in sides.items()}
-    return {"documents": documents, "scores": rows, "blind": blind._asdict(), "alike": blind.low <= 0.5}
+    return {"documents": documents, "scores": rows, "blind": _row(blind), "alike": blind.low <= 0.5}
+
+
+def _row(area: Area) -> dict[str, float]:
+    return {"area": area.value, "low": area.low, "high": area.high, "found": area.found}
