@@ -243,6 +243,18 @@ def test_a_number_of_an_evaluation_is_better_as_the_evaluation_says(metric, dire
     assert usual_direction(metric) == direction
 
 
+def test_two_numbers_of_one_arm_are_compared_seed_by_seed(tmp_path):
+    runs = [run("wide", seed, 0.5, test={"bits_per_byte": 1.0, "new": 0.8 + 0.1 * seed, "old": 0.5 + 0.1 * seed}) for seed in range(3)]
+    expect = "[{arm: wide, against: wide, metric: new, than: old, direction: higher, by: 0.4}]"
+    found = judge(paper(tmp_path, expect), "cpu", result(runs, {})).expectations[0]
+    assert found.improvement.mean == pytest.approx(0.3 / 0.6) and found.verdict == "reproduced" and found.rival == "old of wide"
+    assert found.values["wide: old"] == pytest.approx({0: 0.5, 1: 0.6, 2: 0.7})
+    with pytest.raises(UserError, match="compared with itself"):
+        paper(tmp_path, "[{arm: wide, against: wide, metric: new}]").study("cpu")
+    with pytest.raises(UserError, match="no other number"):
+        paper(tmp_path, "[{arm: wide, metric: compute_gain, than: old}]").study("cpu")
+
+
 def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):
     runs = [run("baseline", seed, 2.0 + seed) for seed in range(3)] + [run("wide", seed, 1.7 + seed + 0.001 * seed) for seed in range(3)]
     runs += [run("baseline", 3, 50.0), run("wide", 4, 50.0), run("wide", 0, 9.0, multiple=2.0), run("wide", 1, 9.0, status="failed")]

@@ -172,7 +172,7 @@ def improvement(finding: Finding | None) -> str:
     def shown(value: float | None) -> str:
         return "…" if value is None else percent(value) if finding.relative else signed(value)
 
-    title = safe(f"{finding.arm} against {finding.against}: {finding.metric.replace('_', ' ')}")
+    title = safe(f"{finding.arm} against {finding.rival}: {finding.metric.replace('_', ' ')}")
     text = f'<span title="{title}">{shown(mean)} ({shown(low)} to {shown(high)})</span>'
     return text + (drawing(mean, low, high) if finding.relative else "")
 

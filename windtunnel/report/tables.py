@@ -209,7 +209,7 @@ def expected(reading: Reading) -> Table:
         limit = f"{100 * entry.by:g}%" if entry.relative else f"{entry.by:g}"
         margin = f" by {'at most' if entry.relation == 'not-worse' else 'more than'} {limit}" if entry.by else ""
         relation = "worse" if entry.relation == "not-worse" and entry.by else entry.relation.replace("-", " ")
-        said, metric = f"{relation}{margin} than {entry.against}", entry.metric.replace("_", " ")
+        said, metric = f"{relation}{margin} than {entry.rival}", entry.metric.replace("_", " ")
         rows.append((entry.arm, said, metric, found, entry.verdict, entry.note or DASH))
     columns = ("arm", "expected", "in", "improvement", "verdict", "note")
     note = (

@@ -58,6 +58,11 @@ class Expectation(Settings):
         "dip/NUMBER) or compute_gain",
         examples=["bits_per_byte/code"],
     )
+    than: str | None = Field(
+        None,
+        description="the number of `against` that it is compared with, such as another score of the same models (default: the same number)",
+        examples=["membership/loss"],
+    )
     direction: Literal["lower", "higher"] | None = Field(
         None, description="which way is better (default: as the study or the evaluation of that name says, else lower)", examples=["higher"]
     )
@@ -164,6 +169,10 @@ class Paper(Settings):
                     raise self._error(("expect", index, key), message)
             if expectation.metric == GAIN and expectation.against != BASELINE:
                 raise self._error(("expect", index, "against"), "a compute gain is always against the baseline")
+            if GAIN in (expectation.metric, expectation.than) and expectation.than is not None:
+                raise self._error(("expect", index, "than"), "a compute gain is compared with no other number")
+            if expectation.arm == expectation.against and expectation.than in (None, expectation.metric):
+                raise self._error(("expect", index, "against"), "an arm is compared with itself; name another, or another number as `than`")
         return study
 
     def _error(self, path: tuple[Any, ...], message: str) -> UserError:
@@ -370,7 +379,7 @@ def _finding(expectation: Expectation, result: StudyResult) -> Finding:
     study = result.study
     metric = study.metric if expectation.metric == "primary" else expectation.metric
     direction = expectation.direction or (study.better if metric == study.metric else usual_direction(metric))
-    found = {**expectation.model_dump(mode="json"), "metric": metric, "direction": direction}
+    found = {**expectation.model_dump(mode="json", exclude_none=True), "metric": metric, "direction": direction}
     if metric == GAIN:
         gain = result.arms[expectation.arm].compute_gain or ComputeGain()
         improvement = Improvement(
@@ -381,10 +390,12 @@ def _finding(expectation: Expectation, result: StudyResult) -> Finding:
             seeds=result.arms[expectation.arm].seeds,
         )
         return Finding(**found, improvement=improvement, verdict=decide(expectation, improvement.low, improvement.high))
-    arm, against = _values(result, expectation.arm, metric), _values(result, expectation.against, metric)
+    than = expectation.than or metric
+    arm, against = _values(result, expectation.arm, metric), _values(result, expectation.against, than)
     seeds = sorted(arm.keys() & against.keys())
     relative = not any(metric in (run.transfer or {}) for run in result.runs)
-    found |= {"values": {expectation.arm: arm, expectation.against: against}, "relative": relative}
+    names = (expectation.arm, expectation.against) if than == metric else (f"{expectation.arm}: {metric}", f"{expectation.against}: {than}")
+    found |= {"values": dict(zip(names, (arm, against), strict=True)), "relative": relative}
     if not seeds or (relative and not math.fsum(against[seed] for seed in seeds)):
         return Finding(**found, improvement=Improvement(mean=None, low=None, high=None, seeds=0), verdict="undecided")
     sign = -1 if direction == "lower" else 1

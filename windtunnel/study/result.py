@@ -407,14 +407,20 @@ class Finding(ResultBlock):
     arm: str = ""
     against: str = BASELINE
     metric: str = ""
+    than: str | None = Field(None, description="the number of `against`, where it is another one")
     direction: Literal["lower", "higher"] = "lower"
     relation: Literal["better", "not-worse", "worse"] = "better"
     by: float = 0.0
     note: str = ""
     relative: bool = Field(True, description="whether the improvement is a share of what it is compared with")
-    values: dict[str, dict[int, float]] = Field({}, description="by arm and seed")
+    values: dict[str, dict[int, float]] = Field({}, description="by arm (and number, where these are two) and seed")
     improvement: Improvement = Improvement()
     verdict: Outcome = "undecided"
+
+    @property
+    def rival(self) -> str:
+        """What the arm is compared with, in words."""
+        return self.against if self.than is None else f"{self.than.replace('_', ' ')} of {self.against}"
 
 
 class PaperResult(StudyResult):
