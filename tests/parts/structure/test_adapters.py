@@ -21,7 +21,8 @@ TOKENS = random_tokens(2, 12)
 
 
 def structure(kind: str, **knobs: Any) -> Any:
-    return make(Structure, {kind: {"rank": 3} | knobs})
+    own = {"partial-columns": {"columns": 3}, "scale-shift": {}}
+    return make(Structure, {kind: own.get(kind, {"rank": 3}) | knobs})
 
 
 def logits(model: Any) -> torch.Tensor:
@@ -44,6 +45,13 @@ def moved(model: Any) -> Any:
     [
         ("lora", "llama", {"head": True}),
         ("lora", "gpt2", {"targets": "attention"}),
+        ("lora", "gpt2", {"side": "both"}),
+        ("lora", "llama", {"side": "output"}),
+        ("miss", "gpt2", {}),
+        ("miss", "gpt2", {"share": "blocks", "rank": 4}),
+        ("partial-columns", "gpt2", {}),
+        ("scale-shift", "gpt2", {}),
+        ("scale-shift", "llama", {"shift": False}),
         ("adalora", "bert", {"rank": 2}),
         ("svd-core", "llama", {"train": "core"}),
         ("svd-core", "gpt2", {"basis": "bottom"}),
@@ -57,8 +65,10 @@ def test_it_begins_as_the_model_and_merging_changes_nothing(kind, family, knobs)
     part.apply(model)
     assert torch.allclose(logits(model), before, atol=1e-6)
     trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
-    assert trained and all(name.rpartition(".")[2] in ("left", "right", "values", "core", "up") for name in trained)
-    adapted = logits(moved(model))
+    shapes = ("left", "right", "values", "core", "up", "input_left", "input_right", "block", "blocks", "columns", "scale", "shift")
+    assert trained and all(name.rpartition(".")[2] in shapes or kind == "scale-shift" for name in trained)
+    part.constrain(moved(model), None)
+    adapted = logits(model)
     assert not torch.allclose(adapted, before, atol=1e-3)
     part.remove(model)
     assert torch.allclose(logits(model), adapted, atol=1e-5)
@@ -111,6 +121,75 @@ def test_its_step_is_that_of_peft():
         layer = theirs.get_base_model().get_submodule(name)
         assert torch.allclose(adapter.left.grad, layer.lora_B["default"].weight.grad, atol=1e-7), name
         assert torch.allclose(adapter.right.grad, layer.lora_A["default"].weight.grad, atol=1e-7), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"), [("miss", "llama"), ("miss-blocks", "llama"), ("scale-shift", "llama"), ("scale-shift", "bert")]
+)
+def test_shared_blocks_and_factors_are_those_of_peft(kind, family):
+    """The same small matrices give the same logits and the same gradients."""
+    peft = pytest.importorskip("peft")
+    model, other = build(family), build(family)
+    names = ["gate_proj", "down_proj", "q_proj"] if family == "llama" else ["query", "intermediate.dense"]
+    if kind == "scale-shift":
+        part, key, theirs = structure(kind, shift=False, norms=False), "scale", "ia3_l"
+        config: Any = peft.IA3Config(target_modules=names, feedforward_modules=[])
+    else:
+        knobs = {"share": "blocks", "rank": 4} if kind == "miss-blocks" else {"rank": 5}
+        part, key, theirs = structure("miss", **knobs), "blocks" if kind == "miss-blocks" else "block", "miss_block"
+        config = peft.MissConfig(r=knobs["rank"], target_modules=names, init_weights="bat" if kind == "miss-blocks" else True)
+    part.apply(model)
+    moved(model)
+    wrapped = peft.get_peft_model(other, config).get_base_model()
+    found = {name: adapter for name, adapter in adapters(model, kind).items() if any(name.endswith(end) for end in names)}
+    with torch.no_grad():
+        for name, adapter in adapters(model, kind).items():
+            if name in found:
+                layer = getattr(wrapped.get_submodule(name), theirs)["default"]
+                layer.copy_(getattr(adapter, key).reshape(layer.shape))
+            else:
+                getattr(adapter, key).fill_(float(key == "scale"))
+    assert found
+    for one in (model, wrapped):
+        run(one, TOKENS).logits.square().mean().backward()
+    for name, adapter in found.items():
+        theirs_too = getattr(wrapped.get_submodule(name), theirs)["default"].grad
+        assert torch.allclose(getattr(adapter, key).grad.reshape(theirs_too.shape), theirs_too, atol=1e-7), name
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_columns_get_the_gradients_of_the_matrix_and_keep_no_other_inputs(family):
+    whole, model = build(family), build(family)
+    structure("partial-columns").apply(model)
+    numbers = {}
+    for key, one in (("whole", whole), ("columns", model)):
+        kept: list[torch.Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda saved, kept=kept: (kept.append(saved), saved)[1], lambda saved: saved):
+            loss = run(one, TOKENS).logits.square().mean()
+        loss.backward()
+        numbers[key] = sum(saved.shape[-1] == 3 for saved in kept)
+    found = adapters(model, "partial-columns")
+    for name, adapter in found.items():
+        full = whole.get_submodule(name).weight.grad
+        full = full.T if adapter.transposed else full
+        assert torch.allclose(adapter.columns.grad, full[:, adapter.chosen], atol=1e-7), name
+    assert numbers == {"whole": 0, "columns": len(found)}
+
+
+def test_a_hydra_is_two_products():
+    """(1 + B A) (W x + b) + D C x, as its authors merge it."""
+    model, part = build("gpt2"), structure("lora", side="both", alpha=6)
+    part.apply(model)
+    name, one = next(iter(adapters(moved(model), "lora").items()))
+    with torch.no_grad():
+        one.bias.normal_()
+        behind = torch.eye(len(one.left)) + 2 * one.left @ one.right
+        weight, bias = behind @ one.matrix + 2 * one.input_left @ one.input_right, behind @ one.bias
+    part.remove(model)
+    merged: Any = model.get_submodule(name)
+    assert torch.allclose(merged.weight.T, weight, atol=1e-5) and torch.allclose(merged.bias, bias, atol=1e-5)
+    with pytest.raises(ValueError, match="cannot be nested"):
+        structure("lora", side="both", nested=True)
 
 
 def test_nested_ranks_are_first_ranks_and_a_cut_is_the_best_of_its_rank():
@@ -195,6 +274,9 @@ def test_what_cannot_be_adapted_is_refused():
     for knobs, says in (({"rank": 64}, "at most 32"), ({"targets": "queries-values"}, "one matrix")):
         with pytest.raises(PartError, match=says):
             structure("lora", **knobs).apply(build("gpt2"))
+    for kind, knobs, says in (("scale-shift", {}, "shift: false"), ("miss", {"share": "blocks"}, "do not fill")):
+        with pytest.raises(PartError, match=says):
+            structure(kind, **knobs).apply(build("llama"))
     model = build("llama")
     structure("lora").apply(model)
     with pytest.raises(PartError, match="remove that structure"):

@@ -35,14 +35,23 @@ class Adapter(nn.Module):
         """What is added to the matrix, [out, in]."""
         raise NotImplementedError
 
-    def added(self, x: Tensor) -> Tensor:
-        """What is added to the output for ``x`` [..., in]: [..., out]."""
+    def bias_change(self) -> Tensor | None:
+        """What is added to the bias [out]; None: nothing."""
+        return None
+
+    def added(self, x: Tensor, plain: Tensor) -> Tensor:
+        """What is added to the output ``plain`` [..., out] of the frozen matrix and its bias for ``x`` [..., in]: [..., out]."""
         raise NotImplementedError
+
+    @property
+    def matrix(self) -> Tensor:
+        """The matrix [out, in], however it is stored."""
+        return self.weight.T if self.transposed else self.weight
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
-        weight = self.weight.T if self.transposed else self.weight
-        return functional.linear(x, weight, self.bias) + self.added(x)
+        plain = functional.linear(x, self.matrix, self.bias)
+        return plain + self.added(x, plain)
 
 
 class LowRankAdapter(Adapter):
@@ -57,10 +66,37 @@ class LowRankAdapter(Adapter):
         """As for every adapter."""
         return self.alpha / self.active * (self.left[:, : self.active] @ self.right[: self.active])
 
-    def added(self, x: Tensor) -> Tensor:
+    def added(self, x: Tensor, plain: Tensor) -> Tensor:
         """As for every adapter."""
         inner = functional.linear(x, self.right[: self.active])
         return functional.linear(inner, self.left[:, : self.active]) * (self.alpha / self.active)
+
+
+class OutputAdapter(LowRankAdapter):
+    """Adds ``alpha / rank * left @ right`` times the output, bias and all; with ``of_input`` that low-rank change of the matrix too."""
+
+    def __init__(self, left: Tensor, right: Tensor, alpha: float, of_input: tuple[Tensor, Tensor] | None) -> None:
+        """``left`` [out, rank], ``right`` [rank, out]; ``of_input`` [out, rank] and [rank, in]."""
+        super().__init__(left, right, alpha)
+        pair = (None, None) if of_input is None else tuple(nn.Parameter(factor) for factor in of_input)
+        self.register_parameter("input_left", pair[0])
+        self.register_parameter("input_right", pair[1])
+
+    def change(self) -> Tensor:
+        """As for every adapter."""
+        change = super().change() @ self.matrix
+        return change if self.input_left is None else change + self.alpha / self.active * (self.input_left @ self.input_right)
+
+    def bias_change(self) -> Tensor | None:
+        """As for every adapter."""
+        return None if self.bias is None else super().change() @ self.bias
+
+    def added(self, x: Tensor, plain: Tensor) -> Tensor:
+        """As for every adapter."""
+        added = super().added(plain, plain)
+        if self.input_left is None:
+            return added
+        return added + functional.linear(functional.linear(x, self.input_right), self.input_left) * (self.alpha / self.active)
 
 
 class Triplets(Adapter):
@@ -82,7 +118,7 @@ class Triplets(Adapter):
         """As for every adapter."""
         return self.scale * (self.left @ (self.values[:, None] * self.right))
 
-    def added(self, x: Tensor) -> Tensor:
+    def added(self, x: Tensor, plain: Tensor) -> Tensor:
         """As for every adapter."""
         return functional.linear(functional.linear(x, self.right * self.values[:, None]), self.left) * self.scale
 
@@ -126,7 +162,7 @@ class Core(Adapter):
         """As for every adapter."""
         return self.up @ (self.core[:, None] * self.down if self.core.ndim == 1 else self.core @ self.down)
 
-    def added(self, x: Tensor) -> Tensor:
+    def added(self, x: Tensor, plain: Tensor) -> Tensor:
         """As for every adapter."""
         inner = functional.linear(x, self.down)
         return functional.linear(inner * self.core if self.core.ndim == 1 else functional.linear(inner, self.core), self.up)
@@ -211,9 +247,10 @@ def merge(model: Any, part: str) -> None:
         change = adapter.change().to(adapter.weight.dtype)
         out, inside = change.shape
         weight = nn.Parameter(adapter.weight + (change.T if adapter.transposed else change))
+        shift = adapter.bias_change()
         with torch.device("meta"):  # no weights are drawn that would be thrown away
             module: Any = linear(out, inside, adapter.transposed)
-        module.weight, module.bias = weight, adapter.bias
+        module.weight, module.bias = weight, adapter.bias if shift is None else nn.Parameter(adapter.bias + shift)
         model.set_submodule(name, module.train(adapter.training))
         if view.tied and view.head is not None and name == view.head.name:
             model.config.tie_word_embeddings = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,10 @@ class Lora(Structure, name="lora"):
     ``nested`` is DyLoRA (Valipour et al. 2023, arXiv:2210.07558): each step trains the first b ranks alone, multiplied by alpha / b, b
     drawn uniformly from 1 to ``rank``; what is measured has all of them. ``kept_rank`` cuts the product at the end: a nested one to
     its first ranks, another to its best approximation (by SVD), which is what a nested one has to beat.
+
+    ``side: output`` puts the product behind the matrix instead, ``y + (alpha / rank) B A y`` for its output y, bias and all; ``both`` has
+    one on each side, two products of ``rank``: Hydra (Kim et al. 2023, arXiv:2309.06922). What is behind a matrix W is a change of
+    it too, ``B A W``, and is added to it at the end like the other.
     """
 
     trial = Trial({"rank": 4})
@@ -40,6 +44,7 @@ class Lora(Structure, name="lora"):
     alpha: float = Field(16.0, gt=0, description="products are multiplied by alpha / rank")
     targets: Targets = Field("all", description="which matrices of the blocks get one")
     head: bool = Field(False, description="whether the matrix of the logits gets one too")
+    side: Literal["input", "output", "both"] = Field("input", description="what products read: inputs of the matrix, outputs, or both")
     nested: bool = Field(False, description="whether each step trains the first ranks alone, as many as are drawn")
     kept_rank: int | None = Field(None, ge=1, description="the rank that is left at the end (default: all)")
 
@@ -47,6 +52,8 @@ class Lora(Structure, name="lora"):
     def _not_more_than_there_are(self) -> Lora:
         if self.kept_rank is not None and self.kept_rank > self.rank:
             raise ValueError(f"kept_rank {self.kept_rank} is larger than rank {self.rank}")
+        if self.side != "input" and (self.nested or self.kept_rank is not None):
+            raise ValueError(f"side: {self.side} cannot be nested or cut; leave out nested and kept_rank, or set side: input")
         return self
 
     def apply(self, model: PreTrainedModel) -> None:
@@ -57,16 +64,21 @@ class Lora(Structure, name="lora"):
         """
         import torch
 
-        from windtunnel.kits.weights.adapters import LowRankAdapter, adapt, chosen
+        from windtunnel.kits.weights.adapters import LowRankAdapter, OutputAdapter, adapt, chosen
         from windtunnel.kits.weights.factors import uniform
         from windtunnel.parts.structure.low_rank import drawn_seed
 
         seed = drawn_seed()
 
         def make(name: str, weight: Tensor) -> LowRankAdapter:
-            out, inside = weight.shape
-            right = uniform((self.rank, inside), inside**-0.5, seed, f"{name}.right")
-            return LowRankAdapter(torch.zeros(out, self.rank, dtype=weight.dtype), right.to(weight.dtype), self.alpha)
+            def factors(read: int, kind: str) -> tuple[Tensor, Tensor]:
+                right = uniform((self.rank, read), read**-0.5, seed, f"{name}.{kind}")
+                return torch.zeros(len(weight), self.rank, dtype=weight.dtype), right.to(weight.dtype)
+
+            of_input = factors(weight.shape[1], "right") if self.side != "output" else None
+            if self.side != "input":
+                return OutputAdapter(*factors(len(weight), "output"), self.alpha, of_input)
+            return LowRankAdapter(*of_input, self.alpha)
 
         adapt(model, self.name, chosen(model, self.targets, self.head, self.name), self.rank, make)
 
