@@ -62,14 +62,24 @@ def stream(workshop: testing.Workshop) -> Any:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_old_to_collect() -> None:
-    """A run collects garbage to measure its memory; going through all that torch and transformers have defined takes longer than it."""
+def nothing_old_to_collect() -> Iterator[None]:
+    """A run collects garbage to measure its memory; going through all that torch and transformers have defined takes longer than it.
+
+    What a collection leaves is therefore frozen, so that the next one goes through what came since.
+    """
     import transformers.models.llama.modeling_llama  # noqa: F401
 
-    import windtunnel.train.run  # noqa: F401
+    from windtunnel.train import machine
 
-    gc.collect()
-    gc.freeze()
+    def collect() -> int:
+        found = gc.collect()
+        gc.freeze()
+        return found
+
+    collect()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "gc", SimpleNamespace(collect=collect))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -95,16 +95,19 @@ def test_an_installed_wheel_knows_its_papers_parts_and_studies(installed: Path, 
         ("papers", "--json"),
         ("papers", "g-stack"),
         ("parts",),
-        ("check", "first-flight", "--workers", "1", "--threads", "1"),
+        ("check", "first-flight", "--budget", "hours=2"),
+        ("sections",),
         ("study", "first-fligth"),
         ("papers", "ul2-mod"),
     )
     codes, said = zip(*windtunnel(installed, tmp_path, *calls), strict=True)
-    assert codes == (0, 0, 0, 0, 2, 0), said
+    assert codes == (0, 0, 0, 2, 0, 2, 0), said
     found: list[dict[str, Any]] = json.loads(said[0])
     assert {paper["name"] for paper in found} == {path.parent.name for path in (ROOT / "papers").glob("*/*/paper.yaml")}
     assert all(paper["area"] for paper in found) and any(paper["measured"] for paper in found)
-    assert str(installed) in said[1] and "next-token" in said[2] and "runs to fly" in said[3]
-    assert "did you mean 'first-flight'" in said[4]
-    assert "ul2-mod" in said[5] and str(installed) in said[5]
+    assert str(installed) in said[1] and "next-token" in said[2]
+    assert "hours" in said[3] and str(installed / "windtunnel" / "library" / "studies" / "first-flight.yaml") in said[3], "found, and read"
+    assert "bits per byte" in said[4]
+    assert "did you mean 'first-flight'" in said[5]
+    assert "ul2-mod" in said[6] and str(installed) in said[6]
     assert not list(tmp_path.iterdir()), "nothing is written where it was asked"

@@ -584,7 +584,8 @@ def test_tensors_of_a_checkpoint_go_back_to_where_they_were(tmp_path):
     assert place(storage, "cuda:0") == "moved to cuda:1"
 
 
-def test_a_compiled_run_resumes_exports_plain_names_and_measures_uncompiled(tiny, stream, tmp_path, monkeypatch):
+def test_a_compiled_run_of_two_threads_resumes_exports_plain_names_and_measures_uncompiled(tiny, stream, tmp_path, monkeypatch):
+    """Threads must not decide in which order the gradient of an embedding is added up: many tokens of few kinds would show it."""
     from windtunnel.kits.text import samples as module
 
     def plain(model, held_out, real=module.samples, **how):
@@ -592,28 +593,24 @@ def test_a_compiled_run_resumes_exports_plain_names_and_measures_uncompiled(tiny
         return real(model, held_out, **how)
 
     monkeypatch.setattr(module, "samples", plain)
-    recipe = tiny(compile="yes", budget={"steps": 4}, phases=[{"share": 0.5}, {"share": 0.5}])
-    whole = fly(recipe, 0, stream, tmp_path / "whole")
-    assert whole["status"] == "finished", whole["traceback"]
-    assert whole["phases"][0]["flops_per_step"] == whole["phases"][1]["flops_per_step"]
-    cut = cut_into_pieces(recipe, stream, tmp_path / "cut")
-    assert same(tmp_path / "whole", tmp_path / "cut") and whole["test"] == cut["test"]
-    assert not [name for name in weights(tmp_path / "whole") if "_orig_mod" in name]
-    plainly = fly(tiny(compile="no", budget={"steps": 4}, phases=[{"share": 0.5}, {"share": 0.5}]), 0, stream, tmp_path / "plain")
-    assert whole["test"]["bits_per_byte"] == pytest.approx(plainly["test"]["bits_per_byte"], rel=1e-3)
-
-
-def test_a_compiled_run_on_several_threads_can_be_repeated(tiny, stream, tmp_path):
-    """Threads must not decide in which order the gradient of an embedding is added up: many tokens of few kinds would show it."""
-    recipe = tiny(compile="yes", budget={"steps": 16}, batch=32, optimizer={"adamw": {"learning_rate": 0.01}})
+    halves = [{"share": 0.5}, {"share": 0.5}]
+    fields = {"budget": {"steps": 16}, "batch": 32, "phases": halves, "optimizer": {"adamw": {"learning_rate": 0.01}}}
+    recipe = tiny(compile="yes", **fields)
     try:
-        for name in ("one", "two"):
-            record = fly(recipe, 0, stream, tmp_path / name, threads=2)
-            assert record["status"] == "finished", record["traceback"]
+        whole = fly(recipe, 0, stream, tmp_path / "whole", threads=2)
+        assert whole["status"] == "finished", whole["traceback"]
+        for steps in (3, 8):
+            stops = [False] * steps + [True]
+            assert fly(recipe, 0, stream, tmp_path / "cut", threads=2, stop=lambda stops=stops: stops.pop(0))["status"] == "interrupted"
+        cut = fly(recipe, 0, stream, tmp_path / "cut", threads=2)
     finally:
         torch.set_num_threads(1)
+    assert whole["phases"][0]["flops_per_step"] == whole["phases"][1]["flops_per_step"]
+    assert same(tmp_path / "whole", tmp_path / "cut") and whole["test"] == cut["test"]
     assert not torch.are_deterministic_algorithms_enabled() and torch.utils.deterministic.fill_uninitialized_memory
-    assert same(tmp_path / "one", tmp_path / "two")
+    assert not [name for name in weights(tmp_path / "whole") if "_orig_mod" in name]
+    plainly = fly(tiny(compile="no", **fields), 0, stream, tmp_path / "plain")
+    assert whole["test"]["bits_per_byte"] == pytest.approx(plainly["test"]["bits_per_byte"], rel=1e-3)
 
 
 def test_kept_moments_are_those_the_phase_before_ended_with(tiny, stream, tmp_path, monkeypatch):
