@@ -253,6 +253,39 @@ def test_hidden_distance_is_that_of_whole_documents(family, written, pool):
     assert torch.allclose(found, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize(("family", "written"), [("gpt2", "next-token"), ("bert", "masked-token")])
+def test_all_layers_are_compared_each_at_the_scale_of_the_teacher(family, written):
+    """States are caught at the blocks themselves; padding does not count, and the last are those that the head reads."""
+    from windtunnel.models.anatomy import anatomy
+
+    objective, model, teacher = make(Objective, written), network(family), network(family, 1)
+    rows = make_rows(7, sequences=3, density=0.1, padding=0.5)
+    batch = tensors(objective.prepare(rows, VOCABULARY, generator(2)))
+    original, there = torch.from_numpy(rows["tokens"][:, :-1]), (batch["documents"] >= 0)[..., None]
+
+    def states(one: Any) -> list[torch.Tensor]:
+        caught: list[torch.Tensor] = []
+        hooks = [
+            block.module.register_forward_hook(lambda module, given, out: caught.append(out if isinstance(out, torch.Tensor) else out[0]))
+            for block in anatomy(one).blocks
+        ]
+        last = states_of(family, one, batch, original)
+        for hook in hooks:
+            hook.remove()
+        return [*caught[:-1], last]
+
+    part = HiddenDistillation(teacher=OTHER, weight=0.5, layers="all")
+    loss = objective.loss(model, batch, part.needs)
+    found = part.term(model, batch, loss, {}, BatchContext(objective, AT, {"teacher": teacher}))
+    pairs = list(zip(states(model), states(teacher), strict=True))
+    expected = 0.5 * sum(((mine - its).square() * there).sum() / (its.square() * there).sum() for mine, its in pairs)
+    assert len(pairs) == 2 and torch.allclose(found, expected, rtol=1e-9)
+    with pytest.raises(PartError, match="as many"):
+        part.term(model, batch, loss, {}, BatchContext(objective, AT, {"teacher": network(family, 1, layers=3)}))
+    with pytest.raises(ValueError, match="leave out pool"):
+        HiddenDistillation(teacher=OTHER, layers="all", pool="positions")
+
+
 def test_an_encoder_decoder_compares_its_encoders():
     objective, model, teacher = make(Objective, "span-corruption"), network("t5"), network("t5", 1)
     batch = batch_of(objective, 4, sequences=2, density=0.0)

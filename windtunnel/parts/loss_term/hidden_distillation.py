@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
@@ -30,6 +30,10 @@ class HiddenDistillation(LossTerm, name="hidden-distillation"):
     everywhere, so that the average does not depend on how a batch is cut. With masked-token the student reads the text a second time,
     without masks; all other objectives hide nothing that could be put back, and the same pass serves. Of an encoder-decoder it is the
     encoder's states that are compared.
+
+    ``layers: all`` compares the states after every block instead, position by position: the sum over blocks of the mean squared
+    distance, each over the teacher's mean square in the batch at hand. That is SquareHead (Kurtic et al. 2023, arXiv:2310.06927), whose
+    teacher is the dense model and whose student is a pruned one; its weight is 1. The last states are those after the last norm.
     """
 
     trial = Trial({"teacher": {"folder": "@model"}})
@@ -42,9 +46,16 @@ class HiddenDistillation(LossTerm, name="hidden-distillation"):
     pool: Literal["mean", "positions", "first"] = Field(
         "mean", description="what is compared: mean state of a document, state of every position, or state of its first position"
     )
+    layers: Literal["last", "all"] = Field("last", description="states after the last block, or after every block, each at its own scale")
     as_width: int | None = Field(
         None, ge=1, description="scale the sum over dimensions as if there were this many (768: weights as in the paper; null: as it is)"
     )
+
+    @model_validator(mode="after")
+    def _of_layers(self) -> HiddenDistillation:
+        if self.layers == "all" and (self.pool != "mean" or self.as_width is not None):
+            raise ValueError("layers: all compares every position at the teacher's scale; leave out pool and as_width")
+        return self
 
     def term(
         self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], context: BatchContext
@@ -52,7 +63,8 @@ class HiddenDistillation(LossTerm, name="hidden-distillation"):
         """The weighted squared distance, averaged over inputs, each weighing by its counted targets.
 
         Raises:
-            PartError: for a teacher of another width or kind, and for ``pool: first`` where the first position sees only itself.
+            PartError: for a teacher of another width, kind or, with ``layers: all``, depth, and for ``pool: first`` where the first
+                position sees only itself.
         """
         import torch
 
@@ -72,16 +84,16 @@ class HiddenDistillation(LossTerm, name="hidden-distillation"):
             )
         whole = batch | {"tokens": torch.where(batch["labels"] != -100, batch["labels"], batch["tokens"])} if masked else batch
         with torch.no_grad():
-            goal = _last(context.objective.loss(teacher, whole, self.needs))
-        states = _last(context.objective.loss(model, whole, self.needs) if masked else loss)
+            taught = context.objective.loss(teacher, whole, self.needs)
+        read = context.objective.loss(model, whole, self.needs) if masked else loss
+        if self.layers == "all":
+            return self.weight * _of_all_layers(_every(read), _every(taught), _present(model, batch))
+        states, goal = _last(read), _last(taught)
         apart = (states - goal) if states.dtype == torch.float64 else (states.float() - goal.float())
         weight = self.weight * (1.0 if self.as_width is None else self.as_width / own)
 
-        documents = batch.get("documents", torch.zeros_like(batch["tokens"]))
-        targets = _sums(loss.counts.to(apart.dtype), documents)
-        if model.config.is_encoder_decoder:
-            columns = batch["encoder_columns"]
-            documents = torch.where(columns >= 0, documents.gather(1, columns.clamp(min=0)), -1)
+        targets = _sums(loss.counts.to(apart.dtype), batch.get("documents", torch.zeros_like(batch["tokens"])))
+        documents = _present(model, batch)
         return weight * (_distances(apart, documents, targets.shape[1], self.pool) * targets).sum() / loss.counts.sum().clamp(min=1)
 
 
@@ -89,6 +101,42 @@ def _last(loss: Loss) -> torch.Tensor:
     """The last hidden states [B, T, width], after the last norm; of an encoder-decoder those of its encoder."""
     encoded = getattr(loss.outputs, "encoder_last_hidden_state", None)
     return loss.outputs.hidden_states[-1] if encoded is None else encoded
+
+
+def _every(loss: Loss) -> tuple[torch.Tensor, ...]:
+    """The states [B, T, width] after each block, those of the last after the last norm; of an encoder-decoder those of its encoder."""
+    encoded = getattr(loss.outputs, "encoder_hidden_states", None)
+    return tuple((loss.outputs.hidden_states if encoded is None else encoded)[1:])
+
+
+def _present(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The document of each position [B, T] of the states, -1 for padding."""
+    import torch
+
+    documents = batch.get("documents", torch.zeros_like(batch["tokens"]))
+    if not model.config.is_encoder_decoder:
+        return documents
+    columns = batch["encoder_columns"]
+    return torch.where(columns >= 0, documents.gather(1, columns.clamp(min=0)), -1)
+
+
+def _of_all_layers(states: tuple[torch.Tensor, ...], goals: tuple[torch.Tensor, ...], documents: torch.Tensor) -> torch.Tensor:
+    """The sum over layers of the mean squared distance over the mean square of ``goals``, over positions that are no padding.
+
+    Raises:
+        PartError: where there are not as many layers on both sides.
+    """
+    import torch
+
+    if len(states) != len(goals):
+        raise PartError(f"hidden-distillation: the teacher has {len(goals)} layers, the student {len(states)}; layers: all needs as many")
+    there = (documents >= 0)[..., None]
+    parts = []
+    for state, goal in zip(states, goals, strict=True):
+        state, goal = (state, goal) if state.dtype == torch.float64 else (state.float(), goal.float())
+        apart, size = ((state - goal).square() * there).sum(), (goal.square() * there).sum()
+        parts.append(apart / size.clamp(min=torch.finfo(size.dtype).tiny))
+    return torch.stack(parts).sum()
 
 
 def _distances(apart: torch.Tensor, documents: torch.Tensor, most: int, pool: str) -> torch.Tensor:
