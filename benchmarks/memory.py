@@ -13,10 +13,12 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,21 @@ def write_corpus(folder: Path, size: int) -> None:
         number += 1
 
 
+class Peak(threading.Thread):
+    """The most anonymous memory this process has held, looked at every 50 ms: pages of files the system can take back, these it cannot."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.bytes = 0
+
+    def run(self) -> None:
+        """Look until the process ends."""
+        while True:
+            found = re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+            self.bytes = max(self.bytes, int(found[1]) * 1024 if found else 0)
+            time.sleep(0.05)
+
+
 def child(corpus: str, out: str, group: str) -> None:
     """Prepare and train, under the cap if there is one; print peak memory and times."""
     if group:
@@ -72,6 +89,8 @@ def child(corpus: str, out: str, group: str) -> None:
             "test_tokens": 1024,
         }
     )
+    anonymous = Peak()
+    anonymous.start()
     began = time.perf_counter()
     stream = prepare(recipe, Path(out) / "cache")
     prepared = time.perf_counter()
@@ -80,6 +99,7 @@ def child(corpus: str, out: str, group: str) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     cache = sum(file.stat().st_size for file in (Path(out) / "cache").rglob("*") if file.is_file())
     found = {"prepare_seconds": prepared - began, "cpu_seconds": time.process_time(), "peak_resident_bytes": peak, "cache_bytes": cache}
+    found["peak_anonymous_bytes"] = anonymous.bytes
     print(json.dumps(found | {"tokens": sum(stream.sizes("train").values())}))
 
 

@@ -234,3 +234,51 @@ def test_a_page_says_in_which_letters_it_is_written(tmp_path: Path) -> None:
     page = '<html><head><meta http-equiv="Content-Type" content="text/html; charset=windows-1251"></head><body><p>Да</p></body></html>'
     (tmp_path / "a.html").write_bytes(page.encode("cp1251"))
     assert texts(tmp_path) == ["Да"]
+
+
+def test_empty_lines_above_a_header(tmp_path: Path) -> None:
+    """microsoft/markitdown 2136; tidyverse/readr 680."""
+    (tmp_path / "a.csv").write_text("\n,,\nid,text\n1,a river\n\n2,a stone\n")
+    found, _ = read(tmp_path / "a.csv")
+    assert [(row["text"], row["origin"]) for row in found if row["text"]] == [("a river", "a.csv:4"), ("a stone", "a.csv:6")]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_number_of_thousands_of_digits(name: str, tmp_path: Path) -> None:
+    """stanford-crfm/helm 1381; Liquid4All/ifstruct 3: Python turns no text of more than 4300 digits into a number."""
+    records = [f'{{"text": "{text}", "answer": {answer}}}' for text, answer in (("a river", "9" * 5000), ("a stone", "3"))]
+    (tmp_path / name).write_text("[" + ",".join(records) + "]" if name == "a.json" else "\n".join(records))
+    found, _ = read(tmp_path / name)
+    assert [(row["text"], row["answer"]) for row in found] == [("a river", "9" * 5000), ("a stone", "3")]
+
+
+ESCAPED_LETTERS = {"iso-2022-jp": "これは川です。", "iso-2022-kr": "이것은 강입니다", "hz": "这是一条河"}
+
+
+@pytest.mark.parametrize(("encoding", "text"), ESCAPED_LETTERS.items(), ids=list(ESCAPED_LETTERS))
+def test_letters_that_are_written_with_escapes(encoding: str, text: str, tmp_path: Path) -> None:
+    """MyCometG3/QLStephenSwift 19; eneam/mboxviewer 34: all bytes are ASCII, so the text passes for UTF-8."""
+    (tmp_path / "a.html").write_bytes(f'<html><meta charset="{encoding}"><p>{text}</p></html>'.encode(encoding))
+    assert texts(tmp_path) == [text]
+    if encoding == "iso-2022-jp":
+        (tmp_path / "a.html").write_bytes(text.encode(encoding))
+        assert texts(tmp_path) == [text]
+
+
+def test_colours_of_a_terminal_are_no_encoding(tmp_path: Path) -> None:
+    """Neighbour of the case above: what a program prints to a terminal holds escapes too."""
+    (tmp_path / "a.log").write_text("\x1b[1;32ma river\x1b[0m\x1b(B and $5")
+    assert texts(tmp_path) == ["\x1b[1;32ma river\x1b[0m\x1b(B and $5"]
+
+
+def test_halves_of_surrogate_pairs_are_named(tmp_path: Path) -> None:
+    """Alexey-T/CudaText 6445; RotherOSS/otobo 4595: read as cp1252 they became six letters each."""
+    (tmp_path / "a.txt").write_bytes(b"a river \xed\xa0\xbd\xed\xb8\x80 flows")
+    with pytest.raises(UserError, match="CESU-8, from byte 8 on"):
+        read(tmp_path / "a.txt")
+
+
+def test_a_page_in_utf_16_without_its_mark_is_a_page(tmp_path: Path) -> None:
+    """Neighbour of the texts above: what a file is, was looked for before its encoding was."""
+    (tmp_path / "a.html").write_bytes("<html><body><p>a river and a stone</p></body></html>".encode("utf-16-le"))
+    assert texts(tmp_path) == ["a river and a stone"]

@@ -10,7 +10,7 @@ from folders import SIZES, change, drawn, saved
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GenerationConfig, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from windtunnel.core.errors import PartError
+from windtunnel.core.errors import PartError, UserError
 from windtunnel.models.forward import forward
 from windtunnel.models.init import fresh
 from windtunnel.models.load import load
@@ -136,3 +136,56 @@ def test_two_bases_of_rotary_positions_are_told(tmp_path, recwarn):
     with pytest.warns(UserWarning, match=r"two bases of rotary positions, rope_theta 500000 and .* 10000; \d+ is used") as told:
         model = load(tmp_path)
     assert f"{model.config.rope_parameters['rope_theta']:g} is used" in str(told[0].message)
+
+
+def test_a_model_is_not_exported_beside_an_adapter(tmp_path):
+    """huggingface/peft 1381: what reads the folder puts the adapter on the model, which may have it merged already."""
+    change(saved(tmp_path / "given"), "adapter_config.json", base_model_name_or_path="given")
+    with pytest.raises(UserError, match="holds an adapter"):
+        export(drawn(seed=1), tmp_path / "given")
+
+
+@pytest.mark.parametrize(("first", "second"), [("5GB", "3KB"), ("3KB", "5GB")])
+def test_an_export_takes_the_place_of_one_in_another_form(first, second, tmp_path):
+    """mflux-community/mflux 603; Blaizzy/mlx-vlm 1464: of a whole file and shards in one folder one is from yesterday."""
+    model = drawn(seed=1)
+    export(model, export(drawn(), tmp_path, shard=first), shard=second)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    assert (tmp_path / "model.safetensors").exists() != (tmp_path / "model.safetensors.index.json").exists()
+
+
+def test_weights_that_git_has_not_fetched_are_named(tmp_path):
+    """huggingface/transformers 27923; microsoft/OmniParser 34: what is read says that a header is too large."""
+    (saved(tmp_path) / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:91\nsize 9037\n")
+    with pytest.raises(PartError, match="git lfs pull"):
+        load(tmp_path)
+
+
+def test_what_a_folder_without_a_configuration_is_instead(tmp_path):
+    """yangjianxin1/Firefly 31 (an adapter); s9roll7/animatediff-cli-prompt-travel 92 (the cache of the hub)."""
+    saved(tmp_path / "out" / "checkpoint-10")
+    with pytest.raises(PartError, match="name one of those in it: checkpoint-10"):
+        load(tmp_path / "out")
+    change(tmp_path, "adapter_config.json")
+    with pytest.raises(PartError, match="it is an adapter: merge it"):
+        load(tmp_path)
+    cached = tmp_path / "models--owner--name"
+    saved(cached / "snapshots" / "f00d")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("f00d")
+    assert load(cached).config.vocab_size == 32
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_positions_that_depend_on_the_batch_are_told(kind, tmp_path):
+    """QwenLM/Qwen 401: a text is measured otherwise beside a longer one."""
+    more = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4, "original_max_position_embeddings": 16} if kind == "longrope" else {}
+    saved(tmp_path, max_position_embeddings=16, rope_parameters={"rope_type": kind, "rope_theta": 1e4, "factor": 2.0, **more})
+    with pytest.warns(UserWarning, match=f"{kind}.*longer than 16 tokens"):
+        model = load(tmp_path).eval()
+    tokens = torch.randint(0, 32, (1, 24))
+    documents = torch.tensor([[0] * 4 + [1] * 20])
+    with torch.no_grad():
+        alone, beside = forward(model, tokens[:, :4]).logits, forward(model, tokens, documents).logits[:, :4]
+    assert (alone - beside).abs().max() > 1e-3  # else the sentence is wrong and can go

@@ -48,6 +48,20 @@ def naming(path: Path, advice: str = "", what: str = "") -> Iterator[None]:
 # Files --------------------------------------------------------------------------------------------------------------------------
 
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is what Git leaves in the place of a large one that it has not fetched; False where it cannot be read."""
+    try:
+        if path.stat().st_size > 1024:  # the most that a pointer may have
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def whole(path: Path, mode: str = "w", errors: str | None = None, *, first: bool = False) -> Iterator[IO[Any]]:
     """A file to write, which replaces ``path`` when everything is in it; an exception leaves ``path`` as it was.

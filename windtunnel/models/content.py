@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.files import is_lfs_pointer
 
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -40,11 +41,11 @@ def weight_files(folder: Path) -> list[Path]:
     """The files that the weights of ``folder`` are read from, in order: safetensors before pickles, whole ones before shards.
 
     Raises:
-        PartError: naming the missing shard, a damaged index, or what was looked for.
+        PartError: naming the missing shard, a damaged index, a file that Git has not fetched, or what was looked for.
     """
     for whole, index in zip(WHOLE, (folder / name for name in INDEX), strict=True):
         if (folder / whole).is_file():
-            return [folder / whole]
+            return [_fetched(folder / whole)]
         if not index.is_file():
             continue
         try:
@@ -54,8 +55,15 @@ def weight_files(folder: Path) -> list[Path]:
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing:
             raise PartError(f"{folder}: shard {missing[0]} is missing ({len(missing)} of {len(shards)} are)")
-        return [folder / shard for shard in shards]
+        return [_fetched(folder / shard) for shard in shards]
     raise PartError(f"{folder}: holds no weights; looked for {', '.join(WHOLE + INDEX)}")
+
+
+def _fetched(file: Path) -> Path:
+    """``file`` itself. Raises PartError where Git has left a pointer in its place."""
+    if is_lfs_pointer(file):
+        raise PartError(f"{file}: is not the file but a pointer of Git LFS to it; git lfs pull brings the file")
+    return file
 
 
 def fingerprint(folder: Path) -> str:

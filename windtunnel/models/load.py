@@ -13,7 +13,14 @@ from windtunnel.core.errors import PartError
 from windtunnel.models.content import fingerprint, headers, weight_files
 from windtunnel.models.init import family_of, train_every_row
 from windtunnel.models.locate import locate
-from windtunnel.models.refused import refuse_infinite, refuse_integers, refuse_unplaced, refuse_untied, warn_of_two_bases
+from windtunnel.models.refused import (
+    refuse_infinite,
+    refuse_integers,
+    refuse_unplaced,
+    refuse_untied,
+    warn_of_stretched_positions,
+    warn_of_two_bases,
+)
 
 
 def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
@@ -33,6 +40,7 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
     except Exception as error:  # whatever a value leads to that nobody writes: a type of numbers that torch lacks, a list for a number
         raise PartError(f"{folder / 'config.json'}: not a configuration that transformers reads: {error}") from error
     warn_of_two_bases(folder, config)
+    warn_of_stretched_positions(folder, config)
     architecture = family_of(config).model_class()
     quantised = getattr(config, "quantization_config", None)
     if quantised:

@@ -68,9 +68,28 @@ def _whole(folder: Path) -> Path:
     for place in (folder, folder / "model"):
         if (place / "config.json").is_file():
             return place
+    if (snapshot := _cached(folder)) is not None:
+        return snapshot
+    raise PartError(f"{folder}: holds no config.json, so it is not the folder of a model{_hint(folder)}")
+
+
+def _cached(folder: Path) -> Path | None:
+    """The snapshot in a folder of the hub's cache (``models--owner--name``) that its branch main stands for."""
+    try:
+        snapshot = folder / "snapshots" / (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+    return snapshot if (snapshot / "config.json").is_file() else None
+
+
+def _hint(folder: Path) -> str:
+    if (folder / "adapter_config.json").is_file():
+        return "; it is an adapter: merge it into its model first (merge_and_unload of peft), and name what that writes"
+    inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
     files = sorted(path.name for path in folder.glob("*.gguf"))
-    hint = f"; name the file itself: {folder / files[0]}" if files else ""
-    raise PartError(f"{folder}: holds no config.json, so it is not the folder of a model{hint}")
+    if files:
+        return f"; name the file itself: {folder / files[0]}"
+    return f"; name one of those in it: {', '.join(inside[:5])}" if inside else ""
 
 
 def _in_package(text: str) -> Path:

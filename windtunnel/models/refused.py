@@ -84,3 +84,16 @@ def warn_of_two_bases(folder: Path, config: PreTrainedConfig) -> None:
         f"{new['rope_theta']:g}; {used:g} is used, so take the other out, or both if this is the wrong one",
         stacklevel=2,
     )
+
+
+def warn_of_stretched_positions(folder: Path, config: PreTrainedConfig) -> None:
+    """Say where rotary positions depend on the longest sequence of a batch, so that a text beside a longer one has other logits."""
+    rotary = getattr(config, "rope_parameters", None) or {}
+    kind = rotary.get("rope_type")
+    if kind in ("dynamic", "longrope"):
+        most = rotary.get("original_max_position_embeddings") or config.max_position_embeddings
+        warnings.warn(
+            f"{folder}: its rotary positions ({kind}) are stretched for a whole batch as soon as one text in it is longer than {most} "
+            f"tokens, so shorter texts beside it are measured otherwise than alone; keep the context within {most}",
+            stacklevel=2,
+        )

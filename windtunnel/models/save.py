@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
 
 from windtunnel.core.card import MADE
-from windtunnel.core.errors import DiskError, PartError
-from windtunnel.models.content import copy_tokenizer
+from windtunnel.core.errors import DiskError, PartError, UserError
+from windtunnel.models.content import INDEX, WHOLE, copy_tokenizer
 from windtunnel.models.init import family_of, hollow
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -41,7 +41,7 @@ def export(
 
     Raises:
         PartError: when the model still carries a structure, which no other program would understand.
-        UserError: when the folder cannot be written.
+        UserError: when the folder holds an adapter, or cannot be written.
     """
     model = getattr(model, "_orig_mod", model)
     with torch.device("meta"):
@@ -55,6 +55,8 @@ def export(
         what = f"{odd[0][0]}, {len(odd)} differences from a plain {model.config.model_type}"
         raise PartError(f"the model still carries a structure ({what}); remove it before export")
     folder = Path(folder)
+    if (folder / "adapter_config.json").exists():  # transformers would put the adapter on whatever model lies beside it
+        raise UserError(f"{folder}: holds an adapter (adapter_config.json), which would be put on this model; name another folder")
     written = _cast(model, dtype)
     try:
         _save(written, _generation(model), folder, shard)
@@ -92,6 +94,9 @@ def _save(model: PreTrainedModel, generation: dict[str, Any] | None, folder: Pat
         model.config.use_cache = True  # training has no use for it; what comes after has
         model.generation_config = GenerationConfig()
     model.save_pretrained(folder, max_shard_size=shard)
+    # An earlier export in the other form would stay, and a whole file is read before shards.
+    sharded = any(folder.glob("model-*-of-*.safetensors"))
+    (folder / (WHOLE[0] if sharded else INDEX[0])).unlink(missing_ok=True)
     if generation is not None:
         settings = generation | {"transformers_version": transformers.__version__}
         (folder / "generation_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -6,14 +6,15 @@ import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from windtunnel.core.files import is_lfs_pointer
 from windtunnel.data.corpus.arrow import arrow_reader, is_chats, read_arrow
 from windtunnel.data.corpus.columns import Columns, Documents, Note
 from windtunnel.data.corpus.fields import TEXT
 from windtunnel.data.corpus.opened import Unreadable, declared_encoding, encoding_of, kind, looks_like_text, opened, telling_line
 from windtunnel.data.corpus.records import json_records, read_json
 from windtunnel.data.corpus.tables import header_of, read_table
-from windtunnel.data.corpus.web import is_wiki, read_warc, read_wiki
-from windtunnel.data.corpus.written import is_chat
+from windtunnel.data.corpus.web import is_crawl, is_wiki, read_warc, read_wiki
+from windtunnel.data.corpus.written import is_chat, is_empty_chat
 
 DOCUMENTS = (b"%PDF-", b"PK\x03\x04")  # how documents begin that are packed
 LONGEST = 1 << 30  # bytes of one text file; parquet holds no value above 2 GiB
@@ -80,10 +81,21 @@ def read_file(path: Path, columns: Columns, note: Note) -> Documents:
     Raises:
         Unreadable: where the file, or the rest of it, gives no documents.
     """
+    if is_lfs_pointer(path):
+        detail = "is not the file but a pointer of Git LFS to it; git lfs pull brings the file"
+        raise Unreadable("pointer of Git LFS", detail)
     reader = READERS.get(kind(path), read_text)
     if kind(path) == ".xml" and is_wiki(path):
         reader = read_wiki
+    if reader is read_text and is_crawl(path):
+        reader = read_warc
     return reader(path, columns, note)
+
+
+def _unsaid(record: object, columns: Columns) -> bool:
+    """Whether a record is an empty chat, which does not tell what the others are."""
+    spare = columns.spare(record) if isinstance(record, dict) else []
+    return bool(spare) and all(is_empty_chat(record[name]) for name in spare)  # type: ignore[index]
 
 
 def gives_text(path: Path, columns: Columns) -> bool | None:
@@ -113,7 +125,8 @@ def gives_text(path: Path, columns: Columns) -> bool | None:
         if suffix in (".warc", ".wet"):
             return True
         if suffix in READERS:
-            record = next((record for record, _ in json_records(path, columns.encoding)), None)
+            records = (record for record, _ in json_records(path, columns.encoding))
+            record = next((record for record in records if not _unsaid(record, columns)), None)
             if isinstance(record, dict):
                 return has_text(record, lambda name: is_chat(record[name]))
             return True if isinstance(record, str) else None

@@ -26,6 +26,7 @@ _CHARSET = re.compile(
     rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|^\s*<\?xml[^>]{0,100}?encoding\s*=\s*["']([\w.:-]+)|-\*-.{0,40}?coding:\s*([\w.-]+)""",
     re.IGNORECASE,
 )
+_SURROGATES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
 _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x7f-\x9f]")
 
 
@@ -163,7 +164,7 @@ def opened_as_utf8(path: Path, encoding: str | None) -> Iterator[IO[bytes]]:
     with opened(path) as file:
         if encoding is None:
             head = file.peek(CHUNK >> 8)  # type: ignore[attr-defined]
-            encoding = next((wide for mark, wide in BOMS if head.startswith(mark) and wide != "utf-8-sig"), None) or _unmarked(head)
+            encoding = next((wide for mark, wide in BOMS if head.startswith(mark) and wide != "utf-8-sig"), None) or unmarked(head)
         if encoding is None:
             yield file
             return
@@ -186,7 +187,7 @@ def encoding_of(data: bytes, said: str | None = None) -> str:
         if data.startswith(mark):
             return encoding
     if b"\0" in data[:8192]:
-        wide = _unmarked(data)
+        wide = unmarked(data)
         if wide is None:
             raise Unreadable("binary file", "is a binary file (it has zero bytes)")
         return wide
@@ -195,9 +196,13 @@ def encoding_of(data: bytes, said: str | None = None) -> str:
     except UnicodeDecodeError as error:
         offset = error.start
     else:
-        if _mostly_control(data[:8192].decode("utf-8", "ignore")):
+        escaped = _escaped(data, said)
+        if escaped is None and _mostly_control(data[:8192].decode("utf-8", "ignore")):
             raise Unreadable("binary file", "is a binary file (it is full of control characters)")
-        return "utf-8"
+        return escaped or "utf-8"
+    if _SURROGATES.match(data, offset):
+        detail = f"is UTF-8 with halves of surrogate pairs (CESU-8, from byte {offset} on), as Java and old MySQL write; save it as UTF-8"
+        raise Unreadable("not valid UTF-8 (CESU-8)", detail)
     begin = data.rfind(b"\n", 0, max(0, offset - (CHUNK >> 5))) + 1
     sample = data[max(begin, offset - (CHUNK >> 4)) : offset + (CHUNK >> 4)]
     text = sample.decode("utf-8", "replace")
@@ -211,7 +216,14 @@ def encoding_of(data: bytes, said: str | None = None) -> str:
     return found
 
 
-def _unmarked(data: bytes) -> str | None:
+def _escaped(data: bytes, said: str | None) -> str | None:
+    """The encoding of text whose bytes are all ASCII because escapes say what they mean: mails and old pages of Japan, Korea and China."""
+    if b"\x1b$" in data:
+        return next((one for one in ("iso2022_jp_2", "iso2022_jp_ext", "iso2022_kr") if _fits(data, one)), None)
+    return "hz" if b"~{" in data and _western(said) == "hz" and _fits(data, "hz") else None
+
+
+def unmarked(data: bytes) -> str | None:
     """UTF-16 without a byte order mark: text in which nearly every other byte is zero; None for anything else."""
     head = data[: CHUNK >> 8]
     head = head[: len(head) // 2 * 2]
@@ -265,7 +277,7 @@ def _fits(sample: bytes, encoding: str) -> bool:
 
 def looks_like_text(head: bytes) -> bool:
     """Whether a file that begins so may be text."""
-    if any(head.startswith(mark) for mark, _ in BOMS) or _unmarked(head):
+    if any(head.startswith(mark) for mark, _ in BOMS) or unmarked(head):
         return True
     return b"\0" not in head and not _mostly_control(head.decode("ascii", "ignore"))
 

@@ -57,14 +57,37 @@ def _reading(path: Path, name: str) -> Iterator[None]:
 
 def _in_tar(path: Path) -> Iterator[Member]:
     with opened(path) as stream, _reading(path, ""):
-        read: Any = _Watched(stream)
-        with tarfile.open(fileobj=read, mode="r|") as archive:
+        watched: Any = _Watched(stream)
+        source = watched
+        while source is not None:
+            archive = tarfile.open(fileobj=source, mode="r|")  # noqa: SIM115  what it has read ahead is the beginning of the next
             for member in archive:
                 file = archive.extractfile(member) if member.isreg() else None
                 if file is not None:
                     yield member.name, file
-        if bytes(tarfile.BLOCKSIZE) not in read.last:
+            source = _joined_behind(archive.fileobj)
+        if bytes(tarfile.BLOCKSIZE) not in watched.last:
             raise EOFError("it is cut short")
+
+
+def _joined_behind(rest: Any) -> Any:
+    """The archive that stands behind the end mark of another, as ``cat a.tar b.tar`` makes them; None where nothing but zeros follows."""
+    while block := rest.read(tarfile.BLOCKSIZE):
+        if block.strip(b"\0"):
+            return _Begun(block, rest)
+    return None
+
+
+class _Begun:
+    """A stream of which the first ``block`` has been read."""
+
+    def __init__(self, block: bytes, stream: Any) -> None:
+        self._block = block
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        begun, self._block = self._block[:size], self._block[size:]
+        return begun + bytes(self._stream.read(size - len(begun)))
 
 
 class _Watched:

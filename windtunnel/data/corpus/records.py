@@ -13,7 +13,7 @@ from windtunnel.core.errors import nearest
 from windtunnel.data.corpus.columns import Columns, Documents, Note
 from windtunnel.data.corpus.fields import GROUP, TEXT, as_text
 from windtunnel.data.corpus.opened import CHUNK, Unreadable, kind, opened_as_utf8
-from windtunnel.data.corpus.written import chat_text, is_chat
+from windtunnel.data.corpus.written import CHATS, chat_text, is_chat, is_empty_chat
 
 
 def read_json(path: Path, columns: Columns, note: Note) -> Documents:
@@ -46,7 +46,7 @@ def _row(record: Any, columns: Columns, where: str) -> dict[str, Any]:
         raise Unreadable(f"no {what}", f"{where}: expected {wanted}, got {type(record).__name__}")
     if isinstance(record, Repeated):
         raise Unreadable("a field twice", f"{where}: field {record.name!r} occurs twice, so it cannot be told which value is meant")
-    text = next((name for name in columns.spare(record) if is_chat(record[name])), text)
+    text = next((name for name in columns.spare(record) if is_chat(record[name]) or is_empty_chat(record[name])), text)
     missing = columns.missing(record) if text == columns.text else None
     if missing is not None:
         raise Unreadable(f"no field {missing!r}", f"{where}: no field {missing!r}; {nearest(missing, map(str, record))}")
@@ -66,6 +66,8 @@ def _row(record: Any, columns: Columns, where: str) -> dict[str, Any]:
 def _text(value: Any, name: str, where: str) -> str:
     if is_chat(value):
         return chat_text(value)
+    if is_empty_chat(value) and name in CHATS:
+        return ""
     if not isinstance(value, str | None):
         raise Unreadable(f"field {name!r} is not text", f"{where}: field {name!r} holds {json.dumps(value)[:40]}, which is not text")
     return value or ""
@@ -87,6 +89,38 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeated
 
 
+def _number(digits: str) -> int | str:
+    """A whole number; one of more digits than Python turns into numbers stays text."""
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_SLOWLY = json.JSONDecoder(object_pairs_hook=_object, parse_int=_number)  # by a function of Python for every number
+
+
+def _value(text: str, place: int) -> tuple[Any, int]:
+    """The JSON value that begins at ``place``, and where it ends. Raises JSONDecodeError."""
+    try:
+        return _DECODER.raw_decode(text, place)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _SLOWLY.raw_decode(text, place)
+
+
+def _loads(text: str) -> Any:
+    """The JSON value that is the whole of ``text``. Raises JSONDecodeError."""
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _SLOWLY.decode(text)
+
+
 def _holds_object(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(_holds_object(one) for one in value))
 
@@ -102,7 +136,7 @@ def _spans_lines(path: Path, encoding: str | None) -> bool:
     with opened_as_utf8(path, encoding) as file:
         line = next((line for line in file if line.strip()), b"").strip()
     try:
-        first = json.loads(line.decode("utf-8-sig"))
+        first = _loads(line.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         return error.pos >= len(error.doc)  # it is right as far as it goes
     except (UnicodeDecodeError, RecursionError):
@@ -118,7 +152,7 @@ def _json_lines(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:
                 text = line.decode("utf-8").removeprefix("\ufeff")  # also further down, where files were joined
                 if not text.strip():
                     continue
-                record = json.loads(text, object_pairs_hook=_object)
+                record = _loads(text)
             except UnicodeDecodeError as error:
                 detail = f"{where}: byte {error.start} (0x{line[error.start]:02x}) is not valid UTF-8"
                 yield Unreadable("not valid UTF-8", detail), number
@@ -136,7 +170,6 @@ _GAP = re.compile(r"[\s,\ufeff]*")
 
 def _json_values(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:
     """The elements of the outermost array, or the values at the top of the file, each with the line it begins on."""
-    decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
     text, place, line, inside, want = "", 0, 1, False, CHUNK
     with opened_as_utf8(path, encoding) as raw:
         file = io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
@@ -155,7 +188,7 @@ def _json_values(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:
                 problem: json.JSONDecodeError | None = None
                 if place < len(text):
                     try:
-                        value, stop = decode(text, place)
+                        value, stop = _value(text, place)
                         # A number at the very end of what was read may go on; only then is more needed to be sure.
                         if stop < len(text) or text[stop - 1] in '}]"':
                             yield value, line
@@ -175,7 +208,7 @@ def _json_values(path: Path, encoding: str | None) -> Iterator[tuple[Any, int]]:
                         line += text.count("\n", place, problem.pos) if problem else 0
                         raise Unreadable("not valid JSON", f"line {line}: not valid JSON: {cause}")
                     if place < len(text):
-                        yield decode(text, place)[0], line
+                        yield _value(text, place)[0], line
                     return
                 text, place = text[place:] + more, 0
         except UnicodeDecodeError as error:

@@ -36,7 +36,7 @@ def read_table(path: Path, columns: Columns, note: Note) -> Documents:
             try:
                 row = next(rows)
                 if header:
-                    header = row[:1] in (["sep="], [f"sep={mark}"])
+                    header = not any(row) or row[:1] in (["sep="], [f"sep={mark}"])
                     continue
                 if any(row[len(names) :]):  # empty ones are those of a separator at the end of every line
                     detail = f"{len(row)} fields, and the header has {len(names)}; a text with {mark!r} in it stands between quotes"
@@ -104,6 +104,8 @@ def header_of(path: Path, wanted: tuple[str, ...], encoding: str | None = None) 
             head_lines = io.TextIOWrapper(raw, encoding=encoding, newline="").read(CHUNK >> 4).splitlines(keepends=True)
         except UnicodeError as error:
             raise Unreadable(f"not valid {encoding}", f"is not {encoding}: {error}") from error
+    while head_lines and not head_lines[0].strip("\t,;| \r\n"):  # what spreadsheets leave above a table
+        del head_lines[0]
     separators = "\t,;|" if kind(path) == ".tsv" else ",;\t|"
     said = _SEPARATOR.match(head_lines[0]) if head_lines else None
     if said is not None:

@@ -15,12 +15,28 @@ from windtunnel.data.corpus.opened import Unreadable, declared_encoding, encodin
 _PAGES = ("text/html", "application/xhtml+xml", "text/plain")
 
 
+def is_crawl(path: Path) -> bool:
+    """Whether a file is WARC by its content, whatever it is called, as ``.warc.wat`` or ``.warc.open``.
+
+    Raises:
+        Unreadable: for an ARC file, which is what crawls wrote before WARC.
+    """
+    try:
+        with opened(path) as file:
+            head = file.read(11)
+    except Unreadable:
+        return False
+    if head == b"filedesc://":
+        raise Unreadable("ARC file", "is an ARC file, which crawls wrote before WARC; warcio recompress makes it a WARC file")
+    return head.startswith(b"WARC/")
+
+
 def read_warc(path: Path, columns: Columns, note: Note) -> Documents:
     """The pages of a WARC file, and the texts of a WET file, with the fields ``url``, ``date`` and ``site``."""
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-    wanted = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
     number = 0
+    wanted = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
     with opened(path) as stream:
         try:
             for number, record in enumerate(ArchiveIterator(stream, record_types=wanted, auto_decode="all"), 1):
@@ -36,6 +52,8 @@ def read_warc(path: Path, columns: Columns, note: Note) -> Documents:
             if error.errno is not None:
                 raise
             raise Unreadable("damaged or truncated file", f"the WARC file is damaged after record {number}: {error}") from error
+    if not number:
+        raise Unreadable("WARC file without pages", "holds no page, only what is said about pages, or requests")
 
 
 def _page(record: Any, columns: Columns, note: Note) -> str:
@@ -94,25 +112,40 @@ def read_wiki(path: Path, columns: Columns, note: Note) -> Documents:
                 note("skipped: page that redirects", where=title)
             elif page.findtext("{*}ns", "0") != "0":
                 note("skipped: page that is no article", where=title)
+            elif page.findtext("{*}revision/{*}model", "wikitext") != "wikitext":
+                note("skipped: page that is no wikitext", where=title)
             else:
                 written = page.findtext("{*}revision/{*}text") or ""
                 yield _document(_plain(written, unseen, note) if columns.extract else written, {"title": title}, columns), f":{title}"
 
 
 def _elements(file: IO[bytes]) -> Iterator[ElementTree.Element]:
-    """The namespaces that a dump declares at its head, and its pages."""
+    """The namespaces that a dump declares at its head, and its pages, each with its latest revision alone."""
     try:
         root: ElementTree.Element | None = None
+        page: ElementTree.Element | None = None
         for event, element in ElementTree.iterparse(file, ("start", "end")):
             if root is None:
                 root = element
             name = element.tag.rpartition("}")[2]
+            if event == "start" and name == "page":
+                page = element
+            if event == "end" and name == "revision" and page is not None:
+                earlier = sorted(page.findall("{*}revision"), key=_saved)[:-1]
+                for revision in earlier:  # a dump of the history holds every state that a page ever had
+                    page.remove(revision)
             if event == "end" and name in ("namespace", "page"):
                 yield element
             if event == "end" and name == "page":
                 root.clear()  # else all pages stay in memory
     except ElementTree.ParseError as error:
         raise Unreadable("damaged or truncated file", f"the dump is cut short or no XML: {error}") from error
+
+
+def _saved(revision: ElementTree.Element) -> tuple[str, int]:
+    """When a revision was saved; where two were in one second, their numbers tell."""
+    number = revision.findtext("{*}id") or ""
+    return revision.findtext("{*}timestamp") or "", int(number) if number.isdecimal() else 0
 
 
 def _plain(written: str, unseen: Collection[str], note: Note) -> str:

@@ -51,6 +51,11 @@ def is_chat(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(turn, Mapping) and _first(turn, _SPEAKER) for turn in value)
 
 
+def is_empty_chat(value: Any) -> bool:
+    """Whether a value is a chat in which nobody has spoken yet."""
+    return value is None or value == []
+
+
 def chat_text(turns: list[Mapping[str, Any]]) -> str:
     """A chat as plain text: ``User: ...``, a blank line, ``Assistant: ...``.
 
@@ -68,10 +73,18 @@ def _speaker(turn: Mapping[str, Any]) -> str:
 def _said(turn: Mapping[str, Any]) -> str:
     content = _first(turn, _SAID)
     if isinstance(content, list):  # parts, of which those that are not text are images and the like
-        content = "\n".join(str(part["text"]) for part in content if isinstance(part, Mapping) and part.get("text"))
+        content = "\n".join(text for text in map(_part, content) if text)
     calls = turn.get("tool_calls")
     said = [as_text(content) or "", as_text(calls) or "" if calls else ""]
     return "\n".join(one for one in said if one)
+
+
+def _part(part: Any) -> str:
+    """The text of a part: a text itself, or an object that has one under ``text`` or ``content``, there perhaps under ``value``."""
+    if not isinstance(part, Mapping):
+        return part if isinstance(part, str) else ""
+    text = _first(part, ("text", "content"))
+    return as_text(text.get("value") if isinstance(text, Mapping) else text) or ""
 
 
 def _first(turn: Mapping[str, Any], names: tuple[str, ...]) -> Any:

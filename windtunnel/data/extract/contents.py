@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable
 
-from windtunnel.data.corpus.opened import BOMS, Unreadable
+from windtunnel.data.corpus.opened import BOMS, Unreadable, unmarked
 from windtunnel.data.extract.html import html_text
 from windtunnel.data.extract.manual import manual_text
 from windtunnel.data.extract.notebook import notebook_text
@@ -27,6 +27,7 @@ _TEXT: dict[str, Callable[[str], str]] = {
     "manual pages": manual_text,
 }
 
+_MARKED_UP = {b"{\\rtf": "RTF", b"%!PS": "PostScript"}  # plain text to look at, and hardly a word of it is text
 _HEAD = 1 << 16  # characters in which a document says what it is; the macros that Perl writes before a manual page take 5,000
 _COMMENTS = re.compile(r"(\s|<\?xml[^>]*>|<!--.*?-->)*", re.DOTALL)
 _HTML = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
@@ -49,9 +50,12 @@ def form_of(data: bytes, suffix: str) -> str | None:
         return "PDF documents"
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         raise Unreadable("old or encrypted Office document", "is an old or encrypted Office document; save it as .docx without a password")
+    for begins, name in _MARKED_UP.items():
+        if data.startswith(begins):
+            raise Unreadable(f"{name} document", f"is a {name} document, which is not read; save it as .docx, .pdf or plain text")
     if data.startswith(b"PK\x03\x04"):
         return _packed(data)
-    mark = next((encoding for mark, encoding in BOMS if data.startswith(mark)), "utf-8")
+    mark = next((encoding for mark, encoding in BOMS if data.startswith(mark)), None) or unmarked(data) or "utf-8"
     head = codecs.getincrementaldecoder(mark)("replace").decode(data[:_HEAD])
     begun = _COMMENTS.match(head)
     if _HTML.match(head, begun.end() if begun else 0) or (suffix in (".html", ".htm", ".xhtml") and _FRAGMENT.search(head)):

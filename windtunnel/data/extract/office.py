@@ -10,10 +10,13 @@ from typing import Any
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from windtunnel.data.corpus.opened import Unreadable
+from windtunnel.data.corpus.opened import Unreadable, declared_encoding, encoding_of
 from windtunnel.data.extract.html import html_text
 
 _LARGEST = 1 << 30  # bytes that a packed part may unpack to
+_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_WRAPPERS = ("sdt", "ins", "moveTo", "smartTag", "fldSimple", "customXml")
+_DELETED = ("del", "moveFrom")
 _ODF = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 _NOT_TEXT = ("{urn:oasis:names:tc:opendocument:xmlns:office:1.0}annotation", f"{_ODF}tracked-changes")  # comments and what was deleted
 
@@ -27,9 +30,24 @@ def word_text(data: bytes) -> str:
     import docx
 
     try:
-        return "\n".join(_word_lines(docx.Document(io.BytesIO(data))))
+        document = docx.Document(io.BytesIO(data))
+        _accept(document.element.body)
+        return "\n".join(_word_lines(document))
     except Exception as error:  # whatever a damaged package leads zipfile, lxml or python-docx to
         raise Unreadable("damaged Word document", f"is a damaged Word document: {error}") from error
+
+
+def _accept(body: Any) -> None:
+    """Take content controls, fields and tracked insertions off what they hold, which python-docx passes over, and deletions out."""
+    for element in list(body.iter(*(_WORD + name for name in (*_WRAPPERS, *_DELETED)))):
+        parent = element.getparent()
+        if element.tag == f"{_WORD}sdt":
+            held = [child for content in element.iterchildren(f"{_WORD}sdtContent") for child in content]
+        else:
+            held = [] if element.tag.removeprefix(_WORD) in _DELETED else list(element)
+        for child in held:
+            element.addprevious(child)
+        parent.remove(element)
 
 
 def _word_lines(container: Any) -> Iterator[str]:
@@ -89,7 +107,22 @@ def epub_text(data: bytes) -> str:
     spine = [parts.get(element.get("idref")) for element in content.iter() if element.tag.endswith("}itemref")]
     folder = posixpath.dirname(package)
     names = [posixpath.normpath(posixpath.join(folder, unquote(name))) for name in spine if name]
-    return "\n\n".join(html_text(_part(book, name).decode("utf-8", "replace")) for name in names).strip()
+    locked = _encrypted(book)
+    if any(name in locked for name in names):
+        raise Unreadable("encrypted EPUB book", "is an encrypted EPUB book, which only the program that it was sold for can read")
+    return "\n\n".join(html_text(_decoded(_part(book, name))) for name in names).strip()
+
+
+def _encrypted(book: zipfile.ZipFile) -> set[str]:
+    """The parts of a book that are encrypted, which may be its fonts alone."""
+    name = "META-INF/encryption.xml"
+    found = _xml(book, name).iter("{http://www.w3.org/2001/04/xmlenc#}CipherReference") if name in book.namelist() else ()
+    return {posixpath.normpath(unquote(element.get("URI", "").lstrip("/"))) for element in found}
+
+
+def _decoded(chapter: bytes) -> str:
+    """In the encoding that the chapter names, as XML may be in any."""
+    return chapter.decode(encoding_of(chapter, declared_encoding(chapter)), "replace")
 
 
 def _xml(package: zipfile.ZipFile, name: str) -> ElementTree.Element:
