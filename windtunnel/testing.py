@@ -20,6 +20,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
+import math
 import os
 import pkgutil
 import sysconfig
@@ -38,7 +39,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import Phase, Recipe, merge, recipe_from
 from windtunnel.recipe.phase import slot_fields
 from windtunnel.recipe.resolve import resolve
-from windtunnel.slots import Curator, Encoding, Evaluation, Family, Source
+from windtunnel.slots import Curator, Encoding, Evaluation, Experiment, Family, Source
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
@@ -90,7 +91,9 @@ def promises(part: type[Part]) -> list[Promise]:
     found: list[Promise] = [says_what_it_is, refuses]
     if part.trial.untried:
         return found
-    if part.slot is not Source:
+    if part.slot is Experiment:
+        found.append(measures_the_same_again)
+    elif part.slot is not Source:
         found.append(trains_and_resumes)
     elif part.trial != Trial():  # else what it reads is not known
         found.append(gives_the_same_documents_again)
@@ -395,6 +398,14 @@ def gives_the_same_documents_again(part: type[Part], shop: Workshop, folder: Pat
     first, again = ([batch.to_pylist() for batch in batches(documents_of(source, Tally("trial")))] for _ in range(2))
     assert first and first[0], f"{part.name}: it gives no document in its trial. {_advice(part)}"
     assert first == again, f"{part.name}: read again, it gives other documents"
+
+
+def measures_the_same_again(part: type[Part], shop: Workshop, folder: Path) -> None:
+    """An experiment measures finite numbers, the same ones with the same seed: arms are paired by it."""
+    experiment: Any = part.model_validate(shop.filled(part.trial.knobs))
+    first, again = experiment.measure(1), experiment.measure(1)
+    assert first and all(math.isfinite(value) for value in first.values()), f"{part.name}: in its trial it measures {first}"
+    assert first == again, f"{part.name}: with the same seed it measures {first} and then {again}"
 
 
 def flown(part: type[Part], recipe: Recipe, stream: Stream, folder: Path, stop: Callable[[], bool] | None = None) -> RunRecord:

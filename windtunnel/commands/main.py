@@ -216,16 +216,20 @@ def check(
         paper = load_paper(file) if "scales" in keys else None
         if paper and hours is not None:
             raise UserError(f"--hours {hours:g}: {file} is a paper, whose scales are fixed; --hours is for studies")
+        experiments = {}
         if paper:
-            studies = {one: paper.study(one) for one in ([scale] if scale else paper.scales)}
+            asked = [scale] if scale else list(paper.scales)
+            experiments = {one: known for one in asked if (known := paper.experiment(one)) is not None}
+            studies = {one: paper.study(one) for one in asked if one not in experiments}
         else:
             studies = {"": in_hours(read_study(file, corpus, changes), hours, seeds, out, workers, threads, keep=False)}
         for each in studies.values():
             for recipe in each.written.values():
                 look_at(recipe)
         checked = {one: check_study(each, out, workers=workers, threads=threads) for one, each in studies.items()}
-        found = checked if paper else checked[""]
+        found = {**checked, **{one: each.about() for one, each in experiments.items()}} if paper else checked[""]
         lines = [f"{one}: {line}" if one else line for one, entry in checked.items() for line in summary(entry)]
+        lines += [f"{one}: {each.summary()}" for one, each in experiments.items()]
         if elsewhere:
             for one, each in studies.items():
                 checked[one]["elsewhere"], more = elsewhere.told(each.resolved)

@@ -155,7 +155,7 @@ def row(entry: Flight) -> str:
         f"<td>{improvement(entry.first)}</td>",
         f"<td>{entry.held}</td>",
         f'<td class="word">{chip}</td>',
-        f"<td>{f'{result.flops:.1e}' if result else DASH}</td>",
+        f"<td>{f'{result.flops:.1e}' if result and result.flops else DASH}</td>",
         f"<td>{duration(result.seconds) if result else DASH}</td>",
     )
     data = f'data-area="{safe(paper.area or "other")}" data-outcome="{safe(entry.outcome)}"'

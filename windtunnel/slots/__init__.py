@@ -19,6 +19,7 @@ from windtunnel.slots.optimizer import Optimizer
 from windtunnel.slots.schedule import Schedule
 from windtunnel.slots.after_step import AfterStep
 from windtunnel.slots.evaluation import ByDocument, Evaluation, HeldOut, Numbers
+from windtunnel.slots.experiment import Experiment
 from windtunnel.slots.contexts import LookContext, BatchContext
 from windtunnel.slots.progress import Progress
 
@@ -42,6 +43,7 @@ __all__ = [
     "Documents",
     "Encoding",
     "Evaluation",
+    "Experiment",
     "Family",
     "HeldOut",
     "Inputs",

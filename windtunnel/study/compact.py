@@ -25,7 +25,7 @@ def compact(result: Mapping[str, Any]) -> dict[str, Any]:
     """The compact form of a study's or a paper's ``result``; its blocks keep their names."""
     found = {MARK: True, **rounded(result)}
     base = mapping(result.get("recipes")).get("baseline")
-    if base:
+    if base and "phases" in base:  # an experiment has none
         recipes = {name: like(recipe, base) for name, recipe in result["recipes"].items() if name != "baseline"}
         found["recipes"] = {"baseline": base, **recipes}
     found["runs"] = table([{**run, **curve(run, str(found["study"]["metric"]))} for run in found["runs"]])
@@ -38,7 +38,7 @@ def restored(found: Mapping[str, Any]) -> dict[str, Any]:
         return dict(found)
     result = {name: value for name, value in found.items() if name != MARK}
     base = mapping(result.get("recipes")).get("baseline")
-    if base:
+    if base and "phases" in base:  # an experiment has none
         result["recipes"] = {name: unlike(recipe, base) for name, recipe in result["recipes"].items()}
     result["runs"] = rows(result["runs"])
     for run in result["runs"]:

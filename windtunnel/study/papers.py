@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.files import write_json
 from windtunnel.core.schema import elsewhere
 from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.core.shipped import AREAS, PAPER, paper_files
@@ -22,6 +23,7 @@ from windtunnel.recipe import merge
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.assemble import finite
+from windtunnel.study.experiment import KEY, ExperimentFile, do, experiment_from
 from windtunnel.study.file import StudyFile, study_from
 from windtunnel.study.lenient import as_result, paper_result
 from windtunnel.study.result import (
@@ -94,8 +96,8 @@ class Paper(Settings):
         min_length=1, description="what would count as reproducing it", examples=[{"arm": "long-decay", "by": 0.01}]
     )
     parts: Many[str] = Field((), description="names of the parts it uses", examples=[["stack"]])
-    scales: dict[str, Annotated[dict[str, Any], elsewhere("Scale", "keys of a study")]] = Field(
-        description="studies: the first whole, each further one as what differs from the first",
+    scales: dict[str, Annotated[dict[str, Any], elsewhere("Scale", "keys of a study or an experiment")]] = Field(
+        description="studies, or experiments, which train nothing: the first whole, each further one as what differs from the first",
         examples=[{"cpu": {"corpus": {"code": "builtin:stdlib"}, "arms": {"wsd": {"schedule": "wsd"}}}}],
     )
     notes: str = Field(
@@ -154,18 +156,43 @@ class Paper(Settings):
         """The study of one scale, as it is written.
 
         Raises:
-            UserError: for an unknown scale, a study that is not valid, or an expectation about an arm that it does not have.
+            UserError: for an unknown scale, an experiment, a study that is not valid, or an expectation about an arm that it does not have.
         """
+        raw = self._raw(scale)
+        if KEY in raw:
+            raise UserError(
+                f"paper {self.name}: scale {scale!r} is an experiment, which trains nothing: `windtunnel reproduce {self.name}`"
+            )
+        study = study_from({"description": self.title, **raw}, name=self.name, document=self._document, prefix=("scales", scale))
+        self._names_arms(scale, study.written)
+        return study
+
+    def experiment(self, scale: str) -> ExperimentFile | None:
+        """The experiment of one scale, as it is written; None where that is a study.
+
+        Raises:
+            UserError: as :meth:`study`.
+        """
+        raw = self._raw(scale)
+        if KEY not in raw:
+            return None
+        found = experiment_from({"description": self.title, **raw}, document=self._document, prefix=("scales", scale))
+        self._names_arms(scale, (BASELINE, *found.arms))
+        return found
+
+    def _raw(self, scale: str) -> Mapping[str, Any]:
         if scale not in self.scales:
             raise UserError(f"paper {self.name} has no scale {scale!r}; {nearest(scale, self.scales)}")
         first = next(iter(self.scales))
-        raw = self.scales[first] if scale == first else overridden(self.scales[first], self.scales[scale])
-        study = study_from({"description": self.title, **raw}, name=self.name, document=self._document, prefix=("scales", scale))
+        return self.scales[first] if scale == first else overridden(self.scales[first], self.scales[scale])
+
+    def _names_arms(self, scale: str, arms: Collection[str]) -> None:
+        """Refuse an expectation about an arm that is not among ``arms``."""
         for index, expectation in enumerate(self.expect):
             for key in ("arm", "against"):
                 name = getattr(expectation, key)
-                if name not in study.written:
-                    message = f"the study of scale {scale} has no arm {name!r}; {nearest(name, study.written)}"
+                if name not in arms:
+                    message = f"the study of scale {scale} has no arm {name!r}; {nearest(name, arms)}"
                     raise self._error(("expect", index, key), message)
             if expectation.metric == GAIN and expectation.against != BASELINE:
                 raise self._error(("expect", index, "against"), "a compute gain is always against the baseline")
@@ -173,7 +200,6 @@ class Paper(Settings):
                 raise self._error(("expect", index, "than"), "a compute gain is compared with no other number")
             if expectation.arm == expectation.against and expectation.than in (None, expectation.metric):
                 raise self._error(("expect", index, "against"), "an arm is compared with itself; name another, or another number as `than`")
-        return study
 
     def _error(self, path: tuple[Any, ...], message: str) -> UserError:
         if self._document is not None:
@@ -274,7 +300,7 @@ def reproduce(
 ) -> PaperResult:
     """Fly a paper's study at ``scale`` under ``out`` and write what was measured to ``paper.result_file(scale, results)``.
 
-    ``options`` are those of :func:`windtunnel.study.fly.fly_study`. Returns what was written.
+    ``options`` are those of :func:`windtunnel.study.fly.fly_study`; an experiment asks for none of them. Returns what was written.
 
     Raises:
         UserError: for an unknown paper or scale, and as ``fly_study``.
@@ -283,6 +309,10 @@ def reproduce(
     from windtunnel.study.records import folders_of
 
     paper = name if isinstance(name, Paper) else load_paper(name)
+    if (experiment := paper.experiment(scale)) is not None:
+        done = do(experiment, study_name(paper, scale))
+        write_json(out / "studies" / done.study.name / "result.json", done.plain())
+        return paper_result(save(judge(paper, scale, done).plain(), paper.result_file(scale, results)))
     study = paper.study(scale)
     options["records"] = folders_of(str(paper._document.path) if paper._document else None, options.get("records") or ())
     result = fly_study(study.model_copy(update={"name": study_name(paper, scale)}), out, **options)

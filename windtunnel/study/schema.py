@@ -17,6 +17,7 @@ from windtunnel.core.schema import first_sentence, name_in, schema_of
 from windtunnel.recipe import Phase, Recipe, section
 from windtunnel.recipe.settings import SHORT
 from windtunnel.slots import Family, Source
+from windtunnel.study.experiment import ExperimentFile
 from windtunnel.study.file import StudyFile
 from windtunnel.study.papers import Paper
 from windtunnel.study.tune import tunable
@@ -68,7 +69,7 @@ def all_definitions() -> dict[str, dict[str, Any]]:
     written = {**trained, **own, **ADDED, "phases": {**trained["phases"], "items": {"$ref": "#/$defs/Phase"}}}
     found |= {
         "Study": _mapping(study["properties"], StudyFile, required=["arms"]),
-        "Scale": _mapping({**study["properties"], **_left_out(study["properties"])}, StudyFile),
+        "Scale": {"anyOf": [_mapping({**study["properties"], **_left_out(study["properties"])}, StudyFile), _experiment(found)]},
         "Recipe": _mapping({**written, **BESIDE}, Recipe),
         "Difference": _mapping({key: value for key, value in written.items() if key != "share"}, Recipe),
         "HeldDifference": _mapping(written, Recipe),
@@ -77,6 +78,11 @@ def all_definitions() -> dict[str, dict[str, Any]]:
         "Paper": _mapping(paper["properties"], Paper, required=paper["required"]),
     }
     return {name: _joined(one) for name, one in found.items()}
+
+
+def _experiment(found: dict[str, Any]) -> dict[str, Any]:
+    """A scale that trains nothing."""
+    return _mapping(_gathered(ExperimentFile, found)["properties"], ExperimentFile, required=["experiment", "arms"])
 
 
 def _left_out(study: Mapping[str, Any]) -> dict[str, Any]:

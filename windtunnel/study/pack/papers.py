@@ -24,6 +24,9 @@ def studies_of(names: Sequence[str], scale: str, say: Callable[[str], None]) -> 
         if scale not in paper.scales and not names:
             say(f"{paper.name}: has no scale {scale!r}")
             continue
+        if paper.experiment(scale) is not None:
+            say(f"{paper.name}: scale {scale!r} trains nothing, and needs no accelerator")
+            continue
         name = study_name(paper, scale)
         found.append(paper.study(scale).model_copy(update={"name": name}))
         result = measured(paper).get(scale)
