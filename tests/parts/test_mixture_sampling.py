@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from windtunnel.kits.diffused import Combination, Mixture, masses, resampled, sampled, shares
+from windtunnel.kits.diffused import Combination, Gaussians, masses, resampled, sampled, shares
 from windtunnel.parts.experiment.mixture_sampling import MixtureSampling
 
 
-def gaussian(mean: tuple[float, float], variance: float) -> Mixture:
-    return Mixture(np.ones(1), np.array([mean]), np.array([variance]))
+def gaussian(mean: tuple[float, float], variance: float) -> Gaussians:
+    return Gaussians(np.ones(1), np.array([mean]), np.array([variance]))
 
 
 def drawn(kind: str, correct: str, **knobs: object) -> tuple[np.ndarray, float]:
@@ -40,7 +40,7 @@ def test_mixed_scores_alone_are_wrong(kind, variance):
 
 def test_scores_are_gradients_and_masses_are_those_of_many_draws():
     random = np.random.default_rng(1)
-    mixture, points, step = Mixture.drawn(random, 3), random.uniform(-3, 3, (5, 2)), 1e-5
+    mixture, points, step = Gaussians.drawn(random, 3), random.uniform(-3, 3, (5, 2)), 1e-5
     for axis in (0, 1):
         shift = np.eye(2)[axis] * step
         slope = (mixture.log_density(points + shift, 0.3) - mixture.log_density(points - shift, 0.3)) / (2 * step)

@@ -27,12 +27,12 @@ from windtunnel.study.papers import (
     load_paper,
     measured,
     overall,
-    overridden,
     reproduce,
     usual_direction,
 )
 from windtunnel.study.result import PaperResult
 from windtunnel.study.results import load
+from windtunnel.study.scales import overridden
 
 PAPER = """\
     papers: [twice-the-context, longer-is-better]
@@ -338,7 +338,7 @@ def test_every_committed_paper_is_whole(found):
     known = {name for slot in registry.slots().values() for name in registry.names(slot)}
     assert set(found.parts) <= known
     for scale in found.scales:
-        study = found.study(scale)
+        study = found.experiment(scale) or found.study(scale)
         assert len(study.seeds) >= 5, "a paper's own comparison needs at least five seeds"
     for scale, measurement in measured(found).items():
         assert measurement.paper == found.name and measurement.scale == scale

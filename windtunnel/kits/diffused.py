@@ -20,7 +20,7 @@ REACH, CELLS, FINE = 8.0, 16, 12  # the plane that is looked at, cells on a side
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Gaussians:
     """Weights [K], means [K, 2] and the variance of each round component [K]."""
 
     weights: Array
@@ -28,13 +28,13 @@ class Mixture:
     variances: Array
 
     @classmethod
-    def drawn(cls, random: np.random.Generator, components: int) -> Mixture:
+    def drawn(cls, random: np.random.Generator, components: int) -> Gaussians:
         """A mixture at random, with its components within 3 of the origin in each direction."""
         weights = random.dirichlet(np.full(components, 3.0))
         return cls(weights, random.uniform(-3, 3, (components, 2)), random.uniform(0.1, 0.4, components))
 
     @classmethod
-    def average(cls, mixtures: tuple[Mixture, ...]) -> Mixture:
+    def average(cls, mixtures: tuple[Gaussians, ...]) -> Gaussians:
         """The one that takes each of ``mixtures`` equally often."""
         weights = np.concatenate([one.weights for one in mixtures]) / len(mixtures)
         return cls(weights, np.concatenate([one.means for one in mixtures]), np.concatenate([one.variances for one in mixtures]))
@@ -63,8 +63,8 @@ class Combination:
     """
 
     kind: Target
-    first: Mixture
-    second: Mixture
+    first: Gaussians
+    second: Gaussians
     beta: float
 
     @property

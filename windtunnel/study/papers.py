@@ -19,8 +19,6 @@ from windtunnel.core.files import write_json
 from windtunnel.core.schema import elsewhere
 from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.core.shipped import AREAS, PAPER, paper_files
-from windtunnel.recipe import merge
-from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.assemble import finite
 from windtunnel.study.experiment import KEY, ExperimentFile, do, experiment_from
@@ -40,6 +38,7 @@ from windtunnel.study.result import (
     StudyResult,
 )
 from windtunnel.study.results import load, save
+from windtunnel.study.scales import overridden
 from windtunnel.study.seeds import Race
 
 GAIN = "compute_gain"
@@ -205,23 +204,6 @@ class Paper(Settings):
         if self._document is not None:
             return self._document.error(path, message)
         return UserError(f"paper {self.name}: {'.'.join(map(str, path))}: {message}")
-
-
-def overridden(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's fields with those of ``over``: baseline, arms and named recipes merge as a recipe does, the rest is replaced whole.
-
-    An arm or a named recipe that is null in ``over`` is left out.
-
-    A baseline that names a section takes nothing over: a section is settings that were tuned together.
-    """
-    merged = {**base, **over}
-    if "baseline" in base and SECTION not in over.get("baseline", {SECTION: None}):
-        merged["baseline"] = merge(base["baseline"], over["baseline"])
-    for key in ("arms", "recipes"):
-        if key in base and key in over:
-            changed = {name: None if fields is None else merge(base[key].get(name) or {}, fields) for name, fields in over[key].items()}
-            merged[key] = {name: fields for name, fields in ({**base[key], **changed}).items() if fields is not None}
-    return merged
 
 
 # Files --------------------------------------------------------------------------------------------------------------------------

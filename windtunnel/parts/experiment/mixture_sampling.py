@@ -43,12 +43,12 @@ class MixtureSampling(Experiment, name="mixture-sampling"):
         """``mass_error`` and ``effective_share``."""
         import numpy as np
 
-        from windtunnel.kits.diffused import Combination, Mixture, masses, sampled, shares
+        from windtunnel.kits.diffused import Combination, Gaussians, masses, sampled, shares
 
         drawing = np.random.default_rng((seed, 0))
-        mixtures = tuple(Mixture.drawn(drawing, self.components) for _ in range(self.prompts))
+        mixtures = tuple(Gaussians.drawn(drawing, self.components) for _ in range(self.prompts))
         guided = self.target == "geometric"
-        target = Combination(self.target, Mixture.average(mixtures) if guided else mixtures[0], mixtures[0 if guided else 1], self.beta)
+        target = Combination(self.target, Gaussians.average(mixtures) if guided else mixtures[0], mixtures[0 if guided else 1], self.beta)
         random, truth = np.random.default_rng((seed, 1)), masses(target.log_density)
         if self.correct == "exact":
             found, weights = random.multinomial(self.particles, truth.ravel()).reshape(truth.shape) / self.particles, np.ones(1)
