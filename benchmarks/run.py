@@ -37,6 +37,7 @@ NAMES = (
     "near_duplicates",
     "planted_noise",
     "curate",
+    "atlas",
 )  # pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables
 
 

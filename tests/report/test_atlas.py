@@ -6,7 +6,9 @@ import re
 import pytest
 
 from windtunnel.commands.main import main
+from windtunnel.core.errors import UserError
 from windtunnel.report.atlas import document, drawing, entries
+from windtunnel.study.known import known_papers, not_built
 from windtunnel.study.papers import list_papers, load_paper
 
 
@@ -44,6 +46,21 @@ def test_a_paper_without_results_is_not_flown_and_one_flown_elsewhere_is(tmp_pat
     assert [(entry.scale, entry.outcome) for entry in entries([load_paper(tmp_path / "g-stack.yaml")])] == [("cpu", "not flown")]
 
 
+def test_what_nobody_has_built_has_a_row_until_a_paper_answers_it(found, tmp_path):
+    missing = not_built(list_papers())
+    answered = {slug for paper in list_papers() for slug in paper.papers}
+    assert len(known_papers()) == len({paper.name for paper in known_papers()}) == 344
+    assert {paper.name for paper in missing} == {paper.name for paper in known_papers()} - answered
+    text = document(found, missing)
+    assert f"; {len(missing)} more that nobody has built" in text and set(rows(text)) >= {paper.name for paper in missing}
+    assert 'data-outcome="not built"' in rows(text)[missing[0].name] and "not built" not in rows(text)["g-stack"]
+    (tmp_path / "known.yaml").write_text("laws: {one: One}")
+    assert [paper.area for paper in known_papers(tmp_path)] == ["laws"]
+    (tmp_path / "known.yaml").write_text("lawz: {one: One}")
+    with pytest.raises(UserError, match="did you mean 'laws'"):
+        known_papers(tmp_path)
+
+
 def test_an_interval_is_drawn_to_scale_and_cut_at_the_ends():
     assert 'M55.0 8.0H110.0"' in drawing(0.3, 0.0, None)
     assert 'cx="110.0"' in drawing(0.3, 0.0, None)
@@ -53,7 +70,8 @@ def test_an_interval_is_drawn_to_scale_and_cut_at_the_ends():
 def test_the_command_writes_it_and_refuses_a_folder_that_is_not_there(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["papers", "--area", "laws", "--atlas", str(tmp_path / "atlas.html")])
-    assert not ended.value.code and set(rows((tmp_path / "atlas.html").read_text())) == {paper.name for paper in list_papers(area="laws")}
+    built, missing = {paper.name for paper in list_papers(area="laws")}, {paper.name for paper in not_built(list_papers(), "laws")}
+    assert not ended.value.code and set(rows((tmp_path / "atlas.html").read_text())) == built | missing
     with pytest.raises(SystemExit):
         main(["papers", "--atlas", str(tmp_path / "a.html"), "--results", str(tmp_path / "none")])
     assert "there is no such folder" in capsys.readouterr().err

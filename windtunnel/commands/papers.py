@@ -58,11 +58,13 @@ def papers(
         raise UserError("--results is for the atlas: say --atlas FILE too")
     if atlas is not None:
         from windtunnel.report.atlas import entries, page
+        from windtunnel.study.known import not_built
 
         for folder in results or ():
             if not any(paper.result_file(scale, folder).exists() for paper in chosen for scale in paper.scales):
                 raise UserError(f"--results {folder}: holds no result of these papers; they are called NAME/SCALE.json")
-        written = page(entries(chosen, results or ()), atlas)
+        missing = not_built(list_papers(), area) if name is None else []
+        written = page(entries(chosen, results or ()), atlas, missing)
         if as_json:
             print_json({"atlas": str(written)})
         else:

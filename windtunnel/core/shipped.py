@@ -24,6 +24,7 @@ AREAS = (
     "trajectories",
 )
 PAPER = "paper.yaml"
+KNOWN = "known.yaml"  # papers that somebody may build
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Pages of parts and papers, built by `make docs`; a wheel holds them.
 PAGES = _PACKAGE / "library" / "pages"

@@ -1,4 +1,4 @@
-"""The atlas: one page of all papers, what was measured of each at each scale, and what was not flown yet.
+"""The atlas: one page of all papers, what was measured of each at each scale, what was not flown yet, and what nobody has built.
 
 It works offline and runs nothing: the choice of an area or an outcome is a radio button that a style sheet reads.
 """
@@ -14,11 +14,13 @@ from pathlib import Path
 from windtunnel.report import charts
 from windtunnel.report.elements import framed, safe, section, to_file
 from windtunnel.report.words import DASH, duration, finite, percent, signed
+from windtunnel.study.known import KnownPaper
 from windtunnel.study.papers import Paper, measured
 from windtunnel.study.result import Finding, PaperResult
 
 NOT_FLOWN = "not flown"
-OUTCOMES = ("reproduced", "not reproduced", "undecided", NOT_FLOWN)
+NOT_BUILT = "not built"
+OUTCOMES = ("reproduced", "not reproduced", "undecided", NOT_FLOWN, NOT_BUILT)
 CHIPS = {"reproduced": "helps", "not reproduced": "hurts"}  # classes of the page's style
 WIDTH, HEIGHT = 110, 16  # of the drawing of an interval
 REACH = 0.2  # the share at which a drawing ends; what lies beyond is cut there
@@ -76,19 +78,20 @@ def entries(papers: Iterable[Paper], folders: Sequence[Path] = ()) -> list[Fligh
     return found
 
 
-def page(found: Sequence[Flight], file: Path) -> Path:
+def page(found: Sequence[Flight], file: Path, missing: Sequence[KnownPaper] = ()) -> Path:
     """Write the atlas to ``file``; returns its path. Raises UserError where it cannot be written."""
-    return to_file(document(found), file)
+    return to_file(document(found, missing), file)
 
 
-def document(found: Sequence[Flight]) -> str:
-    """The whole page as text."""
+def document(found: Sequence[Flight], missing: Sequence[KnownPaper] = ()) -> str:
+    """The whole page as text, with a row for each of the ``missing`` papers below those that are there."""
     papers = {entry.paper.name for entry in found}
     flown = {entry.paper.name for entry in found if entry.result}
-    counts = Counter(entry.outcome for entry in found)
-    told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES[:-1] if counts[outcome])
+    counts = Counter([*(entry.outcome for entry in found), *(NOT_BUILT for _ in missing)])
+    told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES[:3] if counts[outcome])
     subtitle = f"{len(papers)} papers, {len(flown)} of them flown: {told or 'nothing measured yet'}"
-    areas = sorted({entry.paper.area or "other" for entry in found})
+    subtitle += f"; {len(missing)} more that nobody has built" if missing else ""
+    areas = sorted({entry.paper.area or "other" for entry in found} | {one.area for one in missing})
     style = f"<style>\n{rules(areas)}</style>\n"
     choices = choice("area", areas) + choice("outcome", [outcome for outcome in OUTCOMES if counts[outcome]])
     note = (
@@ -98,7 +101,7 @@ def document(found: Sequence[Flight]) -> str:
         "parameter: of what was flown with fewer than ten only the beginning of training is known.</p>\n"
     )
     heading, numbers = "What published papers claim, and what was measured", "in <code>SCALE.json</code> beside each paper"
-    body = section("Papers", choices, table(found))
+    body = section("Papers", choices, table(found, missing))
     return framed("Atlas of papers", "Windtunnel atlas", heading, subtitle, style + note, body, version("windtunnel"), numbers)
 
 
@@ -130,14 +133,14 @@ def identifier(group: str, value: str) -> str:
     return f"{group}-" + "".join(character if character.isalnum() else "-" for character in value)
 
 
-def table(found: Sequence[Flight]) -> str:
-    """A row for each entry."""
+def table(found: Sequence[Flight], missing: Sequence[KnownPaper]) -> str:
+    """A row for each entry, and below for each missing paper."""
     columns = ("paper", "area", "scale", "tokens / parameter", "improvement", "held", "outcome", "FLOPs", "time")
     words = {0, 1, 2, 6}
     head = "".join(f'<th scope="col"{" class=word" if index in words else ""}>{column}</th>' for index, column in enumerate(columns))
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Papers"><table>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{''.join(map(row, found))}</tbody></table></div>\n"
+        f"<tbody>\n{''.join([*map(row, found), *map(row_of_missing, missing)])}</tbody></table></div>\n"
     )
 
 
@@ -160,6 +163,19 @@ def row(entry: Flight) -> str:
     )
     data = f'data-area="{safe(paper.area or "other")}" data-outcome="{safe(entry.outcome)}"'
     return f'<tr {data}><th scope="row" class="word" title="{title}">{name}</th>{"".join(cells)}</tr>\n'
+
+
+def row_of_missing(paper: KnownPaper) -> str:
+    """A paper that nobody has built as a row."""
+    cells = (
+        f'<td class="word">{safe(paper.area)}</td>',
+        f'<td class="word">{DASH}</td>',
+        *(f"<td>{DASH}</td>" for _ in range(3)),
+        f'<td class="word"><span class="chip">{NOT_BUILT}</span></td>',
+        *(f"<td>{DASH}</td>" for _ in range(2)),
+    )
+    name = f'<th scope="row" class="word" title="{safe(paper.title)}">{safe(paper.name)}</th>'
+    return f'<tr data-area="{safe(paper.area)}" data-outcome="{NOT_BUILT}">{name}{"".join(cells)}</tr>\n'
 
 
 def improvement(finding: Finding | None) -> str:
