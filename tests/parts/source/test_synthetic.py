@@ -10,7 +10,7 @@ from windtunnel.core.registry import make
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
 
-ALL = ["addition", "gapped-copy", "lego-chains", "two-hop", "dyck"]
+ALL = ["addition", "gapped-copy", "lego-chains", "two-hop", "dyck", "remarks", "urns"]
 
 
 def texts(name: str, **knobs: object) -> list[str]:

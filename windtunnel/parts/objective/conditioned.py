@@ -27,8 +27,11 @@ class Conditioned(Objective, name="conditioned"):
     what no longer fits is not seen: at equal compute fewer tokens of text are read, as in the paper.
 
     ``tags`` are controls. ``hashed`` shows in the place of each document's metadata other tokens that stand for the same, ``shuffled``
-    those of another document in the batch, the same for all pieces of a document; where the batch holds no other, none. Held-out text is
-    scored without metadata; the evaluation `conditioned-bits` scores it with.
+    those of another document in the batch, the same for all pieces of a document; where the batch holds no other, none. ``dropped`` is how
+    often a piece is read without, so that the model knows text that nothing is said of (Korbak et al. 2023, arXiv:2302.08582, whose
+    metadata is what a rule says of the text: the curator `score`).
+
+    Held-out text is scored without metadata; the evaluation `conditioned-bits` scores it with.
     """
 
     trial = Trial(beside={"tokenizer": {"vocabulary": 512, "sentinels": 16, "metadata": "{source}\n", "metadata_tokens": 4}})
@@ -36,6 +39,7 @@ class Conditioned(Objective, name="conditioned"):
     fields: ClassVar[tuple[str, ...]] = ("tokens", "metadata")
 
     tags: Literal["real", "hashed", "shuffled"] = Field("real", description="what is shown: each document's own, a code for it, another's")
+    dropped: float = Field(0.0, ge=0, le=1, description="the chance that a piece is read without any")
 
     def special(self) -> tuple[str, ...]:
         """None."""
@@ -51,6 +55,8 @@ class Conditioned(Objective, name="conditioned"):
         pieces = _pieces(rows["documents"])
         heads = [rows["tokens"][row, begin] == vocabulary.document for row, begin, _ in pieces]
         tags = self._shown([rows["metadata"][row, begin] for row, begin, _ in pieces], heads, vocabulary, random)
+        if self.dropped:
+            tags = [tag[:0] if random.random() < self.dropped else tag for tag in tags]
         names = ("tokens", "documents", "positions", "labels")
         found = {name: np.full(rows["tokens"].shape, fill) for name, fill in zip(names, (vocabulary.pad, -1, 0, -100), strict=True)}
         used = np.zeros(len(rows["tokens"]), np.int64)
