@@ -26,7 +26,7 @@ from windtunnel.kits.image.pixels import Images, pixels_of
 from windtunnel.kits.image.samples import png, restored
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.parts.evaluation.probe import neighbours
+from windtunnel.parts.evaluation.probe import naive_bayes, neighbours
 from windtunnel.recipe import recipe_from
 from windtunnel.report import samples, thumbnails
 from windtunnel.report.words import Reading
@@ -50,7 +50,7 @@ STUDY: dict[str, Any] = {
         "context": 8,
         "batch": 8,
         "evaluate_every": 1,
-        "evaluations": {"probe": {"shots": 5, "draws": 1}},
+        "evaluations": {"probe": {"shots": 5, "draws": 1, "also": [2]}},
         "precision": "float32",
         "compile": "no",
     },
@@ -70,7 +70,7 @@ def test_a_study_of_images_flies_end_to_end(flown: tuple[Path, wt.Result]) -> No
     table = result.table()
     assert (table["probe"] > 0).all() and result.runs()["probe_zero"].between(3.2, math.log2(10)).all()
     assert (result.runs()["probe_accuracy"] > 0.15).all(), "guessing one of ten digits gives 0.1"
-    assert {"probe", "probe_accuracy", "probe_zero"} <= set(result.runs().columns)
+    assert {"probe", "probe_accuracy", "naive_bayes_accuracy", "naive_bayes_accuracy/2", "probe_zero"} <= set(result.runs().columns)
     page = (out / "studies" / "digits" / "report.html").read_text(encoding="utf-8")
     assert page.count('<img src="data:image/png;base64,') == 4 * (2 + 2), "image, what was seen of it, and what each of two arms drew"
     assert "bits per label" in page and "bits per byte" not in page and "vocabulary" not in page.lower()
@@ -229,3 +229,13 @@ def test_what_models_make_of_held_out_images_is_shown(head: str, tmp_path_factor
     page = samples.of_arms(Reading(result))
     assert page.count("<img ") == 3 * {"draw": 4, "classify": 1, "embed": 1}[head] and "Continuations" not in page
     assert thumbnails.picture("https://elsewhere/image.png", "x") == ""
+
+
+def test_naive_bayes_weighs_features_by_one_variance_of_all_classes_and_classes_by_their_share():
+    random = np.random.default_rng(0)
+    labels = np.repeat([3, 8], [30, 10])
+    features = random.standard_normal((40, 2)) * [1.0, 100.0] + np.where(labels == 3, 0.0, 4.0)[:, None] * [1.0, 0.0]
+    others = np.array([[0.0, 300.0], [4.0, -300.0]])
+    assert naive_bayes(features, labels, others).tolist() == [3, 8], "the nearest mean by plain distance is decided by the second feature"
+    alike = np.array([[0.0], [2.0], [0.0], [2.0], [0.0], [2.0]])
+    assert naive_bayes(alike, np.array([0, 0, 1, 1, 1, 1]), np.array([[1.0]])).tolist() == [1], "the more frequent of two alike"

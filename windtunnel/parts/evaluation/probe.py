@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Evaluation, HeldOut
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # inverse penalties that are tried
+SMOOTHING = 0.01  # of a feature's variance over all images, added to that within classes
 
 
 class Probe(Evaluation, name="probe"):
@@ -24,8 +26,9 @@ class Probe(Evaluation, name="probe"):
     fitted to ``shots`` training images of each class, drawn ``draws`` times by fixed seeds, the same for every model, and judged on
     held-out images; its penalty is chosen by cross-validation among the training images. ``probe`` is the mean over the draws. Without any
     knowledge of the image it would be the entropy of the labels, log2 of the number of classes where these are equally frequent. Beside
-    it stands the accuracy of the nearest neighbours, which fits nothing: the ``shots`` labelled images whose features lie nearest by
-    cosine vote, nearer ones more.
+    it stand accuracies of two rivals that choose nothing. Of the nearest neighbours: the ``shots`` labelled images whose features lie
+    nearest by cosine vote, nearer ones more. Of naive Bayes: the class whose mean is nearest, each feature by its own variance within
+    classes, which needs fewer labels than a regression and is worse with many (Zheng et al. 2023, arXiv:2302.02334).
 
     Alain and Bengio 2016, arXiv:1610.01644; the weights of neighbours are those of Wu et al. 2018, arXiv:1805.01978. It needs scikit-learn.
     """
@@ -49,10 +52,18 @@ class Probe(Evaluation, name="probe"):
     by_objective: ClassVar[bool] = False
 
     shots: int = Field(20, ge=2, description="labelled training images of each class")
+    also: Many[int] = Field((), description="further numbers of them, told as probe/2 and so on; at least 2 each", examples=[[2, 5]])
     draws: int = Field(3, ge=1, description="how often these are drawn")
 
+    @field_validator("also")
+    @classmethod
+    def _enough(cls, also: tuple[int, ...]) -> tuple[int, ...]:
+        if min(also, default=2) < 2:
+            raise ValueError(f"also: {min(also)} labelled images of a class are too few; a penalty is chosen with at least 2")
+        return also
+
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
-        """``probe`` in bits per label, ``probe_accuracy``, ``neighbours_accuracy`` and ``probe_zero`` (entropy of the held-out labels).
+        """``probe`` in bits per label, the accuracies of it and its rivals, and ``probe_zero`` (entropy of the held-out labels).
 
         Raises:
             PartError: where documents are no images, or too few of them have a label.
@@ -65,35 +76,39 @@ class Probe(Evaluation, name="probe"):
         if "pixels" not in held_out.stream.fields or held_out.facts.classes < 2:
             raise PartError("probe needs images with labels of two classes or more; this corpus has none")
         train, held = (labelled(model, held_out, split) for split in ("train", held_out.split))
-        bits, right, near = [], [], []
-        for draw in range(self.draws):
-            chosen = self._chosen(train[1], np.random.default_rng(draw))
-            predict = _fitted(train[0][chosen], train[1][chosen])
-            odds, classes = predict(held[0])
-            places = np.searchsorted(classes, held[1])
-            known = np.isin(held[1], classes)
-            bits.append(float(-np.log2(np.maximum(odds[np.flatnonzero(known), places[known]], 1e-12)).mean()))
-            right.append(float((classes[odds.argmax(axis=1)] == held[1]).mean()))
-            near.append(float((neighbours(train[0][chosen], train[1][chosen], held[0], self.shots) == held[1]).mean()))
         shares = np.bincount(held[1]) / len(held[1])
         zero = float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum())
-        return {
-            "probe": float(np.mean(bits)),
-            "probe_accuracy": float(np.mean(right)),
-            "neighbours_accuracy": float(np.mean(near)),
-            "probe_zero": zero,
-        }
+        further = {f"{name}/{shots}": value for shots in self.also for name, value in self._at(shots, train, held).items()}
+        return {**self._at(self.shots, train, held), "probe_zero": zero, **further}
 
-    def _chosen(self, labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def _at(self, shots: int, train: tuple[np.ndarray, np.ndarray], held: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+        """The means over draws of ``shots`` images of each class; ``train`` and ``held`` are features and labels."""
+        import numpy as np
+
+        bits, right, near, bayes = [], [], [], []
+        for draw in range(self.draws):
+            chosen = self._chosen(train[1], shots, np.random.default_rng(draw))
+            known = train[0][chosen], train[1][chosen]
+            odds, classes = _fitted(*known)(held[0])
+            places = np.searchsorted(classes, held[1])
+            there = np.isin(held[1], classes)
+            bits.append(float(-np.log2(np.maximum(odds[np.flatnonzero(there), places[there]], 1e-12)).mean()))
+            right.append(float((classes[odds.argmax(axis=1)] == held[1]).mean()))
+            near.append(float((neighbours(*known, held[0], shots) == held[1]).mean()))
+            bayes.append(float((naive_bayes(*known, held[0]) == held[1]).mean()))
+        named = {"probe": bits, "probe_accuracy": right, "neighbours_accuracy": near, "naive_bayes_accuracy": bayes}
+        return {name: float(np.mean(values)) for name, values in named.items()}
+
+    def _chosen(self, labels: np.ndarray, shots: int, random: np.random.Generator) -> np.ndarray:
         """``shots`` places of each class, at random."""
         import numpy as np
 
         found = []
         for label in np.unique(labels):
             places = np.flatnonzero(labels == label)
-            if len(places) < self.shots:
-                raise PartError(f"probe: class {label} has {len(places)} labelled training images, shots asks for {self.shots}")
-            found.append(random.permutation(places)[: self.shots])
+            if len(places) < shots:
+                raise PartError(f"probe: class {label} has {len(places)} labelled training images, shots asks for {shots}")
+            found.append(random.permutation(places)[:shots])
         return np.concatenate(found)
 
 
@@ -111,6 +126,22 @@ def neighbours(features: np.ndarray, labels: np.ndarray, others: np.ndarray, cou
     places = np.arange(len(others))[:, None]
     np.add.at(votes, (np.broadcast_to(places, nearest.shape), labels[nearest]), np.exp((alike[places, nearest] - 1) / 0.07))
     return votes.argmax(axis=1)
+
+
+def naive_bayes(features: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """For each of ``others`` [N, width] the likeliest class by Gaussians fitted to ``features`` [M, width]: [N].
+
+    Classes have means of their own and one variance a feature, the mean of theirs by how frequent they are.
+    """
+    import numpy as np
+
+    classes, counts = np.unique(labels, return_counts=True)
+    shares = counts / counts.sum()
+    means = np.stack([features[labels == one].mean(axis=0) for one in classes])
+    within = sum(share * features[labels == one].var(axis=0) for one, share in zip(classes, shares, strict=True))
+    variance = np.maximum(within + SMOOTHING * features.var(axis=0), 1e-12)
+    distances = ((others[:, None] - means) ** 2 / variance).sum(axis=-1)
+    return classes[(np.log(shares) - distances / 2).argmax(axis=1)]
 
 
 def _fitted(features: np.ndarray, labels: np.ndarray) -> Any:
