@@ -7,8 +7,9 @@ import pytest
 
 from windtunnel.commands.elsewhere import Elsewhere
 from windtunnel.core.errors import UserError
-from windtunnel.laws.device import DEVICES, device_of, on_device, sentence
+from windtunnel.laws.device import on_device, sentence
 from windtunnel.recipe import recipe_from
+from windtunnel.train.accelerators import DEVICES, device_of, named_by_driver
 from windtunnel.train.estimate import STATE, USABLE, Footprint, estimate, footprint
 
 
@@ -102,3 +103,21 @@ def test_the_table_of_the_documentation_is_the_one_that_is_used() -> None:
     text = (Path(__file__).parents[2] / "docs" / "laws.md").read_text(encoding="utf-8")
     for one in DEVICES.values():
         assert f"| {one.name} | {one.peak:.4g} | {one.memory / 1e9:.0f} GB | {one.source} |\n" in text
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", "h100-pcie"),
+        ("NVIDIA A100-SXM4-40GB", "a100-40gb"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA L40S", "l40s"),
+        ("AMD Instinct MI300X", "mi300x"),
+        ("NVIDIA GeForce RTX 4090", None),
+    ],
+)
+def test_an_accelerator_is_known_by_what_its_driver_calls_it(driver: str, name: str | None) -> None:
+    found = named_by_driver(driver)
+    assert (found and found.name) == name

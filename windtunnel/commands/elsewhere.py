@@ -29,7 +29,8 @@ class Elsewhere(NamedTuple):
         Raises:
             UserError: for another of them without a device, a device that is not in the table, and what is no number of days or no share.
         """
-        from windtunnel.laws.device import device_of, refuse_no_share
+        from windtunnel.laws.device import refuse_no_share
+        from windtunnel.train.accelerators import device_of
 
         if device is None:
             for name, value in (("gpus", gpus), ("days", days), ("mfu", mfu)):
@@ -49,8 +50,9 @@ class Elsewhere(NamedTuple):
         Raises:
             UserError: for a device that is not in the table, and for days that buy less than the first recipe has.
         """
-        from windtunnel.laws.device import device_of, on_device, sentence
+        from windtunnel.laws.device import on_device, sentence
         from windtunnel.laws.plan import plan, spend
+        from windtunnel.train.accelerators import device_of
         from windtunnel.train.estimate import estimate
 
         device = device_of(self.device)

@@ -95,10 +95,10 @@ def plan(
 
     from windtunnel.core.files import write_text
     from windtunnel.core.shipped import shipped
-    from windtunnel.laws.device import device_of
     from windtunnel.laws.plan import Needs, spend
     from windtunnel.laws.plan import plan as make
     from windtunnel.study.file import load_study
+    from windtunnel.train.accelerators import device_of
 
     recipes = load_study(shipped(study)).resolved
     if arm not in recipes:

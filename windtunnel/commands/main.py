@@ -58,6 +58,7 @@ from windtunnel.commands.sample import sample
 from windtunnel.commands.sections import sections
 from windtunnel.commands.stored import clean, du, runs
 from windtunnel.commands.train import export, train
+from windtunnel.commands.watch import watch
 from windtunnel.commands.write import ask, new
 from windtunnel.core.errors import ADVICE, UserError
 from windtunnel.core.shipped import shipped
@@ -316,6 +317,7 @@ app.command()(completion)
 app.command()(papers)
 app.command()(reproduce)
 app.command()(sections)
+app.command()(watch)
 app.command()(runs)
 app.command()(du)
 app.command()(clean)

@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 from pydantic import Field
 
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import UserError
 from windtunnel.core.typed import JsonBlock
 from windtunnel.recipe import Recipe
+from windtunnel.train.accelerators import Device
 from windtunnel.train.estimate import USABLE, estimate, footprint
-
-
-class Device(NamedTuple):
-    """An accelerator as its maker's data sheet has it: dense bfloat16 FLOPs a second with float32 sums, and bytes of memory."""
-
-    name: str
-    peak: float
-    memory: float
-    source: str
-
-
-DEVICES = {
-    one.name: one
-    for one in (
-        Device("a10", 125e12, 24e9, "NVIDIA A10 data sheet"),
-        Device("a40", 149.7e12, 48e9, "NVIDIA A40 data sheet"),
-        Device("a100-40gb", 312e12, 40e9, "NVIDIA A100 data sheet"),
-        Device("a100", 312e12, 80e9, "NVIDIA A100 80 GB data sheet"),
-        Device("l4", 121e12, 24e9, "NVIDIA L4 data sheet, half of the figure with sparsity"),
-        Device("l40s", 362e12, 48e9, "NVIDIA L40S data sheet"),
-        Device("h100", 989e12, 80e9, "NVIDIA H100 SXM data sheet, half of the figure with sparsity"),
-        Device("h200", 989e12, 141e9, "NVIDIA H200 SXM data sheet, half of the figure with sparsity"),
-        Device("mi300x", 1307e12, 192e9, "AMD Instinct MI300X data sheet"),
-    )
-}
 
 
 class OnDevice(JsonBlock):
@@ -48,13 +23,6 @@ class OnDevice(JsonBlock):
     memory: float = Field(description="bytes a device, with `micro_batch` sequences at a time, or with one where none fit")
     micro_batch: int = Field(description="sequences at a time that fit, at most those of a step; 0: not even one does")
     least_gpus: int | None = Field(description="devices that hold it in shards; null: activations of one sequence are too many for any")
-
-
-def device_of(name: str) -> Device:
-    """The accelerator called ``name``. Raises UserError for one that is not in the table."""
-    if name not in DEVICES:
-        raise UserError(f"--device {name}: no such accelerator in the table; {nearest(name, DEVICES)}")
-    return DEVICES[name]
 
 
 def refuse_no_share(mfu: float) -> None:

@@ -18,10 +18,11 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import JsonBlock, Number
 from windtunnel.laws.chinchilla import fit_chinchilla
-from windtunnel.laws.device import DEVICES, Device, on_device
+from windtunnel.laws.device import on_device
 from windtunnel.laws.repeated import predict
 from windtunnel.recipe import Budget, Phase, Recipe
 from windtunnel.study.result import BASELINE, StudyResult
+from windtunnel.train.accelerators import DEVICES, Device
 from windtunnel.train.estimate import STATE, estimate
 
 PUBLISHED = {"E": 1.8172, "A": 477.8, "B": 2143.4, "alpha": 0.3473, "beta": 0.3672}

@@ -12,6 +12,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed
+from windtunnel.study.flying import write_stage
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
@@ -75,6 +76,7 @@ class Pilots:
     others: dict[str, Stream] = field(default_factory=dict)  # of models that are not trained on the stream of their arm, by data key
     records: dict[str, RunRecord] = field(default_factory=dict)  # by folder
     broken: dict[str, Failure] = field(default_factory=dict)  # arms without runs, because their corpus or tuning broke
+    asked: dict[tuple[str, str], int] = field(default_factory=dict)  # runs that were to be flown: seeds by folder and label
 
     def fly(self, title: str, entries: Sequence[Entry], settled: Callable[[], Any] = lambda: None) -> None:
         """Fly what is not flown yet of ``entries``, the models that they need first; ``settled`` is called after each of ``entries``.
@@ -148,6 +150,8 @@ class Pilots:
         settled()
         if not jobs:
             return
+        self.asked |= {(Path(folder).name, name): job.seed for folder, job in jobs.items() for name in labels[folder]}
+        write_stage(self.means.out / "studies" / self.study, self.asked)
         workers = min(self.means.machine(max(job.memory for job in jobs.values())).count, len(jobs))
         with Watch(title, labels, list(jobs.values()), workers, self.means.console) as watch:
 

@@ -20,6 +20,7 @@ from windtunnel.recipe import Recipe
 from windtunnel.slots import Progress
 from windtunnel.train import ranks
 from windtunnel.train.loggers import Logger
+from windtunnel.train.speed import Speedometer
 from windtunnel.train.spend import Account
 
 
@@ -80,6 +81,7 @@ class RunLog:
         self.path = Path(os.devnull) if ranks.rank() else run_context.folder / "log.jsonl"
         self.finite = torch.ones((), dtype=torch.bool, device=run_context.device)
         self.highest: torch.Tensor | None = None  # loss since the last line
+        self.speed = Speedometer(run_context.device)
         self.reported = 0.0
         if self.path.is_file():  # a resumed run writes the steps after its checkpoint again
             os.truncate(self.path, self._kept(self.path.read_bytes(), steps))
@@ -107,6 +109,7 @@ class RunLog:
     def step(self, run: RunState, loss: torch.Tensor, norm: torch.Tensor, rate: float, after: Progress, *, every: int) -> None:
         """Take note of a step; write a line for every ``every``-th and the last of a phase. ``after`` is where the run stands now."""
         last = after.done >= 1
+        self.speed.made(run)
         self.finite &= torch.isfinite(loss) & torch.isfinite(norm)
         self.highest = loss if self.highest is None else torch.maximum(self.highest, loss)
         if run.step == 1 or last or run.step % every == 0:
@@ -119,12 +122,14 @@ class RunLog:
                 "learning_rate": rate,
                 "gradient_norm": norm.item(),
             }
-            line |= {"tokens": run.tokens, "flops": run.flops, "seconds": round(run.seconds, 3)}
+            line |= {"tokens": run.tokens, "flops": run.flops, "seconds": round(run.seconds, 3), "done": after.overall}
+            speed = self.speed.read()
             self.highest = None
-            self.file.write(json.dumps(line) + "\n")
+            self.file.write(json.dumps(line | {"speed": speed}) + "\n")
             self.file.flush()
             for logger in self.run_context.loggers:
-                logger.log(run.steps, {key: line[key] for key in ("loss", "learning_rate", "gradient_norm")})
+                numbers = {key: line[key] for key in ("loss", "learning_rate", "gradient_norm")}
+                logger.log(run.steps, numbers | {f"speed/{name}": value for name, value in speed.items()})
         now = time.monotonic()
         if now - self.reported > 0.5 or last:
             self.reported = now

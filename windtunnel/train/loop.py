@@ -31,7 +31,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) ->
             writer.restart()
             while (progress := phase_run.progress()).done < 1 and not run.stopped:
                 variant = take_variant(phase_run, progress.step)
-                batch = draw(phase_run, progress)
+                batch = log.speed.drawn(run, draw, phase_run, progress)
                 rate = set_rates(phase_run, progress)
                 loss, targets = gradients(phase_run, batch, progress)
                 norm = clip(phase_run)

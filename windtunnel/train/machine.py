@@ -138,17 +138,21 @@ class PeakMemory:
             ctypes.CDLL(None).malloc_trim(0) if release is None else release()
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
-        self.before = self._status("VmRSS")
-
-    @staticmethod
-    def _status(field: str) -> int:
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith(field + ":"):
-                    return int(line.split()[1]) * 1024
-        return 0
+        self.before = _status("VmRSS")
 
     def bytes(self) -> int:
         """The peak since this object was made, in bytes (0 where the system does not tell)."""
-        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else self._status("VmHWM")
-        return max(0, peak - self.before)
+        return max(0, peak_memory(self.device) - self.before)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most that this process has held, on ``device`` or on the machine, in bytes (0 where the system does not tell)."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024
+    return 0
