@@ -38,7 +38,7 @@ NAMES = (
     "planted_noise",
     "curate",
     "atlas",
-)  # pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables
+)  # pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables, incremental fashion-mnist
 
 
 def main(names: list[str]) -> int:

@@ -10,6 +10,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.report.atlas import document, drawing, entries
 from windtunnel.study.known import known_papers, not_built
 from windtunnel.study.papers import list_papers, load_paper
+from windtunnel.study.surveys import load_surveys
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,10 @@ def test_what_nobody_has_built_has_a_row_until_a_paper_answers_it(found, tmp_pat
     assert len(known_papers()) == len({paper.name for paper in known_papers()}) == 344
     assert {paper.name for paper in missing} == {paper.name for paper in known_papers()} - answered
     text = document(found, missing)
-    assert f"; {len(missing)} more that nobody has built" in text and set(rows(text)) >= {paper.name for paper in missing}
+    surveys = [paper for paper in missing if paper.here]
+    assert {paper.name for paper in surveys} == set(load_surveys().surveys)
+    assert 'data-outcome="survey"' in rows(text)["ptm-survey"] and f"{surveys[0].here} here" in rows(text)[surveys[0].name]
+    assert f"; {len(missing) - len(surveys)} more that nobody has built" in text and set(rows(text)) >= {paper.name for paper in missing}
     assert 'data-outcome="not built"' in rows(text)[missing[0].name] and "not built" not in rows(text)["g-stack"]
     (tmp_path / "known.yaml").write_text("laws: {one: One}")
     assert [paper.area for paper in known_papers(tmp_path)] == ["laws"]
@@ -70,7 +74,7 @@ def test_an_interval_is_drawn_to_scale_and_cut_at_the_ends():
 def test_the_command_writes_it_and_refuses_a_folder_that_is_not_there(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["papers", "--area", "laws", "--atlas", str(tmp_path / "atlas.html")])
-    built, missing = {paper.name for paper in list_papers(area="laws")}, {paper.name for paper in not_built(list_papers(), "laws")}
+    built, missing = {paper.name for paper in list_papers(area="laws")}, {paper.name for paper in not_built(list_papers(), area="laws")}
     assert not ended.value.code and set(rows((tmp_path / "atlas.html").read_text())) == built | missing
     with pytest.raises(SystemExit):
         main(["papers", "--atlas", str(tmp_path / "a.html"), "--results", str(tmp_path / "none")])

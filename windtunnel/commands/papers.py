@@ -44,11 +44,17 @@ def papers(
         list[Path] | None,
         typer.Option("--results", metavar="DIR", help="of the atlas: results flown elsewhere, DIR/NAME/SCALE.json; repeat it for several"),
     ] = None,
+    surveys: Annotated[bool, typer.Option("--surveys", help="show instead which techniques of published surveys are here")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the papers that can be reproduced, and what was measured of them; with NAME its claim, expectations and notes."""
     from windtunnel.study.papers import list_papers, load_paper, measured
 
+    if surveys:
+        if name or area or atlas:
+            raise UserError("--surveys: shows all surveys, without NAME, --area and --atlas")
+        show_surveys(as_json)
+        return
     if name is not None and area is not None:
         raise UserError(f"--area {area}: narrows the list; {name} is one paper")
     chosen = list_papers(area=area) if name is None else [load_paper(name)]
@@ -63,7 +69,7 @@ def papers(
         for folder in results or ():
             if not any(paper.result_file(scale, folder).exists() for paper in chosen for scale in paper.scales):
                 raise UserError(f"--results {folder}: holds no result of these papers; they are called NAME/SCALE.json")
-        missing = not_built(list_papers(), area) if name is None else []
+        missing = not_built(list_papers(), area=area) if name is None else []
         written = page(entries(chosen, results or ()), atlas, missing)
         if as_json:
             print_json({"atlas": str(written)})
@@ -99,6 +105,24 @@ def papers(
         for paper in found
     ]
     answers().print(plain_table(("name", "area", "paper", "measured"), rows))
+
+
+def show_surveys(as_json: bool) -> None:
+    """Which techniques of published surveys are here."""
+    from windtunnel.report.coverage import rows, summary
+    from windtunnel.study.surveys import built_papers, load_surveys
+
+    surveys, built = load_surveys(), built_papers()
+    if as_json:
+        found = surveys.model_dump(mode="json")
+        for group, techniques in surveys.techniques.items():
+            for technique, one in techniques.items():
+                found["techniques"][group][technique]["here"] = one.here(built)
+        print_json(found)
+        return
+    answers().print(plain_table(("survey", "title", "techniques that are here"), summary(surveys, built)))
+    answers().print()
+    answers().print(plain_table(("technique", "here", "described by"), [row[1:] for row in rows(surveys, built)]))
 
 
 def show_paper(paper: Paper) -> None:

@@ -25,6 +25,7 @@ AREAS = (
 )
 PAPER = "paper.yaml"
 KNOWN = "known.yaml"  # papers that somebody may build
+SURVEYS = "surveys.yaml"  # which techniques surveys describe
 _PACKAGE = Path(__file__).resolve().parents[1]
 # Pages of parts and papers, built by `make docs`; a wheel holds them.
 PAGES = _PACKAGE / "library" / "pages"

@@ -19,8 +19,8 @@ from windtunnel.study.papers import Paper, measured
 from windtunnel.study.result import Finding, PaperResult
 
 NOT_FLOWN = "not flown"
-NOT_BUILT = "not built"
-OUTCOMES = ("reproduced", "not reproduced", "undecided", NOT_FLOWN, NOT_BUILT)
+NOT_BUILT, SURVEY = "not built", "survey"
+OUTCOMES = ("reproduced", "not reproduced", "undecided", NOT_FLOWN, SURVEY, NOT_BUILT)
 CHIPS = {"reproduced": "helps", "not reproduced": "hurts"}  # classes of the page's style
 WIDTH, HEIGHT = 110, 16  # of the drawing of an interval
 REACH = 0.2  # the share at which a drawing ends; what lies beyond is cut there
@@ -87,10 +87,10 @@ def document(found: Sequence[Flight], missing: Sequence[KnownPaper] = ()) -> str
     """The whole page as text, with a row for each of the ``missing`` papers below those that are there."""
     papers = {entry.paper.name for entry in found}
     flown = {entry.paper.name for entry in found if entry.result}
-    counts = Counter([*(entry.outcome for entry in found), *(NOT_BUILT for _ in missing)])
+    counts = Counter([*(entry.outcome for entry in found), *map(outcome_of, missing)])
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES[:3] if counts[outcome])
     subtitle = f"{len(papers)} papers, {len(flown)} of them flown: {told or 'nothing measured yet'}"
-    subtitle += f"; {len(missing)} more that nobody has built" if missing else ""
+    subtitle += f"; {counts[NOT_BUILT]} more that nobody has built" if missing else ""
     areas = sorted({entry.paper.area or "other" for entry in found} | {one.area for one in missing})
     style = f"<style>\n{rules(areas)}</style>\n"
     choices = choice("area", areas) + choice("outcome", [outcome for outcome in OUTCOMES if counts[outcome]])
@@ -165,17 +165,24 @@ def row(entry: Flight) -> str:
     return f'<tr {data}><th scope="row" class="word" title="{title}">{name}</th>{"".join(cells)}</tr>\n'
 
 
+def outcome_of(paper: KnownPaper) -> str:
+    """Surveys claim nothing that could be flown; of them is told how many techniques are here."""
+    return SURVEY if paper.here else NOT_BUILT
+
+
 def row_of_missing(paper: KnownPaper) -> str:
-    """A paper that nobody has built as a row."""
+    """A paper that nobody has built, or a survey, as a row."""
+    outcome = outcome_of(paper)
     cells = (
         f'<td class="word">{safe(paper.area)}</td>',
         f'<td class="word">{DASH}</td>',
-        *(f"<td>{DASH}</td>" for _ in range(3)),
-        f'<td class="word"><span class="chip">{NOT_BUILT}</span></td>',
+        *(f"<td>{DASH}</td>" for _ in range(2)),
+        f"<td>{f'{paper.here} here' if paper.here else DASH}</td>",
+        f'<td class="word"><span class="chip">{outcome}</span></td>',
         *(f"<td>{DASH}</td>" for _ in range(2)),
     )
     name = f'<th scope="row" class="word" title="{safe(paper.title)}">{safe(paper.name)}</th>'
-    return f'<tr data-area="{safe(paper.area)}" data-outcome="{NOT_BUILT}">{name}{"".join(cells)}</tr>\n'
+    return f'<tr data-area="{safe(paper.area)}" data-outcome="{outcome}">{name}{"".join(cells)}</tr>\n'
 
 
 def improvement(finding: Finding | None) -> str:

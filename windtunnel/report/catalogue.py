@@ -19,6 +19,7 @@ from windtunnel.core.schema import describe
 from windtunnel.core.shipped import PAGES, library, paper_files
 from windtunnel.recipe.yaml import Document
 from windtunnel.report.adaptation import change
+from windtunnel.report.coverage import coverage_page
 from windtunnel.report.fields import result_page
 from windtunnel.report.markup import cells, code, escaped, table_of
 from windtunnel.report.reference import keys_page
@@ -186,7 +187,7 @@ def write(folder: Path, papers: Path) -> list[Path]:
 
 def fill(folder: Path, papers: Path, studies: Path) -> list[Path]:
     """Fill the templates ``NAME.md.in`` of ``folder`` with numbers from results into ``NAME.md``, and write the pages of the fields of a
-    result and of the keys of a file where there are such; returns what was written.
+    result, of the keys of a file and of surveys where there are such; returns what was written.
 
     Results are called by what stands in a template: NAME.SCALE for a paper's, NAME for one in ``studies``/results.
     """
@@ -198,7 +199,7 @@ def fill(folder: Path, papers: Path, studies: Path) -> list[Path]:
         named = {name: load(file) if f"{{{{{name}:" in text else {} for name, file in found.items()}
         made.append(folder / template.name.removesuffix(".in"))
         write_text(made[-1], filled(text, named))
-    for page, make in {"result.md": result_page, "keys.md": keys_page}.items():
+    for page, make in {"result.md": result_page, "keys.md": keys_page, "coverage.md": coverage_page}.items():
         if (folder / page).exists():
             made.append(folder / page)
             write_text(made[-1], make())

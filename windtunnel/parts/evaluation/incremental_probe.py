@@ -91,7 +91,7 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
         if len(classes) < max(self.tasks, len(np.union1d(train[1], held[1]))):
             raise PartError(f"{self.name}: {self.tasks} tasks of {len(classes)} classes that are in training and in {held_out.split} alike")
         found = [
-            self._along(train, held, np.array_split(np.random.default_rng(order).permutation(classes), self.tasks), order)
+            self.along(train, held, np.array_split(np.random.default_rng(order).permutation(classes), self.tasks), order)
             for order in range(self.orders)
         ]
         means = np.array([numbers for _, numbers in found]).mean(axis=0)
@@ -100,7 +100,7 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
         name = "incremental_probe"
         return {name: means[0], f"{name}/last": means[1], f"{name}/forgetting": float(fallen.mean()), f"{name}/numbers": means[2]}
 
-    def _along(self, train: Any, held: Any, tasks: list[np.ndarray], order: int) -> tuple[np.ndarray, tuple[float, float, float]]:
+    def along(self, train: Any, held: Any, tasks: list[np.ndarray], order: int) -> tuple[np.ndarray, tuple[float, float, float]]:
         """The accuracy after each step on each task so far; and the mean over steps, the last, and the numbers kept."""
         import numpy as np
 
