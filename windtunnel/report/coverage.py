@@ -10,9 +10,9 @@ INTRODUCTION = """\
 # What surveys describe, and what is here
 
 Which techniques seven surveys describe, and which of them are here: as parts (`windtunnel parts NAME`), as papers
-(`windtunnel papers NAME`), or as a setting. `windtunnel papers --surveys` shows the same table, made from what is installed. A technique that
-is not here is an invitation: [adding-a-part.md](adding-a-part.md). Which survey describes what is told from abstracts and tables of contents;
-names of techniques are ours.
+(`windtunnel papers NAME`), or as a setting. `windtunnel papers --surveys` shows the same table, made from what is installed. A technique
+that is not here is an invitation: [adding-a-part.md](adding-a-part.md). Which survey describes what is told from abstracts and tables of
+contents; names of techniques are ours.
 """
 
 
