@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from windtunnel.core import files
+from windtunnel.core import files, leases
 from windtunnel.core.errors import DiskError, UserError
+from windtunnel.data.corpus.tally import Tally
+from windtunnel.parts.source.files import Files
 
 
 def test_an_exception_leaves_what_was_there(tmp_path):
@@ -101,14 +104,14 @@ def test_a_lock_and_a_temporary_folder_end_with_their_process(tmp_path):
     process.kill()
     process.wait()
     waiter.join(60)
-    assert told[-1] is True
+    assert told[-1] == "has it"
     files.remove_abandoned(tmp_path, "made-")
     assert not (tmp_path / name).exists()
 
 
 def wait_for(path: Path, told: list) -> None:
-    with files.awaited(path, lambda: told.append("waits")) as held:
-        told.append(held)
+    with files.awaited(path, lambda: told.append("waits")):
+        told.append("has it")
 
 
 def test_the_first_to_publish_a_folder_wins(tmp_path):
@@ -120,3 +123,103 @@ def test_the_first_to_publish_a_folder_wins(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["target"]
     assert [path.name for path in (tmp_path / "target").rglob("*")] == ["inner", "file"]
     assert (tmp_path / "target" / "inner" / "file").read_text() == "first"
+
+
+# Two hosts that share a folder and do not see each other's locks -------------------------------------------------------------------
+
+OTHER_HOST = """
+import fcntl, sys
+from pathlib import Path
+from windtunnel.core import files, leases
+leases.HOST = files.HOST = "other"
+fcntl.flock = lambda *of: None
+folder = Path(sys.argv[1])
+with files.locked(folder / ".lock") as mine, files.temporary_folder(folder, "made-") as made:
+    print(mine, made.name, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def other_host(tmp_path, monkeypatch):
+    """A process that believes to be another host; neither sees the locks of the other."""
+    process = subprocess.Popen([sys.executable, "-c", OTHER_HOST, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    mine, name = process.stdout.readline().split()
+    assert mine == "True"
+    monkeypatch.setattr(files.fcntl, "flock", lambda *of: None)
+    monkeypatch.setattr(files, "PAUSE", 0.01)
+    yield process, tmp_path / name
+    process.kill()
+    process.wait()
+
+
+def test_what_another_host_holds_is_held(other_host, tmp_path):
+    process, made = other_host
+    with files.locked(tmp_path / ".lock") as mine:
+        assert not mine
+    assert files.holder(tmp_path / ".lock") == f"{process.pid} on other"
+    files.remove_abandoned(tmp_path, "made-")
+    assert made.is_dir()
+    told = []
+    waiter = threading.Thread(target=wait_for, args=(tmp_path / ".lock", told))
+    waiter.start()
+    while not told:
+        time.sleep(0.01)
+    process.stdin.write("done\n")
+    process.stdin.flush()
+    waiter.join(60)
+    assert told == ["waits", "has it"]
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_what_a_host_held_that_is_gone_is_free_after_a_while(other_host, tmp_path):
+    process, made = other_host
+    process.kill()
+    process.wait()
+    with files.locked(tmp_path / ".lock") as mine:
+        assert not mine
+    for path, age in ((tmp_path / ".lock.host", leases.GONE), (made / "lock", files.STALE)):
+        then = path.stat().st_mtime - age - 1
+        os.utime(path, (then, then))
+    with files.locked(tmp_path / ".lock") as mine:
+        assert mine
+    files.remove_abandoned(tmp_path, "made-")
+    assert not made.exists()
+
+
+def test_without_any_locks_the_processes_of_a_host_are_told_apart_by_their_numbers(tmp_path, monkeypatch):
+    def refuse(*of):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    with files.locked(tmp_path / ".lock") as first, files.locked(tmp_path / ".lock") as second:
+        assert first and not second
+    (tmp_path / ".lock.host").write_text(json.dumps({"host": leases.HOST, "process": 2**22 - 1, "lease": "of one that was killed"}))
+    with files.locked(tmp_path / ".lock") as mine:
+        assert mine
+
+
+def test_a_lease_that_changed_hands_is_given_back(tmp_path, monkeypatch):
+    """Two hosts find a lease of a third that is gone: the slower one must not take away what the faster one has made."""
+    path = tmp_path / "lease"
+    path.write_text(json.dumps({"host": "gone", "process": 1, "lease": "old"}))
+    faster = {"host": "faster", "process": 1, "lease": "new"}
+
+    def meanwhile(file):
+        path.write_text(json.dumps(faster))
+        return leases.GONE + 1
+
+    monkeypatch.setattr(leases, "silent", meanwhile)
+    with leases.leased(path, True) as mine:
+        assert not mine
+    assert leases.held_by(path) == faster and [file.name for file in tmp_path.iterdir()] == ["lease"]
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/out", "hf://datasets/owner/name"])
+def test_an_address_is_refused_and_no_folder_of_that_name_made(address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="mount the store"), files.locked(Path(address) / ".lock"):
+        pass
+    with pytest.raises(UserError, match="mount the store"):
+        list(Files(path=address).documents(Tally("notes")))
+    assert not list(tmp_path.iterdir())

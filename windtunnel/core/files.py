@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -17,8 +18,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from windtunnel.core.errors import DiskError, UserError
+from windtunnel.core.leases import HOST, beating, held_by, leased, silent
 
 STALE = 3600.0  # seconds after which a temporary folder without a lock is removed
+PAUSE = 1.0  # seconds between two looks at what another host holds
 _LOCK = "lock"  # in a temporary folder: held by the process that fills it
 
 
@@ -48,7 +51,14 @@ def naming(path: Path, advice: str = "", what: str = "") -> Iterator[None]:
 # Files --------------------------------------------------------------------------------------------------------------------------
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def refuse_address(path: Path | str) -> None:
+    """Raise UserError for an address such as ``s3://bucket/name``, of which a folder would else be made here, as ``s3:/bucket/name``."""
+    if _ADDRESS.match(str(path)):
+        raise UserError(f"{path}: object stores are not read or written; mount the store as a folder, or copy what you need")
 
 
 def is_lfs_pointer(path: Path) -> bool:
@@ -144,50 +154,73 @@ def decided_once(path: Path, decide: Callable[[], dict[str, Any]]) -> dict[str, 
 def locked(path: Path) -> Iterator[bool]:
     """Hold the lock file ``path`` if nobody else does; yields whether it is held. The system releases it when the process dies.
 
+    Between hosts that share the folder a lease beside the file decides, see :mod:`windtunnel.core.leases`.
+
     Raises:
+        UserError: for an address that is no path.
         OSError: when the file cannot be made.
     """
+    refuse_address(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # "a" and not "w": the process that holds the lock has written its number into the file
     with open(path, "a+", encoding="utf-8") as file:
+        works = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield True
+        except OSError:
+            works = False
+        with leased(_lease(path), works) as mine:
+            if mine:
+                file.seek(0)
+                file.truncate()
+                file.write(str(os.getpid()))
+                file.flush()
+            yield mine
 
 
 def holder(path: Path) -> str:
-    """The number of the process that holds the lock file ``path``, or held it last."""
+    """The process that holds the lock file ``path``, or held it last: its number, with its host where that is another."""
+    held = held_by(_lease(path))
+    if held and held.get("host") != HOST:
+        return f"{held.get('process')} on {held.get('host')}"
     return path.read_text(encoding="utf-8").strip()
 
 
-@contextlib.contextmanager
-def awaited(path: Path, waiting: Callable[[], None]) -> Iterator[bool]:
-    """Hold the lock file ``path``, after ``waiting()`` where another process holds it. Yields whether locks work here.
+def _lease(path: Path) -> Path:
+    return path.with_name(f"{path.name}.host")
 
-    Some network file systems have no locks: processes then work side by side, and the first to finish wins.
+
+@contextlib.contextmanager
+def awaited(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file ``path``, after ``waiting()`` where another process holds it, on this host or on another.
 
     Raises:
         OSError: when the file cannot be made.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    told = False
     try:
+        works = True
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = True
         except BlockingIOError:
             waiting()
+            told = True
             fcntl.flock(handle, fcntl.LOCK_EX)
-            held = True
         except OSError:
-            held = False
-        yield held
+            works = False
+        while True:
+            with leased(_lease(path), works) as mine:
+                if mine:
+                    yield
+                    return
+            if not told:
+                waiting()
+                told = True
+            time.sleep(PAUSE)
     finally:
         os.close(handle)
 
@@ -205,19 +238,26 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
     folder = parent / f"{prefix}{uuid.uuid4().hex[:8]}"
     folder.mkdir()
     try:
-        with (folder / _LOCK).open("w") as lock:
+        with (folder / _LOCK).open("w", encoding="utf-8") as lock, beating(folder / _LOCK):
             with contextlib.suppress(OSError):  # a file system without locks: age tells what is abandoned
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.write(HOST)
+            lock.flush()
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_abandoned(parent: Path, prefix: str) -> None:
-    """Remove the temporary folders whose process was killed. A living one holds its lock, so what it writes is left alone."""
+    """Remove the temporary folders whose process was killed. A living one holds its lock, so what it writes is left alone.
+
+    Of those of other hosts, whose locks may not be seen here, age decides.
+    """
     for folder in parent.glob(f"{prefix}*"):
         try:
-            with (folder / _LOCK).open("r+") as lock:
+            with (folder / _LOCK).open("r+", encoding="utf-8") as lock:
+                if lock.read() not in ("", HOST) and silent(folder / _LOCK) < STALE:
+                    continue
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except FileNotFoundError:
             with contextlib.suppress(OSError):

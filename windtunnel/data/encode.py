@@ -57,12 +57,11 @@ def prepare_stream(
     waiting = partial(tell, "another process is preparing this stream; waiting for it")
     with naming(cache, "; nothing unfinished was kept, free or choose another folder"):
         cache.mkdir(parents=True, exist_ok=True)
-        with awaited(cache / f"{fingerprint}.lock", waiting) as alone:
+        with awaited(cache / f"{fingerprint}.lock", waiting):
             if target.exists():
                 return Stream.open(target)
-            if alone:  # what a killed process left behind
-                for stale in cache.glob(f"{fingerprint}.partial-*"):
-                    shutil.rmtree(stale, ignore_errors=True)
+            for stale in cache.glob(f"{fingerprint}.partial-*"):  # what a killed process left behind
+                shutil.rmtree(stale, ignore_errors=True)
             with temporary_folder(cache, f"{fingerprint}.partial-") as made:
                 _build(corpus, encoding, before, made, fingerprint, tell)
                 publish(made, target)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.core import outside
 from windtunnel.core.errors import ADVICE, DiskError, UserError
-from windtunnel.core.files import holder, locked, write_json
+from windtunnel.core.files import holder, locked, refuse_address, write_json
 from windtunnel.recipe import Recipe
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import ByDocument
@@ -89,6 +89,7 @@ def fly_study(
     if device is not None and engine != "local":
         raise UserError(f"--device {device}: is for runs on this machine; a Ray cluster gives each its own")
     check_loggers(loggers)
+    refuse_address(out)
     _ = study.resolved  # opens checkpoints; what is wrong with them is told before anything is written
     out = Path(out)
     folder = out / "studies" / study.name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from windtunnel.core import outside
 from windtunnel.core.errors import UserError
-from windtunnel.core.files import decided_once, naming
+from windtunnel.core.files import decided_once, naming, refuse_address
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
@@ -44,6 +44,7 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
     from windtunnel.data.encode import prepare_stream
 
     recipe.refuse_unresolved()
+    refuse_address(cache)
     split, before = recipe.split, None
     if (other := recipe.encoding.before()) is not None:
         refuse_other_documents(other, recipe)

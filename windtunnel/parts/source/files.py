@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.files import refuse_address
 from windtunnel.data.corpus.fields import ORIGIN
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.listing import listed, shown
@@ -256,6 +257,7 @@ class Files(StreamedSource, name="files"):
             raise UserError(f"{self.path}: {error}") from error
         if root.exists():
             return root, self.glob
+        refuse_address(self.path)
         parts = root.parts
         wild = next((i for i, part in enumerate(parts) if any(mark in part for mark in "*?[")), None)
         if wild:
