@@ -27,7 +27,7 @@ class Technique(Settings):
         return bool(self.parts or self.setting or set(self.papers) & set(built))
 
 
-class Survey(Settings):
+class SurveyPaper(Settings):
     """A survey."""
 
     title: str = Field(description="of the survey")
@@ -38,7 +38,7 @@ class Survey(Settings):
 class Surveys(Settings):
     """The file of surveys."""
 
-    surveys: dict[str, Survey] = Field(description="by slug")
+    surveys: dict[str, SurveyPaper] = Field(description="by slug")
     techniques: dict[str, dict[str, Technique]] = Field(description="by group and name")
 
     def of(self, survey: str) -> list[Technique]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -80,19 +81,23 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
         Raises:
             PartError: where documents are no images, have fewer classes than there are tasks, or a class is not in both splits.
         """
-        import numpy as np
-
         from windtunnel.kits.image.features import labelled
 
         if "pixels" not in held_out.stream.fields or held_out.facts.classes < 2:
             raise PartError(f"{self.name} needs images with labels of two classes or more; this corpus has none")
         train, held = (labelled(model, held_out, split, pixels=self.on == "pixels") for split in ("train", held_out.split))
+        return self.of_features(train, held, range(self.orders), held_out.split)
+
+    def of_features(self, train: Any, held: Any, orders: Iterable[int], split: str = "test") -> dict[str, float]:
+        """The numbers of :meth:`evaluate` from features [images, width] and labels [images], over the orders of classes ``orders``."""
+        import numpy as np
+
         classes = np.intersect1d(train[1], held[1])
         if len(classes) < max(self.tasks, len(np.union1d(train[1], held[1]))):
-            raise PartError(f"{self.name}: {self.tasks} tasks of {len(classes)} classes that are in training and in {held_out.split} alike")
+            raise PartError(f"{self.name}: {self.tasks} tasks of {len(classes)} classes that are in training and in {split} alike")
         found = [
             self.along(train, held, np.array_split(np.random.default_rng(order).permutation(classes), self.tasks), order)
-            for order in range(self.orders)
+            for order in orders
         ]
         means = np.array([numbers for _, numbers in found]).mean(axis=0)
         matrices = np.array([matrix for matrix, _ in found])  # [orders, steps, tasks]: accuracy after a step on the images of a task
