@@ -136,6 +136,27 @@ def test_adapting_from_python_is_what_the_command_does(shown: dict[str, Any], mo
     assert set(dict(result)["sources"]) == {"letters", "kept"} and Path("adapted/report.html").is_file() and Path("adapted/model").is_dir()
 
 
+def test_studies_take_in_python_what_their_commands_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("corpus: {notes: builtin:docstrings}\nbudget: {steps: 4}\nseeds: 3\nbaseline: {batch: 4}\narms: {}\n")
+    study = wt.read(file, settings={"baseline.batch": 8, "seeds": 2, "budget": {"steps": 5}})
+    assert study.recipes["baseline"].phases[0].batch == 8 and len(study.file.seed_list) == 2 and study.file.budget.amount == 5
+    with pytest.raises(wt.UserError, match="change the mapping"):
+        wt.read({}, settings={"seeds": 2})
+    there = study.elsewhere("h100", days=1)
+    assert set(there["runs"]) == {"baseline"} and "h100" in there["sentences"][0].lower()
+    asked: list[Any] = []
+
+    def flown(*_: Any, **given: Any) -> Any:
+        asked.append((given["device"], given["loggers"]))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("windtunnel.study.fly.fly_study", flown)
+    with pytest.raises(KeyboardInterrupt):
+        study.fly(device="cuda:1", loggers=["tensorboard"])
+    assert asked == [("cuda:1", ("tensorboard",))]
+
+
 def test_windows_is_refused_at_the_start(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ImportError, match="WSL 2"):

@@ -69,3 +69,13 @@ def test_rows_without_a_text_are_drawn_by_their_fields(tmp_path: Path) -> None:
     size = (tmp_path / "numbers.csv").stat().st_size
     drawn = read(path=str(tmp_path), field=None, sample=size // 2)
     assert 350 < len(drawn) < 650
+
+
+def test_a_sample_that_is_smaller_than_asked_for_is_told(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"{number}.html").write_text(f"<html><body><!--{'markup' * 200}--><p>{number} {'words ' * 40}</p></body></html>")
+    tally = Tally("big")
+    text = sum(len(row["text"]) for row in read(tally, path=str(tmp_path), sample=200_000))
+    told = next(row["what"] for row in tally.rows() if row["what"].startswith("sample:"))
+    more = float(told.removesuffix(" bytes").rpartition(" ")[2])
+    assert text < 60_000 and 180_000 < text * more / 200_000 < 220_000

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from windtunnel.commands.elsewhere import Elsewhere
 from windtunnel.core.errors import UserError
 from windtunnel.laws.device import on_device, sentence
+from windtunnel.laws.elsewhere import Elsewhere
 from windtunnel.recipe import recipe_from
 from windtunnel.train.accelerators import DEVICES, device_of, named_by_driver
 from windtunnel.train.estimate import STATE, USABLE, Footprint, estimate, footprint

@@ -53,13 +53,21 @@ def test_ways_that_are_none_and_another_study_in_the_folder_are_refused(request_
 
 def test_every_way_gets_the_flops_of_the_baselines_budget(request_of, tmp_path, monkeypatch):
     raw = study_of(request_of, ["full", "lora"])
-    found = {"arms": {"baseline": {"steps": 12.0}}, "seconds": 90.0, "preparing": 10.0, "runs": 6, "trials": 10}
-    monkeypatch.setattr(ways, "check_study", lambda *_, **__: found)
-    sized = ways._sized(raw, tmp_path / "ways.yaml", tmp_path, None, None, None, print)
+    devices = []
+
+    def check(study, *_, device, **__):
+        devices.append(device)
+        steps = study.budget.amount if study.budget.unit == "steps" else 12.0
+        return {"arms": {"baseline": {"steps": 12.0}}, "seconds": 60.0 + steps, "preparing": 10.0, "runs": 6, "trials": 10}
+
+    monkeypatch.setattr(ways, "check_study", check)
+    sized = ways._sized(raw, tmp_path / "ways.yaml", tmp_path, None, None, None, "cuda:1", print)
     reckoned = estimate(study_from(raw, name="ways").resolved["baseline"])
     assert sized == {"flops": pytest.approx(12 * reckoned["flops"] / reckoned["steps"], rel=1e-3)}
-    hours = ways._sized(raw, tmp_path / "ways.yaml", tmp_path, 1.0, None, None, print)
-    assert hours["flops"] / sized["flops"] == pytest.approx((0.85 * 3600 - 10) / (80 / 40) / 12, rel=0.01)
+    hours = ways._sized(raw, tmp_path / "ways.yaml", tmp_path, 1.0, None, None, "cuda:1", print)
+    filled = 0.85 * 3600 - 60  # what is there whatever the number of steps is does not count as steps
+    assert hours["flops"] / sized["flops"] * 12 == pytest.approx(filled, rel=0.01)
+    assert set(devices) == {"cuda:1"}
     recipes = study_from({**raw, "budget": sized}, name="ways").resolved
     assert {recipe.budget.flops for recipe in recipes.values()} == {sized["flops"]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,22 +19,27 @@ BASELINE = "baseline"
 COSTS = ("tokens", "flops", "effective_flops", "seconds", "cpu_seconds", "peak_memory_bytes", "parameters", "active_parameters")
 
 
-def read(study: Where | Mapping[str, Any], *, corpus: Mapping[str, Any] | None = None) -> Study:
+def read(study: Where | Mapping[str, Any], *, corpus: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None) -> Study:
     """A study from its YAML file, or from a mapping of what such a file says (with ``name``; default: "study").
 
     Args:
         study: the file, or the mapping.
         corpus: sources by name (a path, ``builtin:NAME``, or a source as YAML writes it) in the place of those of the study.
+        settings: of a file, what takes the place of its own, by paths with dots such as ``{"baseline.batch": 8, "seeds": 2}``, as
+            ``--set`` has it.
 
     Raises:
-        UserError: naming file, line, key and the nearest valid spelling.
+        UserError: naming file, line, key and the nearest valid spelling; for ``settings`` of a mapping, which you can change yourself.
     """
     from windtunnel.study.file import load_study, study_from
 
     if isinstance(study, Mapping):
+        if settings:
+            raise UserError("settings: are for the file of a study; change the mapping itself")
         raw = {**study, "corpus": expanded(corpus)} if corpus else study
         return Study(study_from(raw, name=str(study.get("name", "study"))))
-    return Study(load_study(study, expanded(corpus) if corpus else None))
+    changes = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
+    return Study(load_study(study, expanded(corpus) if corpus else None, changes))
 
 
 def ask_sources(corpus: Mapping[str, Any], *, target: Mapping[str, Any] | None = None, decides: str | None = None, **more: Any) -> Study:
@@ -71,19 +77,38 @@ class Study:
         """
         return dict(self.file.resolved)
 
-    def check(self, out: Where = OUT, *, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:
+    def check(
+        self, out: Where = OUT, *, workers: int | None = None, threads: int | None = None, device: str | None = None
+    ) -> dict[str, Any]:
         """What flying it takes, without flying it: runs, FLOPs, seconds, sources, and the steps, tokens and parameters of each arm.
 
-        The beginning of every source is read and two real steps of every recipe are timed.
+        The beginning of every source is read and two real steps of every recipe are timed, on the first ``device``, as :meth:`fly` has it.
 
         Raises:
             UserError: for what cannot be flown.
         """
         from windtunnel.study.check import check_study
 
-        return check_study(self.file, Path(out), workers=workers, threads=threads)
+        return check_study(self.file, Path(out), workers=workers, threads=threads, device=device)
 
-    def sized(self, hours: float, out: Where = OUT, *, workers: int | None = None, threads: int | None = None) -> Study:
+    def elsewhere(self, device: str, *, gpus: int = 1, days: float | None = None, mfu: float = 0.4) -> dict[str, Any]:
+        """What a run of each recipe takes on such an accelerator ("h100"), and what ``days`` of it buy; ``sentences`` says it in words.
+
+        As ``windtunnel check --device``. ``gpus`` share a run; ``mfu`` is the share of their peak that is reached.
+
+        Raises:
+            UserError: for a device that is not in the table, and for days that buy less than the baseline has.
+        """
+        from windtunnel.laws.elsewhere import Elsewhere
+
+        there = Elsewhere.asked(device, gpus, days, mfu)
+        assert there is not None
+        found, sentences = there.told(self.recipes)
+        return {**found, "sentences": sentences}
+
+    def sized(
+        self, hours: float, out: Where = OUT, *, workers: int | None = None, threads: int | None = None, device: str | None = None
+    ) -> Study:
         """This study as it fills ``hours`` hours on this machine: the largest section that leaves room for enough seeds.
 
         What is chosen is kept below ``out``, where :meth:`fly` goes on with it.
@@ -93,7 +118,7 @@ class Study:
         """
         from windtunnel.study.hours import sized
 
-        return Study(sized(self.file, hours, Path(out), workers=workers, threads=threads)[0])
+        return Study(sized(self.file, hours, Path(out), workers=workers, threads=threads, device=device)[0])
 
     def fly(
         self,
@@ -103,6 +128,8 @@ class Study:
         threads: int | None = None,
         engine: str = "local",
         address: str | None = None,
+        device: str | None = None,
+        loggers: Sequence[str] = (),
         quiet: bool = False,
         records: Sequence[Where] = (),
         save_records: Where | None = None,
@@ -118,6 +145,8 @@ class Study:
             threads: of one run.
             engine: "local" or "ray".
             address: of a running Ray cluster.
+            device: cpu, or a GPU or several such as "cuda:0,cuda:2" (default: all GPUs that there are, else the CPU).
+            loggers: tensorboard, wandb, mlflow, trackio: the numbers of every run also go there.
             quiet: show nothing.
             records: folders of records of finished runs, which count as flown.
             save_records: a folder that the record of every finished run is written to, without weights.
@@ -132,6 +161,7 @@ class Study:
             "records": [Path(folder) for folder in records],
             "save_records": Path(save_records) if save_records else None,
         }
+        kept |= {"device": device, "loggers": tuple(loggers)}
         found = fly_study(self.file, Path(out), workers=workers, threads=threads, engine=engine, address=address, quiet=quiet, **kept)
         result = Result(found)
         result.page(Path(out) / "studies" / self.name)

@@ -19,7 +19,6 @@ from windtunnel.commands.adapt import adapt, show_adaptation
 from windtunnel.commands.completion import checkable_names, completion, study_names
 from windtunnel.commands.console import MENDABLE, print_json, stop_with
 from windtunnel.commands.curate import curate
-from windtunnel.commands.elsewhere import Elsewhere
 from windtunnel.commands.ending import ending_in_time
 from windtunnel.commands.evaluate import evaluate
 from windtunnel.commands.forecast import forecast, plan
@@ -62,6 +61,7 @@ from windtunnel.commands.watch import watch
 from windtunnel.commands.write import ask, new
 from windtunnel.core.errors import ADVICE, UserError
 from windtunnel.core.shipped import shipped
+from windtunnel.laws.elsewhere import Elsewhere
 from windtunnel.study.lenient import as_result
 from windtunnel.study.result import StudyResult
 from windtunnel.study.results import read_result, result_files
@@ -147,7 +147,7 @@ def study(
     check_engine(engine, address)
     if hours is not None and engine is not Engine.local:
         raise UserError(f"--hours {hours:g}: steps are timed on this machine, which says nothing of a cluster; give --seeds instead")
-    loaded = in_hours(read_study(file, corpus, changed(settings, budget, seeds)), hours, seeds, out, workers, threads)
+    loaded = in_hours(read_study(file, corpus, changed(settings, budget, seeds)), hours, seeds, out, workers, threads, device)
     kept: dict[str, Any] = {"records": records or (), "save_records": save_records, "device": device}
     kept["loggers"] = [kind.value for kind in logger or ()]
     result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
@@ -335,7 +335,14 @@ def read_study(file: Path, corpus: Sequence[str] | None, changes: Sequence[str] 
 
 
 def in_hours(
-    study: Any, hours: float | None, seeds: str | None, out: Path, workers: int | None, threads: int | None, keep: bool = True
+    study: Any,
+    hours: float | None,
+    seeds: str | None,
+    out: Path,
+    workers: int | None,
+    threads: int | None,
+    device: str | None = None,
+    keep: bool = True,
 ) -> Any:
     """``study`` sized to ``hours``, saying so on standard error; as it is where none are given. ``keep``: remember what was chosen."""
     if hours is None:
@@ -344,7 +351,7 @@ def in_hours(
         raise UserError(f"--hours {hours:g} chooses the seeds; leave out --seeds {seeds}")
     from windtunnel.study.hours import sized
 
-    study, said = sized(study, hours, out, workers=workers, threads=threads, keep=keep)
+    study, said = sized(study, hours, out, workers=workers, threads=threads, device=device, keep=keep)
     print(f"windtunnel: {said}", file=sys.stderr)
     return study
 

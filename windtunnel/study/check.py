@@ -31,12 +31,18 @@ DRAWING = 0.6  # of what a process takes to start: what drawing the report takes
 
 
 def check_study(
-    study: StudyFile, out: Path | None = None, *, workers: int | None = None, threads: int | None = None, timed: bool = True
+    study: StudyFile,
+    out: Path | None = None,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    timed: bool = True,
 ) -> dict[str, Any]:
     """What flying ``study`` takes, without flying it.
 
-    The beginning of every source is read, and real steps of every recipe are timed on it. With ``timed`` False neither is done: FLOPs and
-    steps are then reckoned from sizes, and what would have been seen is None.
+    The beginning of every source is read, and real steps of every recipe are timed on it, on the first ``device``. With ``timed`` False
+    neither is done: FLOPs and steps are then reckoned from sizes, and what would have been seen is None.
 
     Returns:
         ``runs``, ``flops``, ``cpu_seconds`` and ``seconds`` (estimated, with ``workers`` at once) of what is still to be flown;
@@ -52,7 +58,7 @@ def check_study(
     """
     from windtunnel.train.estimate import estimate
 
-    variant, here = _variant(study, out), local.workers_here(workers, threads)
+    variant, here = _variant(study, out), local.workers_here(workers, threads, device)
     seen: Survey | None = None
     if timed:
         roughly = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])

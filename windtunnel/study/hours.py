@@ -48,7 +48,14 @@ class Offer(NamedTuple):
 
 
 def sized(
-    study: StudyFile, hours: float, out: Path, *, workers: int | None = None, threads: int | None = None, keep: bool = True
+    study: StudyFile,
+    hours: float,
+    out: Path,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    keep: bool = True,
 ) -> tuple[StudyFile, str]:
     """``study`` as it fills ``hours`` hours on this machine, and a sentence that says what was chosen.
 
@@ -65,10 +72,10 @@ def sized(
     if not 0 < hours < math.inf:
         raise UserError(f"--hours {hours:g}: expected a number above 0, such as 2 or 0.5")
     told: list[str] = []
-    machine = machine_of(hardware(torch.device(local.workers_here(workers, threads).device(0) or "cpu")))
+    machine = machine_of(hardware(torch.device(local.workers_here(workers, threads, device).device(0) or "cpu")))
 
     def decide() -> dict[str, Any]:
-        offers = (offer(in_section(study, name), name, out, workers, threads) for name in sections_of(study))
+        offers = (offer(in_section(study, name), name, out, workers, threads, device) for name in sections_of(study))
         section, seeds, why = chosen(offers, 3600 * hours)
         told.append(why)
         return {"section": section, "seeds": seeds, "why": why, "machine": machine}
@@ -104,9 +111,9 @@ def with_seeds(study: StudyFile, seeds: int) -> StudyFile:
     return study.changed({"seeds": {"least": LOOK, "most": seeds} if seeds > LOOK else seeds})
 
 
-def offer(study: StudyFile, section: str | None, out: Path, workers: int | None, threads: int | None) -> Offer:
+def offer(study: StudyFile, section: str | None, out: Path, workers: int | None, threads: int | None, device: str | None = None) -> Offer:
     """What ``study``, which is in ``section``, takes here: as :func:`windtunnel.study.check.check_study` estimates it."""
-    found = check_study(study, out, workers=workers, threads=threads)
+    found = check_study(study, out, workers=workers, threads=threads, device=device)
     each = tuple(found["by_seed"].get(seed, 0.0) / found["workers"] for seed in study.seed_list)
     epochs = max((often for arm in (found["epochs"] or {}).values() for often in arm.values()), default=0.0)
     return Offer(section, max(0.0, found["seconds"] - math.fsum(each)), each, epochs)

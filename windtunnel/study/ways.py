@@ -22,7 +22,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import Structure
 from windtunnel.study.adapt import GENTLE, OWN, AdaptRequest, model_of_text, settings, write_own
 from windtunnel.study.check import check_study
-from windtunnel.study.file import load_study
+from windtunnel.study.file import StudyFile, load_study
 from windtunnel.study.fly import fly_study
 from windtunnel.study.launch.watch import duration
 from windtunnel.study.result import BASELINE, StudyResult
@@ -115,7 +115,7 @@ def compare_ways(
     if OWN in raw["corpus"] and not own.exists():
         write_own(request, own, seed, threads, device, warn)
     if present is None:
-        raw["budget"] = _sized(raw, file, out, hours, workers, threads, warn)
+        raw["budget"] = _sized(raw, file, out, hours, workers, threads, device, warn)
         _write(raw, file)
     result = fly_study(load_study(file), out, workers=workers, threads=threads, device=device)
     arm = best_way(result, request.tolerance)
@@ -139,6 +139,7 @@ def _sized(
     hours: float | None,
     workers: int | None,
     threads: int | None,
+    device: str | None,
     warn: Callable[[str], None],
 ) -> dict[str, float]:
     """The budget of every way in FLOPs: those that the baseline spends in the budget of ``raw``, or where all runs end in ``hours``."""
@@ -147,26 +148,44 @@ def _sized(
     if hours is None and set(raw["budget"]) == {"flops"}:
         return dict(raw["budget"])
     rough = file.with_name("rough.yaml")
-    _write(raw if hours is None else {**raw, "budget": {"steps": ROUGHLY}}, rough)
-    try:
-        study = load_study(rough)
-        found = check_study(study, out, workers=workers, threads=threads)
-    finally:
-        rough.unlink()
+
+    def checked(budget: Mapping[str, float]) -> tuple[StudyFile, dict[str, Any]]:
+        _write({**raw, "budget": dict(budget)}, rough)
+        try:
+            study = load_study(rough)
+            return study, check_study(study, out, workers=workers, threads=threads, device=device)
+        finally:
+            rough.unlink()
+
+    study, found = checked(raw["budget"] if hours is None else {"steps": ROUGHLY})
     reckoned = estimate(study.resolved[BASELINE])
-    steps = found["arms"][BASELINE]["steps"] if hours is None else _steps(found, hours, warn)
+    steps = found["arms"][BASELINE]["steps"]
+    if hours is not None:
+        steps = _steps(found, lambda steps: checked({"steps": steps})[1]["seconds"], hours, warn)
     return {"flops": float(f"{steps * reckoned['flops'] / reckoned['steps']:.4g}")}
 
 
-def _steps(found: Mapping[str, Any], hours: float, warn: Callable[[str], None]) -> int:
-    """How many steps of the baseline a run may take, by what :data:`ROUGHLY` take, so that all runs and trials end in ``hours``."""
-    each = (found["seconds"] - found["preparing"]) / ROUGHLY
-    steps = int((SURE * 3600 * hours - found["preparing"]) / each)
+def _steps(found: Mapping[str, Any], seconds: Callable[[int], float], hours: float, warn: Callable[[str], None]) -> int:
+    """How many steps of the baseline a run may take, so that all runs and trials end in ``hours``.
+
+    ``found`` is what :data:`ROUGHLY` steps take, ``seconds`` tells what another number does: much of a run, its start and its evaluations,
+    does not grow with its steps, so that one number says little of another.
+    """
+    wanted, preparing = SURE * 3600 * hours, found["preparing"]
+    each = (found["seconds"] - preparing) / ROUGHLY
+    steps = int((wanted - preparing) / each)
     if steps < LEAST:
-        needed = (found["preparing"] + LEAST * each) / SURE / 3600
+        needed = (preparing + LEAST * each) / SURE / 3600
         raise UserError(f"--hours {hours:g}: runs of {LEAST} steps take about {needed:.2g} hours; give these or fewer ways")
+    took = found["seconds"]
+    if steps != ROUGHLY:
+        took = seconds(steps)
+        one = (took - found["seconds"]) / (steps - ROUGHLY)
+        if one > 0:
+            more = max(LEAST, steps + int((wanted - took) / one)) - steps
+            steps, took = steps + more, took + more * one
     runs = f"{found['runs']} runs, {found['trials']} of them trials of learning rates"
-    warn(f"{hours:g} hours: {runs}; {steps:,} steps of the baseline a run, about {duration(each * steps + found['preparing'])}")
+    warn(f"{hours:g} hours: {runs}; {steps:,} steps of the baseline a run, about {duration(took)}")
     return steps
 
 

@@ -13,6 +13,7 @@ from windtunnel.data.corpus.frame import Document
 from windtunnel.data.corpus.tally import Tally
 
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+LEAST = 0.75  # of what was asked for; a sample of few documents may well be so much smaller
 OUT = "left out: not in the sample"
 
 
@@ -28,7 +29,8 @@ def bytes_of(text: str) -> int:
 def sampled(documents: Iterator[Document], size: int, whole: int, tally: Tally) -> Iterator[Document]:
     """About ``size`` bytes of ``documents``, of which there are about ``whole``: those whose hash is low enough, as they come.
 
-    Every document is read once and none is held. Where there are more bytes than ``whole``, reading ends at ``size``.
+    Every document is read once and none is held. Where there are more bytes than ``whole``, reading ends at ``size``; where there are
+    fewer, as of PDF, whose files are larger than their text, the table says so.
     """
     limit, taken = size / max(1, whole), 0
     for document in documents:
@@ -41,6 +43,9 @@ def sampled(documents: Iterator[Document], size: int, whole: int, tally: Tally) 
         if taken >= size:
             tally.count("left out: the sample is full, the rest was not read", 0)
             return
+    if limit < 1 and 0 < taken < LEAST * size:
+        share, more = taken / size, size * size / taken
+        tally.count(f"sample: {share:.0%} of what was asked for, as these files hold more than text; ask for {more:.2g} bytes", 0)
 
 
 def _drawn(document: Document, limit: float) -> tuple[Document | None, int, tuple[int, int]]:

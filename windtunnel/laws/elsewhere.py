@@ -1,4 +1,4 @@
-"""What ``windtunnel check --device`` says: what runs take on a named accelerator, and what some days of it buy."""
+"""What ``windtunnel check --device`` and ``Study.elsewhere`` say: what runs take on a named accelerator, and what some days of it buy."""
 
 from __future__ import annotations
 
