@@ -14,7 +14,8 @@ from windtunnel.parts.experiment.mixture_sampling import MixtureSampling
 from windtunnel.report import markdown
 from windtunnel.slots import Experiment
 from windtunnel.study.experiment import do, experiment_from
-from windtunnel.study.papers import load_paper, measured, reproduce
+from windtunnel.laws.claims import reproduce
+from windtunnel.study.papers import load_paper, measured
 
 SCALE = {"experiment": {"mixture-sampling": {"particles": 200, "steps": 20}}, "arms": {"exact": {"correct": "exact"}}, "seeds": 3}
 PAPER = """\

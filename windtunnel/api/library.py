@@ -62,24 +62,25 @@ def reproduce(
     paper: str,
     out: Where = OUT,
     *,
-    scale: str = "cpu",
+    scale: str | None = None,
     results: Where | None = None,
     workers: int | None = None,
     threads: int | None = None,
 ) -> Result:
-    """Fly the study of a paper (its name, or its file) and judge whether its claim was reproduced.
+    """Fly the study of a paper (its name, or its file), or fit its laws, and judge whether its claim was reproduced.
 
     Args:
         paper: a name that :func:`papers` lists, or the file of one.
         out: where runs, prepared text and results are kept and found again.
-        scale: one of those that the paper has, cpu or gpu in most.
+        scale: one of those that the paper has, cpu or gpu in most (default: its first).
         results: the folder that the measurement is written to (default: beside the paper).
         workers: runs flown side by side.
         threads: of one run.
     """
-    from windtunnel.study import papers as library
+    from windtunnel.laws import claims
+    from windtunnel.study.papers import load_paper
 
-    found = library.reproduce(
-        library.load_paper(paper), scale, Path(out), results=Path(results) if results else None, workers=workers, threads=threads
-    )
+    read = load_paper(paper)
+    scale = scale or next(iter(read.scales))
+    found = claims.reproduce(read, scale, Path(out), results=Path(results) if results else None, workers=workers, threads=threads)
     return Result(found)

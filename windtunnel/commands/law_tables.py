@@ -273,6 +273,7 @@ def advantage(
     unlabelled: Annotated[str, typer.Option("--unlabelled", metavar="COLUMN", help="unlabelled examples; 0: none", show_default=False)],
     labelled: Annotated[str, typer.Option("--labelled", metavar="COLUMN", help="labelled examples", show_default=False)],
     risk: Annotated[str, typer.Option("--risk", metavar="COLUMN", help="excess risk", show_default=False)],
+    powers: Annotated[bool, typer.Option("--powers", help="fit the powers of both amounts too, which the bound says are 1")] = False,
     where: WhereOption = None,
     draws: DrawsOption = DRAWS,
     as_json: JsonOption = False,
@@ -280,7 +281,8 @@ def advantage(
     """What pre-training on unlabelled data is worth, by the terms of a bound on its risk."""
     from windtunnel.laws.advantage import advantage
 
-    show(advantage(table, unlabelled=unlabelled, labelled=labelled, risk=risk, where=choices(where), draws=draws), as_json)
+    columns = {"unlabelled": unlabelled, "labelled": labelled, "risk": risk}
+    show(advantage(table, **columns, powers=powers, where=choices(where), draws=draws), as_json)
 
 
 def dynamics(

@@ -215,6 +215,8 @@ def check(
         from windtunnel.study.papers import load_paper
 
         paper = load_paper(file) if "scales" in keys else None
+        if paper and not paper.flies:
+            raise UserError(f"{file}: flies nothing; `windtunnel reproduce {paper.name}` fits its laws in seconds")
         if paper and hours is not None:
             raise UserError(f"--hours {hours:g}: {file} is a paper, whose scales are fixed; --hours is for studies")
         experiments = {}

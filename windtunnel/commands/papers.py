@@ -145,7 +145,8 @@ def show_paper(paper: Paper) -> None:
         found = expected(reading)
         screen.print(plain_table(found.columns[:-1], [row[:-1] for row in found.rows]))  # notes are on the paper's page
         screen.print()
-        screen.print(verdict_table(reading))
+        if paper.flies:
+            screen.print(verdict_table(reading))
     if paper.notes:
         screen.print(escape(reflowed(paper.notes)))
     for what, path in (("study", paper.file), ("page", shipped_page("papers", paper.name))):
@@ -158,8 +159,14 @@ def reproduce(
         str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False, autocompletion=paper_names)
     ],
     scale: Annotated[
-        str, typer.Option("--scale", metavar="SCALE", help="of those that the paper has; cpu: on two cores, gpu: on one accelerator")
-    ] = "cpu",
+        str | None,
+        typer.Option(
+            "--scale",
+            metavar="SCALE",
+            help="of those that the paper has, by default its first; cpu: on two cores, gpu: on one accelerator",
+            show_default=False,
+        ),
+    ] = None,
     out: OutOption = OUT,
     results: Annotated[
         Path | None,
@@ -175,7 +182,8 @@ def reproduce(
     save_records: SaveOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fly the study of a paper and write down whether its claim was reproduced. Given again, it goes on where it was."""
+    """Fly the study of a paper, or fit its laws, and write down whether its claim was reproduced. Given again, it goes on where it was."""
+    from windtunnel.laws import claims
     from windtunnel.report import write_report
     from windtunnel.report.tables import expected
     from windtunnel.report.words import Reading
@@ -186,7 +194,8 @@ def reproduce(
     paper = library.load_paper(name)
     if results is None and not name.endswith((".yaml", ".yml")) and checkout() is None:
         results = out / "papers"  # an installed package is not written to
-    found = library.reproduce(
+    scale = scale or next(iter(paper.scales))
+    found = claims.reproduce(
         paper,
         scale,
         out,
@@ -198,8 +207,9 @@ def reproduce(
         records=records or (),
         save_records=save_records,
     )
-    flown = out / "studies" / library.study_name(paper, scale)
-    write_report(read_result(flown / "result.json"), flown)
+    if paper.flies:
+        flown = out / "studies" / library.study_name(paper, scale)
+        write_report(read_result(flown / "result.json"), flown)
     if as_json:
         print_json(found.plain())
     else:

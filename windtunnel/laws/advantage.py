@@ -9,7 +9,7 @@ not about the labels. ``windtunnel law advantage`` prints what :func:`advantage`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,11 @@ from windtunnel.laws.table import check_count, read_table
 
 
 def predict(laws: np.ndarray, variables: Variables) -> np.ndarray:
-    """[problems, points] for laws [problems, (unlabelled, labelled, supervised, floor)]; variables m (0: none was used) and n."""
-    c, h, s, floor = (laws[:, [place]] for place in range(4))
+    """[problems, points] for laws [problems, (unlabelled, labelled, supervised, floor, m_power, n_power)]; variables m (0: none) and n."""
+    c, h, s, floor, a, b = (laws[:, [place]] for place in range(6))
     with_it = variables["m"] > 0
-    return np.where(with_it, c / np.where(with_it, variables["m"], 1.0) + h / variables["n"] + floor, s / variables["n"])
+    by_m, by_n = np.where(with_it, variables["m"], 1.0) ** -a, variables["n"] ** -b
+    return np.where(with_it, c * by_m + h * by_n + floor, s * by_n)
 
 
 def _begin(variables: Variables, risk: np.ndarray) -> list[list[float]]:
@@ -32,12 +33,13 @@ def _begin(variables: Variables, risk: np.ndarray) -> list[list[float]]:
     s = float(np.median(risk[alone] * variables["n"][alone]))
     h = float(np.median(risk[~alone] * variables["n"][~alone]))
     c = float(np.median(risk[~alone] * variables["m"][~alone]))
-    return [[c * share, h * share, s, risk.min() * part + 1e-9] for share in (0.3, 1.0) for part in (0.01, 0.5)]
+    return [[c * share, h * share, s, risk.min() * part + 1e-9, 1.0, 1.0] for share in (0.3, 1.0) for part in (0.01, 0.5)]
 
 
 ADVANTAGE = LawForm(
-    formula="risk = unlabelled / m + labelled / n + floor with pre-training, supervised / n without",
-    bounds={"unlabelled": (1e-9, 1e12), "labelled": (1e-9, 1e12), "supervised": (1e-9, 1e12), "floor": (1e-12, 1e6)},
+    formula="risk = unlabelled / m^m_power + labelled / n^n_power + floor with pre-training, supervised / n^n_power without",
+    bounds={name: (1e-9, 1e12) for name in ("unlabelled", "labelled", "supervised")}
+    | {"floor": (1e-12, 1e6), "m_power": (0.2, 3), "n_power": (0.2, 3)},
     predict=predict,
     begin=_begin,
     delta=0.3,
@@ -45,7 +47,14 @@ ADVANTAGE = LawForm(
 
 
 def advantage(
-    path: str | Path, *, unlabelled: str, labelled: str, risk: str, where: Mapping[str, str] | None = None, draws: int = DRAWS
+    path: str | Path,
+    *,
+    unlabelled: str,
+    labelled: str,
+    risk: str,
+    powers: bool = False,
+    where: Mapping[str, str] | None = None,
+    draws: int = DRAWS,
 ) -> LawResult:
     """The law of risks in a table.
 
@@ -54,6 +63,7 @@ def advantage(
         unlabelled: column of unlabelled examples; 0 where training was on labels alone.
         labelled: column of labelled examples.
         risk: column of the excess risk, above the best that could be had.
+        powers: fit the powers of m and n too, which the bound says are 1.
         where: only rows whose cell in a column says this.
         draws: bootstrap samples.
 
@@ -71,7 +81,8 @@ def advantage(
         raise UserError(f"{path}: rows with and without unlabelled examples are needed (column {unlabelled!r} 0 where there were none)")
     if len(np.unique(m[m > 0])) < 2 or min(len(np.unique(n[m == 0])), len(np.unique(n[m > 0]))) < 2:
         raise UserError(f"{path}: two amounts of each kind are needed; measure at four times as many labelled and unlabelled examples")
-    found = fitted(ADVANTAGE, {"m": m, "n": n}, y, largest="n", warnings=table.warnings, draws=draws)
+    hold = {} if powers else {"m_power": 1.0, "n_power": 1.0}
+    found = fitted(ADVANTAGE, {"m": m, "n": n}, y, largest="n", hold=hold, warnings=table.warnings, draws=draws)
     covariance = found.covariance
     logs = {name: np.log(found.parameters[name].value) for name in ("labelled", "supervised")}
     spread = covariance["log labelled"]["log labelled"] + covariance["log supervised"]["log supervised"]
@@ -111,7 +122,7 @@ def planted_risk(unlabelled: int, labelled: int, *, informative: bool = True, se
     y = hidden @ head + 0.3 * random.standard_normal(labelled)
     if unlabelled:
         pool, _ = sample(unlabelled)
-        basis = np.linalg.svd(pool, full_matrices=False)[2][:factors].T
+        basis = np.linalg.eigh(pool.T @ pool)[1][:, -factors:]
     else:
         basis = np.eye(width)
     found = np.linalg.lstsq(x @ basis, y, rcond=None)[0]
@@ -121,3 +132,17 @@ def planted_risk(unlabelled: int, labelled: int, *, informative: bool = True, se
     best = np.linalg.solve(covariance, cross)
     apart = basis @ found - best
     return float(apart @ covariance @ apart)
+
+
+def planted_table(unlabelled: Sequence[int], labelled: Sequence[int], seeds: Sequence[int]) -> str:
+    """A table of planted risks, each the mean over ``seeds``, for labels that depend on the factors and for labels that do not.
+
+    Amounts of unlabelled examples are those of :func:`planted_risk`, so 0 is training on the labels alone.
+    """
+    lines = ["informative,unlabelled,labelled,risk"]
+    for informative in (True, False):
+        for m in unlabelled:
+            for n in labelled:
+                risk = float(np.mean([planted_risk(m, n, informative=informative, seed=seed) for seed in seeds]))
+                lines.append(f"{'yes' if informative else 'no'},{m},{n},{risk:.6g}")
+    return "\n".join(lines) + "\n"

@@ -61,6 +61,12 @@ class LearningCurveResult(LawResult):
     additions: list[PointOfCurve] = Field([], description="ascending in units")
     stop_at: float | None = Field(None, description="units at which no more than the tolerance was left to gain; None where there was none")
     tolerance: float = Field(description="of what is left, in the unit of the score")
+    passed: Number | None = Field(
+        None, description="the most by which a score passed a ceiling that stood before it; 0 where every bound held, None where none stood"
+    )
+    against_last: Number | None = Field(
+        None, description="error of the largest amount, predicted from the others, over that of repeating the score before it"
+    )
 
 
 def learning_curve(
@@ -120,8 +126,18 @@ def learning_curve(
     if sign < 0:
         bounds = found.parameters["ceiling"]
         found.parameters["ceiling"] = type(bounds)(value=-bounds.value, low=-bounds.high, high=-bounds.low)
+    bounds_stood = [place for place, one in enumerate(trace) if one.left is not None and one is not trace[-1]]
+    passed = [sign * (one.score - trace[place].ceiling) for place in bounds_stood for one in trace[place + 1 :]]
+    step = abs(float(mean[-1] - mean[-2]))
     content = {**dict(found), "warnings": [*found.warnings, *more]}
-    return LearningCurveResult(**content, additions=trace, stop_at=stop, tolerance=tolerance)
+    return LearningCurveResult(
+        **content,
+        additions=trace,
+        stop_at=stop,
+        tolerance=tolerance,
+        passed=max(0.0, *passed) if passed else None,
+        against_last=found.largest_left_out.error / step if found.largest_left_out and step else None,
+    )
 
 
 def _addition(units: np.ndarray, score: np.ndarray, sign: float) -> PointOfCurve:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from windtunnel.report import charts
 from windtunnel.report.elements import framed, safe, section, to_file
+from windtunnel.report.tables import law_number
 from windtunnel.report.words import DASH, duration, finite, percent, signed
 from windtunnel.study.known import KnownPaper
 from windtunnel.study.papers import Paper, measured
@@ -96,9 +97,10 @@ def document(found: Sequence[Flight], missing: Sequence[KnownPaper] = ()) -> str
     choices = choice("area", areas) + choice("outcome", [outcome for outcome in OUTCOMES if counts[outcome]])
     note = (
         "<p>“Not reproduced” is a result: nothing was tuned until it came out right. The improvement is that of the paper’s first "
-        "expectation, above zero is better, with its interval over seeds; “4 of 5” counts the expectations that held. A paper is "
-        "reproduced if all hold, and not reproduced if one is refuted. Real pre-training sees 20 to several thousand tokens for each "
-        "parameter: of what was flown with fewer than ten only the beginning of training is known.</p>\n"
+        "expectation, above zero is better, with its interval over seeds; where that is about a law, it is the law’s number. “4 of 5” "
+        "counts the expectations that held. A paper is reproduced if all hold, and not reproduced if one is refuted. Real pre-training "
+        "sees 20 to several thousand tokens for each parameter: of what was flown with fewer than ten only the beginning of training "
+        "is known.</p>\n"
     )
     heading, numbers = "What published papers claim, and what was measured", "in <code>SCALE.json</code> beside each paper"
     body = section("Papers", choices, table(found, missing))
@@ -190,6 +192,8 @@ def improvement(finding: Finding | None) -> str:
     mean = finite(finding.improvement.mean) if finding else None
     if finding is None or mean is None:
         return DASH
+    if finding.law:
+        return f'<span title="{safe(f"{finding.law}: {finding.number}")}">{safe(law_number(finding.improvement))}</span>'
     low, high = finite(finding.improvement.low), finite(finding.improvement.high)
 
     def shown(value: float | None) -> str:

@@ -19,8 +19,9 @@ from windtunnel.recipe.phase import slot_fields
 from windtunnel.recipe.settings import SplitSettings
 from windtunnel.report.markup import code, escaped, table_of
 from windtunnel.slots import Encoding, Source
+from windtunnel.study.claims import Expectation, FittedLaw
 from windtunnel.study.file import StudyFile
-from windtunnel.study.papers import Expectation, Paper
+from windtunnel.study.papers import Paper
 from windtunnel.study.rates import RateCheck
 from windtunnel.study.schema import ADDED, BESIDE
 from windtunnel.study.seeds import KnownNoise, Race
@@ -77,6 +78,7 @@ def groups() -> list[KeyGroup]:
         ),
         KeyGroup("paper", "A paper", "What stands at the top of a paper file.", described(Paper)),
         KeyGroup("expect", "`expect:` of a paper", "One thing that is expected, said before anything is flown.", described(Expectation)),
+        KeyGroup("laws", "`laws:` of a paper", "A law that expectations are about, and what it is fitted to.", described(FittedLaw)),
     ]
 
 

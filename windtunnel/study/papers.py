@@ -1,7 +1,8 @@
 """Papers: a claim, the study that would show it, and what was measured.
 
-A paper is a folder ``papers/AREA/NAME``: ``paper.yaml``, and beside it what was measured at each scale, ``SCALE.json``. ``reproduce``
-flies its study at one scale and writes that file. What comes out is published as it is: *reproduced*, *not reproduced* or *undecided*.
+A paper is a folder ``papers/AREA/NAME``: ``paper.yaml``, and beside it what was measured at each scale, ``SCALE.json``.
+:func:`windtunnel.laws.claims.reproduce` flies its study at one scale, fits its laws and writes that file. What comes out is published as it
+is: *reproduced*, *not reproduced* or *undecided*.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import write_json
 from windtunnel.core.schema import elsewhere
-from windtunnel.core.settings import Many, Settings, unit
+from windtunnel.core.settings import Many, Settings
 from windtunnel.core.shipped import AREAS, PAPER, paper_files
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.assemble import finite
+from windtunnel.study.claims import Expectation, FittedLaw, decide, finding_of_law
 from windtunnel.study.experiment import KEY, ExperimentFile, do, experiment_from
 from windtunnel.study.file import StudyFile, study_from
 from windtunnel.study.lenient import as_result, paper_result
@@ -37,7 +39,7 @@ from windtunnel.study.result import (
     Run,
     StudyResult,
 )
-from windtunnel.study.results import load, save
+from windtunnel.study.results import load
 from windtunnel.study.scales import overridden
 from windtunnel.study.seeds import Race
 
@@ -46,36 +48,6 @@ BRIEF = ("seeds", "test", "flops", "effective_flops", "tokens", "parameters", "a
 RATIOS = ("compute_gain", "wall_clock_ratio", "cpu_ratio", "peak_memory_ratio", "verdict", "budget_ratio")
 RACED = ("looks", "planned", "stopped")
 Some = TypeVar("Some", Arm, Baseline)
-
-
-class Expectation(Settings):
-    """One thing the paper leads us to expect, said before anything is flown."""
-
-    arm: str = Field(description="the arm the claim is about", examples=["long-decay"])
-    against: str = Field(BASELINE, description="what it is compared with: the baseline or another arm", examples=["wsd"])
-    metric: str = Field(
-        "primary",
-        description="a number on test (primary, bits_per_byte/code), a total (flops), an aggregate (forgetting, backward, forward, "
-        "dip/NUMBER) or compute_gain",
-        examples=["bits_per_byte/code"],
-    )
-    than: str | None = Field(
-        None,
-        description="the number of `against` that it is compared with, such as another score of the same models (default: the same number)",
-        examples=["membership/loss"],
-    )
-    direction: Literal["lower", "higher"] | None = Field(
-        None, description="which way is better (default: as the study or the evaluation of that name says, else lower)", examples=["higher"]
-    )
-    relation: Literal["better", "not-worse", "worse"] = Field("better", description="what is expected of the arm", examples=["not-worse"])
-    by: float = Field(
-        0.0,
-        ge=0,
-        description="better or worse, or at most worse, by this; relative to `against`, but for numbers of transfer",
-        examples=[0.01],
-        json_schema_extra=unit("share of `against`"),
-    )
-    note: str = Field("", description="the paper's own number for this, and where it stands there", examples=["one percent, figure 3"])
 
 
 class Paper(Settings):
@@ -94,9 +66,15 @@ class Paper(Settings):
     expect: Many[Expectation] = Field(
         min_length=1, description="what would count as reproducing it", examples=[{"arm": "long-decay", "by": 0.01}]
     )
+    laws: dict[str, FittedLaw] = Field(
+        {},
+        description="by a name of your own: laws that are fitted, and that expectations are about",
+        examples=[{"growth": {"law": {"chinchilla": {"size": "parameters", "tokens": "tokens", "loss": "nats"}}}}],
+    )
     parts: Many[str] = Field((), description="names of the parts it uses", examples=[["stack"]])
     scales: dict[str, Annotated[dict[str, Any], elsewhere("Scale", "keys of a study or an experiment")]] = Field(
-        description="studies, or experiments, which train nothing: the first whole, each further one as what differs from the first",
+        description="studies, or experiments, which train nothing: the first whole, each further one as what differs from the first; or "
+        "`table: {}` alone, where laws are fitted to tables beside the file",
         examples=[{"cpu": {"corpus": {"code": "builtin:stdlib"}, "arms": {"wsd": {"schedule": "wsd"}}}}],
     )
     notes: str = Field(
@@ -125,6 +103,22 @@ class Paper(Settings):
             if scale not in self.scales:
                 raise ValueError(f"outcomes of scale {scale!r}, which the paper does not have; {nearest(scale, self.scales)}")
         return self
+
+    @model_validator(mode="after")
+    def _laws_are_there(self) -> Paper:
+        for expectation in self.expect:
+            if expectation.law and expectation.law not in self.laws:
+                raise ValueError(f"an expectation about law {expectation.law!r}; {nearest(expectation.law, self.laws)}")
+            if not self.flies and not (expectation.law and self.laws[expectation.law].table):
+                raise ValueError("where nothing is flown, every expectation is about a law of a table beside the file")
+        if not self.flies and len(self.scales) > 1:
+            raise ValueError("where nothing is flown there is one scale; leave the others out")
+        return self
+
+    @property
+    def flies(self) -> bool:
+        """Whether it has studies or experiments; else laws are fitted to tables alone."""
+        return bool(next(iter(self.scales.values())))
 
     @property
     def name(self) -> str:
@@ -162,6 +156,8 @@ class Paper(Settings):
             raise UserError(
                 f"paper {self.name}: scale {scale!r} is an experiment, which trains nothing: `windtunnel reproduce {self.name}`"
             )
+        if not raw:
+            raise UserError(f"paper {self.name}: nothing is flown, its laws are fitted to tables: `windtunnel reproduce {self.name}`")
         study = study_from({"description": self.title, **raw}, name=self.name, document=self._document, prefix=("scales", scale))
         self._names_arms(scale, study.written)
         return study
@@ -188,19 +184,20 @@ class Paper(Settings):
     def _names_arms(self, scale: str, arms: Collection[str]) -> None:
         """Refuse an expectation about an arm that is not among ``arms``."""
         for index, expectation in enumerate(self.expect):
-            for key in ("arm", "against"):
+            for key in ("arm", "against") if expectation.arm else ():
                 name = getattr(expectation, key)
                 if name not in arms:
                     message = f"the study of scale {scale} has no arm {name!r}; {nearest(name, arms)}"
-                    raise self._error(("expect", index, key), message)
+                    raise self.error(("expect", index, key), message)
             if expectation.metric == GAIN and expectation.against != BASELINE:
-                raise self._error(("expect", index, "against"), "a compute gain is always against the baseline")
+                raise self.error(("expect", index, "against"), "a compute gain is always against the baseline")
             if GAIN in (expectation.metric, expectation.than) and expectation.than is not None:
-                raise self._error(("expect", index, "than"), "a compute gain is compared with no other number")
+                raise self.error(("expect", index, "than"), "a compute gain is compared with no other number")
             if expectation.arm == expectation.against and expectation.than in (None, expectation.metric):
-                raise self._error(("expect", index, "against"), "an arm is compared with itself; name another, or another number as `than`")
+                raise self.error(("expect", index, "against"), "an arm is compared with itself; name another, or another number as `than`")
 
-    def _error(self, path: tuple[Any, ...], message: str) -> UserError:
+    def error(self, path: tuple[Any, ...], message: str) -> UserError:
+        """``message`` with file, line and key of what is wrong at ``path``."""
         if self._document is not None:
             return self._document.error(path, message)
         return UserError(f"paper {self.name}: {'.'.join(map(str, path))}: {message}")
@@ -272,33 +269,26 @@ def measured(paper: Paper, folder: Path | None = None) -> dict[str, PaperResult]
 # Measuring ----------------------------------------------------------------------------------------------------------------------
 
 
-def reproduce(
-    name: str | Path | Paper,
-    scale: str,
-    out: Path,
-    *,
-    results: Path | None = None,
-    **options: Any,
-) -> PaperResult:
-    """Fly a paper's study at ``scale`` under ``out`` and write what was measured to ``paper.result_file(scale, results)``.
+def flown(paper: Paper, scale: str, out: Path, **options: Any) -> StudyResult:
+    """What the study or the experiment of ``paper`` at ``scale`` came to, under ``out``; an empty result where nothing is flown.
 
-    ``options`` are those of :func:`windtunnel.study.fly.fly_study`; an experiment asks for none of them. Returns what was written.
+    ``options`` are those of :func:`windtunnel.study.fly.fly_study`; an experiment asks for none of them.
 
     Raises:
-        UserError: for an unknown paper or scale, and as ``fly_study``.
+        UserError: for an unknown scale, and as ``fly_study``.
     """
     from windtunnel.study.fly import fly_study
     from windtunnel.study.records import folders_of
 
-    paper = name if isinstance(name, Paper) else load_paper(name)
     if (experiment := paper.experiment(scale)) is not None:
         done = do(experiment, study_name(paper, scale))
         write_json(out / "studies" / done.study.name / "result.json", done.plain())
-        return paper_result(save(judge(paper, scale, done).plain(), paper.result_file(scale, results)))
+        return done
+    if not paper.flies:
+        return StudyResult(finished=True)
     study = paper.study(scale)
-    options["records"] = folders_of(str(paper._document.path) if paper._document else None, options.get("records") or ())
-    result = fly_study(study.model_copy(update={"name": study_name(paper, scale)}), out, **options)
-    return paper_result(save(judge(paper, scale, result).plain(), paper.result_file(scale, results)))
+    options["records"] = folders_of(str(paper.file) if paper.file else None, options.get("records") or ())
+    return fly_study(study.model_copy(update={"name": study_name(paper, scale)}), out, **options)
 
 
 def study_name(paper: Paper, scale: str) -> str:
@@ -306,14 +296,17 @@ def study_name(paper: Paper, scale: str) -> str:
     return f"{paper.name}.{scale}"
 
 
-def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> PaperResult:
-    """What the result of its study says about the paper's expectations.
+def judge(
+    paper: Paper, scale: str, found: StudyResult | Mapping[str, Any], laws: Mapping[str, Mapping[str, Any]] | None = None
+) -> PaperResult:
+    """What the result of its study, and what its ``laws`` answer with by name, say about the paper's expectations.
 
     Each expectation has the study's confidence on its own: all of them must hold for "reproduced", and demanding several things at once
     makes a false "reproduced" rarer, not likelier (an intersection-union test, Berger 1982), so nothing is corrected for their number.
     """
     result = as_result(found)
-    findings = [_finding(expectation, result) for expectation in paper.expect]
+    fitted = dict(laws or {})
+    findings = [finding_of_law(one, fitted.get(one.law)) if one.law else _finding(one, result) for one in paper.expect]
     totals = [run.totals for run in {run.folder: run for run in result.runs}.values()]
     tuned = list(result.tuning.arms.values()) if result.tuning else []
     measurement = PaperResult(
@@ -334,6 +327,7 @@ def judge(paper: Paper, scale: str, found: StudyResult | Mapping[str, Any]) -> P
         flops=sum(one.flops or 0.0 for one in totals) + sum(one.flops for one in tuned),
         seconds=sum(one.seconds or 0.0 for one in totals) + sum(one.seconds for one in tuned),
         **{name: block for name in ("transfer", "rates") if (block := getattr(result, name)) is not None},
+        **({"laws": fitted} if fitted else {}),
         recipes=result.recipes,
         stream=result.stream,
         versions=result.versions,
@@ -391,7 +385,8 @@ def _finding(expectation: Expectation, result: StudyResult) -> Finding:
     study = result.study
     metric = study.metric if expectation.metric == "primary" else expectation.metric
     direction = expectation.direction or (study.better if metric == study.metric else usual_direction(metric))
-    found = {**expectation.model_dump(mode="json", exclude_none=True), "metric": metric, "direction": direction}
+    about = expectation.model_dump(mode="json", exclude_none=True, exclude={"law", "number"})
+    found = {**about, "metric": metric, "direction": direction}
     if metric == GAIN:
         gain = result.arms[expectation.arm].compute_gain or ComputeGain()
         improvement = Improvement(
@@ -428,21 +423,6 @@ def usual_direction(metric: str) -> Literal["lower", "higher"]:
 
     part = registry.find(Evaluation, metric.partition("/")[0].replace("_", "-"))
     return "higher" if part is not None and issubclass(part, Evaluation) and part.better == "higher" else "lower"
-
-
-def decide(expectation: Expectation, low: float | None, high: float | None) -> Outcome:
-    """What an interval of the improvement says about an expectation; None is an end that is not known (as far out as can be).
-
-    Reproduced if the whole interval fulfils the expectation, not reproduced if none of it does, else undecided.
-    """
-    low = -math.inf if low is None else low
-    high = math.inf if high is None else high
-    if expectation.relation == "worse":
-        low, high = -high, -low
-    least = -expectation.by if expectation.relation == "not-worse" else expectation.by
-    if low > least:
-        return "reproduced"
-    return "not reproduced" if high < least else "undecided"
 
 
 def _values(result: StudyResult, arm: str, metric: str) -> dict[int, float]:

@@ -411,10 +411,13 @@ class Finding(ResultBlock):
     direction: Literal["lower", "higher"] = "lower"
     relation: Literal["better", "not-worse", "worse"] = "better"
     by: float = 0.0
+    law: str = Field("", description="instead of an arm: the law it is about")
+    number: str = Field("", description="of the law")
+    between: tuple[float | None, float | None] | None = Field(None, description="the ends that the number is expected between")
     note: str = ""
     relative: bool = Field(True, description="whether the improvement is a share of what it is compared with")
     values: dict[str, dict[int, float]] = Field({}, description="by arm (and number, where these are two) and seed")
-    improvement: Improvement = Improvement()
+    improvement: Improvement = Field(Improvement(), description="of a law the number itself, with its interval")
     verdict: Outcome = "undecided"
 
     @property
@@ -433,6 +436,7 @@ class PaperResult(StudyResult):
     scale: str = Field("", description="cpu or gpu")
     claim: str = Field("", description="in our own words, with the paper's numbers")
     verdict: Outcome = Field("undecided", description="of all expectations together")
+    laws: dict[str, dict[str, Any]] = Field({}, description="by name: what each fitted law answers with")
     expectations: list[Finding] = Field([], description="each with the improvement measured, its interval and its verdict")
     date: str = Field("", description="when it was measured")
     flops: float = Field(0.0, description="of all runs, tuning included")

@@ -21,7 +21,7 @@ def studies_of(names: Sequence[str], scale: str, say: Callable[[str], None]) -> 
     """
     found, decided = [], []
     for paper in [load_paper(name) for name in names] or list_papers():
-        if scale not in paper.scales and not names:
+        if (scale not in paper.scales or not paper.flies) and not names:
             say(f"{paper.name}: has no scale {scale!r}")
             continue
         if paper.experiment(scale) is not None:
