@@ -9,6 +9,7 @@ from windtunnel.commands.law_tables import COMMANDS
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.laws import OF_TABLES
+from windtunnel.laws.advantage import planted_table
 from windtunnel.laws.claims import check_law, reproduce, table_of
 from windtunnel.report.atlas import document, entries
 from windtunnel.report.tables import expected
@@ -144,3 +145,11 @@ def test_every_law_of_tables_is_a_command_and_laws_of_papers_can_be_called():
         for name, claim in paper.laws.items():
             assert next(iter(inspect.signature(check_law(paper, name)).parameters)) == "path"
             assert not claim.table or (paper.file.parent / claim.table).is_file()
+
+
+def test_the_planted_risks_that_are_committed_are_those_of_the_function():
+    [paper] = [paper for paper in list_papers() if paper.name == "pretrain-advantage-theory"]
+    rows = (paper.file.parent / "planted.csv").read_text().splitlines()
+    for row, informative in zip(planted_table((100,), (400,), range(100, 140)).splitlines()[1:], ("yes", "no"), strict=True):
+        [mine] = [one for one in rows if one.startswith(f"{informative},100,400,")]
+        assert float(row.split(",")[-1]) == pytest.approx(float(mine.split(",")[-1]), rel=1e-4)

@@ -164,6 +164,11 @@ def test_a_learning_curve_is_stopped_in_time(table: Any) -> None:
     known = [one for one in found.additions if one.left is not None]
     assert known and all(one.left >= 97 - one.score for one in known if one.left is not None)
     assert found.stop_at is not None and 97 - score[units == found.stop_at] <= 1.0
+    assert found.passed == 0 and found.against_last is not None and found.largest_left_out is not None
+    assert found.against_last * (score[-1] - score[-2]) == pytest.approx(found.largest_left_out.error)
+    jumps = np.concatenate([score[:-1], [99.0]])
+    passed = learning_curve.learning_curve(table(n=units, score=jumps), **columns, tolerance=1.0, draws=DRAWS).passed
+    assert passed == pytest.approx(99 - min(one.ceiling for one in known if one.units < units[-1]))
     lower = learning_curve.learning_curve(table(n=units, score=100 - score), **columns, tolerance=1.0, better="lower", draws=DRAWS)
     assert lower.stop_at == found.stop_at and lower.parameters["ceiling"].value == pytest.approx(100 - found.parameters["ceiling"].value)
     with pytest.raises(UserError, match="does not get better with data"):
@@ -208,6 +213,15 @@ def test_pretraining_pays_where_factors_tell_of_labels(informative: bool, table:
     found = advantage(table(m=m, n=n, risk=risk), unlabelled="m", labelled="n", risk="risk", draws=DRAWS)
     assert (found.parameters["ratio"].high < 0.5) == informative
     assert any("not informative" in line for line in found.warnings) != informative
+
+
+def test_the_powers_of_a_bound_on_risk_are_found_where_asked(table: Any) -> None:
+    rows = [(m, n, 8 / n if not m else 5 / m**0.5 + 2 / n) for m in (0, 400, 1600, 6400) for n in (60, 240, 960)]
+    m, n, risk = map(list, zip(*rows, strict=True))
+    columns = {"unlabelled": "m", "labelled": "n", "risk": "risk"}
+    found = advantage(table(m=m, n=n, risk=risk), **columns, powers=True, draws=DRAWS).parameters
+    assert [found[name].value for name in ("m_power", "n_power", "ratio")] == pytest.approx([0.5, 1.0, 0.25], rel=0.02)
+    assert advantage(table(m=m, n=n, risk=risk), **columns, draws=DRAWS).parameters["m_power"].plain() == {"value": 1, "low": 1, "high": 1}
 
 
 def test_the_cheaper_of_two_equal_shapes_wins(table: Any) -> None:
