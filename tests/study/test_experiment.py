@@ -10,11 +10,11 @@ import pytest
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.core.registry import names
+from windtunnel.laws.claims import reproduce
 from windtunnel.parts.experiment.mixture_sampling import MixtureSampling
 from windtunnel.report import markdown
 from windtunnel.slots import Experiment
 from windtunnel.study.experiment import do, experiment_from
-from windtunnel.laws.claims import reproduce
 from windtunnel.study.papers import load_paper, measured
 
 SCALE = {"experiment": {"mixture-sampling": {"particles": 200, "steps": 20}}, "arms": {"exact": {"correct": "exact"}}, "seeds": 3}
