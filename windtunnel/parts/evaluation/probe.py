@@ -89,7 +89,7 @@ class Probe(Evaluation, name="probe"):
         for draw in range(self.draws):
             chosen = self._chosen(train[1], shots, np.random.default_rng(draw))
             known = train[0][chosen], train[1][chosen]
-            odds, classes = _fitted(*known)(held[0])
+            odds, classes = fitted(*known)(held[0])
             places = np.searchsorted(classes, held[1])
             there = np.isin(held[1], classes)
             bits.append(float(-np.log2(np.maximum(odds[np.flatnonzero(there), places[there]], 1e-12)).mean()))
@@ -144,7 +144,7 @@ def naive_bayes(features: np.ndarray, labels: np.ndarray, others: np.ndarray) ->
     return classes[(np.log(shares) - distances / 2).argmax(axis=1)]
 
 
-def _fitted(features: np.ndarray, labels: np.ndarray) -> Any:
+def fitted(features: np.ndarray, labels: np.ndarray) -> Any:
     """A function from features to the probability of each class, and the classes."""
     import warnings
 
