@@ -23,10 +23,10 @@ class ProbeHeads(Experiment, name="probe-heads"):
     Zheng et al. 2023, "Revisiting Discriminative vs. Generative Classifiers", arXiv:2302.02334: naive Bayes comes near its best with a
     number of labels that grows with the logarithm of the number of features, logistic regression with one that grows with the number.
 
-    ``naive-bayes`` is theirs, that of the evaluation `probe`; ``logistic`` is a regression that is fitted to its end, with next to no penalty,
-    as theirs is; ``tuned`` chooses its penalty by cross-validation among the labels. ``gaussians`` are classes of one variance, in which
-    naive Bayes is right about the world, as far apart whatever the number of ``features``. ``digits`` are the 64 pixels of scikit-learn's
-    digits, whose pixels are anything but independent. Data and labels are drawn by the seed alone. It needs scikit-learn.
+    ``naive-bayes`` is theirs, that of the evaluation `probe`; ``logistic`` is a regression that is fitted to its end with next to no
+    penalty, as theirs is; ``tuned`` chooses its penalty by cross-validation among the labels. ``gaussians`` are classes of one variance, in
+    which naive Bayes is right about the world, as far apart whatever the number of ``features``. ``digits`` are the 64 pixels of
+    scikit-learn's digits, which are anything but independent. Data and labels are drawn by the seed alone. It needs scikit-learn.
     """
 
     trial = Trial({"labels": 2, "features": 4, "head": "logistic"})
