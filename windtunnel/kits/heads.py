@@ -124,7 +124,7 @@ class TaskLayer:
                 chosen = order[begin : begin + BATCH]
                 logits = inputs[chosen] @ self.weight[among].T
                 divided = self._norm(logits) if even else 1.0
-                odds = _softmax(logits / divided)
+                odds = softmax(logits / divided)
                 odds[np.arange(len(chosen)), np.searchsorted(among, places[chosen])] -= 1
                 moved *= MOMENTUM
                 moved[among] += (odds / divided).T @ inputs[chosen] / len(chosen)
@@ -210,7 +210,7 @@ class KeyValue:
             order = self.random.permutation(len(features))
             for begin in range(0, len(order), BATCH):
                 chosen = order[begin : begin + BATCH]
-                odds = _softmax(self.values[books, fetched[chosen]].mean(axis=1))
+                odds = softmax(self.values[books, fetched[chosen]].mean(axis=1))
                 odds[np.arange(len(chosen)), places[chosen]] -= 1
                 np.add.at(self.values, (books, fetched[chosen]), -self.rate * odds[:, None, :] / len(chosen))
 
@@ -227,7 +227,8 @@ def _nearest(points: Array, keys: Array) -> Array:
     return np.asarray(((keys**2).sum(axis=1) - 2 * points @ keys.T).argmin(axis=1))
 
 
-def _softmax(logits: Array) -> Array:
+def softmax(logits: Array) -> Array:
+    """Of each row."""
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 

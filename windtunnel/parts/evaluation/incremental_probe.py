@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 MEANS = {"nearest-mean": "distance", "cosine-mean": "angle", "lda": "lda", "oracle-task": "distance"}
+ADAPTED: dict[str, Literal["quick", "slow", "both"]] = {"adapted-layer": "quick", "slow-copy": "slow", "two-speeds": "both"}
 
 
 class IncrementalProbe(Evaluation, name="incremental-probe"):
@@ -31,6 +32,9 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
     - ``sequential``: one layer trained on the task at hand, which forgets; ``gaussian-replay``: the same, aligned with vectors drawn from a
       Gaussian of each class (SLCA's alignment, 2303.05118); ``key-value`` and ``key-votes``: the discrete key-value bottleneck
       (2207.11240), trained and merely counted. Its keys are set on all training images without their labels.
+    - ``adapted-means``: means by angle on features beside those of an adapter that was trained on the first task (APER, 2303.07338);
+      ``widened-means``: the same with a random layer in its place. ``adapted-layer``: a layer behind an adapter, both trained on the task
+      at hand; ``two-speeds``: beside it a slow copy of the adapter, the surer of both answers (LAE, 2303.10070); ``slow-copy``: its alone.
     - Oracles, which no method can be: ``oracle-joint`` trains the layer on all tasks so far at once, ``oracle-task`` is told which task an
       image is of, and takes the nearest mean among the classes of that task.
 
@@ -63,6 +67,11 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
         "gaussian-replay",
         "key-value",
         "key-votes",
+        "adapted-means",
+        "widened-means",
+        "adapted-layer",
+        "two-speeds",
+        "slow-copy",
         "oracle-joint",
         "oracle-task",
     ] = Field("nearest-mean", description="what tells classes")
@@ -74,6 +83,7 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
     books: int = Field(32, ge=1, description="tables of the key-value heads")
     keys: int = Field(64, ge=2, description="keys of each table")
     width: int = Field(14, ge=1, description="numbers of a key")
+    inner: int = Field(16, ge=1, description="width of the adapter of the heads that have one")
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """``incremental_probe``, ``/last``, ``/forgetting`` and ``/numbers``.
@@ -131,6 +141,7 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
     def _head(self, unlabelled: np.ndarray, order: int) -> Any:
         import numpy as np
 
+        from windtunnel.kits.adapted_heads import AdaptedLayer, AdaptedMeans
         from windtunnel.kits.heads import ClassMeans, KeyValue, TaskLayer
 
         if self.head in MEANS:
@@ -139,4 +150,8 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
         if self.head in ("key-value", "key-votes"):
             how |= {"books": self.books, "keys": self.keys, "width": self.width}
             return KeyValue(unlabelled, **how, rate=self.rate or 0.3, votes=self.head == "key-votes")
+        if self.head in ADAPTED:
+            return AdaptedLayer(**how, rate=self.rate or 0.01, inner=self.inner, keeps=ADAPTED[self.head])
+        if self.head in ("adapted-means", "widened-means"):
+            return AdaptedMeans(**how, rate=self.rate or 0.01, inner=self.inner, trained=self.head == "adapted-means")
         return TaskLayer(**how, rate=self.rate or 0.01, replay=self.head == "gaussian-replay")
