@@ -103,8 +103,11 @@ def train(
     ] = None,
     forecast: Annotated[
         Path | None,
-        typer.Option("--forecast", metavar="FILE", help="forecast.json: say whether the end lies in its band", show_default=False),
+        typer.Option("--forecast", metavar="FILE", help="forecast.json: say when the run leaves it, and where it ends", show_default=False),
     ] = None,
+    stop_above: Annotated[
+        bool, typer.Option("--stop-above", help="with --forecast: stop where two evaluations in a row lie above it; go on without this")
+    ] = False,
     mesh: MeshOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -125,11 +128,15 @@ def train(
         document = Document(file, changed(settings, budget))
         recipe = resolve(load_recipe(document, sources(corpus)), document)
     laid = mesh_of(mesh, processes)
+    if stop_above and forecast is None:
+        raise UserError("--stop-above needs --forecast: the file that says what the run is expected to reach")
     foretold = read_forecast(forecast, arm or "baseline") if forecast is not None else None
     with at_work(out, laid.ranks if laid else processes, device, context.obj) as callbacks:
         with ranks.rank_0_first():
             stream, others = prepare(recipe, cache, callbacks.say), prepare_needed(recipe, cache, callbacks.say)
         how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()], "mesh": laid}
+        if foretold is not None:
+            callbacks = watched(callbacks, foretold, arm or "baseline", recipe, stop_above)
         record = fly(recipe, seed, stream, out, report=callbacks.follow, stop=callbacks.stop, warn=callbacks.say, streams=others, **how)
     if as_json:
         print_json(record.plain())
@@ -187,6 +194,28 @@ def read_forecast(file: Path, arm: str) -> ForecastResult:
     if expected(found, arm) is None:
         raise UserError(f"{file}: holds no band of {arm!r} at {found.target:.3g} FLOPs; {' '.join(found.warnings) or 'fly more scales'}")
     return found
+
+
+def watched(callbacks: Callbacks, found: ForecastResult, arm: str, recipe: Recipe, stops: bool) -> Callbacks:
+    """``callbacks`` that also compare the run with its forecast at each evaluation, and with ``stops`` end it where it leaves the band."""
+    from windtunnel.laws.decision import expected
+    from windtunnel.laws.under_way import UnderWay
+    from windtunnel.recipe import needed
+
+    final, way, follow = expected(found, arm), found.bands[arm].way, callbacks.follow
+    if follow is None or final is None:
+        return callbacks
+    if not way or needed(recipe):
+        why = "models that it needs may be flown first" if way else "the studies of the forecast hold no evaluations of it"
+        callbacks.say(f"compared with its forecast at the end alone: {why}")
+        return callbacks
+    watch = UnderWay(found.metric, final, way, callbacks.say, stops)
+
+    def both(told: dict[str, Any]) -> None:
+        follow(told)
+        watch.see(told)
+
+    return Callbacks(both, lambda: callbacks.stop() or watch.left, callbacks.say)
 
 
 def against_band(found: ForecastResult, arm: str, test: Mapping[str, float | None]) -> str:

@@ -21,6 +21,7 @@ from windtunnel.laws.forecast import Bounds
 from windtunnel.laws.order import ArmForecast, Cells, OrderResult, Posterior, doubts, gather, ranked
 from windtunnel.laws.power import COMPUTE
 from windtunnel.laws.table import scales
+from windtunnel.laws.under_way import OnTheWay, on_the_way
 from windtunnel.study.lenient import as_result
 from windtunnel.study.result import BASELINE, StudyResult
 
@@ -46,6 +47,7 @@ class ArmBand(JsonBlock):
 
     measured: list[At] = Field(description="by scale, ascending")
     band: list[At] = Field([], description="to the target; empty where the baseline has too few scales. Of arms from the largest scale on")
+    way: list[OnTheWay] = Field([], description="where its pilots stood before their end; empty where results hold no evaluations")
 
 
 class Pilot(JsonBlock):
@@ -119,6 +121,8 @@ def forecast(results: Sequence[StudyResult | Mapping[str, Any]], flops: float) -
     order = ranked(runs.names, BASELINE, drawn, last, told, **facts)
     pilots = _pilots(cells, beyond, float(np.exp(at[-1])), len(runs.names))
     bands = _bands(runs, cells, drawn, sign, flops, at[-1], order.warnings)
+    for name, one in bands.items():
+        one.way = on_the_way(read, name, about.study.metric)
     return ForecastResult(
         **dict(order),
         metric=about.study.metric,
