@@ -25,6 +25,8 @@ import zstandard
 from pyarrow import parquet
 
 from windtunnel.commands import main as cli
+from windtunnel.commands.options import sources
+from windtunnel.core.errors import UserError
 
 FIELDS = """\
 model: {depth: 2, width: 32, heads: 2}
@@ -159,8 +161,8 @@ def bad_text(folder: Path) -> dict[str, tuple[Path, str]]:
         "cut.parquet": (whole[: len(whole) // 2], "damaged or cut short"),
         "flipped.parquet": (whole[:1000] + bytes([whole[1000] ^ 0xFF]) + whole[1001:], "damaged or cut short"),
         "invalid.txt": ("schöne Grüße ".encode() * 100 + b"\xff ", "0xff at byte 1600; save it as UTF-8"),
-        "fields.jsonl": (b'{"txet": "x"}\n', "1 documents were read"),
-        "one.txt": (prose(1).encode(), "1 documents were read; none of them fell into validation or test"),
+        "fields.jsonl": (b'{"txet": "x"}\n', "1 document was read"),
+        "one.txt": (prose(1).encode(), "1 document was read; none fell into validation or test"),
     }
     found = {}
     for name, (content, says) in files.items():
@@ -473,3 +475,11 @@ def test_two_processes_cannot_train_in_one_folder(here: Path, mistake: Callable[
     first.communicate()
     rewrite("recipe.yaml", "{steps: 4}", "{steps: 5}")
     assert "unfinished run of another recipe" in mistake("train", "recipe.yaml", "--out", "runs/x")
+
+
+def test_a_source_with_knobs_stands_on_the_command_line_as_yaml_has_it() -> None:
+    assert sources(["mail={files: {path: mail.csv, field: body}}"]) == {"mail": {"files": {"path": "mail.csv", "field": "body"}}}
+    with pytest.raises(UserError, match="is not a source in YAML"):
+        sources(["mail={files: ["])
+    with pytest.raises(UserError, match="did you mean 'files'"):
+        sources(["mail={fles: {path: mail.csv}}"])

@@ -209,6 +209,8 @@ def check(
     if scale and "scales" not in keys:
         raise UserError(f"--scale {scale}: {file} is no paper, and has no scales")
     elsewhere = Elsewhere.asked(device, gpus, days, mfu)
+    if sys.stderr.isatty():  # it takes a minute, and much longer where others work too
+        print("windtunnel: reading the beginning of every source, and timing two steps of every recipe ...", file=sys.stderr)
     found: dict[str, Any]
     if {"baseline", "arms", "seeds", "scales"} & keys:
         from windtunnel.study.fly import check_study, summary

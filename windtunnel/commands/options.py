@@ -35,7 +35,7 @@ CorpusOption = Annotated[
     typer.Option(
         "--corpus",
         metavar="NAME=PATH",
-        help="a source of your own: folder, file, builtin:NAME or hf:OWNER/NAME; repeat it for several",
+        help="a source of your own: folder, file, builtin:NAME, hf:OWNER/NAME or {files: ...} as YAML has it; repeat it for several",
         show_default=False,
     ),
 ]
@@ -130,7 +130,10 @@ def own_parts(files: Sequence[Path] | None) -> list[Any]:
 
 
 def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, Any]:
-    """``NAME=PATH`` arguments as sources by name; ``~`` is the home folder, ``builtin:NAME`` stays as it is."""
+    """``NAME=PATH`` arguments as sources by name; ``~`` is the home folder, ``builtin:NAME`` stays as it is.
+
+    A path in braces is a source with knobs as YAML writes it: ``mail={files: {path: mail.csv, field: body}}``.
+    """
     if not given:
         return {}
     from pydantic import ValidationError
@@ -146,12 +149,22 @@ def sources(given: Sequence[str] | None, option: str = "--corpus") -> dict[str, 
             raise UserError(f"{option} {entry}: write it as NAME=PATH, for example {option} notes=~/notes")
         if name in found:
             raise UserError(f"{option} {entry}: a source called {name!r} was given already; every source needs a name of its own")
-        found[name] = path if path.startswith("builtin:") else os.path.expanduser(path)
+        found[name] = _written(f"{option} {entry}", path) if path.startswith("{") else os.path.expanduser(path)
         try:
             make(Source, shorthand(found[name]))
         except ValidationError as error:
             raise UserError(f"{option} {entry}: {told(error.errors()[0])}") from error
     return found
+
+
+def _written(given: str, text: str) -> Any:
+    """The source that ``text`` writes in YAML. Raises UserError for what is no YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{given}: is not a source in YAML: {getattr(error, 'problem', error)}") from error
 
 
 def look_at(recipe: Any) -> None:

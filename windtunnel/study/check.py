@@ -277,7 +277,8 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
     """What :func:`check_study` found, in sentences for the terminal."""
     least = check["least"]
     seeds = f"{least['seeds']} to {check['seeds']}" if least else check["seeds"]
-    yield f"study {check['name']}: {len(check['arms']) - 1} arms, {seeds} seeds"
+    arms = len(check["arms"]) - 1
+    yield f"study {check['name']}: {arms} {'arm' if arms == 1 else 'arms'}, {seeds} seeds"
     for name, source in (check["sources"] or {}).items():
         yield from _source_lines(name, source)
     trials = f", {check['trials']} of them trials of tuning" if check["trials"] else ""

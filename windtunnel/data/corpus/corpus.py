@@ -154,7 +154,8 @@ class Corpus:
         self._entry(split, source)
         fields = [name for name in self.schema(source).names if name not in (ORIGIN, GROUP)]
         if TEXT not in fields:
-            raise UserError(f"the documents of source {source!r} have no text; set `field` of the source; {nearest(TEXT, fields)}")
+            how = "set `field` of the source, as in {files: {path: FILE, field: NAME}}"
+            raise UserError(f"the documents of source {source!r} have no text; {how}; {nearest(TEXT, fields)}")
         for batch in self.rows(split, source, [TEXT]):
             yield [text or "" for text in batch.column(0).to_pylist()]
 

@@ -148,7 +148,7 @@ def check_split(tally: Tally, entries: dict[tuple[str, str], dict[str, Any]], pl
     if not read:
         reason = tally.summary("skipped") or "it has none"
         raise UserError(f"corpus source {name!r}: no document that holds anything: {reason}")
-    what = f"corpus source {name!r}: {read:,} documents were read"
+    what = f"corpus source {name!r}: {read:,} {'document was' if read == 1 else 'documents were'} read"
     units = len(lowest) if len(lowest) < 8 else total  # documents, or groups of them where there are that few
     duplicates = tally.documents("removed: exact duplicate")
     if not total:
@@ -158,8 +158,8 @@ def check_split(tally: Tally, entries: dict[tuple[str, str], dict[str, Any]], pl
     if placing.field_name is not None:
         rule = "since" if settings.get("since") else "where"
         seen = f"field {placing.field_name!r} holds {', '.join(map(repr, placing.values)) or 'nothing'}"
-        raise UserError(f"{what}; none of them fell into {' or '.join(empty)}: {seen}; change split.{rule}, which is {settings[rule]}")
-    what += f"; none of them fell into {' or '.join(empty)} (validation {settings['validation']:g}, test {settings['test']:g} of documents)"
+        raise UserError(f"{what}; none fell into {' or '.join(empty)}: {seen}; change split.{rule}, which is {settings[rule]}")
+    what += f"; none fell into {' or '.join(empty)} (validation {settings['validation']:g}, test {settings['test']:g} of documents)"
     if units < total:
         what += f"; they are {units} {'groups' if units > 1 else 'group'}, and a group is never split"
     advice = _shares_that_do(lowest, units, settings)
