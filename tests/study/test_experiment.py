@@ -62,6 +62,7 @@ def test_a_paper_holds_one_in_the_place_of_a_study(tmp_path, capsys):
     result = reproduce(path, "cpu", tmp_path / "out")
     assert result.flops == 0 and measured(paper)["cpu"] == result and result.expectations[0].improvement.mean > 0
     assert set(result.expectations[0].values["exact"]) == {0, 1, 2}
+    assert result.seconds == pytest.approx(sum(run.totals.seconds for run in result.runs), rel=1e-3), "what every run cost counts"
     assert (
         "mass error" in markdown(result).replace("_", " ")
         and (tmp_path / "out" / "studies" / "better-samples.cpu" / "result.json").exists()

@@ -93,7 +93,7 @@ def do(file: ExperimentFile, name: str) -> StudyResult:
     """Measure every arm with every seed, one after the other, and compare them. A measurement that fails is told and counts as none."""
     settings, runs = file.settings(), []
     for seed in file.seeds:
-        runs += [{"arm": arm, "seed": seed, **_measured(part, seed)} for arm, part in settings.items()]
+        runs += [{"arm": arm, "seed": seed, "folder": f"{arm}/{seed}", **_measured(part, seed)} for arm, part in settings.items()]
     return StudyResult.model_validate(finite(compared(file, name, settings, runs)))
 
 
