@@ -59,6 +59,7 @@ def test_arms_are_other_settings_and_seeds_are_paired():
 def test_a_paper_holds_one_in_the_place_of_a_study(tmp_path, capsys):
     path = written(tmp_path)
     paper = load_paper(path)
+    assert "flew" not in (told := markdown(reproduce(path, "cpu", tmp_path / "out"))) and "measured with 3 seeds" in told
     result = reproduce(path, "cpu", tmp_path / "out")
     assert result.flops == 0 and measured(paper)["cpu"] == result and result.expectations[0].improvement.mean > 0
     assert set(result.expectations[0].values["exact"]) == {0, 1, 2}

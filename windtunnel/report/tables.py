@@ -80,9 +80,9 @@ def verdicts(reading: Reading) -> Table:
             )
         )
     better = "negative is better" if reading.lower_is_better else "positive is better"
-    level = reading.confidence
+    level, direction = reading.confidence, "lower" if reading.lower_is_better else "higher"
     return Table(
-        f"Verdicts ({reading.measure} on the test split, {'lower' if reading.lower_is_better else 'higher'} is better)",
+        f"Verdicts ({reading.measure}{'' if reading.trains_nothing else ' on the test split'}, {direction} is better)",
         (
             *("arm", "verdict", "mean", "difference", f"{level} interval"),
             *(["over documents, interval"] if documents else []),
@@ -279,7 +279,7 @@ def others(reading: Reading) -> Table:
                 digits = reading.digits
                 rows.append((metric, name, number(entry.mean, digits), signed(entry.difference, digits), interval(entry, digits)))
     return Table(
-        "Other measurements on the test split",
+        f"Other measurements{'' if reading.trains_nothing else ' on the test split'}",
         ("metric", "arm", "mean", "difference", f"{reading.confidence} interval"),
         rows,
         frozenset({0, 1}),

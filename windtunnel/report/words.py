@@ -404,14 +404,22 @@ class Reading:
         known = [finite(one.mean) for one in (*measured, block.numbers.get(BITS)) if one is not None]
         return next((value for value in known if value is not None), None)
 
+    @property
+    def trains_nothing(self) -> bool:
+        """Whether it is the result of an experiment, which has settings of a part in the place of recipes."""
+        return "experiment" in self.result.recipes.get(BASELINE, {})
+
     def honesty(self) -> list[str]:
         """What the verdicts rest on and what they cannot say, in a few sentences."""
         several = ", corrected for comparing several arms at once" if len(self.arms) > 1 else ""
-        lines = [
-            f"Every arm and the baseline flew {self.seeds()} at a budget of {self.budget()} a run; seeds share "
-            f"initialisation and document order with the baseline where shapes agree, so differences are paired. "
-            f"Intervals are {self.confidence} intervals{several}."
-        ]
+        how = (
+            f"Nothing was trained by a recipe: every setting of the experiment was measured with {self.seeds()}, and a seed gives all of "
+            "them the same data, so differences are paired. "
+            if self.trains_nothing
+            else f"Every arm and the baseline flew {self.seeds()} at a budget of {self.budget()} a run; seeds share "
+            "initialisation and document order with the baseline where shapes agree, so differences are paired. "
+        )
+        lines = [f"{how}Intervals are {self.confidence} intervals{several}."]
         if self.study.race:
             lines.append(
                 "Seeds were raced: the study looked after each group, and more went only to arms whose verdict was still open. Intervals "
@@ -431,5 +439,9 @@ class Reading:
         elif self.arms:
             lines.append("The study sets no equivalence margin, so it can never conclude “no difference”, only “undecided”.")
         lines += [doubt] if (doubt := self.doubt()) else []
-        lines.append("A verdict holds for this corpus, model size and budget; expect it at larger ones only if it holds at several scales.")
-        return lines
+        if self.trains_nothing:
+            return [*lines, "A verdict holds for these data and settings."]
+        return [
+            *lines,
+            "A verdict holds for this corpus, model size and budget; expect it at larger ones only if it holds at several scales.",
+        ]
