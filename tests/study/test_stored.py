@@ -9,6 +9,8 @@ import pytest
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked
+from windtunnel.core.keys import Variant
+from windtunnel.study.file import load_study
 from windtunnel.study.stored import removable, remove, stored_runs, usage
 from windtunnel.train.record import RunRecord, write_record
 
@@ -81,3 +83,16 @@ def test_folders_and_results_that_cannot_be_judged_are_refused(out, tmp_path_fac
     (out / "studies" / "mine" / "result.json").write_text("{")
     with pytest.raises(UserError, match="nobody knows which runs it needs"):
         removable(out)
+
+
+def test_runs_have_the_same_names_wherever_a_study_with_relative_paths_lies(tmp_path, monkeypatch):
+    text = "corpus: {notes: notes, mail: ~/mail}\nbudget: {steps: 4}\nbaseline: {}\narms: {}\n"
+    keys = set()
+    for place in ("here", "there"):
+        folder = tmp_path / place
+        (folder / "notes").mkdir(parents=True)
+        (folder / "study.yaml").write_text(text)
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("HOME", str(folder))
+        keys.add(load_study("study.yaml").resolved["baseline"].key(0, Variant()))
+    assert len(keys) == 1
