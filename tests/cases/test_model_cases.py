@@ -167,6 +167,9 @@ def test_what_a_folder_without_a_configuration_is_instead(tmp_path):
     saved(tmp_path / "out" / "checkpoint-10")
     with pytest.raises(PartError, match="name one of those in it: checkpoint-10"):
         load(tmp_path / "out")
+    change(tmp_path / "out", "plan.json")
+    with pytest.raises(PartError, match="it is a run that has not ended"):
+        load(tmp_path / "out")
     change(tmp_path, "adapter_config.json")
     with pytest.raises(PartError, match="it is an adapter: merge it"):
         load(tmp_path)

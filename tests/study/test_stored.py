@@ -96,3 +96,12 @@ def test_runs_have_the_same_names_wherever_a_study_with_relative_paths_lies(tmp_
         monkeypatch.setenv("HOME", str(folder))
         keys.add(load_study("study.yaml").resolved["baseline"].key(0, Variant()))
     assert len(keys) == 1
+
+
+def test_what_an_interrupted_study_has_begun_is_needed(out):
+    folder = out / "studies" / "stopped"
+    folder.mkdir(parents=True)
+    (folder / "stage.json").write_text(json.dumps({"runs": [{"run": "idle-1", "label": "baseline", "seed": 0}]}))
+    for finished, needed in ((False, ["stopped: baseline"]), (True, [])):
+        (folder / "result.json").write_text(json.dumps({"finished": finished, "study": {"name": "stopped"}, "runs": []}))
+        assert next(run for run in stored_runs(out) if run.folder.name == "idle-1").needed_by == needed

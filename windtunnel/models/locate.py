@@ -85,6 +85,8 @@ def _cached(folder: Path) -> Path | None:
 def _hint(folder: Path) -> str:
     if (folder / "adapter_config.json").is_file():
         return "; it is an adapter: merge it into its model first (merge_and_unload of peft), and name what that writes"
+    if (folder / "plan.json").is_file():
+        return "; it is a run that has not ended"
     inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
     files = sorted(path.name for path in folder.glob("*.gguf"))
     if files:

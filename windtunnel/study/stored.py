@@ -12,6 +12,7 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked
+from windtunnel.study.flying import wanted
 from windtunnel.train.record import RunRecord, read_record
 
 WEIGHTS, CHECKPOINTS = "model", "checkpoints"
@@ -50,9 +51,15 @@ def stored_runs(out: Path) -> list[StoredRun]:
             run.seed = record.seed
             value = record.test.get(record.primary or "")
             run.primary = f"{record.primary} {value:.4f}" if isinstance(value, float) else ""
+    open_ones = set()
     for study in studies(out):
         for name, arm in _runs_of(study, found):
             found[name].needed_by.append(f"{study['study']['name']}: {arm}")
+        open_ones |= set() if study.get("finished", True) else {study["study"]["name"]}
+    for name, one in wanted(out).items():  # what an interrupted study has begun is in no result yet
+        for label in one.labels if name in found else ():
+            if label.partition(":")[0] in open_ones and label not in found[name].needed_by:
+                found[name].needed_by.append(label)
     for name, record in records.items():  # what a needed run holds is needed too: going on with it would fly it again
         for held in record.needed.values() if record is not None else ():  # all of them, those that these need included
             if (other := found.get(Path(held["folder"]).name)) is not None:
