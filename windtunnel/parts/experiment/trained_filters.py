@@ -13,8 +13,8 @@ from windtunnel.slots import Experiment
 class TrainedFilters(Experiment, name="trained-filters"):
     """How `weight-health` judges the layers of a convolutional network that learned handwritten digits well, a little or not at all.
 
-    Gavrikov and Keuper 2022, "CNN Filter DB", arXiv:2203.15331: kernels of well-trained networks have a spectrum of medium entropy; those of
-    untrained ones are as noise, and many public networks are larger than their data needs and hold layers that are degenerate. Three
+    Gavrikov and Keuper 2022, "CNN Filter DB", arXiv:2203.15331: kernels of well-trained networks have a spectrum of medium entropy; those
+    of untrained ones are as noise, and many public networks are larger than their data needs and hold layers that are degenerate. Three
     convolutions of 3 x 3 and a layer learn scikit-learn's digits; ``steps: 0`` leaves them as they begin.
 
     The numbers are ``faulty``, the share of layers that are called dead, collapsed or untrained; ``untrained``, the share called that;
