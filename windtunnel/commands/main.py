@@ -17,6 +17,7 @@ from rich.console import Console
 
 from windtunnel.commands.adapt import adapt, show_adaptation
 from windtunnel.commands.completion import checkable_names, completion, study_names
+from windtunnel.commands.compress import compress
 from windtunnel.commands.console import MENDABLE, print_json, stop_with
 from windtunnel.commands.curate import curate
 from windtunnel.commands.ending import ending_in_time
@@ -296,6 +297,7 @@ def report(
 app.command()(train)
 app.command()(export)
 app.command()(merge)
+app.command()(compress)
 app.command("adapt")(adapt)
 app.command()(curate)
 app.command()(evaluate)
