@@ -1,9 +1,9 @@
 """A merge of two checkpoints by `windtunnel merge` against mergekit's command: CPU seconds, and anonymous memory above that after imports.
 
-``python benchmarks/merging.py MODEL [PAIRS]``: MODEL is a folder that transformers loads, with one file of safetensors. It is averaged with a
-copy that is moved a little, each time in a process of its own, in alternating order, each side with one thread and on the CPU. It prints
-JSON: ratios ours over theirs (at most 0.5 of the CPU seconds is what this project asks of itself), our peak over the checkpoint's bytes
-(at most 0.3), and how far the two results lie apart. Needs ``pip install mergekit==0.1.5``.
+``python benchmarks/merging.py MODEL [PAIRS]``: MODEL is a folder that transformers loads, with one file of safetensors. It is averaged
+with a copy that is moved a little, each time in a process of its own, in alternating order, each side with one thread and on the CPU.
+It prints JSON: ratios ours over theirs (at most 0.5 of the CPU seconds is what this project asks of itself), our peak over the
+checkpoint's bytes (at most 0.3), and how far the two results lie apart. Needs ``pip install mergekit==0.1.5``.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ def anonymous() -> int:
     return int(found.split()[1]) * 1024
 
 
-def child(side: str, config: str, out: str) -> None:
+def child(side: str, config: str, out: str, model: str) -> None:
     """One merge; prints CPU seconds of the whole process and what anonymous memory rose by after imports."""
     import torch
+    from transformers import AutoConfig
 
     torch.set_num_threads(1)
+    AutoConfig.from_pretrained(model, local_files_only=True)  # what that imports is imported late
     if side == "ours":
         from windtunnel.train.merge import merge_models, read_merge
 
         def merge() -> None:
             merge_models(read_merge(config), Path(out))
 
-        import transformers.models.llama.modeling_llama  # noqa: F401  # as theirs has imported it
     else:
         from mergekit.scripts.run_yaml import main as run
 
@@ -101,7 +102,7 @@ def main(model: str, pairs: int = 3) -> dict[str, Any]:
             for side in SIDES if pair % 2 else SIDES[::-1]:
                 out = place / side
                 shutil.rmtree(out, ignore_errors=True)
-                command = [sys.executable, __file__, "child", side, str(paths[side]), str(out)]
+                command = [sys.executable, __file__, "child", side, str(paths[side]), str(out), model]
                 told = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
                 found[side].append(json.loads(told.splitlines()[-1]))
         results = {side: load_file(place / side / "model.safetensors") for side in SIDES}

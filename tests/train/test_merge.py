@@ -15,7 +15,7 @@ from tiny_models import build
 from windtunnel.core.errors import UserError
 from windtunnel.models.load import load
 from windtunnel.models.save import export
-from windtunnel.train.merge import merge_models, read_merge
+from windtunnel.train.merge import Weights, merge_models, read_merge
 
 
 @pytest.fixture
@@ -81,3 +81,22 @@ def test_a_merge_that_changes_nothing_is_refused(folders, tmp_path):
     with pytest.raises(UserError, match="no weight of it changes in the first 1 layers; its weights are called"):
         merged(tmp_path, merge=arithmetic(folders, layers=1))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_in_pieces_is_that_of_whole_weights(folders, tmp_path, monkeypatch):
+    whole = {key: load_file(merged(tmp_path, f"{key}-whole", merge=merge) / "model.safetensors") for key, merge in _merges(folders).items()}
+    monkeypatch.setattr("windtunnel.train.merge.PIECE", 100)
+    read: list[slice] = []
+    plain = Weights.read
+    monkeypatch.setattr(Weights, "read", lambda self, name, rows: (read.append(rows), plain(self, name, rows))[1])
+    for key, merge in _merges(folders).items():
+        read.clear()
+        found = load_file(merged(tmp_path, key, merge=merge) / "model.safetensors")
+        assert all(torch.equal(value, found[name]) for name, value in whole[key].items())
+        cut = any(rows.stop is not None and rows.start > 0 for rows in read)
+        assert cut == (key != "top"), "what a mask keeps depends on the whole weight"
+
+
+def _merges(folders: list[Path]) -> dict[str, Any]:
+    soup = {"soup": {"ingredients": [{"folder": str(folder)} for folder in folders]}}
+    return {"soup": soup, "sum": arithmetic(folders), "top": arithmetic(folders, mask="top", density=0.5)}

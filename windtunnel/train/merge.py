@@ -1,8 +1,10 @@
-"""Merge models in folders into a new folder, one tensor at a time: no model is ever whole in memory."""
+"""Merge models in folders into a new folder, a tensor at a time or less: no model is ever whole in memory."""
 
 from __future__ import annotations
 
+import filecmp
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -18,6 +20,8 @@ from windtunnel.core.settings import Settings
 from windtunnel.recipe.yaml import Document
 from windtunnel.slots import Start
 
+TOKENIZER = "tokenizer.json"
+PIECE = 1 << 19  # numbers of a weight that are merged at a time, where each is merged by itself
 FLOATS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
@@ -115,9 +119,9 @@ class Weights:
         """The shape of a tensor, from the header."""
         return tuple(self.places[name].get_slice(name).get_shape())
 
-    def read(self, name: str) -> Any:
-        """A tensor. Raises PartError naming it where it holds NaN or infinity."""
-        value = self.places[name].get_tensor(name)
+    def read(self, name: str, rows: slice = slice(None)) -> Any:
+        """A tensor, or so many rows of it. Raises PartError naming it where it holds NaN or infinity."""
+        value = self.places[name].get_slice(name)[rows] if self.shape(name) else self.places[name].get_tensor(name)
         if value.is_floating_point() and not bool(value.isfinite().all()):
             bad = int((~value.isfinite()).sum())
             raise PartError(f"{self.folder}: weight {name} has {bad} values that are not finite (NaN or infinite)")
@@ -152,16 +156,22 @@ def refuse_other_models(folders: Mapping[str, Path], models: Mapping[str, Weight
             if all(name.rpartition(".")[0].endswith(("embed_tokens", "lm_head", "wte", "word_embeddings", "shared")) for name in differ):
                 advice = "vocabularies differ: `transplant` brings one model to the other's tokenizer, then they can be merged"
             raise PartError(f"{path}: {name} is {shown[1]} in {folder} and {shown[0]} in {first}, {len(differ)} differ in all; {advice}")
-        known = all((place / "tokenizer.json").is_file() for place in (folder, folders[first]))
-        if known and _vocabulary(folder) != _vocabulary(folders[first]):
+        if _other_vocabulary(folder / TOKENIZER, folders[first] / TOKENIZER):
             raise PartError(
                 f"{path}: the tokenizer in {folder} gives other numbers to tokens than that of {first}, so embeddings cannot be added; "
                 "`transplant` brings one model to the other's tokenizer, then they can be merged"
             )
 
 
-def _vocabulary(folder: Path) -> Any:
-    whole = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+def _other_vocabulary(one: Path, two: Path) -> bool:
+    """Whether two tokenizers that are there give other numbers to tokens. Equal files are not read as JSON, which takes memory and time."""
+    if not (one.is_file() and two.is_file()) or filecmp.cmp(one, two, shallow=False):
+        return False
+    return bool(_vocabulary(one) != _vocabulary(two))
+
+
+def _vocabulary(tokenizer: Path) -> Any:
+    whole = json.loads(tokenizer.read_text(encoding="utf-8"))
     return whole["model"].get("vocab"), sorted((entry["id"], entry["content"]) for entry in whole.get("added_tokens", ()))
 
 
@@ -210,21 +220,35 @@ def _write(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, confi
 
 
 def _merged(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, config: Any, header: Mapping[str, Any]) -> Iterator[Any]:
-    """The merged tensors in the order of ``header``, flat and as they are stored. Raises PartError at the end where none has changed."""
+    """The merged tensors in the order of ``header``, flat, as they are stored, and where the merge allows it in pieces.
+
+    Raises PartError at the end where none has changed.
+    """
     import torch
 
     kinds = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     merge: Any = recipe.merge
     changed = False
     for name, entry in header.items():
-        given = {path: model.read(name) for path, model in models.items()}
-        value = merge.merged(name, given, config, recipe.seed)
-        changed = changed or not torch.equal(value, given[first])
-        value = value.to(kinds[entry["dtype"]]).contiguous().flatten()
-        if not bool(value.isfinite().all()):
-            raise PartError(f"the merged weight {name} is not finite as {entry['dtype']}; use dtype: float32, or smaller weights")
-        yield value
+        for rows in _pieces(entry["shape"], merge.each_by_itself()):
+            given = {path: model.read(name, rows) for path, model in models.items()}
+            value = merge.merged(name, given, config, recipe.seed)
+            changed = changed or not torch.equal(value, given[first])
+            value = value.to(kinds[entry["dtype"]]).contiguous().flatten()
+            if not bool(value.isfinite().all()):
+                raise PartError(f"the merged weight {name} is not finite as {entry['dtype']}; use dtype: float32, or smaller weights")
+            yield value
     if not changed:
         layers = getattr(merge, "layers", None)
         where = f" in the first {layers} layers; its weights are called {', '.join(list(header)[:3])} ..." if layers else ""
         raise PartError(f"{merge.name}: nothing is merged: {models[first].folder} would come out as it is, no weight of it changes{where}")
+
+
+def _pieces(shape: list[int], may_be_cut: bool) -> Iterator[slice]:
+    """The rows of a tensor in pieces of about :data:`PIECE` numbers, or all at once."""
+    if not may_be_cut or not shape:
+        yield slice(None)
+        return
+    rows = max(1, PIECE * shape[0] // max(1, math.prod(shape)))
+    for first in range(0, shape[0], rows):
+        yield slice(first, first + rows)

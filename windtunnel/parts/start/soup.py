@@ -77,6 +77,10 @@ class Soup(Start, name="soup"):
         first.load_state_dict(average(states, self.weights or (1.0,) * len(states)))
         return with_rows(first, rows_of(config), context, "soup")
 
+    def each_by_itself(self) -> bool:
+        """Whether :meth:`merged` makes every number from those in its place alone, so that a weight may be merged in pieces."""
+        return True
+
     def merged(self, name: str, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
         """The weight ``name`` of the average from that of each model in ``given``, by the path of its field."""
         states = [{name: given[f"ingredients.{number}"]} for number in range(len(self.ingredients))]

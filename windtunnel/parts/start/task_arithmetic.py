@@ -106,6 +106,10 @@ class TaskArithmetic(Start, name="task-arithmetic"):
             raise PartError("task-arithmetic: no weight of the models differs from the base, or all weights are 0, so it adds nothing")
         return with_rows(result, rows_of(config), context, "task-arithmetic")
 
+    def each_by_itself(self) -> bool:
+        """Whether :meth:`merged` makes every number from those in its place alone, so that a weight may be merged in pieces."""
+        return self.mask == "none" and self.without is None
+
     def merged(self, name: str, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
         """The weight ``name`` of the result from that of each model in ``given`` (by the path of its field), in its own dtype.
 
