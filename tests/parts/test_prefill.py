@@ -9,7 +9,7 @@ from windtunnel.slots import Experiment
 
 
 def measured(**knobs: object) -> dict[str, float]:
-    return make(Experiment, {"prefill": {"prompts": 24, "longest": 64, "median": 12, "batch": 4, **knobs}}).measure(3)
+    return make(Experiment, {"prefill": {"prompts": 24, "longest": 64, "median": 12, "batch": 4, "width": 64, **knobs}}).measure(3)
 
 
 def test_every_way_gives_the_answers_of_single_prompts_and_packing_pads_least():

@@ -14,12 +14,12 @@ import torch
 from windtunnel.core.errors import UserError
 from windtunnel.data.held_out import held_out
 from windtunnel.data.stream import Stream
+from windtunnel.models.flops import counter
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.save import set_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import HeldOut, StartContext
-from windtunnel.train.count import counter
 from windtunnel.train.log import RunContext
 from windtunnel.train.spend import Account, Stopwatch
 from windtunnel.train.step import reseed

@@ -9,30 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from windtunnel.models.anatomy import linears
+from windtunnel.models.flops import counter
 from windtunnel.slots import Structure
 from windtunnel.train.checkpoint import load_state_dict, state_dict
 from windtunnel.train.parallel.shard import locals_of, put_back
 
 IN_MEMORY = 1 << 28  # bytes of weights that are simply copied
-
-
-def counter() -> FlopCounterMode:
-    """A FLOP counter that also knows the attention kernels of the CPU, which torch's own table leaves out."""
-
-    def forward(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        return sdpa_flop_count(query, key, value)
-
-    def backward(grad_out: Any, query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        return sdpa_backward_flop_count(grad_out, query, key, value)
-
-    mapping: dict[Any, Any] = {
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: forward,
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
-    }
-    return FlopCounterMode(display=False, custom_mapping=mapping)
 
 
 def mean_density(structure: Structure | None, model: Any, points: int = 1000) -> float:

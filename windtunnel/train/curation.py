@@ -144,7 +144,7 @@ class _Books:
 
     @contextmanager
     def counted(self, tokens: int) -> Iterator[None]:
-        from windtunnel.train.count import counter
+        from windtunnel.models.flops import counter
 
         began = time.monotonic()
         with counter() as counts:

@@ -20,11 +20,11 @@ from windtunnel.core.registry import make
 from windtunnel.kits.optim.projected import Projected
 from windtunnel.kits.weights.factors import Factors, SparseFactors, SparsePlusLowRank, balanced, composed, factorised, support_of, truncated
 from windtunnel.models.anatomy import anatomy, linears
+from windtunnel.models.flops import counter
 from windtunnel.models.load import load
 from windtunnel.models.save import export
 from windtunnel.parts.optimizer.adamw import adamw
 from windtunnel.slots import AfterStep, Optimizer, Progress, Structure
-from windtunnel.train.count import counter
 from windtunnel.train.run import fly
 
 KINDS = ["low-rank", "sparse-low-rank"]

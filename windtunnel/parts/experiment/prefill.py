@@ -29,16 +29,17 @@ class Prefill(Experiment, name="prefill"):
     neither number depends on what it has learnt. It is a llama, whose positions count from the beginning of each prompt.
     """
 
-    trial = Trial({"prompts": 6, "longest": 16, "batch": 2})
+    trial = Trial({"prompts": 6, "longest": 16, "batch": 2, "width": 16})
 
     unit: ClassVar[str] = "times the FLOPs of single prompts"
 
     way: Literal["padded", "sorted", "prepacked"] = Field("padded", description="how prompts are put together")
     lengths: Literal["log-normal", "equal"] = Field("log-normal", description="how long prompts are")
-    median: int = Field(33, ge=1, description="tokens of the middle prompt")
-    longest: int = Field(384, ge=4, description="tokens of a prompt at most")
+    median: int = Field(12, ge=1, description="tokens of the middle prompt")
+    longest: int = Field(128, ge=4, description="tokens of a prompt at most")
     prompts: int = Field(64, ge=1, description="how many")
     batch: int = Field(8, ge=1, description="sequences that go through the model at once")
+    width: int = Field(256, ge=8, multiple_of=8, description="of the model; the longer prompts are beside it, the more a mask costs")
     apart: bool = Field(True, description="whether prompts in one sequence see themselves alone and count their own positions")
 
     def measure(self, seed: int) -> dict[str, float]:
@@ -62,7 +63,7 @@ class Prefill(Experiment, name="prefill"):
         from windtunnel.models.settings import ModelSettings
 
         facts = Vocabulary(VOCABULARY, 0, 1, 1, (), {}, np.ones(VOCABULARY, np.int32), np.ones(VOCABULARY, bool))
-        return fresh(config_for(ModelSettings(layers=2, width=64, heads=2), facts, self.longest), seed).eval()
+        return fresh(config_for(ModelSettings(layers=2, width=self.width, heads=4), facts, self.longest), seed).eval()
 
     def _batches(self, rows: list[list[int]]) -> list[list[list[int]]]:
         """Places of prompts by sequence and batch."""
@@ -75,9 +76,9 @@ class Prefill(Experiment, name="prefill"):
     def _through(self, model: Any, rows: list[list[int]], batches: list[list[list[int]]]) -> tuple[torch.Tensor, float, int]:
         """Logits of the last token of each of ``rows``, [rows, vocabulary], FLOPs, and tokens that were read, padding among them."""
         import torch
-        from torch.utils.flop_counter import FlopCounterMode
 
         from windtunnel.kits.text.prepacked import laid_out
+        from windtunnel.models.flops import counter
         from windtunnel.models.forward import forward
 
         found, read, flops = torch.zeros(len(rows), VOCABULARY), 0, 0.0
@@ -86,9 +87,9 @@ class Prefill(Experiment, name="prefill"):
             documents, positions = laid.documents, laid.positions
             if not self.apart:
                 documents, positions = documents.clip(max=0), _counted(documents)
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            with torch.no_grad(), counter() as counted:
                 logits = forward(model, *(torch.as_tensor(one) for one in (laid.tokens, documents, positions))).logits
-            read, flops = read + laid.tokens.size, flops + counter.get_total_flops()
+            read, flops = read + laid.tokens.size, flops + counted.get_total_flops()
             for place, (number, begin) in zip([place for sequence in batch for place in sequence], laid.places, strict=True):
                 found[place] = logits[number, begin + len(rows[place]) - 1]
         return found, flops, read
