@@ -19,7 +19,7 @@ class Technique(Settings):
 
     surveys: tuple[str, ...] = Field(description="the surveys that describe it", examples=[["data-selection-survey"]])
     parts: tuple[str, ...] = Field((), description="the parts that are it", examples=[["length"]])
-    papers: tuple[str, ...] = Field((), description="papers that are about it", examples=[["quad"]])
+    papers: tuple[str, ...] = Field((), description="papers that are about it", examples=[["slow-decay"]])
     setting: str = Field("", description="what does it and is no part", examples=["--mesh shard=2"])
 
     def here(self, built: Sequence[str] | set[str]) -> bool:
