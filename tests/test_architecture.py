@@ -36,6 +36,7 @@ OPENERS = {"huggingface_hub", "windtunnel.models.content", "windtunnel.models.lo
 OPEN_MODELS = {
     "recipe/resolve.py",
     "study/adapt.py",
+    "study/compress.py",
     "study/evaluate.py",
     "study/membership.py",
     "study/pack/flight.py",

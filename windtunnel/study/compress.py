@@ -159,9 +159,9 @@ def compress(
     from windtunnel.study.evaluate import evaluate
 
     folders = {name: out / folder_of(name) for name in ways}
-    taken = next((folder for folder in folders.values() if folder.exists()), None)
-    if taken is not None:
-        raise UserError(f"{taken} exists; choose another folder")
+    for folder in folders.values():
+        if folder.exists():
+            raise UserError(f"{folder} exists; choose another folder")
     if threads:
         torch.set_num_threads(threads)
     loaded: Any = load(model)
