@@ -38,6 +38,7 @@ NAMES = (
     "planted_noise",
     "curate",
     "atlas",
+    "footprint",
 )  # pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables, incremental fashion-mnist
 
 

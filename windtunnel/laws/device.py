@@ -10,7 +10,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.typed import JsonBlock
 from windtunnel.recipe import Recipe
 from windtunnel.train.accelerators import Device
-from windtunnel.train.estimate import USABLE, estimate, footprint
+from windtunnel.train.estimate import USABLE, Footprint, estimate, footprint
 
 
 class OnDevice(JsonBlock):
@@ -31,14 +31,16 @@ def refuse_no_share(mfu: float) -> None:
         raise UserError(f"--mfu {mfu:g}: a share of the peak between 0 and 1; 0.4 is usual")
 
 
-def on_device(recipe: Recipe, device: Device, gpus: int = 1, mfu: float = 0.4) -> OnDevice:
+def on_device(recipe: Recipe, device: Device, gpus: int = 1, mfu: float = 0.4, step: Footprint | None = None) -> OnDevice:
     """What one run of ``recipe`` takes on ``gpus`` devices at the share ``mfu`` of their peak.
+
+    ``step`` is the memory of its step (default: by rule of thumb).
 
     Raises:
         UserError: for a share that is none, and for more devices than a step has sequences.
     """
     refuse_no_share(mfu)
-    flops, found = estimate(recipe)["flops"], footprint(recipe)
+    flops, found = estimate(recipe)["flops"], step or footprint(recipe)
     whole = max(phase.batch for phase in recipe.phases)
     if gpus > whole:
         raise UserError(

@@ -54,23 +54,28 @@ class Elsewhere(NamedTuple):
         from windtunnel.laws.plan import plan, spend
         from windtunnel.train.accelerators import device_of
         from windtunnel.train.estimate import estimate
+        from windtunnel.train.traced import traced
 
         device = device_of(self.device)
+        steps = {name: traced(recipe, bfloat16=recipe.precision != "float32") for name, recipe in recipes.items()}
         # A pilot whose step has fewer sequences than there are devices takes as many devices as it has sequences.
         runs = {
-            name: on_device(recipe, device, min(self.gpus, max(phase.batch for phase in recipe.phases)), self.mfu)
+            name: on_device(recipe, device, min(self.gpus, max(phase.batch for phase in recipe.phases)), self.mfu, steps[name])
             for name, recipe in recipes.items()
         }
         many = f"{self.gpus} {device.name}" if self.gpus > 1 else f"one {device.name}"
         lines = [f"on {many} at {self.mfu:.0%} of {device.peak:.3g} bfloat16 FLOPs a second ({device.source}), one run of each:"]
         for name, one in runs.items():
             fewer = f", on {one.gpus} of them" if one.gpus < self.gpus else ""
-            lines.append(f"  {name}: {sentence(one, device)}{fewer}")
+            lines.append(f"  {name}: {sentence(one, device)}{fewer}" + ("" if steps[name] else "; memory by rule of thumb"))
         if any(estimate(recipe)["parameters"] < SMALL for recipe in recipes.values()):
             lines.append(
                 f"  below {SMALL:.0e} parameters a model reaches far less of the peak: measure a step, and give its share as --mfu"
             )
-        found: dict[str, Any] = {"device": device._asdict(), "runs": {name: one.plain() for name, one in runs.items()}}
+        found: dict[str, Any] = {
+            "device": device._asdict(),
+            "runs": {name: {**one.plain(), "traced": steps[name] is not None} for name, one in runs.items()},
+        }
         if self.days is not None:
             first, recipe = next(iter(recipes.items()))
             budget = spend(None, self.gpus, self.days, self.mfu, device.peak)

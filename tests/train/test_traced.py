@@ -1,0 +1,66 @@
+"""The memory of a step that computes nothing is that of one that does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from windtunnel.core.errors import UserError
+from windtunnel.recipe import recipe_from
+from windtunnel.slots import Structure
+from windtunnel.train.estimate import dry_batch
+from windtunnel.train.traced import Held, one_step, repeated, traced, untrained
+
+TINY = {"model": {"family": "llama", "width": 32, "heads": 2, "layers": 2}, "context": 32, "batch": 4, "tokenizer": {"vocabulary": 512}}
+
+
+def recipe_of(**fields: Any) -> Any:
+    return recipe_from({"corpus": {"notes": "/nowhere"}, "budget": {"steps": 2}, **TINY, **fields})
+
+
+MASKED = {"structure": {"fixed-mask": {"sparsity": 0.5}}}
+
+
+@pytest.mark.parametrize("fields", [{}, {"optimizer": "muon"}, MASKED], ids=["plain", "muon", "masked"])
+def test_it_is_what_a_real_step_holds(fields: dict[str, Any]) -> None:
+    recipe = recipe_of(**fields)
+    found, (phase,) = traced(recipe, bfloat16=False), recipe.phases
+    assert found is not None
+    model = untrained(phase, recipe.encoding)
+    optimizer = phase.optimizer.build(model, 0.01)
+    with Held() as held:
+        for value in (*model.parameters(), *model.buffers()):
+            held.hold(value.data)
+        for _ in range(2):
+            one_step(model, optimizer, phase, repeated(dry_batch(phase, recipe.encoding), 4), False)
+    assert found.bytes(4, 1) == pytest.approx(held.peak, rel=0.02)
+
+
+def test_half_the_activations_in_bfloat16_and_no_second_moment_of_muon() -> None:
+    full, half = (traced(recipe_of(), bfloat16=narrow) for narrow in (False, True))
+    muon = traced(recipe_of(optimizer="muon"), bfloat16=False)
+    assert full and half and muon
+    assert half.sequence < full.sequence and muon.state < full.state
+
+
+def test_memory_is_counted_once_and_given_back() -> None:
+    with Held() as held:
+        one = torch.zeros(256, 4)
+        view = one.view(4, 256)[:2]
+        assert held.now == 4096
+        del one
+        assert held.now == 4096, "the view keeps it"
+        del view
+        assert held.now == 0 and held.peak == 4096
+
+
+def test_what_looks_at_values_cannot_be_traced(spare_part: Any) -> None:
+    @spare_part
+    class Looks(Structure, name="test-looks"):
+        def apply(self, model: Any) -> None:
+            if float(next(model.parameters()).sum()) > 0:
+                raise UserError("no such thing")
+
+    assert traced(recipe_of(structure="test-looks"), bfloat16=False) is None

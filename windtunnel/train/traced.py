@@ -1,0 +1,111 @@
+"""The memory of a step, from a step of the recipe itself that computes nothing: its tensors have shapes and no content.
+
+A model of any size can be traced so, on any machine, in seconds (``torch._subclasses.FakeTensorMode``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from windtunnel.recipe import Phase, Recipe
+from windtunnel.slots import Encoding
+from windtunnel.train.estimate import Footprint, dry_batch
+
+STEPS = 2  # the first makes the moments, which the peak of any later one includes
+
+
+class Held(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive, and the most that ever were; several views of one memory count once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known = weakref.WeakSet[Any]()
+
+    def hold(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Count ``tensor`` for as long as it lives."""
+        memory = tensor.untyped_storage()
+        if memory not in self.known:
+            self.known.add(memory)
+            size = memory.nbytes()
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(memory, self.release, size)
+        return tensor
+
+    def release(self, size: int) -> None:
+        """A memory of ``size`` bytes is gone."""
+        self.now -= size
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple[Any, ...] = (), keywords: Any = None) -> Any:
+        return tree_map_only(torch.Tensor, self.hold, function(*arguments, **(keywords or {})))
+
+
+def traced(recipe: Recipe, *, bfloat16: bool) -> Footprint | None:
+    """What the phase of ``recipe`` that takes most holds in a step, in float32 or under autocast to bfloat16.
+
+    Weights, gradients, moments and activations are those of the real modules, objective, structure and optimizer; models that parts hold
+    beside it and evaluation are left out. It is exact at the micro-batch and at half of it, and a line through both elsewhere. None where
+    a part looks at values, which are not there.
+    """
+    found = []
+    for phase in recipe.phases:
+        rows = recipe.micro_batch or phase.batch
+        low, high = (rows // 2, rows) if rows > 1 else (1, 2)
+        try:
+            less, more = (peak(phase, recipe.encoding, count, bfloat16) for count in (low, high))
+        except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, AssertionError):
+            return None
+        sequence = (more - less) / (high - low)
+        found.append(Footprint(more - high * sequence, sequence))
+    return max(found, key=lambda one: one.state + one.sequence)
+
+
+def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool) -> int:
+    """The most bytes that a step of ``phase`` with ``rows`` sequences at a time holds."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True), Held() as held:
+        model = untrained(phase, encoding)
+        for value in (*model.parameters(), *model.buffers()):
+            held.hold(value.data)
+        optimizer = phase.optimizer.build(model, phase.model.learning_rate())
+        for _ in range(STEPS):
+            one_step(model, optimizer, phase, repeated(dry_batch(phase, encoding), rows), bfloat16)
+        return held.peak
+
+
+def untrained(phase: Phase, encoding: Encoding) -> Any:
+    """A model of ``phase`` with its structure, whose weights are whatever its family draws."""
+    from windtunnel.models.init import config_for, family_of
+
+    config = config_for(phase.model, encoding.reckoned(), phase.context)
+    architecture = family_of(config).model_class()
+    config._attn_implementation = "sdpa" if architecture._supports_sdpa else "eager"
+    model = architecture(config).train()
+    if phase.structure is not None:
+        phase.structure.apply(model)
+    return model
+
+
+def one_step(model: Any, optimizer: torch.optim.Optimizer, phase: Phase, batch: dict[str, torch.Tensor], bfloat16: bool) -> None:
+    """Loss, gradient and update, as the loop makes them."""
+    with torch.autocast("cpu", dtype=torch.bfloat16) if bfloat16 else contextlib.nullcontext():
+        loss = phase.objective.loss(model, batch, frozenset())
+        value = (loss.counts.to(loss.values.dtype) * loss.values).sum()
+    del loss
+    value.backward()  # type: ignore[no-untyped-call]
+    del value
+    optimizer.step()
+    model.zero_grad(set_to_none=True)
+
+
+def repeated(batch: dict[str, Any], rows: int) -> dict[str, torch.Tensor]:
+    """``batch`` of one row, ``rows`` times."""
+    return {name: torch.as_tensor(value).repeat(rows, *[1] * (torch.as_tensor(value).dim() - 1)) for name, value in batch.items()}
