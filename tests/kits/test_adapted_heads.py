@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from windtunnel.kits.adapted_heads import AdaptedLayer, AdaptedMeans, Adapter
+from windtunnel.kits.adapted_heads import AdaptedLayer, AdaptedMeans, Bottleneck
 from windtunnel.kits.heads import ClassMeans
 
 
@@ -22,7 +22,7 @@ def layer(keeps: str = "quick", epochs: int = 5) -> AdaptedLayer:
 
 def test_gradients_are_those_of_autograd():
     random = np.random.default_rng(0)
-    adapter, features, back = Adapter(5, 3, random), random.standard_normal((7, 5)), random.standard_normal((7, 5))
+    adapter, features, back = Bottleneck(5, 3, random), random.standard_normal((7, 5)), random.standard_normal((7, 5))
     adapter.up = random.standard_normal((5, 3))
     down, up = (torch.tensor(one, requires_grad=True) for one in (adapter.down, adapter.up))
     given = torch.tensor(features)
@@ -35,7 +35,7 @@ def test_gradients_are_those_of_autograd():
 
 def test_it_begins_as_the_identity_and_learns_a_task():
     features, labels = blobs()
-    assert Adapter(8, 4, np.random.default_rng(0))(features) == pytest.approx(features)
+    assert Bottleneck(8, 4, np.random.default_rng(0))(features) == pytest.approx(features)
     head = layer()
     head.update(features, labels)
     assert (np.array(head.seen)[head.scores(features).argmax(axis=1)] == labels).mean() > 0.95

@@ -16,16 +16,16 @@ from windtunnel.kits.heads import BATCH, MOMENTUM, ClassMeans, softmax
 Array = NDArray[Any]
 
 
-class Adapter:
+class Bottleneck:
     """A residual bottleneck on features, ``x + relu(x A') B'``, that begins as the identity."""
 
     def __init__(self, width: int, inner: int, random: np.random.Generator) -> None:
         self.down = random.standard_normal((inner, width)) / math.sqrt(width)
         self.up = np.zeros((width, inner))
 
-    def copy(self) -> Adapter:
+    def copy(self) -> Bottleneck:
         """The same numbers in arrays of their own."""
-        found = object.__new__(Adapter)
+        found = object.__new__(Bottleneck)
         found.down, found.up = self.down.copy(), self.up.copy()
         return found
 
@@ -66,7 +66,7 @@ class AdaptedLayer:
         """Meet a task."""
         if not self.met:
             self.scale = float(np.sqrt((features**2).sum(axis=1).mean())) or 1.0
-            self.adapter = Adapter(features.shape[1], self.inner, self.random)
+            self.adapter = Bottleneck(features.shape[1], self.inner, self.random)
             self.weight: Array = np.zeros((0, features.shape[1] + 1))
         if self.met == 1:
             self.slow = self.adapter.copy()
