@@ -59,8 +59,8 @@ def compress(
 
 def table(found: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Head and rows: sizes of each way, and the first number that was measured, with its difference from the model and its interval."""
-    head = ("way", "MB", "of the model", "weights changed", "seconds")
-    rows = [
+    head: tuple[str, ...] = ("way", "MB", "of the model", "weights changed", "seconds")
+    rows: list[tuple[str, ...]] = [
         (row["way"], f"{row['megabytes']:,.2f}", f"{row['share']:.0%}", f"{row['changed']:.2%}", f"{row['seconds']:.1f}")
         for row in found["rows"]
     ]

@@ -69,8 +69,8 @@ def papers(
         for folder in results or ():
             if not any(paper.result_file(scale, folder).exists() for paper in chosen for scale in paper.scales):
                 raise UserError(f"--results {folder}: holds no result of these papers; they are called NAME/SCALE.json")
-        missing = not_built(list_papers(), area=area) if name is None else []
-        written = page(entries(chosen, results or ()), atlas, missing)
+        unbuilt = not_built(list_papers(), area=area) if name is None else []
+        written = page(entries(chosen, results or ()), atlas, unbuilt)
         if as_json:
             print_json({"atlas": str(written)})
         else:

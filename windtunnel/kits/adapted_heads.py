@@ -138,7 +138,7 @@ class AdaptedMeans:
     @property
     def numbers(self) -> int:
         """How many numbers are kept."""
-        return self.means.numbers + (self.layer.numbers if self.trained else int(np.size(self.mixing)))
+        return self.means.numbers + (self.layer.numbers if self.trained else 0 if self.mixing is None else self.mixing.size)
 
     def update(self, features: Array, labels: Array) -> None:
         """Meet a task."""

@@ -75,6 +75,9 @@ class LowRankAdapter(Adapter):
 class OutputAdapter(LowRankAdapter):
     """Adds ``alpha / rank * left @ right`` times the output, bias and all; with ``of_input`` that low-rank change of the matrix too."""
 
+    input_left: nn.Parameter | None
+    input_right: nn.Parameter | None
+
     def __init__(self, left: Tensor, right: Tensor, alpha: float, of_input: tuple[Tensor, Tensor] | None) -> None:
         """``left`` [out, rank], ``right`` [rank, out]; ``of_input`` [out, rank] and [rank, in]."""
         super().__init__(left, right, alpha)
@@ -85,7 +88,9 @@ class OutputAdapter(LowRankAdapter):
     def change(self) -> Tensor:
         """As for every adapter."""
         change = super().change() @ self.matrix
-        return change if self.input_left is None else change + self.alpha / self.active * (self.input_left @ self.input_right)
+        if self.input_left is None or self.input_right is None:
+            return change
+        return change + self.alpha / self.active * (self.input_left @ self.input_right)
 
     def bias_change(self) -> Tensor | None:
         """As for every adapter."""
@@ -94,7 +99,7 @@ class OutputAdapter(LowRankAdapter):
     def added(self, x: Tensor, plain: Tensor) -> Tensor:
         """As for every adapter."""
         added = super().added(plain, plain)
-        if self.input_left is None:
+        if self.input_left is None or self.input_right is None:
             return added
         return added + functional.linear(functional.linear(x, self.input_right), self.input_left) * (self.alpha / self.active)
 

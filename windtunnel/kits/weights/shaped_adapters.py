@@ -102,6 +102,8 @@ class PartialLinear(torch.autograd.Function):
 class ChannelAdapter(Adapter):
     """Multiplies the output, bias and all, by ``scale`` [out] and adds ``shift`` [out], where there is one."""
 
+    shift: nn.Parameter | None
+
     def __init__(self, scale: Tensor, shift: Tensor | None) -> None:
         super().__init__()
         self.scale = nn.Parameter(scale)

@@ -54,7 +54,7 @@ class Score(Curator, name="score"):
 
         text = text_of(self, documents)
         asked = wanted(self, documents, self.sources) & text.not_null()
-        high = text.apply(self.score, return_dtype=daft.DataType.float64()) > self.most
+        high = text.apply(self.score, return_dtype=daft.DataType.float64()) > daft.lit(self.most)
         label = when(asked & high, daft.lit(self.bad)).when(asked, daft.lit(self.good)).otherwise(daft.lit(None))
         documents = documents.with_column(self.field, label)
         if not self.remove:

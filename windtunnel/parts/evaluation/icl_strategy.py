@@ -58,7 +58,7 @@ class IclStrategy(Evaluation, name="icl-strategy"):
         vocabulary_of(held_out, self.name)
         if model.config.is_encoder_decoder or not isinstance(held_out.objective.measured_by(), NextToken):
             raise PartError(f"{self.name}: needs a decoder that is scored on next tokens, not one trained with {held_out.objective.name}")
-        urns, found = pool(self.urns, self.colours, self.pool), {}
+        urns, found = pool(self.urns, self.colours, self.pool), dict[str, float]()
         for kind, count in (("", self.urns), ("/new", 0)):
             draws = self._draws(count)
             own = self._expected(model, held_out, draws)

@@ -64,7 +64,7 @@ class Unwanted(Evaluation, name="unwanted"):
 
     def _beginnings(self, held_out: HeldOut, encoded: Any) -> tuple[list[str], float]:
         """Beginnings of documents that have the pattern, up to it, and the share of the documents that have it."""
-        found, documents, having = [], 0, 0
+        found, documents, having = list[str](), 0, 0
         for source in held_out.sources:
             for text in encoded.documents(held_out.split, source):
                 match = re.search(self.pattern, text)

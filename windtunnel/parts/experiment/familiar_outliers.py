@@ -56,9 +56,12 @@ class FamiliarOutliers(Experiment, name="familiar-outliers"):
         train, known, other = ~held & (labels < 5), held & (labels < 5), held & (labels >= 5)
         away = noise[known] if self.outliers == "noise" else digits.data[other]
         probe = LogisticRegression(C=1.0, max_iter=300).fit(mapped(digits.data[train]), labels[train])
-        scores = [self._scores(probe, mapped, images, digits.data[train], labels[train]) for images in (digits.data[known], away)]
+        known_scores, other_scores = (
+            self._scores(probe, mapped, images, digits.data[train], labels[train]) for images in (digits.data[known], away)
+        )
         right = float(probe.score(mapped(digits.data[known]), labels[known]))
-        return {"auroc": auroc(*scores), "false_positives": false_positives(*scores), "accuracy": right}
+        found = {"auroc": auroc(known_scores, other_scores), "false_positives": false_positives(known_scores, other_scores)}
+        return {**found, "accuracy": right}
 
     def _map(self, images: np.ndarray, labels: np.ndarray, random: np.random.Generator) -> Any:
         """From images to features."""

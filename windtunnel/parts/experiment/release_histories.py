@@ -50,7 +50,7 @@ class ReleaseHistories(Experiment, name="release-histories"):
         import numpy as np
 
         random = np.random.default_rng(seed)
-        missed, alarms = [], []
+        missed, alarms = list[bool](), list[bool]()
         with tempfile.TemporaryDirectory() as folder:
             old = _written(Path(folder) / "model-v1", VERSIONS["none"], "nothing", OLD_CARD, "")
             for number in range(self.releases):

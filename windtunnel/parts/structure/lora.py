@@ -75,10 +75,10 @@ class Lora(Structure, name="lora"):
                 right = uniform((self.rank, read), read**-0.5, seed, f"{name}.{kind}")
                 return torch.zeros(len(weight), self.rank, dtype=weight.dtype), right.to(weight.dtype)
 
-            of_input = factors(weight.shape[1], "right") if self.side != "output" else None
-            if self.side != "input":
-                return OutputAdapter(*factors(len(weight), "output"), self.alpha, of_input)
-            return LowRankAdapter(*of_input, self.alpha)
+            if self.side == "input":
+                return LowRankAdapter(*factors(weight.shape[1], "right"), self.alpha)
+            of_input = factors(weight.shape[1], "right") if self.side == "both" else None
+            return OutputAdapter(*factors(len(weight), "output"), self.alpha, of_input)
 
         adapt(model, self.name, chosen(model, self.targets, self.head, self.name), self.rank, make)
 
