@@ -292,7 +292,8 @@ def test_known_noise_of_another_number_is_not_used():
 def test_an_expectation_of_a_paper_is_judged_by_an_interval_that_holds_after_looking(fly):
     result = fly(study(curve=[1.0]))
     expect = {"arm": "wide", "relation": "better"}
-    paper = Paper.model_validate({"papers": "p", "title": "t", "year": 2024, "claim": "c", "expect": expect, "scales": {"cpu": {"seeds": 2}}})
+    facts = {"papers": "p", "title": "t", "year": 2024, "claim": "c", "scales": {"cpu": {"seeds": 2}}}
+    paper = Paper.model_validate({**facts, "expect": expect})
     found = judge(paper, "cpu", result)
     improvement, planned = found["expectations"][0]["improvement"], result.arms["wide"].planned
     values = found["expectations"][0]["values"]
