@@ -305,7 +305,7 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     assert len(measurement.expectations) == 4 and set(written["arms"]["wide"]["test"]) == {"mean", "difference", "low", "high"}
     assert len([one for one in measurement.runs if one.arm == "wide"]) == 3 and measurement.versions and measurement.date
     folder = tmp_path / "out" / "studies" / "twice-the-context.cpu"
-    assert {"result.json", "variant.json"} == {path.name for path in folder.iterdir() if path.name != ".lock"}
+    assert {"result.json", "stage.json", "variant.json"} == {path.name for path in folder.iterdir() if path.name != ".lock"}
     with pytest.raises(SystemExit) as ended:  # every run is finished: the command judges them and writes the page
         main(["reproduce", str(path.parent / "paper.yaml"), "--out", str(tmp_path / "out")])
     assert not ended.value.code and (folder / "report.html").is_file() and (folder / "report.md").is_file()
