@@ -46,6 +46,7 @@ def test_the_surveys_are_known_and_their_papers_are():
 def test_the_page_and_the_command_say_the_same(capsys):
     page = (checkout() / "docs" / "coverage.md").read_text()
     assert page == coverage_page(), "python -m windtunnel.report.catalogue docs"
+    assert "\\`" not in page
     with pytest.raises(SystemExit) as ended:
         main(["papers", "--surveys", "--json"])
     found = json.loads(capsys.readouterr().out)

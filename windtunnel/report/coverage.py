@@ -48,4 +48,6 @@ def coverage_page() -> str:
 
 
 def _linked(here: str) -> str:
-    return escaped(here, whole=False) if here.startswith("not here") or "`" in here else ", ".join(map(code, here.split(", ")))
+    if "`" in here:
+        return here
+    return escaped(here, whole=False) if here.startswith("not here") else ", ".join(map(code, here.split(", ")))

@@ -407,7 +407,7 @@ class Finding(ResultBlock):
     arm: str = ""
     against: str = BASELINE
     metric: str = ""
-    than: str | None = Field(None, description="the number of `against`, where it is another one")
+    than: str | None = Field(None, description="the number of the other side, where it is another one")
     direction: Literal["lower", "higher"] = "lower"
     relation: Literal["better", "not-worse", "worse"] = "better"
     by: float = 0.0
@@ -433,7 +433,7 @@ class PaperResult(StudyResult):
     paper: str = Field("", description="its name")
     papers: list[str] = Field([], description="the slugs that it answers")
     title: str = ""
-    scale: str = Field("", description="cpu or gpu")
+    scale: str = Field("", description="cpu, gpu, or table where nothing is flown")
     claim: str = Field("", description="in our own words, with the paper's numbers")
     verdict: Outcome = Field("undecided", description="of all expectations together")
     laws: dict[str, dict[str, Any]] = Field({}, description="by name: what each fitted law answers with")
