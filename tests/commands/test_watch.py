@@ -16,7 +16,7 @@ from windtunnel.commands.main import main
 from windtunnel.commands.watch import serve
 from windtunnel.core.errors import UserError
 from windtunnel.report import live
-from windtunnel.study.flying import state, write_stage
+from windtunnel.study.flying import seconds_left, state, write_stage
 from windtunnel.train.record import RunRecord, write_record
 
 SPEED = {
@@ -79,6 +79,12 @@ def test_the_state_of_every_run(out: Path) -> None:
     assert len(flying.losses) <= 120 and flying.losses[-1] == (0.25, 5.0)
     assert flights["finished"].test == "bits_per_byte 1.5000" and flights["failed"].error == "the loss is not finite"
     assert found.studies["mine"] == {name: 1 for name in flights} and list(found.reports) == ["mine"]
+
+
+def test_what_needed_models_cost_is_not_the_pace_of_a_run() -> None:
+    first, last = ({"seconds": 1000.0 + made, "done": made / 40} for made in (1, 10))
+    assert seconds_left(first, last) == pytest.approx(30.0)
+    assert seconds_left(first, first) is None and seconds_left({}, {}) is None
 
 
 def test_a_run_that_goes_on_flies_again(out: Path) -> None:

@@ -172,6 +172,37 @@ def test_what_another_host_holds_is_held(other_host, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
+def test_a_folder_whose_host_is_not_written_yet_is_left_alone(tmp_path):
+    made = tmp_path / "made-just-now"
+    made.mkdir()
+    (made / "lock").touch()
+    files.remove_abandoned(tmp_path, "made-")
+    assert [path.name for path in made.iterdir()] == ["lock"], "nothing is made in it either"
+    os.utime(made / "lock", (0, 0))
+    files.remove_abandoned(tmp_path, "made-")
+    assert not made.exists()
+
+
+def test_a_lease_that_was_taken_by_mistake_goes_back_unless_a_third_holds_one(tmp_path, monkeypatch):
+    path, rename = tmp_path / ".lock.host", os.rename
+    stale, faster, third = ({"host": name, "process": 1, "lease": name} for name in ("gone", "faster", "third"))
+    for others in ((faster,), (faster, third)):
+        path.write_text(json.dumps(stale))
+        os.utime(path, (0, 0))
+
+        def late(one, two, others=others):
+            path.write_text(json.dumps(others[0]))
+            rename(one, two)
+            if others[1:]:
+                path.write_text(json.dumps(others[1]))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(leases.os, "rename", late)
+            assert not leases._freed(path, told_apart=True)
+        assert leases.held_by(path) == others[-1]
+        assert list(tmp_path.iterdir()) == [path]
+
+
 def test_what_a_host_held_that_is_gone_is_free_after_a_while(other_host, tmp_path):
     process, made = other_host
     process.kill()

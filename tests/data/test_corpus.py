@@ -27,6 +27,7 @@ from pyarrow import parquet
 from windtunnel.core import registry
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.files import temporary_folder
+from windtunnel.core.leases import HOST
 from windtunnel.core.registry import make
 from windtunnel.data.corpus import formats, frame, prepare, shards
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, band_width, signatures, similarity
@@ -950,7 +951,7 @@ def test_a_failing_disk_leaves_nothing_behind(notes: Path, tmp_path: Path, monke
 def test_what_a_killed_preparation_left_is_removed(notes: Path, tmp_path: Path) -> None:
     left = tmp_path / "cache" / ".preparing-left"
     left.mkdir(parents=True)
-    (left / "lock").touch()
+    (left / "lock").write_text(HOST)
     with temporary_folder(tmp_path / "cache", prepare.TEMPORARY) as living:
         flown(tmp_path / "cache", {"notes": files(notes)})
         assert living.is_dir() and not left.exists()

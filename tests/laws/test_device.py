@@ -53,6 +53,15 @@ def test_what_does_not_fit_says_how_many_devices_would_hold_it() -> None:
     assert Footprint(1e9, 1e12).most(80e9, 1) == 0
 
 
+def test_gradients_lie_beside_the_activations_of_later_micro_batches() -> None:
+    recipe, device = of_depth(12, batch=16), DEVICES["h100"]
+    step = Footprint(state=40e9, sequence=2.1e9, gradients=13e9)
+    told = on_device(recipe, device, step=step)
+    assert told.micro_batch == 9 and told.memory == 53e9 + 9 * 2.1e9
+    whole = on_device(recipe, device, step=step._replace(sequence=1.9e9))
+    assert whole.micro_batch == 16 and whole.memory == 40e9 + 16 * 1.9e9, "a step of one batch has them not"
+
+
 def test_an_unknown_device_names_the_nearest() -> None:
     with pytest.raises(UserError, match=r"--device h10: .*did you mean 'h100'.*known: a10, a100"):
         device_of("h10")
@@ -116,6 +125,8 @@ def test_the_table_of_the_documentation_is_the_one_that_is_used() -> None:
         ("NVIDIA L40S", "l40s"),
         ("AMD Instinct MI300X", "mi300x"),
         ("NVIDIA GeForce RTX 4090", None),
+        ("NVIDIA H100 NVL", None),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", None),
     ],
 )
 def test_an_accelerator_is_known_by_what_its_driver_calls_it(driver: str, name: str | None) -> None:

@@ -35,7 +35,21 @@ def test_it_is_what_a_real_step_holds(fields: dict[str, Any]) -> None:
             held.hold(value.data)
         for _ in range(2):
             one_step(model, optimizer, phase, repeated(dry_batch(phase, recipe.encoding), 4), False)
-    assert found.bytes(4, 1) == pytest.approx(held.peak, rel=0.02)
+        assert found.bytes(4, 1) == pytest.approx(held.peak, rel=0.02)
+        held.peak = held.now
+        for _ in range(2):
+            phase.objective.loss(model, repeated(dry_batch(phase, recipe.encoding), 4), frozenset()).values.sum().backward()
+    assert found.gradients == sum(value.nbytes for value in model.parameters())
+    assert held.peak <= 1.02 * found.accumulating().bytes(4, 1)
+
+
+def test_of_several_phases_the_most_of_each() -> None:
+    wide, long = {"share": 0.5, "model": {"width": 128}, "context": 8}, {"share": 0.5, "model": {"width": 16}, "context": 128}
+    one, two, both = (
+        traced(recipe_of(phases=phases), bfloat16=False) for phases in ([{**wide, "share": 1}], [{**long, "share": 1}], [wide, long])
+    )
+    assert one and two and both
+    assert both == tuple(map(max, one, two))
 
 
 def test_half_the_activations_in_bfloat16_and_no_second_moment_of_muon() -> None:

@@ -251,12 +251,12 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
 def remove_abandoned(parent: Path, prefix: str) -> None:
     """Remove the temporary folders whose process was killed. A living one holds its lock, so what it writes is left alone.
 
-    Of those of other hosts, whose locks may not be seen here, age decides.
+    Of those of other hosts, whose locks may not be seen here, age decides, as where nobody has written yet whose it is.
     """
     for folder in parent.glob(f"{prefix}*"):
         try:
             with (folder / _LOCK).open("r+", encoding="utf-8") as lock:
-                if lock.read() not in ("", HOST) and silent(folder / _LOCK) < STALE:
+                if lock.read() != HOST and silent(folder / _LOCK, parent) < STALE:
                     continue
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except FileNotFoundError:

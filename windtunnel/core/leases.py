@@ -71,9 +71,12 @@ def held_by(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {}
 
 
-def silent(path: Path) -> float:
-    """Seconds since the file ``path`` was touched last, by the clock of its file system, which all hosts share. Raises OSError."""
-    now = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+def silent(path: Path, beside: Path | None = None) -> float:
+    """Seconds since the file ``path`` was touched last, by the clock of its file system, which all hosts share.
+
+    The clock is read off a file that is made in the folder ``beside`` (default: that of ``path``). Raises OSError.
+    """
+    now = (beside or path.parent) / f".{path.name}.{uuid.uuid4().hex[:8]}"
     now.touch()
     try:
         return now.stat().st_mtime - path.stat().st_mtime
@@ -111,7 +114,14 @@ def _freed(path: Path, told_apart: bool) -> bool:
         if held_by(aside) == held:
             aside.unlink()
             return True
-        os.rename(aside, path)  # another host was faster, and this is its own
+        # Another host was faster, and this is its own: it goes back, but never over the lease of a third.
+        try:
+            os.link(aside, path)
+        except OSError:
+            if not path.exists():  # a file system without links
+                os.rename(aside, path)
+                return False
+        aside.unlink()
     except FileNotFoundError:
         return True
     return False

@@ -48,6 +48,9 @@ def on_device(recipe: Recipe, device: Device, gpus: int = 1, mfu: float = 0.4, s
         )
     batch = -(-whole // gpus)
     most = min(batch, found.most(device.memory, gpus))
+    if most < batch:
+        found = found.accumulating()
+        most = min(most, found.most(device.memory, gpus))
     room = USABLE * device.memory - found.sequence
     days = flops / (gpus * device.peak * mfu * 86400)
     return OnDevice(

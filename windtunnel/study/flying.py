@@ -142,7 +142,7 @@ def flight(folder: Path, known: LiveRun, now: float) -> LiveRun:
         last = lines[-1]
         known.step, known.done, known.loss = int(last["step"]), float(last.get("done") or 0.0), float(last["loss"])
         known.seconds, known.speed = float(last.get("seconds") or 0.0), dict(last.get("speed") or {})
-        known.left = known.seconds * (1 / known.done - 1) if known.done else None
+        known.left = seconds_left(lines[0], last)
         known.losses = thinned([(float(line.get("done") or 0.0), float(line["loss"])) for line in lines])
     return known
 
@@ -154,6 +154,17 @@ def ended(folder: Path, changed: int) -> RunRecord | None:
         return read_record(folder)
     except UserError:
         return None
+
+
+def seconds_left(first: Mapping[str, Any], last: Mapping[str, Any]) -> float | None:
+    """Seconds to the end of a run at its pace between two lines of its log; None where they tell none.
+
+    The seconds of a run begin with those of the models that it needs, so they are no measure of its pace.
+    """
+    done = float(last.get("done") or 0.0)
+    made = done - float(first.get("done") or 0.0)
+    seconds = float(last.get("seconds") or 0.0) - float(first.get("seconds") or 0.0)
+    return seconds * (1 - done) / made if made > 0 else None
 
 
 def readable(lines: Iterable[str]) -> list[dict[str, Any]]:

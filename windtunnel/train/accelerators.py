@@ -42,7 +42,12 @@ def device_of(name: str) -> Device:
 
 
 def named_by_driver(name: str) -> Device | None:
-    """The accelerator that a driver calls ``name``, such as "NVIDIA A100-SXM4-40GB"; None for one that is not in the table."""
+    """The accelerator that a driver calls ``name``, such as "NVIDIA A100-SXM4-40GB"; None for one that is not in the table.
+
+    A slice of one ("MIG 1g.5gb") and another board of the same chip ("H100 NVL") have other peaks, which are not in the table.
+    """
     words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    if words & {"mig", "nvl"}:
+        return None
     found = [device for device in DEVICES.values() if words.issuperset(device.name.split("-"))]
     return max(found, key=lambda device: device.name.count("-"), default=None)

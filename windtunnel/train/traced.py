@@ -48,27 +48,27 @@ class Held(TorchDispatchMode):
 
 
 def traced(recipe: Recipe, *, bfloat16: bool) -> Footprint | None:
-    """What the phase of ``recipe`` that takes most holds in a step, in float32 or under autocast to bfloat16.
+    """What a step holds, in float32 or under autocast to bfloat16: of the phase of ``recipe`` that takes most of each.
 
     Weights, gradients, moments and activations are those of the real modules, objective, structure and optimizer; models that parts hold
     beside it and evaluation are left out. It is exact at the micro-batch and at half of it, and a line through both elsewhere. None where
     a part looks at values, which are not there.
     """
-    found = []
+    state = sequence = gradients = 0.0
     for phase in recipe.phases:
         rows = recipe.micro_batch or phase.batch
         low, high = (rows // 2, rows) if rows > 1 else (1, 2)
         try:
-            less, more = (peak(phase, recipe.encoding, count, bfloat16) for count in (low, high))
+            (less, _), (more, kept) = (peak(phase, recipe.encoding, count, bfloat16) for count in (low, high))
         except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, AssertionError):
             return None
-        sequence = (more - less) / (high - low)
-        found.append(Footprint(more - high * sequence, sequence))
-    return max(found, key=lambda one: one.state + one.sequence)
+        each = (more - less) / (high - low)
+        state, sequence, gradients = max(state, more - high * each), max(sequence, each), max(gradients, float(kept))
+    return Footprint(state, sequence, gradients)
 
 
-def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool) -> int:
-    """The most bytes that a step of ``phase`` with ``rows`` sequences at a time holds."""
+def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool) -> tuple[int, int]:
+    """The most bytes that a step of ``phase`` with ``rows`` sequences holds, and the bytes of its gradients."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode(allow_non_fake_inputs=True), Held() as held:
@@ -78,7 +78,7 @@ def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool) -> int:
         optimizer = phase.optimizer.build(model, phase.model.learning_rate())
         for _ in range(STEPS):
             one_step(model, optimizer, phase, repeated(dry_batch(phase, encoding), rows), bfloat16)
-        return held.peak
+        return held.peak, sum(value.nbytes for value in model.parameters() if value.requires_grad)
 
 
 def untrained(phase: Phase, encoding: Encoding) -> Any:
