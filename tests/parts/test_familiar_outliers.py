@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
+from windtunnel.core.errors import UserError
 from windtunnel.kits.detection import auroc, false_positives, from_logits, mahalanobis, nearness
 from windtunnel.parts.experiment.familiar_outliers import FamiliarOutliers
+from windtunnel.parts.experiment.noisy_pretraining import NoisyPretraining
+from windtunnel.parts.experiment.trained_filters import TrainedFilters
+from windtunnel.parts.experiment.two_tower_outliers import TwoTowerOutliers
 
 
 def test_energy_moves_with_the_logits_and_probabilities_do_not():
@@ -41,3 +47,10 @@ def test_labels_that_hide_a_class_hide_it_from_every_score():
 
     assert area(pretrained="coarse", score="knn") < 0.8 < 0.95 < area(score="knn")
     assert area(pretrained="classes", score="knn") > 0.95
+
+
+def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    for part in (FamiliarOutliers(), TwoTowerOutliers(), NoisyPretraining(), TrainedFilters()):
+        with pytest.raises(UserError, match=rf"{part.name} needs scikit-learn: pip install"):
+            part.measure(0)

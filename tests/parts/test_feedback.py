@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_models import VOCABULARY
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
 from windtunnel.data.corpus.frame import engine
 from windtunnel.data.corpus.tally import Tally
@@ -44,6 +45,8 @@ def test_documents_are_marked_or_left_out_by_the_share_that_a_pattern_covers():
     for wrong, told in (("(", "no regular expression"), ("x*", "an empty text")):
         with pytest.raises(ValueError, match=told):
             make(Curator, {"score": {"pattern": wrong}})
+    with pytest.raises(ValueError, match="'text' holds something else"):
+        make(Curator, {"score": {"pattern": "lazy", "field": "text"}})
 
 
 def test_feedback_is_dropped_as_often_as_asked():
@@ -55,7 +58,7 @@ def test_feedback_is_dropped_as_often_as_asked():
 
 
 def test_what_is_written_is_counted_and_what_is_prompted_with_is_not(monkeypatch):
-    documents = ["a lazy dog saw a lazy cat", "a calm dog", "the lazy end", "one"]
+    documents = {"x": ["a lazy dog saw a lazy cat", "lazy", "the lazy end", "one"], "y": ["so lazy", "no", "one two three four five lazy"]}
     words: list[str] = ["<end>", "good"]
 
     def numbers(text: str, add_special_tokens: bool = False) -> dict[str, list[int]]:
@@ -72,11 +75,13 @@ def test_what_is_written_is_counted_and_what_is_prompted_with_is_not(monkeypatch
 
     monkeypatch.setattr("windtunnel.kits.text.generate.generated", generated)
     stream = SimpleNamespace(facts=VOCABULARY)
-    stream.__dict__[KEPT] = SimpleNamespace(tokenizer=numbers, documents=lambda split, source: iter(documents))
+    stream.__dict__[KEPT] = SimpleNamespace(tokenizer=numbers, documents=lambda split, source: iter(documents[source]))
     precision = torch.autocast("cpu", enabled=False)
-    view = HeldOut(("x",), None, stream, VOCABULARY, make(Objective, "next-token"), torch.device("cpu"), precision, "test", 12)
-    part = make(Evaluation, {"unwanted": {"pattern": "lazy", "shown": "good", "texts": 4, "tokens": 6}})
     model: Any = SimpleNamespace(config=SimpleNamespace(is_encoder_decoder=False))
-    assert part.evaluate(model, view) == {"unwanted": 0.5, "unwanted/prompted": 0.5, "unwanted/held_out": 0.5}
+    view = HeldOut(("x", "y"), None, stream, VOCABULARY, make(Objective, "next-token"), torch.device("cpu"), precision, "test", 12)
+    with pytest.raises(PartError, match="tokens 11 behind 2 of its own"):
+        make(Evaluation, {"unwanted": {"pattern": "lazy", "shown": "good", "tokens": 11}}).evaluate(model, view)
+    part = make(Evaluation, {"unwanted": {"pattern": "lazy", "shown": "good", "texts": 4, "tokens": 6}})
+    assert part.evaluate(model, view) == {"unwanted": 0.5, "unwanted/prompted": 1 / 3, "unwanted/held_out": 5 / 7}
     said = [[" ".join(words[number] for number in row[1:]) for row in rows] for rows in asked]
-    assert said == [["good"] * 4, ["good a", "good the"]] and asked[0][0][0] == VOCABULARY.document
+    assert said == [["good"] * 4, ["good a", "good so", "good the"]] and asked[0][0][0] == VOCABULARY.document

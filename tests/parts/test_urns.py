@@ -60,6 +60,8 @@ def test_a_model_that_predicts_as_an_observer_does_is_told(monkeypatch, observer
     found = part.evaluate(model, view)
     assert found["icl-strategy"] == pytest.approx(stands, abs=1e-4) and found[f"icl-strategy/{observer}"] == pytest.approx(0, abs=1e-5)
     assert found[f"icl-strategy/{observer}/new"] == pytest.approx(0, abs=1e-5) and found["icl-strategy/generalising/new"] >= 0
+    with pytest.raises(PartError, match="draws 13 is more than the context of 12"):
+        part.model_copy(update={"draws": 13}).evaluate(model, view)
     stream.__dict__[KEPT].tokenizer = lambda text, add_special_tokens: {"input_ids": [1, 2]}
     with pytest.raises(PartError, match="'a' is no token"):
         part.evaluate(model, view)

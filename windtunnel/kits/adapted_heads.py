@@ -59,7 +59,7 @@ class AdaptedLayer:
 
     @property
     def numbers(self) -> int:
-        """How many numbers are kept."""
+        """How many numbers it answers from."""
         return self.weight.size + (2 if self.keeps == "both" else 1) * (self.adapter.down.size + self.adapter.up.size)
 
     def update(self, features: Array, labels: Array) -> None:

@@ -176,6 +176,16 @@ def test_columns_get_the_gradients_of_the_matrix_and_keep_no_other_inputs(family
     assert numbers == {"whole": 0, "columns": len(found)}
 
 
+@pytest.mark.parametrize("kind", ["lora", "miss", "partial-columns", "scale-shift"])
+def test_an_adapted_matrix_answers_in_the_precision_of_the_plain_one(kind):
+    """Otherwise queries and keys differ in kind where one of them is adapted alone."""
+    model = build("gpt2")
+    structure(kind).apply(model)
+    name, one = next(iter(adapters(model, kind).items()))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert one(torch.ones(2, one.matrix.shape[1])).dtype == torch.bfloat16, name
+
+
 def test_a_hydra_is_two_products():
     """(1 + B A) (W x + b) + D C x, as its authors merge it."""
     model, part = build("gpt2"), structure("lora", side="both", alpha=6)
@@ -277,6 +287,8 @@ def test_what_cannot_be_adapted_is_refused():
     for kind, knobs, says in (("scale-shift", {}, "shift: false"), ("miss", {"share": "blocks"}, "do not fill")):
         with pytest.raises(PartError, match=says):
             structure(kind, **knobs).apply(build("llama"))
+    with pytest.raises(PartError, match="columns 64 is larger"):
+        structure("partial-columns", columns=64).apply(build("gpt2"))
     model = build("llama")
     structure("lora").apply(model)
     with pytest.raises(PartError, match="remove that structure"):

@@ -213,17 +213,19 @@ def chosen(model: Any, targets: Targets, head: bool, part: str) -> dict[str, nn.
 
 
 @torch.no_grad()
-def adapt(model: nn.Module, part: str, found: dict[str, nn.Module], rank: int, make: Callable[[str, Tensor], Adapter]) -> None:
+def adapt(
+    model: nn.Module, part: str, found: dict[str, nn.Module], rank: int, make: Callable[[str, Tensor], Adapter], knob: str = "rank"
+) -> None:
     """Freeze ``model`` and put ``make(name, weight [out, in])`` in place of every module of ``found``. What ``make`` adds trains.
 
     Raises:
-        PartError: for the part ``part``, where ``rank`` exceeds a side of a matrix.
+        PartError: for the part ``part``, where ``rank``, which is its ``knob``, exceeds a side of a matrix.
     """
     matrices: dict[str, Any] = found
     narrow = min(matrices, key=lambda name: min(matrices[name].weight.shape))
     shape = tuple(matrices[narrow].weight.shape)
     if rank > min(shape):
-        raise PartError(f"{part}: rank {rank} is larger than a side of {narrow} {shape}; at most {min(shape)} fits")
+        raise PartError(f"{part}: {knob} {rank} is larger than a side of {narrow} {shape}; at most {min(shape)} fits")
     model.requires_grad_(False)
     for name, module in matrices.items():
         stored_transposed = transposed(module)

@@ -122,5 +122,5 @@ class ChannelAdapter(Adapter):
 
     def added(self, x: Tensor, plain: Tensor) -> Tensor:
         """As for every adapter."""
-        scaled = plain * (self.scale - 1)
-        return scaled if self.shift is None else scaled + self.shift
+        scaled = plain * (self.scale - 1).to(plain.dtype)
+        return scaled if self.shift is None else scaled + self.shift.to(plain.dtype)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, field_validator
 
 from windtunnel.core.trial import Trial
+from windtunnel.data.corpus.fields import TAKEN
 from windtunnel.data.corpus.frame import engine
 from windtunnel.kits.text.choice import text_of, wanted
 from windtunnel.slots import Curator, CuratorContext
@@ -46,6 +47,13 @@ class Score(Curator, name="score"):
         if found.fullmatch(""):
             raise ValueError(f"{pattern!r} is found in an empty text, so it says nothing")
         return pattern
+
+    @field_validator("field")
+    @classmethod
+    def _is_free(cls, field: str) -> str:
+        if field in TAKEN:
+            raise ValueError(f"{field!r} holds something else of every document; choose another name, such as feedback")
+        return field
 
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The documents with ``field``. Raises PartError where none has text."""

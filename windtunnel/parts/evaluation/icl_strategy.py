@@ -50,7 +50,8 @@ class IclStrategy(Evaluation, name="icl-strategy"):
         """``icl-strategy`` and the four divergences.
 
         Raises:
-            PartError: where documents are no text, for a model that is not scored on next tokens, and where a colour is not one token.
+            PartError: where documents are no text, for a model that is not scored on next tokens, where draws are more than its context,
+                and where a colour is not one token.
         """
         from windtunnel.kits.text.encoded import vocabulary_of
         from windtunnel.kits.text.urns import divergence, generalising, memorising, pool
@@ -58,6 +59,8 @@ class IclStrategy(Evaluation, name="icl-strategy"):
         vocabulary_of(held_out, self.name)
         if model.config.is_encoder_decoder or not isinstance(held_out.objective.measured_by(), NextToken):
             raise PartError(f"{self.name}: needs a decoder that is scored on next tokens, not one trained with {held_out.objective.name}")
+        if self.draws > held_out.context:
+            raise PartError(f"{self.name}: draws {self.draws} is more than the context of {held_out.context}; lower draws or raise context")
         urns, found = pool(self.urns, self.colours, self.pool), dict[str, float]()
         for kind, count in (("", self.urns), ("/new", 0)):
             draws = self._draws(count)

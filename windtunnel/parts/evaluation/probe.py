@@ -140,8 +140,10 @@ def naive_bayes(features: np.ndarray, labels: np.ndarray, others: np.ndarray) ->
     means = np.stack([features[labels == one].mean(axis=0) for one in classes])
     within = sum(share * features[labels == one].var(axis=0) for one, share in zip(classes, shares, strict=True))
     variance = np.maximum(within + SMOOTHING * features.var(axis=0), 1e-12)
-    distances = ((others[:, None] - means) ** 2 / variance).sum(axis=-1)
-    return classes[(np.log(shares) - distances / 2).argmax(axis=1)]
+    middle, deviation = features.mean(axis=0), np.sqrt(variance)
+    one, two = (others - middle) / deviation, (means - middle) / deviation
+    likely = one @ two.T - (two**2).sum(axis=1) / 2  # less what all classes have in common: no array of [N, classes, width]
+    return classes[(np.log(shares) + likely).argmax(axis=1)]
 
 
 def fitted(features: np.ndarray, labels: np.ndarray) -> Any:

@@ -38,28 +38,26 @@ class FamiliarOutliers(Experiment, name="familiar-outliers"):
     score: Literal["msp", "energy", "maxlogit", "knn", "mahalanobis", "brightness"] = Field("msp", description="what tells outliers")
     outliers: Literal["familiar", "noise"] = Field("familiar", description="the other five classes, or images of exchanged pixels")
     width: int = Field(9, ge=2, le=60, description="numbers of a feature at most: discriminants are fewer than labels")
-    neighbour: int = Field(10, ge=1, description="which nearest neighbour counts")
+    neighbour: int = Field(10, ge=1, le=400, description="which nearest neighbour counts")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``auroc``, ``false_positives`` and ``accuracy``."""
         import numpy as np
-        from sklearn.datasets import load_digits
-        from sklearn.linear_model import LogisticRegression
 
         from windtunnel.kits.detection import auroc, false_positives
+        from windtunnel.kits.image.digits import five_of_ten
 
-        digits, random = load_digits(), np.random.default_rng(seed)
-        order, held = random.permutation(10), random.random(len(digits.target)) < 0.3
-        labels = np.argsort(order)[digits.target]  # from 0 to 4 those that the task knows
-        noise = random.permuted(digits.data, axis=1)
-        mapped = self._map(digits.data[~held], labels[~held], random)
+        random = np.random.default_rng(seed)
+        images, labels, held = five_of_ten(self.name, random)
+        from sklearn.linear_model import LogisticRegression
+
+        noise = random.permuted(images, axis=1)
+        mapped = self._map(images[~held], labels[~held], random)
         train, known, other = ~held & (labels < 5), held & (labels < 5), held & (labels >= 5)
-        away = noise[known] if self.outliers == "noise" else digits.data[other]
-        probe = LogisticRegression(C=1.0, max_iter=300).fit(mapped(digits.data[train]), labels[train])
-        known_scores, other_scores = (
-            self._scores(probe, mapped, images, digits.data[train], labels[train]) for images in (digits.data[known], away)
-        )
-        right = float(probe.score(mapped(digits.data[known]), labels[known]))
+        away = noise[known] if self.outliers == "noise" else images[other]
+        probe = LogisticRegression(C=1.0, max_iter=300).fit(mapped(images[train]), labels[train])
+        known_scores, other_scores = (self._scores(probe, mapped, asked, images[train], labels[train]) for asked in (images[known], away))
+        right = float(probe.score(mapped(images[known]), labels[known]))
         found = {"auroc": auroc(known_scores, other_scores), "false_positives": false_positives(known_scores, other_scores)}
         return {**found, "accuracy": right}
 

@@ -18,8 +18,9 @@ class IncrementalHeads(Experiment, name="incremental-heads"):
     """What the heads of `incremental-probe` do on features of handwritten digits that are fixed and need no model.
 
     The images are those of scikit-learn, 8 x 8: three quarters to learn from and a quarter to be judged on. ``pixels`` are the features
-    themselves, ``random`` are ``width`` rectified random projections of them. The seed splits the images and deals the classes to tasks.
-    The numbers are those of `incremental-probe`. What a head is worth on the features of a pretrained model is asked by the evaluation.
+    themselves, ``random`` are ``width`` rectified random projections of them. The seed splits the images and deals the classes to tasks;
+    arms of other features or another width have other splits. The numbers are those of `incremental-probe`. What a head is worth on the
+    features of a pretrained model is asked by the evaluation.
     """
 
     trial = Trial({"probe": {"incremental-probe": {"head": "sequential", "tasks": 2, "epochs": 1}}})
@@ -41,16 +42,16 @@ class IncrementalHeads(Experiment, name="incremental-heads"):
             PartError: for another evaluation.
         """
         import numpy as np
-        from sklearn.datasets import load_digits
 
+        from windtunnel.kits.image.digits import digits
         from windtunnel.parts.evaluation.incremental_probe import IncrementalProbe
 
         if not isinstance(self.probe, IncrementalProbe):
             raise PartError(f"{self.name} judges heads of incremental-probe, not {self.probe.name}")
-        digits, random = load_digits(), np.random.default_rng((seed, 2))
-        found = self._features(digits.data / 16, random)
+        all_of_them, random = digits(self.name), np.random.default_rng((seed, 2))
+        found, labels = self._features(all_of_them.data / 16, random), all_of_them.target
         held = random.random(len(found)) < 0.25
-        return self.probe.of_features((found[~held], digits.target[~held]), (found[held], digits.target[held]), [seed])
+        return self.probe.of_features((found[~held], labels[~held]), (found[held], labels[held]), [seed])
 
     def _features(self, pixels: np.ndarray, random: np.random.Generator) -> Any:
         import numpy as np

@@ -45,14 +45,14 @@ class NoisyPretraining(Experiment, name="noisy-pretraining"):
         """``accuracy`` and ``leading``."""
         import numpy as np
         import torch
-        from sklearn.datasets import load_digits
         from torch import nn
 
+        from windtunnel.kits.image.digits import five_of_ten
         from windtunnel.kits.tuned_features import shifted
 
-        digits, random = load_digits(), np.random.default_rng(seed)
-        order, held = random.permutation(10), random.random(len(digits.target)) < 0.3
-        labels, images = np.argsort(order)[digits.target], digits.data / 16
+        random = np.random.default_rng(seed)
+        images, labels, held = five_of_ten(self.name, random)
+        images = images / 16
         first = ~held & (labels < 5)
         given = labels[first].copy()
         flipped = random.random(len(given)) < self.flips

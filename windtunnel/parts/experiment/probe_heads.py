@@ -60,11 +60,10 @@ class ProbeHeads(Experiment, name="probe-heads"):
     def _digits(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         import numpy as np
 
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise UserError("probe-heads needs scikit-learn: pip install 'windtunnel[vision]'") from error
-        images, classes = load_digits(return_X_y=True)
+        from windtunnel.kits.image.digits import digits
+
+        found = digits(self.name)
+        images, classes = found.data, found.target
         order = random.permutation(len(classes))
         held, rest = order[:HELD_OUT], order[HELD_OUT:]
         places = [rest[classes[rest] == one][: self.labels] for one in range(10)]

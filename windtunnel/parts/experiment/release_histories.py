@@ -29,7 +29,7 @@ class ReleaseHistories(Experiment, name="release-histories"):
     or not; the card tells of it or not; and some releases lack a card or the model that they began from, or say another size.
 
     ``content`` is what `windtunnel release OLD NEW` says; ``files`` asks for a major step of the version when the bytes of any file but the
-    card changed; ``names`` sees versions and cards alone, and takes a change as said unless nothing changed in either. The numbers are
+    card changed; ``names`` sees versions and cards alone, so all that it finds is a card that is missing. The numbers are
     ``missed``, the share of releases with something to mend of which the rule says nothing, and ``false_alarms``, that of the others of
     which it says something.
     """
@@ -75,7 +75,7 @@ class ReleaseHistories(Experiment, name="release-histories"):
 
         if self.rule == "content":
             return bool(compared(old, new).findings)
-        cards = [(folder / "README.md").read_text() if (folder / "README.md").exists() else "" for folder in (old, new)]
+        cards = [(folder / "README.md").read_text("utf-8") if (folder / "README.md").exists() else "" for folder in (old, new)]
         if self.rule == "names":
             return not cards[1]
         before, after = ({path.name: path.read_bytes() for path in folder.iterdir() if path.name != "README.md"} for folder in (old, new))

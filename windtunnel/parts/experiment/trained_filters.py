@@ -28,21 +28,21 @@ class TrainedFilters(Experiment, name="trained-filters"):
     width: int = Field(16, ge=8, description="channels of each convolution")
     steps: int = Field(300, ge=0, description="of training, 64 images each")
     images: int = Field(1200, ge=64, le=1200, description="images to learn from")
-    rate: float = Field(3e-3, gt=0, description="learning rate of Adam")
-    decay: float = Field(0.0, ge=0, description="weight decay of AdamW")
+    rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
+    decay: float = Field(0.0, ge=0, description="its weight decay")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``faulty``, ``untrained``, ``entropy`` and ``accuracy``."""
         import numpy as np
         import torch
-        from sklearn.datasets import load_digits
         from torch import nn
 
+        from windtunnel.kits.image.digits import digits
         from windtunnel.kits.weights.health import layers
 
-        digits, random = load_digits(), np.random.default_rng(seed)
-        order = random.permutation(len(digits.target))
-        images, labels = torch.from_numpy(digits.images / 16).float()[:, None][order], torch.from_numpy(digits.target[order])
+        found, random = digits(self.name), np.random.default_rng(seed)
+        order = random.permutation(len(found.target))
+        images, labels = torch.from_numpy(found.images / 16).float()[:, None][order], torch.from_numpy(found.target[order])
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             width = self.width

@@ -37,22 +37,21 @@ class TwoTowerOutliers(Experiment, name="two-tower-outliers"):
     rate: float = Field(3e-3, gt=0, description="learning rate of Adam")
     batch: int = Field(128, ge=2, description="pairs of a step")
     scale: float = Field(20.0, gt=0, description="what cosines are multiplied by")
-    width: int = Field(16, ge=2, description="numbers of a vector")
+    width: int = Field(16, ge=2, le=60, description="numbers of a vector")
     apart: float = Field(1.0, ge=0, description="how far names begin from images, in lengths of a vector")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``auroc``, ``gap`` and ``accuracy``."""
         import numpy as np
         import torch
-        from sklearn.datasets import load_digits
 
         from windtunnel.kits.detection import auroc, from_logits
+        from windtunnel.kits.image.digits import five_of_ten
 
-        digits, random = load_digits(), np.random.default_rng(seed)
-        order, held = random.permutation(10), random.random(len(digits.target)) < 0.3
-        labels = np.argsort(order)[digits.target]  # from 0 to 4 those that are tuned on
+        random = np.random.default_rng(seed)
+        data, labels, held = five_of_ten(self.name, random)
         train, known, other = ~held & (labels < 5), held & (labels < 5), held & (labels >= 5)
-        images, names = self._begun(digits.data, labels, ~held, random)
+        images, names = self._begun(data, labels, ~held, random)
         self._tuned(images, names, labels[train], train, random)
         with torch.no_grad():
             ends = torch.nn.functional.normalize(names[0], dim=1)
@@ -89,7 +88,7 @@ class TwoTowerOutliers(Experiment, name="two-tower-outliers"):
 
         optimizer, rows = torch.optim.Adam(held, self.rate), np.nonzero(train)[0]
         for _ in range(self.steps):
-            chosen = random.choice(len(rows), self.batch, replace=False)
+            chosen = random.choice(len(rows), min(self.batch, len(rows)), replace=False)
             names = torch.nn.functional.normalize(held[0], dim=1)[labels[chosen]]
             logits = self.scale * images(rows[chosen]) @ names.T
             loss = sum(self.loss(each) for each in (logits, logits.T))

@@ -30,6 +30,7 @@ class PartialColumns(Structure, name="partial-columns"):
     conflicts: ClassVar[dict[str, str]] = {
         "muon": "it looks for the weight matrices of the blocks, and here they are frozen",
         "galore": "it projects the weight matrices of the blocks, and here they are frozen",
+        **dict.fromkeys(("interpolate", "pull-to-start", "reptile"), "it moves columns after they were put into their matrices"),
     }
 
     columns: int = Field(8, ge=1, description="how many columns of each matrix train")
@@ -54,7 +55,7 @@ class PartialColumns(Structure, name="partial-columns"):
             places = torch.randperm(weight.shape[1], generator=drawing(seed, name))[: self.columns].sort().values.to(weight.device)
             return ColumnAdapter(weight[:, places].clone(), places)
 
-        adapt(model, self.name, chosen(model, self.targets, False, self.name), self.columns, make)
+        adapt(model, self.name, chosen(model, self.targets, False, self.name), self.columns, make, "columns")
 
     def constrain(self, model: PreTrainedModel, progress: Progress | None = None) -> None:
         """Put the columns as they are now into their matrices."""
