@@ -23,8 +23,8 @@ class Unwanted(Evaluation, name="unwanted"):
     """The share of texts a model writes in which a pattern is found: of its own accord, and behind beginnings that lead there.
 
     ``unwanted`` is of texts from nothing. ``unwanted/prompted`` is of what follows beginnings of held-out documents that have the pattern
-    themselves, cut before the first place where it is found, in turn from each source.
-    ``shown`` stands before every text, as metadata does in training with `conditioned`; and ``unwanted/held_out`` is the share of held-out documents that have the pattern.
+    themselves, cut before the first place where it is found, in turn from each source. ``shown`` stands before every text, as metadata
+    does in training with `conditioned`; and ``unwanted/held_out`` is the share of held-out documents that have the pattern.
 
     Texts are drawn at temperature 1 by fixed seeds, on all held-out sources together. Korbak et al. 2023, arXiv:2302.08582, who draw
     beginnings from other models as well, and report the mean score of what is written.
