@@ -1,7 +1,7 @@
 """Memory that ``check --device`` foretells of a step against what torch's MemTracker finds in real ones, for ten recipes.
 
-``python benchmarks/footprint.py`` prints JSON. A recipe's footprint is traced at its micro-batch and half of it; the steps that are
-measured hold one, three and twice as many sequences as the micro-batch. ``ratio`` is foretold over measured.
+``python benchmarks/footprint.py`` prints JSON. A recipe's footprint is traced at its micro-batch, at half of it and at one sequence; the
+steps that are measured hold one, three and twice as many sequences as the micro-batch. ``ratio`` is foretold over measured.
 """
 
 from __future__ import annotations

@@ -11,9 +11,14 @@ from windtunnel.core.errors import UserError
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Structure
 from windtunnel.train.estimate import dry_batch
-from windtunnel.train.traced import Held, one_step, repeated, traced, untrained
+from windtunnel.train.traced import Held, one_step, peak, repeated, traced, untrained
 
-TINY = {"model": {"family": "llama", "width": 32, "heads": 2, "layers": 2}, "context": 32, "batch": 4, "tokenizer": {"vocabulary": 512}}
+TINY = {
+    "model": {"family": "llama", "width": 32, "heads": 2, "layers": 2},
+    "context": 32,
+    "batch": 4,
+    "tokenizer": {"vocabulary": 512, "sentinels": 16},
+}
 
 
 def recipe_of(**fields: Any) -> Any:
@@ -78,3 +83,11 @@ def test_what_looks_at_values_cannot_be_traced(spare_part: Any) -> None:
                 raise UserError("no such thing")
 
     assert traced(recipe_of(structure="test-looks"), bfloat16=False) is None
+
+
+def test_one_sequence_takes_at_least_what_the_update_does() -> None:
+    recipe = recipe_of(model={"family": "t5", "width": 64, "heads": 2, "layers": 2}, objective="span-corruption")
+    found, (phase,) = traced(recipe, bfloat16=False), recipe.phases
+    assert found is not None and found.state + found.sequence < found.least
+    assert found.bytes(1, 1) == peak(phase, recipe.encoding, 1, False)[0]
+    assert found.most(found.least / 2, 1) == 0

@@ -76,22 +76,26 @@ class Footprint(NamedTuple):
     """Bytes that a run takes: ``state`` of weights, gradients and moments, and ``sequence`` for each of those at a time.
 
     ``gradients`` are those that a step of several micro-batches holds besides: they lie beside the activations of all but the first.
+    However few the sequences are, it takes ``least``: the update needs room too, when the activations have gone.
     """
 
     state: float
     sequence: float
     gradients: float = 0.0
+    least: float = 0.0
 
     def bytes(self, sequences: int, gpus: int) -> float:
         """On each of ``gpus`` devices, which share the state, with so many sequences at a time."""
-        return self.state / gpus + sequences * self.sequence
+        return max(self.least / gpus, self.state / gpus + sequences * self.sequence)
 
     def accumulating(self) -> Footprint:
         """That of a step of several micro-batches."""
-        return Footprint(self.state + self.gradients, self.sequence)
+        return Footprint(self.state + self.gradients, self.sequence, least=self.least)
 
     def most(self, memory: float, gpus: int) -> int:
         """How many sequences fit at a time; 0 where not even one does."""
+        if self.least / gpus > USABLE * memory:
+            return 0
         return max(0, math.floor((USABLE * memory - self.state / gpus) / self.sequence))
 
 

@@ -51,20 +51,22 @@ def traced(recipe: Recipe, *, bfloat16: bool) -> Footprint | None:
     """What a step holds, in float32 or under autocast to bfloat16: of the phase of ``recipe`` that takes most of each.
 
     Weights, gradients, moments and activations are those of the real modules, objective, structure and optimizer; models that parts hold
-    beside it and evaluation are left out. It is exact at the micro-batch and at half of it, and a line through both elsewhere. None where
-    a part looks at values, which are not there.
+    beside it and evaluation are left out. It is exact at the micro-batch, at half of it and at one sequence, and a line elsewhere. None
+    where a part looks at values, which are not there.
     """
-    state = sequence = gradients = 0.0
+    state = sequence = gradients = least = 0.0
     for phase in recipe.phases:
         rows = recipe.micro_batch or phase.batch
         low, high = (rows // 2, rows) if rows > 1 else (1, 2)
         try:
-            (less, _), (more, kept) = (peak(phase, recipe.encoding, count, bfloat16) for count in (low, high))
+            found = {count: peak(phase, recipe.encoding, count, bfloat16) for count in {1, low, high}}
         except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, AssertionError):
             return None
+        (less, _), (more, kept) = found[low], found[high]
         each = (more - less) / (high - low)
-        state, sequence, gradients = max(state, more - high * each), max(sequence, each), max(gradients, float(kept))
-    return Footprint(state, sequence, gradients)
+        state, sequence = max(state, more - high * each), max(sequence, each)
+        gradients, least = max(gradients, float(kept)), max(least, float(found[1][0]))
+    return Footprint(state, sequence, gradients, least)
 
 
 def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool) -> tuple[int, int]:
