@@ -77,7 +77,7 @@ def test_every_committed_result_has_the_types(file):
     assert '":"/' not in file.read_text(encoding="utf-8"), "paths of one machine say nothing on another"
     if content.get("kind") != "adaptation":
         typed = (PaperResult if "paper" in content else StudyResult).model_validate(content)
-        assert typed.arms or typed.baseline.curve
+        assert typed.arms or typed.baseline.curve or typed.laws
         assert all(arm.test.mean is None or math.isfinite(arm.test.mean) for arm in typed.arms.values())
 
 

@@ -55,7 +55,7 @@ def prepare_stream(
     if target.exists():
         return Stream.open(target)
     waiting = partial(tell, "another process is preparing this stream; waiting for it")
-    with naming(cache, "; nothing unfinished was kept, free or choose another folder"):
+    with naming(cache, "; free some space or choose another folder, and give the same command again: finished work is kept"):
         cache.mkdir(parents=True, exist_ok=True)
         with awaited(cache / f"{fingerprint}.lock", waiting):
             if target.exists():

@@ -98,7 +98,7 @@ def _written(folder: Path, version: str, event: str, card: str, defect: str) -> 
         _json(folder / "model.safetensors.index.json", {"weight_map": {name: f"model-{name}.safetensors" for name in weights}})
     else:
         save_file(weights, folder / "model.safetensors")
-    _json(folder / "config.json", {"model_type": "llama", "max_position_embeddings": 256 if event == "positions" else 128})
+    _json(folder / "config.json", {"model_type": "some", "max_position_embeddings": 256 if event == "positions" else 128})
     _json(folder / "tokenizer.json", {"tokens": 11 if event == "tokens" else 10})
     if defect != "no card":
         parent = "" if defect == "no parent" else "base_model: some/model\n"
