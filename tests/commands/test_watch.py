@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ def test_a_run_that_goes_on_flies_again(out: Path) -> None:
 
 
 def test_the_page_shows_what_is_there_and_runs_nothing(port: int, out: Path) -> None:
-    before = sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*"))
+    before = sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*") if path.is_file())
     code, text, headers = got(port, "/")
     assert code == 200 and headers["Refresh"] == "5"
     for shown in ("12.3 k", "12.3 ms", "25%", "1.9 GiB", "41%", "5.000", "quiet for", "the loss is not finite"):
@@ -108,7 +109,11 @@ def test_the_page_shows_what_is_there_and_runs_nothing(port: int, out: Path) -> 
     code, text, _ = got(port, "/state.json")
     assert json.loads(text)["studies"]["mine"]["flying"] == 1
     assert got(port, "/report/mine")[:2] == (200, "<p>so far")
-    assert sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*")) == before
+    (out / "studies" / "100% #1").mkdir()
+    (out / "studies" / "100% #1" / "report.html").write_text("<p>named so", encoding="utf-8")
+    assert 'href="report/100%25%20%231"' in got(port, "/")[1] and got(port, "/report/100%25%20%231")[1] == "<p>named so"
+    shutil.rmtree(out / "studies" / "100% #1")
+    assert sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*") if path.is_file()) == before
 
 
 @pytest.mark.parametrize("path", ["/report/other", "/report/../runs/flying/log.jsonl", "/runs/flying/log.jsonl", "/%2e%2e/"])

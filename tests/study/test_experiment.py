@@ -109,3 +109,9 @@ def test_what_fails_is_told_and_stops_nothing():
     assert [run.error for run in found.runs if run.arm == "baseline" and not run.finished] == ["ValueError: not 1"]
     whole = {"experiment": {"stumbles": {"never": True}}, "arms": {"same": {}}, "seeds": 2}
     assert do(experiment_from(whole, document=None, prefix=()), "x").error == "ValueError: not 0"
+
+
+def test_one_that_measures_nothing_is_told_so(monkeypatch):
+    monkeypatch.setattr(MixtureSampling, "measure", lambda self, seed: {})
+    found = do(experiment_from(SCALE, document=None, prefix=()), "samples")
+    assert found.progress.failed == 6 and found.failure is not None and "mixture-sampling: measures nothing" in found.failure.message

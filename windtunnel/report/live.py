@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from importlib.metadata import version
+from urllib.parse import quote
 
 from windtunnel.report import charts
 from windtunnel.report.elements import framed, html_table, safe, section
@@ -55,7 +56,7 @@ def studies(found: State) -> str:
     rows = []
     for name in sorted({*found.studies, *found.reports}):
         counted = found.studies.get(name) or Counter[str]()
-        link = f'<a href="report/{safe(name)}">report</a>' if name in found.reports else DASH
+        link = f'<a href="report/{quote(name)}">report</a>' if name in found.reports else DASH
         numbers = (counted["finished"], counted[FLYING] + counted[QUIET], counted[WAITING], counted["failed"])
         counts = "".join(f"<td>{number or DASH}</td>" for number in numbers)
         rows.append(f'<tr><th scope="row" class="word">{safe(name)}</th>{counts}<td class="word">{link}</td></tr>\n')

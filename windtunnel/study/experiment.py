@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.settings import Settings, plain, unit
 from windtunnel.core.typed import Failure
 from windtunnel.recipe.yaml import Document
@@ -100,7 +100,10 @@ def do(file: ExperimentFile, name: str) -> StudyResult:
 def _measured(part: Experiment, seed: int) -> dict[str, Any]:
     began, spent = time.perf_counter(), time.process_time()
     try:
-        found: dict[str, Any] = {"status": "finished", "test": {key: float(value) for key, value in part.measure(seed).items()}}
+        numbers = {key: float(value) for key, value in part.measure(seed).items()}
+        if not numbers:
+            raise PartError(f"{part.name}: measures nothing; its first number is what arms are compared by")
+        found: dict[str, Any] = {"status": "finished", "test": numbers}
     except Exception as error:
         failure = Failure.of(error)
         found = {"status": "failed", "failure": failure.plain(), "error": failure.message, "traceback": failure.story}
