@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from windtunnel.commands.console import answers, console, plain_table, print_json, stop_with
-from windtunnel.commands.options import RanksOption, check_device, sources
+from windtunnel.commands.options import DeviceOption, RanksOption, check_device, sources
 from windtunnel.commands.train import at_work
 from windtunnel.core.errors import UserError
 
@@ -57,7 +57,7 @@ def adapt(
         Path | None, typer.Option("--cache", metavar="DIR", help="where prepared text is kept (default: DIR/cache)", show_default=False)
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="threads (default: all cores)", show_default=False)] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    device: DeviceOption = None,
     precision: Annotated[
         Precision, typer.Option("--precision", help="arithmetic of forward and backward passes (auto: the faster one here)")
     ] = Precision.auto,

@@ -11,7 +11,16 @@ from rich.markup import escape
 
 from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.evaluate import size_of
-from windtunnel.commands.options import CorpusOption, JsonOption, ThreadsOption, check_device, sources
+from windtunnel.commands.options import (
+    CorpusOption,
+    DeviceOption,
+    JsonOption,
+    SampleOption,
+    ThreadsOption,
+    WindowsOption,
+    check_device,
+    sources,
+)
 
 
 def compress(
@@ -23,17 +32,14 @@ def compress(
         list[str] | None,
         typer.Option("--tasks", metavar="TASK", help="questions to ask all, as `windtunnel evaluate` takes them", show_default=False),
     ] = None,
-    sample: Annotated[
-        str | None,
-        typer.Option("--sample", metavar="SIZE", help="at most so much of each source, such as 200KB (default: all)", show_default=False),
-    ] = None,
+    sample: SampleOption = None,
     context: Annotated[
         int | None,
         typer.Option("--context", min=2, help="tokens of a window (default: what it has room for, at most 1024)", show_default=False),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="windows that go through a model at once")] = 4,
+    batch: WindowsOption = 4,
     threads: ThreadsOption = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a model smaller without training, in several ways, and measure what each one costs.

@@ -11,7 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.commands.console import answers, console, plain_table, print_json
-from windtunnel.commands.options import OUT, CorpusOption, JsonOption, ThreadsOption, check_device, sources
+from windtunnel.commands.options import (
+    OUT,
+    CorpusOption,
+    DeviceOption,
+    JsonOption,
+    SampleOption,
+    ThreadsOption,
+    WindowsOption,
+    check_device,
+    sources,
+)
 from windtunnel.core.errors import UserError
 
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
@@ -32,19 +42,16 @@ def evaluate(
         ),
     ] = None,
     weights: Annotated[bool, typer.Option("--weights", help="look for dead, collapsed and untrained layers")] = False,
-    sample: Annotated[
-        str | None,
-        typer.Option("--sample", metavar="SIZE", help="at most so much of each source, such as 200KB (default: all)", show_default=False),
-    ] = None,
+    sample: SampleOption = None,
     context: Annotated[
         int | None,
         typer.Option("--context", min=2, help="tokens of a window (default: what all have room for, at most 1024)", show_default=False),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="windows that go through a model at once")] = 4,
+    batch: WindowsOption = 4,
     precision: Annotated[str, typer.Option("--precision", help="float32 or bfloat16")] = "float32",
     cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="where prepared text is kept")] = OUT / "cache",
     threads: ThreadsOption = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure trained models on your text and on tasks, side by side, with intervals paired by document and question. Nothing is trained.

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.evaluate import size_of
-from windtunnel.commands.options import OUT, CorpusOption, JsonOption, check_device, sources
+from windtunnel.commands.options import OUT, CorpusOption, DeviceOption, JsonOption, check_device, sources
 from windtunnel.core.errors import UserError
 
 MERGES, SAMPLE, LENGTH, CACHE = 1000, "5MB", 128, OUT / "cache"
@@ -35,7 +35,7 @@ def forensics(
     ] = None,
     length: Annotated[int, typer.Option("--length", min=2, help="tokens of each document that a model reads")] = LENGTH,
     cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="where prepared text is kept")] = CACHE,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell in which shares your sources were in a tokenizer's training text, or whether a model was trained on a text.

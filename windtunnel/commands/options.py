@@ -40,6 +40,12 @@ CorpusOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)]
+SampleOption = Annotated[
+    str | None,
+    typer.Option("--sample", metavar="SIZE", help="at most so much of each source, such as 200KB (default: all)", show_default=False),
+]
+WindowsOption = Annotated[int, typer.Option("--batch", min=1, help="windows that go through a model at once")]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(

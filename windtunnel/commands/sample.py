@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from windtunnel.commands.console import print_json
-from windtunnel.commands.options import JsonOption, ThreadsOption, check_device
+from windtunnel.commands.options import DeviceOption, JsonOption, ThreadsOption, check_device
 
 
 def sample(
@@ -18,7 +18,7 @@ def sample(
     count: Annotated[int, typer.Option("--count", min=1, help="how many continuations")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="the same seed writes the same (on the same machine)")] = 0,
     threads: ThreadsOption = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)] = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a model go on from a prompt.
