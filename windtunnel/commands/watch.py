@@ -27,7 +27,7 @@ class Page(http.server.BaseHTTPRequestHandler):
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        """The page, its numbers, or the report of a study as far as it is."""
+        """The page, its numbers, or the report of a study that has one."""
         from windtunnel.report import live
         from windtunnel.study.flying import state
 

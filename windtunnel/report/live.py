@@ -52,7 +52,7 @@ def whole(heading: str, subtitle: str, told: str, body: str) -> str:
 
 
 def studies(found: State) -> str:
-    """A row for each study, with a link to its report so far."""
+    """A row for each study, with a link to its report where it has one."""
     rows = []
     for name in sorted({*found.studies, *found.reports}):
         counted = found.studies.get(name) or Counter[str]()
