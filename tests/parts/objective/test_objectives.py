@@ -17,6 +17,7 @@ from windtunnel.kits.text.corrupt import cut, noise_counts, raw_length, share_ou
 from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
+from windtunnel.parts.objective.causal_spans import CausalSpans
 from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
@@ -33,6 +34,7 @@ ALL = [
     "masked-token",
     {"masked-token": {"unit": "word"}},
     {"masked-token": {"unit": "span"}},
+    "causal-spans",
 ]
 
 
@@ -289,6 +291,41 @@ def test_masking_counts_are_near_and_replacements_as_bert():
         runs[:, 1:] &= ~chosen[:, :-1]
         mean = chosen.sum() / runs.sum()
         assert {"token": mean < 1.4, "word": 1.4 < mean < 5, "span": mean > 5}[unit]
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=ROWS, seed=st.integers(0, 99))
+def test_causal_spans_predict_all_that_is_read_and_give_the_text_back(rows, seed):
+    batch = CausalSpans(share=1).prepare(rows, VOCABULARY, generator(seed))
+    narrow = CausalSpans(share=1, context=False).prepare(rows, VOCABULARY, generator(seed))
+    inner = (batch["documents"][:, 1:] == batch["documents"][:, :-1]) & (batch["documents"][:, 1:] >= 0)
+    assert np.array_equal(batch["labels"][:, :-1][inner], batch["tokens"][:, 1:][inner]), "each token is predicted at the one before it"
+    spans = narrow["labels"] != -100
+    assert np.array_equal(narrow["labels"][spans], batch["labels"][spans]) and np.array_equal(narrow["tokens"], batch["tokens"])
+    prefix = np.ones_like(batch["tokens"], bool)  # what is read before a document's spans: up to the first of its targets
+    for row, labels in enumerate(narrow["labels"]):
+        for piece in np.unique(narrow["documents"][row][narrow["documents"][row] >= 0]):
+            columns = np.flatnonzero(narrow["documents"][row] == piece)
+            first = columns[labels[columns] != -100]
+            prefix[row, columns[columns > first[0]] if len(first) else columns[:0]] = False
+            text = rows["tokens"][row][rows["documents"][row] == piece].tolist()
+            back = invert({**narrow, "prefix": prefix}, row, piece)
+            assert any(text[at : at + len(back)] == back for at in range(len(text) - len(back) + 1))
+
+
+def test_causal_spans_rewrite_their_share_and_leave_the_others_as_they_are():
+    rows = make_rows(3, 400, 32, 0.0)
+    batch = CausalSpans(share=0.25, lowest=0.1, highest=0.4).prepare(rows, VOCABULARY, generator())
+    rewritten = np.isin(batch["tokens"], VOCABULARY.spans).any(axis=1)
+    assert rewritten.mean() == pytest.approx(0.25, abs=0.05)
+    plain = NextToken().prepare(rows, VOCABULARY, generator())
+    assert np.array_equal(batch["tokens"][~rewritten], plain["tokens"][~rewritten])
+    assert np.array_equal(batch["labels"][~rewritten], plain["labels"][~rewritten])
+    hidden = CausalSpans(share=1, lowest=0.1, highest=0.4, context=False).prepare(rows, VOCABULARY, generator())["labels"]
+    counts = ((hidden != -100) & ~np.isin(hidden, VOCABULARY.spans)).sum(axis=1)
+    assert counts.min() <= 4 and counts.max() >= 8
+    with pytest.raises(ValueError, match="lowest"):
+        CausalSpans(lowest=0.5, highest=0.4)
 
 
 CASES = [("llama", written) for written in ALL] + [
