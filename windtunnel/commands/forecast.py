@@ -1,4 +1,4 @@
-"""The commands ``windtunnel forecast`` and ``windtunnel plan``: what pilots say of a larger budget, and the run to fly there."""
+"""The commands ``windtunnel ladder``, ``forecast`` and ``plan``: pilots at several sizes, what they foretell, and the large run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from windtunnel.commands.console import answers, console, plain_table, print_json
-from windtunnel.commands.options import JsonOption
+from windtunnel.commands.options import CorpusOption, JsonOption, sources
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.study.result import StudyResult
 
@@ -49,6 +49,33 @@ def forecast(
     show(found)
     if out is not None:
         print(f"report: {out / 'report.html'}\nnumbers: {out / 'forecast.json'}")
+
+
+def ladder(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="the study (YAML), or a shipped one", show_default=False)],
+    sizes: Annotated[str, typer.Option("--sizes", metavar="N,N,...", help="parameters, such as 1e4,4e4", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a study for each size is written there", show_default=False)],
+    corpus: CorpusOption = None,
+) -> None:
+    """Write a study at several sizes, batch and rates carried over by rule; `windtunnel forecast` reads the results of all."""
+    import yaml
+
+    from windtunnel.core.files import write_text
+    from windtunnel.core.shipped import shipped
+    from windtunnel.laws.ladder import rung
+    from windtunnel.study.file import load_study
+
+    read = load_study(shipped(study), sources(corpus))
+    try:
+        wanted = [float(size) for size in sizes.split(",")]
+    except ValueError:
+        raise UserError(f"--sizes {sizes}: give numbers of parameters with commas between them, such as 1e4,4e4") from None
+    for size in wanted:
+        settings = rung(read, size)
+        file = out / f"{settings['name']}.yaml"
+        write_text(file, yaml.safe_dump(settings, sort_keys=False, width=130))
+        model = settings["baseline"]["model"]
+        print(f"{file}: width {model['width']}, batch {settings['baseline']['batch']}, rates times {settings['baseline']['rate_multiple']}")
 
 
 def read_all(paths: Sequence[Path]) -> list[StudyResult]:

@@ -22,7 +22,7 @@ from windtunnel.commands.console import MENDABLE, print_json, stop_with
 from windtunnel.commands.curate import curate
 from windtunnel.commands.ending import ending_in_time
 from windtunnel.commands.evaluate import evaluate
-from windtunnel.commands.forecast import forecast, plan
+from windtunnel.commands.forecast import forecast, ladder, plan
 from windtunnel.commands.forensics import forensics
 from windtunnel.commands.keys import keys, schema
 from windtunnel.commands.law import app as law
@@ -309,6 +309,7 @@ app.command("continue", hidden=True, help="The old name of `windtunnel adapt`.")
 app.command()(new)
 app.add_typer(ask, name="ask")
 app.add_typer(law, name="law")
+app.command()(ladder)
 app.command()(forecast)
 app.command()(plan)
 

@@ -251,22 +251,26 @@ def _as_good(law: Mapping[str, float], flops: float, needs: Needs) -> np.ndarray
 
 
 def scaled(recipe: Recipe, growth: float, flops: float) -> Recipe:
-    """``recipe`` with about ``growth`` times its parameters and ``flops``: shape, batch and rate carried over, everything else as it is.
+    """``recipe`` :func:`resized` to about ``growth`` times its parameters, with ``flops``."""
+    return resized(recipe, growth).model_copy(update={"budget": Budget(flops=flops)})
+
+
+def resized(recipe: Recipe, growth: float) -> Recipe:
+    """``recipe`` with about ``growth`` times its parameters: shape, batch and rate carried over, everything else as it is.
 
     Layers of every phase are multiplied by one whole number, so that what is stacked keeps its proportions; the standard deviation of the
-    first weights falls with the root of the width.
+    first weights falls with the root of the width. What is made smaller keeps its layers.
     """
     deeper = max(1, round(growth**0.2))
     before = estimate(recipe)["parameters"]
-    asked, found = growth, recipe
+    asked, found, real = growth, recipe, 1.0
     for _ in range(6):  # embeddings grow more slowly than blocks, so the width is corrected a few times
         phases = tuple(phase.model_copy(update={"model": _grown(phase, deeper, math.sqrt(asked / deeper))}) for phase in recipe.phases)
-        found = recipe.model_copy(update={"phases": phases, "budget": Budget(flops=flops)})
-        reached = estimate(found)["parameters"] / before
-        if abs(math.log(reached / growth)) < 0.05:
+        found = recipe.model_copy(update={"phases": phases})
+        real = estimate(found)["parameters"] / before
+        if abs(math.log(real / growth)) < 0.05:
             break
-        asked *= growth / reached
-    real = estimate(found)["parameters"] / before
+        asked *= growth / real
     carried = [
         phase.model_copy(
             update={"batch": max(1, round(phase.batch * real ** (2 / 3))), "rate_multiple": phase.rate_multiple * real ** (-1 / 3)}
@@ -280,10 +284,11 @@ def _grown(phase: Phase, deeper: int, wider: float) -> Any:
     """The model of ``phase`` with so many times its layers and its width."""
     sizes = phase.model.sizes()
     wanted = sizes.width * wider
-    grain = 32 if wanted < 480 else 64 if wanted < 1984 else 128  # the usual size of a head there
+    grain = 4 if wanted < 60 else 32 if wanted < 480 else 64 if wanted < 1984 else 128  # the usual size of a head there, from 32 on
     width = max(grain, grain * round(wanted / grain))
     more: dict[str, Any] = {"layers": sizes.layers * deeper, "width": width, "heads": None, "key_value_heads": None}
-    more["intermediate"] = 32 * round(sizes.intermediate / sizes.width * width / 32)
+    inner = min(32, 2 * grain)
+    more["intermediate"] = inner * round(sizes.intermediate / sizes.width * width / inner)
     if sizes.initializer_range is not None:
         more["initializer_range"] = sizes.initializer_range * math.sqrt(sizes.width / width)
     return phase.model.model_copy(update=more)

@@ -248,6 +248,11 @@ class StudyFile(Settings):
         """Where the study was read from."""
         return self._file
 
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """What the file says, as it is written there."""
+        return self._raw
+
 
 @dataclass(frozen=True)
 class Place:

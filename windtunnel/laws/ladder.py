@@ -1,0 +1,65 @@
+"""The rungs of a ladder: one study at several sizes, with shape, batch and rates carried over by rule.
+
+A forecast needs the same arms at several scales. Rates and batches that were set by hand at each size would be another difference between
+the scales; so all are carried by the rules of :func:`windtunnel.laws.plan.resized`, alike for the baseline and every arm. Budgets in tokens
+per parameter grow with the size by themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from windtunnel.core.errors import UserError
+from windtunnel.laws.plan import resized
+from windtunnel.recipe import Recipe
+from windtunnel.study.file import StudyFile
+from windtunnel.study.result import BASELINE
+from windtunnel.train.estimate import estimate
+
+DIGITS = 4  # of what is carried: more would only look exact
+
+
+def rung(study: StudyFile, size: float) -> dict[str, Any]:
+    """``study`` with a baseline of about ``size`` parameters, as a study file has it.
+
+    Raises:
+        UserError: for recipes of several phases, or that begin from or hold other models, whose sizes depend on each other; a study that
+            tunes at its size; and a budget that does not grow with the size.
+    """
+    recipes = study.resolved
+    if study.recipes or any(len(one.phases) > 1 or one.checkpoints() for one in recipes.values()):
+        raise UserError(f"{study.name}: has several phases or other models, whose sizes depend on each other; write each size by hand")
+    if study.tune or study.rates:
+        raise UserError(f"{study.name}: tunes, or checks rates, at one size; a ladder carries rates by rule, so leave out tune and rates")
+    if study.budget.tokens_per_parameter is None:
+        raise UserError(f"{study.name}: the budget does not grow with the size; give it as {{tokens_per_parameter: 20}}")
+    growth = size / estimate(recipes[BASELINE])["parameters"]
+    base = _carried(recipes[BASELINE], growth)
+    arms = {arm: _arm(study.arms[arm], _carried(recipes[arm], growth), base) for arm in study.arms}
+    baseline = {**study.baseline, **base}
+    return {"name": f"{study.name}-{_thousands(size)}", **study.raw, "baseline": baseline, "arms": arms}
+
+
+def _carried(recipe: Recipe, growth: float) -> dict[str, Any]:
+    """The settings of ``recipe`` that a rung changes."""
+    phase = resized(recipe, growth).phases[0]
+    model = phase.model.model_dump(mode="json", exclude_defaults=True)
+    if phase.model.initializer_range is not None:
+        model["initializer_range"] = _short(phase.model.initializer_range)
+    return {"model": model, "batch": phase.batch, "rate_multiple": _short(phase.rate_multiple)}
+
+
+def _arm(difference: dict[str, Any], mine: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """What an arm says on a rung: what it is about, and of the carried settings those that are not the baseline's."""
+    model = {key: value for key, value in mine["model"].items() if value != base["model"].get(key)}
+    rest = {key: value for key, value in mine.items() if key != "model" and value != base[key]}
+    kept = {key: value for key, value in difference.items() if key not in mine}
+    return {**kept, **({"model": model} if model else {}), **rest}
+
+
+def _thousands(size: float) -> str:
+    return f"{size / 1e6:.3g}m" if size >= 1e6 else f"{size / 1e3:.3g}k"
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
