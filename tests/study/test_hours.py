@@ -63,7 +63,7 @@ def test_a_model_of_ones_own_keeps_its_size():
 def test_what_was_chosen_is_kept_and_belongs_to_what_the_file_says(tmp_path, monkeypatch):
     asked = []
 
-    def look(one, section, out, workers, threads, device=None):
+    def look(one, section, *rest):
         asked.append((section, one.budget.tokens_per_parameter, one.baseline["section"]))
         return offer(section, {"L": 900.0, "M": 300.0, "S": 30.0}[section])
 

@@ -10,10 +10,14 @@ from example_result import example
 
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
+from windtunnel.data.corpus.glance import glances
+from windtunnel.data.corpus.split import content_key, fraction
 from windtunnel.report.sources import sources
 from windtunnel.report.words import Reading
+from windtunnel.study import hours
 from windtunnel.study.file import load_study, study_from
 from windtunnel.study.write import named, which_sources
+from windtunnel.train.run import prepare
 
 
 def folder(path: Path, count: int = 5) -> Path:
@@ -39,6 +43,37 @@ def test_new_writes_a_study_that_can_be_read(tmp_path, capsys):
     text = to.read_text(encoding="utf-8")
     assert "5 documents" in text and 'the first begins: page 0: "a wing"' in text and study.race is not None
     assert command("new", notes, "--to", to) == 2 and "exists already" in capsys.readouterr().err
+
+
+def test_new_holds_out_as_much_as_small_sources_need(tmp_path):
+    """Ten documents of which none would fall into test, beside many: what is written can be split, and says for whose sake."""
+    few, texts = tmp_path / "few", [f"letter {number} about the weather of that day" for number in range(200)]
+    high = [text for text in texts if fraction(content_key(text)) > 0.25][:10]
+    few.mkdir()
+    for number, text in enumerate(high):
+        (few / f"{number}.txt").write_text(text, encoding="utf-8")
+    many = "".join(json.dumps({"text": text}) + "\n" for text in texts if text not in high)
+    (tmp_path / "many.jsonl").write_text(many, encoding="utf-8")
+    assert command("new", few, tmp_path / "many.jsonl", "--to", tmp_path / "study.yaml") == 0
+    study = load_study(tmp_path / "study.yaml")
+    split = study.resolved["baseline"].split
+    assert split.test > 0.25 and prepare(study.resolved["baseline"], tmp_path / "cache").sizes("test")["few"]
+    assert "no document of few would be" in (tmp_path / "study.yaml").read_text(encoding="utf-8")
+
+
+def test_a_source_is_read_once_by_new(tmp_path, monkeypatch, capsys):
+    """Its beginning serves the comments, every section that is weighed and the file; where time is short, it is said how."""
+    known: list[dict] = []
+
+    def offer(study, section, *rest):
+        known.append(rest[-1])
+        return hours.Offer(section, 0.0, (3600.0,) * 12, 1.0)
+
+    monkeypatch.setattr(hours, "offer", offer)
+    assert command("new", folder(tmp_path / "notes"), "--to", tmp_path / "study.yaml", "--hours", 0.5) == 2
+    assert len(known) == 3 and all(one is known[0] and list(one) == ["notes"] for one in known)
+    assert "new without --hours" in capsys.readouterr().err and not (tmp_path / "study.yaml").exists()
+    assert glances({"notes": known[0]["notes"].source}, known[0])["notes"] is known[0]["notes"]
 
 
 @pytest.mark.parametrize(

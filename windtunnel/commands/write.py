@@ -31,7 +31,9 @@ def new(
     Example: windtunnel new ~/notes ~/mail.jsonl --hours 2
     """
     from windtunnel.core.files import write_text
+    from windtunnel.data.corpus.glance import Glance
     from windtunnel.study.file import load_study
+    from windtunnel.study.hours import TooFewHours, sized
     from windtunnel.study.write import first_study, named
 
     if to.exists():
@@ -42,17 +44,20 @@ def new(
         raise UserError(f"{both[0]}: is also the name of a built-in source; rename the folder")
     corpus |= builtin
     to.parent.mkdir(parents=True, exist_ok=True)
-    write_text(to, first_study(corpus, to, hours=hours))
+    known: dict[str, Glance] = {}
+    write_text(to, first_study(corpus, to, hours=hours, known=known))
     said = ""
     try:
         study = load_study(to)  # whatever is wrong with it is said with its line
         if hours is not None:
-            from windtunnel.study.hours import sized
-
-            study, said = sized(study, hours, out, workers=workers, threads=threads, keep=False)
+            study, said = sized(study, hours, out, workers=workers, threads=threads, keep=False, known=known)
             seeds = study.race.model_dump(include={"least", "most"}) if study.race else len(study.seed_list)
             written = f"{{least: {seeds['least']}, most: {seeds['most']}}}" if isinstance(seeds, dict) else str(seeds)
-            write_text(to, first_study(corpus, to, section=study.baseline["section"], seeds=written))
+            write_text(to, first_study(corpus, to, section=study.baseline["section"], seeds=written, known=known))
+    except TooFewHours as error:
+        to.unlink(missing_ok=True)
+        first = f"windtunnel new without --hours writes {to}; take arms out of it, or fly it with"
+        raise UserError(f"{error}. For either of these, {first} windtunnel study {to} --hours {hours:g} --budget ...") from error
     except UserError:
         to.unlink(missing_ok=True)
         raise

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.keys import Variant
+from windtunnel.data.corpus.glance import Glance
 from windtunnel.recipe import Budget, Recipe, data_key, needed
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import Progress
@@ -38,11 +39,13 @@ def check_study(
     threads: int | None = None,
     device: str | None = None,
     timed: bool = True,
+    known: dict[str, Glance] | None = None,
 ) -> dict[str, Any]:
     """What flying ``study`` takes, without flying it.
 
     The beginning of every source is read, and real steps of every recipe are timed on it, on the first ``device``. With ``timed`` False
-    neither is done: FLOPs and steps are then reckoned from sizes, and what would have been seen is None.
+    neither is done: FLOPs and steps are then reckoned from sizes, and what would have been seen is None. ``known`` sources are not read
+    again.
 
     Returns:
         ``runs``, ``flops``, ``cpu_seconds`` and ``seconds`` (estimated, with ``workers`` at once) of what is still to be flown;
@@ -63,7 +66,7 @@ def check_study(
     if timed:
         roughly = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
         refuse_what_cannot_fly(plan(study, roughly, dict.fromkeys(roughly, ""), variant))
-        seen = _look([*study.resolved.values(), *(run.recipe for run in _trials(study, roughly, variant))], variant, here)
+        seen = _look([*study.resolved.values(), *(run.recipe for run in _trials(study, roughly, variant))], variant, here, known)
 
     def budget(base: Recipe) -> float:
         return _counted(study, out, base, variant) or (seen.budget(base) if seen else estimate(base)["own_flops"])
@@ -135,7 +138,7 @@ def check_recipe(recipe: Recipe, *, threads: int | None = None) -> dict[str, Any
     return {**about, "cpu_seconds": seen.starting + seen.preparing + trips, "sources": seen.sources}
 
 
-def _look(recipes: list[Recipe], variant: Variant, here: local.Workers) -> Survey:
+def _look(recipes: list[Recipe], variant: Variant, here: local.Workers, known: dict[str, Glance] | None = None) -> Survey:
     """What is seen of data and steps, on as many threads as a run gets."""
     began = fresh()
     import torch
@@ -143,7 +146,7 @@ def _look(recipes: list[Recipe], variant: Variant, here: local.Workers) -> Surve
     from windtunnel.train.machine import threads_of
 
     with threads_of(here.threads):
-        return look(recipes, torch.device(here.device(0) or "cpu"), variant, just_begun=began)
+        return look(recipes, torch.device(here.device(0) or "cpu"), variant, just_begun=began, known=known)
 
 
 def _trials(study: StudyFile, recipes: Mapping[str, Recipe], variant: Variant) -> list[Entry]:

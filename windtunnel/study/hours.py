@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import decided_once
 from windtunnel.core.keys import hashed
+from windtunnel.data.corpus.glance import Glance
 from windtunnel.recipe import USUAL
 from windtunnel.recipe.section import KEY, ORDER
 from windtunnel.study.check import check_study
@@ -24,6 +25,10 @@ DECIDED = "hours-{:g}-{}.json"  # in the folder of a study: how what its file sa
 LEAST, ENOUGH, MOST = 2, 6, 12  # seeds that give an interval, that a larger section must leave room for, that are ever planned
 LOOK = 3  # seeds of the first look of a race
 REPEATED = 4.0  # times that a section may go over a source: up to there text read again is nearly worth new text (arXiv 2305.16264)
+
+
+class TooFewHours(UserError):
+    """Not even two seeds of the smallest section end in time."""
 
 
 class Offer(NamedTuple):
@@ -56,26 +61,29 @@ def sized(
     threads: int | None = None,
     device: str | None = None,
     keep: bool = True,
+    known: dict[str, Glance] | None = None,
 ) -> tuple[StudyFile, str]:
     """``study`` as it fills ``hours`` hours on this machine, and a sentence that says what was chosen.
 
     A baseline in a section, or one that says nothing of its model, takes the largest section that leaves room for :data:`ENOUGH` seeds
     and reads no source more than :data:`REPEATED` times; any other keeps its model. The budget is 20 tokens per parameter unless the study
     sets another number of these, and seeds are raced up to :data:`MOST`. What is chosen is kept in the folder of the study, so that the
-    same command goes on with it; with ``keep`` False it is only looked up there.
+    same command goes on with it; with ``keep`` False it is only looked up there. ``known`` sources are not read again.
 
     Raises:
-        UserError: where not even two seeds of the smallest section end in time, and for what cannot be flown.
+        TooFewHours: where not even two seeds of the smallest section end in time.
+        UserError: for what cannot be flown.
     """
     import torch
 
     if not 0 < hours < math.inf:
         raise UserError(f"--hours {hours:g}: expected a number above 0, such as 2 or 0.5")
     told: list[str] = []
+    known = {} if known is None else known
     machine = machine_of(hardware(torch.device(local.workers_here(workers, threads, device).device(0) or "cpu")))
 
     def decide() -> dict[str, Any]:
-        offers = (offer(in_section(study, name), name, out, workers, threads, device) for name in sections_of(study))
+        offers = (offer(in_section(study, name), name, out, workers, threads, device, known) for name in sections_of(study))
         section, seeds, why = chosen(offers, 3600 * hours)
         told.append(why)
         return {"section": section, "seeds": seeds, "why": why, "machine": machine}
@@ -111,9 +119,17 @@ def with_seeds(study: StudyFile, seeds: int) -> StudyFile:
     return study.changed({"seeds": {"least": LOOK, "most": seeds} if seeds > LOOK else seeds})
 
 
-def offer(study: StudyFile, section: str | None, out: Path, workers: int | None, threads: int | None, device: str | None = None) -> Offer:
+def offer(
+    study: StudyFile,
+    section: str | None,
+    out: Path,
+    workers: int | None,
+    threads: int | None,
+    device: str | None = None,
+    known: dict[str, Glance] | None = None,
+) -> Offer:
     """What ``study``, which is in ``section``, takes here: as :func:`windtunnel.study.check.check_study` estimates it."""
-    found = check_study(study, out, workers=workers, threads=threads, device=device)
+    found = check_study(study, out, workers=workers, threads=threads, device=device, known=known)
     each = tuple(found["by_seed"].get(seed, 0.0) / found["workers"] for seed in study.seed_list)
     epochs = max((often for arm in (found["epochs"] or {}).values() for often in arm.values()), default=0.0)
     return Offer(section, max(0.0, found["seconds"] - math.fsum(each)), each, epochs)
@@ -126,7 +142,7 @@ def chosen(offers: Iterable[Offer], seconds: float) -> tuple[str | None, int, st
         offers: the largest section first; later ones are asked for only while earlier ones do not fit.
 
     Raises:
-        UserError: where two seeds of the last one do not end in time.
+        TooFewHours: where two seeds of the last one do not end in time.
     """
     passed = []
     for one in offers:
@@ -138,7 +154,7 @@ def chosen(offers: Iterable[Offer], seconds: float) -> tuple[str | None, int, st
         passed.append(f"{name} {many if one.epochs > REPEATED else f'would leave time for {seeds} of {ENOUGH} seeds'}")
     if seeds < LEAST:
         needed = one.seconds(LEAST)
-        raise UserError(
+        raise TooFewHours(
             f"--hours {seconds / 3600:g}: two seeds of {name} take about {duration(needed)} on this machine, and one gives no interval; "
             f"give --hours {math.ceil(100 * needed / 3600) / 100:g}, fewer arms, or fewer tokens with --budget {USUAL.unit}=5"
         )

@@ -57,10 +57,17 @@ class Survey:
         return trip(recipe, self.paces, held_out, self.threads)
 
 
-def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant, *, just_begun: bool = False) -> Survey:
+def look(
+    recipes: Sequence[Recipe],
+    device: torch.device,
+    variant: Variant,
+    *,
+    just_begun: bool = False,
+    known: dict[str, Glance] | None = None,
+) -> Survey:
     """Look at the data and the steps of ``recipes``, the baseline first.
 
-    A process that has ``just_begun`` can say what starting one takes.
+    A process that has ``just_begun`` can say what starting one takes. Sources that are ``known`` are not read again.
 
     Raises:
         UserError: where a source cannot be read, or the data cannot be prepared, as flying would say it.
@@ -69,7 +76,7 @@ def look(recipes: Sequence[Recipe], device: torch.device, variant: Variant, *, j
 
     start = starting(just_begun)
     every = list({one.identity(): one for recipe in recipes for one in (recipe, *needed(recipe).values())}.values())
-    looked_at = glances({name: source for one in reversed(every) for name, source in one.sources.items()})
+    looked_at = glances({name: source for one in reversed(every) for name, source in one.sources.items()}, known)
     streams: dict[str, Stream] = {}
     seconds: dict[str, float] = {}
     paces: dict[str, Pace] = {}

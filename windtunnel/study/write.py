@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import yaml
 
 from windtunnel.core.errors import UserError
-from windtunnel.data.corpus.glance import glances
+from windtunnel.data.corpus.glance import Glance, glances
+from windtunnel.data.corpus.split import SPLITS, shares_that_do, split_of
 from windtunnel.recipe import sources_from
 
 SMALL = 2_000_000  # bytes: with less text, even the smallest section reads it more than four times
+HELD_OUT = {"validation": 0.05, "test": 0.1}  # shares of documents
 SHARES = (0.0, 2.0)  # multiples of a source's own share that are flown
 NAMES = {0.0: "without-{}", 0.5: "half-{}", 2.0: "twice-{}"}
 
@@ -37,7 +40,7 @@ seeds: {seeds}                      # a race stops where verdicts are clear; a n
 
 baseline:
   section: {section}                         # a tuned small model: S, M or L; whatever is set here goes before it
-  split: {{validation: 0.05, test: 0.1}}  # shares of documents; or by time: {{field: published, since: {{test: 2024-07-01}}}}
+{larger}  split: {{validation: {validation:g}, test: {test:g}}}  # shares of documents; or by time, see docs/own-corpus.md
 
 # Each arm is a difference from the baseline. `windtunnel parts` lists what can be plugged in.
 arms:
@@ -67,7 +70,15 @@ def named(paths: Sequence[str | Path]) -> dict[str, str]:
     return found
 
 
-def first_study(corpus: Mapping[str, Any], file: Path, *, hours: float | None = None, section: str = "S", seeds: Any = None) -> str:
+def first_study(
+    corpus: Mapping[str, Any],
+    file: Path,
+    *,
+    hours: float | None = None,
+    section: str = "S",
+    seeds: Any = None,
+    known: dict[str, Glance] | None = None,
+) -> str:
     """The text of a commented study on ``corpus``, whose beginning is read to say what is in it.
 
     Args:
@@ -75,12 +86,14 @@ def first_study(corpus: Mapping[str, Any], file: Path, *, hours: float | None = 
         file: where it will stand, for the comments.
         hours: that it is meant for.
         section, seeds: of its baseline.
+        known: sources that are not read again.
 
     Raises:
         UserError: for a source that cannot be read.
     """
     lines, bytes_in_all = [], 0
-    for name, glance in glances(sources_from(corpus)).items():
+    looked_at = glances(sources_from(corpus), known)
+    for name, glance in looked_at.items():
         about = glance.about()
         bytes_in_all += about["bytes"]
         said = f"{about['estimated']} {about['documents']:,} documents, {about['bytes'] / 1e6:,.2g} MB".strip()
@@ -90,6 +103,7 @@ def first_study(corpus: Mapping[str, Any], file: Path, *, hours: float | None = 
         lines.append("  " + yaml.safe_dump({name: corpus[name]}, allow_unicode=True, width=10_000).strip())
     small = f"  # {bytes_in_all / 1e6:.2g} MB in all is little: it will be read again and again, and verdicts are about that\n"
     names = ", ".join(corpus)
+    shares, few = held_out_shares(looked_at)
     return FIRST.format(
         what=f"Which technique pays on {names}? Written by `windtunnel new`; change what you like.",
         file=file,
@@ -98,7 +112,23 @@ def first_study(corpus: Mapping[str, Any], file: Path, *, hours: float | None = 
         corpus="\n".join(lines) + "\n" + (small if bytes_in_all < SMALL else ""),
         seeds="{least: 3, most: 6}" if seeds is None else seeds,
         section=section,
+        larger=f"  # with less held out, no document of {few} would be in each of training, validation and test\n" if few else "",
+        **shares,
     )
+
+
+def held_out_shares(looked_at: Mapping[str, Glance]) -> tuple[dict[str, float], str]:
+    """Shares of validation and test, as usual or the least above, that leave no split of a source empty; and whom they are larger for.
+
+    Of sources that were not read to their end enough documents are sure to be held out.
+    """
+    shares, few = dict(HELD_OUT), ""
+    small = {name: glance.positions() for name, glance in looked_at.items() if glance.whole}
+    for name in tuple(small) * (1 + len(small)):  # what one source asks for can empty the validation of another
+        counts = Counter(split_of(position, **shares) for position in small[name])
+        if len(counts) < len(SPLITS) and (found := shares_that_do(small[name], len(small[name]), shares)) is not None:
+            shares, few = dict(zip(HELD_OUT, found, strict=True)), name
+    return shares, few
 
 
 def which_sources(
@@ -149,6 +179,6 @@ def which_sources(
         "budget": {"tokens_per_parameter": 20},
         "seeds": {"least": 3, "most": 6},
         "curve": [0.5, 1.0, 2.0],
-        "baseline": {"section": "S", "split": {"validation": 0.05, "test": 0.1}, "mixture": {"fixed": {"shares": own}}},
+        "baseline": {"section": "S", "split": HELD_OUT, "mixture": {"fixed": {"shares": own}}},
         "arms": arms,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from pydantic import PrivateAttr
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes, text_of
 from windtunnel.data.corpus.frame import Document, StreamedSource, batches, documents_of
+from windtunnel.data.corpus.split import content_keys, fraction
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
 
@@ -38,6 +39,7 @@ class Glance:
         self.tally = Tally(self.name)
         self._rest: Iterator[Document] = documents_of(self.source, self.tally)
         self._wanted = (DOCUMENTS, BYTES)
+        self._whole_size: tuple[int, int, str] | None = None
         self._read()
 
     def more(self) -> None:
@@ -97,14 +99,20 @@ class Glance:
     def about(self) -> dict[str, Any]:
         """``documents`` and ``bytes`` of the whole source, ``estimated`` unless it was read to its end, ``example``, ``skipped`` and why.
 
-        What comes after the beginning is counted for a moment, then estimated by the files where there are any; else ``estimated`` is
-        "at least".
+        The whole is estimated by the files where there are any; else it is counted for a moment, after which ``estimated`` is "at least".
         """
-        documents, size, estimated = self._whole_size()
+        if self._whole_size is None or self.whole:
+            self._whole_size = self._counted()
+        documents, size, estimated = self._whole_size
         found = {"documents": documents, "bytes": size, "estimated": estimated, "example": self.example}
         return {**found, "skipped": [row["what"] for row in self.tally.rows()], "why": self.tally.summary()}
 
-    def _whole_size(self) -> tuple[int, int, str]:
+    def positions(self) -> list[float]:
+        """Where the documents that were read stand when they are split, see :func:`windtunnel.data.corpus.split.split_of`; copies once."""
+        keys = {key for batch in self.first for key in content_keys(batch, self.source.content_fields()) if key is not None}
+        return sorted(map(fraction, keys))
+
+    def _counted(self) -> tuple[int, int, str]:
         rows, size = self.rows, self.bytes
         if self.whole:
             return rows, size, ""
@@ -112,10 +120,11 @@ class Glance:
         if stored is not None:
             whole = max(size, stored())
             return max(rows, round(whole * rows / max(1, size))), whole, "about"
-        until = time.monotonic() + COUNTING
-        for batch in batches(itertools.takewhile(lambda _: time.monotonic() < until, self._rest)):
-            rows, size = rows + batch.num_rows, size + int(sizes(batch).sum())
-        return rows, size, "at least" if time.monotonic() >= until else ""
+        until, counted, held = time.monotonic() + COUNTING, 0, 0
+        anew = documents_of(self.source, Tally(self.name))  # more may be read of the rest
+        for batch in batches(itertools.takewhile(lambda _: time.monotonic() < until, anew)):
+            counted, held = counted + batch.num_rows, held + int(sizes(batch).sum())
+        return max(rows, counted), max(size, held), "at least" if time.monotonic() >= until else ""
 
 
 class Beginning(StreamedSource):
@@ -138,13 +147,17 @@ class Beginning(StreamedSource):
         return f"{self._name}: {sum(batch.num_rows for batch in self._documents)}"
 
 
-def glances(corpus: Any) -> dict[str, Glance]:
-    """A look at each source of ``corpus``, by name.
+def glances(corpus: Mapping[str, Source], known: dict[str, Glance] | None = None) -> dict[str, Glance]:
+    """A look at each source of ``corpus``, by name; one that is ``known`` is not read again, and a new one becomes so.
 
     Raises:
         UserError: naming the source that cannot be read, as preparing it would.
     """
-    return {name: Glance(name, source) for name, source in corpus.items()}
+    known = {} if known is None else known
+    for name, source in corpus.items():
+        if name not in known or known[name].source != source:
+            known[name] = Glance(name, source)
+    return {name: known[name] for name in corpus}
 
 
 def enlarge(looked_at: Sequence[Glance]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes
 from windtunnel.data.corpus.frame import Document, batches, documents_of
 from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.shards import Shard
-from windtunnel.data.corpus.split import SPLITS, Seen, content_keys, split_keys
+from windtunnel.data.corpus.split import SPLITS, Seen, content_keys, shares_that_do, split_keys
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
 
@@ -162,28 +161,10 @@ def check_split(tally: Tally, entries: dict[tuple[str, str], dict[str, Any]], pl
     what += f"; none fell into {' or '.join(empty)} (validation {settings['validation']:g}, test {settings['test']:g} of documents)"
     if units < total:
         what += f"; they are {units} {'groups' if units > 1 else 'group'}, and a group is never split"
-    advice = _shares_that_do(lowest, units, settings)
+    advice = shares_that_do(lowest, units, settings)
     if advice is None:
         few = "three or more are needed" if units < 3 else "with so few, no share below one half would do"
         raise UserError(f"{what}. Add documents: {few}. If it is one long text, cut it into several, e.g. by chapter")
     validation, test = advice
     shares = f"validation: {validation:g}, test: {test:g}"
     raise UserError(f"{what}. Add documents (a long one can be cut into several), or hold out a larger share: split: {{{shares}}} would do")
-
-
-def _shares_that_do(lowest: list[float], total: int, settings: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The smallest shares of validation and test, in hundredths and not below those set, that leave no split of this source empty."""
-
-    def enough(value: float) -> float:
-        return (math.floor(value * 100) + 1) / 100
-
-    for candidate in range(len(lowest)):
-        test = max(settings["test"], enough(lowest[candidate]))
-        later = [position for position in lowest if position >= test]
-        if not later:
-            continue
-        validation = max(settings["validation"], enough(later[0] - test))
-        held_out = sum(position < test + validation for position in lowest)
-        if held_out < total and test < 0.5 and validation < 0.5:
-            return round(validation, 2) if validation != settings["validation"] else validation, test
-    return None

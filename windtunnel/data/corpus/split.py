@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, text_of, value_bytes
@@ -86,6 +87,30 @@ def split_of(position: float, *, validation: float, test: float) -> str:
     if position < test:
         return "test"
     return "validation" if position < test + validation else "train"
+
+
+def shares_that_do(lowest: Sequence[float], total: int, settings: Mapping[str, float]) -> tuple[float, float] | None:
+    """The smallest shares of validation and test, in hundredths and not below those set, that leave no split of a source empty.
+
+    Args:
+        lowest: where its documents stand (:func:`windtunnel.data.corpus.split.fraction`), ascending; of many, the lowest are enough.
+        total: how many documents it has.
+        settings: ``validation`` and ``test`` as they are set.
+    """
+
+    def enough(value: float) -> float:
+        return (math.floor(value * 100) + 1) / 100
+
+    for candidate in range(len(lowest)):
+        test = max(settings["test"], enough(lowest[candidate]))
+        later = [position for position in lowest if position >= test]
+        if not later:
+            continue
+        validation = max(settings["validation"], enough(later[0] - test))
+        held_out = sum(position < test + validation for position in lowest)
+        if held_out < total and test < 0.5 and validation < 0.5:
+            return round(validation, 2) if validation != settings["validation"] else validation, test
+    return None
 
 
 class Seen:
