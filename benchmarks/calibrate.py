@@ -1,7 +1,8 @@
-"""Calibration of the instrument: null studies, and arms of twice and half the budget, resampled from a pool of real runs.
+"""Calibration of the primary metrics: null studies, and arms of twice and half the budget, resampled from a pool of real runs.
 
-Flies one small recipe at half, one and two budgets with many seeds (runs are kept in windtunnel-out/, so that it can be interrupted),
-then judges studies whose truth is known. ``python benchmarks/calibrate.py`` prints JSON.
+``python benchmarks/calibrate.py [STUDY|RESULT ...]`` prints JSON, an entry for each study. A study of ``benchmarks/null`` (default: the one
+of text) flies one small recipe at half, one and two budgets with many seeds; its runs are kept in windtunnel-out/, so that it can be
+interrupted. The result of one that has been flown is taken as it is. Then studies whose truth is known are judged by its primary metric.
 """
 
 from __future__ import annotations
@@ -11,48 +12,44 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from windtunnel.core.keys import Variant
-from windtunnel.recipe import recipe_from
-from windtunnel.study.launch.local import fly_jobs
-from windtunnel.study.launch.worker import Job
+from windtunnel.study.file import load_study
+from windtunnel.study.fly import fly_study
+from windtunnel.study.result import BASELINE
+from windtunnel.study.results import read_result
 from windtunnel.study.statistics.calibration import calibrate
-from windtunnel.train.run import prepare
 
-OUT = Path("windtunnel-out")
-SEEDS, MULTIPLES, STUDIES = 20, (0.5, 1.0, 2.0), 400
-
-
-def recipe(multiple: float) -> Any:
-    return recipe_from(
-        {
-            "corpus": {"prose": "builtin:docstrings"},
-            "budget": {"flops": 2e11 * multiple},
-            "tokenizer": {"vocabulary": 2048},
-            "model": {"depth": 6},
-            "evaluation_tokens": 1024,
-            "test_tokens": 32768,
-        }
-    )
+FOLDER, OUT = Path(__file__).parent / "null", Path("windtunnel-out")
+STUDIES, SHAPES = 400, ((1, 3), (1, 5), (2, 5), (3, 5))  # how many are resampled, and their arms and seeds
 
 
-def main() -> dict[str, Any]:
-    stream = prepare(recipe(1.0), OUT / "cache")
-    jobs, places = [], {}
-    for multiple in MULTIPLES:
-        flight = recipe(multiple)
-        for seed in range(SEEDS):
-            key = flight.key(seed, Variant())
-            places[multiple, seed] = folder = str(OUT / "runs" / key)
-            jobs.append(Job(key, seed, flight.model_dump(mode="json"), str(stream.folder), folder, 2e11 * multiple))
-    records = fly_jobs(jobs, on_event=lambda what, job, _: print(what, job.folder, file=sys.stderr) if what == "finished" else None)
-    pool = {m: [records[places[m, seed]]["test"]["bits_per_byte"] for seed in range(SEEDS)] for m in MULTIPLES}
+def pool(result: Any) -> dict[float, list[float]]:
+    """The primary metric of the baseline's runs by multiple of the budget, in the order of seeds, of seeds that finished at every one."""
+    metric = result["study"]["metric"]
+    found: dict[float, dict[int, float]] = {}
+    for run in result["runs"]:
+        if run["arm"] == BASELINE and run["status"] == "finished":
+            found.setdefault(run["multiple"], {})[run["seed"]] = run["test"][metric]
+    seeds = sorted(set.intersection(*map(set, found.values())))
+    return {multiple: [runs[seed] for seed in seeds] for multiple, runs in found.items()}
+
+
+def judged(given: str) -> tuple[str, dict[str, Any]]:
+    """The name of the study that ``given`` is the file or the result of, and what came of it."""
+    if given.endswith((".yaml", ".yml")):
+        study = load_study(given)
+        fly_study(study, OUT)
+        result = read_result(OUT / "studies" / study.name / "result.json")
+    else:
+        result = read_result(Path(given))
+    runs, about = pool(result), result["study"]
+    better = about.get("better", "lower")
     found = {
-        f"{arms} arms, {seeds} seeds": calibrate(pool, studies=STUDIES, arms=arms, seeds=seeds)
-        for arms, seeds in ((1, 3), (1, 5), (2, 5), (3, 5))
+        f"{arms} arms, {seeds} seeds": calibrate(runs, studies=STUDIES, arms=arms, seeds=seeds, better=better) for arms, seeds in SHAPES
     }
-    return {"runs": len(jobs), "recipe": recipe(1.0).model_dump(mode="json"), "bits_per_byte": pool, "studies": found}
+    told = {"runs": sum(map(len, runs.values())), "metric": about["metric"], "recipe": result["recipes"][BASELINE]}
+    return about["name"], {**told, "pool": runs, "studies": found}
 
 
 if __name__ == "__main__":
-    json.dump(main(), sys.stdout, indent=1)
+    json.dump(dict(map(judged, sys.argv[1:] or [str(FOLDER / "text.yaml")])), sys.stdout, indent=1)
     print()

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.models.content import fingerprint, headers, weight_files
 from windtunnel.models.init import family_of, train_every_row
 from windtunnel.models.locate import locate
+from windtunnel.models.own import config_in
 from windtunnel.models.refused import (
     refuse_infinite,
     refuse_integers,
@@ -36,7 +37,7 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
     """
     folder = locate(name)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = config_in(folder)
     except Exception as error:  # whatever a value leads to that nobody writes: a type of numbers that torch lacks, a list for a number
         raise PartError(f"{folder / 'config.json'}: not a configuration that transformers reads: {error}") from error
     warn_of_two_bases(folder, config)

@@ -154,10 +154,9 @@ def _sizes(folder: Path, content: str) -> tuple[dict[str, Any], int]:
     found = family.written(config)
     rows = config.get(*family.names.get("rows", ("",)))
     if None in found.values() or (rows is None and "rows" in family.names):  # what a file leaves out, only its class knows
-        from transformers import AutoConfig
-
+        from windtunnel.models.own import config_in
         from windtunnel.models.sizes import rows_of, sizes_of
 
-        whole = AutoConfig.from_pretrained(folder, local_files_only=True)
+        whole = config_in(folder)
         found, rows = sizes_of(whole), rows_of(whole)
     return {"family": name, **found}, int(rows or 0)

@@ -210,6 +210,11 @@ class Family(Part):
         """The class of transformers that its models are of."""
         raise NotImplementedError
 
+    @classmethod
+    def config_class(cls) -> Any:
+        """The class of its configurations where transformers has none of its ``model_type``; None: it has."""
+        return None
+
     def places(self, config: Any) -> Places:
         """Where a model of ``config`` keeps its modules, for :func:`windtunnel.models.anatomy.anatomy`."""
         raise NotImplementedError

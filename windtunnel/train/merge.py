@@ -176,9 +176,9 @@ def _vocabulary(tokenizer: Path) -> Any:
 
 
 def _config(folder: Path) -> Any:
-    from transformers import AutoConfig
+    from windtunnel.models.own import config_in
 
-    return AutoConfig.from_pretrained(folder, local_files_only=True)
+    return config_in(folder)
 
 
 def _copy_config(here: Path, there: Path, dtype: str) -> None:

@@ -1,0 +1,1 @@
+"""What parts for tables, rows and graphs share."""
