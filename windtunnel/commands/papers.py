@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,9 @@ def papers(
         list[Path] | None,
         typer.Option("--results", metavar="DIR", help="of the atlas: results flown elsewhere, DIR/NAME/SCALE.json; repeat it for several"),
     ] = None,
+    ahead: Annotated[
+        bool, typer.Option("--forecast", help="show instead how likely each claim holds at ten times the largest scale flown")
+    ] = False,
     surveys: Annotated[bool, typer.Option("--surveys", help="show instead which techniques of published surveys are here")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,15 +55,20 @@ def papers(
     from windtunnel.study.papers import list_papers, load_paper, measured
 
     if surveys:
-        if name or area or atlas:
-            raise UserError("--surveys: shows all surveys, without NAME, --area and --atlas")
+        if name or area or atlas or ahead:
+            raise UserError("--surveys: shows all surveys, without NAME, --area, --atlas and --forecast")
         show_surveys(as_json)
         return
     if name is not None and area is not None:
         raise UserError(f"--area {area}: narrows the list; {name} is one paper")
     chosen = list_papers(area=area) if name is None else [load_paper(name)]
+    if ahead:
+        show_ahead(chosen, as_json)
+        return
     if missing := [folder for folder in results or () if not folder.is_dir()]:
         raise UserError(f"--results {missing[0]}: there is no such folder; `windtunnel reproduce NAME --results DIR` writes one")
+    if ahead and atlas is not None:
+        raise UserError("--forecast and --atlas are two answers: ask for one at a time")
     if results and atlas is None:
         raise UserError("--results is for the atlas: say --atlas FILE too")
     if atlas is not None:
@@ -105,6 +114,39 @@ def papers(
         for paper in found
     ]
     answers().print(plain_table(("name", "area", "paper", "measured"), rows))
+
+
+def show_ahead(chosen: Sequence[Paper], as_json: bool) -> None:
+    """How likely the claims of ``chosen`` hold at larger budgets, from their committed results."""
+    from windtunnel.laws.ahead import TIMES, claims_ahead
+    from windtunnel.study.papers import measured
+
+    found = {paper.name: claims for paper in chosen if (claims := claims_ahead(measured(paper)))}
+    if as_json:
+        print_json({name: [claim.plain() for claim in claims] for name, claims in found.items()})
+        return
+    rows = [
+        (
+            name,
+            f"{claim.arm} {claim.relation} {claim.against}" + (f" ({claim.by:.1%})" if claim.by else ""),
+            claim.metric,
+            ", ".join(claim.scales),
+            "–" if claim.measured is None else f"{claim.measured:+.1%}",
+            *([f"{one.holds:.2f}" for one in claim.ahead] or ["–"] * len(TIMES)),
+        )
+        for name, claims in found.items()
+        for claim in claims
+    ]
+    near, far = (f"holds at {times:g} x" for times in TIMES)
+    columns = ("paper", "claim", "of", "scales", "there", near, f"{far} (unverified)")
+    answers().print(plain_table(columns, rows))
+    single = sum(len(claim.scales) == 1 and bool(claim.ahead) for claims in found.values() for claim in claims)
+    told = [
+        f"{far}: an extrapolation that nothing here verifies.",
+        f"{single} claims were flown at one scale: how their difference changes with compute is what a prior says, and no run of theirs.",
+        "–: of a gain in compute, or of a number that may be zero, nothing is foretold.",
+    ]
+    print("\n".join(told[: 1 + bool(single)] + told[2:]))
 
 
 def show_surveys(as_json: bool) -> None:
