@@ -71,6 +71,56 @@ or
 """
 
 
+MAIL = b"""Received: from a by b; Sun, 1 Nov 2026 10:00:00 +0000
+From: Ann <ann@example.org>
+Subject: Wings
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=outer
+
+--outer
+Content-Type: multipart/alternative; boundary=inner
+
+--inner
+Content-Type: text/plain; charset=iso-8859-1
+Content-Transfer-Encoding: quoted-printable
+
+Der Fl=FCgel tr=E4gt.
+--inner
+Content-Type: text/html
+
+<p>Not this</p>
+--inner--
+--outer
+Content-Type: text/plain; name=attached.txt
+Content-Disposition: attachment
+
+attached
+--outer--
+"""
+
+MHTML = b"""From: <Saved by a browser>
+Subject: A page
+MIME-Version: 1.0
+Content-Type: multipart/related; type="text/html"; boundary=part
+
+--part
+Content-Type: text/html; charset=no-such-encoding
+
+<html><body><nav>Home</nav><p>A wing lifts.</p></body></html>
+--part
+Content-Type: text/css
+
+p {color: red}
+--part--
+"""
+
+NO_MAILS = {  # text that looks like one, and stays as it is
+    "letter.txt": "From: Ann\nSubject: wings\n\nThis was written by hand.",
+    "settings": "received: yes\nmessage-id: 3\n\nmore",
+    "all.mbox": "From ann@example.org Sun Nov 1\nFrom: ann@example.org\nMessage-ID: <1>\n\none\n\nFrom bob@example.org\nFrom: b\n\ntwo",
+}
+
+
 def pdf(text: str) -> bytes:
     """A PDF of one page."""
     stream = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET".encode() if text else b""
@@ -180,6 +230,13 @@ DOCUMENTS: dict[str, tuple[bytes, str, str]] = {
         "manual pages",
         "WING(7)\n\nNAME\nwing – a surface\n\nSYNOPSIS\nwing [-s span]\n\nDESCRIPTION\nSee chord(3), or “the rest”.",
     ),
+    "letter.eml": (
+        b"From: ann@example.org\r\nSubject: =?utf-8?q?Fl=C3=BCgel?=\r\n\r\nThe span\r\nis two metres.\r\n",
+        "mails",
+        "Flügel\n\nThe span\nis two metres.",
+    ),
+    "1234": (MAIL, "mails", "Wings\n\nDer Flügel trägt."),
+    "saved.mhtml": (MHTML, "mails", "A page\n\nA wing lifts."),
 }
 
 
@@ -190,6 +247,20 @@ def test_the_text_of_a_document(name: str, tmp_path: Path) -> None:
     found, counts, _ = read(tmp_path)
     assert found[0].replace("\n\n\n", "\n\n") == expected
     assert counts[f"{form}: text extracted"] == 1
+
+
+@pytest.mark.parametrize("name", NO_MAILS)
+def test_what_only_looks_like_a_mail_is_text(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(NO_MAILS[name], encoding="utf-8")
+    found, counts, _ = read(tmp_path)
+    assert found == [NO_MAILS[name]] and not any("extracted" in what for what in counts)
+
+
+def test_a_mail_without_text_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("a text", encoding="utf-8")
+    (tmp_path / "picture.eml").write_bytes(b"From: a\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n\nAAAA\n")
+    found, counts, _ = read(tmp_path)
+    assert found == ["a text"] and counts["skipped: mails without text"] == 1
 
 
 def test_with_the_knob_off_markup_stays_and_what_is_packed_is_binary(tmp_path: Path) -> None:

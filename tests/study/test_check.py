@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import SourceError, UserError
 from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance, enlarge
 from windtunnel.parts.source.files import Files
@@ -81,6 +81,22 @@ def test_what_cannot_be_read_is_told_as_flying_would(tmp_path):
         check_study(study(tmp_path / "paper.pdf"))
     with pytest.raises(UserError, match="Add documents"):
         check_study(study(texts(tmp_path / "few", count=2)))
+
+
+def test_what_more_of_the_text_cannot_mend_is_told_at_once(tmp_path, monkeypatch):
+    """A table without text, and few documents of which none is tested, beside a large source: nothing more of that is read."""
+    from windtunnel.data.corpus import glance
+
+    monkeypatch.setattr(glance, "DOCUMENTS", 30)
+    monkeypatch.setattr(glance, "BYTES", 1)
+    more: list[str] = []
+    monkeypatch.setattr(Glance, "more", lambda self: more.append(self.name))
+    large, few = texts(tmp_path / "large"), texts(tmp_path / "few", count=2)
+    (tmp_path / "table.csv").write_text("subject,body\n" + "".join(f"one,{prose(number)}\n" for number in range(100)))
+    for name, path in (("few", few), ("table", tmp_path / "table.csv")):
+        with pytest.raises(SourceError, match=name):
+            check_study(study(large, corpus={"large": str(large), name: str(path)}), workers=1)
+    assert more == []
 
 
 def test_a_glance_reads_the_beginning_and_more_where_that_is_too_little(tmp_path, monkeypatch):

@@ -50,6 +50,14 @@ class DiskError(UserError):
         self.kind = "disk" if room else "user"
 
 
+class SourceError(UserError):
+    """What is wrong with the documents of the source ``source``; ``more`` says whether more of them could be otherwise."""
+
+    def __init__(self, message: str, source: str | None = None, *, more: bool = True) -> None:
+        super().__init__(message)
+        self.source, self.more = source, more
+
+
 class PartError(UserError):
     """A part that found nothing to act on, or that refuses what it was asked for."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import SourceError, UserError
 from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance, enlarge, glances
 from windtunnel.recipe import Phase, Recipe, data_key, needed
@@ -107,7 +107,8 @@ def look(
 def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -> tuple[Stream, float]:
     """The beginnings of the sources of ``recipe`` as a stream, and how many CPU seconds preparing them took.
 
-    Where a beginning is too small to be split or encoded, more of it is read; so what is refused in the end is refused of the whole.
+    Where a beginning is too small to be split or encoded, more of it is read; so what is refused in the end is refused of the whole,
+    unless more could not mend it.
     """
     from windtunnel.data.corpus.frame import engine
     from windtunnel.train.run import prepare
@@ -118,6 +119,9 @@ def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -
         corpus, held_out = ({name: looked_at[name].beginning() for name in names} for names in (recipe.corpus, recipe.held_out))
         try:
             stream = prepare(recipe.model_copy(update={"corpus": corpus, "held_out": held_out, "curators": ()}), cache)
+        except SourceError as error:
+            if not error.more or not enlarge([looked_at[name] for name in ([error.source] if error.source else recipe.sources)]):
+                raise
         except UserError:
             if not enlarge([looked_at[name] for name in recipe.sources]):
                 raise

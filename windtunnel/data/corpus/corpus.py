@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import SourceError, UserError, nearest
 from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, conform, one_batch
 from windtunnel.data.corpus.split import SPLITS, group_key
 from windtunnel.slots.evaluation import GROUPED
@@ -155,7 +155,7 @@ class Corpus:
         fields = [name for name in self.schema(source).names if name not in (ORIGIN, GROUP)]
         if TEXT not in fields:
             how = "set `field` of the source, as in {files: {path: FILE, field: NAME}}"
-            raise UserError(f"the documents of source {source!r} have no text; {how}; {nearest(TEXT, fields)}")
+            raise SourceError(f"the documents of source {source!r} have no text; {how}; {nearest(TEXT, fields)}", source, more=False)
         for batch in self.rows(split, source, [TEXT]):
             yield [text or "" for text in batch.column(0).to_pylist()]
 

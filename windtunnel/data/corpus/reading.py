@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import SourceError, UserError, nearest
 from windtunnel.core.part import Part
 from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes
 from windtunnel.data.corpus.frame import Document, batches, documents_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-READING = 3  # raised when files give other documents than before: what was prepared of them is prepared again
+READING = 4  # raised when files give other documents than before: what was prepared of them is prepared again
 _PACKAGES = ("daft", "pypdf", "python-docx", "resiliparse", "mwparserfromhell")
 
 
@@ -146,25 +146,25 @@ def check_split(tally: Tally, entries: dict[tuple[str, str], dict[str, Any]], pl
     read, total = tally.documents("read"), sum(counts.values())
     if not read:
         reason = tally.summary("skipped") or "it has none"
-        raise UserError(f"corpus source {name!r}: no document that holds anything: {reason}")
+        raise SourceError(f"corpus source {name!r}: no document that holds anything: {reason}", name)
     what = f"corpus source {name!r}: {read:,} {'document was' if read == 1 else 'documents were'} read"
     units = len(lowest) if len(lowest) < 8 else total  # documents, or groups of them where there are that few
     duplicates = tally.documents("removed: exact duplicate")
     if not total:
-        raise UserError(f"{what}, but all of them also occur in sources before it; leave it out, or put it first")
+        raise SourceError(f"{what}, but all of them also occur in sources before it; leave it out, or put it first", name)
     if duplicates:
         what += f", {duplicates:,} of them exact duplicates, which leaves {total:,}"
     if placing.field_name is not None:
         rule = "since" if settings.get("since") else "where"
         seen = f"field {placing.field_name!r} holds {', '.join(map(repr, placing.values)) or 'nothing'}"
-        raise UserError(f"{what}; none fell into {' or '.join(empty)}: {seen}; change split.{rule}, which is {settings[rule]}")
+        raise SourceError(f"{what}; none fell into {' or '.join(empty)}: {seen}; change split.{rule}, which is {settings[rule]}", name)
     what += f"; none fell into {' or '.join(empty)} (validation {settings['validation']:g}, test {settings['test']:g} of documents)"
     if units < total:
         what += f"; they are {units} {'groups' if units > 1 else 'group'}, and a group is never split"
     advice = shares_that_do(lowest, units, settings)
     if advice is None:
         few = "three or more are needed" if units < 3 else "with so few, no share below one half would do"
-        raise UserError(f"{what}. Add documents: {few}. If it is one long text, cut it into several, e.g. by chapter")
+        raise SourceError(f"{what}. Add documents: {few}. If it is one long text, cut it into several, e.g. by chapter", name)
     validation, test = advice
-    shares = f"validation: {validation:g}, test: {test:g}"
-    raise UserError(f"{what}. Add documents (a long one can be cut into several), or hold out a larger share: split: {{{shares}}} would do")
+    shares = f"split: {{validation: {validation:g}, test: {test:g}}}"
+    raise SourceError(f"{what}. Add documents (a long one can be cut into several), or hold out a larger share: {shares} would do", name)

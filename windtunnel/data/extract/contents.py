@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from windtunnel.data.corpus.opened import BOMS, Unreadable, unmarked
 from windtunnel.data.extract.html import html_text
+from windtunnel.data.extract.mail import is_mail, mail_text
 from windtunnel.data.extract.manual import manual_text
 from windtunnel.data.extract.notebook import notebook_text
 from windtunnel.data.extract.office import epub_text, open_document_text, word_text
@@ -20,6 +21,7 @@ _BYTES: dict[str, Callable[[bytes], str]] = {
     "Word documents": word_text,
     "OpenDocument texts": open_document_text,
     "EPUB books": epub_text,
+    "mails": mail_text,
 }
 _TEXT: dict[str, Callable[[str], str]] = {
     "HTML documents": html_text,
@@ -40,7 +42,7 @@ _REFERENCE = re.compile(r"(\.\\\".*\n|'\\\".*\n|\s)*\.so\s+\S+\s*$")
 def form_of(data: bytes, suffix: str) -> str | None:
     """What a document is, such as "HTML documents"; None where it is plain text or nothing known. ``data`` may be its beginning only.
 
-    The content decides. ``suffix`` helps only with pieces of HTML, which nothing but tags tells.
+    The content decides. ``suffix`` helps only with pieces of HTML, which nothing but tags tells, and with mails of few headers.
 
     Raises:
         Unreadable: where it is a document whose text nothing here can take out.
@@ -55,6 +57,8 @@ def form_of(data: bytes, suffix: str) -> str | None:
             raise Unreadable(f"{name} document", f"is a {name} document, which is not read; save it as .docx, .pdf or plain text")
     if data.startswith(b"PK\x03\x04"):
         return _packed(data)
+    if is_mail(data, suffix):
+        return "mails"
     mark = next((encoding for mark, encoding in BOMS if data.startswith(mark)), None) or unmarked(data) or "utf-8"
     head = codecs.getincrementaldecoder(mark)("replace").decode(data[:_HEAD])
     begun = _COMMENTS.match(head)

@@ -64,7 +64,7 @@ class Files(StreamedSource, name="files"):
         None, description="the field whose value names what is never split, such as a scene or a customer", examples=["customer"]
     )
     extract: bool = Field(
-        True, description="take the text out of HTML, PDF, Word, notebooks, manual pages; false: with their markup", examples=[False]
+        True, description="take the text out of HTML, PDF, Word, notebooks, manual pages, mails; false: as they are", examples=[False]
     )
     encoding: str | None = Field(None, description="of plain text and tables, such as cp1252 (default: recognised)", examples=["cp1252"])
     sample: int | None = Field(
