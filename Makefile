@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with Python 3.11 to 3.13 and pip. Another interpreter: make demo PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := datasets,gguf,language,loggers,ray,vision,wiki,test
+EXTRAS := datasets,gguf,language,loggers,ray,series,trajectories,vision,wiki,test
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: setup demo test reproduce bench docs wheel changelog clean

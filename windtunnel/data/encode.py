@@ -87,8 +87,9 @@ def _build(corpus: Any, encoding: Encoding, before: Stream | None, folder: Path,
             shards[split][source] = _write_shard(fitted, split, source, folder, stem, files)
             groups = corpus.groups(split, source) if split != "train" and hasattr(corpus, "groups") else None
             if groups is not None:
+                more = shards[split][source]["documents"] - len(groups)  # an encoding may hold out parts of training documents behind them
                 with _Writer(folder, f"{stem}.{GROUP}", files) as writer:
-                    writer.write(groups.astype("<i8").tobytes())
+                    writer.write(np.pad(groups, (0, more), constant_values=-1).astype("<i8").tobytes())
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": fingerprint,

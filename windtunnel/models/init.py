@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
+from transformers.pytorch_utils import Conv1D
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
@@ -92,6 +93,9 @@ def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size]
                 value = torch.full(shape, constant)
             parameter = _hold(model, name, value)
             if value is None:
+                if isinstance(made := model.get_submodule(name.rpartition(".")[0]), Conv1D):  # whose first weights some families leave
+                    torch.default_generator.manual_seed(_seed_of(seed, name))
+                    _as_made(made, parameter)
                 for owner, module in _initialisers(model, name):
                     # Parents may draw the weights of their children anew (as of residual projections), so the last one decides.
                     torch.default_generator.manual_seed(_seed_of(seed, name))
@@ -101,6 +105,12 @@ def fresh(config: PreTrainedConfig, seed: int, given: Callable[[str, torch.Size]
             del model.get_parameter(name)._is_hf_initialized  # type: ignore[attr-defined]
         model.tie_weights()
     return train_every_row(model).train()
+
+
+def _as_made(module: Conv1D, parameter: nn.Parameter) -> None:
+    """Draw a weight as transformers does when it makes the module: the rule that the family may have of its own comes after."""
+    with torch.no_grad():
+        parameter.normal_(0, 0.02) if parameter is module.weight else parameter.zero_()
 
 
 def train_every_row(model: PreTrainedModel) -> PreTrainedModel:

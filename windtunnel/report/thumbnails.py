@@ -1,4 +1,4 @@
-"""What the data are where they are images: thumbnails, with what every arm named or drew."""
+"""What the data are where they can be shown: thumbnails of images, plots of series, with what every arm named or drew."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from windtunnel.report.elements import safe, section
 from windtunnel.report.words import BASELINE, Reading
 
-IMAGES = 12  # that are shown
-OWN = "data:image/png;base64,"  # how the address of a picture begins that the page itself holds
+SHOWN = 12  # documents
+PIXELS, PLOT = "data:image/png;base64,", "data:image/svg+xml;base64,"  # how addresses of pictures begin that the page itself holds
 
 
 def of_arms(reading: Reading) -> str:
-    """A table with a row for each image: the image, what is true of it, and what every arm named or drew."""
+    """A table with a row for each document: what it is, what is true of it, and what every arm named or drew."""
     written = reading.result.samples
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for name, entries in written.items():
@@ -22,14 +22,17 @@ def of_arms(reading: Reading) -> str:
     arms = [name for name in dict.fromkeys((BASELINE, *reading.ranked(), *written)) if any(row["arms"].get(name) for row in rows.values())]
     shown = list(dict.fromkeys(name for row in rows.values() for name in row["pictures"]))
     lines = [[safe(name) for name in ("", *shown, "truth", *arms)]]
-    for (source, prompt), row in list(rows.items())[:IMAGES]:
+    for (source, prompt), row in list(rows.items())[:SHOWN]:
         pictures = [picture(row["pictures"].get(name), name) for name in shown]
         lines.append([safe(f"{source}: {prompt}"), *pictures, safe(row["truth"]), *(row["arms"].get(name, "") for name in arms)])
     table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>\n" for line in lines)
-    note = "Held-out images and what models of the first seed made of them. They show what the data are; they decide nothing."
-    return section("Images", f'<p class="note">{note}</p>', f'<table class="images">{table}</table>')
+    note = "Held-out documents and what models of the first seed made of them. They show what the data are; they decide nothing."
+    return section("Samples", f'<p class="note">{note}</p>', f'<table class="images">{table}</table>')
 
 
 def picture(address: str | None, name: str) -> str:
     """A small picture; nothing where there is none, or one that the page would have to fetch."""
-    return f'<img src="{safe(address)}" alt="{safe(name)}">' if address and address.startswith(OWN) else ""
+    if not address or not address.startswith((PIXELS, PLOT)):
+        return ""
+    kind = ' class="plot"' if address.startswith(PLOT) else ""
+    return f'<img{kind} src="{safe(address)}" alt="{safe(name)}">'

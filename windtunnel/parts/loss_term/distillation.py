@@ -47,7 +47,7 @@ class Distillation(LossTerm, name="distillation"):
         """weight (KL - CE) in nats, a mean over the counted targets.
 
         Raises:
-            PartError: for a teacher of another vocabulary.
+            PartError: for a teacher of another vocabulary, and an objective whose targets are numbers.
         """
         import torch
         from torch.nn.functional import kl_div, log_softmax
@@ -55,6 +55,8 @@ class Distillation(LossTerm, name="distillation"):
         from windtunnel.models.forward import logits_of_targets
         from windtunnel.models.sizes import rows_of
 
+        if loss.outputs.logits.shape == loss.counts.shape:
+            raise PartError(f"distillation: what {context.objective.name} says is a number for each target, which has no soft labels")
         teacher, both = context.models["teacher"], self.soften == "both"
         known, own = rows_of(teacher.config), rows_of(model.config)
         if known != own:

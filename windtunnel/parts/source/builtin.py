@@ -21,6 +21,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.tally import Tally
+from windtunnel.kits.series.packaged import packaged, version
 from windtunnel.kits.text.interpreter import character_names, headers, instructions, readmes
 
 if TYPE_CHECKING:
@@ -41,16 +42,18 @@ class Builtin(StreamedSource, name="builtin"):
     they are domains as far apart as any that need no download.
 
     ``digits`` are images, not text: scikit-learn's 1,797 handwritten digits (Alpaydin and Kaynak 1998), each with ``image``, a list of 8
-    rows of 8 whole numbers from 0 (white) to 255, and ``label``, 0 to 9. They need the extra ``vision``.
+    rows of 8 whole numbers from 0 (white) to 255, and ``label``, 0 to 9. They need the extra ``vision``. ``series`` are numbers
+    in time, those of statsmodels: carbon dioxide by the week, the sea's temperature by the month, economies by the quarter, sunspots, the
+    Nile and births by the year. They need the extra ``series``.
     """
 
-    text: Literal["stdlib", "docstrings", "instructions", "characters", "readmes", "headers", "digits"] = Field(
-        description="stdlib: source code; docstrings: also pydoc topics; instructions; characters; readmes; headers; or digits: images"
+    text: Literal["stdlib", "docstrings", "instructions", "characters", "readmes", "headers", "digits", "series"] = Field(
+        description="stdlib: source code; docstrings: also pydoc topics; instructions; characters; readmes; headers; digits: images; series"
     )
 
     def content_fields(self) -> tuple[str, ...]:
-        """Of digits, the image."""
-        return ("image",) if self.text == "digits" else ()
+        """Of digits, the image; of series, the values and when they begin."""
+        return {"digits": ("image",), "series": ("values", "start")}.get(self.text, ())
 
     def documents(self, tally: Tally) -> Iterator[Document]:
         """The documents in the order of their names, each with its module's file or topic.
@@ -60,6 +63,9 @@ class Builtin(StreamedSource, name="builtin"):
         """
         if self.text == "digits":
             yield _digits()
+            return
+        if self.text == "series":
+            yield from packaged(tally)
             return
         if self.text == "characters":
             yield from character_names()
@@ -94,6 +100,8 @@ class Builtin(StreamedSource, name="builtin"):
         """The version of Python and a hash of the library's files (of its headers or readmes; of characters, the version of Unicode)."""
         if self.text == "digits":
             return f"scikit-learn {_sklearn().__version__}"
+        if self.text == "series":
+            return f"statsmodels {version()}"
         if self.text == "characters":
             return f"Unicode {unicodedata.unidata_version}"
         digest = hashlib.blake2b(digest_size=16)

@@ -1,0 +1,63 @@
+"""Mechanisms that were written for text, on models of images and series: each keeps its contract there and changes what is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from windtunnel import testing
+from windtunnel.core import registry
+from windtunnel.core.trial import Trial
+from windtunnel.kits.series.tiny import SERIES
+from windtunnel.slots import AfterStep, LossTerm, Schedule, Start, Structure
+
+IMAGES = {
+    "corpus": {"digits": "builtin:digits"},
+    "split": {"validation": 0.15, "test": 0.25},
+    "encoding": "pixels",
+    "objective": "classify",
+    "context": 8,
+    "evaluations": "labels",
+    "evaluate_every": 1,
+}
+SIZES = {"layers": 2, "width": 16, "heads": 2}
+SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "images": ({"family": "vit", "head": "classify", **SIZES}, IMAGES, "bits_per_label"),
+    "series": ({"family": "patchtst", "patch": 4, **SIZES}, SERIES, "relative"),
+}
+BOTH = ("images", "series")
+PARTS: list[tuple[Any, str, dict[str, Any], tuple[str, ...]]] = [
+    (Start, "stack", {"factor": 2}, BOTH),
+    (Structure, "fixed-mask", {"sparsity": 0.75}, BOTH),
+    (Structure, "low-rank", {"rank": 4}, BOTH),
+    (LossTerm, "distillation", {"weight": 0.9}, ("images",)),  # numbers have no soft labels
+    (AfterStep, "reptile", {"every": 2, "kept": 0.5}, BOTH),
+    (Schedule, "wsd", {"decay": 0.5}, ("series",)),
+]
+CASES = [pytest.param(slot, name, knobs, setting, id=f"{name}-{setting}") for slot, name, knobs, of in PARTS for setting in of]
+
+
+@pytest.mark.parametrize(("slot", "name", "knobs", "setting"), CASES)
+def test_it_keeps_its_contract_and_changes_what_is_measured(
+    slot: Any,
+    name: str,
+    knobs: dict[str, Any],
+    setting: str,
+    workshop: testing.Workshop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, beside, number = SETTINGS[setting]
+    part = registry.find(slot, name)
+    assert part is not None
+    plain = workshop.plain(workshop.recipe(budget={"steps": testing.STEPS}, model=model, **beside))
+    if name == "distillation":
+        knobs = knobs | {"teacher": {"folder": str(plain / "model")}}
+    before = {"model": model | {"layers": 1}, "objective": beside["objective"], "context": beside["context"]} if name == "stack" else None
+    monkeypatch.setattr(part, "trial", Trial(knobs, model=model, beside=beside, before=before))
+    testing.trains_and_resumes(part, workshop, tmp_path)
+    numbers = [json.loads((folder / "record.json").read_text())["test"][number] for folder in (plain, tmp_path / "whole")]
+    assert numbers[0] != numbers[1]

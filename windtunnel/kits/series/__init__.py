@@ -1,0 +1,1 @@
+"""What parts share that work on series of numbers in time."""

@@ -1,0 +1,1 @@
+"""What parts share that work on episodes of observations and actions."""

@@ -1,0 +1,99 @@
+"""Episodes in the user's tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from windtunnel.core.errors import UserError, nearest
+from windtunnel.data.corpus.frame import Document, StreamedSource
+from windtunnel.data.corpus.listing import listed, shown
+from windtunnel.data.corpus.tally import Tally
+from windtunnel.kits.series.tables import read_table
+
+
+class EpisodeFiles(StreamedSource, name="episode-files"):
+    """Episodes in tables (.parquet, .csv), one row a step: which episode it is of, what was seen, and what was done.
+
+    An observation is a list of whole numbers from 0 in one column, or each of its places is a column of its own (``observation`` names
+    several). Steps stand in their order; episodes may be mixed. ``action`` is a whole number from 0. With ``done`` the last step of an
+    episode says that it ended: one without an end is kept and counted. An episode whose numbers are no whole ones from 0, or whose
+    observations are of several lengths, is skipped and counted. What ``group`` names (an operator, a goal) is never split.
+    """
+
+    path: str = Field(min_length=1, description="a table or a folder of tables; ~ is the home folder", examples=["~/episodes.parquet"])
+    episode: str = Field("episode", min_length=1, description="the column that says which episode a step is of")
+    observation: tuple[str, ...] = Field(
+        ("observation",), min_length=1, description="the columns that hold what was seen", examples=[["x", "y"]]
+    )
+    action: str = Field("action", min_length=1, description="the column that holds what was done")
+    done: str | None = Field(None, description="the column that says whether the episode ended with this step", examples=["done"])
+    group: str | None = Field(None, description="the column that says what is never split (default: the episode)", examples=["operator"])
+
+    def content_fields(self) -> tuple[str, ...]:
+        """Observations and actions."""
+        return ("observation", "action")
+
+    def documents(self, tally: Tally) -> Iterator[Document]:
+        """The episodes of each table in the order in which they begin.
+
+        Raises:
+            UserError: for a table without the columns, and where no episode can be read.
+        """
+        read = 0
+        for file in self._files():
+            table = read_table(file)
+            wanted = [self.episode, *self.observation, self.action, *(name for name in (self.done, self.group) if name)]
+            for name in wanted:
+                if name not in table.column_names:
+                    raise UserError(f"{file}: has no column {name!r}; {nearest(name, table.column_names)}")
+            episodes: dict[Any, list[dict[str, Any]]] = {}
+            for row in table.select(dict.fromkeys(wanted)).to_pylist():
+                episodes.setdefault(row[self.episode], []).append(row)
+            for name, steps in episodes.items():
+                found = self._episode(f"{shown(file)}: {name}", steps, tally)
+                if found is not None:
+                    read += 1
+                    yield found
+        if not read:
+            raise UserError(f"{self.path}: holds no episode that can be read: {tally.summary('skipped')}")
+
+    def _episode(self, origin: str, steps: list[dict[str, Any]], tally: Tally) -> dict[str, Any] | None:
+        seen = [[one for name in self.observation for one in _listed(step[name])] for step in steps]
+        done = [step[self.action] for step in steps]
+        if not all(isinstance(one, int) and one >= 0 for one in (*done, *(code for step in seen for code in step))):
+            tally.count("skipped: numbers that are no whole ones from 0", where=origin)
+            return None
+        if len({len(step) for step in seen}) > 1:
+            tally.count("skipped: observations of several lengths", where=origin)
+            return None
+        if self.done is not None and not steps[-1][self.done]:
+            tally.count("episode without an end: kept", where=origin)
+        group = str(steps[0][self.group]) if self.group else origin
+        return {"observation": seen, "action": done, "origin": origin, "group": group}
+
+    def signature(self) -> str:
+        """A hash of the names, sizes and modification times of the files."""
+        digest = hashlib.blake2b(digest_size=16)
+        for file in self._files():
+            status = file.stat()
+            digest.update(json.dumps([shown(file), status.st_size, status.st_mtime_ns]).encode())
+        return digest.hexdigest()
+
+    def _files(self) -> list[Path]:
+        root = Path(self.path).expanduser()
+        if root.is_file():
+            return [root]
+        files = [file for file in listed(root, "**/*")[0] if file.suffix.lower() in (".parquet", ".csv")] if root.is_dir() else []
+        if not files:
+            raise UserError(f"{root}: no such table, nor a folder with one (.parquet or .csv)")
+        return files
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
