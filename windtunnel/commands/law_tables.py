@@ -90,6 +90,28 @@ def isoflop(
             print(f"{one.flops:.3g} FLOPs: best size {one.size.value:.3g} ({one.size.low:.3g} to {one.size.high:.3g}), loss {one.loss:.4f}")
 
 
+def best_rate(
+    table: TableFile,
+    size: SizeOption,
+    tokens: TokensOption,
+    rate: Annotated[str, typer.Option("--rate", metavar="COLUMN", help="the peak learning rate", show_default=False)],
+    loss: LossOption,
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """The learning rate to train at, from sweeps at several sizes and tokens: c N^a D^b."""
+    from windtunnel.laws.best_rate import best_rate
+
+    found = best_rate(table, size=size, tokens=tokens, rate=rate, loss=loss, where=choices(where), draws=draws)
+    show(found, as_json)
+    if not as_json and (one := found.transfer):
+        print(
+            f"{one.size:.3g} parameters at {one.tokens:.3g} tokens, from the others: rate {one.predicted:.3g} where {one.lowest:.3g} is "
+            f"best, {one.excess:.2%} more loss; the smallest model's rate costs {one.excess_of_smallest:.2%}"
+        )
+
+
 def order(
     table: TableFile,
     arm: Annotated[str, typer.Option("--arm", metavar="COLUMN", help="the name of the arm", show_default=False)],
@@ -338,6 +360,7 @@ COMMANDS = (
     frequency,
     learning_curve,
     advantage,
+    best_rate,
     dynamics,
     order,
     under_cost,

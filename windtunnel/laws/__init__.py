@@ -3,6 +3,7 @@
 # Laws of tables: `windtunnel law NAME TABLE`, and the function of that name in the module of that name.
 OF_TABLES = (
     "advantage",
+    "best-rate",
     "capacity",
     "chinchilla",
     "critical-batch",
