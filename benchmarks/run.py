@@ -39,7 +39,9 @@ NAMES = (
     "curate",
     "atlas",
     "footprint",
-)  # pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables, incremental fashion-mnist
+)
+# pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables, own_ladder results of
+# studies/ladder.yaml, incremental fashion-mnist
 
 
 def main(names: list[str]) -> int:
