@@ -9,6 +9,7 @@ import pytest
 from windtunnel.recipe import USUAL, held_by, recipe_from
 from windtunnel.report.markup import markdown
 from windtunnel.study.assemble import exposure
+from windtunnel.study.decisions import work_of
 from windtunnel.study.fly import check_study, fly_study, study_from, summary
 from windtunnel.study.plan import at_one_budget
 from windtunnel.train.record import RunRecord
@@ -36,6 +37,14 @@ def test_a_missing_budget_means_twenty_tokens_per_parameter(corpus):
     assert recipe.block_parameters == 2 * (4 * 32 * 32 + 3 * 32 * sizes.intermediate)
     study = study_from({"corpus": corpus, "baseline": BASE, "arms": {"wide": {"model": {"width": 64}}}}, name="s")
     assert {one.budget for one in study.resolved.values()} == {USUAL}
+
+
+def test_a_worker_compiles_every_shape_once_and_anew_for_every_look(corpus):
+    raw = {"corpus": corpus, "baseline": BASE, "curve": [1], "arms": {"flat": {"schedule": "constant"}, "wide": {"model": {"width": 64}}}}
+    four = work_of(study_from({**raw, "seeds": 4}, name="s"))
+    assert (four.runs, four.compilations) == (12, 2)
+    raced = work_of(study_from({**raw, "seeds": {"least": 2, "most": 6}}, name="s"))
+    assert (raced.runs, raced.compilations) == (18, 2 * 3)
 
 
 def test_both_stacks_of_an_encoder_decoder_count(corpus):

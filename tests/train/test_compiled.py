@@ -1,4 +1,4 @@
-"""Compiled code on disk that a process was killed over does not stand in the way of the next one."""
+"""Compiled code serves the models that follow, and what a process was killed over on disk does not stand in the way of the next one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,42 @@ import sysconfig
 import time
 from pathlib import Path
 
-from windtunnel.train.compiled import AT_REST, forget_unfinished
+import torch
+from torch._dynamo.utils import counters
+
+from windtunnel.study.launch import worker
+from windtunnel.train import compiled
+from windtunnel.train.compiled import AT_REST, compile_model, forget_unfinished
+
+
+class Doubling(torch.nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.rand(width))
+
+    def forward(self, given: torch.Tensor) -> torch.Tensor:
+        return 2 * given * self.weight
+
+
+def test_models_of_the_same_shapes_share_what_was_compiled(monkeypatch):
+    """Torch writes no code here: its part is not what is tried."""
+    monkeypatch.setattr(Doubling, "compile", lambda self, **how: torch.nn.Module.compile(self, backend="eager", **how))
+    monkeypatch.setattr(compiled, "KEPT", 12)
+    torch._dynamo.reset()
+    counters.clear()
+
+    def graphs(*widths: int) -> int:
+        for width in widths:
+            model = Doubling(width)
+            compile_model(model)
+            assert torch.equal(model(torch.ones(width)), 2 * model.weight)
+            worker._tidy(compiled=True)
+        return counters["stats"]["unique_graphs"]
+
+    assert graphs(3, 3, 3) == 1
+    assert graphs(*range(4, 15), 3, 14) == 12, "more than the eight that torch keeps of one function"
+    assert graphs(15) == 0, "the thirteenth: all are forgotten"
+    assert graphs(3) == 1
 
 
 def test_what_a_killed_compiler_left_is_deleted_and_the_rest_stays(tmp_path):

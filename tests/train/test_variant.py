@@ -84,7 +84,7 @@ def test_a_run_in_a_process_of_its_own_takes_longer_to_begin_than_it_did_here(pa
     pace({USUAL: 1.0}, (30.0, 5.0, 0.5))
     phase_run: Any = SimpleNamespace(cost=SimpleNamespace(step={"flops": 1.0}))
     recipe = tiny(precision="float32", compile="auto")
-    chosen = {runs: variants.by_the_clock(recipe, CPU, phase_run, 1000.0, runs).compiled for runs in (10, 30)}
+    chosen = {number: variants.by_the_clock(recipe, CPU, phase_run, 1000.0, 30, number).compiled for number in (10, 30)}
     assert chosen == {10: True, 30: False}, "500 seconds are saved; beginning takes 250 or 750"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.core.files import decided_once
 from windtunnel.core.keys import Variant
@@ -13,17 +13,18 @@ from windtunnel.recipe import Recipe
 from windtunnel.study.file import StudyFile
 from windtunnel.study.pilots import Means
 from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, plan
+from windtunnel.study.seeds import Race
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
 
 
-def variant_of(name: str, folder: Path, base: Recipe, stream: Stream, work: Callable[[], tuple[float, int]], means: Means) -> Variant:
+def variant_of(name: str, folder: Path, base: Recipe, stream: Stream, work: Callable[[], Work], means: Means) -> Variant:
     """How the steps of all runs are computed: as the study ``name`` in ``folder`` was begun, or what suits its baseline on this machine.
 
     Args:
         base: the recipe of the baseline, which is flown on ``stream``.
-        work: what all runs together take, if nothing was decided yet: FLOPs, estimated, and how many runs there are.
+        work: what all runs together take, if nothing was decided yet.
         means: where runs are flown.
 
     Raises:
@@ -41,23 +42,35 @@ def variant_of(name: str, folder: Path, base: Recipe, stream: Stream, work: Call
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((means.out / "cache" / "compiled").absolute()))
 
     def decide() -> dict[str, Any]:
-        flops, runs = work()
+        taken = work()
+        beginnings = min(taken.runs, here.count * taken.compilations)
         means.say("timing the step of the baseline in what ways this machine can compute it")
         with threads_of(here.threads):
-            return choose(base, stream, device, flops=flops, runs=runs).model_dump()
+            return choose(base, stream, device, flops=taken.flops, runs=taken.runs, beginnings=beginnings).model_dump()
 
     variant = Variant.model_validate(decided_once(folder / VARIANT, decide))
     refuse_unable(variant, device, f"study {name} in {means.out}")
     return variant
 
 
-def work_of(study: StudyFile) -> tuple[float, int]:
-    """FLOPs that all runs of ``study`` take, estimated, and how many runs there are."""
+class Work(NamedTuple):
+    """What all runs of a study take."""
+
+    flops: float  # estimated
+    runs: int
+    compilations: int  # of one worker: once for each shape of the steps, and anew where workers are hired anew
+
+
+def work_of(study: StudyFile) -> Work:
+    """What all runs of ``study`` take. Workers are hired anew for the trials of a tuning and for every look of a race."""
     from windtunnel.train.estimate import estimate
 
     recipes = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
     entries = plan(study, recipes, dict.fromkeys(recipes, ""), Variant())
-    return sum(estimate(entry.recipe)["own_flops"] for entry in entries), len(entries)
+    phases = (phase for entry in entries for phase in entry.recipe.phases)
+    shapes = {repr((phase.model, phase.structure, phase.objective, phase.batch, phase.context)) for phase in phases}
+    hired = bool(study.tune) + (len(study.seeds.looks) if isinstance(study.seeds, Race) else 1)
+    return Work(sum(estimate(entry.recipe)["own_flops"] for entry in entries), len(entries), len(shapes) * hired)
 
 
 def flops_of_budget(base: Recipe, folder: Path, stream: Stream, variant: Variant, means: Means) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 AT_REST = 3.0  # seconds: a file that nobody has written to for so long is not being written
+KEPT = 16  # graphs that a process keeps for the models that follow: every call looks through those of its function
 
 
 def set_compiled(model: torch.nn.Module, form: Any) -> Any:
@@ -20,11 +22,27 @@ def set_compiled(model: torch.nn.Module, form: Any) -> Any:
 
 
 def compile_model(model: torch.nn.Module) -> None:
-    """Let ``model`` be compiled at its next call, where compiled code that an earlier process left unfinished is not in the way."""
+    """Let ``model`` be compiled at its next call, where compiled code that an earlier process left unfinished is not in the way.
+
+    A model of the same shapes as one that was compiled before in this process takes over its code.
+    """
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     forget_unfinished(Path(cache_dir()))
+    # Past this limit of torch's, 8 by default, a function would silently run as it is written.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * KEPT)  # type: ignore[attr-defined]
     model.compile(dynamic=False)
+
+
+def forget_many() -> None:
+    """Forget the compiled graphs of this process once there are more than :data:`KEPT`; fewer serve the models that follow."""
+    if "torch._dynamo" not in sys.modules:
+        return
+    from torch._dynamo.utils import counters
+
+    if counters["stats"]["unique_graphs"] > KEPT:
+        torch._dynamo.reset()
+        counters.clear()
 
 
 def forget_unfinished(folder: Path) -> None:

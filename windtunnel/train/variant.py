@@ -32,7 +32,9 @@ SCORES = 1 << 30  # bytes of attention scores that a step may keep where product
 ROUNDS = 3
 
 
-def choose(recipe: Recipe, stream: Stream, device: torch.device, *, flops: float | None = None, runs: int = 1) -> Variant:
+def choose(
+    recipe: Recipe, stream: Stream, device: torch.device, *, flops: float | None = None, runs: int = 1, beginnings: int | None = None
+) -> Variant:
     """The variant for ``recipe``: what it says, and where it says ``auto`` what is fastest here.
 
     The step of the first phase is timed in each precision and with each kind of attention, in turns; the usual one (float32, fused
@@ -43,7 +45,9 @@ def choose(recipe: Recipe, stream: Stream, device: torch.device, *, flops: float
         stream: the prepared data of ``recipe``.
         device: where runs are computed.
         flops: that all runs together will take (default: what is estimated for one run of ``recipe``).
-        runs: how many runs are flown with it; each compiles its step anew, from what is cached on disk.
+        runs: how many runs are flown with it.
+        beginnings: how often a process begins compiled steps, from what is cached on disk: every worker once for each shape of its runs
+            (default: every run).
 
     On an accelerator, and with several ranks, attention is the fused one.
     """
@@ -59,12 +63,12 @@ def choose(recipe: Recipe, stream: Stream, device: torch.device, *, flops: float
         return recipe.variant(unmeasured(recipe, device, flops))
     try:
         with trial(recipe, stream, device) as phase_run:
-            return recipe.variant(by_the_clock(recipe, device, phase_run, flops, runs))
+            return recipe.variant(by_the_clock(recipe, device, phase_run, flops, runs, beginnings or runs))
     except UserError:
         return recipe.variant(Variant())  # a recipe that cannot be flown: its runs will say why, each in its record
 
 
-def by_the_clock(recipe: Recipe, device: torch.device, phase_run: PhaseRun, flops: float, runs: int) -> Variant:
+def by_the_clock(recipe: Recipe, device: torch.device, phase_run: PhaseRun, flops: float, runs: int, beginnings: int) -> Variant:
     """What is fastest for ``runs`` runs that take ``flops`` together, by the steps of ``phase_run``."""
     seconds = timed(phase_run, candidates(recipe, device, phase_run))
     chosen = fastest(seconds)
@@ -73,7 +77,7 @@ def by_the_clock(recipe: Recipe, device: torch.device, phase_run: PhaseRun, flop
         steps = runs * recipe.budget.amount / seconds[chosen]
     if recipe.compile == "auto" and steps * seconds[chosen] > WORTH_COMPILING and able_to_compile(device):
         cold, warm, compiled = timed_compiled(phase_run, chosen)
-        if compiled < MARGIN * seconds[chosen] and cold + runs * BEGINNING * warm < steps * (seconds[chosen] - compiled):
+        if compiled < MARGIN * seconds[chosen] and cold + beginnings * BEGINNING * warm < steps * (seconds[chosen] - compiled):
             return chosen.model_copy(update={"compiled": True})
     return chosen
 

@@ -135,9 +135,10 @@ def _tidy(compiled: bool) -> None:
     torch = sys.modules.get("torch")
     if torch is None:
         return
-    if compiled and "torch._dynamo" in sys.modules:
-        # Compiled graphs count against a limit for each function; past it the next run would silently train uncompiled.
-        sys.modules["torch._dynamo"].reset()
+    if compiled:
+        from windtunnel.train.compiled import forget_many
+
+        forget_many()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.empty_cache()
