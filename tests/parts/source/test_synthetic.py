@@ -10,7 +10,7 @@ from windtunnel.core.registry import make
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
 
-ALL = ["addition", "gapped-copy", "lego-chains", "two-hop", "dyck", "remarks", "urns"]
+ALL = ["addition", "gapped-copy", "lego-chains", "two-hop", "dyck", "remarks", "urns", "rewrite"]
 
 
 def texts(name: str, **knobs: object) -> list[str]:
@@ -34,6 +34,22 @@ def test_sums_are_right_in_every_form():
         head, *places, total = text.split()
         digits = [re.fullmatch(r"A->(\d),C->(\d)", place).groups() for place in places]
         assert str(int(digits[-1][1] + "".join(digit for digit, _ in reversed(digits)))) == total == str(eval(head[:-1]))
+
+
+def test_rules_rewrite_the_first_place_or_leave_the_string():
+    left_alone = 0
+    for text in texts("rewrite", symbols=4, length=6, absent=0.4):
+        rule, problem = text.replace(" ", "").split(":")
+        left, right = rule.split(">")
+        before, after = problem.split("=")
+        assert after == before.replace(left, right, 1) and len(left) == len(right) == 2 and len(before) == 6
+        left_alone += left not in before
+    assert 12 < left_alone < 36
+    rules = [{text.split(":")[0] for text in texts("rewrite", distinct=3, pool=pool)} for pool in (0, 1)]
+    assert [len(each) for each in rules] == [3, 3] and not rules[0] & rules[1]
+    assert len({text.split(":")[0] for text in texts("rewrite")}) > 50
+    with pytest.raises(ValueError, match="do not fit"):
+        texts("rewrite", side=8)
 
 
 def test_copies_are_copies():
