@@ -50,9 +50,9 @@ def left_out(models: dict[str, Any]) -> str:
 
 
 def of_arms(reading: Reading) -> str:
-    """For each prompt how the text really goes on and what every arm wrote, where that can be read; of images, thumbnails."""
+    """For each prompt how the text really goes on and what every arm wrote, where that can be read; of images, graphs and rows a table."""
     written = reading.result.samples
-    if any(entry.pictures for entries in written.values() for entry in entries):
+    if any(entry.pictures or entry.cells for entries in written.values() for entry in entries):
         return thumbnails.of_arms(reading)
     shown = [name for name in written if readable(reading.bits_per_byte(name))]
     prompts: dict[tuple[str, str], dict[str, Any]] = {}

@@ -330,6 +330,7 @@ class Sample(ResultBlock):
     source: str = ""
     prompt: str = ""
     pictures: dict[str, str] = Field({}, description="what it was shown, by name")
+    cells: dict[str, str] = Field({}, description="what it was shown of a row of a table, by column")
     drawn: str | None = Field(None, description="a picture that it drew")
     continuation: str | None = None
     truth: str | None = Field(None, description="how the document goes on")

@@ -207,7 +207,7 @@ class CellsModel(SetModel):
         self.post_init()
 
     def forward(self, numbers: Tensor, categories: Tensor, hidden: Tensor | None = None, return_dict: bool = True, **options: Any) -> Any:
-        """``logits`` [B, classes].
+        """``logits`` [B, classes]; besides ``features`` [B, width], the position that gathers.
 
         Args:
             numbers: float [B, columns of numbers], NaN where there is none.
@@ -224,7 +224,9 @@ class CellsModel(SetModel):
             cells = torch.where(hidden[..., None], self.missing.weight[1], cells)
         cells = torch.cat([cells, cells.new_zeros(len(cells), 1, cells.shape[-1])], dim=1) + self.column.weight
         states, kept = self.encoded(cells, None, options)
-        return TokenClassifierOutput(logits=self.head(states[:, -1]), **kept)
+        found = TokenClassifierOutput(logits=self.head(states[:, -1]), **kept)
+        found.features = states[:, -1]
+        return found
 
 
 class GraphModel(SetModel):
@@ -249,7 +251,8 @@ class GraphModel(SetModel):
     def forward(
         self, nodes: Tensor, edges: Tensor, there: Tensor, hidden: Tensor | None = None, return_dict: bool = True, **options: Any
     ) -> Any:
-        """``logits`` [B, classes] of the graphs; besides ``drawn`` [B, nodes, features] and ``features`` [B, width], the mean of the nodes.
+        """``logits`` [B, classes] of the graphs; besides ``states`` of nodes [B, nodes, width], what is
+        ``drawn`` of them [B, nodes, features], and their mean, ``features`` [B, width].
 
         Args:
             nodes: float [B, nodes, features].
@@ -268,7 +271,7 @@ class GraphModel(SetModel):
         states, kept = self.encoded(states, seen[:, None], options)
         mean = (states * there[..., None]).sum(dim=1) / there.sum(dim=1, keepdim=True).clamp(min=1)
         found = TokenClassifierOutput(logits=self.head(mean), **kept)
-        found.drawn, found.features = self.draw(states), mean
+        found.drawn, found.features, found.states = self.draw(states), mean, states
         return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from windtunnel.models.forward import forward
 from windtunnel.slots import HeldOut
 
 
-def tables_of(held_out: HeldOut) -> tuple[np.ndarray, np.ndarray]:
-    """Cells float32 [tables, rows, features] and labels int64 [tables, rows] of the held-out split, in stored order."""
+def tables_of(held_out: HeldOut, sources: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Cells float32 [tables, rows, features] and labels int64 [tables, rows] of ``sources``, held out, in stored order."""
     cells, labels = [], []
-    for source in held_out.sources:
+    for source in sources:
         for rows in Loader(held_out.stream, split=held_out.split, context=held_out.context, sequences=16).fixed(source):
             real = rows["documents"] >= 0
             cells.append(rows["cells"][real])

@@ -116,6 +116,13 @@ class TablesEncoding(Encoding, name="tables"):
         return Tables(*(int(stored[key]) for key in Tables._fields))
 
     @classmethod
+    def samples(cls, model: Any, held_out: Any, count: int = 4) -> list[dict[str, Any]]:
+        """Rows of a held-out table, some with labels that are shown, and others with those that the model tells."""
+        from windtunnel.kits.sets.samples import written_tables
+
+        return written_tables(model, held_out)
+
+    @classmethod
     def about(cls, facts: Tables) -> dict[str, int]:
         """Rows and features of a table, and classes."""
         return facts._asdict()

@@ -47,6 +47,12 @@ class InContextBits(Evaluation, name="in-context"):
     shown: Many[int] = Field((4, 16, 32), description="how many rows of a table are shown")
     spread: float = Field(1.5, gt=0, description="of the prior that the tables were drawn from")
 
+    source: str | None = Field(None, description="the source whose tables are read (default: all)")
+
+    def looks_at(self) -> tuple[str, ...]:
+        """The source."""
+        return () if self.source is None else (self.source,)
+
     def measures(self, objective: Objective) -> bool:
         """One that reads tables."""
         return "cells" in objective.fields and "label" in objective.fields
@@ -62,7 +68,7 @@ class InContextBits(Evaluation, name="in-context"):
         from windtunnel.kits.sets.tables import gaussian_posterior
         from windtunnel.kits.sets.told import bits, tables_of, told
 
-        cells, labels = tables_of(held_out)
+        cells, labels = tables_of(held_out, held_out.sources if self.source is None else (self.source,))
         found: dict[str, float] = {}
         for shown in self.shown:
             if shown >= cells.shape[1] or not (labels[:, shown:] >= 0).any():

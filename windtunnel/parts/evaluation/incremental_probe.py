@@ -91,7 +91,7 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
         Raises:
             PartError: where documents are no images, have fewer classes than there are tasks, or a class is not in both splits.
         """
-        from windtunnel.kits.image.features import labelled
+        from windtunnel.kits.features import labelled
 
         if "pixels" not in held_out.stream.fields or held_out.facts.classes < 2:
             raise PartError(f"{self.name} needs images with labels of two classes or more; this corpus has none")

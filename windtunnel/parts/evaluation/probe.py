@@ -1,4 +1,4 @@
-"""A linear probe on frozen features, the primary metric of images."""
+"""A linear probe on frozen features, the primary metric of images and graphs that were learnt without labels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ SMOOTHING = 0.01  # of a feature's variance over all images, added to that withi
 class Probe(Evaluation, name="probe"):
     """How well labels can be read off the model's features: bits per label of a multinomial logistic regression on frozen features.
 
-    The features of an image are those that its head reads behind the last block: the mean of the patches, or the class token. The probe is
-    fitted to ``shots`` training images of each class, drawn ``draws`` times by fixed seeds, the same for every model, and judged on
-    held-out images; its penalty is chosen by cross-validation among the training images. ``probe`` is the mean over the draws. Without any
-    knowledge of the image it would be the entropy of the labels, log2 of the number of classes where these are equally frequent. Beside
-    it stand accuracies of two rivals that choose nothing. Of the nearest neighbours: the ``shots`` labelled images whose features lie
-    nearest by cosine vote, nearer ones more. Of naive Bayes: the class whose mean is nearest, each feature by its own variance within
-    classes, which needs fewer labels than a regression and is worse with many (Zheng et al. 2023, arXiv:2302.02334).
+    The features of a document are those that a head reads behind the last block: of an image the mean of its patches, or the class token,
+    of a graph the mean of its nodes, of a row what gathers its cells. The probe is fitted to ``shots`` training documents of each class,
+    drawn ``draws`` times by fixed seeds, the same for every model, and judged on held-out documents; its penalty is chosen by
+    cross-validation among the training documents. ``probe`` is the mean over the draws. Without any knowledge of the document it would be
+    the entropy of the labels, log2 of the number of classes where these are equally frequent. Beside it stand accuracies of two rivals that
+    choose nothing. Of the nearest neighbours: the ``shots`` labelled documents whose features lie nearest by cosine vote, nearer ones more.
+    Of naive Bayes: the class whose mean is nearest, each feature by its own variance within classes, which needs fewer labels than a
+    regression and is worse with many (Zheng et al. 2023, arXiv:2302.02334).
 
     Alain and Bengio 2016, arXiv:1610.01644; the weights of neighbours are those of Wu et al. 2018, arXiv:1805.01978. It needs scikit-learn.
     """
@@ -71,10 +72,10 @@ class Probe(Evaluation, name="probe"):
         """
         import numpy as np
 
-        from windtunnel.kits.image.features import labelled
+        from windtunnel.kits.features import KINDS, labelled
 
-        if "pixels" not in held_out.stream.fields or held_out.facts.classes < 2:
-            raise PartError("probe needs images with labels of two classes or more; this corpus has none")
+        if not held_out.stream.fields.keys() & set(KINDS) or held_out.facts.classes < 2:
+            raise PartError("probe needs images, graphs or rows with labels of two classes or more; this corpus has none")
         train, held = (labelled(model, held_out, split) for split in ("train", held_out.split))
         shares = np.bincount(held[1]) / len(held[1])
         zero = float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum())
