@@ -74,7 +74,12 @@ def test_every_cell_is_read_by_its_column_and_one_that_is_hidden_or_missing_is_n
 
 def test_cells_are_hidden_in_training_alone_and_labels_are_targets() -> None:
     columns, places = learned(), np.arange(3)[None]
-    rows = {"numbers": np.zeros((1, 3, 2)), "categories": np.zeros((1, 3, 1)), "label": np.array([[2, -1, 0]]), "documents": places}
+    rows = {
+        "numbers": np.zeros((1, 3, 2)),
+        "categories": np.zeros((1, 3, 1), np.int64),
+        "label": np.array([[2, -1, 0]]),
+        "documents": places,
+    }
     rows |= {"positions": places, "sources": places[:, 0]}
     objective = make(Objective, {"classify-rows": {"hide": 0.9}})
     batch = objective.batch(rows, columns, np.random.default_rng(0))
@@ -130,3 +135,17 @@ def test_a_column_that_is_not_there_is_named() -> None:
     for knobs, said in (({"label": "colur"}, "colour"), ({"columns": ["size"]}, "size"), ({"label": "colour"}, "no column to read")):
         with pytest.raises(UserError, match=said):
             make(Encoding, {"rows": knobs}).fit(Corpus(), Path())
+
+
+def test_a_report_writes_rows_as_a_table_and_only_what_the_page_holds_as_pictures() -> None:
+    from types import SimpleNamespace
+
+    from windtunnel.report import thumbnails
+    from windtunnel.study.result import Sample
+
+    one = Sample(source="mine", prompt="row 1", cells={"age": "30", "city": "<Ulm>"}, truth="label low", continuation="label high (80%)")
+    two = Sample(source="mine", prompt="row 2", cells={"age": "–", "city": "Bern"})
+    reading = SimpleNamespace(result=SimpleNamespace(samples={"baseline": [one, two]}), ranked=lambda: [])
+    page = str(thumbnails.of_arms(reading))  # type: ignore[arg-type]
+    assert "<td>30</td><td>&lt;Ulm&gt;</td><td>label low</td><td>label high (80%)</td>" in page and "Rows" in page
+    assert thumbnails.picture("data:image/svg+xml;base64,QQ==", "x") and not thumbnails.picture("data:text/html;base64,QQ==", "x")

@@ -53,4 +53,5 @@ def _given(model: Any, held_out: HeldOut, rows: dict[str, NDArray[Any]], real: N
         return {"pixels": np.ascontiguousarray(to_patches(held_out.facts.scaled(rows["pixels"][real]), patch))}
     if "nodes" in rows:
         return {name: array[real] for name, array in arrays_of(rows).items()}
-    return {"numbers": rows["numbers"][real].astype(np.float32), "categories": rows["categories"][real].astype(np.int64)}
+    given: dict[str, NDArray[Any]] = held_out.facts.given({name: rows[name][real] for name in ("numbers", "categories")})
+    return given

@@ -53,6 +53,16 @@ class Columns(NamedTuple):
             codes.append(MISSING if value is None else known.index(value) + 2 if value in known else UNKNOWN)
         return scaled, np.array(codes, np.int32)
 
+    def given(self, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What a network reads of ``rows`` of the stream: ``numbers`` float32 and ``categories`` int64, [..., columns] each.
+
+        A stream holds no field of nothing, so where there is no column of a kind it has one that is not read.
+        """
+        import numpy as np
+
+        numbers, categories = rows["numbers"][..., : len(self.numbers)], rows["categories"][..., : len(self.categories)]
+        return {"numbers": numbers.astype(np.float32), "categories": categories.astype(np.int64)}
+
     def label(self, value: Any) -> int:
         """The place of a label, -1 where there is none, or one that training rows lack."""
         written = category(value)

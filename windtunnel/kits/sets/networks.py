@@ -200,9 +200,9 @@ class CellsModel(SetModel):
         super().__init__(config)
         columns = config.numbers + len(config.categories)
         self.column = nn.Embedding(columns + 1, config.hidden_size)  # the last one: what gathers
-        self.slope = nn.Embedding(config.numbers, config.hidden_size)
+        self.slope = nn.Embedding(max(1, config.numbers), config.hidden_size)
         self.missing = nn.Embedding(2, config.hidden_size)  # of a number that is not there, and of a cell that is hidden
-        self.category = nn.Embedding(sum(config.categories), config.hidden_size)
+        self.category = nn.Embedding(max(1, sum(config.categories)), config.hidden_size)
         self.head = nn.Linear(config.hidden_size, config.classes)
         self.post_init()
 
@@ -218,7 +218,9 @@ class CellsModel(SetModel):
         """
         gone, sizes = numbers.isnan(), self.config.categories
         begins = torch.tensor([sum(sizes[:place]) for place in range(len(sizes))], dtype=torch.long, device=numbers.device)
-        values = torch.where(gone[..., None], self.missing.weight[0], numbers.nan_to_num()[..., None] * self.slope.weight)
+        values = torch.where(
+            gone[..., None], self.missing.weight[0], numbers.nan_to_num()[..., None] * self.slope.weight[: numbers.shape[1]]
+        )
         cells = torch.cat([values, self.category(categories + begins)], dim=1)
         if hidden is not None:
             cells = torch.where(hidden[..., None], self.missing.weight[1], cells)

@@ -56,8 +56,9 @@ def written_rows(model: Any, held_out: HeldOut, count: int) -> list[dict[str, An
     facts, found = held_out.facts, []
     for source in held_out.sources:
         rows = first_rows(held_out, source, count)
-        numbers, codes = rows["numbers"][0], rows["categories"][0]
-        shares = _shares(model, held_out, {"numbers": numbers.astype(np.float32), "categories": codes.astype(np.int64)})
+        given = facts.given({name: rows[name][0] for name in ("numbers", "categories")})
+        numbers, codes = given["numbers"], given["categories"]
+        shares = _shares(model, held_out, given)
         for place in range(len(numbers)):
             values = numbers[place] * facts.deviation + facts.mean
             cells = {name: "–" if np.isnan(value) else f"{value:.4g}" for name, value in zip(facts.numbers, values, strict=True)}

@@ -75,8 +75,8 @@ class RowsEncoding(Encoding, name="rows"):
         facts = {**columns._asdict(), "categories": {name: list(values) for name, values in columns.categories.items()}}
         return Fitted(
             fields={
-                "numbers": Kind("<f4", (len(columns.numbers),)),
-                "categories": Kind("<i4", (len(columns.categories),)),
+                "numbers": Kind("<f4", (max(1, len(columns.numbers)),)),
+                "categories": Kind("<i4", (max(1, len(columns.categories)),)),
                 "label": Kind("<i8", fill=-1, along="document"),
             },
             facts=facts,
@@ -134,7 +134,9 @@ class RowsEncoding(Encoding, name="rows"):
         for row in self._rows(corpus, split, source, names):
             numbers, codes = columns.coded(row)
             label = np.array([columns.label(row.get(self.label))], np.int64)
-            yield Piece({"numbers": numbers[None], "categories": codes[None], "label": label}, numbers.nbytes + codes.nbytes, True)
+            size = numbers.nbytes + codes.nbytes
+            numbers, codes = (array if len(array) else np.zeros(1, array.dtype) for array in (numbers, codes))
+            yield Piece({"numbers": numbers[None], "categories": codes[None], "label": label}, size, True)
 
     def reckoned(self) -> Columns:
         """As for every encoding; before rows are read a table of one column of numbers stands for any."""
@@ -149,7 +151,7 @@ class RowsEncoding(Encoding, name="rows"):
         import numpy as np
 
         row = np.zeros((1, context), np.int64)
-        cells = {"numbers": np.zeros((1, context, 1), np.float32), "categories": np.zeros((1, context, 0), np.int32)}
+        cells = {"numbers": np.zeros((1, context, 1), np.float32), "categories": np.zeros((1, context, 1), np.int32)}
         return {**cells, "label": row, "documents": np.arange(context)[None], "positions": row, "sources": row[0, :1]}
 
     @classmethod

@@ -49,14 +49,11 @@ class ClassifyRows(Objective, name="classify-rows"):
         Raises:
             PartError: where no training row has a label.
         """
-        import numpy as np
-
         from windtunnel.kits.sets.classes import targets_of
 
         cells = len(facts.numbers) + len(facts.categories)
         return {
-            "numbers": rows["numbers"].astype(np.float32),
-            "categories": rows["categories"].astype(np.int64),
+            **facts.given(rows),
             "hidden": random.random((*rows["documents"].shape, cells)) < self.hide,
             "labels": targets_of(rows, facts.classes, self.name),
         }
