@@ -1,4 +1,4 @@
-"""What the data are where they can be shown: thumbnails of images, plots of series, drawings of graphs, cells of rows, with what every arm named or drew."""
+"""What the data are where they can be shown: images, plots of series, drawings of graphs, cells of rows; and what every arm made of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def of_arms(reading: Reading) -> str:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for name, entries in written.items():
         for entry in entries:
-            row = rows.setdefault((entry.source, entry.prompt), {"pictures": entry.pictures, "cells": entry.cells, "truth": entry.truth or "", "arms": {}})
+            row = rows.setdefault(
+                (entry.source, entry.prompt), {"pictures": entry.pictures, "cells": entry.cells, "truth": entry.truth or "", "arms": {}}
+            )
             row["arms"][name] = picture(entry.drawn, name) + safe(entry.continuation or "")
     arms = [name for name in dict.fromkeys((BASELINE, *reading.ranked(), *written)) if any(row["arms"].get(name) for row in rows.values())]
     shown = list(dict.fromkeys(name for row in rows.values() for name in row["pictures"]))
