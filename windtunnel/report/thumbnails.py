@@ -1,4 +1,4 @@
-"""What the data are where they can be shown: images, plots of series, drawings of graphs, cells of rows; and what every arm made of them."""
+"""What the data are where they can be shown: images, plots of series, drawings of graphs, cells of rows; what arms made of them."""
 
 from __future__ import annotations
 
