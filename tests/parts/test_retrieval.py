@@ -119,5 +119,7 @@ def test_retrieval_tells_a_model_that_knows_from_one_that_does_not(monkeypatch):
     monkeypatch.setattr(InverseCloze, "vectors", knows)
     found = part.evaluate(small_decoder(), view)
     assert found["retrieval"] == found["recall_1"] == 1 and found["retrieval/bm25"] == blind["retrieval/bm25"]
+    with pytest.raises(PartError, match="makes no pairs"):
+        make(Evaluation, {"retrieval": {"objective": "next-token"}}).evaluate(small_decoder(), view)
     with pytest.raises(PartError, match="needs a decoder"):
         part.evaluate(fresh(config_for(ModelSettings(family="bert", layers=1, width=16, heads=2), VOCABULARY, 32), 0), view)

@@ -10,7 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.parts.objective.inverse_cloze import InverseCloze
-from windtunnel.slots import Evaluation, HeldOut
+from windtunnel.slots import Evaluation, HeldOut, Objective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,19 +22,19 @@ WORD = re.compile(r"\w+")
 class Retrieval(Evaluation, name="retrieval"):
     """The mean reciprocal rank, among ten, of the passage that each held-out query was taken out of, with BM25 on the same beside it.
 
-    Every pair of the sources that are held out makes a query and a passage, cut as ``pairs`` says (the objective `inverse-cloze`; its
+    Every held-out document that is long enough makes a query and a passage, cut as the ``objective`` `inverse-cloze` says (its
     ``pool`` says what the vector of a text is), the same for all models of a study; all passages are searched, exactly. ``recall_1`` and
     ``recall_10`` are the shares whose passage is the first, or among the first ten. ``retrieval/bm25`` is the mean reciprocal rank of BM25
     over words, which knows no training: a retriever below it is of no use by itself (Thakur et al. 2021, arXiv:2104.08663).
     """
 
-    trial = Trial({"pairs": {"query": 0.5}})
+    trial = Trial({"objective": {"inverse-cloze": {"query": 0.5}}})
 
     unit: ClassVar[str] = "mean reciprocal rank"
     better: ClassVar[str] = "higher"
     by_objective: ClassVar[bool] = False
 
-    pairs: InverseCloze = Field(InverseCloze(kept=0.0), description="how a document is cut and what its vectors are")
+    objective: Objective = Field(InverseCloze(kept=0.0), description="how a document is cut and what its vectors are: inverse-cloze")
     sources: tuple[str, ...] = Field((), description="the sources whose documents are searched (default: all)")
 
     def looks_at(self) -> tuple[str, ...]:
@@ -45,7 +45,8 @@ class Retrieval(Evaluation, name="retrieval"):
         """``retrieval``, ``recall_1``, ``recall_10``, ``retrieval/bm25`` and ``retrieval/passages``, how many are searched.
 
         Raises:
-            PartError: where documents are no text, for a model that is no decoder, and where fewer than two documents make a pair.
+            PartError: where documents are no text, for a model that is no decoder, for another objective than inverse-cloze, and where
+                fewer than two documents make a pair.
         """
         import numpy as np
         import torch
@@ -58,15 +59,18 @@ class Retrieval(Evaluation, name="retrieval"):
         pad = vocabulary_of(held_out, self.name).pad
         if family_of(model.config).kind != "decoder":
             raise PartError(f"{self.name}: needs a decoder, whose vectors inverse-cloze trains")
+        pairs = self.objective
+        if not isinstance(pairs, InverseCloze):
+            raise PartError(f"{self.name}: objective is {pairs.name}, which makes no pairs; inverse-cloze does")
         sides: dict[str, list[np.ndarray]] = {"queries": [], "passages": []}
         words: dict[str, list[list[str]]] = {"queries": [], "passages": []}
         known = self in held_out.made
         for source in self.sources or held_out.sources:
-            for batch in held_out.batches(source, self.pairs):
+            for batch in held_out.batches(source, pairs):
                 real = batch["labels"][:, 0] != -100
                 for side in sides:
                     with torch.no_grad(), entered(held_out.precision):
-                        sides[side].append(self.pairs.vectors(model, batch[side][real], pad).float().cpu().numpy())
+                        sides[side].append(pairs.vectors(model, batch[side][real], pad).float().cpu().numpy())
                     if not known:
                         words[side] += self._words(held_out, batch[side][real])
         queries, passages = (np.concatenate(each) for each in sides.values())
