@@ -14,14 +14,17 @@ from pyarrow import parquet
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
+from windtunnel.data.corpus.frame import engine
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.data.held_out import held_out
 from windtunnel.kits.trajectory.steps import Steps
 from windtunnel.models.init import config_for, fresh
+from windtunnel.models.load import load
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.success import Player
 from windtunnel.recipe import recipe_from
-from windtunnel.slots import Evaluation, Objective, Source
+from windtunnel.slots import Curator, CuratorContext, Evaluation, Objective, Source
+from windtunnel.slots.curator import ROW
 from windtunnel.train.export import export_run
 from windtunnel.train.run import fly, prepare
 
@@ -161,3 +164,28 @@ def test_the_bot_solves_its_worlds_and_a_player_is_the_model_step_by_step(tmp_pa
 def test_success_is_no_measure_of_an_inverse_model() -> None:
     assert not make(Evaluation, "success").measures(make(Objective, {"action": {"sees": "next"}}))
     assert make(Evaluation, "success").measures(make(Objective, "action"))
+
+
+def test_a_labeller_tells_the_actions_that_nobody_wrote_down(tmp_path: Path) -> None:
+    """Of a walk that is seen, two places say what was done between them; the last step has no next one."""
+    walk = [[place, 7] for place in (1, 2, 3, 4, 5, 6)]
+    frame = engine().from_pydict(
+        {
+            ROW: [0, 1],
+            "source": ["watched", "told"],
+            "origin": ["a", "b"],
+            "observation": [walk, walk[::-1]],
+            "action": [[-1] * 6, [0] * 6],
+        }
+    )
+    recipe = recipe_from(RECIPE | {"objective": {"action": {"sees": "next"}}})
+    stream = prepare(recipe, tmp_path / "cache")
+    fly(recipe, 0, stream, tmp_path / "run")
+    beside = stream.encoding.processor_in(tmp_path / "run" / "model")
+    tally = Tally("x")
+    context = CuratorContext(tally, {"labeller": load(tmp_path / "run" / "model").eval()}, {"labeller": beside})
+    curator = make(Curator, {"pseudo-actions": {"labeller": {"folder": str(tmp_path / "run" / "model")}}})
+    found = curator.curate(frame, context).to_pydict()["action"]
+    assert found == [[1, 1, 1, 1, 1, -1], [0] * 6] and tally.documents("episodes whose actions were told") == 1
+    with pytest.raises(PartError, match="every episode has actions"):
+        curator.curate(frame.where(engine().col("source") == "told"), context)

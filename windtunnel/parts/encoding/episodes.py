@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from windtunnel.kits.trajectory.steps import Steps
+    from windtunnel.kits.trajectory.steps import Steps, StepsBeside
 
 
 class EpisodeWindows(Encoding, name="episodes"):
@@ -125,6 +125,20 @@ class EpisodeWindows(Encoding, name="episodes"):
         from windtunnel.kits.trajectory.steps import Steps
 
         return Steps(int(stored["steps"]), stored["codes"], int(stored["actions"]))
+
+    @classmethod
+    def processor_in(cls, folder: Path) -> StepsBeside:
+        """How observations are read, as it lies beside a model."""
+        from windtunnel.kits.trajectory.steps import StepsBeside
+
+        return StepsBeside.load(folder)
+
+    @classmethod
+    def processor(cls, stream: Any, special: Collection[str] = ()) -> StepsBeside:
+        """How observations are read: steps.json."""
+        from windtunnel.kits.trajectory.steps import StepsBeside
+
+        return StepsBeside(stream.facts)
 
     @classmethod
     def about(cls, facts: Steps) -> dict[str, int]:
