@@ -39,6 +39,7 @@ NAMES = (
     "curate",
     "atlas",
     "footprint",
+    "rows",
 )
 # pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables, own_ladder results of
 # studies/ladder.yaml, incremental fashion-mnist
