@@ -11,7 +11,7 @@ import torch
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
-from windtunnel.kits.sets.columns import Columns, Learner
+from windtunnel.kits.sets.columns import Learner, RowColumns
 from windtunnel.models.forward import forward
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
@@ -27,7 +27,7 @@ ROWS = [
 ]
 
 
-def learned(**knobs: Any) -> Columns:
+def learned(**knobs: Any) -> RowColumns:
     learner = Learner(["age", "city", "code"], knobs.pop("categories", ()), "label")
     for row in ROWS:
         learner.see(row)
@@ -52,7 +52,7 @@ def test_rare_values_are_read_as_unknown() -> None:
     assert learned(most=1).categories == {"city": ("Ulm",)}
 
 
-def cells(columns: Columns) -> Any:
+def cells(columns: RowColumns) -> Any:
     settings = ModelSettings.model_validate({"family": "cells", "layers": 1, "width": 16, "heads": 2, "initializer_range": 0.5})
     return fresh(config_for(settings, columns, 1), 0).eval()
 

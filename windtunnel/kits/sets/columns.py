@@ -15,7 +15,7 @@ UNKNOWN, MISSING = 0, 1  # the first two numbers of every column of categories
 FARTHEST = 10.0  # deviations from the mean beyond which a number is told no farther
 
 
-class Columns(NamedTuple):
+class RowColumns(NamedTuple):
     """What is known of the columns of a stream.
 
     ``numbers`` are the names of those that hold numbers, with ``mean`` and ``deviation`` over training rows, float64 each. ``categories``
@@ -114,7 +114,7 @@ class Learner:
         if (label := category(row.get(self.label))) is not None:
             self.labels[label] += 1
 
-    def learned(self, most: int, rarest: int) -> Columns:
+    def learned(self, most: int, rarest: int) -> RowColumns:
         """What was learned; a column of categories keeps ``most`` values, each in at least ``rarest`` rows."""
         import numpy as np
 
@@ -125,7 +125,7 @@ class Learner:
             if name not in numeric:
                 frequent = sorted(self.values[name].items(), key=lambda item: (-item[1], item[0]))[:most]
                 kept[name] = tuple(sorted(value for value, count in frequent if count >= rarest))
-        return Columns(
+        return RowColumns(
             tuple(numeric),
             np.array([self.sums[name][1] for name in numeric], np.float64),
             np.array([deviation or 1.0 for deviation in deviations], np.float64),

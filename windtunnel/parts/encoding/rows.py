@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from windtunnel.kits.sets.columns import Columns
+    from windtunnel.kits.sets.columns import RowColumns
 
 NEVER = ("origin", "group", "source", "text")  # fields of documents that are no columns of their own
 
@@ -101,7 +101,7 @@ class RowsEncoding(Encoding, name="rows"):
         for batch in corpus.rows(split, source, [name for name in dict.fromkeys((*names, self.label)) if name in there]):
             yield from batch.to_pylist()
 
-    def _counted(self, corpus: Any, columns: Columns, names: list[str], tell: Callable[[str], None]) -> Columns:
+    def _counted(self, corpus: Any, columns: RowColumns, names: list[str], tell: Callable[[str], None]) -> RowColumns:
         """``columns`` with how many cells of each split are missing or unknown; what is worth knowing is told by column."""
         from windtunnel.kits.sets.columns import category, number
 
@@ -128,7 +128,7 @@ class RowsEncoding(Encoding, name="rows"):
                 tell(f"{strange:,} of {rows:,} {split} rows have a label that no training row has; they cannot be told and do not count")
         return columns._replace(missing=missing, unknown=unknown)
 
-    def _encode(self, corpus: Any, split: str, source: str, columns: Columns, names: list[str]) -> Iterator[Piece]:
+    def _encode(self, corpus: Any, split: str, source: str, columns: RowColumns, names: list[str]) -> Iterator[Piece]:
         import numpy as np
 
         for row in self._rows(corpus, split, source, names):
@@ -138,13 +138,13 @@ class RowsEncoding(Encoding, name="rows"):
             numbers, codes = (array if len(array) else np.zeros(1, array.dtype) for array in (numbers, codes))
             yield Piece({"numbers": numbers[None], "categories": codes[None], "label": label}, size, True)
 
-    def reckoned(self) -> Columns:
+    def reckoned(self) -> RowColumns:
         """As for every encoding; before rows are read a table of one column of numbers stands for any."""
         import numpy as np
 
-        from windtunnel.kits.sets.columns import Columns
+        from windtunnel.kits.sets.columns import RowColumns
 
-        return Columns(("?",), np.zeros(1), np.ones(1), {}, ("0", "1"))
+        return RowColumns(("?",), np.zeros(1), np.ones(1), {}, ("0", "1"))
 
     def example(self, context: int) -> dict[str, np.ndarray]:
         """As for every encoding."""
@@ -155,15 +155,15 @@ class RowsEncoding(Encoding, name="rows"):
         return {**cells, "label": row, "documents": np.arange(context)[None], "positions": row, "sources": row[0, :1]}
 
     @classmethod
-    def facts(cls, stored: Mapping[str, Any]) -> Columns:
+    def facts(cls, stored: Mapping[str, Any]) -> RowColumns:
         """What is known of the columns."""
-        from windtunnel.kits.sets.columns import Columns
+        from windtunnel.kits.sets.columns import RowColumns
 
-        found = {key: stored[key] for key in Columns._fields}
+        found = {key: stored[key] for key in RowColumns._fields}
         for key in ("numbers", "labels"):
             found[key] = tuple(found[key])
         found["categories"] = {name: tuple(values) for name, values in found["categories"].items()}
-        return Columns(**found)
+        return RowColumns(**found)
 
     @classmethod
     def samples(cls, model: Any, held_out: Any, count: int = 4) -> list[dict[str, Any]]:
@@ -173,7 +173,7 @@ class RowsEncoding(Encoding, name="rows"):
         return written_rows(model, held_out, count)
 
     @classmethod
-    def about(cls, facts: Columns) -> dict[str, int]:
+    def about(cls, facts: RowColumns) -> dict[str, int]:
         """Columns of both kinds, classes, and cells without a value or with one that held-out rows alone have."""
         counts = {"numbers": len(facts.numbers), "categories": len(facts.categories), "classes": facts.classes}
         for split in facts.missing:

@@ -10,7 +10,7 @@ from windtunnel.kits.sets.families import SetFamily, common
 from windtunnel.slots import Inputs, Sizes
 
 
-class Cells(SetFamily, name="cells"):
+class CellsFamily(SetFamily, name="cells"):
     """A transformer over the cells of a row, numbers and categories alike, that names the row's label: the FT-Transformer.
 
     Gorishniy et al. 2021, arXiv:2106.11959. A cell without a value has a vector of its own. Its code is windtunnel's own and travels with
