@@ -95,6 +95,7 @@ def test_bm25_is_its_formula():
     wanted = [sum(score(query, other) >= score(query, passages[row]) for other in passages) - 1 for row, query in enumerate(queries)]
     assert wanted == [0, 0, 1]
     assert bm25_ranks(queries, passages).tolist() == wanted
+    assert bm25_ranks([["a"], ["nowhere"]], passages[:2]).tolist() == [0, 1], "no word in common: a tie with all"
 
 
 def test_retrieval_tells_a_model_that_knows_from_one_that_does_not(monkeypatch):

@@ -48,7 +48,8 @@ def ranks(queries: NDArray[np.float32], passages: NDArray[np.float32], own: NDAr
     step = max(1, CELLS // max(1, len(passages)))
     for begin in range(0, len(queries), step):
         scores = queries[begin : begin + step] @ across
-        found[begin : begin + step] = _before(scores, own[begin : begin + step])
+        score = scores[np.arange(len(scores)), own[begin : begin + step]]
+        found[begin : begin + step] = (scores >= score[:, None]).sum(axis=1) - 1
     return found
 
 
@@ -73,17 +74,15 @@ def bm25_ranks(queries: Sequence[Sequence[str]], passages: Sequence[Sequence[str
     across = csr_matrix((weights, counts.indices, counts.indptr), counts.shape).T.tocsr()
     asked = _counts(queries, number)
     step = max(1, CELLS // max(1, len(passages)))
-    found = [
-        _before((asked[begin : begin + step] @ across).toarray(), np.arange(begin, min(begin + step, len(queries))))
-        for begin in range(0, len(queries), step)
-    ]
+    found = []
+    for begin in range(0, len(queries), step):
+        scores = asked[begin : begin + step] @ across
+        place = np.arange(scores.shape[0])
+        own = np.asarray(scores[place, begin + place]).ravel()
+        row = np.repeat(place, np.diff(scores.indptr))
+        least = np.bincount(row[scores.data >= own[row]], minlength=len(place))
+        found.append(np.where(own > 0, least, len(passages)) - 1)  # what shares no word with its query ties with all
     return np.concatenate(found)
-
-
-def _before(scores: NDArray[Any], own: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many others score at least as high as the passage ``own`` [Q] in ``scores`` [Q, P]."""
-    found: NDArray[np.int64] = (scores >= scores[np.arange(len(own)), own][:, None]).sum(axis=1) - 1
-    return found
 
 
 def _counts(texts: Sequence[Sequence[str]], number: dict[str, int]) -> Any:
@@ -93,7 +92,7 @@ def _counts(texts: Sequence[Sequence[str]], number: dict[str, int]) -> Any:
     columns = [[number[word] for word in text if word in number] for text in texts]
     ends = np.cumsum([0, *map(len, columns)])
     indices = np.fromiter((column for each in columns for column in each), np.int64, int(ends[-1]))
-    found = csr_matrix((np.ones(len(indices)), indices, ends), (len(texts), len(number)))
+    found = csr_matrix((np.ones(len(indices), np.float32), indices, ends), (len(texts), len(number)))
     found.sum_duplicates()
     return found
 
