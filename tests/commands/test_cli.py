@@ -216,6 +216,9 @@ def test_only_a_finished_run_is_exported(here: Path, capsys: pytest.CaptureFixtu
     assert "is interrupted, not finished" in mistake(capsys, "export", "half", "out")
     (here / "half" / "record.json").write_text('{"key": "k", "seed": 0, "status": "finished", "totals": {}}', encoding="utf-8")
     assert "notes exists and is not an empty folder" in mistake(capsys, "export", "half", "notes")
+    assert "notes exists and is not an empty folder" in mistake(capsys, "export", "half", "--out", "notes")
+    assert "say once where it goes" in mistake(capsys, "export", "half")
+    assert "say once where it goes" in mistake(capsys, "export", "half", "new", "--out", "new")
 
 
 # How it ends -------------------------------------------------------------------------------------------------------------------------

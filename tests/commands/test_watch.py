@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from example_result import example
 
 from windtunnel.commands.main import main
 from windtunnel.commands.watch import serve
@@ -63,7 +64,7 @@ def port(out: Path) -> Iterator[int]:
 
 
 def got(port: int, path: str, host: str = "127.0.0.1", method: str = "GET") -> tuple[int, str, http.client.HTTPMessage]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request(method, path, headers={"Host": host})
     answer = connection.getresponse()
     return answer.status, answer.read().decode(), answer.headers
@@ -114,6 +115,28 @@ def test_the_page_shows_what_is_there_and_runs_nothing(port: int, out: Path) -> 
     assert 'href="report/100%25%20%231"' in got(port, "/")[1] and got(port, "/report/100%25%20%231")[1] == "<p>named so"
     shutil.rmtree(out / "studies" / "100% #1")
     assert sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*") if path.is_file()) == before
+
+
+def test_a_study_that_flies_has_the_report_of_what_it_has(port: int, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn of its result when it is asked for, also where a report of before lies beside it; nothing is written."""
+    monkeypatch.setattr("windtunnel.report.document.document", lambda result: f"<p>{len(result['runs'])} runs so far")
+    study = out / "studies" / "begun"
+    study.mkdir()
+    assert 'href="report/begun"' not in got(port, "/")[1] and got(port, "/report/begun")[0] == 404
+    (study / "result.json").write_text(json.dumps(example(seeds=2)), encoding="utf-8")
+    assert 'href="report/begun"' in got(port, "/")[1]
+    code, text, headers = got(port, "/report/begun")
+    assert (
+        code == 200 and "runs so far" in text and headers["Content-Type"].startswith("text/html") and not (study / "report.html").exists()
+    )
+    (study / "report.html").write_text("<p>whole", encoding="utf-8")
+    assert got(port, "/report/begun")[1] == "<p>whole"
+    later = time.time() + 10
+    os.utime(study / "result.json", (later, later))
+    assert "runs so far" in got(port, "/report/begun")[1]
+    (study / "result.json").write_text("{", encoding="utf-8")
+    os.utime(study / "result.json", (later + 1, later + 1))
+    assert got(port, "/report/begun")[0] == 500
 
 
 @pytest.mark.parametrize("path", ["/report/other", "/report/../runs/flying/log.jsonl", "/runs/flying/log.jsonl", "/%2e%2e/"])

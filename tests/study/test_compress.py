@@ -56,6 +56,13 @@ def test_each_way_is_measured_and_what_is_written_is_what_was_measured(tmp_path)
         compress(str(model), ways, tmp_path / "out")
 
 
+def test_where_one_way_fails_nothing_of_any_stays(tmp_path):
+    model = with_tokenizer(tmp_path / "model")
+    with pytest.raises(UserError):
+        compress(str(model), ways_of("8bit-16, 2:7"), tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not [*(tmp_path / "out").iterdir()]
+
+
 def test_a_stored_transposed_matrix_is_the_same_matrix(tmp_path):
     model = export(build("gpt2"), tmp_path / "model")
     told: list[str] = []

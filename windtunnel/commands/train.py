@@ -241,7 +241,8 @@ def mesh_of(text: str | None, processes: int) -> Mesh | None:
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new or empty folder", show_default=False)],
+    to: Annotated[Path | None, typer.Argument(metavar="OUT", help="a new or empty folder", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="OUT", help="the same", show_default=False)] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 (what runs train in), bfloat16 or float16")] = "float32",
     adapter_of: Annotated[
         str | None,
@@ -254,6 +255,9 @@ def export(
     """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure; or as an adapter for peft."""
     from windtunnel.train.export import export_adapter, export_run
 
+    if (to is None) is (out is None):
+        raise UserError(f"say once where it goes: windtunnel export {run} --out FOLDER")
+    out = to or out
     if adapter_of is not None:
         made = export_adapter(run, out, adapter_of, rank)
         print(f"{out}: an adapter of rank {made['rank']} for {made['matrices']} matrices of {made['base']}, for peft")

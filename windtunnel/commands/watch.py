@@ -46,7 +46,10 @@ class Page(http.server.BaseHTTPRequestHandler):
             return self.answer(200, "application/json", json.dumps(found.plain()))
         report = found.reports.get(path.removeprefix("/report/"))
         if report is not None:
-            return self.answer(200, "text/html", report.read_text(encoding="utf-8"))
+            try:
+                return self.answer(200, "text/html", live.report_of(report))
+            except (UserError, OSError) as error:
+                return self.answer(500, "text/plain", str(error))
         return self.answer(404, "text/plain", "no such page; / shows what flies")
 
     def answer(self, code: int, kind: str, text: str, *, refresh: bool = False) -> None:

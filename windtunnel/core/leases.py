@@ -2,7 +2,7 @@
 
 A lease is a file that one host makes and no other can make while it is there. Its holder touches it every few seconds; where nobody has
 for minutes, its host is gone and another may take it. Processes of one host are told apart by locks of the system, or else by whether the
-process that is named still lives.
+process that is named still lives: the one that began when it did, as numbers of processes come again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def leased(path: Path, told_apart: bool) -> Iterator[bool]:
     Raises:
         OSError: where it cannot be made.
     """
-    mine = {"host": HOST, "process": os.getpid(), "lease": uuid.uuid4().hex}
+    mine = {"host": HOST, "process": os.getpid(), "began": _began(os.getpid()), "lease": uuid.uuid4().hex}
     if not _taken(path, mine, told_apart):
         yield False
         return
@@ -105,7 +105,7 @@ def _freed(path: Path, told_apart: bool) -> bool:
         if held is None:
             return True
         if held.get("host") == HOST:
-            if not told_apart and _lives(int(held["process"])):
+            if not told_apart and _lives(int(held["process"]), held.get("began")):
                 return False
         elif silent(path) < GONE:
             return False
@@ -127,11 +127,21 @@ def _freed(path: Path, told_apart: bool) -> bool:
     return False
 
 
-def _lives(process: int) -> bool:
+def _lives(process: int, began: str | None) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    now = _began(process)
+    return None in (began, now) or began == now
+
+
+def _began(process: int) -> str | None:
+    """When a process began, in ticks of the clock since the system did; None where the system does not tell."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return told.rpartition(")")[2].split()[19]  # its name, in brackets, may hold anything

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from urllib.parse import quote
 
 from windtunnel.report import charts
@@ -12,6 +14,7 @@ from windtunnel.report.elements import framed, html_table, safe, section
 from windtunnel.report.tables import Table
 from windtunnel.report.words import DASH, count, duration, plural, storage
 from windtunnel.study.flying import FLYING, QUIET, WAITING, LiveRun, State
+from windtunnel.study.results import read_result
 
 WIDTH, HEIGHT = 96, 28  # of a loss curve
 
@@ -38,6 +41,27 @@ def others(found: State) -> str:
     body = section("Waiting", html_table(named(waiting))) + section("Ended", html_table(named(ended)))
     back = f'<p>{safe(found.folder)}. <a href=".">What flies now</a></p>\n'
     return whole("Runs that wait or have ended", f"{len(waiting)} waiting, {len(ended)} ended", back, body)
+
+
+def report_of(study: Path) -> str:
+    """The report in the folder of a study as it was written; where the result is newer, because runs still fly, drawn of that.
+
+    Raises:
+        UserError: where the result is none.
+        OSError: where neither can be read.
+    """
+    written, result = study / "report.html", study / "result.json"
+    if written.is_file() and not (result.is_file() and result.stat().st_mtime_ns > written.stat().st_mtime_ns):
+        return written.read_text(encoding="utf-8")
+    return _drawn(result, result.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _drawn(result: Path, changed: int) -> str:
+    """The report of a result that was last ``changed`` so."""
+    from windtunnel.report.document import document as drawn
+
+    return drawn(read_result(result))
 
 
 def of_state(found: State, states: tuple[str, ...] | None) -> list[LiveRun]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,6 +146,8 @@ def compress(
 ) -> dict[str, Any]:
     """Write ``model``, made smaller in each of ``ways``, to a folder in ``out`` of its own; measure all on ``corpus`` and ``tasks``.
 
+    Where one fails, nothing of any stays.
+
     Returns:
         ``rows``: for the model itself and each way ``way``, ``folder``, ``megabytes`` that a file would take in which every number that is
         not compressed has 16 bits, ``share`` of the model's own, ``changed`` (the distance of the blocks' matrices over their norm)
@@ -172,22 +175,34 @@ def compress(
     rest = BITS * (sum(weight.numel() for weight in loaded.parameters()) - sum(out * inside for out, inside in shapes))
     whole = rest + sum(BITS * out * inside for out, inside in shapes)
     rows = [{"way": "none", "folder": model, "megabytes": whole / 8e6, "share": 1.0, "changed": 0.0, "seconds": 0.0}]
-    for name, way in ways.items():
-        say(f"{name}: compressing {model}")
-        begun = time.perf_counter()
-        smaller: Any = load(model)
-        way.apply(smaller)
-        seconds, changed = time.perf_counter() - begun, _distance(before, _matrices(smaller))
-        if not changed:
-            say(f"{name}: changes nothing; the weights of {model} lie on this grid already")
-        _write(smaller, model, name, folders[name])
-        bits = rest + sum(way.bits_of(out, inside) for out, inside in shapes)
-        row = {"way": name, "folder": str(folders[name]), "megabytes": bits / 8e6, "share": bits / whole}
-        rows.append({**row, "changed": changed, "seconds": seconds})
-    found = None
-    if corpus or tasks:
-        how: dict[str, Any] = {"tasks": tasks, "context": context, "most_bytes": most_bytes, "batch": batch, "device": device, "say": say}
-        found = evaluate([str(row["folder"]) for row in rows], corpus or {}, cache or out / "cache", **how).data
+    try:
+        for name, way in ways.items():
+            say(f"{name}: compressing {model}")
+            begun = time.perf_counter()
+            smaller: Any = load(model)
+            way.apply(smaller)
+            seconds, changed = time.perf_counter() - begun, _distance(before, _matrices(smaller))
+            if not changed:
+                say(f"{name}: changes nothing; the weights of {model} lie on this grid already")
+            _write(smaller, model, name, folders[name])
+            bits = rest + sum(way.bits_of(out, inside) for out, inside in shapes)
+            row = {"way": name, "folder": str(folders[name]), "megabytes": bits / 8e6, "share": bits / whole}
+            rows.append({**row, "changed": changed, "seconds": seconds})
+        found = None
+        if corpus or tasks:
+            how: dict[str, Any] = {
+                "tasks": tasks,
+                "context": context,
+                "most_bytes": most_bytes,
+                "batch": batch,
+                "device": device,
+                "say": say,
+            }
+            found = evaluate([str(row["folder"]) for row in rows], corpus or {}, cache or out / "cache", **how).data
+    except BaseException:  # all of them or none, so that the same command can be given again
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return {"rows": rows, "evaluation": found}
 
 

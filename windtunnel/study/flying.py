@@ -48,7 +48,7 @@ class State:
     folder: Path
     flights: list[LiveRun]
     studies: dict[str, Counter[str]]
-    reports: dict[str, Path]  # by study, where there is one
+    reports: dict[str, Path]  # the folder of each study that has a report, or a result so far
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -81,9 +81,11 @@ def state(folder: Path, now: float | None = None) -> State:
     for one in flights:
         for name in dict.fromkeys(label.partition(": ")[0] for label in one.labels):
             studies.setdefault(name, Counter())[one.status] += 1
-    files = {path.parent.name: path for path in sorted((folder / "studies").glob("*/report.html"))}
+    told = sorted(
+        path for path in (folder / "studies").glob("*") if any((path / file).is_file() for file in ("report.html", "result.json"))
+    )
     order = {FLYING: 0, QUIET: 1, WAITING: 2}
-    return State(folder, sorted(flights, key=lambda one: order.get(one.status, 3)), studies, files)
+    return State(folder, sorted(flights, key=lambda one: order.get(one.status, 3)), studies, {path.name: path for path in sorted(told)})
 
 
 def wanted(folder: Path) -> dict[str, LiveRun]:
