@@ -32,6 +32,11 @@ def network(layers: int = 1) -> Any:
     return fresh(config_for(settings, FACTS, 1), 0).eval()
 
 
+def test_graphs_of_one_label_are_refused() -> None:
+    with pytest.raises(UserError, match="two labels or more, or of none"):
+        config_for(ModelSettings.model_validate({"family": "graph-attention"}), FACTS._replace(classes=1), 1)
+
+
 def test_edges_are_each_one_and_those_to_nowhere_are_counted() -> None:
     assert mended([[0, 1], [1, 0], [2, 2], [1, 2], [0, 3], [-1, 0]], 3) == ([(0, 1), (1, 2)], 2)
 

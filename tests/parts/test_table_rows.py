@@ -72,6 +72,11 @@ def test_every_cell_is_read_by_its_column_and_one_that_is_hidden_or_missing_is_n
     assert gone.isfinite().all() and not torch.allclose(gone, one)
 
 
+def test_rows_of_one_label_are_refused() -> None:
+    with pytest.raises(UserError, match="two labels or more; all training rows have '0'"):
+        cells(learned()._replace(labels=("0",)))
+
+
 def test_cells_are_hidden_in_training_alone_and_labels_are_targets() -> None:
     columns, places = learned(), np.arange(3)[None]
     rows = {

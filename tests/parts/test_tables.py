@@ -136,5 +136,6 @@ def test_an_exported_network_takes_its_code_along(tmp_path: Path) -> None:
     assert type(theirs) is not type(model), "the code that lies beside it"
     cells, known = torch.ones(1, 6, 3), torch.tensor([[0, 1, -1, -1, 0, 1]])
     assert torch.equal(theirs.eval()(cells=cells, known=known).logits, model(cells=cells, known=known).logits)
+    assert "trust_remote_code=True" in (tmp_path / "README.md").read_text()
     again = load(tmp_path)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())

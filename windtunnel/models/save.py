@@ -150,12 +150,13 @@ def _card(model: PreTrainedModel, card: dict[str, Any], with_tokenizer: bool) ->
     for key, value in rows.items():
         shown = value if isinstance(value, (str, int, float)) else json.dumps(value, default=str)
         lines.append(f"| {key} | {str(shown).replace('|', chr(92) + '|').replace(chr(10), ' ')} |")
+    trusted = "" if family.config_class() is None else ", trust_remote_code=True"  # its code lies beside it
     lines += [
         "",
         "```python",
         f"from transformers import {auto}" + (", AutoTokenizer" if with_tokenizer else ""),
         "",
-        f'model = {auto}.from_pretrained("path/to/this/folder")',
+        f'model = {auto}.from_pretrained("path/to/this/folder"{trusted})',
         *(['tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")'] if with_tokenizer else []),
         "```",
         "",
