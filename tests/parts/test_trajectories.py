@@ -94,6 +94,8 @@ def test_a_policy_sees_what_was_and_an_inverse_model_one_step_more() -> None:
     with pytest.raises(PartError, match="would be seen"):
         make(Objective, {"action": {"sees": "next", "actions": "seen"}}).prepare(rows, FACTS, random)
     model = fresh(config_for(ModelSettings.model_validate(MODEL), FACTS, 1), 0).eval()
+    made = model.get_submodule("encoder.h.0.attn.c_attn")  # which the family's own rule for first weights leaves as it was in memory
+    assert 0.01 < float(made.weight.detach().std()) < 0.03 and not made.bias.any()
     batch = {name: torch.from_numpy(one) for name, one in seen.prepare(rows, FACTS, random).items()}
     said = seen.loss(model, batch).outputs.logits
     for place in range(4):  # what comes at and after the action that is asked for has no say in it

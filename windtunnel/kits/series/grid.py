@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Irregular(Exception):
     """A series that lies on no grid; the text says why."""
 
 
-def regular(times: Sequence[Any], values: Sequence[Any], count: Any) -> Regular:
+def regular(times: Sequence[Any], values: Sequence[Any], count: Callable[[str, int], None]) -> Regular:
     """``values`` at ``times`` on the grid that most steps between neighbouring times have.
 
     Args:
