@@ -256,6 +256,13 @@ def test_what_only_looks_like_a_mail_is_text(name: str, tmp_path: Path) -> None:
     assert found == [NO_MAILS[name]] and not any("extracted" in what for what in counts)
 
 
+def test_what_lies_beside_pages_is_told(tmp_path: Path) -> None:
+    for name in ("page.html", "style.css", "draw.svg"):
+        (tmp_path / name).write_text(PAGE if name == "page.html" else f"p {{color: red}} {name}", encoding="utf-8")
+    found, counts, _ = read(tmp_path)
+    assert len(found) == 3 and counts["style sheets, scripts and drawings: read as they stand"] == 2
+
+
 def test_a_mail_without_text_is_counted(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("a text", encoding="utf-8")
     (tmp_path / "picture.eml").write_bytes(b"From: a\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n\nAAAA\n")

@@ -17,6 +17,7 @@ from windtunnel.data.corpus.web import is_crawl, is_wiki, read_warc, read_wiki
 from windtunnel.data.corpus.written import is_chat, is_empty_chat
 
 DOCUMENTS = (b"%PDF-", b"PK\x03\x04")  # how documents begin that are packed
+BESIDE_PAGES = (".css", ".js", ".svg")  # what folders of web pages hold beside them, and is text
 LONGEST = 1 << 30  # bytes of one text file; parquet holds no value above 2 GiB
 
 
@@ -37,6 +38,8 @@ def read_text(path: Path, columns: Columns, note: Note) -> Documents:
     form = form_of(data, kind(path))
     if form is None:
         text = decoded(data, columns, note)
+        if kind(path) in BESIDE_PAGES:
+            note("style sheets, scripts and drawings: read as they stand", size=len(data))
     else:
         text = extracted(form, data if is_packed(form) else decoded(data, columns, note))
         note(f"{form}: text extracted", size=len(data))
