@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,26 @@ def bytes_held(phase_run: Any) -> int:
     return sum(value.nbytes for value in locals_of(kept).values())
 
 
+def dying(where: str) -> dict[str, Any]:
+    """Options of a run whose process is killed, as by ``kill -9``: in its third ``step``, or inside its second ``checkpoint``."""
+    from windtunnel.train.parallel import stored
+
+    real, left = stored.save, itertools.chain((False, False), iter(lambda: os.kill(os.getpid(), signal.SIGKILL), 0))
+
+    def save(*arguments: Any) -> None:
+        real(*arguments)
+        next(left)
+
+    if where == "step":
+        return {"stop": lambda: next(left)}
+    stored.save = save
+    next(left)
+    return {}
+
+
 def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_folder: str) -> None:
     """Fly every one of ``jobs`` (recipe, folder, stop after) as ``rank`` and write its record beside its folder."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
@@ -75,6 +96,13 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
             left = itertools.repeat(False, job["stop"]) if job["stop"] else itertools.repeat(False)
             folder, told = Path(job["folder"]), []
             how = {"threads": 1, "stop": lambda left=left: next(left, True), "warn": told.append}
+            if "every" in job:
+                how["checkpoint_seconds"] = job["every"]
+            if job.get("kill", [None])[0] == rank:
+                how |= dying(job["kill"][1])
+            # The disk of the last rank takes no file of more bytes.
+            largest = job.get("limit", resource.RLIM_INFINITY) if rank == ranks - 1 else resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
             record = fly(recipe_from(job["recipe"]), 0, stream, folder, mesh=Mesh(*job["mesh"]) if "mesh" in job else None, **how)
             known = {
                 **record.plain(),
@@ -84,4 +112,7 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
                 "agree": agree[-1:],
                 "held": held[-1:],
             }
-            (folder.parent / f"{folder.name}-{rank}.json").write_text(json.dumps(known))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            (folder.parent / f"{job.get('record', folder.name)}-{rank}.json").write_text(json.dumps(known))
+            if "kept" in job and not rank:
+                shutil.copytree(folder, job["kept"])

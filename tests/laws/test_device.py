@@ -84,6 +84,8 @@ def test_a_pilot_takes_as_many_devices_as_it_has_sequences_and_the_large_run_all
     ("asked", "message"),
     [
         ((None, 8, None, None), "--gpus 8: of which accelerator"),
+        ((None, None, None, None, "shard=2"), "--mesh shard=2: of which accelerators"),
+        (("h100", 4, None, None, "shard=2"), "--gpus 4: the mesh data=1,shard=2 takes 2 devices"),
         ((None, None, None, 0.5), "--mfu 0.5: of which accelerator"),
         (("h1000", None, None, None), "--device h1000"),
         (("h100", None, -1.0, None), "--days -1: give a positive number"),

@@ -31,14 +31,18 @@ from windtunnel.core.registry import make
 from windtunnel.kits.text.encoded import KEPT
 from windtunnel.models.content import fingerprint
 from windtunnel.models.init import config_for, fresh
-from windtunnel.models.load import load
+from windtunnel.models.load import by_weight, load
 from windtunnel.models.locate import locate
 from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import NestedError, Recipe, load_recipe, recipe_from
 from windtunnel.recipe.resolve import resolve
 from windtunnel.slots import ALONE, Schedule, Start
+from windtunnel.train.parallel.mesh import Mesh
+from windtunnel.train.parallel.shard import hold, shard
+from windtunnel.train.parallel.stored import fill
 from windtunnel.train.run import fly, prepare
+from windtunnel.train.traced import made_up
 
 AUTO = {"decoder": AutoModelForCausalLM, "encoder": AutoModelForMaskedLM, "encoder-decoder": AutoModelForSeq2SeqLM}
 FORMS = ("whole", "sharded", "pickled")
@@ -449,3 +453,27 @@ def write_gguf(gguf, file: Path, model, folder: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_weights_read_one_by_one_into_shards_are_those_of_the_whole_model(family, tmp_path):
+    folder = written(tmp_path / "there", family, form="sharded", dtype=torch.bfloat16)
+    whole, found = load(folder), by_weight(folder)
+    assert found is not None
+    outline, values = found
+    with made_up(Mesh(shard=2)) as mesh:
+        shard(outline, mesh)
+        hold(outline, torch.device("cpu"))
+        into = outline.state_dict()
+        fill((into[name], value) for name, value in values)
+        assert into.keys() == whole.state_dict().keys()
+        for name, value in whole.state_dict().items():
+            assert torch.equal(into[name].to_local(), value.chunk(2)[0]), name
+    assert outline.config.to_dict() == whole.config.to_dict()
+
+
+def test_files_that_name_weights_otherwise_are_read_whole(tmp_path):
+    folder = written(tmp_path / "there")
+    weights = {name.removeprefix("model."): value for name, value in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert by_weight(folder) is None

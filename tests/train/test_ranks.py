@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
@@ -19,9 +20,10 @@ from safetensors.torch import load_file
 
 from windtunnel.core.errors import UserError
 from windtunnel.recipe import merge, recipe_from
-from windtunnel.train import ranks
+from windtunnel.train import checkpoint, ranks
 from windtunnel.train.parallel.local import refuse_unfit
 from windtunnel.train.parallel.mesh import Mesh
+from windtunnel.train.parallel.same import refuse_different
 from windtunnel.train.run import fly
 
 HALVES = {"micro_batch": 2}  # of batches of 4: one rank adds up the gradients that two ranks add up
@@ -30,14 +32,15 @@ SAME = {
     "plain": HALVES,
     "muon": HALVES | {"optimizer": "muon"},
     "stacked": HALVES | STACKED,
-    "penalised": HALVES | {"phases": [{"share": 0.5}, {"share": 0.5, "losses": {"elastic-weights": {"sources": ["code"]}}}]},
+    "penalised": HALVES
+    | {"phases": [{"share": 0.5}, {"share": 0.5, "losses": {"elastic-weights": {"sources": ["code"], "sequences": 4}}}]},
     "sparse": HALVES | {"structure": {"fixed-mask": {"sparsity": 0.5}}},
 }
 ALIKE = {  # what draws numbers, which differ from those of one rank
     "dropout": {"model": {"family": "gpt2", "dropout": 0.3}},
     "noise": {"after_step": "test-noise-of-ranks", "model": {"family": "gpt2", "dropout": 0.3}},
     "chosen": {"selection": {"test-smallest": {"candidates": 3}}},
-    "clock": {"budget": {"seconds": 1.0}},
+    "clock": {"budget": {"seconds": 0.3}},
 }
 PARTS = {"mesh": [1, 2]}  # two ranks hold a model between them
 EXACT = {"micro_batch": 1, "start": "test-doubled", "evaluate_every": 1.0}  # float64; two micro-batches a rank
@@ -69,16 +72,28 @@ def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     exact = merge(plain, EXACT)
     kinds = {"exact-whole": {}, "exact-parts": PARTS}
     jobs += [{"recipe": exact, "folder": str(folder / name), "stop": 0} | mesh for name, mesh in kinds.items()]
-    jobs += [{"recipe": plain, "folder": str(folder / "parts-cut"), "stop": stop} | PARTS for stop in (2, 0)]
+    jobs += [{"recipe": plain, "folder": str(folder / "parts-cut"), "stop": 2} | PARTS | {"kept": str(folder / "parts-torn")}]
+    full = {"limit": 20_000, "every": 0.0, "record": "parts-full"}
+    jobs += [{"recipe": plain, "folder": str(folder / "parts-cut"), "stop": 0} | PARTS | disk for disk in (full, {})]
     jobs += [{"recipe": plain, "folder": str(folder / name), "stop": stop} | PARTS for name, stop in {"parts": 0, "parts-left": 2}.items()]
+    killed = {"recipe": plain, "folder": str(folder / "killed"), "stop": 0, "every": 0.0} | PARTS
+    for rank, where in ((1, "step"), (0, "checkpoint")):  # the other ends by itself, sooner or later
+        codes = together([*jobs, killed | {"kill": [rank, where]}], stream)
+        assert codes[rank] == -signal.SIGKILL and codes[1 - rank] in (0, 1), codes
+        jobs = []
+    assert together([killed], stream) == [0, 0]
+    return folder
+
+
+def together(jobs: list[dict[str, Any]], stream: Any) -> list[int | None]:
+    """Do ``jobs`` on two ranks; returns how each ended."""
     port, processes = free_port(), []
     for rank in range(2):
         processes.append(warm.CONTEXT.Process(target=work, args=(rank, 2, port, jobs, str(stream.folder))))
         processes[-1].start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    return folder
+    return [process.exitcode for process in processes]
 
 
 def record(flown: Path, name: str, rank: int = 0) -> dict[str, Any]:
@@ -173,6 +188,52 @@ def test_a_mesh_is_read_and_what_is_none_is_refused():
 def test_a_model_in_shards_goes_on_to_the_last_bit(flown):
     assert record(flown, "parts-cut")["status"] == "finished", record(flown, "parts-cut")["traceback"]
     assert same(flown / "parts-cut", flown / "parts")
+
+
+def test_a_run_in_shards_whose_ranks_are_killed_goes_on_to_the_last_bit(flown):
+    """One in the middle of a step, the other when its part of a checkpoint is written and the checkpoint is not whole."""
+    assert record(flown, "killed")["status"] == "finished", record(flown, "killed")["traceback"]
+    assert same(flown / "killed", flown / "parts")
+
+
+def test_ranks_with_other_code_or_documents_are_refused_before_anything_is_trained(tiny, stream, monkeypatch):
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    for what in ("code of Windtunnel", "documents"):
+        monkeypatch.setattr(ranks, "of_every", lambda mine, what=what: [mine, mine | {what: "another"}])
+        with pytest.raises(UserError, match=f"rank 1 has another {what} than rank 0"):
+            refuse_different(tiny(), stream)
+    monkeypatch.setattr(ranks, "of_every", lambda mine: [mine, dict(mine)])
+    refuse_different(tiny(), stream)
+
+
+def test_a_port_in_use_is_told(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(taken.getsockname()[1])}
+        for key, value in (place | {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}).items():
+            monkeypatch.setenv(key, value)
+        with pytest.raises(UserError, match=r"the ranks cannot meet at 127\.0\.0\.1:\d+: the port is in use"), ranks.joined("cpu"):
+            pass
+
+
+def test_a_disk_that_is_full_on_one_rank_is_told_by_all_and_nothing_is_lost(flown):
+    for rank in (0, 1):
+        told = record(flown, "parts-full", rank)
+        assert told["status"] == "failed"
+        assert "rank 1: File too large" in told["error"] and "parts-cut/checkpoints/step-" in told["error"]
+
+
+def test_a_checkpoint_cut_off_in_one_shard_is_named_on_another_mesh(flown):
+    (folder,) = (flown / "parts-torn" / "checkpoints").iterdir()
+    heard: list[str] = []
+    found = checkpoint.newest(folder.parent, heard.append)
+    assert found is not None and not heard
+    assert all(value.shape for value in found["model"].values()) and found["optimizer"]["state"][0]["exp_avg"].any()
+    shard = next(folder.glob("__1_*"))
+    os.truncate(shard, shard.stat().st_size - 1)
+    assert checkpoint.newest(folder.parent, heard.append) is None
+    assert heard == [f"checkpoint {folder} is damaged and skipped: {shard} does not match its checksum"]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -11,7 +11,9 @@ from windtunnel.core.errors import UserError
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Structure
 from windtunnel.train.estimate import dry_batch
-from windtunnel.train.traced import Held, one_step, peak, repeated, traced, untrained
+from windtunnel.train.parallel.mesh import Mesh
+from windtunnel.train.parallel.shard import shard
+from windtunnel.train.traced import Held, made_up, one_step, peak, repeated, traced, untrained
 
 TINY = {
     "model": {"family": "llama", "width": 32, "heads": 2, "layers": 2},
@@ -46,6 +48,25 @@ def test_it_is_what_a_real_step_holds(fields: dict[str, Any]) -> None:
             phase.objective.loss(model, repeated(dry_batch(phase, recipe.encoding), 4), frozenset()).values.sum().backward()
     assert found.gradients == sum(value.nbytes for value in model.parameters())
     assert held.peak <= 1.02 * found.accumulating().bytes(4, 1)
+
+
+def test_in_shards_it_is_what_a_rank_holds_with_real_tensors() -> None:
+    """Which real ranks hold too: benchmarks/mesh_memory.py."""
+    recipe, mesh = recipe_of(), Mesh(shard=2)
+    found, whole, (phase,) = traced(recipe, bfloat16=False, mesh=mesh), traced(recipe, bfloat16=False), recipe.phases
+    assert found is not None and whole is not None
+    with made_up(mesh) as laid, Held() as held:
+        model = untrained(phase, recipe.encoding)
+        for value in (*model.parameters(), *model.buffers()):
+            held.hold(value.data)
+        del value
+        shard(model, laid)
+        held.peak = held.now
+        optimizer = phase.optimizer.build(model, 0.01)
+        for _ in range(2):
+            one_step(model, optimizer, phase, repeated(dry_batch(phase, recipe.encoding), 2), False)
+    assert found.bytes(2, 1) == pytest.approx(held.peak, rel=0.02)
+    assert 0.5 * whole.state < found.state < 0.75 * whole.state  # tables are whole while the model computes
 
 
 def test_of_several_phases_the_most_of_each() -> None:

@@ -37,6 +37,7 @@ from windtunnel.commands.options import (
     HoursOption,
     JsonOption,
     LoggerOption,
+    MeshOption,
     OutOption,
     RecordsOption,
     SaveOption,
@@ -195,6 +196,7 @@ def check(
             "--mfu", metavar="SHARE", help="with --device: the share of its peak that is reached (default: 0.4)", show_default=False
         ),
     ] = None,
+    mesh: MeshOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here, or with --device elsewhere."""
@@ -209,7 +211,7 @@ def check(
         raise UserError(f"{file}: is a paper, whose settings are fixed; --set, --budget and --seeds are for studies and recipes")
     if scale and "scales" not in keys:
         raise UserError(f"--scale {scale}: {file} is no paper, and has no scales")
-    elsewhere = Elsewhere.asked(device, gpus, days, mfu)
+    elsewhere = Elsewhere.asked(device, gpus, days, mfu, mesh)
     if sys.stderr.isatty():  # it takes a minute, and much longer where others work too
         print("windtunnel: reading the beginning of every source, and timing two steps of every recipe ...", file=sys.stderr)
     found: dict[str, Any]

@@ -11,6 +11,7 @@ from windtunnel.core.typed import JsonBlock
 from windtunnel.recipe import Recipe
 from windtunnel.train.accelerators import Device
 from windtunnel.train.estimate import USABLE, Footprint, estimate, footprint
+from windtunnel.train.parallel.mesh import Mesh
 
 
 class OnDevice(JsonBlock):
@@ -23,6 +24,7 @@ class OnDevice(JsonBlock):
     memory: float = Field(description="bytes a device, with `micro_batch` sequences at a time, or with one where none fit")
     micro_batch: int = Field(description="sequences at a time that fit, at most those of a step; 0: not even one does")
     least_gpus: int | None = Field(description="devices that hold it in shards; null: activations of one sequence are too many for any")
+    step_seconds: float = Field(description="a step of all devices, at the share of the peak that was asked for")
 
 
 def refuse_no_share(mfu: float) -> None:
@@ -31,26 +33,30 @@ def refuse_no_share(mfu: float) -> None:
         raise UserError(f"--mfu {mfu:g}: a share of the peak between 0 and 1; 0.4 is usual")
 
 
-def on_device(recipe: Recipe, device: Device, gpus: int = 1, mfu: float = 0.4, step: Footprint | None = None) -> OnDevice:
+def on_device(
+    recipe: Recipe, device: Device, gpus: int = 1, mfu: float = 0.4, step: Footprint | None = None, mesh: Mesh | None = None
+) -> OnDevice:
     """What one run of ``recipe`` takes on ``gpus`` devices at the share ``mfu`` of their peak.
 
-    ``step`` is the memory of its step (default: by rule of thumb).
+    ``step`` is the memory of its step (default: by rule of thumb): the whole, which the devices share, or that of one device of ``mesh``.
 
     Raises:
         UserError: for a share that is none, and for more devices than a step has sequences.
     """
     refuse_no_share(mfu)
-    flops, found = estimate(recipe)["flops"], step or footprint(recipe)
+    cost, found = estimate(recipe), step or footprint(recipe)
+    flops = cost["flops"]
+    holders = gpus if mesh is None else 1 if step else mesh.shard
     whole = max(phase.batch for phase in recipe.phases)
     if gpus > whole:
         raise UserError(
             f"--gpus {gpus}: a step has {whole} sequences, so no more than {whole} devices can share it; raise batch or take fewer"
         )
     batch = -(-whole // gpus)
-    most = min(batch, found.most(device.memory, gpus))
+    most = min(batch, found.most(device.memory, holders))
     if most < batch:
         found = found.accumulating()
-        most = min(most, found.most(device.memory, gpus))
+        most = min(most, found.most(device.memory, holders))
     room = USABLE * device.memory - found.sequence
     days = flops / (gpus * device.peak * mfu * 86400)
     return OnDevice(
@@ -58,14 +64,15 @@ def on_device(recipe: Recipe, device: Device, gpus: int = 1, mfu: float = 0.4, s
         flops=flops,
         days=days,
         device_hours=days * 24 * gpus,
-        memory=found.bytes(max(1, most), gpus),
+        memory=found.bytes(max(1, most), holders),
         micro_batch=most,
-        least_gpus=max(1, math.ceil(found.state / room)) if room > 0 else None,
+        least_gpus=max(1, math.ceil(found.state / room)) if room > 0 and mesh is None else None,
+        step_seconds=days * 86400 / cost["steps"],
     )
 
 
-def sentence(found: OnDevice, device: Device) -> str:
-    """What ``found`` says, for the terminal."""
+def sentence(found: OnDevice, device: Device, mesh: Mesh | None = None) -> str:
+    """What ``found``, on ``mesh`` where one was asked for, says for the terminal."""
     time = (
         f"{found.days:.1f} days"
         if found.days >= 2
@@ -73,8 +80,10 @@ def sentence(found: OnDevice, device: Device) -> str:
         if found.days > 0.02
         else f"{86400 * found.days:.3g} s"
     )
+    time += f", {1000 * found.step_seconds:.3g} ms a step" if mesh else ""
     memory = f"{found.memory / 1e9:.3g} of {device.memory / 1e9:.0f} GB"
     if found.micro_batch:
         return f"{time} ({found.device_hours:.3g} device hours); fits: {memory}, {found.micro_batch} sequences at a time"
     more = f"{found.least_gpus} devices would hold it in shards" if found.least_gpus else "one sequence alone is too long for such a device"
+    more = "a larger shard would hold less a device" if mesh else more
     return f"{time} ({found.device_hours:.3g} device hours); does not fit: {memory} with one sequence at a time; {more}"

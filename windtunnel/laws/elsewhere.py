@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.core.errors import UserError
+from windtunnel.train.parallel.mesh import Mesh
 
 if TYPE_CHECKING:
     from windtunnel.recipe import Recipe
@@ -21,13 +22,17 @@ class Elsewhere(NamedTuple):
     gpus: int
     days: float | None
     mfu: float
+    mesh: Mesh | None = None  # how they are laid out, where that is said
 
     @classmethod
-    def asked(cls, device: str | None, gpus: int | None, days: float | None, mfu: float | None) -> Elsewhere | None:
+    def asked(
+        cls, device: str | None, gpus: int | None, days: float | None, mfu: float | None, mesh: str | None = None
+    ) -> Elsewhere | None:
         """What the options say; None without a device.
 
         Raises:
-            UserError: for another of them without a device, a device that is not in the table, and what is no number of days or no share.
+            UserError: for another of them without a device, a device that is not in the table, what is no number of days or no share, and
+                a mesh that takes another number of devices.
         """
         from windtunnel.laws.device import refuse_no_share
         from windtunnel.train.accelerators import device_of
@@ -36,13 +41,18 @@ class Elsewhere(NamedTuple):
             for name, value in (("gpus", gpus), ("days", days), ("mfu", mfu)):
                 if value is not None:
                     raise UserError(f"--{name} {value:g}: of which accelerator? add --device h100")
+            if mesh is not None:
+                raise UserError(f"--mesh {mesh}: of which accelerators? add --device h100")
             return None
         device_of(device)
         if days is not None and not 0 < days < math.inf:
             raise UserError(f"--days {days:g}: give a positive number of days")
         share = 0.4 if mfu is None else mfu
         refuse_no_share(share)
-        return cls(device, gpus or 1, days, share)
+        laid = Mesh.read(mesh) if mesh else None
+        if laid and gpus not in (None, laid.ranks):
+            raise UserError(f"--gpus {gpus}: the mesh {laid} takes {laid.ranks} devices; leave --gpus out")
+        return cls(device, laid.ranks if laid else gpus or 1, days, share, laid)
 
     def told(self, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Any], list[str]]:
         """What a run of each of ``recipes`` takes there, and what the days buy of the first: as data, and in sentences.
@@ -54,20 +64,24 @@ class Elsewhere(NamedTuple):
         from windtunnel.laws.plan import plan, spend
         from windtunnel.train.accelerators import device_of
         from windtunnel.train.estimate import estimate
+        from windtunnel.train.parallel.local import refuse_local
         from windtunnel.train.traced import traced
 
         device = device_of(self.device)
-        steps = {name: traced(recipe, bfloat16=recipe.precision != "float32") for name, recipe in recipes.items()}
+        for recipe in recipes.values() if self.mesh else ():
+            refuse_local(recipe, self.mesh)
+        steps = {name: traced(recipe, bfloat16=recipe.precision != "float32", mesh=self.mesh) for name, recipe in recipes.items()}
         # A pilot whose step has fewer sequences than there are devices takes as many devices as it has sequences.
         runs = {
-            name: on_device(recipe, device, min(self.gpus, max(phase.batch for phase in recipe.phases)), self.mfu, steps[name])
+            name: on_device(recipe, device, min(self.gpus, max(phase.batch for phase in recipe.phases)), self.mfu, steps[name], self.mesh)
             for name, recipe in recipes.items()
         }
         many = f"{self.gpus} {device.name}" if self.gpus > 1 else f"one {device.name}"
+        many += f", laid out as {self.mesh}," if self.mesh else ""
         lines = [f"on {many} at {self.mfu:.0%} of {device.peak:.3g} bfloat16 FLOPs a second ({device.source}), one run of each:"]
         for name, one in runs.items():
             fewer = f", on {one.gpus} of them" if one.gpus < self.gpus else ""
-            lines.append(f"  {name}: {sentence(one, device)}{fewer}" + ("" if steps[name] else "; memory by rule of thumb"))
+            lines.append(f"  {name}: {sentence(one, device, self.mesh)}{fewer}" + ("" if steps[name] else "; memory by rule of thumb"))
         if any(estimate(recipe)["parameters"] < SMALL for recipe in recipes.values()):
             lines.append(
                 f"  below {SMALL:.0e} parameters a model reaches far less of the peak: measure a step, and give its share as --mfu"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedModel
+from safetensors import safe_open
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from windtunnel.core.errors import PartError
-from windtunnel.models.content import fingerprint, headers, weight_files
-from windtunnel.models.init import family_of, train_every_row
+from windtunnel.models.content import FLOATS, fingerprint, headers, weight_files
+from windtunnel.models.init import family_of, hollow, train_every_row
 from windtunnel.models.locate import locate
 from windtunnel.models.own import config_in
 from windtunnel.models.refused import (
@@ -35,27 +37,9 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
             weight that the configuration has no place for, or says to be another; a damaged file; weights that are quantised or not
             finite; another content than expected. The message names it.
     """
-    folder = locate(name)
-    try:
-        config = config_in(folder)
-    except Exception as error:  # whatever a value leads to that nobody writes: a type of numbers that torch lacks, a list for a number
-        raise PartError(f"{folder / 'config.json'}: not a configuration that transformers reads: {error}") from error
-    warn_of_two_bases(folder, config)
-    warn_of_stretched_positions(folder, config)
+    opened = _opened(name, expected)
+    folder, config, files = opened.folder, opened.config, opened.files
     architecture = family_of(config).model_class()
-    quantised = getattr(config, "quantization_config", None)
-    if quantised:
-        method = dict(quantised).get("quant_method", "unnamed") if isinstance(quantised, dict) else type(quantised).__name__
-        raise PartError(
-            f"{folder}: its weights are quantised ({method}), and training needs them whole; use the checkpoint it was made from, "
-            "or a .gguf file of it, which is converted"
-        )
-    generates = _generates(folder)
-    files = weight_files(folder)
-    kinds = {name: (path, kind) for path, name, kind in headers(files)}
-    if expected is not None and (found := fingerprint(folder)) != expected:
-        raise PartError(f"{name}: its content has changed: the recipe was made with {expected}, and this is {found}")
-    config.use_cache = False
     attention = "sdpa" if architecture._supports_sdpa else "eager"
     try:
         loaded: Any = architecture.from_pretrained(
@@ -74,13 +58,84 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
         raise PartError(f"{folder}: weight {weight} has shape {tuple(stored)}, but the configuration says {tuple(wanted)}")
     for weight in sorted(report["missing_keys"]):
         raise PartError(f"{folder}: weight {weight} is missing ({len(report['missing_keys'])} in all)")
-    if generates and model.can_generate():
+    if opened.generates and model.can_generate():
         model.generation_config._from_model_config = False  # somebody wrote it: it is kept
     refuse_unplaced(folder, report["unexpected_keys"])
-    refuse_integers(model, files, kinds)
-    refuse_infinite(folder, model)
+    refuse_integers(model, files, opened.kinds)
+    refuse_infinite(folder, dict(model.named_parameters()))
     refuse_untied(folder, model)
     return train_every_row(model).train()
+
+
+class Opened(NamedTuple):
+    """The folder of a model, of which configuration and headers have been read."""
+
+    folder: Path
+    config: PreTrainedConfig
+    files: list[Path]
+    kinds: dict[str, tuple[Path, str]]  # of every tensor in a safetensors file: that file, and how it is stored
+    generates: bool
+
+
+def _opened(name: Path | str, expected: str | None) -> Opened:
+    """What :func:`load` asks of a folder before it reads the weights."""
+    folder = locate(name)
+    try:
+        config = config_in(folder)
+    except Exception as error:  # whatever a value leads to that nobody writes: a type of numbers that torch lacks, a list for a number
+        raise PartError(f"{folder / 'config.json'}: not a configuration that transformers reads: {error}") from error
+    warn_of_two_bases(folder, config)
+    warn_of_stretched_positions(folder, config)
+    family_of(config)
+    quantised = getattr(config, "quantization_config", None)
+    if quantised:
+        method = dict(quantised).get("quant_method", "unnamed") if isinstance(quantised, dict) else type(quantised).__name__
+        raise PartError(
+            f"{folder}: its weights are quantised ({method}), and training needs them whole; use the checkpoint it was made from, "
+            "or a .gguf file of it, which is converted"
+        )
+    generates = _generates(folder)
+    files = weight_files(folder)
+    kinds = {name: (path, kind) for path, name, kind in headers(files)}
+    if expected is not None and (found := fingerprint(folder)) != expected:
+        raise PartError(f"{name}: its content has changed: the recipe was made with {expected}, and this is {found}")
+    config.use_cache = False
+    return Opened(folder, config, files, kinds, generates)
+
+
+def by_weight(name: Path | str, expected: str | None = None) -> tuple[PreTrainedModel, Iterator[tuple[str, torch.Tensor]]] | None:
+    """The outline of the model that :func:`load` would read, and its weights by name, as they are stored, one at a time.
+
+    A weight is a map of its file, of which only what is looked at is read. None where the files do not hold just the weights that the model
+    has, by its own names, in safetensors; :func:`load` sees to that.
+
+    Raises:
+        PartError: as :func:`load`.
+    """
+    opened = _opened(name, expected)
+    opened.config.dtype = torch.float32  # as load reads it
+    model = hollow(opened.config)
+    asked = {key: value.shape for key, value in model.state_dict().items() if key not in model.all_tied_weights_keys}
+    stored_so = all(kind in FLOATS for _, kind in opened.kinds.values())
+    if asked.keys() != opened.kinds.keys() or not stored_so or any(path.suffix != ".safetensors" for path in opened.files):
+        return None
+    model.tie_weights()
+    if opened.generates and model.can_generate():
+        model.generation_config = GenerationConfig.from_pretrained(opened.folder, local_files_only=True)
+        model.generation_config._from_model_config = False
+
+    def values() -> Iterator[tuple[str, torch.Tensor]]:
+        for path in opened.files:
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 (it is no dictionary)
+                    value = file.get_tensor(key)
+                    if value.shape != asked[key]:
+                        said = f"{opened.folder}: weight {key} has shape {tuple(value.shape)}, but the configuration says"
+                        raise PartError(f"{said} {tuple(asked[key])}")
+                    refuse_infinite(opened.folder, {key: value})
+                    yield key, value
+
+    return train_every_row(model).train(), values()
 
 
 def _generates(folder: Path) -> bool:

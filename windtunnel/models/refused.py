@@ -59,9 +59,9 @@ def refuse_integers(model: PreTrainedModel, files: list[Path], kinds: Mapping[st
             )
 
 
-def refuse_infinite(folder: Path, model: PreTrainedModel) -> None:
-    """Raise PartError for a weight that holds NaN or infinity."""
-    for weight, value in model.named_parameters():
+def refuse_infinite(folder: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Raise PartError for one of ``weights`` that holds NaN or infinity."""
+    for weight, value in weights.items():
         if not torch.isfinite(value).all():
             bad = int((~torch.isfinite(value)).sum())
             raise PartError(f"{folder}: weight {weight} has {bad} values that are not finite (NaN or infinite)")

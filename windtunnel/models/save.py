@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from windtunnel.core.card import MADE
 from windtunnel.core.errors import DiskError, PartError, UserError
+from windtunnel.models import streamed
 from windtunnel.models.content import INDEX, WHOLE, copy_tokenizer
 from windtunnel.models.init import family_of, hollow
 
@@ -28,6 +30,7 @@ def export(
     card: dict[str, Any] | None = None,
     shard: str = "5GB",
     dtype: torch.dtype = torch.float32,
+    values: Iterable[tuple[str, torch.Tensor]] | None = None,
 ) -> Path:
     """Write ``model`` (and ``tokenizer``) to ``folder`` as safetensors of at most ``shard`` each, with a model card.
 
@@ -38,6 +41,8 @@ def export(
     since.
 
     The generation configuration that a model was loaded with is kept; one that has none gets the plain one of its family.
+
+    With ``values`` the weights are these, by name and one at a time, and ``model`` is asked for shapes and configurations alone.
 
     Raises:
         PartError: when the model still carries a structure, which no other program would understand.
@@ -57,9 +62,9 @@ def export(
     folder = Path(folder)
     if (folder / "adapter_config.json").exists():  # transformers would put the adapter on whatever model lies beside it
         raise UserError(f"{folder}: holds an adapter (adapter_config.json), which would be put on this model; name another folder")
-    written = _cast(model, dtype)
+    written = _cast(model, dtype) if values is None else model
     try:
-        _save(written, _generation(model), folder, shard)
+        _save(written, _generation(model), folder, shard, dtype, values)
         if isinstance(tokenizer, (str, Path)):
             copy_tokenizer(Path(tokenizer), folder)
         elif tokenizer is not None:
@@ -84,7 +89,14 @@ def _cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     return cast
 
 
-def _save(model: PreTrainedModel, generation: dict[str, Any] | None, folder: Path, shard: str) -> None:
+def _save(
+    model: PreTrainedModel,
+    generation: dict[str, Any] | None,
+    folder: Path,
+    shard: str,
+    dtype: torch.dtype,
+    values: Iterable[tuple[str, torch.Tensor]] | None,
+) -> None:
     """Write ``model`` and its generation configuration.
 
     transformers refuses to write settings that clash, such as a temperature without sampling, though it reads them; and it writes them
@@ -93,7 +105,13 @@ def _save(model: PreTrainedModel, generation: dict[str, Any] | None, folder: Pat
     if generation is not None:
         model.config.use_cache = True  # training has no use for it; what comes after has
         model.generation_config = GenerationConfig()
-    model.save_pretrained(folder, max_shard_size=shard)
+    if values is None:
+        model.save_pretrained(folder, max_shard_size=shard)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        model.config.architectures, model.config.dtype = [type(model).__name__], str(dtype).removeprefix("torch.")
+        model.config.save_pretrained(folder)
+        streamed.write(folder, streamed.plan(model, dtype, shard), values, dtype)
     # An earlier export in the other form would stay, and a whole file is read before shards.
     sharded = any(folder.glob("model-*-of-*.safetensors"))
     (folder / (WHOLE[0] if sharded else INDEX[0])).unlink(missing_ok=True)

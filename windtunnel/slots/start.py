@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from windtunnel.core.part import Part
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -55,3 +56,10 @@ class Start(Part):
         ``seed`` decides every weight that is drawn, together with the weight's name, so that two models agree where shapes do.
         """
         raise NotImplementedError
+
+    def by_weight(self, config: Any, context: StartContext = ALONE) -> tuple[PreTrainedModel, Iterator[tuple[str, torch.Tensor]]] | None:
+        """What :meth:`build` returns in a first phase, as an outline without values, and its weights by name, one at a time.
+
+        So that no process need hold them all. None, which is the default, where it has to be built whole.
+        """
+        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,12 +15,14 @@ from windtunnel.core.errors import UserError
 from windtunnel.data.held_out import held_out
 from windtunnel.data.stream import Stream
 from windtunnel.models.flops import counter
-from windtunnel.models.init import config_for, fresh
+from windtunnel.models.init import config_for, fresh, hollow, train_every_row
 from windtunnel.models.save import set_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import HeldOut, StartContext
 from windtunnel.train.log import RunContext
+from windtunnel.train.parallel.shard import hold, shard
+from windtunnel.train.parallel.stored import fill
 from windtunnel.train.spend import Account, Stopwatch
 from windtunnel.train.step import reseed
 
@@ -42,6 +44,8 @@ def begin(recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, 
     model: Any
     if phase.start is not None:
         context = start_context(recipe, phase, stream, seed, run_context, spent, rows)
+        if run_context.mesh is not None and previous is None and (found := phase.start.by_weight(config, context)) is not None:
+            return in_shards(*found, run_context)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             model = phase.start.build(previous, config, seed, context)
@@ -55,7 +59,7 @@ def begin(recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, 
 
 
 def refilled(recipe: Recipe, index: int, stream: Stream, seed: int, run_context: RunContext, saved: Mapping[str, Any]) -> Any:
-    """The model of the checkpoint ``saved`` in phase ``index``.
+    """The model of the checkpoint ``saved`` in phase ``index``; in shards, where the run is, and then no rank ever holds it whole.
 
     Its configuration is the checkpoint's, not the recipe's: a start may have read from a folder what no recipe says, the base of the
     rotation for example.
@@ -63,12 +67,24 @@ def refilled(recipe: Recipe, index: int, stream: Stream, seed: int, run_context:
     phase = recipe.phases[index]
     reseed(seed, index)
     config = type(config_for(phase.model, stream.facts, phase.context)).from_dict(saved["config"])
-    model: Any = fresh(config, seed)
+    model: Any = fresh(config, seed) if run_context.mesh is None else hollow(config)
     if saved["generation"]:
         set_generation(model, saved["generation"])
+    if run_context.mesh is not None:
+        model.tie_weights()
+        return in_shards(train_every_row(model).train(), saved["model"].items(), run_context)
     model = shaped(model, phase, run_context)
     model.load_state_dict(saved["model"])
     return model
+
+
+def in_shards(outline: Any, values: Iterable[tuple[str, Any]], run_context: RunContext) -> Any:
+    """The model of ``outline``, in shards, whose weights are ``values``; no rank holds more than one of them whole."""
+    shard(outline, run_context.mesh)
+    hold(outline, run_context.device)
+    into = outline.state_dict()
+    fill((into[name], value) for name, value in values)
+    return outline
 
 
 def shaped(model: Any, phase: Phase, run_context: RunContext) -> Any:

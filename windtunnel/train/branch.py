@@ -18,6 +18,7 @@ from windtunnel.core.files import locked, naming
 from windtunnel.recipe import Recipe, needed
 from windtunnel.train import ranks
 from windtunnel.train.checkpoint import Writer
+from windtunnel.train.parallel.shard import sharded
 from windtunnel.train.record import read_record
 from windtunnel.train.spend import Horizon
 
@@ -39,7 +40,8 @@ def may_branch(one: Recipe, other: Recipe) -> bool:
 def branches(phase_run: PhaseRun, shorter: Mapping[Path, Recipe]) -> dict[int, list[Path]]:
     """The steps of the phase after which the runs in the folders of ``shorter`` go on by themselves."""
     found: dict[int, list[Path]] = {}
-    if any(phase_run.states.values()):  # what changes while a run goes on may have asked how far it is
+    # What changes while a run goes on may have asked how far it is; and a model in shards is written by all ranks, not by one.
+    if any(phase_run.states.values()) or sharded(phase_run.model):
         return found
     for folder, recipe in shorter.items():
         try:

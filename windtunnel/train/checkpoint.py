@@ -2,10 +2,13 @@
 
 A checkpoint is written to a temporary folder, flushed to disk, given a checksum and renamed. Only a folder with its final name counts; the
 newest whole one is used; a damaged one is reported and skipped.
+
+What is whole lies in one file, which is read as data; tensors in shards lie beside it, see :mod:`windtunnel.train.parallel.stored`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -14,18 +17,23 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import xxhash
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.tensor import DTensor
 
 from windtunnel.core.errors import DiskError, UserError
 from windtunnel.core.files import sync
 from windtunnel.train import ranks
+from windtunnel.train.parallel import stored
 
 PIECE = 1 << 20
+LARGE = 1 << 24  # bytes from which a tensor of a whole checkpoint stays on the disk until each rank has taken its part of it
+STATE = "state.pt"
 
 
 class Summed(io.BufferedWriter):
@@ -90,16 +98,20 @@ def unstorable(value: Any, path: str = "") -> str | None:
     return next((odd for key, entry in inside if (odd := unstorable(entry, f"{path}.{key}" if path else key))), None)
 
 
-def back_to(device: torch.device | str) -> Callable[[Any, str], Any]:
-    """Where torch puts each tensor of a checkpoint: on ``device`` what was on an accelerator, on the processor what was there."""
-    return lambda storage, location: storage if location == "cpu" else storage.to(device=torch.device(device))
+def back_to(device: torch.device | str, least: float = float("inf")) -> Callable[[Any, str], Any]:
+    """Where torch puts each tensor of a checkpoint: on ``device`` what was on an accelerator, on the processor what was there.
+
+    Those of ``least`` bytes and more stay on the processor, too.
+    """
+    return lambda storage, location: storage if location == "cpu" or storage.nbytes() >= least else storage.to(device=torch.device(device))
 
 
 class Writer:
     """Writes the checkpoints of a run to ``folder`` and keeps the ``keep`` newest; one is :attr:`due` when ``every`` seconds have passed.
 
-    The state is copied into the file and added up at once, which takes about twice as long as copying it in memory. Waiting for the disk
-    happens in a thread beside the training that goes on; :attr:`busy` says whether that is still so. Of several ranks, rank 0 writes.
+    A whole state is copied into the file and added up at once, which takes about twice as long as copying it in memory; of several ranks,
+    rank 0 writes. Of a state in shards each rank copies its own part in memory. Whatever else has to be waited for happens in a thread
+    beside the training that goes on; :attr:`busy` says whether that is still so.
     """
 
     def __init__(self, folder: Path, keep: int = 2, every: float = 60.0) -> None:
@@ -107,6 +119,7 @@ class Writer:
         self.last = time.monotonic()
         self.thread: threading.Thread | None = None
         self.error: UserError | None = None
+        self.group: Any = None  # of the ranks, once one has been needed
 
     @property
     def busy(self) -> bool:
@@ -115,7 +128,7 @@ class Writer:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next checkpoint and the one before has reached the disk."""
+        """Whether it is time for the next checkpoint and the one before has reached the disk. Of several ranks, rank 0 decides."""
         return time.monotonic() - self.last > self.every and not self.busy
 
     def __enter__(self) -> Writer:
@@ -129,33 +142,18 @@ class Writer:
         """Count the seconds to the next checkpoint from now."""
         self.last = time.monotonic()
 
-    def begin(self, name: str, state: dict[str, Any]) -> None:
+    def begin(self, name: str, state: Mapping[str, Any]) -> None:
         """Copy ``state`` into what will be checkpoint ``name``, which sorts by age; ``state`` may change as soon as this returns.
 
         Raises:
             UserError: when the disk is full or read-only, now or for the checkpoint before; earlier checkpoints stay as they are.
         """
-        if ranks.rank():
-            self.restart()
-            return
-        self.wait()
-        temporary = self.folder / f".writing-{uuid.uuid4().hex[:8]}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob(".writing-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            temporary.mkdir()
-            summed = torch.serialization.get_crc32_options()
-            torch.serialization.set_crc32_options(False)  # the whole file gets a checksum of its own
-            try:
-                with Summed(temporary / "state.pt") as file:
-                    torch.save(state, file)
-            finally:
-                torch.serialization.set_crc32_options(summed)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise self._failed(error, name, temporary) from error
-        self.thread = threading.Thread(target=self._finish, args=(name, temporary, file.sum.hexdigest()), name="checkpoint")
-        self.thread.start()
+        rest, shards = stored.taken_apart(state)
+        if shards or not ranks.rank():
+            self.wait()
+            finish = self._begun_together(name, rest, shards) if shards else self._begun_alone(name, rest)
+            self.thread = threading.Thread(target=finish, name="checkpoint")
+            self.thread.start()
         self.restart()
 
     def wait(self) -> None:
@@ -166,28 +164,119 @@ class Writer:
         if error is not None:
             raise error
 
-    def _finish(self, name: str, temporary: Path, summed: str) -> None:
-        final = self.folder / name
+    def _begun_alone(self, name: str, state: dict[str, Any]) -> Callable[[], None]:
+        """Write ``state``; what is returned waits for the disk."""
+        temporary = self.folder / f".writing-{uuid.uuid4().hex[:8]}"
         try:
-            sync(temporary / "state.pt")
-            (temporary / "manifest.json").write_text(json.dumps({"state.pt": summed}))
-            sync(temporary / "manifest.json")
-            sync(temporary)
-            if final.exists():
-                shutil.rmtree(final)
-            os.replace(temporary, final)
-            sync(self.folder)
-        except OSError as error:
-            self.error = self._failed(error, name, temporary)
-            return
+            self._clear()
+            temporary.mkdir()
+            sums = {STATE: _saved(state, temporary / STATE)}
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise self._failed(error, name, temporary) from error
+
+        def finish() -> None:
+            try:
+                sync(temporary / STATE)
+                self._publish(name, temporary, sums)
+            except OSError as error:
+                self.error = self._failed(error, name, temporary)
+
+        return finish
+
+    def _begun_together(self, name: str, rest: dict[str, Any], shards: Mapping[str, DTensor]) -> Callable[[], None]:
+        """Copy ``rest`` and this rank's part of ``shards``; what is returned writes them, with the other ranks."""
+        self.group = self.group or stored.own_group()
+        temporary = self.folder / f".writing-{ranks.broadcast(uuid.uuid4().hex[:8])}"
+        held, parts = io.BytesIO(), stored.copied(shards)
+        torch.save(rest, held)  # it is small, and may change
+
+        def finish() -> None:
+            try:
+                sums = self._agreed(name, temporary, lambda: self._written(temporary, parts, held))
+                self._agreed(name, temporary, lambda: {} if ranks.rank() else self._publish(name, temporary, sums))
+            except UserError as error:
+                self.error = error
+            except RuntimeError:  # another rank has gone, and with it the training
+                self.error = UserError(f"cannot write checkpoint {self.folder / name}: {ranks.LEFT}")
+
+        return finish
+
+    def _written(self, temporary: Path, parts: Mapping[str, DTensor], held: io.BytesIO) -> dict[str, str]:
+        """Write this rank's files of a checkpoint; returns the checksum of each."""
+        if not ranks.rank():
+            with contextlib.suppress(OSError):  # which the others must not wait for; saving meets it again, with all of them
+                self._clear(but=temporary)
+        stored.save(parts, temporary, self.group)
+        sums = {path.name: checksum(path) for path in temporary.glob(f"__{ranks.rank()}_*")}
+        if not ranks.rank():
+            with Summed(temporary / STATE) as file:
+                file.write(held.getbuffer())
+            sync(temporary / STATE)
+            sums |= {STATE: file.sum.hexdigest(), ".metadata": checksum(temporary / ".metadata")}
+        return sums
+
+    def _agreed(self, name: str, temporary: Path, act: Callable[[], Mapping[str, str]]) -> dict[str, str]:
+        """What ``act`` returns on all ranks, together. Raises on all of them what it has raised on any."""
+        mine: Mapping[str, str] = {}
+        wrong: tuple[str, int | None] | None = None
+        try:
+            mine = act()
+        except CheckpointException as error:  # which every rank gets; the one that is meant knows most
+            if ranks.rank() in error.failures:
+                wrong = _reason(error.failures[ranks.rank()][0], temporary)
+        except (OSError, RuntimeError) as error:
+            wrong = _reason(error, temporary)
+        every = ranks.of_every((dict(mine), wrong), self.group)
+        for rank, (_, told) in enumerate(every):
+            if told is not None:
+                if not ranks.rank():
+                    shutil.rmtree(temporary, ignore_errors=True)
+                raise DiskError(f"cannot write checkpoint {self.folder / name}: rank {rank}: {told[0]}", told[1])
+        return {file: summed for sums, _ in every for file, summed in sums.items()}
+
+    def _clear(self, but: Path | None = None) -> None:
+        """Make the folder, and remove what a kill has left in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.folder.glob(".writing-*"):
+            if leftover != but:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _publish(self, name: str, temporary: Path, sums: Mapping[str, str]) -> Mapping[str, str]:
+        """Give the files in ``temporary``, which have reached the disk, their list and the name ``name``; remove the oldest checkpoints."""
+        final = self.folder / name
+        (temporary / "manifest.json").write_text(json.dumps(sums))
+        sync(temporary / "manifest.json")
+        sync(temporary)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+        sync(self.folder)
         for old in sorted(self.folder.glob("[!.]*"))[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)
+        return sums
 
     def _failed(self, error: Exception, name: str, temporary: Path) -> UserError:
-        found = error if isinstance(error, OSError) else _why(temporary)
-        reason = getattr(found, "strerror", None) or str(error).splitlines()[0]
+        reason, number = _reason(error, temporary)
         shutil.rmtree(temporary, ignore_errors=True)
-        return DiskError(f"cannot write checkpoint {self.folder / name}: {reason}", found.errno if found else None)
+        return DiskError(f"cannot write checkpoint {self.folder / name}: {reason}", number)
+
+
+def _saved(state: Mapping[str, Any], path: Path) -> str:
+    """The checksum of the new file ``path``, which holds ``state``."""
+    summed = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)  # the whole file gets a checksum of its own
+    try:
+        with Summed(path) as file:
+            torch.save(state, file)
+    finally:
+        torch.serialization.set_crc32_options(summed)
+    return file.sum.hexdigest()
+
+
+def _reason(error: BaseException, folder: Path) -> tuple[str, int | None]:
+    """Why ``folder`` could not be written, in words and as the system's errno."""
+    found = error if isinstance(error, OSError) else _why(folder)
+    return getattr(found, "strerror", None) or str(error).splitlines()[0], found.errno if found else None
 
 
 def _why(folder: Path) -> OSError | None:
@@ -202,15 +291,33 @@ def _why(folder: Path) -> OSError | None:
     return None
 
 
-def newest(folder: Path, warn: Callable[[str], None], device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """The newest whole checkpoint under ``folder``, or None. Damaged ones are named through ``warn``."""
-    for candidate in sorted(folder.glob("[!.]*"), reverse=True):
-        try:
-            manifest = json.loads((candidate / "manifest.json").read_text())
-            for name, expected in manifest.items():
-                if checksum(candidate / name) != expected:
-                    raise ValueError(f"{candidate / name} does not match its checksum")
-            return torch.load(candidate / "state.pt", map_location=back_to(device), weights_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError) as error:
-            warn(f"checkpoint {candidate} is damaged and skipped: {error}")
+def newest(
+    folder: Path, warn: Callable[[str], None], device: torch.device | str = "cpu", *, in_shards: bool = False
+) -> dict[str, Any] | None:
+    """The newest whole checkpoint under ``folder``, or None. Damaged ones are named through ``warn``. Every rank has to come here.
+
+    For a run ``in_shards`` large tensors stay on the disk until each rank has taken its part (:func:`stored.fill`): those that are in
+    shards there, as :class:`stored.Waiting`, and those that are whole, as a map of the file.
+    """
+    for name in ranks.broadcast(sorted((path.name for path in folder.glob("[!.]*")), reverse=True)):
+        state, wrong = _read(folder / name, device, in_shards)
+        damage = next((said for said in ranks.of_every(wrong) if said), "")
+        if not damage:
+            return state
+        warn(f"checkpoint {folder / name} is damaged and skipped: {damage}")
     return None
+
+
+def _read(folder: Path, device: torch.device | str, in_shards: bool) -> tuple[dict[str, Any] | None, str]:
+    """The state in ``folder``, and what is wrong there. Ranks share the work of adding up the files."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        for name in sorted(manifest)[ranks.rank() :: ranks.count()]:
+            if checksum(folder / name) != manifest[name]:
+                raise ValueError(f"{folder / name} does not match its checksum")
+        where = back_to(device, LARGE) if in_shards else back_to(device)
+        state = torch.load(folder / STATE, map_location=where, weights_only=True, mmap=in_shards)
+        state = stored.waiting(state, folder)
+        return (state if in_shards else stored.put_together(state)), ""
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, pickle.UnpicklingError, CheckpointException) as error:
+        return None, str(error) or type(error).__name__

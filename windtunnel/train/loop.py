@@ -22,7 +22,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) ->
     Returns its last phase, dense and folded, and whether the run is finished. Raises UserError where it cannot be flown, and Diverged.
     """
     folder = run_context.folder / "checkpoints"
-    saved = checkpoint.newest(folder, run_context.warn, run_context.device)
+    saved = checkpoint.newest(folder, run_context.warn, run_context.device, in_shards=run_context.mesh is not None)
     run = RunState(**saved["run"]) if saved else RunState.after(run_context.charged)
     phase_run: PhaseRun | None = None
     with RunLog(run_context, run.steps) as log, checkpoint.Writer(folder, every=run_context.checkpoint_seconds) as writer:
@@ -36,7 +36,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) ->
                 loss, targets = gradients(phase_run, batch, progress)
                 norm = clip(phase_run)
                 update(phase_run, progress)
-                stopping = phase_run.count(progress, variant, targets)
+                stopping, due = phase_run.count(progress, variant, targets, writer.due)
                 after = phase_run.progress()
                 log.step(run, loss, norm, rate, after, every=phase_run.horizon.every)
                 if after.done >= 1:
@@ -44,7 +44,7 @@ def train(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) ->
                 if after.done >= 1 or crossed(progress.overall, after.overall, recipe.evaluate_every):
                     phase_run.validate(log)
                 phase_run.branch(log)
-                if stopping or writer.due:
+                if stopping or due:
                     phase_run.save(log, writer)
                 if stopping:
                     return phase_run, False

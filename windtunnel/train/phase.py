@@ -28,7 +28,7 @@ from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
 from windtunnel.train.compiled import compile_model, set_compiled
 from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import measure
-from windtunnel.train.parallel.shard import at_rest, load_optimizer, shard, sharded, stored
+from windtunnel.train.parallel.shard import at_rest, load_optimizer, shard, sharded
 from windtunnel.train.parts import acting_parts, bound, end_parts, look_ahead, observe, start_parts
 from windtunnel.train.spend import Account, Horizon, PhaseCost, Stopwatch, left_of
 from windtunnel.train.step import loader_of, take_whole
@@ -165,18 +165,21 @@ class PhaseRun:
         self.cost = PhaseCost(step, ahead, self.run_state.standing())
         self.run_state.pay(ahead)
 
-    def count(self, progress: Progress, variant: int, targets: int) -> bool:
-        """Enter a step that was made into the account; returns whether the run is asked to stop."""
+    def count(self, progress: Progress, variant: int, targets: int, due: bool) -> tuple[bool, bool]:
+        """Enter a step that was made into the account; returns whether the run is asked to stop, and whether a checkpoint is ``due``.
+
+        Of several ranks, rank 0 decides both.
+        """
         run, structure = self.run_state, self.phase.structure
         run.step += 1
         run.steps += 1
         run.targets += targets
         cost = self.cost.step["variants"][variant]
         density = structure.density(self.model, progress.done) if structure else 1.0
-        taken, stopping = ranks.broadcast((self.clock.lap(), self.run_context.stop()))
+        taken, stopping, due = ranks.broadcast((self.clock.lap(), bool(self.run_context.stop()), due))
         effective = cost["flops"] - (1.0 - density) * cost["matrices"]
         run.pay({"tokens": self.step_tokens, "flops": cost["flops"], "effective_flops": effective, **taken})
-        return bool(stopping)
+        return stopping, due
 
     def validate(self, log: RunLog) -> None:
         """Evaluate the whole model on validation, write down where the run stands, and stop it above a limit. This is not training time."""
@@ -209,13 +212,14 @@ class PhaseRun:
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint holds: the run, the loader, the model with its configurations, the optimizer, the parts and the costs."""
+        at_rest(self.model)
         return {
             "run": asdict(self.run_state),
             "loader": self.loader.state(),
             "config": json.loads(self.model.config.to_json_string(use_diff=False)),
             "generation": written_generation(self.model),
-            "model": stored(self.model, self.model.state_dict()),
-            "optimizer": stored(self.model, self.optimizer.state_dict()),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "states": {key: state_dict(state) for key, state in self.states.items()},
             "cost": asdict(self.cost),
         }

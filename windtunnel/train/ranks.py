@@ -29,6 +29,7 @@ from windtunnel.core.errors import UserError
 
 BUCKET = 1 << 25  # bytes of gradients that travel together: fewer messages, for little memory besides the gradients
 SILENT = 10.0  # seconds that other ranks leave to rank 0 to say what is wrong
+LEFT = "a rank has left: its process or its machine was stopped; give the same command again, and it goes on from the newest checkpoint"
 PATIENCE = datetime.timedelta(hours=12)  # rank 0 evaluates and prepares text while the others wait
 
 
@@ -60,7 +61,8 @@ def joined(device: str | None = None) -> Iterator[None]:
     """Be one of the ranks that torchrun started, if it did.
 
     Raises:
-        UserError: for ``device`` with a number, and for more ranks than there are accelerators on this machine.
+        UserError: for ``device`` with a number, for more ranks than there are accelerators on this machine, and where the ranks cannot
+            meet.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -74,7 +76,12 @@ def joined(device: str | None = None) -> Iterator[None]:
             raise UserError(f"--ranks: this machine has {present} accelerator(s), so no more than {present} rank(s) can train on it")
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except dist.DistNetworkError as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        why = "the port is in use; choose another" if "EADDRINUSE" in str(error) else str(error).splitlines()[0]
+        raise UserError(f"the ranks cannot meet at {place}: {why}") from error
     try:
         yield
     except UserError as error:
@@ -104,6 +111,26 @@ def broadcast(value: Any) -> Any:
     with _not_without_rank_0():
         dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
     return held[0]
+
+
+def left(error: BaseException) -> bool:
+    """Whether ``error`` says that another rank has gone: its process was killed, or its machine."""
+    said = str(error)
+    return count() > 1 and (isinstance(error, dist.DistBackendError) or "gloo/transport" in said or "Connection closed by peer" in said)
+
+
+def of_every(value: Any, group: Any = None) -> list[Any]:
+    """The ``value`` of every rank, in their order, on every rank; it travels in ``group``, which is all of them.
+
+    Raises:
+        RuntimeError: in a group of its own, where a rank has gone.
+    """
+    if count() == 1:
+        return [value]
+    found: list[Any] = [None] * count()
+    with _not_without_rank_0() if group is None else contextlib.nullcontext():
+        dist.all_gather_object(found, value, group=group)
+    return found
 
 
 @contextlib.contextmanager

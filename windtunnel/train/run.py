@@ -19,6 +19,7 @@ from windtunnel.train.curation import Fly, curation_of, fly_in
 from windtunnel.train.needed import Others, charged, curated, others_of, refuse_other_documents
 from windtunnel.train.parallel.local import refuse_unfit
 from windtunnel.train.parallel.mesh import Mesh, laid_out
+from windtunnel.train.parallel.same import refuse_different
 from windtunnel.train.record import RunRecord, read_record, write_record
 from windtunnel.train.spikes import spikes_in
 from windtunnel.train.variant import choose, refuse_unable
@@ -137,10 +138,12 @@ def fly(
     ``variant`` is that of the study; by default it is chosen when the folder is begun, and kept. ``mesh`` is how the ranks are laid out.
 
     Raises:
-        UserError: when the folder holds a run of another recipe or cannot be written, or ``mesh`` does not suit the ranks or the recipe.
+        UserError: when the folder holds a run of another recipe or cannot be written, ``mesh`` does not suit the ranks or the recipe, or
+            ranks differ in what they would train.
     """
     folder, place, mesh = Path(folder), device_of(device, threads), mesh or Mesh.whole()
     refuse_unfit(recipe, mesh)
+    refuse_different(recipe, stream)
     plan, chosen = planned(recipe, seed, stream, folder, place, variant, mesh)
     if (done := finished(folder, recipe.key(seed, chosen), stream, plan)) is not None:
         return done
@@ -242,8 +245,8 @@ def stored(folder: Path, record: RunRecord) -> RunRecord:
         write_record(folder, record)
         if record.finished:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    elif record.failure and record.failure.traceback:
-        print(f"rank {ranks.rank()}: {record.failure.traceback}", file=sys.stderr)
+    elif record.failure and record.failure.kind in ("fault", "lost"):
+        print(f"rank {ranks.rank()}: {record.failure.story}", file=sys.stderr)
         raise SystemExit(1)
     return record if record.failure else ranks.broadcast(record)
 
@@ -301,7 +304,8 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
         if whole and (sharded(phase_run.model) or not ranks.rank()):
             found |= test_and_export(phase_run)
     except Exception as error:
-        found |= {"status": "failed", "failure": Failure.of(error)}
+        failure = Failure(kind="lost", message=ranks.LEFT) if ranks.left(error) else Failure.of(error)
+        found |= {"status": "failed", "failure": failure}
     finally:
         for logger in run_context.loggers:
             logger.close()
@@ -368,11 +372,11 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
 def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
     """Evaluate the finished model of the last phase on test, let it write samples, and save it as a folder that transformers loads.
 
-    A model in shards is measured by all ranks together, and put together on rank 0 to be saved.
+    A model in shards is measured by all ranks together, and rank 0 saves it, one tensor after another.
     """
     from windtunnel.models.save import export
     from windtunnel.train import documents, ranks
-    from windtunnel.train.parallel.shard import gathered
+    from windtunnel.train.parallel.shard import one_by_one, outline, sharded
     from windtunnel.train.phase import evaluate, judges
 
     recipe, stream, run_context, evaluations = phase_run.recipe, phase_run.stream, phase_run.run_context, phase_run.evaluations
@@ -383,9 +387,14 @@ def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
     primary = recipe.evaluations[0]
     written = stream.encoding.samples(model, judge)
     special = recipe.special()
-    model = gathered(model)
-    if not ranks.rank():
-        documents.write(run_context.folder, numbers.by_document)
-        export(model, run_context.folder / "model", tokenizer=stream.encoding.processor(stream, special))
+    values = one_by_one(model) if sharded(model) else None
+    try:
+        if not ranks.rank():
+            documents.write(run_context.folder, numbers.by_document)
+            shown = outline(model) if values else model
+            export(shown, run_context.folder / "model", tokenizer=stream.encoding.processor(stream, special), values=values)
+    finally:
+        for _ in values or ():  # what rank 0 has not looked at, because the disk is full, the others put together all the same
+            pass
     known = {"unit": primary.unit, "better": primary.better, "tokens_added": stream.encoding.added(stream, special)}
     return {"test": dict(numbers), "primary": next(iter(numbers)), "samples": written, **known}

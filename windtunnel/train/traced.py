@@ -1,54 +1,87 @@
 """The memory of a step, from a step of the recipe itself that computes nothing: its tensors have shapes and no content.
 
-A model of any size can be traced so, on any machine, in seconds (``torch._subclasses.FakeTensorMode``).
+A model of any size can be traced so, on any machine, in seconds (``torch._subclasses.FakeTensorMode``), and in shards too, on ranks that
+are made up: what one of them holds is what torch's own ``fully_shard`` does with such tensors.
 """
 
 from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Self
 
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import Encoding
 from windtunnel.train.estimate import Footprint, dry_batch
+from windtunnel.train.parallel.mesh import Mesh, laid_out
+from windtunnel.train.parallel.shard import shard
 
 STEPS = 2  # the first makes the moments, which the peak of any later one includes
 
 
 class Held(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive, and the most that ever were; several views of one memory count once."""
+    """Counts the bytes of the tensors that are alive, and the most that ever were; several views of one memory count once.
+
+    Weights in shards are put together in a memory that stays and whose size goes to 0 in between.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.peak = 0
-        self.known = weakref.WeakSet[Any]()
+        self.known = weakref.WeakKeyDictionary[Any, list[int]]()
+
+    def __enter__(self) -> Self:
+        self.resize = torch.UntypedStorage.resize_
+
+        def resized(memory: torch.UntypedStorage, size: int) -> Any:
+            found = self.resize(memory, size)
+            self.count(memory)
+            return found
+
+        torch.UntypedStorage.resize_ = resized  # type: ignore[method-assign, assignment]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        torch.UntypedStorage.resize_ = self.resize  # type: ignore[method-assign]
 
     def hold(self, tensor: torch.Tensor) -> torch.Tensor:
         """Count ``tensor`` for as long as it lives."""
-        memory = tensor.untyped_storage()
-        if memory not in self.known:
-            self.known.add(memory)
-            size = memory.nbytes()
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(memory, self.release, size)
+        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        self.count(local.untyped_storage())
         return tensor
 
-    def release(self, size: int) -> None:
+    def count(self, memory: torch.UntypedStorage) -> None:
+        """Count ``memory`` as large as it is now."""
+        if memory not in self.known:
+            self.known[memory] = [0]
+            weakref.finalize(memory, self.release, self.known[memory])
+        (before,) = self.known[memory]
+        self.known[memory][0] = memory.nbytes()
+        self.now += memory.nbytes() - before
+        self.peak = max(self.peak, self.now)
+
+    def release(self, size: list[int]) -> None:
         """A memory of ``size`` bytes is gone."""
-        self.now -= size
+        self.now -= size[0]
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple[Any, ...] = (), keywords: Any = None) -> Any:
         return tree_map_only(torch.Tensor, self.hold, function(*arguments, **(keywords or {})))
 
 
-def traced(recipe: Recipe, *, bfloat16: bool) -> Footprint | None:
+def traced(recipe: Recipe, *, bfloat16: bool, mesh: Mesh | None = None) -> Footprint | None:
     """What a step holds, in float32 or under autocast to bfloat16: of the phase of ``recipe`` that takes most of each.
+
+    On a ``mesh``, it is what a rank holds, whose sequences are its own.
 
     Weights, gradients, moments and activations are those of the real modules, objective, structure and optimizer; models that parts hold
     beside it and evaluation are left out. It is exact at the micro-batch, at half of it and at one sequence, and a line elsewhere. None
@@ -56,10 +89,10 @@ def traced(recipe: Recipe, *, bfloat16: bool) -> Footprint | None:
     """
     state = sequence = gradients = least = 0.0
     for phase in recipe.phases:
-        rows = recipe.micro_batch or phase.batch
+        rows = recipe.micro_batch or max(1, phase.batch // (mesh.ranks if mesh else 1))
         low, high = (rows // 2, rows) if rows > 1 else (1, 2)
         try:
-            found = {count: peak(phase, recipe.encoding, count, bfloat16) for count in {1, low, high}}
+            found = {count: peak(phase, recipe.encoding, count, bfloat16, mesh) for count in {1, low, high}}
         except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, AssertionError):
             return None
         (less, _), (more, kept) = found[low], found[high]
@@ -69,18 +102,37 @@ def traced(recipe: Recipe, *, bfloat16: bool) -> Footprint | None:
     return Footprint(state, sequence, gradients, least)
 
 
-def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool) -> tuple[int, int]:
+def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool, mesh: Mesh | None = None) -> tuple[int, int]:
     """The most bytes that a step of ``phase`` with ``rows`` sequences holds, and the bytes of its gradients."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    with FakeTensorMode(allow_non_fake_inputs=True), Held() as held:
+    with made_up(mesh) as ranks, FakeTensorMode(allow_non_fake_inputs=True), Held() as held:
         model = untrained(phase, encoding)
         for value in (*model.parameters(), *model.buffers()):
             held.hold(value.data)
+        gradients = sum(value.nbytes for value in model.parameters() if value.requires_grad)
+        del value
+        shard(model, ranks)
+        held.peak = held.now
         optimizer = phase.optimizer.build(model, phase.model.learning_rate())
         for _ in range(STEPS):
             one_step(model, optimizer, phase, repeated(dry_batch(phase, encoding), rows), bfloat16)
-        return held.peak, sum(value.nbytes for value in model.parameters() if value.requires_grad)
+        return held.peak, gradients
+
+
+@contextlib.contextmanager
+def made_up(mesh: Mesh | None) -> Iterator[DeviceMesh | None]:
+    """The ranks of ``mesh``, of which this process is the first and the others answer with nothing; None where a model stays whole."""
+    if mesh is None or mesh.shard == 1:
+        yield None
+        return
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=mesh.ranks)  # type: ignore[no-untyped-call]
+    try:
+        yield laid_out(mesh, torch.device("cpu"))
+    finally:
+        dist.destroy_process_group()
 
 
 def untrained(phase: Phase, encoding: Encoding) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,18 +52,47 @@ class Checkpoint(Start, name="checkpoint"):
         Raises:
             PartError: naming what is missing, damaged, not finite, or different from what the recipe or the stream's tokenizer say.
         """
-        from windtunnel.kits.text.encoded import tokenizer_of
         from windtunnel.models.load import load
         from windtunnel.models.sizes import rows_of
 
+        who = f"checkpoint {self.model}"
         try:
             folder = locate(self.model)
             model = load(folder, self.fingerprint)
         except PartError as error:
             raise PartError(f"start.checkpoint: {error}") from error
-        refuse_other_sizes(model.config, config, f"checkpoint {self.model}")
-        refuse_other_tokens(folder, rows_of(model.config) or 0, tokenizer_of(context.stream), f"checkpoint {self.model}")
-        return with_rows(model, rows_of(config), context, f"checkpoint {self.model}")
+        refuse_other(folder, model.config, config, context, who)
+        return with_rows(model, rows_of(config), context, who)
+
+    def by_weight(self, config: Any, context: StartContext = ALONE) -> tuple[PreTrainedModel, Iterator[tuple[str, torch.Tensor]]] | None:
+        """The model's outline and its weights, where its files hold them by its own names and no row has to be added.
+
+        Raises:
+            PartError: as :meth:`build`.
+        """
+        from windtunnel.models.load import by_weight
+        from windtunnel.models.sizes import rows_of
+
+        try:
+            folder = locate(self.model)
+            found = by_weight(folder, self.fingerprint)
+        except PartError as error:
+            raise PartError(f"start.checkpoint: {error}") from error
+        if found is None:
+            return None
+        there, here = rows_of(found[0].config), rows_of(config)
+        refuse_other(folder, found[0].config, config, context, f"checkpoint {self.model}")
+        short = here is not None and there is not None and there < (here if context.rows is None else context.rows)
+        return None if short else found
+
+
+def refuse_other(folder: Path, there: Any, here: Any, context: StartContext, who: str) -> None:
+    """Raise PartError where the model in ``folder``, of configuration ``there``, has other sizes than ``here`` or reads other tokens."""
+    from windtunnel.kits.text.encoded import tokenizer_of
+    from windtunnel.models.sizes import rows_of
+
+    refuse_other_sizes(there, here, who)
+    refuse_other_tokens(folder, rows_of(there) or 0, tokenizer_of(context.stream), who)
 
 
 def refuse_other_sizes(there: Any, here: Any, who: str) -> None:

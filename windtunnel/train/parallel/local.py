@@ -16,9 +16,21 @@ def refuse_unfit(recipe: Recipe, mesh: Mesh) -> None:
 
     if mesh.ranks != ranks.count():
         raise UserError(f"--mesh {mesh} takes {mesh.ranks} ranks, and {ranks.count()} train here")
-    if mesh.shard == 1:
-        return
-    for what, reason in needs_whole(recipe):
+    if mesh.shard > 1:
+        refuse_local(recipe, mesh)
+
+
+def refuse_local(recipe: Recipe, mesh: Mesh) -> None:
+    """Raise UserError where ``mesh`` does not divide a batch of ``recipe``, or a part of it needs weights that are whole."""
+    for number, phase in enumerate(recipe.phases):
+        if phase.batch % mesh.ranks:
+            where = f"phases.{number}.batch" if len(recipe.phases) > 1 else "batch"
+            fit = [ranks for ranks in range(1, phase.batch + 1) if phase.batch % ranks == 0]
+            raise UserError(
+                f"{where}: {phase.batch} sequences cannot be shared out evenly to the {mesh.ranks} ranks of {mesh}; "
+                f"take {' or '.join(map(str, fit))}"
+            )
+    for what, reason in needs_whole(recipe) if mesh.shard > 1 else ():
         raise UserError(f"{what} cannot be trained on the mesh {mesh}: {reason}; use data={mesh.ranks}, which shards nothing")
 
 

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from windtunnel.models.init import family_of, hollow
-from windtunnel.train import ranks
+from windtunnel.train.parallel.stored import fill
 
 
 def sharded(model: Any) -> bool:
@@ -61,27 +61,6 @@ def full(value: torch.Tensor) -> torch.Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def stored(model: Any, state: Any) -> Any:
-    """What a checkpoint holds of ``state``, which is that of ``model`` or of its optimizer. Every rank has to come here.
-
-    Shards are put together, one tensor after another, and rank 0 alone keeps them, in the machine's memory. So a run may go on on any mesh.
-    """
-    at_rest(model)
-    return whole(state) if sharded(model) else state
-
-
-def whole(value: Any) -> Any:
-    """``value`` with every shard in it (in dictionaries, lists and tuples) put together on rank 0, and None in its place elsewhere."""
-    if isinstance(value, DTensor):
-        together = full(value)
-        return None if ranks.rank() else together.to("cpu")
-    if isinstance(value, Mapping):
-        return {key: whole(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(whole(entry) for entry in value)
-    return value
-
-
 def locals_of(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """This rank's part of each tensor of ``state``, in the same memory."""
     return {name: value.to_local() if isinstance(value, DTensor) else value for name, value in state.items()}
@@ -97,33 +76,48 @@ def put_back(model: Any, kept: Mapping[str, torch.Tensor]) -> None:
             value.copy_(kept[name])
 
 
+def hold(model: Any, device: torch.device) -> None:
+    """Give the weights of ``model``, which have shapes and no content, memory on ``device``: each rank as much as it keeps of them."""
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for module in model.modules():
+        for key, value in module._buffers.items():
+            module._buffers[key] = None if value is None else value.to(device)
+        for key, parameter in module._parameters.items():
+            if parameter is not None and parameter.is_meta:
+                if parameter not in made:
+                    made[parameter] = nn.Parameter(torch.empty_like(parameter, device=device), parameter.requires_grad)
+                module._parameters[key] = made[parameter]
+
+
 def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
-    """Let ``optimizer`` hold the state ``saved``, whose tensors are whole; of those that lie beside a shard it keeps its part."""
+    """Let ``optimizer`` hold the state ``saved``, whose tensors are whole or wait; of those that lie beside a shard it keeps its part."""
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not any(isinstance(parameter, DTensor) for parameter in held):
         optimizer.load_state_dict(dict(saved))
         return
+    pairs = []
 
     def part(parameter: torch.Tensor, value: Any) -> Any:
-        if not isinstance(parameter, DTensor) or not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+        if not isinstance(parameter, DTensor) or getattr(value, "shape", None) != parameter.shape:
             return value
-        own = distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None)
-        return own.clone()  # it is a view, which would hold the whole
+        pairs.append((torch.empty_like(parameter, dtype=value.dtype).detach(), value))
+        return pairs[-1][0]
 
     state = {number: {key: part(held[number], value) for key, value in entry.items()} for number, entry in saved["state"].items()}
+    fill(pairs)
     optimizer.load_state_dict({**saved, "state": state})
 
 
-def gathered(model: Any) -> Any:
-    """``model`` whole, in the machine's memory, on rank 0, and None on the others. Every rank has to come here."""
-    if not sharded(model):
-        return model
-    at_rest(model)
-    values = whole(model.state_dict())
-    if ranks.rank():
-        return None
-    found: nn.Module = hollow(type(model.config).from_dict(model.config.to_dict()))
-    found.load_state_dict(values, assign=True)
-    found.tie_weights()  # type: ignore[operator]
+def outline(model: Any) -> Any:
+    """A model like ``model``, with its configurations and the shapes of its weights, and without these."""
+    found: Any = hollow(type(model.config).from_dict(model.config.to_dict()))
+    found.tie_weights()
     found.generation_config = model.generation_config
     return found
+
+
+def one_by_one(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of ``model`` by name, each put together for as long as it is looked at. Every rank has to go through all of them."""
+    at_rest(model)
+    for name, value in model.state_dict().items():
+        yield name, full(value)

@@ -1,0 +1,124 @@
+"""A run in shards on two ranks whose processes are killed twenty times at random, against the same run left alone: equal to the last bit?
+
+``python benchmarks/rank_kills.py`` prints JSON, and ends with exit code 1 where anything differs. It checkpoints as often as the disk takes
+it. A kill (SIGKILL) hits one of the ranks, drawn at random, after a time drawn at random, every other one as soon as a checkpoint is being
+written; then the other is ended, as torchrun would, and both begin again. Processes are forked from one that has imported everything.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+KILLS, STEPS = int(os.environ.get("WINDTUNNEL_KILLS", "20")), 4000
+SHARED = multiprocessing.get_context("forkserver")
+RECIPE = {
+    "corpus": {"prose": "builtin:docstrings"},
+    "budget": {"steps": STEPS},
+    "tokenizer": {"vocabulary": 512},
+    "model": {"depth": 2, "layers": 2, "width": 32, "heads": 2},
+    "batch": 4,
+    "context": 32,
+    "precision": "float32",
+    "compile": "no",
+    "evaluate_every": 1.0,
+    "evaluation_tokens": 512,
+    "test_tokens": 512,
+}
+
+
+def work(rank: int, port: int, out: Path, cache: Path) -> None:
+    """Train as one of two ranks, going on from what ``out`` holds."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    from windtunnel.recipe import recipe_from
+    from windtunnel.recipe.resolve import resolve
+    from windtunnel.train.parallel.mesh import Mesh
+    from windtunnel.train.ranks import joined, rank_0_first
+    from windtunnel.train.run import fly, prepare
+
+    with joined("cpu"):
+        recipe = resolve(recipe_from(RECIPE))
+        with rank_0_first():
+            stream = prepare(recipe, cache)
+        record = fly(recipe, 0, stream, out, threads=1, mesh=Mesh(shard=2), checkpoint_seconds=0.0, warn=lambda message: None)
+    if record["status"] != "finished":
+        raise SystemExit(1)
+
+
+def begun(out: Path, cache: Path) -> list[Any]:
+    """Both ranks, at work."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [SHARED.Process(target=work, args=(rank, port, out, cache)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def ended(processes: list[Any]) -> bool:
+    """Whether all have ended well, which is waited for."""
+    for process in processes:
+        process.join()
+    return all(process.exitcode == 0 for process in processes)
+
+
+def main() -> dict[str, Any]:
+    """Both runs, and whether they are the same."""
+    import torch
+    from safetensors.torch import load_file
+
+    SHARED.set_forkserver_preload(["transformers.models.llama.modeling_llama", "windtunnel.train.run", "windtunnel.train.loop"])
+    chance = random.Random(0)
+    with tempfile.TemporaryDirectory() as name:
+        cache, whole, killed = (Path(name) / each for each in ("cache", "whole", "killed"))
+        began = time.monotonic()
+        if not ended(begun(whole, cache)):
+            raise SystemExit("the run that was left alone broke")
+        undisturbed = time.monotonic() - began
+        kills: list[dict[str, Any]] = []
+        while len(kills) < KILLS:
+            processes, inside = begun(killed, cache), bool(len(kills) % 2)
+            while not (killed / "checkpoints").exists() and processes[0].is_alive():
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0.0, undisturbed / KILLS))
+            while inside and processes[0].is_alive() and not any((killed / "checkpoints").glob(".writing-*")):
+                time.sleep(0.001)
+            if not all(process.is_alive() for process in processes):
+                break
+            hit = chance.randrange(2)
+            processes[hit].kill()
+            torn = len(list((killed / "checkpoints").glob(".writing-*")))
+            time.sleep(0.5)
+            processes[1 - hit].terminate()
+            ended(processes)
+            kept = sorted(each.name for each in (killed / "checkpoints").glob("[!.]*"))
+            kills.append({"rank": hit, "inside_a_checkpoint": bool(torn), "kept": kept})
+            print(kills[-1], file=sys.stderr, flush=True)
+        if not ended(begun(killed, cache)):
+            raise SystemExit("the run that was killed did not finish")
+        one, two = (load_file(run / "model" / "model.safetensors") for run in (whole, killed))
+        lines = [
+            [(line["step"], line["loss"], line["gradient_norm"]) for line in map(json.loads, (run / "log.jsonl").read_text().splitlines())]
+            for run in (whole, killed)
+        ]
+        same = {
+            "weights": one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one),
+            "every_loss_and_gradient_norm": lines[0] == lines[1],
+        }
+    return {"same_to_the_last_bit": same, "kills": kills, "steps": STEPS, "undisturbed_seconds": undisturbed}
+
+
+if __name__ == "__main__":
+    result = main()
+    json.dump(result, sys.stdout, indent=1)
+    print()
+    sys.exit(0 if all(result["same_to_the_last_bit"].values()) and len(result["kills"]) == KILLS else 1)
