@@ -53,20 +53,21 @@ def test_it_is_what_a_real_step_holds(fields: dict[str, Any]) -> None:
 def test_in_shards_it_is_what_a_rank_holds_with_real_tensors() -> None:
     """Which real ranks hold too: benchmarks/mesh_memory.py."""
     recipe, mesh = recipe_of(), Mesh(shard=2)
-    found, whole, (phase,) = traced(recipe, bfloat16=False, mesh=mesh), traced(recipe, bfloat16=False), recipe.phases
-    assert found is not None and whole is not None
+    (phase,) = recipe.phases
+    foretold, _ = peak(phase, recipe.encoding, 2, False, mesh)
     with made_up(mesh) as laid, Held() as held:
         model = untrained(phase, recipe.encoding)
         for value in (*model.parameters(), *model.buffers()):
             held.hold(value.data)
         del value
+        whole = held.now
         shard(model, laid)
+        assert 0.5 * whole <= held.now < 0.6 * whole
         held.peak = held.now
         optimizer = phase.optimizer.build(model, 0.01)
         for _ in range(2):
             one_step(model, optimizer, phase, repeated(dry_batch(phase, recipe.encoding), 2), False)
-    assert found.bytes(2, 1) == pytest.approx(held.peak, rel=0.02)
-    assert 0.5 * whole.state < found.state < 0.75 * whole.state  # tables are whole while the model computes
+    assert foretold == pytest.approx(held.peak, rel=0.02)
 
 
 def test_of_several_phases_the_most_of_each() -> None:

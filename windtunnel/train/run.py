@@ -138,12 +138,10 @@ def fly(
     ``variant`` is that of the study; by default it is chosen when the folder is begun, and kept. ``mesh`` is how the ranks are laid out.
 
     Raises:
-        UserError: when the folder holds a run of another recipe or cannot be written, ``mesh`` does not suit the ranks or the recipe, or
-            ranks differ in what they would train.
+        UserError: when the folder holds another run or cannot be written, ``mesh`` does not suit ranks or recipe, or ranks differ in these.
     """
     folder, place, mesh = Path(folder), device_of(device, threads), mesh or Mesh.whole()
     refuse_unfit(recipe, mesh)
-    refuse_different(recipe, stream)
     plan, chosen = planned(recipe, seed, stream, folder, place, variant, mesh)
     if (done := finished(folder, recipe.key(seed, chosen), stream, plan)) is not None:
         return done
@@ -202,10 +200,16 @@ def costs(stream: Stream, others: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 def planned(
     recipe: Recipe, seed: int, stream: Stream, folder: Path, place: torch.device, variant: Variant | None, mesh: Mesh
 ) -> tuple[Mapping[str, Any], Variant]:
-    """What the run in ``folder`` was begun with (key, stream, threads, ranks, mesh), now if it was not, and the variant of its study."""
+    """What the run in ``folder`` was begun with (key, stream, threads, ranks, mesh), now if it was not, and the variant of its study.
+
+    Raises:
+        UserError: where ranks differ in what they would train, and for a folder that cannot be written.
+    """
     import torch
 
     from windtunnel.train import ranks
+
+    refuse_different(recipe, stream)
 
     def decide() -> dict[str, Any]:
         chosen = variant or choose(recipe, stream, place)
