@@ -139,3 +139,22 @@ def test_an_exported_network_takes_its_code_along(tmp_path: Path) -> None:
     assert "trust_remote_code=True" in (tmp_path / "README.md").read_text()
     again = load(tmp_path)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_the_exact_posterior_reads_the_columns_and_classes_of_its_prior_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from windtunnel.kits.sets import told
+    from windtunnel.slots import Evaluation
+
+    random = np.random.default_rng(0)
+    drawn = [gaussian_table(random, 12, 2, 2, 1.5) for _ in range(200)]
+    cells = np.stack([np.pad(rows, ((0, 0), (0, 1))) for rows, _ in drawn])  # room for three numbers and three classes
+    monkeypatch.setattr(told, "tables_of", lambda held_out, sources: (cells, np.stack([labels for _, labels in drawn])))
+    monkeypatch.setattr(told, "told", lambda model, cells, known, held_out: np.full((*known.shape, 3), 1 / 3))
+    held_out: Any = SimpleNamespace(sources=("drawn",), facts=Tables(12, 3, 3))
+    right, wrong = (
+        make(Evaluation, {"in-context": {"shown": [4], **knobs}}).evaluate(None, held_out) for knobs in ({"features": 2, "classes": 2}, {})
+    )
+    assert right["in_context"] == pytest.approx(np.log2(3)) and right["gap"] == right["in_context"] - right["exact/4"]
+    assert right["exact/4"] < wrong["exact/4"] - 0.05

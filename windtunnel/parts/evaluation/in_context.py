@@ -46,6 +46,8 @@ class InContextBits(Evaluation, name="in-context"):
 
     shown: Many[int] = Field((4, 16, 32), description="how many rows of a table are shown")
     spread: float = Field(1.5, gt=0, description="of the prior that the tables were drawn from")
+    features: int | None = Field(None, ge=1, description="of that prior, where the encoding has room for more (default: as many)")
+    classes: int | None = Field(None, ge=2, description="of that prior, where the encoding has room for more (default: as many)")
 
     source: str | None = Field(None, description="the source whose tables are read (default: all)")
 
@@ -69,6 +71,7 @@ class InContextBits(Evaluation, name="in-context"):
         from windtunnel.kits.sets.told import bits, tables_of, told
 
         cells, labels = tables_of(held_out, held_out.sources if self.source is None else (self.source,))
+        seen, classes = cells[..., : self.features], self.classes or held_out.facts.classes
         found: dict[str, float] = {}
         for shown in self.shown:
             if shown >= cells.shape[1] or not (labels[:, shown:] >= 0).any():
@@ -76,8 +79,7 @@ class InContextBits(Evaluation, name="in-context"):
             known = np.where(np.arange(cells.shape[1]) < shown, labels, -1)
             asked = (known < 0) & (labels >= 0)
             ours = told(model, cells, known, held_out)
-            classes = ours.shape[-1]
-            exact = np.stack([gaussian_posterior(one, mine, classes, self.spread) for one, mine in zip(cells, known, strict=True)])
+            exact = np.stack([gaussian_posterior(one, mine, classes, self.spread) for one, mine in zip(seen, known, strict=True)])
             found[f"in_context/{shown}"] = bits(ours[asked], labels[asked])
             found[f"exact/{shown}"] = bits(exact[asked], labels[asked])
         means = {name: float(np.mean([found[f"{name}/{shown}"] for shown in self.shown])) for name in ("in_context", "exact")}
