@@ -9,7 +9,7 @@ import pytest
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
-from windtunnel.kits.image import features
+from windtunnel.kits import features
 from windtunnel.slots import Evaluation
 
 
