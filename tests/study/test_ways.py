@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -9,12 +11,14 @@ import yaml
 from checkpoints import with_tokenizer
 from example_result import example
 
+from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.report import ways as table_of_ways
 from windtunnel.report.words import Reading
 from windtunnel.study import ways
 from windtunnel.study.adapt import AdaptRequest, budget_of
-from windtunnel.study.file import study_from
+from windtunnel.study.continuing import ways_on
+from windtunnel.study.file import load_study, study_from
 from windtunnel.study.result import StudyResult
 from windtunnel.study.ways import GRID, best_way, compare_ways, study_of, ways_of
 from windtunnel.train.estimate import estimate
@@ -120,3 +124,52 @@ def test_one_table_and_one_picture_of_what_ways_take():
         table_of_ways.chart(Reading(StudyResult.model_validate(example()))) is None
         and not table_of_ways.table(Reading(StudyResult.model_validate(example()))).rows
     )
+
+
+# How to go on ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asked(request_of):
+    corpus = {"notes": "builtin:stdlib", "mail": "builtin:characters"}
+    return dataclasses.replace(request_of, corpus=corpus, keep={"general": "builtin:docstrings"}, budget=budget_of("2e5 tokens"))
+
+
+def test_every_arm_of_going_on_changes_one_choice_alone(asked):
+    study = study_from(ways_on(asked), name="how-to-continue")
+    phases = {arm: recipe.phases[0] for arm, recipe in study.resolved.items()}
+    base = phases.pop("baseline")
+    assert base.sources == ("notes", "mail") and study.kept == ("general",)
+    assert study.budget.tokens == 2e5 and not study.resolved["baseline"].limits
+    assert phases["replay-25"].mixture.shares == {"notes": 0.375, "mail": 0.375, "general": 0.25}
+    assert phases["replay-5"].mixture.shares["general"] == 0.05
+    rates = {arm: phase.rate_multiple for arm, phase in phases.items() if phase.rate_multiple != 1}
+    assert rates == {"lower-rate": 0.3, "higher-rate": 3.0}
+    assert phases["no-warm-up"].schedule.warmup == 0 < base.schedule.warmup
+    assert [arm for arm, recipe in study.resolved.items() if recipe.curators] == ["half-the-text"]
+    assert study.resolved["half-the-text"].curators[0].sources == ("notes", "mail")
+    for arm in ("lower-rate", "no-warm-up", "half-the-text"):
+        assert phases[arm].sources == base.sources and phases[arm].optimizer == base.optimizer, arm
+    with pytest.raises(UserError, match="--keep: give text like what the model must keep"):
+        ways_on(dataclasses.replace(asked, keep={}))
+
+
+def test_the_question_is_written_or_flown_and_answered(asked, tmp_path, capsys, monkeypatch):
+    def ask(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(["ask", "continue", asked.checkpoint, "--corpus", "notes=builtin:stdlib", "--tokens", "2e5", *words])
+        return int(ended.value.code or 0)
+
+    keep, file = ("--keep", "general=builtin:docstrings"), tmp_path / "asked.yaml"
+    assert ask() == 2 and "--keep: give text" in capsys.readouterr().err
+    assert ask(*keep, "--to", str(file)) == 0 and load_study(file).resolved["lower-rate"].phases[0].rate_multiple == 0.3
+    assert ask(*keep, "--to", str(file)) == 2 and "exists already" in capsys.readouterr().err
+    result, flown = sided(full=(-0.05, 1.0), one=(-0.01, 0.5), other=(0.01, 0.4)), []
+    monkeypatch.setattr("windtunnel.study.fly.fly_study", lambda study, *_, **__: flown.append(study) or result)
+    monkeypatch.setattr("windtunnel.report.write_report", lambda *_: tmp_path)
+    best = next(iter(result.arms))  # of those that lose no more than a percent
+    assert ask(*keep, "--out", str(tmp_path), "--json") == 0 and json.loads(capsys.readouterr().out)["best"] == best
+    assert ask(*keep, "--out", str(tmp_path), "--max-forgetting", "none") == 0
+    said = capsys.readouterr().out
+    assert "baseline gained most; the verdicts say how sure that is" in said and "+1.000 (+0.900 to +1.100)" in said
+    assert [study.name for study in flown] == ["how-to-continue"] * 2 and "half-the-text" in flown[0].arms

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -12,6 +13,11 @@ from rich.console import Console
 from windtunnel.commands.console import answers, plain_table, print_json
 from windtunnel.commands.options import OUT, CorpusOption, HoursOption, JsonOption, OutOption, ThreadsOption, WorkersOption, sources
 from windtunnel.core.errors import UserError
+
+if TYPE_CHECKING:
+    from windtunnel.report.tables import Table
+    from windtunnel.report.words import Reading
+    from windtunnel.study.result import StudyResult
 
 ask = typer.Typer(
     no_args_is_help=True, help="Ask a ready question of your own text.", context_settings={"help_option_names": ["-h", "--help"]}
@@ -89,49 +95,114 @@ def ask_sources(
 
     Example: windtunnel ask sources --corpus wiki=~/wiki --corpus mail=mail.jsonl --target tickets=tickets.jsonl --hours 4
     """
-    from windtunnel.core.files import write_text
+    from windtunnel.report.sources import sources as table_of
     from windtunnel.study.write import which_sources
 
     try:
         multiples = [float(share) for share in shares.split(",")]
     except ValueError:
         raise UserError(f"--shares {shares}: expected numbers with commas between them, for example 0,0.5,2") from None
-    if to is not None and (hours is not None or as_json):
-        raise UserError(f"--to writes the study and flies nothing; give --hours and --json to: windtunnel study {to}")
     raw = which_sources(sources(corpus), target=sources(target, "--target"), decides=decides, shares=multiples)
     if to is not None:
-        if to.exists():
-            raise UserError(f"{to}: exists already; remove it, or name another file with --to")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        write_text(to, "# Written by `windtunnel ask sources`.\n" + yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120))
-        print(f"{to}: fly it with: windtunnel study {to}")
+        write_study(raw, to, "ask sources", as_json, hours)
         return
-    fly_sources(raw, hours, out, workers, threads, as_json)
+    result, table = fly_question(raw, "which-sources", table_of, hours, out, workers, threads)
+    show_question(result, table, {"sources": {"columns": table.columns, "rows": table.rows}}, out, as_json)
 
 
-def fly_sources(raw: dict[str, Any], hours: float | None, out: Path, workers: int | None, threads: int | None, as_json: bool) -> None:
-    """Fly the study ``raw`` of sources and show what came of it, with the table of sources."""
-    from windtunnel.commands.main import refuse_mistakes, show_result
+@ask.command("continue")
+def ask_continue(
+    checkpoint: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a file of weights or a hub name", show_default=False)],
+    tokens: Annotated[float, typer.Option("--tokens", metavar="N", help="of each run", show_default=False)],
+    corpus: CorpusOption = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="NAME=PATH", help="text like what must be kept, which is replayed", show_default=False),
+    ] = None,
+    max_forgetting: Annotated[
+        str, typer.Option("--max-forgetting", help="how far bits per byte of what is kept may rise (none: as far as it likes)")
+    ] = "1%",
+    context: Annotated[int, typer.Option("--context", min=8, help="tokens of a sequence")] = 256,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="sequences of a step")] = 4,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, help="of each arm")] = 3,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="write the study there instead of flying it", show_default=False)
+    ] = None,
+    out: OutOption = OUT,
+    workers: WorkersOption = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask how to go on with a trained model: how much old text to replay, at what rate, whether to warm up again, and to repeat text.
+
+    Example: windtunnel ask continue ./model --corpus notes=~/notes --keep general=~/general --tokens 2e6
+    """
+    from windtunnel.report.ways import table as table_of
+    from windtunnel.study.adapt import AdaptRequest, budget_of, share_of
+    from windtunnel.study.continuing import ways_on
+    from windtunnel.study.ways import best_way
+
+    tolerance = share_of(max_forgetting)
+    budget = budget_of(f"{tokens:g} tokens")
+    request = AdaptRequest(checkpoint, sources(corpus), sources(keep, "--keep"), budget, tolerance, context=context, batch=batch)
+    raw = ways_on(request, seeds)
+    if to is not None:
+        write_study(raw, to, "ask continue", as_json)
+        return
+    result, table = fly_question(raw, "how-to-continue", table_of, None, out, workers, threads)
+    best = best_way(result, tolerance)
+    limit = "" if tolerance is None else f" of those that lose {tolerance:.1%} at most of what is kept (or kept most, where none does)"
+    said = f"{best} gained most{limit}; the verdicts say how sure that is" if best else ""
+    show_question(result, table, {"best": best}, out, as_json, said)
+
+
+def write_study(raw: dict[str, Any], to: Path, command: str, as_json: bool, hours: float | None = None) -> None:
+    """Write the study ``raw`` to the file ``to`` instead of flying it. Raises UserError where that exists, and for options of flying."""
+    from windtunnel.core.files import write_text
+
+    if hours is not None or as_json:
+        raise UserError(f"--to writes the study and flies nothing; give --hours and --json to: windtunnel study {to}")
+    if to.exists():
+        raise UserError(f"{to}: exists already; remove it, or name another file with --to")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    write_text(to, f"# Written by `windtunnel {command}`.\n" + yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120))
+    print(f"{to}: fly it with: windtunnel study {to}")
+
+
+def fly_question(
+    raw: dict[str, Any],
+    name: str,
+    table_of: Callable[[Reading], Table],
+    hours: float | None,
+    out: Path,
+    workers: int | None,
+    threads: int | None,
+) -> tuple[StudyResult, Table]:
+    """Fly the study ``raw`` of a question; its result, whose report is written, and the table that answers it."""
     from windtunnel.report import write_report
-    from windtunnel.report.sources import sources as table_of
     from windtunnel.report.words import Reading
     from windtunnel.study.file import study_from
     from windtunnel.study.fly import fly_study
 
-    study = study_from(raw, name="which-sources")
+    study = study_from(raw, name=name)
     if hours is not None:
         from windtunnel.study.hours import sized
 
         study, said = sized(study, hours, out, workers=workers, threads=threads)
         Console(stderr=True, highlight=False).print(said, soft_wrap=True, markup=False)
     result = fly_study(study, out, workers=workers, threads=threads)
-    folder = out / "studies" / study.name
-    write_report(result, folder)
-    table = table_of(Reading(result))
+    write_report(result, out / "studies" / study.name)
+    return result, table_of(Reading(result))
+
+
+def show_question(result: StudyResult, table: Table, more: dict[str, Any], out: Path, as_json: bool, said: str = "") -> None:
+    """Print the table that answers a question, what is ``said`` of it, and the verdicts; as JSON ``more`` with the result."""
+    from windtunnel.commands.main import refuse_mistakes, show_result
+
     if as_json:
-        print_json({**result.plain(), "sources": {"columns": table.columns, "rows": table.rows}})
+        print_json({**result.plain(), **more})
     else:
         answers().print(plain_table(table.columns, table.rows))
-        print(f"{table.note}\n")
-        show_result(result, folder, as_json)
+        print(f"{table.note}\n" + (f"{said}\n" if said else ""))
+        show_result(result, out / "studies" / str(result.study.name), as_json)
     refuse_mistakes(result)
