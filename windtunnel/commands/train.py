@@ -255,13 +255,13 @@ def export(
     """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure; or as an adapter for peft."""
     from windtunnel.train.export import export_adapter, export_run
 
-    if (to is None) is (out is None):
+    target = out or to
+    if target is None or (out and to):
         raise UserError(f"say once where it goes: windtunnel export {run} --out FOLDER")
-    out = to or out
     if adapter_of is not None:
-        made = export_adapter(run, out, adapter_of, rank)
-        print(f"{out}: an adapter of rank {made['rank']} for {made['matrices']} matrices of {made['base']}, for peft")
+        made = export_adapter(run, target, adapter_of, rank)
+        print(f"{target}: an adapter of rank {made['rank']} for {made['matrices']} matrices of {made['base']}, for peft")
         return
-    found = export_run(run, out, dtype)
+    found = export_run(run, target, dtype)
     size = f"{found['parameters']:,} parameters in {found['dtype']}"
-    print(f"{out}: {found['architecture']}, {size}, loaded with {' and '.join([found['loads_with'], *found['beside']])}")
+    print(f"{target}: {found['architecture']}, {size}, loaded with {' and '.join([found['loads_with'], *found['beside']])}")
