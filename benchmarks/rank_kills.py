@@ -1,7 +1,7 @@
 """A run in shards on two ranks whose processes are killed twenty times at random, against the same run left alone: equal to the last bit?
 
 ``python benchmarks/rank_kills.py`` prints JSON, and ends with exit code 1 where anything differs. It checkpoints as often as the disk takes
-it. A kill (SIGKILL) hits one of the ranks, drawn at random, after a time drawn at random, every other one as soon as a checkpoint is being
+it. A kill (SIGKILL) hits one of the ranks, drawn at random, at a moment drawn at random, every other one as soon as a checkpoint is being
 written; then the other is ended, as torchrun would, and both begin again. Processes are forked from one that has imported everything.
 """
 
@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-KILLS, STEPS = int(os.environ.get("WINDTUNNEL_KILLS", "20")), 4000
+KILLS, STEPS = int(os.environ.get("WINDTUNNEL_KILLS", "20")), 1500
+WAYS = ("after a step", "inside a checkpoint", "at any moment", "inside a checkpoint")
 SHARED = multiprocessing.get_context("forkserver")
 RECIPE = {
     "corpus": {"prose": "builtin:docstrings"},
@@ -71,6 +72,17 @@ def ended(processes: list[Any]) -> bool:
     return all(process.exitcode == 0 for process in processes)
 
 
+def writing(out: Path) -> set[str]:
+    """The checkpoints that are not whole."""
+    return {path.name for path in (out / "checkpoints").glob(".writing-*")}
+
+
+def size(out: Path) -> int:
+    """Bytes of the log."""
+    log = out / "log.jsonl"
+    return log.stat().st_size if log.exists() else 0
+
+
 def main() -> dict[str, Any]:
     """Both runs, and whether they are the same."""
     import torch
@@ -86,22 +98,23 @@ def main() -> dict[str, Any]:
         undisturbed = time.monotonic() - began
         kills: list[dict[str, Any]] = []
         while len(kills) < KILLS:
-            processes, inside = begun(killed, cache), bool(len(kills) % 2)
-            while not (killed / "checkpoints").exists() and processes[0].is_alive():
+            left, learnt = writing(killed), size(killed)
+            processes, way = begun(killed, cache), WAYS[len(kills) % len(WAYS)]
+            while processes[0].is_alive() and way != "at any moment" and size(killed) == learnt:
                 time.sleep(0.05)
-            time.sleep(chance.uniform(0.0, undisturbed / KILLS))
-            while inside and processes[0].is_alive() and not any((killed / "checkpoints").glob(".writing-*")):
+            while processes[0].is_alive() and way == "inside a checkpoint" and not writing(killed) - left:
                 time.sleep(0.001)
+            time.sleep(0.0 if way == "inside a checkpoint" else chance.uniform(0.0, 3.0))
             if not all(process.is_alive() for process in processes):
                 break
             hit = chance.randrange(2)
             processes[hit].kill()
-            torn = len(list((killed / "checkpoints").glob(".writing-*")))
+            torn = bool(writing(killed) - left)
             time.sleep(0.5)
             processes[1 - hit].terminate()
             ended(processes)
             kept = sorted(each.name for each in (killed / "checkpoints").glob("[!.]*"))
-            kills.append({"rank": hit, "inside_a_checkpoint": bool(torn), "kept": kept})
+            kills.append({"rank": hit, "way": way, "a_checkpoint_was_torn": torn, "kept": kept})
             print(kills[-1], file=sys.stderr, flush=True)
         if not ended(begun(killed, cache)):
             raise SystemExit("the run that was killed did not finish")

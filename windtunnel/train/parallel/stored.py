@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,19 +66,18 @@ def own_group() -> Any:
     return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
-class _Known(pickle.Unpickler):
+class LayoutUnpickler(pickle.Unpickler):
     """Reads what torch writes of a checkpoint's layout and runs nothing else: a checkpoint is data."""
 
-    MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem", "torch.serialization")
-    NAMES = (
-        "torch.Size",
-        "torch.device",
-        "collections.OrderedDict",
-        "pathlib.PosixPath",
+    LAYOUT = ("ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties", "TensorStorageMetadata")
+    KNOWN = frozenset(
+        {f"torch.distributed.checkpoint.metadata.{name}" for name in (*LAYOUT, "_MEM_FORMAT_ENCODING")}
+        | {"torch.distributed.checkpoint.filesystem._StorageInfo", "torch.serialization._get_layout", "torch.Size", "pathlib.PosixPath"}
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        if module in self.MODULES or f"{module}.{name}" in self.NAMES or isinstance(getattr(torch, name, None), torch.dtype):
+        """What the file calls ``name`` in ``module``; raises UnpicklingError for all that no layout holds."""
+        if f"{module}.{name}" in self.KNOWN or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"the layout of a checkpoint does not hold {module}.{name}")
 
@@ -89,7 +88,7 @@ class Reader(dcp.FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """The layout: which tensors there are, of what shape, and where each part of them is."""
         with (Path(self.path) / ".metadata").open("rb") as file:
-            found: Metadata = _Known(file).load()
+            found: Metadata = LayoutUnpickler(file).load()
         if found.storage_meta is not None:
             found.storage_meta.load_id = self.load_id
         return found
@@ -132,7 +131,7 @@ def put_together(state: Any) -> Any:
     return read(state)
 
 
-def fill(pairs: Any) -> None:
+def fill(pairs: Iterable[tuple[torch.Tensor, Any]]) -> None:
     """Copy into the first of each of ``pairs``, a tensor or this rank's part of one, the second: a whole tensor, or one that waits."""
     reading: dict[Path, dict[str, torch.Tensor]] = {}
     with torch.no_grad():
