@@ -23,7 +23,7 @@ class OnDevice(JsonBlock):
     device_hours: float
     memory: float = Field(description="bytes a device, with `micro_batch` sequences at a time, or with one where none fit")
     micro_batch: int = Field(description="sequences at a time that fit, at most those of a step; 0: not even one does")
-    least_gpus: int | None = Field(description="devices that hold it in shards; null: activations of one sequence are too many for any")
+    least_gpus: int | None = Field(description="devices that hold it in shards; null: none does, or a mesh was asked for")
     step_seconds: float = Field(description="a step of all devices, at the share of the peak that was asked for")
 
 
