@@ -62,13 +62,13 @@ def papers(
     if name is not None and area is not None:
         raise UserError(f"--area {area}: narrows the list; {name} is one paper")
     chosen = list_papers(area=area) if name is None else [load_paper(name)]
+    if ahead and atlas is not None:
+        raise UserError("--forecast and --atlas are two answers: ask for one at a time")
     if ahead:
         show_ahead(chosen, as_json)
         return
     if missing := [folder for folder in results or () if not folder.is_dir()]:
         raise UserError(f"--results {missing[0]}: there is no such folder; `windtunnel reproduce NAME --results DIR` writes one")
-    if ahead and atlas is not None:
-        raise UserError("--forecast and --atlas are two answers: ask for one at a time")
     if results and atlas is None:
         raise UserError("--results is for the atlas: say --atlas FILE too")
     if atlas is not None:
