@@ -2,7 +2,7 @@
 
 ``python benchmarks/sharded_parts.py [NAME ...]`` prints JSON. ``furthest`` is the largest relative difference of a loss, a gradient norm or
 a number on test; four steps in float32. A part that is refused says why. Takes some two minutes of CPU time. The committed result is of the
-parts of six slots; objectives, families and evaluations were not flown yet.
+parts of five slots; objectives, families and evaluations were not flown yet.
 """
 
 from __future__ import annotations
