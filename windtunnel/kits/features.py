@@ -35,7 +35,9 @@ def labelled(model: Any, held_out: HeldOut, split: str, *, pixels: bool = False)
                 scaled = held_out.facts.scaled(rows["pixels"][real])
                 found.append(scaled.reshape(len(scaled), -1).astype(np.float64))
                 continue
-            arrays = {name: torch.from_numpy(array).to(held_out.device) for name, array in _given(model, held_out, rows, real).items()}
+            arrays: dict[str, Any] = {
+                name: torch.from_numpy(array).to(held_out.device) for name, array in _given(model, held_out, rows, real).items()
+            }
             with torch.no_grad(), entered(held_out.precision):
                 outputs = forward(model, needs=frozenset({"hidden_states"}), **arrays)
             found.append(outputs.features.double().cpu().numpy())

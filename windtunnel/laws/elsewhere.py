@@ -68,8 +68,9 @@ class Elsewhere(NamedTuple):
         from windtunnel.train.traced import traced
 
         device = device_of(self.device)
-        for recipe in recipes.values() if self.mesh else ():
-            refuse_local(recipe, self.mesh)
+        if self.mesh:
+            for recipe in recipes.values():
+                refuse_local(recipe, self.mesh)
         steps = {name: traced(recipe, bfloat16=recipe.precision != "float32", mesh=self.mesh) for name, recipe in recipes.items()}
         # A pilot whose step has fewer sequences than there are devices takes as many devices as it has sequences.
         runs = {

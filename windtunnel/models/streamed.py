@@ -47,7 +47,7 @@ def write(folder: Path, files: Mapping[str, Mapping[str, Any]], values: Iterable
     with ExitStack() as stack:
         places: dict[str, tuple[IO[bytes], int]] = {}
         for name, shapes in files.items():
-            file = stack.enter_context(open(folder / name, "wb"))
+            file: IO[bytes] = stack.enter_context(open(folder / name, "wb"))
             header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
             offset = 0
             for weight, shape in shapes.items():

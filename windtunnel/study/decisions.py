@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,10 +67,15 @@ def work_of(study: StudyFile) -> Work:
 
     recipes = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
     entries = plan(study, recipes, dict.fromkeys(recipes, ""), Variant())
-    phases = (phase for entry in entries for phase in entry.recipe.phases)
-    shapes = {repr((phase.model, phase.structure, phase.objective, phase.batch, phase.context)) for phase in phases}
     hired = bool(study.tune) + (len(study.seeds.looks) if isinstance(study.seeds, Race) else 1)
-    return Work(sum(estimate(entry.recipe)["own_flops"] for entry in entries), len(entries), len(shapes) * hired)
+    flops = sum(estimate(entry.recipe)["own_flops"] for entry in entries)
+    return Work(flops, len(entries), shapes_of(entry.recipe for entry in entries) * hired)
+
+
+def shapes_of(recipes: Iterable[Recipe]) -> int:
+    """How many steps of ``recipes`` compile differently."""
+    phases = (phase for recipe in recipes for phase in recipe.phases)
+    return len({repr((phase.model, phase.structure, phase.objective, phase.batch, phase.context)) for phase in phases})
 
 
 def flops_of_budget(base: Recipe, folder: Path, stream: Stream, variant: Variant, means: Means) -> float:

@@ -62,9 +62,10 @@ def forecasts(model: Any, held: HeldWindows, held_out: HeldOut) -> tuple[np.ndar
     for begin in range(0, len(held.past), BATCH):
         part = held.chosen(np.arange(begin, min(begin + BATCH, len(held.past))))
         found = scaled(part.past, part.future)
-        arrays = {"past": found.past, "observed": found.observed, "frequency": part.frequency}
+        arrays: dict[str, np.ndarray] = {"past": found.past, "observed": found.observed, "frequency": part.frequency}
+        given: dict[str, Any] = {name: torch.from_numpy(one).to(held_out.device) for name, one in arrays.items()}
         with torch.no_grad(), entered(held_out.precision):
-            outputs = forward(model, **{name: torch.from_numpy(one).to(held_out.device) for name, one in arrays.items()})
+            outputs = forward(model, **given)
         said.append(found.mean + found.deviation * outputs.logits.double().cpu().numpy())
         if (law := distribution(model, outputs)) is not None:
             spread.append(found.mean + found.deviation * quantiles(law, LEVELS))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def labels_loss(model: Any, arrays: Mapping[str, torch.Tensor], labels: torch.Tensor, needs: frozenset[str]) -> Loss:
+def labels_loss(model: Any, arrays: Mapping[str, Any], labels: torch.Tensor, needs: frozenset[str]) -> Loss:
     """The cross entropy, in nats, of ``labels`` (int, any shape, -100 for none); logits of ``arrays`` get the shape of labels."""
     import torch
 

@@ -44,7 +44,7 @@ def drawn_graphs(model: Any, held_out: HeldOut, count: int) -> list[dict[str, An
             kinds = arrays["nodes"][0, place][there].argmax(axis=-1) if held_out.facts.types else np.zeros(int(there.sum()), int)
             edges = [(one, other) for one, other in arrays["edges"][0, place].tolist() if one >= 0]
             told_label = _named(shares[place], [str(label) for label in range(held_out.facts.classes)]) if shares is not None else {}
-            picture = {"pictures": {"graph": drawing(edges, kinds.tolist())}}
+            picture: dict[str, Any] = {"pictures": {"graph": drawing(edges, kinds.tolist())}}
             found.append(
                 {"source": source, "prompt": f"graph {place + 1}", **picture, **_truth(int(rows["label"][0, place]), None), **told_label}
             )
@@ -94,8 +94,9 @@ def written_tables(model: Any, held_out: HeldOut) -> list[dict[str, Any]]:
 
 
 def _shares(model: Any, held_out: HeldOut, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    given: dict[str, Any] = {name: torch.from_numpy(array).to(held_out.device) for name, array in arrays.items()}
     with torch.no_grad():
-        outputs = forward(model, **{name: torch.from_numpy(array).to(held_out.device) for name, array in arrays.items()})
+        outputs = forward(model, **given)
     shares: np.ndarray = outputs.logits.float().softmax(-1).cpu().numpy()
     return shares
 

@@ -31,8 +31,9 @@ def told(model: Any, cells: np.ndarray, known: np.ndarray, held_out: HeldOut) ->
     found = []
     for begin in range(0, len(cells), 64):
         arrays = {"cells": cells[begin : begin + 64].astype(np.float32), "known": known[begin : begin + 64].astype(np.int64)}
+        given: dict[str, Any] = {name: torch.from_numpy(array).to(held_out.device) for name, array in arrays.items()}
         with torch.no_grad(), entered(held_out.precision):
-            outputs = forward(model, **{name: torch.from_numpy(array).to(held_out.device) for name, array in arrays.items()})
+            outputs = forward(model, **given)
         found.append(outputs.logits.double().softmax(dim=-1).cpu().numpy())
     return np.concatenate(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -54,7 +55,7 @@ class PseudoActions(Curator, name="pseudo-actions"):
         rows = streamed(documents.where(wanted(self, documents, self.sources)), ("observation", "action", ROW))
         for seen, done, row in rows:
             if max(done) < 0:
-                told[row] = context.once(digest(repr(seen)).hex(), lambda seen=seen: self._said(seen, context))
+                told[row] = context.once(digest(repr(seen)).hex(), functools.partial(self._said, seen, context))
         if not told:
             raise PartError("pseudo-actions: every episode has actions, so none is told")
         context.tally.count("episodes whose actions were told", len(told))
@@ -80,8 +81,9 @@ class PseudoActions(Curator, name="pseudo-actions"):
         there = places < len(seen)
         windows: np.ndarray = np.where(there[..., None], observation[np.minimum(places, len(seen) - 1)], -1)
         arrays: dict[str, Any] = {"states": facts.states(windows), "acted": np.full(places.shape, -1), "there": there}
+        given: dict[str, Any] = {name: torch.from_numpy(one).to(model.device) for name, one in arrays.items()}
         with context.counted(3 * places.size), torch.no_grad():
-            logits = forward(model, **{name: torch.from_numpy(one).to(model.device) for name, one in arrays.items()}).logits
+            logits = forward(model, **given).logits
         said = logits.float().argmax(dim=-1).cpu().numpy()[:, shift:].reshape(-1)
         found = np.full(len(seen), -1)
         count = min(len(said), len(seen) - shift)

@@ -88,7 +88,9 @@ class Links(Evaluation, name="links"):
             for rows in Loader(held_out.stream, split=split, context=held_out.context, sequences=16).fixed(source):
                 arrays: dict[str, Any] = {name: array[rows["documents"] >= 0] for name, array in arrays_of(rows).items()}
                 pairs = [self._pairs(ends, int(there.sum()), random) for ends, there in zip(arrays["edges"], arrays["there"], strict=True)]
-                given = {name: torch.from_numpy(np.ascontiguousarray(array)).to(held_out.device) for name, array in arrays.items()}
+                given: dict[str, Any] = {
+                    name: torch.from_numpy(np.ascontiguousarray(array)).to(held_out.device) for name, array in arrays.items()
+                }
                 with torch.no_grad(), entered(held_out.precision):
                     states = forward(model, **given).states
                 states = torch.nn.functional.normalize(states.double(), dim=-1).cpu().numpy()

@@ -64,7 +64,7 @@ class Action(Objective, name="action"):
 
         from windtunnel.models.forward import forward
 
-        arrays = {name: batch[name].flatten(0, 1) for name in ("states", "acted", "there")}
+        arrays: dict[str, Any] = {name: batch[name].flatten(0, 1) for name in ("states", "acted", "there")}
         outputs = forward(model, **arrays, needs=needs)
         labels = batch["labels"]
         values = torch.nn.functional.cross_entropy(

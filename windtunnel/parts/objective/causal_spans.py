@@ -57,8 +57,8 @@ class CausalSpans(Objective, name="causal-spans"):
         count, width = rows["tokens"].shape[0], rows["tokens"].shape[1] - 1
         length, _, spans = raw_length(width, self.highest, self.mean_span)
         need_sentinels(spans, vocabulary, width)
-        moved = random.random(count) < self.share
-        rates = random.uniform(self.lowest, self.highest, count)
+        moved = np.asarray(random.random(count) < self.share)
+        rates = np.asarray(random.uniform(self.lowest, self.highest, count))
         documents = np.where(moved[:, None], window(rows["documents"], np.full(count, length), random), rows["documents"])
         hidden = span_noise(documents, rates, np.full(count, self.mean_span), random)
         batch = arrange(

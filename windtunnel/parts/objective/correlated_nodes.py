@@ -70,7 +70,8 @@ class CorrelatedNodes(Objective, name="correlated-nodes"):
         from windtunnel.kits.sets.nodes import GIVEN
         from windtunnel.models.forward import forward
 
-        outputs = forward(model, needs=needs, **{name: batch[name].flatten(0, 2) for name in (*GIVEN, "hidden")})
+        arrays: dict[str, Any] = {name: batch[name].flatten(0, 2) for name in (*GIVEN, "hidden")}
+        outputs = forward(model, needs=needs, **arrays)
         counts = batch["labels"] != -100
         views = outputs.states.float().unflatten(0, (*counts.shape[:2], 2))
         one, two = (views[:, :, view][counts] for view in range(2))

@@ -58,7 +58,7 @@ class SeriesForecast(Objective, name="forecast"):
         from windtunnel.kits.series.heads import distribution
         from windtunnel.models.forward import forward
 
-        arrays = {name: batch[name].flatten(0, 1) for name in ("past", "observed", "frequency")}
+        arrays: dict[str, Any] = {name: batch[name].flatten(0, 1) for name in ("past", "observed", "frequency")}
         outputs = forward(model, **arrays, needs=needs)
         true, labels = batch["future"].flatten(0, 1), batch["labels"]
         said = distribution(model, outputs)

@@ -66,7 +66,8 @@ class InverseCloze(Objective, name="inverse-cloze"):
         queries = np.full((count, round(length * self.query) + 3), vocabulary.pad)
         passages = np.full((count, length + 2), vocabulary.pad)
         labels = np.full((count, 1), -100)
-        places, kept = random.random(count), random.random(count) < self.kept
+        places = np.asarray(random.random(count))
+        kept = np.asarray(random.random(count) < self.kept)
         found = pieces(rows["documents"])
         for row in range(count):
             longest = max(np.flatnonzero(found.row == row), key=lambda piece: found.length[piece], default=None)

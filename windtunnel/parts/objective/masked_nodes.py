@@ -60,7 +60,7 @@ class MaskedNodes(Objective, name="masked-nodes"):
         from windtunnel.kits.sets.nodes import GIVEN
         from windtunnel.models.forward import forward
 
-        arrays = {name: batch[name].flatten(0, 1) for name in (*GIVEN, "hidden")}
+        arrays: dict[str, Any] = {name: batch[name].flatten(0, 1) for name in (*GIVEN, "hidden")}
         outputs = forward(model, needs=needs, **arrays)
         values = (1 - cosine_similarity(outputs.drawn.float(), arrays["nodes"], dim=-1)) ** self.sharpness
         return Loss(values.view_as(batch["labels"]), batch["labels"] != -100, outputs)

@@ -12,7 +12,7 @@ from typing import Any
 from windtunnel.core import outside
 from windtunnel.data.cut import restore
 from windtunnel.recipe import Recipe
-from windtunnel.study.decisions import flops_of_budget, variant_of
+from windtunnel.study.decisions import Work, flops_of_budget, shapes_of, variant_of
 from windtunnel.study.launch.worker import Job
 from windtunnel.study.pack.manifest import STREAMS, Packed, Slot
 from windtunnel.study.pilots import Means, Pilots
@@ -61,7 +61,8 @@ class KnownStudy:
         self.folder.mkdir(parents=True, exist_ok=True)
         flops = sum(self.packed.flops.values()) * len(self.packed.seeds)
         base = self.written[BASELINE]
-        found.variant = variant_of(self.packed.name, self.folder, base, found.streams[BASELINE], lambda: (flops, self.runs), self.means)
+        work = Work(flops, self.runs, shapes_of(self.written.values()))
+        found.variant = variant_of(self.packed.name, self.folder, base, found.streams[BASELINE], lambda: work, self.means)
         return found
 
     @cached_property

@@ -47,7 +47,7 @@ def taken_apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, DTe
     return (left | {SHARDS: places}, found) if found else (dict(state), found)
 
 
-def copied(shards: Mapping[str, DTensor]) -> dict[str, DTensor]:
+def copied(shards: Mapping[str, DTensor]) -> dict[str, Any]:
     """This rank's part of each of ``shards`` once more, in the machine's memory."""
     return {name: value.detach().to("cpu", copy=True) for name, value in shards.items()}
 
@@ -143,10 +143,10 @@ def fill(pairs: Iterable[tuple[torch.Tensor, Any]]) -> None:
                 into.to_local().copy_(part.to_local())
             else:
                 into.copy_(value)
-    for folder, into in reading.items():
+    for folder, parts in reading.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that no other rank takes part: each reads what it needs by itself
-            dcp.load(into, storage_reader=Reader(folder), no_dist=True)  # type: ignore[arg-type]
+            dcp.load(parts, storage_reader=Reader(folder), no_dist=True)  # type: ignore[arg-type]
 
 
 def _waiting_in(value: Any) -> Iterator[tuple[str, Waiting]]:
