@@ -118,6 +118,19 @@ def test_tables_of_the_users_lose_nothing_in_silence(tmp_path: Path) -> None:
             write(tmp_path, nodes=broken)
 
 
+def test_equal_graphs_fall_into_one_split_and_labels_stand_in_order(tmp_path: Path) -> None:
+    names = [f"g{number}" for number in range(12)]
+    nodes = "graph,node,atom\n" + "".join(f"{name},1,{'C' if place else 'O'}\n" for place, name in enumerate(names))
+    labels = "graph,label\n" + "".join(f"{name},{place}\n" for place, name in enumerate(names))
+    found, _ = write(tmp_path, nodes=nodes, edges="graph,from,to\n", labels=labels)
+    assert [one["label"] for one in found] == list(range(12)), "10 comes behind 9"
+    assert len({one["group"] for one in found}) == 2 and found[0]["group"] != found[1]["group"]
+    with pytest.raises(UserError, match="graph 'g1' has two labels"):
+        write(tmp_path, nodes=nodes, labels="graph,label\ng1,a\ng1,b\n")
+    with pytest.raises(UserError, match="columns of numbers alone"):
+        write(tmp_path, nodes="graph,node,x,y\na,1,nan,2\n")
+
+
 def test_every_kind_of_random_graph_has_about_as_many_edges() -> None:
     random = np.random.default_rng(0)
     counts = {kind: np.mean([len(mended(random_graph(kind, 20, random), 20)[0]) for _ in range(20)]) for kind in KINDS}
@@ -171,6 +184,10 @@ def test_nodes_of_two_forms_and_labels_that_are_words_are_refused(tmp_path: Path
     for document, said in (
         ({"nodes": [[1.0], [2.0, 3.0]], "edges": [], "label": 0}, "lists of equally many numbers"),
         ({"nodes": [-1], "edges": [], "label": 0}, "whole numbers from 0"),
+        ({"nodes": ["C", "O"], "edges": [], "label": 0}, "types that are words are read by the source graph-files"),
+        ({"nodes": None, "edges": [], "label": 0}, "whole numbers from 0"),
+        ({"nodes": [[1.0, float("nan")]], "edges": [], "label": 0}, "numbers that are finite"),
+        ({"nodes": [1, 1], "edges": [[0, None]], "label": 0}, "a pair of places"),
         ({"nodes": [1], "edges": [[0]], "label": 0}, "a pair of places"),
         ({"nodes": [1], "edges": [], "label": "wet"}, "a label is a whole number"),
     ):
@@ -178,6 +195,48 @@ def test_nodes_of_two_forms_and_labels_that_are_words_are_refused(tmp_path: Path
         corpus.document = document | {"origin": "one"}  # type: ignore[attr-defined]
         with pytest.raises(UserError, match=said):
             make(Encoding, "graphs").fit(corpus, tmp_path)
+
+
+def test_a_type_that_training_lacks_is_unknown_also_where_higher_ones_are_known(tmp_path: Path) -> None:
+    import pyarrow
+
+    class Corpus:
+        sources = ("mine",)
+
+        def schema(self, source: str) -> Any:
+            return pyarrow.schema([(name, pyarrow.null()) for name in ("nodes", "edges", "origin")])
+
+        def rows(self, split: str, source: str, columns: Any) -> Any:
+            nodes = {"train": [0, 2], "validation": [1, 2], "test": [7, 0]}[split]
+            yield pyarrow.RecordBatch.from_pylist([{"nodes": nodes, "edges": [[0, 1]], "origin": split}]).select(columns)
+
+    fitted = make(Encoding, "graphs").fit(Corpus(), tmp_path, tell=lambda line: None)
+    kinds = {
+        split: next(iter(fitted.encode(split, "mine"))).arrays["nodes"][0].argmax(axis=-1).tolist() for split in ("validation", "test")
+    }
+    assert kinds == {"validation": [3, 2], "test": [3, 0]}
+
+
+def test_a_node_that_is_drawn_exactly_costs_nothing_at_any_sharpness(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    nodes = torch.randn(1, 1, 4000, 3, generator=torch.Generator().manual_seed(0))
+    assert (torch.nn.functional.cosine_similarity(3 * nodes, nodes, dim=-1) > 1).any(), "rounding"
+    monkeypatch.setattr("windtunnel.models.forward.forward", lambda model, **arrays: SimpleNamespace(drawn=3 * nodes[0]))
+    batch = {"nodes": nodes, "labels": torch.zeros(1, 1, 4000, dtype=torch.int64)}
+    batch |= {name: torch.zeros(1, 1, 1) for name in ("edges", "there", "hidden")}
+    values = make(Objective, {"masked-nodes": {"sharpness": 1.5}}).loss(None, batch).values
+    assert values.isfinite().all() and values.max() < 1e-6
+
+
+def test_scores_that_are_all_the_same_tell_edges_from_others_no_better_than_a_coin(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    part: Any = make(Evaluation, "links")
+    scored = (np.ones(4000), np.arange(4000) < 2000)
+    monkeypatch.setattr(type(part), "_scored", lambda self, model, held_out, split: scored)
+    numbers = part.evaluate(None, SimpleNamespace(split="test"))
+    assert numbers["links_area"] == 0.5 and numbers["links"] == pytest.approx(1)
 
 
 def test_views_that_agree_cost_nothing_but_what_is_correlated() -> None:

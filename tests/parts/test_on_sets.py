@@ -34,7 +34,7 @@ PARTS: list[tuple[Any, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_parts_of_other_rooms_act_on_it_unchanged(
+def test_parts_of_other_areas_act_on_it_unchanged(
     modality: str, workshop: testing.Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, own = MODALITIES[modality]

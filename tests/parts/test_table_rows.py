@@ -128,6 +128,15 @@ def test_a_run_on_a_csv_file_counts_what_is_missing_and_new_and_loses_no_row(tmp
     assert record["test"]["bits_per_label"] < 0.7, "red is dear"
 
 
+def test_streams_of_one_table_have_the_same_numbers_and_of_another_not() -> None:
+    from types import SimpleNamespace
+
+    encoding = type(make(Encoding, "rows"))
+    one, same, other = ({**learned()._asdict(), "mean": np.array([40.0, mean])} for mean in (7.5, 7.5, 8.0))
+    streams: Any = [SimpleNamespace(fingerprint=place, stored=stored) for place, stored in enumerate((one, same, other))]
+    assert encoding.same_numbers(streams[0], streams[1]) and not encoding.same_numbers(streams[0], streams[2])
+
+
 def test_a_column_that_is_not_there_is_named() -> None:
     class Corpus:
         sources = ("mine",)
@@ -137,7 +146,13 @@ def test_a_column_that_is_not_there_is_named() -> None:
 
             return pyarrow.schema([("colour", pyarrow.string()), ("origin", pyarrow.string())])
 
-    for knobs, said in (({"label": "colur"}, "colour"), ({"columns": ["size"]}, "size"), ({"label": "colour"}, "no column to read")):
+    told = {"label": "colour"}
+    for knobs, said in (
+        ({"label": "colur"}, "colour"),
+        ({"columns": ["size"]}, "size"),
+        (told, "no column to read"),
+        ({**told, "columns": ["colour"]}, "'colour' is to be told, so it cannot be read"),
+    ):
         with pytest.raises(UserError, match=said):
             make(Encoding, {"rows": knobs}).fit(Corpus(), Path())
 

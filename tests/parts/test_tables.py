@@ -112,6 +112,8 @@ def test_tables_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
         ([[1.0, 2.0, 3.0]], [0], "rows of 3 numbers"),
         ([[1.0], [1.0, 2.0]], [0, 0], "equally many numbers"),
         ([[1.0]], [2], "from 0 to 1"),
+        ([[1.0], [float("nan")]], [0, 1], "one: rows are lists of numbers that are finite"),
+        ([[1.0], None], [0, 1], "fill in what is missing"),
     ):
         corpus.document = {"cells": cells, "label": label, "origin": "one"}
         with pytest.raises(UserError, match=said):

@@ -189,5 +189,8 @@ def test_a_labeller_tells_the_actions_that_nobody_wrote_down(tmp_path: Path) -> 
     curator = make(Curator, {"pseudo-actions": {"labeller": {"folder": str(tmp_path / "run" / "model")}}})
     found = curator.curate(frame, context).to_pydict()["action"]
     assert found == [[1, 1, 1, 1, 1, -1], [0] * 6] and tally.documents("episodes whose actions were told") == 1
+    past = make(Curator, {"pseudo-actions": {"labeller": {"recipe": recipe_from(RECIPE)}}})
+    with pytest.raises(PartError, match="sees is next, and that of the labeller's objective is past"):
+        past.curate(frame, context)
     with pytest.raises(PartError, match="every episode has actions"):
         curator.curate(frame.where(engine().col("source") == "told"), context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,49 @@ def test_a_folder_of_wide_tables_is_a_series_a_column_and_files_are_not_split(tm
         series_in(tmp_path / "nothing")
 
 
+def test_a_column_that_is_named_and_not_there_is_refused(tmp_path: Path) -> None:
+    """Without the column that says what is never split, customers would stand in training and in test."""
+    table = tmp_path / "meters.csv"
+    table.write_text("customer,id,time,kwh\n" + "".join(f"c{step % 2},m{step % 2},{step // 2},{step}\n" for step in range(12)))
+    assert {one["group"] for one in series_in(table, value="kwh", group="customer")[0].values()} == {"c0", "c1"}
+    for knobs, said in (({"group": "custmer"}, "group names"), ({"id": "meter"}, "id names"), ({"value": "kWh"}, "value names")):
+        with pytest.raises(UserError, match=f"has no column '{next(iter(knobs.values()))}', which {said}; did you mean"):
+            series_in(table, **knobs)
+
+
+def test_times_that_are_rounded_lie_on_a_grid_and_long_series_have_to() -> None:
+    rounded = regular([round(1900 + step / 12, 3) for step in range(600)], range(600), print)
+    assert (rounded.frequency, rounded.period, len(rounded.values)) == ("monthly", 12, 600)
+    assert np.array_equal(regular([1e-8 * step for step in (0, 1, 2, 4)], range(4), lambda *_: None).values[:3], [0, 1, 2])
+    assert regular([0.1 * step for step in range(30)], range(30), print).period == 1, "no years"
+    jitter = np.random.default_rng(0).integers(0, 3, 500)
+    hours = regular(
+        [f"{datetime(2024, 1, 1) + timedelta(hours=step, seconds=int(jitter[step]))}" for step in range(500)], range(500), print
+    )
+    assert hours.frequency == "hourly" and not np.isnan(hours.values).any()
+    times = np.arange(6000.0)
+    times[5000:5100] += 0.4
+    with pytest.raises(Irregular, match="100 of 6,000 times lie between two"):
+        regular(times.tolist(), range(6000), print)
+
+
+def test_times_of_zones_stand_in_one(recwarn: pytest.WarningsRecorder) -> None:
+    here = timezone(timedelta(hours=2))
+    found = regular([datetime(2024, 1, 1, 2, tzinfo=here), datetime(2024, 1, 1, 1, tzinfo=UTC)], [1, 2], print)
+    assert (found.frequency, found.values.tolist()) == ("hourly", [1, 2]) and not recwarn.list
+
+
+def test_months_may_come_twice_or_every_other() -> None:
+    counted: dict[str, int] = {}
+    twice = regular(["2024-01-01", "2024-02-01", "2024-02-01", "2024-03-01"], [1, 2, 3, 4], counted.__setitem__)
+    assert (twice.frequency, twice.values.tolist()) == ("monthly", [1, 3, 4])
+    assert counted == {"several values at one time: the last is taken": 1}
+    other = regular(["2024-01-01", "2024-03-01", "2024-05-01"], [1, 2, 3], print)
+    assert (other.frequency, other.period) == ("unnamed", 6)
+    with pytest.raises(Irregular, match="fewer than two values"):
+        regular(["2024-01-01"] * 3, [1, 2, 3], print)
+
+
 def test_times_lie_on_a_grid_or_are_refused() -> None:
     months = regular([1949 + step / 12 for step in range(30)], range(30), print)
     assert (months.frequency, months.period) == ("monthly", 12) and months.values.tolist() == list(range(30))
@@ -165,6 +208,17 @@ def test_new_series_and_later_times_are_held_out_and_training_reaches_into_neith
         assert {(name, step) for name, step, later in seen[split] if later} == {(name, begin) for name in trained}
         assert not {name for name, _, later in seen[split] if not later} & trained
     assert len({name for entries in seen.values() for name, _, _ in entries}) == 24
+
+
+def test_what_is_held_out_does_not_depend_on_how_densely_training_windows_lie(tmp_path: Path) -> None:
+    usual, dense = (
+        prepare(recipe_from(RECIPE | {"encoding": {"series": {"past": 24, "horizon": 12, **knobs}}}), tmp_path)
+        for knobs in ({}, {"stride": 5})
+    )
+    for split in ("validation", "test"):
+        one, two = (windows_of(stream, split, "drawn") for stream in (usual, dense))
+        assert np.array_equal(one.future, two.future)
+    assert len(windows_of(dense, "train", "drawn").past) > 2 * len(windows_of(usual, "train", "drawn").past)
 
 
 def test_coarser_series_are_means_of_what_is_there() -> None:

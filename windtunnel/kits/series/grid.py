@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ FREQUENCIES: dict[str, tuple[float | None, int]] = {
 UNNAMED = "unnamed"
 MONTHS = {12: "yearly", 3: "quarterly", 1: "monthly"}
 OFF_GRID = 0.02  # of a step by which a time may lie beside the grid
+YEARS = (1000, 3000)  # between which numbers with a fraction are taken for years
+ALIKE = 0.001  # of a step by which one that has a name may be longer or shorter: clocks are not exact
 LONGEST = 1 << 26  # steps of a grid; more are a mistake in one of its times
 COARSER = {  # what so many steps of a frequency make
     ("minutely", 60): "hourly",
@@ -103,6 +106,12 @@ def _number(value: Any) -> float:
     return found if abs(found) < float("inf") else float("nan")
 
 
+def _written(time: Any) -> str:
+    """A date or a text as numpy reads it, which knows no time zones: all are told in the same one."""
+    zoned = getattr(time, "tzinfo", None) is not None
+    return str(time.astimezone(UTC).replace(tzinfo=None) if zoned else time)
+
+
 def _places(times: Sequence[Any]) -> tuple[np.ndarray, str, int]:
     """Where each time stands on the grid, int64 from 0, the name of its step and the steps of a season."""
     import numpy as np
@@ -116,31 +125,34 @@ def _places(times: Sequence[Any]) -> tuple[np.ndarray, str, int]:
     if numeric is not None:
         places, step = _on_grid(numeric)
         a_year = round(1 / step)  # numbers such as 1949.25 are years
-        whole = a_year > 1 and abs(a_year * step - 1) < OFF_GRID
+        whole = a_year > 1 and abs(a_year * step - 1) < OFF_GRID and YEARS[0] <= numeric.min() and numeric.max() < YEARS[1]
         named = {4: "quarterly", 12: "monthly"}.get(a_year, UNNAMED) if whole else UNNAMED
         return places, named, a_year if whole else 1
     try:
-        dates = np.array([str(time) for time in times], "datetime64[s]")
+        dates = np.array([_written(time) for time in times], "datetime64[s]")
     except ValueError as error:
         raise Irregular(f"a time is neither a date nor a number: {error}") from error
     months = dates.astype("datetime64[M]").astype(np.int64)
     within = (dates - dates.astype("datetime64[M]")).astype(np.int64) // 86400
     ends = (dates + np.timedelta64(86400, "s")).astype("datetime64[M]").astype(np.int64) != months
-    if len(set(months.tolist())) == len(months) and ((within == within[0]).all() or ends.all()):  # one day of each month, or its last
-        steps = np.diff(np.sort(months))
-        step = int(np.gcd.reduce(steps))
-        frequency = MONTHS.get(step, UNNAMED)
-        return (months - months.min()) // step, frequency, FREQUENCIES[frequency][1] if frequency in FREQUENCIES else 1
+    apart = np.diff(np.unique(months))
+    once = 0 < len(apart) == len(np.unique(dates)) - 1
+    if once and ((within == within[0]).all() or ends.all()):  # one day of each month, or its last
+        step = int(np.gcd.reduce(apart))
+        return (months - months.min()) // step, MONTHS.get(step, UNNAMED), 1 if 12 % step else 12 // step
     places, step = _on_grid(dates.astype(np.int64).astype(np.float64))
     for frequency, (seconds, period) in FREQUENCIES.items():
-        if seconds == step:
+        if seconds is not None and abs(seconds - step) < ALIKE * seconds:
             return places, frequency, period
     a_day = 86400 / step
-    return places, UNNAMED, round(a_day) if a_day > 1 and a_day == round(a_day) else 1
+    return places, UNNAMED, round(a_day) if a_day > 1 and abs(a_day - round(a_day)) < OFF_GRID else 1
 
 
 def _on_grid(times: np.ndarray) -> tuple[np.ndarray, float]:
-    """Where each of ``times`` stands, int64 from 0, and the step: the most frequent difference between neighbours."""
+    """Where each of ``times`` stands, int64 from 0, and the step: the most frequent difference between neighbours.
+
+    Times may be rounded, so the step is the mean of all differences that are nearly that one, and then fitted to all times.
+    """
     import numpy as np
 
     if not np.isfinite(times).all():
@@ -148,13 +160,16 @@ def _on_grid(times: np.ndarray) -> tuple[np.ndarray, float]:
     steps = np.diff(np.unique(times))
     if not len(steps):
         raise Irregular("fewer than two values")
-    lengths, often = np.unique(np.round(steps, 6), return_counts=True)
-    step = float(np.median(steps[np.isclose(steps, lengths[often.argmax()], rtol=OFF_GRID)]))
-    exact = (times - times.min()) / step
-    if exact.max() > LONGEST:
-        raise Irregular(f"{exact.max():.3g} steps of {step:g} from its first time to its last")
-    places = np.round(exact).astype(np.int64)
-    off = np.abs(exact - places) > max(OFF_GRID, OFF_GRID * 0.01 * len(times))
+    usual, since = np.median(steps), times - times.min()
+    lengths, often = np.unique(np.round(steps / usual, 6), return_counts=True)
+    step = float(steps[np.isclose(steps / usual, lengths[often.argmax()], rtol=OFF_GRID, atol=0)].mean())
+    if since.max() > LONGEST * step:
+        raise Irregular(f"{since.max() / step:.3g} steps of {step:g} from its first time to its last")
+    places = np.round(since / step).astype(np.int64)
+    off = np.abs(since / step - places) > OFF_GRID
     if off.any():
+        fitted = float(since @ places / (places @ places))
+        if (np.abs(since / fitted - places) <= OFF_GRID).all():
+            return places, fitted
         raise Irregular(f"steps of several lengths: most are {step:g}, and {int(off.sum()):,} of {len(times):,} times lie between two")
     return places, step

@@ -43,9 +43,9 @@ def packaged(tally: Tally) -> Iterator[dict[str, Any]]:
 
     weekly = table("co2")
     yield from named("co2", "co2", weekly.index.to_pydatetime(), weekly["co2"])
-    for name, times, column in (("sunspots", "YEAR", "SUNACTIVITY"), ("nile", "year", "volume")):
+    for name, when, column in (("sunspots", "YEAR", "SUNACTIVITY"), ("nile", "year", "volume")):
         yearly = table(name)
-        yield from named(name, name, [f"{int(year)}-01-01" for year in yearly[times]], yearly[column])
+        yield from named(name, name, [f"{int(year)}-01-01" for year in yearly[when]], yearly[column])
     months = table("elnino").set_index("YEAR")
     times = [f"{int(year)}-{month:02d}-01" for year in months.index for month in range(1, 13)]
     yield from named("elnino", "elnino", times, months.to_numpy().reshape(-1))

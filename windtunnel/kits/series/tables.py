@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from windtunnel.data.corpus.tally import Tally
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
+USUAL = {"id": "id", "time": "time", "value": "value"}  # names that nobody has to say, and that a wide table need not have
 
 
 class SeriesColumns(NamedTuple):
@@ -44,11 +45,14 @@ def series_of(table: pyarrow.Table, columns: SeriesColumns, where: str, tally: T
     """The name, the group, the times and the values of each series of ``table``, in the order in which they first occur.
 
     Raises:
-        UserError: for a table without times or values.
+        UserError: for a table without times or values, or without a column that is called otherwise than usual.
     """
     import numpy as np
 
     names = table.column_names
+    for knob, name in columns._asdict().items():
+        if name not in (None, USUAL.get(knob), *names):
+            raise UserError(f"{where}: has no column {name!r}, which {knob} names; {nearest(name, names)}")
     if columns.time not in names:
         raise UserError(f"{where}: has no column {columns.time!r}; {nearest(columns.time, names)}; say which one holds the times")
     wanted = [columns.value] if columns.value is not None and columns.value in names else _numbers(table, columns)

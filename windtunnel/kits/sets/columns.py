@@ -130,11 +130,11 @@ class Learner:
             np.array([self.sums[name][1] for name in numeric], np.float64),
             np.array([deviation or 1.0 for deviation in deviations], np.float64),
             kept,
-            tuple(sorted(self.labels, key=_in_order)),
+            tuple(sorted(self.labels, key=in_order)),
         )
 
 
-def _in_order(label: str) -> tuple[bool, float, str]:
+def in_order(label: str) -> tuple[bool, float, str]:
     """Numbers by their size, then words by the alphabet."""
     value = number(label)
     return math.isnan(value), 0.0 if math.isnan(value) else value, label

@@ -7,7 +7,7 @@ this file imports nothing but torch and transformers.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -79,8 +79,7 @@ class SetAttention(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.heads, self.dropout = config.num_attention_heads, config.hidden_dropout_prob
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            setattr(self, name, nn.Linear(config.hidden_size, config.hidden_size))
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(config.hidden_size, config.hidden_size) for _ in range(4))
 
     def forward(self, states: Tensor, seen: Tensor | None, weights: bool) -> tuple[Tensor, Tensor | None]:
         """What every position gathers [B, T, width], and with ``weights`` how much of which [B, heads, T, T]."""
@@ -127,7 +126,7 @@ class SetBlock(nn.Module):
 class SetModel(PreTrainedModel):
     """The stack; the subclasses make positions and read answers off them."""
 
-    config_class = SetConfig
+    config_class: ClassVar[Any] = SetConfig
     base_model_prefix = "set"
     _supports_sdpa = True
     _no_split_modules = ["SetBlock"]

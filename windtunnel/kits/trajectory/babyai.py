@@ -59,7 +59,7 @@ def observed(env: Any, observation: Any, goal: bool) -> list[int]:
 def demonstrations(level: str, seed: int, *, goal: bool, noise: float) -> dict[str, Any]:
     """One episode of the bot: ``observation`` [steps][places], ``action`` [steps], ``mission`` and ``ended``.
 
-    ``noise`` is the chance with which another action than the bot's is done, which is then the one that is written down.
+    ``noise`` is the chance that a move is drawn in the place of the bot's, which is then the one that is written down.
     """
     import numpy as np
     from minigrid.utils.baby_ai_bot import BabyAIBot

@@ -39,7 +39,8 @@ class PseudoActions(Curator, name="pseudo-actions"):
         """All documents; those in which no action was told with the actions that the labeller says.
 
         Raises:
-            PartError: where the labeller says no actions, documents are no episodes, or none is without actions.
+            PartError: where the labeller says no actions or sees something else than ``sees``, documents are no episodes, or none is
+                without actions.
         """
         from daft.functions import when
 
@@ -47,6 +48,9 @@ class PseudoActions(Curator, name="pseudo-actions"):
 
         if context.processors["labeller"] is None or family_of(context.models["labeller"].config).kind != "actor":
             raise PartError("pseudo-actions: the labeller says no actions, as decision-transformer does")
+        phases = () if self.labeller.recipe is None else self.labeller.recipe.phases
+        if phases and (sees := getattr(phases[-1].objective, "sees", self.sees)) != self.sees:
+            raise PartError(f"pseudo-actions: sees is {self.sees}, and that of the labeller's objective is {sees}; give both the same")
         for name in ("observation", "action"):
             if name not in documents.column_names:
                 raise PartError(f"pseudo-actions: the documents have no {name!r}; their fields are {', '.join(documents.column_names)}")
@@ -54,7 +58,7 @@ class PseudoActions(Curator, name="pseudo-actions"):
         told: dict[int, list[int]] = {}
         rows = streamed(documents.where(wanted(self, documents, self.sources)), ("observation", "action", ROW))
         for seen, done, row in rows:
-            if max(done) < 0:
+            if seen and max(done or (-1,)) < 0:
                 told[row] = context.once(digest(repr(seen)).hex(), functools.partial(self._said, seen, context))
         if not told:
             raise PartError("pseudo-actions: every episode has actions, so none is told")

@@ -116,8 +116,14 @@ class EpisodeWindows(Encoding, name="episodes"):
         import numpy as np
 
         row, shape = np.zeros((1, context), np.int64), (1, context, self.steps)
-        arrays = {"observation": np.zeros((*shape, 2), np.int16), "action": np.zeros(shape, np.int16), "there": np.ones(shape, np.uint8)}
-        return arrays | {"documents": np.arange(context)[None], "positions": row, "sources": row[0, :1]}
+        return {
+            "observation": np.zeros((*shape, 2), np.int16),
+            "action": np.zeros(shape, np.int16),
+            "there": np.ones(shape, np.uint8),
+            "documents": np.arange(context)[None],
+            "positions": row,
+            "sources": row[0, :1],
+        }
 
     @classmethod
     def facts(cls, stored: Mapping[str, Any]) -> Steps:

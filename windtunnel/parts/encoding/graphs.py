@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,7 +28,7 @@ class GraphsEncoding(Encoding, name="graphs"):
     The ``nodes`` of a document are whole numbers, each the type of a node, or lists of numbers, equally many each. Its ``edges`` are pairs
     of places of nodes. Nodes without an edge stay, and are counted; edges that lead to no node are left out, counted, and told with an
     example. An edge that is there twice, or in both directions, is one; one from a node to itself is none, as every node sees itself.
-    Graphs are filled up to the largest one, whose size every split has a say in.
+    Graphs are filled up to the largest one, whose size every split has a say in. A type that no training graph has is read as unknown.
     """
 
     trial = Trial(
@@ -63,13 +64,16 @@ class GraphsEncoding(Encoding, name="graphs"):
 
         tell("measuring the graphs")
         nodes = edges = features = types = classes = alone = nowhere = 0
-        example = ""
+        seen, forms, example = set[int](), set[bool](), ""
         for split in ("train", "validation", "test"):
             for source in corpus.sources:
                 for kinds, ends, lost, label, origin in self._read(corpus, split, source):
                     nodes, edges = max(nodes, len(kinds)), max(edges, len(ends))
                     typed = bool(kinds) and not isinstance(kinds[0], list)
-                    types = max(types, max(kinds) + 1) if typed and split == "train" else types
+                    if typed and split == "train":
+                        types = max(types, max(kinds) + 1)
+                        seen.update(kinds)
+                    forms |= {typed} if kinds else set()
                     width = 0 if typed or not kinds else len(kinds[0])
                     if features and width and features != width:
                         raise UserError(f"encoding.graphs: {source}, {origin}: a node has {width} numbers and those before {features}")
@@ -77,7 +81,7 @@ class GraphsEncoding(Encoding, name="graphs"):
                     classes = max(classes, label + 1) if split == "train" else classes
                     alone, nowhere = alone + isolated(ends, len(kinds)), nowhere + lost
                     example = example or (f"{source}, {origin}" if lost else "")
-        if types and features:
+        if len(forms) > 1:
             raise UserError("encoding.graphs: some nodes are types and others lists of numbers; give all of them one form")
         if alone:
             tell(f"{alone:,} nodes have no edge; they see themselves alone")
@@ -92,7 +96,7 @@ class GraphsEncoding(Encoding, name="graphs"):
                 "label": Kind("<i8", fill=-1, along="document"),
             },
             facts=found._asdict(),
-            encode=lambda split, source: self._encode(corpus, split, source, found),
+            encode=lambda split, source: self._encode(corpus, split, source, found, seen),
         )
 
     def _read(self, corpus: Any, split: str, source: str) -> Iterator[tuple[list[Any], list[tuple[int, int]], int, int, str]]:
@@ -107,22 +111,24 @@ class GraphsEncoding(Encoding, name="graphs"):
         for batch in corpus.rows(split, source, columns):
             for kinds, ends, origin, *label in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 where, named = f"encoding.graphs: {source}, {origin}", (label[0] if label and label[0] is not None else -1)
-                widths = {len(node) if isinstance(node, list) else -1 for node in kinds}
-                if len(widths) > 1 or any(isinstance(node, float) or (isinstance(node, int) and node < 0) for node in kinds):
-                    raise UserError(f"{where}: nodes are whole numbers from 0, or lists of equally many numbers")
-                if any(len(edge) != 2 for edge in ends or ()):
+                if not _are_nodes(kinds):
+                    raise UserError(
+                        f"{where}: nodes are whole numbers from 0, or lists of equally many numbers that are finite; "
+                        "types that are words are read by the source graph-files"
+                    )
+                if any(edge is None or len(edge) != 2 or not all(isinstance(end, int) for end in edge) for edge in ends or ()):
                     raise UserError(f"{where}: an edge is a pair of places of nodes")
                 if not isinstance(named, int) or named < -1:
                     raise UserError(f"{where}: a label is a whole number from 0")
                 yield kinds, *mended(ends or (), len(kinds)), named, origin
 
-    def _encode(self, corpus: Any, split: str, source: str, facts: Graphs) -> Iterator[Piece]:
+    def _encode(self, corpus: Any, split: str, source: str, facts: Graphs, seen: set[int]) -> Iterator[Piece]:
         import numpy as np
 
         for kinds, ends, _, label, _ in self._read(corpus, split, source):
             nodes, edges = np.zeros((facts.nodes, facts.features), "<f4"), np.full((facts.edges, 2), -1, "<i4")
             if facts.types:
-                nodes[np.arange(len(kinds)), [min(kind, facts.types) for kind in kinds]] = 1
+                nodes[np.arange(len(kinds)), [kind if kind in seen else facts.types for kind in kinds]] = 1
             elif kinds:
                 nodes[: len(kinds)] = kinds
             if ends:
@@ -170,3 +176,11 @@ class GraphsEncoding(Encoding, name="graphs"):
         from windtunnel.kits.sets.samples import drawn_graphs
 
         return drawn_graphs(model, held_out, count)
+
+
+def _are_nodes(given: Any) -> bool:
+    """Whether ``given`` are whole numbers from 0, or lists of equally many finite numbers."""
+    if given is None or not all(isinstance(node, list) for node in given):
+        return given is not None and all(isinstance(node, int) and node >= 0 for node in given)
+    numbers = [number for node in given for number in node]
+    return len({len(node) for node in given}) < 2 and all(isinstance(one, int | float) and math.isfinite(one) for one in numbers)

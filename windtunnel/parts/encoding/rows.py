@@ -48,7 +48,7 @@ class RowsEncoding(Encoding, name="rows"):
     evaluation: ClassVar[str] = "labels"
 
     label: str = Field("label", description="the column that is to be told")
-    columns: tuple[str, ...] = Field((), description="the columns that are read (default: all others)", examples=[["age", "city"]])
+    columns: tuple[str, ...] = Field((), description="the columns that are read (default: all others but text)", examples=[["age", "city"]])
     categories: tuple[str, ...] = Field((), description="columns whose numbers are names, such as a code of a district")
     most: int = Field(64, ge=1, description="values of a column of categories that are told apart, the most frequent ones")
     rarest: int = Field(2, ge=1, description="training rows that a value must be in to be told apart")
@@ -61,7 +61,7 @@ class RowsEncoding(Encoding, name="rows"):
         """As for every encoding.
 
         Raises:
-            UserError: where a column is missing, or nothing is left to read.
+            UserError: where a column is missing, the label is among those that are read, or nothing is left to read.
         """
         from windtunnel.kits.sets.columns import Learner
 
@@ -91,6 +91,8 @@ class RowsEncoding(Encoding, name="rows"):
                 raise UserError(f"encoding.rows: no source has a column {name!r}; {nearest(name, every)}")
         if self.label not in every and self.label != type(self).model_fields["label"].default:
             raise UserError(f"encoding.rows: no source has the column {self.label!r}, which is to be told; {nearest(self.label, every)}")
+        if self.label in self.columns:
+            raise UserError(f"encoding.rows: column {self.label!r} is to be told, so it cannot be read; take it out of columns")
         found = list(self.columns or (name for name in every if name not in NEVER and name != self.label))
         if not found:
             raise UserError(f"encoding.rows: there is no column to read; the fields are {', '.join(every)}")

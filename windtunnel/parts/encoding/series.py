@@ -28,9 +28,9 @@ LATER = ("validation", "test")  # whose windows the ends of training series are,
 class SeriesWindows(Encoding, name="series"):
     """Series of numbers as windows, a window a unit: ``past`` steps that a forecast is made from and the ``horizon`` of steps after them.
 
-    Windows lie ``stride`` steps apart, counted from the end of the series. Gaps stay gaps, and so does what lies before the beginning of
-    a series; what has fewer than ``known`` values in its past, or none in its future, is left out. Values are stored as they
-    are: whatever scales them sees a window's past alone.
+    Training windows lie ``stride`` steps apart, held-out ones a horizon, counted from the end of the series. Gaps stay gaps, and so does
+    what lies before the beginning of a series; what has fewer than ``known`` values in its past, or none in its future, is left out. Values
+    are stored as they are: whatever scales them sees a window's past alone.
 
     Held-out series are new ones, by the split of the corpus. Besides, the last ``later`` horizons of every training series belong to test,
     as many before them to validation, and no training window reaches into either: so "a new series" and "a later time" are two numbers.
@@ -46,7 +46,7 @@ class SeriesWindows(Encoding, name="series"):
 
     past: int = Field(96, ge=2, description="steps that a forecast is made from", json_schema_extra={"unit": "steps"})
     horizon: int = Field(24, ge=1, description="steps that are forecast", json_schema_extra={"unit": "steps"})
-    stride: int | None = Field(None, ge=1, description="steps from one window to the next (default: horizon)")
+    stride: int | None = Field(None, ge=1, description="steps from one training window to the next (default: horizon)")
     known: int = Field(8, ge=2, description="values that the past of a window has at least")
     coarser: Many[int] = Field((), description="steps that are averaged into one, of training series, as further ones", examples=[[2, 4]])
     later: int = Field(1, ge=0, description="horizons at the end of every training series that are held out, for validation and test each")
@@ -60,7 +60,7 @@ class SeriesWindows(Encoding, name="series"):
 
     def differs(self) -> str:
         """As for every encoding."""
-        return "other training windows. Where past, horizon and later are the same, what is held out is too."
+        return "other training windows. Where past, horizon, known and later are the same, what is held out is too."
 
     def signature(self, corpus: Any, before: Any = None) -> dict[str, Any]:
         """As for every encoding."""
@@ -93,22 +93,23 @@ class SeriesWindows(Encoding, name="series"):
         held = self.later * self.horizon
         for values, period, frequency in self._read(corpus, split, source):
             stop = len(values) - (len(LATER) * held if split == "train" else 0)
-            yield self._piece(values, 0, stop, (period, frequency, 0))
+            apart = self.horizon if split in LATER else self.stride or self.horizon
+            yield self._piece(values, 0, stop, apart, (period, frequency, 0))
             for steps in self.coarser if split == "train" else ():
                 means, its_period, its_frequency = coarse(values[: max(stop, 0)], steps, period, frequency)
-                yield self._piece(means, 0, len(means), (its_period, its_frequency, 0))
+                yield self._piece(means, 0, len(means), apart, (its_period, its_frequency, 0))
         if split in LATER and held:
             for values, period, frequency in self._read(corpus, "train", source):
                 stop = len(values) - (held if split == "validation" else 0)
-                yield self._piece(values, stop - held, stop, (period, frequency, 1))
+                yield self._piece(values, stop - held, stop, self.horizon, (period, frequency, 1))
 
-    def _piece(self, values: np.ndarray, start: int, stop: int, about: tuple[int, int, int]) -> Piece:
-        """The windows whose future lies in ``values[start:stop]``; nothing behind ``stop`` is in them."""
+    def _piece(self, values: np.ndarray, start: int, stop: int, apart: int, about: tuple[int, int, int]) -> Piece:
+        """The windows, ``apart`` steps from each other, whose future lies in ``values[start:stop]``; nothing behind is in them."""
         import numpy as np
 
         from windtunnel.kits.series.windows import cut
 
-        ends = np.arange(stop - self.horizon, max(start, self.known) - 1, -(self.stride or self.horizon))[::-1]
+        ends = np.arange(stop - self.horizon, max(start, self.known) - 1, -apart)[::-1]
         past, future = cut(values[: max(stop, 0)], ends, self.past, self.horizon)
         good = (np.isfinite(past).sum(axis=1) >= self.known) & np.isfinite(future).any(axis=1)
         single = (np.array([one], np.int64) for one in about)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -77,13 +78,15 @@ class TablesEncoding(Encoding, name="tables"):
             for written, named, origin in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 where = f"encoding.tables: {source}, {origin}"
                 cells, labels = np.zeros((self.length, self.features), "<f4"), np.full(self.length, -1, "<i8")
+                if not _are_rows(written) or named is None:
+                    raise UserError(f"{where}: rows are lists of numbers that are finite, each with a label; fill in what is missing")
                 widths = sorted({len(row) for row in written})
                 if len(written) > self.length or max(widths, default=0) > self.features:
                     raise UserError(
                         f"{where}: has {len(written)} rows of {widths[-1]} numbers; length: {self.length} and features: {self.features} "
                         "are the most that fit, so raise them"
                     )
-                if len(widths) != 1 or len(named) != len(written) or any(None in row for row in written):
+                if len(widths) != 1 or len(named) != len(written):
                     raise UserError(f"{where}: rows are lists of equally many numbers, each with a label")
                 if not all(isinstance(label, int) and -1 <= label < self.classes for label in named):
                     raise UserError(f"{where}: a label is a whole number from 0 to {self.classes - 1}, or -1 for none")
@@ -126,3 +129,10 @@ class TablesEncoding(Encoding, name="tables"):
     def about(cls, facts: Tables) -> dict[str, int]:
         """Rows and features of a table, and classes."""
         return facts._asdict()
+
+
+def _are_rows(given: Any) -> bool:
+    """Whether ``given`` are lists of finite numbers."""
+    if given is None or not all(isinstance(row, list) for row in given):
+        return False
+    return all(isinstance(one, int | float) and math.isfinite(one) for row in given for one in row)

@@ -1,4 +1,4 @@
-"""How well a model names the classes of held-out images."""
+"""How well a model names the classes of held-out documents: images, rows, graphs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Labels(Evaluation, name="labels"):
     """Bits per label of a model that was trained to name classes: the held-out cross entropy, a proper score, so that doubt pays.
 
-    ``bits_per_label`` is the mean over all held-out images that have a label, ``accuracy`` the share whose likeliest class is theirs; then
-    both of each source. Without any knowledge of the image, bits per label would be the entropy of the labels. A model that was trained
-    without labels is judged by ``probe``.
+    ``bits_per_label`` is the mean over all held-out documents that have a label, ``accuracy`` the share whose likeliest class is theirs;
+    then both of each source. Without any knowledge of the document, bits per label would be the entropy of the labels. A model that was
+    trained without labels is judged by ``probe``.
     """
 
     trial = Trial(
@@ -47,7 +47,7 @@ class Labels(Evaluation, name="labels"):
         """The numbers overall, then by source.
 
         Raises:
-            PartError: for a model that was not trained to name classes, and where no held-out image has a label.
+            PartError: for a model that was not trained to name classes, and where no held-out document has a label.
         """
         import torch
 
@@ -69,7 +69,7 @@ class Labels(Evaluation, name="labels"):
             if count:
                 sums[source] = (nats, right, count)
         if not sums:
-            raise PartError("labels: no held-out image that was read has a label; hold out more, or read more of them")
+            raise PartError("labels: no held-out document that was read has a label; hold out more, or read more of them")
         nats, right, count = (sum(column) for column in zip(*sums.values(), strict=True))
         found = {"bits_per_label": nats / count / math.log(2), "accuracy": right / count}
         for source, (mine, good, images) in sums.items():

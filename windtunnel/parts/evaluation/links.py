@@ -56,6 +56,7 @@ class Links(Evaluation, name="links"):
             PartError: where no graph has both an edge and a pair of nodes without one.
         """
         import numpy as np
+        from scipy.stats import rankdata
 
         fitted = self._scored(model, held_out, "validation")
         judged = fitted if held_out.split == "validation" else self._scored(model, held_out, held_out.split)
@@ -65,9 +66,7 @@ class Links(Evaluation, name="links"):
         scores, edges = judged
         odds = slope * scores + offset
         bits = np.logaddexp(0, np.where(edges, -odds, odds)).mean() / math.log(2)
-        order = scores.argsort(kind="stable").argsort(kind="stable") + 1
-        ranks = np.array([order[scores == value].mean() for value in scores]) if len(scores) < 2000 else order
-        positive, count = float(ranks[edges].sum()), int(edges.sum())
+        positive, count = float(rankdata(scores)[edges].sum()), int(edges.sum())
         area = (positive - count * (count + 1) / 2) / (count * (len(edges) - count))
         return {"links": float(bits), "links_area": float(area)}
 

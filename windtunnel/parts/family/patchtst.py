@@ -28,8 +28,8 @@ class Patchtst(Family, name="patchtst"):
     Nie et al. 2022, arXiv:2211.14730. Every channel is a series of its own. It scales what it reads by the mean and deviation of its
     values, so that an exported model takes series as they are. Layer norm stands in the place of the batch norm that is usual there: what
     is said of a window must not depend on the others of its batch. ``prefix: frequency`` puts a patch before the series that says how long
-    its steps are, the resolution prefix of Ekambaram et al. 2024, arXiv:2401.03955; it is the first ``patch`` values that an exported model
-    reads.
+    its steps are, the resolution prefix of Ekambaram et al. 2024, arXiv:2401.03955. An exported model reads it as the first ``patch``
+    values, not observed: the mean of the others for 0, their deviation above or below it for 1 and -1.
     """
 
     trial = Trial({"patch": 4}, beside=SERIES)

@@ -22,8 +22,8 @@ class Action(Objective, name="action"):
 
     ``sees: past`` is behaviour cloning: what was seen until then is known, with ``actions: seen`` what was done before too. ``sees: next``
     is an inverse dynamics model (Baker et al. 2022, arXiv:2206.11795; Brandfonbrener et al. 2023, arXiv:2305.16985): what is seen one step
-    later is known as well, and no action; the last step of a window has nothing after it and does not count. Steps without an action
-    are read and do not count.
+    later is known as well, and no action; the last step of a window has nothing after it and does not count. Steps without an action,
+    and those with one that no training step has, are read and do not count.
     """
 
     trial = Trial(model=MODEL, beside=beside("objective"))

@@ -45,7 +45,8 @@ class ClassifyGraphs(Objective, name="classify-graphs"):
         labels = targets_of(rows, facts.classes, self.name)
         if labels.max(initial=0) >= facts.classes:
             raise PartError(
-                f"classify-graphs: a graph has the label {labels.max()}, and training graphs have 0 to {facts.classes - 1} alone"
+                f"classify-graphs: a graph has the label {labels.max()}, and training graphs have 0 to {facts.classes - 1} alone; "
+                "leave such graphs out, or give more of them"
             )
         return {**arrays_of(rows), "labels": labels}
 

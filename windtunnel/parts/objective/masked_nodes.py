@@ -62,5 +62,6 @@ class MaskedNodes(Objective, name="masked-nodes"):
 
         arrays: dict[str, Any] = {name: batch[name].flatten(0, 1) for name in (*GIVEN, "hidden")}
         outputs = forward(model, needs=needs, **arrays)
-        values = (1 - cosine_similarity(outputs.drawn.float(), arrays["nodes"], dim=-1)) ** self.sharpness
+        apart = 1 - cosine_similarity(outputs.drawn.float(), arrays["nodes"], dim=-1)
+        values = apart.clamp(min=0) ** self.sharpness  # rounding takes a cosine above 1, and a power of less than nothing is none
         return Loss(values.view_as(batch["labels"]), batch["labels"] != -100, outputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from pydantic import Field
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.tally import Tally
+from windtunnel.kits.sets.columns import in_order
+from windtunnel.kits.sets.columns import number as value_of
 
 
 class GraphFiles(StreamedSource, name="graph-files"):
@@ -22,7 +25,7 @@ class GraphFiles(StreamedSource, name="graph-files"):
     ``edges`` has the columns ``graph``, ``from`` and ``to``; ``nodes`` has ``graph``, ``node`` and the columns of features: one of words
     (a type) or any number of numbers; ``labels``, if it is given, ``graph`` and ``label``. Nodes and graphs go by any names. Nodes without
     an edge are kept and counted; an edge to a node that its graph does not have is left out and counted with an example; so are edges and
-    labels of graphs without nodes. Types and labels that are words are numbered in the order of the alphabet.
+    labels of graphs without nodes. Types and labels are numbered in the order of the alphabet, labels that are numbers by size.
     """
 
     path: str = Field(min_length=1, description="the folder; ~ is the home folder")
@@ -31,7 +34,7 @@ class GraphFiles(StreamedSource, name="graph-files"):
     labels: str | None = Field(None, description="the table of labels", examples=["labels.csv"])
 
     def content_fields(self) -> tuple[str, ...]:
-        """Nodes, edges and the graph's name: two molecules of one form are two."""
+        """Nodes, edges and the graph's name: two molecules of one form are two, but never split."""
         return ("nodes", "edges", "graph")
 
     def documents(self, tally: Tally) -> Iterator[Document]:
@@ -54,7 +57,9 @@ class GraphFiles(StreamedSource, name="graph-files"):
             alone = len(mine) - len({node for edge in edges[graph] for node in edge})
             if alone:
                 tally.count("kept: nodes without an edge", alone, where=graph)
-            yield {"graph": graph, "nodes": features[graph], "edges": edges[graph], "label": labels.get(graph, -1), "origin": graph}
+            found = {"nodes": features[graph], "edges": edges[graph]}
+            group = hashlib.blake2b(json.dumps(found).encode(), digest_size=16).hexdigest()  # two of one form fall into one split
+            yield {**found, "graph": graph, "label": labels.get(graph, -1), "origin": graph, "group": group}
 
     def signature(self) -> str:
         """A hash of the names, sizes and modification times of the tables."""
@@ -90,11 +95,14 @@ class GraphFiles(StreamedSource, name="graph-files"):
         if self.labels is None:
             return {}
         rows = self._table(self.labels, ("graph", "label"))
-        numbers = {name: place for place, name in enumerate(sorted({row["label"] for row in rows} - {""}))}
+        numbers = {name: place for place, name in enumerate(sorted({row["label"] for row in rows} - {""}, key=in_order))}
         for row in rows:
             if row["graph"] not in places:
                 tally.count("left out: label of a graph without nodes", where=row["graph"])
-        found = {row["graph"]: numbers[row["label"]] for row in rows if row["label"]}
+        found: dict[str, int] = {}
+        for row in rows:
+            if row["label"] and found.setdefault(row["graph"], numbers[row["label"]]) != numbers[row["label"]]:
+                raise UserError(f"{self._file(self.labels)}: graph {row['graph']!r} has two labels; give it one")
         if without := [graph for graph in places if graph not in found]:
             tally.count("kept: graph without a label", len(without), where=without[0])
         return found
@@ -123,7 +131,5 @@ class GraphFiles(StreamedSource, name="graph-files"):
 
 
 def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
+    value = value_of(cell)
+    return None if math.isnan(value) else value

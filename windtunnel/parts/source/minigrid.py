@@ -16,15 +16,16 @@ class Minigrid(StreamedSource, name="minigrid"):
 
     Chevalier-Boisvert et al. 2018, arXiv:1810.08272 (BabyAI). Documents have ``observation`` [steps][150]
     (codes of object, colour and state of the 7 x 7 places before the agent, its direction, colour and kind of what it seeks),
-    ``action`` [steps] from 0 to 6, and ``mission``. With ``goal: false`` nobody says what is sought. ``noise`` does another move than the
-    bot's with that chance and writes that down. ``labelled: false`` leaves the actions out. It needs minigrid.
+    ``action`` [steps] from 0 to 6, and ``mission``. With ``goal: false`` nobody says what is sought. ``noise`` is the chance
+    that a move is drawn in the place of the bot's, which is then what is written down. ``labelled: false`` leaves the actions out. It needs
+    minigrid.
     """
 
     level: str = Field("BabyAI-GoToLocal-v0", description="one of BabyAI's that its bot solves")
     count: int = Field(200, ge=1, description="how many episodes")
     goal: bool = Field(True, description="whether what is sought stands in the observation")
     labelled: bool = Field(True, description="whether the actions are told")
-    noise: float = Field(0.0, ge=0, lt=1, description="chance of another move than the bot's")
+    noise: float = Field(0.0, ge=0, lt=1, description="chance that a move is drawn in the place of the bot's")
     seed: int = Field(0, ge=0, description="the first world; those of evaluations begin at 1,000,000")
 
     def content_fields(self) -> tuple[str, ...]:
