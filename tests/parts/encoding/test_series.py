@@ -113,7 +113,7 @@ def test_a_column_that_is_named_and_not_there_is_refused(tmp_path: Path) -> None
     table = tmp_path / "meters.csv"
     table.write_text("customer,id,time,kwh\n" + "".join(f"c{step % 2},m{step % 2},{step // 2},{step}\n" for step in range(12)))
     assert {one["group"] for one in series_in(table, value="kwh", group="customer")[0].values()} == {"c0", "c1"}
-    for knobs, said in (({"group": "custmer"}, "group names"), ({"id": "meter"}, "id names"), ({"value": "kWh"}, "value names")):
+    for knobs, said in (({"group": "custmer"}, "group names"), ({"id": "idx"}, "id names"), ({"value": "kWh"}, "value names")):
         with pytest.raises(UserError, match=f"has no column '{next(iter(knobs.values()))}', which {said}; did you mean"):
             series_in(table, **knobs)
 
