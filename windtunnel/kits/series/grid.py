@@ -162,7 +162,10 @@ def _on_grid(times: np.ndarray) -> tuple[np.ndarray, float]:
         raise Irregular("fewer than two values")
     usual, since = np.median(steps), times - times.min()
     lengths, often = np.unique(np.round(steps / usual, 6), return_counts=True)
-    step = float(steps[np.isclose(steps / usual, lengths[often.argmax()], rtol=OFF_GRID, atol=0)].mean())
+    near = np.isclose(steps / usual, lengths[often.argmax()], rtol=OFF_GRID, atol=0)
+    if not near.any():
+        raise Irregular("steps of several lengths: most are less than a millionth of others")
+    step = float(steps[near].mean())
     if since.max() > LONGEST * step:
         raise Irregular(f"{since.max() / step:.3g} steps of {step:g} from its first time to its last")
     places = np.round(since / step).astype(np.int64)
