@@ -212,7 +212,7 @@ def test_quantised_models_and_unknown_families_are_named(tmp_path):
     with pytest.raises(PartError, match=r"quantised \(gptq\)"):
         load(there)
     (there / "config.json").write_text(json.dumps(config | {"model_type": "mamba"}))
-    with pytest.raises(UserError, match=r"'mamba' are not supported; .*known: bert, clip, gpt-neox"):
+    with pytest.raises(UserError, match=r"'mamba' are not supported; .*known: bert, cells, clip, decision-transformer, gpt-neox"):
         load(there)
     with pytest.raises(NestedError, match=r"checkpoint: .*'mamba' are not supported"):
         read({"corpus": {"a": "x"}, "budget": {"steps": 1}, "start": {"checkpoint": str(there)}})

@@ -140,7 +140,7 @@ def test_each_stage_hires_its_own_workers(tmp_path, monkeypatch):
     paces = {same_pace(one, phase): pace(1e-6) for file in (plain, taught) for one in file.resolved.values() for phase in one.phases}
     held = next(iter(taught.resolved["one"].phases[0].losses[0].trained().values())).recipe
     paces |= {same_pace(held, phase): pace(1e-6) for phase in held.phases}
-    monkeypatch.setattr(module, "_look", lambda recipes, variant, here: Survey({}, {}, paces, 0.0, 100.0))
+    monkeypatch.setattr(module, "_look", lambda *_: Survey({}, {}, paces, 0.0, 100.0))
     once, twice = (check_study(file, tmp_path / "out", workers=2)["cpu_seconds"] for file in (plain, taught))
     assert once == pytest.approx(160 + 200, abs=10) and twice == pytest.approx(160 + 400, abs=10)
 

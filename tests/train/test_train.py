@@ -578,7 +578,7 @@ def test_going_on_with_other_threads_is_said(tiny, stream, tmp_path):
 
 def test_tensors_of_a_checkpoint_go_back_to_where_they_were(tmp_path):
     """On an accelerator the states of parts are on the device or, as counts and generators may be, on the processor."""
-    storage = SimpleNamespace(to=lambda device: f"moved to {device}")
+    storage = SimpleNamespace(nbytes=lambda: 8, to=lambda device: f"moved to {device}")
     place = checkpoint.back_to(torch.device("cuda:1"))
     assert place(storage, "cpu") is storage
     assert place(storage, "cuda:0") == "moved to cuda:1"
