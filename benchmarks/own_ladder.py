@@ -71,7 +71,7 @@ def pairs(target: StudyResult, told: Any) -> list[dict[str, Any]]:
         ranks = told.rank_at_one_scale
         found.append(
             {
-                "pair": f"{one}, {other}",
+                "pair": ", ".join(sorted((one, other))),
                 "forecast": apart.mean < 0,  # `one` comes first in the order
                 "rank": (ranks.index(one) < ranks.index(other)) == (apart.mean < 0),
             }
@@ -87,13 +87,17 @@ def main(folder: Path) -> dict[str, Any]:
         for seen in range(2, len(rungs)):
             for target in (one for one in rungs[seen:] if spent(one) >= BEYOND * spent(rungs[seen - 1])):
                 found = forecast(rungs[:seen], spent(target))
-                told[corpus] += losses(f"{corpus}/{target.study.name}/{seen}", target, found)
+                told[corpus] += losses(f"{corpus}/{target.study.name}", target, found)
                 order += [{"cluster": f"{corpus}/{one['pair']}", **one} for one in pairs(target, found)]
                 base = statistics.fmean(values(target, BASELINE).values())
                 for name, arm in found.arms.items():
                     if arm.better is not None:
                         better = statistics.fmean(values(target, name).values()) < base
                         brier.append((arm.better - better) ** 2)
+    if not order:
+        raise SystemExit(
+            f"{folder}: no ladder-SIZE-CORPUS.json at three sizes, the last of at least {BEYOND:g} times the compute of the second"
+        )
     ours, ranks = (np.array([one[key] for one in order], float) for key in ("forecast", "rank"))
     whole = [one for several in told.values() for one in several]
     clusters = sorted({one["cluster"] for one in order})

@@ -68,6 +68,11 @@ def test_an_edge_of_the_grid_is_said(tmp_path: Path) -> None:
     assert any("at an edge of the grid" in line for line in found.warnings) and not all(one.inside for one in found.cells)
 
 
+def test_sizes_and_tokens_that_nearly_agree_are_one_cell(tmp_path: Path) -> None:
+    rows = [{**row, "d": row["d"] * (1 + 0.004 * (number % 2))} for number, row in enumerate(sweep(sizes=(1e4, 3.005e4, 1e5)))]
+    assert len(fitted(tmp_path, rows).cells) == 9
+
+
 IN_STEP = [row for row in sweep(sizes=(1e4, 3e4, 9e4, 2.7e5), tokens=(2e5, 6e5, 1.8e6, 5.4e6)) if row["d"] == 20 * row["n"]]
 REFUSED = {
     "two rates": (sweep(rates=(0.5, 2.0)), "fewer than 3 rates"),

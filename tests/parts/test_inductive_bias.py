@@ -25,4 +25,6 @@ def test_more_dimensions_need_more_bits_and_more_examples_fewer():
 
     assert bits(dimensions=8, examples=40) > bits(dimensions=3, examples=40) + 5
     assert bits(dimensions=4, examples=20) > bits(dimensions=4, examples=100) + 5
+    with pytest.raises(ValueError, match="width: 60 features"):
+        InductiveBias(width=60, examples=64)
     assert InductiveBias(space="waves", hypotheses=50).measure(80)["doubt"] < 3

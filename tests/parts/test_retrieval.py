@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -60,11 +61,22 @@ def test_the_loss_is_that_of_its_definition_and_padding_changes_nothing(pool):
     for side in ("queries", "passages"):
         texts = [tokens[tokens != VOCABULARY.pad][None] for tokens in batch[side][real]]
         with torch.no_grad():
-            alone[side] = torch.cat([pooled(model, text, VOCABULARY.pad, pool) for text in texts])
+            alone[side] = torch.cat([pooled(model, text, torch.tensor([text.shape[1]]), pool) for text in texts])
     scores = alone["queries"] @ alone["passages"].T / 0.1
     expected = torch.logsumexp(scores, dim=1) - scores.diagonal()
     assert loss.counts[:, 0].tolist() == [True, True, False, True, True, True]
     assert torch.allclose(loss.values[real, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["last", "mean"])
+def test_padding_with_the_token_that_ends_texts_changes_nothing(pool):
+    model, objective = small_decoder(), InverseCloze(pool=pool)
+    losses = []
+    for vocabulary in (VOCABULARY, dataclasses.replace(VOCABULARY, pad=VOCABULARY.document)):  # as of many checkpoints
+        batch = tensors(objective.prepare(make_rows(4, 6, 32, 0.08), vocabulary, generator()))
+        with torch.no_grad():
+            losses.append(objective.loss(model, batch).values)
+    assert torch.allclose(*losses, atol=1e-5)
 
 
 def test_exact_search_counts_what_is_at_least_as_near(monkeypatch):
@@ -76,6 +88,7 @@ def test_exact_search_counts_what_is_at_least_as_near(monkeypatch):
     monkeypatch.setattr("windtunnel.kits.text.search.CELLS", 60)  # two queries at once
     assert ranks(queries, passages, own).tolist() == wanted
     assert ranks(np.ones((3, 2), np.float32), np.ones((3, 2), np.float32)).tolist() == [2, 2, 2], "ties count against the model"
+    assert ranks(np.full((3, 2), np.nan, np.float32), np.ones((3, 2), np.float32)).tolist() == [2, 2, 2], "what is no number finds nothing"
     assert reciprocal(np.array([0, 1, 9, 10])) == pytest.approx((1 + 1 / 2 + 1 / 10) / 4)
 
 
@@ -113,13 +126,17 @@ def test_retrieval_tells_a_model_that_knows_from_one_that_does_not(monkeypatch):
     blind = part.evaluate(small_decoder(), view)
     assert blind["retrieval/passages"] == 16 and 0 <= blind["recall_1"] <= blind["recall_10"] <= 1
 
-    def knows(self: Any, model: Any, tokens: torch.Tensor, pad: int) -> torch.Tensor:
+    def knows(self: Any, model: Any, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.one_hot(torch.arange(len(tokens)) + calls.pop(0), 16).float()
 
     calls = [0, 0, 8, 8]  # queries and passages of the first batch, then of the second
     monkeypatch.setattr(InverseCloze, "vectors", knows)
     found = part.evaluate(small_decoder(), view)
     assert found["retrieval"] == found["recall_1"] == 1 and found["retrieval/bm25"] == blind["retrieval/bm25"]
+    for batch in batches:
+        batch["labels"][:] = -100
+    with pytest.raises(PartError, match="0 held-out sequences make a pair"):
+        make(Evaluation, "retrieval").evaluate(small_decoder(), view)
     with pytest.raises(PartError, match="makes no pairs"):
         make(Evaluation, {"retrieval": {"objective": "next-token"}}).evaluate(small_decoder(), view)
     with pytest.raises(PartError, match="needs a decoder"):

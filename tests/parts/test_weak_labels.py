@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from windtunnel.core.errors import UserError
-from windtunnel.parts.experiment.weak_labels import WeakLabels, hardened
+from windtunnel.parts.experiment.weak_labels import WeakLabels, _cross_entropy, hardened
 
 
 def test_own_answers_are_made_hard_at_the_shares_of_the_classes():
@@ -31,3 +32,17 @@ def test_right_labels_alone_are_the_ceiling_and_come_after_the_weak():
     assert both["accuracy"] > WeakLabels(pretraining=2, steps=40, weak=300).measure(80)["accuracy"]
     with pytest.raises(UserError, match="more than the"):
         WeakLabels(pretraining=2, weak=1000, right=300).measure(80)
+
+
+@pytest.mark.parametrize("kind", ["weak", "right"])
+def test_stopping_keeps_the_head_that_fits_held_out_labels_of_either_kind(kind):
+    random = np.random.default_rng(0)
+    features = torch.from_numpy(random.standard_normal((60, 128))).float()
+    places, wanted = np.arange(60), np.eye(10)[random.integers(10, size=60)]
+    stages = {
+        "weak": [(places, wanted, 0.0), (places[:0], wanted[:0], 0.0)],
+        "right": [(places[:0], wanted[:0], 0.0), (places, wanted, 0.0)],
+    }
+    last, stopped = (WeakLabels(steps=30, rate=0.1, stops=stops)._taught(features, stages[kind], 0) for stops in (False, True))
+    judged, target = features[:12], torch.from_numpy(wanted[:12]).float()
+    assert _cross_entropy(stopped(judged), target) < _cross_entropy(last(judged), target)

@@ -143,6 +143,7 @@ def test_every_arm_of_going_on_changes_one_choice_alone(asked):
     assert study.budget.tokens == 2e5 and not study.resolved["baseline"].limits
     assert phases["replay-25"].mixture.shares == {"notes": 0.375, "mail": 0.375, "general": 0.25}
     assert phases["replay-5"].mixture.shares["general"] == 0.05
+    assert base.mixture.shares == {"notes": 0.5, "mail": 0.5}, "in which only the share of old text differs"
     rates = {arm: phase.rate_multiple for arm, phase in phases.items() if phase.rate_multiple != 1}
     assert rates == {"lower-rate": 0.3, "higher-rate": 3.0}
     assert phases["no-warm-up"].schedule.warmup == 0 < base.schedule.warmup
@@ -162,6 +163,7 @@ def test_the_question_is_written_or_flown_and_answered(asked, tmp_path, capsys, 
 
     keep, file = ("--keep", "general=builtin:docstrings"), tmp_path / "asked.yaml"
     assert ask() == 2 and "--keep: give text" in capsys.readouterr().err
+    assert ask(*keep, "--tokens", "0") == 2 and "--tokens 0: expected a number above 0" in capsys.readouterr().err
     assert ask(*keep, "--to", str(file)) == 0 and load_study(file).resolved["lower-rate"].phases[0].rate_multiple == 0.3
     assert ask(*keep, "--to", str(file)) == 2 and "exists already" in capsys.readouterr().err
     result, flown = sided(full=(-0.05, 1.0), one=(-0.01, 0.5), other=(0.01, 0.4)), []

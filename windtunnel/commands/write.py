@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,14 +138,16 @@ def ask_continue(
 
     Example: windtunnel ask continue ./model --corpus notes=~/notes --keep general=~/general --tokens 2e6
     """
+    from windtunnel.recipe import Budget
     from windtunnel.report.ways import table as table_of
-    from windtunnel.study.adapt import AdaptRequest, budget_of, share_of
+    from windtunnel.study.adapt import AdaptRequest, share_of
     from windtunnel.study.continuing import ways_on
     from windtunnel.study.ways import best_way
 
-    tolerance = share_of(max_forgetting)
-    budget = budget_of(f"{tokens:g} tokens")
-    request = AdaptRequest(checkpoint, sources(corpus), sources(keep, "--keep"), budget, tolerance, context=context, batch=batch)
+    if not 0 < tokens < math.inf:
+        raise UserError(f"--tokens {tokens:g}: expected a number above 0, such as 2e6")
+    tolerance, given = share_of(max_forgetting), (sources(corpus), sources(keep, "--keep"))
+    request = AdaptRequest(checkpoint, *given, Budget(tokens=tokens), tolerance, context=context, batch=batch)
     raw = ways_on(request, seeds)
     if to is not None:
         write_study(raw, to, "ask continue", as_json)

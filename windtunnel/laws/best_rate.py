@@ -22,7 +22,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import JsonBlock, Number
 from windtunnel.laws.forecast import DRAWS, LawResult, LeftOut, intervals
-from windtunnel.laws.table import check_count, check_loss, read_table
+from windtunnel.laws.table import check_count, check_loss, read_table, scales
 
 NAMES = ("coefficient", "size_exponent", "tokens_exponent", "width")
 NEAR = 0.1  # of the lowest loss of a cell: runs further above it are no part of the parabola
@@ -94,7 +94,7 @@ def best_rate(
         rate: column of the peak learning rate.
         loss: column of the final loss.
         where: only rows whose cell in a column says this.
-        draws: bootstrap samples, of the runs of each cell.
+        draws: bootstrap samples, of what the law leaves of each run.
 
     Raises:
         UserError: for a table that cannot be read, cells of fewer than three rates, fewer than four cells, sizes or tokens that do not
@@ -138,11 +138,8 @@ def best_rate(
 
 def _cells(logs: Mapping[str, np.ndarray], path: str, told: list[str]) -> tuple[_Sweep, list[RateCell]]:
     """The runs by cell, those near the lowest. Raises UserError where they are too few, or cannot tell size from tokens."""
-    both = np.stack([logs["size"], logs["tokens"]])
-    _, cell = np.unique(np.round(both, 2), axis=1, return_inverse=True)  # runs within a percent are of one size, or number of tokens
-    cell = cell.reshape(-1)
-    count = int(cell.max()) + 1
-    places = np.stack([both[:, cell == number].mean(axis=1) for number in range(count)], axis=1)
+    places, cell = np.unique(np.stack([_alike(logs["size"]), _alike(logs["tokens"])]), axis=1, return_inverse=True)
+    cell, count = cell.reshape(-1), places.shape[1]
     few = [number for number in range(count) if len(set(logs["rate"][cell == number])) < FEWEST_RATES]
     if few:
         n, d = np.exp(places[:, few[0]])
@@ -172,6 +169,12 @@ def _cells(logs: Mapping[str, np.ndarray], path: str, told: list[str]) -> tuple[
     if (~kept).any():
         told.append(f"{(~kept).sum()} runs lie more than {NEAR:.0%} above the lowest of their cell and are no part of the parabola")
     return _Sweep(cell[kept], logs["rate"][kept], logs["loss"][kept], places[0], places[1]), found
+
+
+def _alike(logs: np.ndarray) -> np.ndarray:
+    """The mean of those that are one size, or one number of tokens, in the place of each of ``logs``."""
+    number = scales(logs)
+    return np.asarray((np.bincount(number, logs) / np.bincount(number))[number])
 
 
 def _fit(sweep: _Sweep) -> np.ndarray:

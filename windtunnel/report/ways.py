@@ -35,9 +35,10 @@ def table(reading: Reading) -> Table:
         rows.append((name, *told, *whole, "yes" if side.front else "no"))
     time = "CPU time" if reading.cpu_known else "time"
     columns = ("arm", "gained", "kept", "trained parameters", "memory", time, "tokens a second", "on the front")
+    chose = "Validation also chose the rates. " if reading.result.tuning else ""
     note = (
         f"Gained and kept: change of {reading.measure} on validation, above zero is better; {reading.confidence} intervals over seeds. "
-        "Validation also chose the rates. Memory: the peak of training above what the process held before. Tokens a second: of training"
+        f"{chose}Memory: the peak of training above what the process held before. Tokens a second: of training"
         f"{', by CPU time' if reading.cpu_known else ''}. On the front: no other arm kept and gained more."
     )
     known = [row for row in rows if row[3] != DASH]

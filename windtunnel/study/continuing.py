@@ -32,10 +32,15 @@ def ways_on(request: AdaptRequest, seeds: int = SEEDS) -> dict[str, Any]:
         raise UserError("--keep: give text like what the model must keep, for example --keep general=~/general; replay is asked of that")
     raw = settings(dataclasses.replace(request, replay=0.0, tolerance=None))
     new, old = list(request.corpus), list(request.keep)
-    arms: dict[str, Any] = {}
-    for share in REPLAYED:
-        shares = dict.fromkeys(new, round((1 - share) / len(new), 6)) | dict.fromkeys(old, round(share / len(old), 6))
-        arms[f"replay-{share:.0%}".removesuffix("%")] = {"sources": [*new, *old], "mixture": {"fixed": {"shares": shares}}}
+
+    def drawn(replayed: float) -> dict[str, Any]:
+        shares = {name: round((1 - replayed) / len(new), 6) for name in new}
+        if replayed:
+            shares |= {name: round(replayed / len(old), 6) for name in old}
+        return {"sources": list(shares), "mixture": {"fixed": {"shares": shares}}}
+
+    raw |= drawn(0.0)  # alike, as where some are replayed, and not by their sizes
+    arms: dict[str, Any] = {f"replay-{100 * share:g}": drawn(share) for share in REPLAYED}
     arms |= {name: {"rate_multiple": multiple} for name, multiple in RATES.items()}
     arms["no-warm-up"] = {"schedule": {"linear": {"warmup": 0}}}
     arms["half-the-text"] = {"curators": {"fraction": {"share": 0.5, "sources": new}}}

@@ -48,6 +48,8 @@ def test_rules_rewrite_the_first_place_or_leave_the_string():
     rules = [{text.split(":")[0] for text in texts("rewrite", distinct=3, pool=pool)} for pool in (0, 1)]
     assert [len(each) for each in rules] == [3, 3] and not rules[0] & rules[1]
     assert len({text.split(":")[0] for text in texts("rewrite")}) > 50
+    for text in texts("rewrite", side=1, symbols=2, length=60, absent=1.0):  # one string of two to the sixtieth
+        assert text[1] not in text.split(":")[1]
     with pytest.raises(ValueError, match="do not fit"):
         texts("rewrite", side=8)
 

@@ -15,8 +15,8 @@ CELLS = 1 << 24  # scores that are held at once
 SATURATION, LENGTH = 1.2, 0.75  # k1 and b of BM25, as Lucene has them
 
 
-def pooled(model: Any, tokens: torch.Tensor, pad: int, pool: str) -> torch.Tensor:
-    """A vector of length 1, float32 [B, width], for each of ``tokens`` [B, T] with padding at the end.
+def pooled(model: Any, tokens: torch.Tensor, lengths: torch.Tensor, pool: str) -> torch.Tensor:
+    """A vector of length 1, float32 [B, width], for each of ``tokens`` [B, T], of which ``lengths`` [B] stand before the padding.
 
     ``pool``: ``last`` takes the last hidden state of the last token, ``mean`` the mean over all tokens.
     """
@@ -25,14 +25,14 @@ def pooled(model: Any, tokens: torch.Tensor, pad: int, pool: str) -> torch.Tenso
 
     from windtunnel.models.forward import forward, head_apart
 
-    real = tokens != pad
+    real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # the padding may be a token of the text too
     documents = torch.where(real, 0, -1)
     outputs = forward(model, tokens, documents, needs=frozenset({"hidden_states"}), logits=not head_apart(model))
     states = outputs.hidden_states[-1].float()
     if pool == "mean":
-        found = (states * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True).clamp(min=1)
+        found = (states * real[..., None]).sum(dim=1) / lengths[:, None].clamp(min=1)
     else:
-        found = states[torch.arange(len(tokens), device=tokens.device), real.sum(dim=1).clamp(min=1) - 1]
+        found = states[torch.arange(len(tokens), device=tokens.device), lengths.clamp(min=1) - 1]
     return normalize(found, dim=-1)
 
 
@@ -40,7 +40,7 @@ def ranks(queries: NDArray[np.float32], passages: NDArray[np.float32], own: NDAr
     """How many of ``passages`` [P, width] score at least as high as a query's own, itself left out: int64 [Q].
 
     ``own`` [Q]: the place of the passage of each of ``queries`` [Q, width] (default: they stand in one order). Scores are inner products. A
-    passage that ties counts against the model, so one vector for everything finds nothing.
+    passage that ties counts against the model, so one vector for everything finds nothing, and so does one that is no number.
     """
     own = np.arange(len(queries)) if own is None else own
     found = np.empty(len(queries), np.int64)
@@ -49,7 +49,7 @@ def ranks(queries: NDArray[np.float32], passages: NDArray[np.float32], own: NDAr
     for begin in range(0, len(queries), step):
         scores = queries[begin : begin + step] @ across
         score = scores[np.arange(len(scores)), own[begin : begin + step]]
-        found[begin : begin + step] = (scores >= score[:, None]).sum(axis=1) - 1
+        found[begin : begin + step] = (~(scores < score[:, None])).sum(axis=1) - 1
     return found
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
-from windtunnel.parts.objective.inverse_cloze import InverseCloze
+from windtunnel.parts.objective.inverse_cloze import SIDES, InverseCloze
 from windtunnel.slots import Evaluation, HeldOut, Objective
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ WORD = re.compile(r"\w+")
 class Retrieval(Evaluation, name="retrieval"):
     """The mean reciprocal rank, among ten, of the passage that each held-out query was taken out of, with BM25 on the same beside it.
 
-    Every held-out document that is long enough makes a query and a passage, cut as the ``objective`` `inverse-cloze` says (its
-    ``pool`` says what the vector of a text is), the same for all models of a study; all passages are searched, exactly. ``recall_1`` and
+    Of every held-out sequence the longest document makes a query and a passage, if it is long enough, cut as the ``objective``
+    `inverse-cloze` says (its ``pool`` says what the vector of a text is), the same for all models of a study; all passages are searched,
+    exactly. ``recall_1`` and
     ``recall_10`` are the shares whose passage is the first, or among the first ten. ``retrieval/bm25`` is the mean reciprocal rank of BM25
     over words, which knows no training: a retriever below it is of no use by itself (Thakur et al. 2021, arXiv:2104.08663).
     """
@@ -46,7 +47,7 @@ class Retrieval(Evaluation, name="retrieval"):
 
         Raises:
             PartError: where documents are no text, for a model that is no decoder, for another objective than inverse-cloze, and where
-                fewer than two documents make a pair.
+                fewer than two sequences make a pair.
         """
         import numpy as np
         import torch
@@ -56,26 +57,29 @@ class Retrieval(Evaluation, name="retrieval"):
         from windtunnel.kits.text.search import ranks, reciprocal
         from windtunnel.models.init import family_of
 
-        pad = vocabulary_of(held_out, self.name).pad
+        vocabulary_of(held_out, self.name)
         if family_of(model.config).kind != "decoder":
             raise PartError(f"{self.name}: needs a decoder, whose vectors inverse-cloze trains")
         pairs = self.objective
         if not isinstance(pairs, InverseCloze):
             raise PartError(f"{self.name}: objective is {pairs.name}, which makes no pairs; inverse-cloze does")
-        sides: dict[str, list[np.ndarray]] = {"queries": [], "passages": []}
-        words: dict[str, list[list[str]]] = {"queries": [], "passages": []}
+        sides: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
+        words: dict[str, list[list[str]]] = {side: [] for side in SIDES}
         known = self in held_out.made
         for source in self.sources or held_out.sources:
             for batch in held_out.batches(source, pairs):
                 real = batch["labels"][:, 0] != -100
-                for side in sides:
+                for number, side in enumerate(SIDES if real.any() else ()):
                     with torch.no_grad(), entered(held_out.precision):
-                        sides[side].append(pairs.vectors(model, batch[side][real], pad).float().cpu().numpy())
+                        found = pairs.vectors(model, batch[side][real], batch["lengths"][real, number])
+                    sides[side].append(found.float().cpu().numpy())
                     if not known:
                         words[side] += self._words(held_out, batch[side][real])
+        if (count := sum(map(len, sides["queries"]))) < 2:
+            raise PartError(
+                f"{self.name}: {count} held-out sequences make a pair, and it takes two to tell one from another; hold out more"
+            )
         queries, passages = (np.concatenate(each) for each in sides.values())
-        if len(queries) < 2:
-            raise PartError(f"{self.name}: {len(queries)} held-out document makes a pair, and there is none to tell it from; hold out more")
         if not known:
             held_out.made[self] = self._bm25(words)
         places = ranks(queries, passages)

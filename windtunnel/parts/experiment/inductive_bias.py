@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
@@ -30,7 +30,7 @@ class InductiveBias(Experiment, name="inductive-bias"):
     network at random, one of ``waves`` random Fourier features whose frequency is that of ``scale``. Both have ``width`` features.
     """
 
-    trial = Trial({"width": 60, "hypotheses": 40})
+    trial = Trial({"width": 60, "examples": 20, "hypotheses": 40})
 
     unit: ClassVar[str] = "bits"
     better: ClassVar[str] = "lower"
@@ -42,6 +42,12 @@ class InductiveBias(Experiment, name="inductive-bias"):
     width: int = Field(400, ge=2, description="features; more than examples")
     scale: float = Field(1.0, gt=0, description="frequency of the waves of the space")
     hypotheses: int = Field(1000, ge=20, description="how many are drawn")
+
+    @model_validator(mode="after")
+    def _fits(self) -> InductiveBias:
+        if self.width <= self.examples:
+            raise ValueError(f"width: {self.width} features cannot go through {self.examples} examples in more than one way; give more")
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``bits`` and ``doubt``."""

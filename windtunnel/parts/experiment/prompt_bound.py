@@ -26,10 +26,11 @@ class PromptBound(Experiment, name="prompt-bound"):
     binary relative entropy to the training error is (-log p(prompt) + log(2 sqrt(n) / 0.05)) / n, so a prompt of few likely words that
     is right on many images has to be right elsewhere.
 
-    In small: images are scikit-learn's digits, words are ``vocabulary`` cluster centres of those that are neither trained nor judged on,
-    and a word is as likely as its cluster is large. A prompt has ``words`` words for each class, whose mean is the class's vector; an image
-    is of the class whose vector is nearest by cosine. Words are chosen one by one, each the one with the fewest errors on ``examples``
-    images. With a ``prior`` of ``floats`` the vectors count as any numbers would, those of a soft prompt or a probe.
+    In small: images are scikit-learn's digits, with the mean of all of them taken off, which is all that words owe to images trained and
+    judged on. Words are ``vocabulary`` cluster centres of other images, and a word is as likely as its cluster is large. A prompt has
+    ``words`` words for each class, whose mean is the class's vector; an image is of the class whose vector is nearest by cosine. Words are
+    chosen one by one, each the one with the fewest errors on ``examples`` images. With a ``prior`` of ``floats`` the vectors count as any
+    numbers would, those of a soft prompt or a probe.
 
     The numbers are ``gap``, ``bound``, ``error`` on held-out images, ``trained`` (the training error) and ``order``: the rank correlation
     of bound and held-out error over the prompts that the search goes through, 0 where there is none. It needs scikit-learn.

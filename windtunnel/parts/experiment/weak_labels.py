@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = 128
-HELD_OUT = 5  # one of so many labels of each kind says when to stop, where there are right ones
+HELD_OUT = 5  # one of so many labels of each kind is not trained on
 WARM = 0.2  # share of the steps over which the student's own answers come to count
 TEMPERATURE = 0.1  # of pretraining
 
@@ -27,8 +27,8 @@ class WeakLabels(Experiment, name="weak-labels"):
     at a quarter of their pixels, fitted to ``supervised`` images of each class. It labels ``weak`` other images, with probabilities. The
     student is a linear head on the features of two frozen layers, which were ``pretrained`` without labels to tell shifted and noisy views
     of an image from those of others, or are ``random``. It learns these labels, then ``right`` right ones (Mallen and Belrose 2024,
-    arXiv:2410.13215, who ask what a budget of labels of both kinds buys). Where there are any, a fifth of the labels of each kind is held
-    out and the head is that of the step that fitted these best, as theirs; else few right labels undo what many weak ones taught.
+    arXiv:2410.13215, who ask what a budget of labels of both kinds buys). A fifth of the labels of each kind is held out. With ``stops``
+    the head after each kind is that of the step that fitted these best, as theirs; else few right labels undo what many weak ones taught.
 
     ``confidence`` is the share of the student's own answer in what it learns to say, after a warm-up: its own probabilities made hard, at
     thresholds that keep each class as frequent as the supervisor has it. The numbers are ``accuracy``, that of the supervisor (``weak``)
@@ -46,6 +46,7 @@ class WeakLabels(Experiment, name="weak-labels"):
     weak: int = Field(800, ge=0, description="images that the supervisor labels")
     right: int = Field(0, ge=0, description="rightly labelled images that the student learns from afterwards")
     confidence: float = Field(0.0, ge=0, le=1, description="share of the student's own answer in its targets")
+    stops: bool = Field(False, description="whether the head is that of the step that fitted held-out labels best, and not of the last one")
     steps: int = Field(200, ge=1, description="of the student, on labels of each kind")
     pretraining: int = Field(400, ge=1, description="steps without labels")
     rate: float = Field(1e-2, gt=0, description="learning rate of the head (AdamW)")
@@ -132,9 +133,9 @@ class WeakLabels(Experiment, name="weak-labels"):
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                if self.right and (now := _cross_entropy(head(judged), target)) < best:
+                if self.stops and (now := _cross_entropy(head(judged), target)) < best:
                     best, kept = now, copy.deepcopy(head.state_dict())
-            if self.right and held:
+            if self.stops and held:
                 head.load_state_dict(kept)
         return head
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LEAST = 8  # tokens of a document that makes a pair
+SIDES = ("queries", "passages")
 
 
 class InverseCloze(Objective, name="inverse-cloze"):
@@ -51,6 +52,8 @@ class InverseCloze(Objective, name="inverse-cloze"):
     def prepare(self, rows: dict[str, np.ndarray], vocabulary: Vocabulary, random: np.random.Generator) -> dict[str, np.ndarray]:
         """``queries`` [B, Q] and ``passages`` [B, P] int64, padded at their ends; ``labels`` [B, 1], 0 where there is a pair.
 
+        ``lengths`` [B, 2] are those of query and passage without the padding.
+
         Each text stands between two separators.
 
         Raises:
@@ -65,7 +68,7 @@ class InverseCloze(Objective, name="inverse-cloze"):
             raise UserError(f"inverse-cloze: a context of {length - 1} tokens is too short for a pair; it takes {LEAST}")
         queries = np.full((count, round(length * self.query) + 3), vocabulary.pad)
         passages = np.full((count, length + 2), vocabulary.pad)
-        labels = np.full((count, 1), -100)
+        labels, lengths = np.full((count, 1), -100), np.zeros((count, 2), np.int64)
         places = np.asarray(random.random(count))
         kept = np.asarray(random.random(count) < self.kept)
         found = pieces(rows["documents"])
@@ -82,10 +85,11 @@ class InverseCloze(Objective, name="inverse-cloze"):
             first = 0 if self.take == "beginning" else int(places[row] * (len(text) - taken + 1))
             query = text[first : first + taken]
             passage = text if kept[row] else np.concatenate([text[:first], text[first + taken :]])
-            for grid, part in ((queries, query), (passages, passage)):
+            for side, (grid, part) in enumerate(((queries, query), (passages, passage))):
+                lengths[row, side] = len(part) + 2
                 grid[row, : len(part) + 2] = [vocabulary.document, *part, vocabulary.document]
             labels[row] = 0
-        return {"queries": queries, "passages": passages, "labels": labels}
+        return {"queries": queries, "passages": passages, "lengths": lengths, "labels": labels}
 
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """The cross entropy [B, 1] of each query's own passage, in nats."""
@@ -94,8 +98,7 @@ class InverseCloze(Objective, name="inverse-cloze"):
 
         from windtunnel.kits.gather import first_row, gather
 
-        pad = model.config.pad_token_id
-        queries, passages = (self.vectors(model, batch[name], pad) for name in ("queries", "passages"))
+        queries, passages = (self.vectors(model, batch[name], batch["lengths"][:, side]) for side, name in enumerate(SIDES))
         real = batch["labels"][:, 0] != -100
         own = first_row(len(queries)) + torch.arange(len(queries), device=queries.device)
         scores = queries @ gather(passages).T / self.temperature
@@ -103,11 +106,11 @@ class InverseCloze(Objective, name="inverse-cloze"):
         values = cross_entropy(scores.masked_fill(hidden, -torch.inf), own, reduction="none")
         return Loss(values[:, None], real[:, None], None)
 
-    def vectors(self, model: PreTrainedModel, tokens: torch.Tensor, pad: int) -> torch.Tensor:
-        """A vector of length 1 of each of ``tokens`` [B, T]: float32 [B, width]."""
+    def vectors(self, model: PreTrainedModel, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """A vector of length 1 of each of ``tokens`` [B, T], of which ``lengths`` [B] are no padding: float32 [B, width]."""
         from windtunnel.kits.text.search import pooled
 
-        return pooled(model, tokens, pad, self.pool)
+        return pooled(model, tokens, lengths, self.pool)
 
     def measured_by(self) -> Objective:
         """Next-token prediction."""

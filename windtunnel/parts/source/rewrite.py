@@ -37,14 +37,14 @@ class Rewrite(Synthetic, name="rewrite"):
         kinds = SYMBOLS[: self.symbols]
         drawn = random.Random(f"rule {self.pool} {chance.randrange(self.distinct)}") if self.distinct else chance
         left, right = (drawn.choices(kinds, k=self.side) for _ in range(2))
-        applies = chance.random() >= self.absent
-        while True:
-            text = chance.choices(kinds, k=self.length)
-            if applies:
-                place = chance.randrange(self.length - self.side + 1)
-                text[place : place + self.side] = left
-            places = [at for at in range(self.length - self.side + 1) if text[at : at + self.side] == left]
-            if bool(places) == applies:
-                break
-        after = [*text[: places[0]], *right, *text[places[0] + self.side :]] if applies else text
-        return spelt([*left, ">", *right, ":", *text, "=", *after])
+        if chance.random() < self.absent:
+            text: list[str] = []
+            for _ in range(self.length):  # whole strings without it may be too rare to wait for
+                ends = text[max(0, len(text) - self.side + 1) :] == left[:-1]
+                text.append(chance.choice([kind for kind in kinds if kind != left[-1]] if ends else kinds))
+            return spelt([*left, ">", *right, ":", *text, "=", *text])
+        text = chance.choices(kinds, k=self.length)
+        place = chance.randrange(self.length - self.side + 1)
+        text[place : place + self.side] = left
+        first = next(at for at in range(place + 1) if text[at : at + self.side] == left)
+        return spelt([*left, ">", *right, ":", *text, "=", *text[:first], *right, *text[first + self.side :]])
