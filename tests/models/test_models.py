@@ -605,3 +605,12 @@ def test_export_refuses_a_folder_it_cannot_write(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         export(build("llama"), tmp_path / "file")
+
+
+def test_what_lies_beside_a_model_of_images_or_episodes_goes_along(tmp_path: Path) -> None:
+    from windtunnel.models.content import copy_beside
+
+    for name in ("tokenizer.json", "preprocessor_config.json", "steps.json", "other.json"):
+        (tmp_path / name).write_text(name)
+    copy_beside(tmp_path, tmp_path / "there")
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["preprocessor_config.json", "steps.json", "tokenizer.json"]

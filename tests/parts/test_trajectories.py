@@ -117,6 +117,8 @@ def test_a_run_of_episodes_learns_and_exports_what_automodel_loads(tmp_path: Pat
     export_run(tmp_path / "run", tmp_path / "model", "float32")
     model = AutoModel.from_pretrained(tmp_path / "model", local_files_only=True)
     assert type(model).__name__ == "DecisionTransformerModel" and model.config.act_dim == 2
+    assert (tmp_path / "model" / "steps.json").read_text() == (tmp_path / "run" / "model" / "steps.json").read_text()
+    assert all("AutoTokenizer" not in (tmp_path / place / "README.md").read_text() for place in ("model", "run/model"))
 
 
 def test_the_bot_solves_its_worlds_and_a_player_is_the_model_step_by_step(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+READING_FILES = ("preprocessor_config.json", "steps.json")  # how a model reads what is no text: images, episodes
 BLOCK = 1 << 24  # hashed by one thread
 
 _known: dict[tuple[Any, ...], str] = {}  # hashes by what the file system says of the files, so that one process reads them once
@@ -128,3 +129,11 @@ def copy_tokenizer(here: Path, there: Path) -> None:
             target = there / path.relative_to(here)
             target.parent.mkdir(exist_ok=True)
             shutil.copyfile(path, target)
+
+
+def copy_beside(here: Path, there: Path) -> None:
+    """Copy what lies beside the model in ``here`` and says how it reads documents: the files of a tokenizer, and :data:`READING_FILES`."""
+    copy_tokenizer(here, there)
+    for name in READING_FILES:
+        if (here / name).is_file():
+            shutil.copyfile(here / name, there / name)

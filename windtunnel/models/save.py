@@ -17,7 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from windtunnel.core.card import MADE
 from windtunnel.core.errors import DiskError, PartError, UserError
 from windtunnel.models import streamed
-from windtunnel.models.content import INDEX, WHOLE, copy_tokenizer
+from windtunnel.models.content import INDEX, TOKENIZER_FILES, WHOLE, copy_beside
 from windtunnel.models.init import family_of, hollow
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -66,10 +66,11 @@ def export(
     try:
         _save(written, _generation(model), folder, shard, dtype, values)
         if isinstance(tokenizer, (str, Path)):
-            copy_tokenizer(Path(tokenizer), folder)
+            copy_beside(Path(tokenizer), folder)
         elif tokenizer is not None:
             tokenizer.save_pretrained(folder)
-        (folder / "README.md").write_text(_card(written, card or {}, with_tokenizer=tokenizer is not None), encoding="utf-8")
+        speaks = any((folder / name).is_file() for name in TOKENIZER_FILES)  # what lies beside a model need be no tokenizer
+        (folder / "README.md").write_text(_card(written, card or {}, with_tokenizer=speaks), encoding="utf-8")
         for path in folder.glob("*.safetensors"):  # the library makes them readable to this user alone
             path.chmod((folder / "config.json").stat().st_mode)
     except (OSError, SafetensorError) as error:

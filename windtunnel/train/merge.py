@@ -76,7 +76,7 @@ def merge_models(recipe: MergeRecipe, out: Path) -> dict[str, Any]:
         UserError: naming an adapter in the place of a model, models of other shapes or tokenizers, a weight that is not finite, or a
             damaged file; and for a folder that is not empty.
     """
-    from windtunnel.models.content import copy_tokenizer
+    from windtunnel.models.content import copy_beside
     from windtunnel.models.locate import locate
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -92,7 +92,7 @@ def merge_models(recipe: MergeRecipe, out: Path) -> dict[str, Any]:
         with temporary_folder(out.parent, f"{out.name}.partial-") as partial:
             count, size = _write(recipe, models, first, _config(folders[first]), partial / "model.safetensors")
             _copy_config(folders[first], partial, recipe.dtype)
-            copy_tokenizer(folders[first], partial)
+            copy_beside(folders[first], partial)
             if out.is_dir():
                 out.rmdir()
             publish(partial, out)

@@ -16,7 +16,7 @@ from windtunnel.core.files import naming, publish, temporary_folder, write_text
 from windtunnel.core.keys import Variant
 from windtunnel.core.part import Part
 from windtunnel.data.cut import write_cut
-from windtunnel.models.content import copy_tokenizer, fingerprint, weight_files
+from windtunnel.models.content import copy_beside, fingerprint, weight_files
 from windtunnel.models.locate import locate
 from windtunnel.recipe import Phase, Recipe, data_key, needed, times
 from windtunnel.study.file import StudyFile
@@ -282,7 +282,7 @@ def _models_of(folder: Path, study: Packed, known: Mapping[str, Model]) -> dict[
             for path in (place / "config.json", place / "generation_config.json", *weight_files(place), *place.glob("*.index.json")):
                 if path.is_file():
                     shutil.copyfile(path, target / path.name)
-            copy_tokenizer(place, target)
+            copy_beside(place, target)
         found[name] = Model(folder=f"{MODELS}/{content}", fingerprint=content)
     return found
 
