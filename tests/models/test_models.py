@@ -607,7 +607,7 @@ def test_export_refuses_a_folder_it_cannot_write(tmp_path):
         export(build("llama"), tmp_path / "file")
 
 
-def test_what_lies_beside_a_model_of_images_or_episodes_goes_along(tmp_path: Path) -> None:
+def test_what_lies_beside_a_model_of_images_or_episodes_goes_along(tmp_path):
     from windtunnel.models.content import copy_beside
 
     for name in ("tokenizer.json", "preprocessor_config.json", "steps.json", "other.json"):
