@@ -69,6 +69,8 @@ def test_an_answer_that_runs_on_is_wrong(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr("windtunnel.models.forward.forward", writing(written, signs))
         found = part.evaluate(build("llama"), view(["6+6=12"]))
         assert found == {"exact_match": share, "exact_match/sums": share}
+        open_ended = make(Evaluation, {"exact-match": {"ends": False}}).evaluate(build("llama"), view(["6+6=12"]))
+        assert open_ended["exact_match"] == 1, "the end is not asked for"
 
 
 def test_right_is_what_the_model_would_write_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,10 @@ class ExactMatch(Evaluation, name="exact-match"):
     """The share of held-out documents whose end, behind a sign such as ``=``, a model would write as it is, by its likeliest tokens.
 
     For sums and other problems with one answer (Lee et al. 2024, arXiv:2307.03381). The whole of what follows the sign has to be right,
-    the steps that lead to a result among it, and the document has to end behind it: ``123`` is wrong where ``12`` is right. Where the
-    tokenizer joins the sign and the answer, the joint token is the model's to write. ``exact_match`` is the mean over sources, then each
-    as ``exact_match/<source>``; ``exact_match/left_out`` says how many documents have the sign and nothing behind it, if any do.
+    the steps that lead to a result among it, and the document has to end behind it: ``123`` is wrong where ``12`` is right. With
+    ``ends: false`` it need not, for models that never see what follows a document, as with the packing ``each``. Where the tokenizer joins
+    the sign and the answer, the joint token is the model's to write. ``exact_match`` is the mean over sources, then each as
+    ``exact_match/<source>``; ``exact_match/left_out`` says how many documents have the sign and nothing behind it, if any do.
     """
 
     trial = Trial({"after": "e", "questions": 8})
@@ -34,6 +35,7 @@ class ExactMatch(Evaluation, name="exact-match"):
     after: str = Field("=", min_length=1, description="what stands before the answer; its first occurrence in a document counts")
     sources: tuple[str, ...] = Field((), description="the sources whose documents are problems (default: all)")
     questions: int = Field(256, ge=1, description="most problems of each source")
+    ends: bool = Field(True, description="whether an answer that goes on is wrong; packing `each` teaches no model to stop")
 
     def looks_at(self) -> tuple[str, ...]:
         """The sources whose documents are problems."""
@@ -71,11 +73,11 @@ class ExactMatch(Evaluation, name="exact-match"):
         return numbers | ({"exact_match/left_out": float(empty)} if empty else {})
 
     def _problems(self, held_out: HeldOut, source: str) -> tuple[list[tuple[list[int], int]], int]:
-        """Token numbers, the separator first and the end last, and how many of them are the problem; then how many have no answer."""
+        """Token numbers, the separator first and an end that counts last, and how many are the problem; then how many have no answer."""
         from windtunnel.kits.text.encoded import text_of
 
         encoded, facts = text_of(held_out.stream, self.name), held_out.facts
-        end = facts.document if facts.end is None else facts.end
+        end = [facts.document if facts.end is None else facts.end] if self.ends else []
         found: list[tuple[list[int], int]] = []
         empty = 0
         for text in encoded.documents(held_out.split, source) if source in held_out.sources else ():
@@ -85,7 +87,7 @@ class ExactMatch(Evaluation, name="exact-match"):
             asked, wanted = _cut(encoded.tokenizer, before + sign, answer) if answer.strip() else ([], [])
             empty += bool(sign) and not wanted
             if wanted and 1 + len(asked) + len(wanted) <= held_out.context:
-                found.append(([facts.document, *asked, *wanted, end], 1 + len(asked)))
+                found.append(([facts.document, *asked, *wanted, *end], 1 + len(asked)))
         return found, empty
 
     def _right(self, model: PreTrainedModel, held_out: HeldOut, problems: list[tuple[list[int], int]]) -> int:
