@@ -14,6 +14,7 @@ import pytest
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.frame import batches
 from windtunnel.data.corpus.tally import Tally
+from windtunnel.data.extract.mail import is_mail
 from windtunnel.parts.source.files import Files
 
 PAGE = """<?xml version="1.0"?><!-- made by hand --><!DOCTYPE html>
@@ -237,6 +238,9 @@ DOCUMENTS: dict[str, tuple[bytes, str, str]] = {
     ),
     "1234": (MAIL, "mails", "Wings\n\nDer Flügel trägt."),
     "saved.mhtml": (MHTML, "mails", "A page\n\nA wing lifts."),
+    "unnamed.eml": ("From: a\n\nDer Flügel trägt, die Rippe hält.\n".encode(), "mails", "Der Flügel trägt, die Rippe hält."),
+    "misnamed.eml": (b"From: a\nContent-Type: text/plain; charset=us-ascii\n\nDer Fl\xfcgel tr\xe4gt.\n", "mails", "Der Flügel trägt."),
+    "damaged.eml": (b"From: a\nContent-Type: text/plain; charset=utf-8\n\nFl\xc3\xbcgel\xff\n", "mails", "Flügel\ufffd"),
 }
 
 
@@ -247,6 +251,12 @@ def test_the_text_of_a_document(name: str, tmp_path: Path) -> None:
     found, counts, _ = read(tmp_path)
     assert found[0].replace("\n\n\n", "\n\n") == expected
     assert counts[f"{form}: text extracted"] == 1
+
+
+def test_headers_that_never_end_are_none() -> None:
+    """A long table of settings is not searched to its end."""
+    headers = b"From: a\nMessage-ID: <1>\n"
+    assert is_mail(headers + b"\nbody", "") and not is_mail(headers + b"key: value\n" * 50_000 + b"\nbody", "")
 
 
 @pytest.mark.parametrize("name", NO_MAILS)

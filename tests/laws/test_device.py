@@ -53,6 +53,16 @@ def test_what_does_not_fit_says_how_many_devices_would_hold_it() -> None:
     assert Footprint(1e9, 1e12).most(80e9, 1) == 0
 
 
+def test_a_step_is_one_of_the_run_and_not_of_the_models_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, device = of_depth(8), DEVICES["h100"]
+    alone = on_device(recipe, device, 2, mfu=0.5)
+    assert alone.step_seconds == pytest.approx(86400 * alone.days / estimate(recipe)["steps"])
+    more = estimate(recipe) | {"flops": 3e21, "steps": 1e9}
+    monkeypatch.setattr("windtunnel.laws.device.estimate", lambda _: more)
+    beside = on_device(recipe, device, 2, mfu=0.5)
+    assert beside.step_seconds == pytest.approx(alone.step_seconds) and beside.days == pytest.approx(3 * alone.days)
+
+
 def test_gradients_lie_beside_the_activations_of_later_micro_batches() -> None:
     recipe, device = of_depth(12, batch=16), DEVICES["h100"]
     step = Footprint(state=40e9, sequence=2.1e9, gradients=13e9)

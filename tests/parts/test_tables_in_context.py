@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from windtunnel.core.registry import make
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.sets.tables import Tables, gaussian_posterior, gaussian_table, network_table
 from windtunnel.models.forward import forward
-from windtunnel.models.init import config_for, fresh
+from windtunnel.models.init import config_for, fresh, hollow
 from windtunnel.models.load import load
 from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import Encoding, Objective, Source
+from windtunnel.train.export import same_model
 
 FACTS = Tables(6, 3, 2)
 
@@ -141,6 +143,17 @@ def test_an_exported_network_takes_its_code_along(tmp_path: Path) -> None:
     assert "trust_remote_code=True" in (tmp_path / "README.md").read_text()
     again = load(tmp_path)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    assert same_model(model, tmp_path) == sum(value.numel() for value in model.parameters()), "as `windtunnel export` asks"
+
+
+def test_a_network_that_is_written_weight_by_weight_takes_its_code_along(tmp_path: Path) -> None:
+    model = pfn()
+    export(model, tmp_path / "whole")
+    export(hollow(model.config), tmp_path / "streamed", values=model.state_dict().items())
+    whole, streamed = (
+        {file.name: file.read_bytes() for file in folder.iterdir()} for folder in (tmp_path / "whole", tmp_path / "streamed")
+    )
+    assert whole == streamed and "AutoModel" in json.loads(streamed["config.json"])["auto_map"]
 
 
 def test_the_exact_posterior_reads_the_columns_and_classes_of_its_prior_alone(monkeypatch: pytest.MonkeyPatch) -> None:

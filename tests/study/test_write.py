@@ -10,10 +10,12 @@ from example_result import example
 
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
+from windtunnel.core.registry import make
 from windtunnel.data.corpus.glance import glances
-from windtunnel.data.corpus.split import content_key, fraction
+from windtunnel.data.corpus.split import content_key, fraction, group_key
 from windtunnel.report.sources import sources
 from windtunnel.report.words import Reading
+from windtunnel.slots import Source
 from windtunnel.study import hours
 from windtunnel.study.file import load_study, study_from
 from windtunnel.study.write import named, which_sources
@@ -59,6 +61,12 @@ def test_new_holds_out_as_much_as_small_sources_need(tmp_path):
     split = study.resolved["baseline"].split
     assert split.test > 0.25 and prepare(study.resolved["baseline"], tmp_path / "cache").sizes("test")["few"]
     assert "no document of few would be" in (tmp_path / "study.yaml").read_text(encoding="utf-8")
+
+
+def test_documents_of_a_group_stand_where_their_group_does():
+    source = make(Source, {"drawn-walks": {"count": 20}})
+    keys = {group_key(f"walk {source.seed} {number}") for number in range(20)}
+    assert glances({"walks": source})["walks"].positions() == sorted(map(fraction, keys))
 
 
 def test_a_source_is_read_once_by_new(tmp_path, monkeypatch, capsys):

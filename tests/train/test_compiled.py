@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch._dynamo.utils import counters
 
+from windtunnel.core.keys import Variant
 from windtunnel.study.launch import worker
-from windtunnel.train import compiled
-from windtunnel.train.compiled import AT_REST, compile_model, forget_unfinished
+from windtunnel.train import compiled, phase, run, spend
+from windtunnel.train.compiled import AT_REST, compile_model, forget_unfinished, set_compiled
 
 
 class Doubling(torch.nn.Module):
@@ -43,6 +45,30 @@ def test_models_of_the_same_shapes_share_what_was_compiled(monkeypatch):
     assert graphs(*range(4, 15), 3, 14) == 12, "more than the eight that torch keeps of one function"
     assert graphs(15) == 0, "the thirteenth: all are forgotten"
     assert graphs(3) == 1
+
+
+def test_compiling_is_no_part_of_the_time_of_the_run_that_does_it(tiny, stream, tmp_path, monkeypatch):
+    """The first run of a worker compiles for all that follow; and the step in which it does leaves no trace."""
+    now = [0.0]
+
+    def compiled_model(model: torch.nn.Module) -> None:
+        def first(*arguments, **options):
+            now[0] += 1000.0
+            set_compiled(model, model._call_impl)
+            return model(*arguments, **options)
+
+        set_compiled(model, first)
+
+    monkeypatch.setattr(spend, "_clocks", lambda: (now[0], now[0]))
+    monkeypatch.setattr(phase, "compile_model", compiled_model)
+    monkeypatch.setattr(run, "refuse_unable", lambda *_: None)
+    recipe = tiny(model={"family": "gpt2", "dropout": 0.3}, budget={"steps": 3})
+    kinds = {
+        compiles: run.fly(recipe, 0, stream, tmp_path / str(compiles), variant=Variant(compiled=compiles)) for compiles in (True, False)
+    }
+    assert now == [1000.0] and kinds[True]["totals"]["seconds"] == 0.0, kinds[True]["traceback"]
+    one, two = (load_file(tmp_path / str(compiles) / "model" / "model.safetensors") for compiles in (True, False))
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_what_a_killed_compiler_left_is_deleted_and_the_rest_stays(tmp_path):

@@ -63,8 +63,8 @@ def new(
             write_text(to, first_study(corpus, to, section=study.baseline["section"], seeds=written, known=known))
     except TooFewHours as error:
         to.unlink(missing_ok=True)
-        first = f"windtunnel new without --hours writes {to}; take arms out of it, or fly it with"
-        raise UserError(f"{error}. For either of these, {first} windtunnel study {to} --hours {hours:g} --budget ...") from error
+        how = f"take arms out of it, or give windtunnel study {to} --hours {hours:g} the --budget"
+        raise UserError(f"{error}; windtunnel new without --hours writes {to}: {how}") from error
     except UserError:
         to.unlink(missing_ok=True)
         raise

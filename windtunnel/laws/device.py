@@ -24,7 +24,7 @@ class OnDevice(JsonBlock):
     memory: float = Field(description="bytes a device, with `micro_batch` sequences at a time, or with one where none fit")
     micro_batch: int = Field(description="sequences at a time that fit, at most those of a step; 0: not even one does")
     least_gpus: int | None = Field(description="devices that hold it in shards; null: none does, or a mesh was asked for")
-    step_seconds: float = Field(description="a step of all devices, at the share of the peak that was asked for")
+    step_seconds: float = Field(description="a step of all devices, at that share; models that the run needs have steps of their own")
 
 
 def refuse_no_share(mfu: float) -> None:
@@ -67,7 +67,7 @@ def on_device(
         memory=found.bytes(max(1, most), holders),
         micro_batch=most,
         least_gpus=max(1, math.ceil(found.state / room)) if room > 0 and mesh is None else None,
-        step_seconds=days * 86400 / cost["steps"],
+        step_seconds=cost["own_flops"] / cost["own_steps"] / (gpus * device.peak * mfu),
     )
 
 
@@ -85,5 +85,5 @@ def sentence(found: OnDevice, device: Device, mesh: Mesh | None = None) -> str:
     if found.micro_batch:
         return f"{time} ({found.device_hours:.3g} device hours); fits: {memory}, {found.micro_batch} sequences at a time"
     more = f"{found.least_gpus} devices would hold it in shards" if found.least_gpus else "one sequence alone is too long for such a device"
-    more = "a larger shard would hold less a device" if mesh else more
+    more = "a larger shard would leave fewer weights to each" if mesh else more
     return f"{time} ({found.device_hours:.3g} device hours); does not fit: {memory} with one sequence at a time; {more}"

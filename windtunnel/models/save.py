@@ -13,6 +13,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
+from transformers.dynamic_module_utils import custom_object_save
 
 from windtunnel.core.card import MADE
 from windtunnel.core.errors import DiskError, PartError, UserError
@@ -111,6 +112,8 @@ def _save(
     else:
         folder.mkdir(parents=True, exist_ok=True)
         model.config.architectures, model.config.dtype = [type(model).__name__], str(dtype).removeprefix("torch.")
+        if model._auto_class is not None:  # the code of the model lies beside it, and its configuration says where
+            custom_object_save(model, folder, config=model.config)
         model.config.save_pretrained(folder)
         streamed.write(folder, streamed.plan(model, dtype, shard), values, dtype)
     # An earlier export in the other form would stay, and a whole file is read before shards.

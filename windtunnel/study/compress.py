@@ -174,36 +174,36 @@ def compress(
     shapes = [tuple(weight.shape) for weight in before.values()]
     rest = BITS * (sum(weight.numel() for weight in loaded.parameters()) - sum(out * inside for out, inside in shapes))
     whole = rest + sum(BITS * out * inside for out, inside in shapes)
-    rows = [{"way": "none", "folder": model, "megabytes": whole / 8e6, "share": 1.0, "changed": 0.0, "seconds": 0.0}]
+    rows: list[dict[str, Any]] = [{"way": "none", "folder": model, "megabytes": whole / 8e6, "share": 1.0, "changed": 0.0, "seconds": 0.0}]
     try:
         for name, way in ways.items():
-            say(f"{name}: compressing {model}")
-            begun = time.perf_counter()
-            smaller: Any = load(model)
-            way.apply(smaller)
-            seconds, changed = time.perf_counter() - begun, _distance(before, _matrices(smaller))
-            if not changed:
-                say(f"{name}: changes nothing; the weights of {model} lie on this grid already")
-            _write(smaller, model, name, folders[name])
             bits = rest + sum(way.bits_of(out, inside) for out, inside in shapes)
             row = {"way": name, "folder": str(folders[name]), "megabytes": bits / 8e6, "share": bits / whole}
-            rows.append({**row, "changed": changed, "seconds": seconds})
+            rows.append(row | _written(model, name, way, before, folders[name], say))
         found = None
         if corpus or tasks:
-            how: dict[str, Any] = {
-                "tasks": tasks,
-                "context": context,
-                "most_bytes": most_bytes,
-                "batch": batch,
-                "device": device,
-                "say": say,
-            }
-            found = evaluate([str(row["folder"]) for row in rows], corpus or {}, cache or out / "cache", **how).data
+            how: dict[str, Any] = {"tasks": tasks, "context": context, "most_bytes": most_bytes, "batch": batch, "device": device}
+            found = evaluate([row["folder"] for row in rows], corpus or {}, cache or out / "cache", say=say, **how).data
     except BaseException:  # all of them or none, so that the same command can be given again
         for folder in folders.values():
             shutil.rmtree(folder, ignore_errors=True)
         raise
     return {"rows": rows, "evaluation": found}
+
+
+def _written(model: str, name: str, way: Way, before: Mapping[str, Any], folder: Path, say: Callable[[str], None]) -> dict[str, float]:
+    """Write ``model``, made smaller in ``way``, to ``folder``; how far that is from the matrices ``before``, and how long it took."""
+    from windtunnel.models.load import load
+
+    say(f"{name}: compressing {model}")
+    begun = time.perf_counter()
+    smaller: Any = load(model)
+    way.apply(smaller)
+    seconds, changed = time.perf_counter() - begun, _distance(before, _matrices(smaller))
+    if not changed:
+        say(f"{name}: changes nothing; the weights of {model} lie on this grid already")
+    _write(smaller, model, name, folder)
+    return {"changed": changed, "seconds": seconds}
 
 
 def _matrices(model: Any) -> dict[str, Any]:

@@ -81,9 +81,7 @@ def state(folder: Path, now: float | None = None) -> State:
     for one in flights:
         for name in dict.fromkeys(label.partition(": ")[0] for label in one.labels):
             studies.setdefault(name, Counter())[one.status] += 1
-    told = sorted(
-        path for path in (folder / "studies").glob("*") if any((path / file).is_file() for file in ("report.html", "result.json"))
-    )
+    told = [path for path in (folder / "studies").glob("*") if any((path / file).is_file() for file in ("report.html", "result.json"))]
     order = {FLYING: 0, QUIET: 1, WAITING: 2}
     return State(folder, sorted(flights, key=lambda one: order.get(one.status, 3)), studies, {path.name: path for path in sorted(told)})
 

@@ -22,7 +22,7 @@ from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import HeldOut, StartContext
 from windtunnel.train.log import RunContext
 from windtunnel.train.parallel.shard import hold, shard
-from windtunnel.train.parallel.stored import fill
+from windtunnel.train.parallel.stored import fill, put_together
 from windtunnel.train.spend import Account, Stopwatch
 from windtunnel.train.step import reseed
 
@@ -44,11 +44,11 @@ def begin(recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, 
     model: Any
     if phase.start is not None:
         context = start_context(recipe, phase, stream, seed, run_context, spent, rows)
-        if run_context.mesh is not None and previous is None and (found := phase.start.by_weight(config, context)) is not None:
-            return in_shards(*found, run_context)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
-            model = phase.start.build(previous, config, seed, context)
+            light = run_context.mesh is not None and previous is None and phase.structure is None
+            found = phase.start.by_weight(config, context) if light else None
+            model = phase.start.build(previous, config, seed, context) if found is None else in_shards(*found, run_context)
         for warning in heard:  # a growth that is not exact says by how much; it belongs to the run, not to the terminal alone
             run_context.warn(str(warning.message))
     elif previous is None:
@@ -61,20 +61,23 @@ def begin(recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, 
 def refilled(recipe: Recipe, index: int, stream: Stream, seed: int, run_context: RunContext, saved: Mapping[str, Any]) -> Any:
     """The model of the checkpoint ``saved`` in phase ``index``; in shards, where the run is, and then no rank ever holds it whole.
 
+    A structure that may act on shards is applied to whole weights, as it was when the phase began.
+
     Its configuration is the checkpoint's, not the recipe's: a start may have read from a folder what no recipe says, the base of the
     rotation for example.
     """
     phase = recipe.phases[index]
     reseed(seed, index)
     config = type(config_for(phase.model, stream.facts, phase.context)).from_dict(saved["config"])
-    model: Any = fresh(config, seed) if run_context.mesh is None else hollow(config)
+    light = run_context.mesh is not None and phase.structure is None
+    model: Any = hollow(config) if light else fresh(config, seed)
     if saved["generation"]:
         set_generation(model, saved["generation"])
-    if run_context.mesh is not None:
+    if light:
         model.tie_weights()
         return in_shards(train_every_row(model).train(), saved["model"].items(), run_context)
     model = shaped(model, phase, run_context)
-    model.load_state_dict(saved["model"])
+    model.load_state_dict(put_together(saved["model"]))
     return model
 
 
@@ -88,8 +91,9 @@ def in_shards(outline: Any, values: Iterable[tuple[str, Any]], run_context: RunC
 
 
 def shaped(model: Any, phase: Phase, run_context: RunContext) -> Any:
-    """``model`` on the device, with the structure of the phase."""
-    model.to(run_context.device)
+    """``model`` with the structure of the phase, on the device, where it fits: what is to be sharded goes there block by block."""
+    if run_context.mesh is None:
+        model.to(run_context.device)
     if phase.structure is not None:
         phase.structure.apply(model)
     return model

@@ -109,8 +109,8 @@ def back_to(device: torch.device | str, least: float = float("inf")) -> Callable
 class Writer:
     """Writes the checkpoints of a run to ``folder`` and keeps the ``keep`` newest; one is :attr:`due` when ``every`` seconds have passed.
 
-    A whole state is copied into the file and added up at once, which takes about twice as long as copying it in memory; of several ranks,
-    rank 0 writes. Of a state in shards each rank copies its own part in memory. Whatever else has to be waited for happens in a thread
+    A whole state is copied into the file and added up at once; of several ranks, rank 0 writes. Of a state in shards each rank copies its
+    own part in memory, which takes a third of the time (``benchmarks/blocked.py``). Whatever else has to be waited for happens in a thread
     beside the training that goes on; :attr:`busy` says whether that is still so.
     """
 

@@ -124,10 +124,16 @@ def auto_class(model: Any) -> Any:
 
 
 def same_model(model: Any, folder: Path) -> int:
-    """The number of parameters of ``model``, after loading ``folder`` with transformers alone gave bitwise the same weights."""
+    """The number of parameters of ``model``, after loading ``folder`` with transformers alone gave bitwise the same weights.
+
+    Where the code of the model is windtunnel's own, that is the code which was written beside it.
+    """
     import torch
 
-    again = auto_class(model).from_pretrained(folder, local_files_only=True)
+    from windtunnel.models.init import family_of
+
+    own = family_of(model.config).config_class() is not None
+    again = auto_class(model).from_pretrained(folder, local_files_only=True, trust_remote_code=own)
     for name, value in model.state_dict().items():
         if not torch.equal(value, again.state_dict()[name]):
             raise RuntimeError(f"{folder}: weight {name} is not what it was before the export")

@@ -1,19 +1,43 @@
-"""What a step costs, measured on a real one."""
+"""What a step costs, measured on a real one; and what is done with one before a clock runs."""
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from windtunnel.models.anatomy import linears
 from windtunnel.slots import Progress
 from windtunnel.train import ranks
+from windtunnel.train.checkpoint import load_state_dict, state_dict
 from windtunnel.train.count import count_step, mean_density, snapshot
 from windtunnel.train.parts import refuse_states_of_ranks
 from windtunnel.train.step import draw, gradients, update
 
 if TYPE_CHECKING:
     from windtunnel.train.phase import PhaseRun
+
+
+def compile_step(phase_run: PhaseRun) -> None:
+    """Let the gradient of a step be compiled before a clock runs, and undo the step.
+
+    Of the runs of a process that have the same shapes the first compiles for all, which is chance and no cost of its arm.
+    """
+    model, states, cursors = phase_run.model, phase_run.states.values(), phase_run.loader.state()
+    before = copy.deepcopy([state_dict(state) for state in states])
+    buffers = [(value, value.clone()) for value in model.buffers()]
+    progress = phase_run.progress()
+    model.train()
+    gradients(phase_run, draw(phase_run, progress), progress)
+    model.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for value, old in buffers:
+            value.copy_(old)
+    for state, old in zip(states, before, strict=True):
+        load_state_dict(state, old)
+    phase_run.loader.load_state(cursors)
 
 
 def measure(phase_run: PhaseRun) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from windtunnel.train.begin import begin, build_optimizer, refilled
 from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
 from windtunnel.train.compiled import compile_model, set_compiled
 from windtunnel.train.log import RunContext, RunLog, RunState
-from windtunnel.train.measure import measure
+from windtunnel.train.measure import compile_step, measure
 from windtunnel.train.parallel.shard import at_rest, load_optimizer, shard, sharded
 from windtunnel.train.parts import acting_parts, bound, end_parts, look_ahead, observe, start_parts
 from windtunnel.train.spend import Account, Horizon, PhaseCost, Stopwatch, left_of
@@ -102,6 +102,7 @@ class PhaseRun:
         phase_run.branches = branch.branches(phase_run, run_context.shorter)
         if run_context.compiled:
             compile_model(model)
+            compile_step(phase_run)
         phase_run.judge = judges(recipe, recipe.phases[index], stream, "validation", run_context)  # what is measured changes no state
         phase_run.judge.epochs = loader.epochs
         phase_run.clock = Stopwatch()

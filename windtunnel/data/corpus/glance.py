@@ -13,7 +13,8 @@ from pydantic import PrivateAttr
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes, text_of
 from windtunnel.data.corpus.frame import Document, StreamedSource, batches, documents_of
-from windtunnel.data.corpus.split import content_keys, fraction
+from windtunnel.data.corpus.reading import usable
+from windtunnel.data.corpus.split import fraction, split_keys
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
 
@@ -108,9 +109,11 @@ class Glance:
         return {**found, "skipped": [row["what"] for row in self.tally.rows()], "why": self.tally.summary()}
 
     def positions(self) -> list[float]:
-        """Where the documents that were read stand when they are split, see :func:`windtunnel.data.corpus.split.split_of`; copies once."""
-        keys = {key for batch in self.first for key in content_keys(batch, self.source.content_fields()) if key is not None}
-        return sorted(map(fraction, keys))
+        """Where the documents that were read, or their groups, stand when they are split (:func:`split_of`); copies once."""
+        found: set[bytes] = set()
+        for batch in self.first:
+            found.update(split_keys(*usable(batch, self.source.content_fields(), None)))
+        return sorted(map(fraction, found))
 
     def _counted(self) -> tuple[int, int, str]:
         rows, size = self.rows, self.bytes

@@ -5,14 +5,15 @@ from __future__ import annotations
 import email.policy
 import re
 from email.errors import MessageError
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 
-from windtunnel.data.corpus.opened import Unreadable
+from windtunnel.data.corpus.opened import Unreadable, declared_encoding, encoding_of
 from windtunnel.data.extract.html import html_text
 
 _NAME = rb"[!-9;-~]+[ \t]*:"
 _HEADERS = re.compile(rb"(?:" + _NAME + rb"[^\r\n]*\r?\n(?:[ \t][^\r\n]*\r?\n)*)+(?=\r?\n)")
 _NAMES = re.compile(rb"^(" + _NAME + rb")", re.MULTILINE)
+_LONGEST = 1 << 18  # bytes of headers: a long file of other lines with colons is not searched to its end
 _OF_MAIL = {b"mime-version", b"message-id", b"received", b"return-path"}  # which nobody writes by hand at the beginning of a text
 
 
@@ -21,7 +22,7 @@ def is_mail(data: bytes, suffix: str) -> bool:
 
     Several in one file (mbox) are none. A sender alone is enough where ``suffix`` says that it is a mail.
     """
-    head = _HEADERS.match(data)
+    head = _HEADERS.match(data, 0, _LONGEST)
     if head is None:
         return False
     names = {name.rstrip(b": \t").lower() for name in _NAMES.findall(head[0])}
@@ -47,9 +48,11 @@ def mail_text(data: bytes) -> str:
     return f"{subject}\n\n{said}" if subject and said else said
 
 
-def _content(body: EmailMessage) -> str:
-    """The text of one part. An encoding that is not known is taken for cp1252, which has all letters of Latin-1."""
+def _content(body: MIMEPart) -> str:
+    """The text of one part, in the encoding that it names; where it names none, an unknown one or wrongly ASCII, as of a plain file."""
+    data = bytes(body.get_payload(decode=True) or b"")
+    named = body.get_content_charset("ascii")
     try:
-        return str(body.get_content())
-    except LookupError:
-        return bytes(body.get_payload(decode=True) or b"").decode("cp1252", "replace")
+        return data.decode(named, "strict" if named in ("ascii", "us-ascii") else "replace")
+    except (LookupError, UnicodeDecodeError):
+        return data.decode(encoding_of(data, declared_encoding(data)), "replace")

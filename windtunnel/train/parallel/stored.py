@@ -26,7 +26,7 @@ def taken_apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, DTe
     """``state`` without its tensors in shards, which are in dictionaries, and these by name; what shares memory has one name."""
     places: list[tuple[list[Any], str]] = []
     found: dict[str, DTensor] = {}
-    names: dict[int, str] = {}  # by address
+    names: dict[tuple[int, int], str] = {}  # by the memory and the place in it: an address is 0 on a rank that has no row of a tensor
 
     def rest(value: Any, path: list[Any]) -> Any:
         if not isinstance(value, Mapping):
@@ -34,9 +34,8 @@ def taken_apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, DTe
         left = {}
         for key, entry in value.items():
             if isinstance(entry, DTensor):
-                name = "/".join(map(str, [*path, key]))
-                if address := entry.to_local().data_ptr():  # 0: this rank has no row of it
-                    name = names.setdefault(address, name)
+                own = entry.to_local()
+                name = names.setdefault((own.untyped_storage()._cdata, own.storage_offset()), "/".join(map(str, [*path, key])))
                 places.append(([*path, key], name))
                 found[name] = entry
             else:

@@ -1,0 +1,77 @@
+"""Models in shards, without other ranks: how they begin, and what their checkpoints call each tensor."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from transformers import LlamaConfig
+
+from windtunnel.models.init import fresh
+from windtunnel.parts.start.checkpoint import Checkpoint
+from windtunnel.train import begin
+from windtunnel.train.parallel.shard import shard
+from windtunnel.train.parallel.stored import taken_apart
+from windtunnel.train.spend import Account
+
+
+def names_on(rank: int) -> set[str]:
+    """How one of four ranks calls the tensors of a model with nine tokens, whose head and table are one."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=4)
+    try:
+        model: Any = fresh(LlamaConfig(vocab_size=9, tie_word_embeddings=True, **sizes), 0)
+        shard(model, init_device_mesh("cpu", (4,), mesh_dim_names=("shard",)))
+        assert len(model.lm_head.weight.to_local()) == (3 if rank < 3 else 0)
+        return set(taken_apart({"model": model.state_dict()})[1])
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_rank_that_has_no_row_of_a_tied_weight_calls_it_as_the_others_do() -> None:
+    names = names_on(0)
+    assert names == names_on(3) and not {"model/lm_head.weight", "model/model.embed_tokens.weight"} <= names
+
+
+def context(**given: Any) -> Any:
+    return SimpleNamespace(**{"mesh": object(), "device": torch.device("cpu"), "warn": lambda message: None} | given)
+
+
+def test_a_structure_is_there_when_a_run_in_shards_goes_on(tiny: Any, stream: Any) -> None:
+    """One of a package's own may say that it acts on shards."""
+    recipe = tiny(structure={"fixed-mask": {"sparsity": 0.5}})
+    model = begin.begin(recipe, 0, None, stream, 0, context(mesh=None), Account())
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    saved = {"config": config, "generation": None, "model": model.state_dict()}
+    again = begin.refilled(recipe, 0, stream, 1, context(), saved).state_dict()
+    assert again.keys() == saved["model"].keys()
+    assert all(torch.equal(again[name], value) for name, value in saved["model"].items())
+
+
+def test_a_model_that_is_to_be_sharded_does_not_go_to_the_device_whole(tiny: Any, stream: Any) -> None:
+    recipe, meta = tiny(), torch.device("meta")
+    devices = {
+        whole: begin.begin(recipe, 0, None, stream, 0, context(device=meta, **({"mesh": None} if whole else {})), Account()).device
+        for whole in (True, False)
+    }
+    assert devices == {True: meta, False: torch.device("cpu")}
+
+
+def test_what_a_checkpoint_warns_of_is_told_of_the_run_in_shards_too(tiny: Any, stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_weight(*_: Any) -> Any:
+        warnings.warn("it has two bases", stacklevel=2)
+        return "outline", ()
+
+    told: list[str] = []
+    monkeypatch.setattr(Checkpoint, "by_weight", by_weight)
+    monkeypatch.setattr(begin, "in_shards", lambda outline, *_: outline)
+    recipe = tiny(start={"checkpoint": {"model": "somewhere"}})
+    assert begin.begin(recipe, 0, None, stream, 0, context(warn=told.append), Account()) == "outline"
+    assert told == ["it has two bases"]
