@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +20,7 @@ from windtunnel.models.init import fresh
 from windtunnel.parts.start.checkpoint import Checkpoint
 from windtunnel.train import begin
 from windtunnel.train.parallel.shard import shard
-from windtunnel.train.parallel.stored import taken_apart
+from windtunnel.train.parallel.stored import LayoutUnpickler, taken_apart
 from windtunnel.train.spend import Account
 
 
@@ -38,6 +40,12 @@ def names_on(rank: int) -> set[str]:
 def test_a_rank_that_has_no_row_of_a_tied_weight_calls_it_as_the_others_do() -> None:
     names = names_on(0)
     assert names == names_on(3) and not {"model/lm_head.weight", "model/model.embed_tokens.weight"} <= names
+
+
+def test_a_layout_that_another_python_wrote_is_read() -> None:
+    for module in ("pathlib", "pathlib._local"):
+        written = f"c{module}\nPosixPath\n(S'/runs'\ntR.".encode()
+        assert LayoutUnpickler(io.BytesIO(written)).load() == Path("/runs")
 
 
 def context(**given: Any) -> Any:

@@ -9,7 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any, NamedTuple
 
 import torch
@@ -71,11 +71,14 @@ class LayoutUnpickler(pickle.Unpickler):
     LAYOUT = ("ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties", "TensorStorageMetadata")
     KNOWN = frozenset(
         {f"torch.distributed.checkpoint.metadata.{name}" for name in (*LAYOUT, "_MEM_FORMAT_ENCODING")}
-        | {"torch.distributed.checkpoint.filesystem._StorageInfo", "torch.serialization._get_layout", "torch.Size", "pathlib.PosixPath"}
+        | {"torch.distributed.checkpoint.filesystem._StorageInfo", "torch.serialization._get_layout", "torch.Size"}
     )
+    PATHS = ("pathlib", "pathlib._local")  # where Python, and Python 3.13, say that a path comes from
 
     def find_class(self, module: str, name: str) -> Any:
         """What the file calls ``name`` in ``module``; raises UnpicklingError for all that no layout holds."""
+        if module in self.PATHS and name == "PosixPath":
+            return PosixPath
         if f"{module}.{name}" in self.KNOWN or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"the layout of a checkpoint does not hold {module}.{name}")
