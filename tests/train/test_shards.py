@@ -80,6 +80,7 @@ def test_what_a_checkpoint_warns_of_is_told_of_the_run_in_shards_too(tiny: Any, 
     told: list[str] = []
     monkeypatch.setattr(Checkpoint, "by_weight", by_weight)
     monkeypatch.setattr(begin, "in_shards", lambda outline, *_: outline)
-    recipe = tiny(start={"checkpoint": {"model": "somewhere"}})
+    phase = tiny().phases[0].model_copy(update={"start": Checkpoint(model="somewhere")})
+    recipe = tiny().model_copy(update={"phases": (phase,)})
     assert begin.begin(recipe, 0, None, stream, 0, context(warn=told.append), Account()) == "outline"
     assert told == ["it has two bases"]
