@@ -113,7 +113,7 @@ def _save(
         folder.mkdir(parents=True, exist_ok=True)
         model.config.architectures, model.config.dtype = [type(model).__name__], str(dtype).removeprefix("torch.")
         if model._auto_class is not None:  # the code of the model lies beside it, and its configuration says where
-            custom_object_save(model, folder, config=model.config)
+            custom_object_save(model, folder, config=model.config)  # type: ignore[arg-type]
         model.config.save_pretrained(folder)
         streamed.write(folder, streamed.plan(model, dtype, shard), values, dtype)
     # An earlier export in the other form would stay, and a whole file is read before shards.

@@ -7,7 +7,7 @@ this file imports nothing but torch and transformers.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +126,7 @@ class SetBlock(nn.Module):
 class SetModel(PreTrainedModel):
     """The stack; the subclasses make positions and read answers off them."""
 
-    config_class: ClassVar[Any] = SetConfig
+    config_class: Any = SetConfig
     base_model_prefix = "set"
     _supports_sdpa = True
     _no_split_modules = ["SetBlock"]

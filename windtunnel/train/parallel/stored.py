@@ -35,7 +35,7 @@ def taken_apart(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, DTe
         for key, entry in value.items():
             if isinstance(entry, DTensor):
                 own = entry.to_local()
-                name = names.setdefault((own.untyped_storage()._cdata, own.storage_offset()), "/".join(map(str, [*path, key])))
+                name = names.setdefault((own.untyped_storage()._cdata, int(own.storage_offset())), "/".join(map(str, [*path, key])))
                 places.append(([*path, key], name))
                 found[name] = entry
             else:
