@@ -13,7 +13,6 @@ from pydantic import PrivateAttr
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes, text_of
 from windtunnel.data.corpus.frame import Document, StreamedSource, batches, documents_of
-from windtunnel.data.corpus.reading import usable
 from windtunnel.data.corpus.split import fraction, split_keys
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
@@ -110,6 +109,8 @@ class Glance:
 
     def positions(self) -> list[float]:
         """Where the documents that were read, or their groups, stand when they are split (:func:`split_of`); copies once."""
+        from windtunnel.data.corpus.reading import usable
+
         found: set[bytes] = set()
         for batch in self.first:
             found.update(split_keys(*usable(batch, self.source.content_fields(), None)))
