@@ -29,3 +29,8 @@ class Trial:
     beside: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, Any] | None = None
     untried: str = ""
+
+
+def without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """``fields`` but for those that the tried part fills itself."""
+    return {name: value for name, value in fields.items() if name not in names}

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 WORTH_TIMING = 60.0  # seconds of training, at the rate below, under which timing, which takes about three, is not worth it
 SLOW = 2e10  # FLOPs per second that any machine reaches
-WORTH_COMPILING = 900.0  # seconds of training, as timed, under which compiling cannot pay: 560 took 706 CPU seconds compiled, 711 not
+WORTH_COMPILING = 900.0  # seconds of training, as timed, under which it is not tried: a study of 560 took 706 CPU seconds so, 711 without
+WORTH_UNTRIED = 600.0  # seconds of training, as estimated, from which on a model of eight layers is compiled where nothing can be timed
 BEGINNING = 5.0  # times as long as here, a process of its own takes to begin compiled steps: 17 s against 3.3 s at a width of 64
 MARGIN = 0.97  # of the seconds of a step: what is less faster than this is not chosen, so that near ties end the same way every time
 SCORES = 1 << 30  # bytes of attention scores that a step may keep where products hold them
@@ -91,7 +92,7 @@ def unmeasured(recipe: Recipe, device: torch.device, flops: float) -> Variant:
     # A third of the matmul rate is what small models reach.
     seconds = flops / (ranks.count() * known[precision] / 3)
     layers = max(phase.model.sizes().layers for phase in recipe.phases)  # what compiling takes grows with them
-    return Variant(precision=precision, compiled=seconds > 2 / 3 * WORTH_COMPILING * max(1.0, layers / 8) and able_to_compile(device))
+    return Variant(precision=precision, compiled=seconds > WORTH_UNTRIED * max(1.0, layers / 8) and able_to_compile(device))
 
 
 def candidates(recipe: Recipe, device: torch.device, phase_run: PhaseRun) -> list[Variant]:

@@ -14,8 +14,3 @@ SERIES: dict[str, Any] = {
     "evaluations": "relative-error",
     "evaluate_every": 1,
 }
-
-
-def beside(*own: str) -> dict[str, Any]:
-    """:data:`SERIES` without the fields that the tried part fills itself."""
-    return {name: value for name, value in SERIES.items() if name not in own}

@@ -14,8 +14,3 @@ EPISODES: dict[str, Any] = {
     "evaluations": "action-bits",
     "evaluate_every": 1,
 }
-
-
-def beside(*own: str) -> dict[str, Any]:
-    """:data:`EPISODES` without the fields that the tried part fills itself."""
-    return {name: value for name, value in EPISODES.items() if name not in own}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.trial import Trial
-from windtunnel.kits.trajectory.tiny import MODEL, beside
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trajectory.tiny import EPISODES, MODEL
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -28,7 +28,7 @@ class EpisodeWindows(Encoding, name="episodes"):
     an episode is shorter than a window, or ends within one, nothing stands there. An action of -1 is one that nobody tells.
     """
 
-    trial = Trial({"steps": 6}, model=MODEL, beside=beside("encoding"))
+    trial = Trial({"steps": 6}, model=MODEL, beside=without(EPISODES, "encoding"))
 
     unit: ClassVar[str] = "window"
     evaluation: ClassVar[str] = "action-bits"
@@ -89,10 +89,6 @@ class EpisodeWindows(Encoding, name="episodes"):
         """What is seen [steps, places] and done [steps] of each episode."""
         import numpy as np
 
-        known = corpus.schema(source).names
-        for name in ("observation", "action"):
-            if name not in known:
-                raise UserError(f"encoding.episodes: documents of source {source!r} have no field {name!r}; they have {', '.join(known)}")
         for batch in corpus.rows(split, source, ["observation", "action"]):
             for seen, done in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
                 try:

@@ -104,9 +104,6 @@ class GraphsEncoding(Encoding, name="graphs"):
         from windtunnel.kits.sets.graphs import mended
 
         known = corpus.schema(source).names
-        for name in (self.nodes, self.edges):
-            if name not in known:
-                raise UserError(f"encoding.graphs: documents of source {source!r} have no field {name!r}; they have {', '.join(known)}")
         columns = [self.nodes, self.edges, "origin", *([self.label] if self.label in known else [])]
         for batch in corpus.rows(split, source, columns):
             for kinds, ends, origin, *label in zip(*(column.to_pylist() for column in batch.columns), strict=True):

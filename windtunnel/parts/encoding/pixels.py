@@ -95,8 +95,6 @@ class Pixels(Encoding, name="pixels"):
         from windtunnel.kits.image.pixels import pixels_of
 
         known = corpus.schema(source).names
-        if self.image not in known:
-            raise UserError(f"encoding.pixels: documents of source {source!r} have no field {self.image!r}; they have {', '.join(known)}")
         columns = [self.image, *([self.label] if self.label in known else [])]
         asked = (self.channels, self.size, self.size)
         for batch in corpus.rows(split, source, columns):

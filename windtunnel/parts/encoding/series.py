@@ -9,9 +9,9 @@ from pydantic import Field, field_validator
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.settings import Many
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
 from windtunnel.kits.series.grid import coarse, frequency_number
-from windtunnel.kits.series.tiny import MODEL, beside
+from windtunnel.kits.series.tiny import MODEL, SERIES
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -39,7 +39,7 @@ class SeriesWindows(Encoding, name="series"):
     augmentation of Ekambaram et al. 2024, arXiv:2401.03955. What is held out stays the same.
     """
 
-    trial = Trial({"past": 24, "horizon": 12}, model=MODEL, beside=beside("encoding"))
+    trial = Trial({"past": 24, "horizon": 12}, model=MODEL, beside=without(SERIES, "encoding"))
 
     unit: ClassVar[str] = "window"
     evaluation: ClassVar[str] = "relative-error"
@@ -67,15 +67,7 @@ class SeriesWindows(Encoding, name="series"):
         return {key: getattr(self, key) for key in type(self).model_fields if key != "coarser" or self.coarser}
 
     def fit(self, corpus: Any, folder: Path, before: Any = None, tell: Callable[[str], None] = print) -> Fitted:
-        """Nothing is learnt: every window is scaled by its own past.
-
-        Raises:
-            UserError: for a source without series.
-        """
-        for source in corpus.sources:
-            known = corpus.schema(source).names
-            if "values" not in known:
-                raise UserError(f"encoding.series: documents of source {source!r} have no field 'values'; they have {', '.join(known)}")
+        """Nothing is learnt: every window is scaled by its own past."""
         return Fitted(
             fields={
                 "past": Kind("<f8", (self.past,), fill=float("nan")),

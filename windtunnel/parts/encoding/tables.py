@@ -70,10 +70,6 @@ class TablesEncoding(Encoding, name="tables"):
     def _encode(self, corpus: Any, split: str, source: str) -> Iterator[Piece]:
         import numpy as np
 
-        known = corpus.schema(source).names
-        for name in (self.cells, self.label):
-            if name not in known:
-                raise UserError(f"encoding.tables: documents of source {source!r} have no field {name!r}; they have {', '.join(known)}")
         for batch in corpus.rows(split, source, [self.cells, self.label, "origin"]):
             for written, named, origin in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 where = f"encoding.tables: {source}, {origin}"
