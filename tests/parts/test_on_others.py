@@ -1,4 +1,4 @@
-"""Mechanisms that were written for text, on models of images and series: each keeps its contract there and changes what is measured."""
+"""Mechanisms written for text, on models of images, series, rows and graphs: each keeps its contract and changes what is measured."""
 
 from __future__ import annotations
 
@@ -23,18 +23,28 @@ IMAGES = {
     "evaluations": "labels",
     "evaluate_every": 1,
 }
+LABELLED = {"split": {"validation": 0.2, "test": 0.2}, "context": 4, "evaluations": "labels", "evaluate_every": 1}
+ROWS = {**LABELLED, "corpus": {"iris": {"bundled-table": "iris"}}, "encoding": "rows", "objective": "classify-rows"}
+GRAPHS = {
+    **LABELLED,
+    "corpus": {"drawn": {"random-graphs": {"count": 80, "nodes": 9}}},
+    "encoding": "graphs",
+    "objective": "classify-graphs",
+}
 SIZES = {"layers": 2, "width": 16, "heads": 2}
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "images": ({"family": "vit", "head": "classify", **SIZES}, IMAGES, "bits_per_label"),
     "series": ({"family": "patchtst", "patch": 4, **SIZES}, SERIES, "relative"),
+    "rows": ({"family": "cells", **SIZES}, ROWS, "bits_per_label"),
+    "graphs": ({"family": "graph-attention", **SIZES}, GRAPHS, "bits_per_label"),
 }
-BOTH = ("images", "series")
+LABELS = ("images", "rows", "graphs")  # numbers have no soft labels
 PARTS: list[tuple[Any, str, dict[str, Any], tuple[str, ...]]] = [
-    (Start, "stack", {"factor": 2}, BOTH),
-    (Structure, "fixed-mask", {"sparsity": 0.75}, BOTH),
-    (Structure, "low-rank", {"rank": 4}, BOTH),
-    (LossTerm, "distillation", {"weight": 0.9}, ("images",)),  # numbers have no soft labels
-    (AfterStep, "reptile", {"every": 2, "kept": 0.5}, BOTH),
+    (Start, "stack", {"factor": 2}, tuple(SETTINGS)),
+    (Structure, "fixed-mask", {"sparsity": 0.75}, tuple(SETTINGS)),
+    (Structure, "low-rank", {"rank": 4}, tuple(SETTINGS)),
+    (LossTerm, "distillation", {"weight": 0.9}, LABELS),
+    (AfterStep, "reptile", {"every": 2, "kept": 0.5}, tuple(SETTINGS)),
     (Schedule, "wsd", {"decay": 0.5}, ("series",)),
 ]
 CASES = [pytest.param(slot, name, knobs, setting, id=f"{name}-{setting}") for slot, name, knobs, of in PARTS for setting in of]
