@@ -90,11 +90,15 @@ def test_critical_batches_grow_as_planted(table: Any) -> None:
     assert not without.parameters and "fewer than three levels" in without.warnings[-1]
 
 
+def planted_mixture(times: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Shares, times, and changes of the general and the domain loss: the general one has risen by 0.03 at the end for a share of 0.5."""
+    share, t = grid([0.125, 0.25, 0.5, 0.75, 0.9], np.linspace(1 / times, 1, times))
+    return share, t, 0.10 * share * t**0.3 - 0.02 * t**0.9, -0.35 * share**0.3 * t**0.2
+
+
 def test_the_critical_mixture_ratio_is_found(table: Any) -> None:
     """General loss rises with the share at first and comes down again; at the planted ratio it turns just before the end."""
-    share, t = grid([0.125, 0.25, 0.5, 0.75, 0.9], np.linspace(0.04, 1, 25))
-    general = 0.10 * share * t**0.3 - 0.02 * t**0.9
-    domain = -0.35 * share**0.3 * t**0.2
+    share, t, general, domain = planted_mixture(25)
     tokens = np.concatenate([[0.0], t * 2e9])
     spread = 2e-4 * np.random.default_rng(0).standard_normal((2, len(t)))
     path = table(
@@ -106,11 +110,38 @@ def test_the_critical_mixture_ratio_is_found(table: Any) -> None:
     columns = {"share": "R", "tokens": "T", "general": "G", "domain": "D"}
     found = mixture.mixture(path, **columns, tolerance=0.03, draws=DRAWS)
     assert found.parameters["critical_ratio"].value == pytest.approx(0.5, abs=0.03)  # 0.1 R - 0.02 = 0.03
+    assert found.ahead is None  # six evaluations in the first quarter
     assert [one.feasible for one in found.shares] == [True, True, True, False, False] or [
         one.share for one in found.shares if one.feasible
     ][-1] in (0.25, 0.5)
     with pytest.raises(UserError, match="no row at zero tokens"):
         mixture.mixture(table(R=share, T=t * 2e9, G=2.5 + general, D=3 + domain), **columns, draws=DRAWS)
+
+
+def test_the_beginnings_of_curves_foretell_the_critical_mixture_ratio(table: Any) -> None:
+    """Three seeds that start at losses of their own: their changes are alike, and the seeds are what is drawn again."""
+    share, t, general, domain = planted_mixture(44)
+    rows: dict[str, list[Any]] = {"R": [], "T": [], "G": [], "D": [], "seed": []}
+    for seed, level in enumerate((-0.2, 0.0, 0.2)):
+        noise = 1e-4 * np.random.default_rng(seed).standard_normal((2, len(t)))
+        rows["R"] += [0.5, *share]
+        rows["T"] += [0.0, *(t * 2e9)]
+        rows["G"] += [2.5 + level, *(2.5 + level + general + noise[0])]
+        rows["D"] += [3.0 - level, *(3.0 - level + domain + noise[1])]
+        rows["seed"] += [seed] * (1 + len(t))
+    columns = {"share": "R", "tokens": "T", "general": "G", "domain": "D"}
+    found = mixture.mixture(table(**rows), **columns, group="seed", tolerance=0.03, draws=10)
+    one = found.parameters["critical_ratio"]
+    assert one.value == pytest.approx(0.5, abs=0.01) and 0 < one.high - one.low < 0.02 and found.residual < 2e-4
+    assert found.ahead is not None and found.ahead.tokens == 5e8
+    assert found.ahead.general.error < 0.002 and found.ahead.domain.error < 0.002
+    assert found.ahead.domain.against_last < 0.1 and found.ahead.domain.against_line < 0.1
+    assert found.ahead.critical_ratio == pytest.approx(0.5, abs=0.1) and found.ahead.steps is not None and found.ahead.steps < 0.5
+    lacking = {
+        name: [cell for at, cell in enumerate(cells) if (rows["seed"][at], rows["R"][at]) != (2, 0.9)] for name, cells in rows.items()
+    }
+    with pytest.raises(UserError, match=r"share 0\.9 lacks seed 2"):
+        mixture.mixture(table(**lacking), **columns, group="seed", draws=1)
 
 
 # Scores ---------------------------------------------------------------------------------------------------------------------------

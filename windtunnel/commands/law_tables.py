@@ -202,6 +202,7 @@ def mixture(
     domain: Annotated[str, typer.Option("--domain", metavar="COLUMN", help="the domain loss, nats", show_default=False)],
     tolerance: Annotated[float, typer.Option("--tolerance", help="nats by which the general loss may rise")] = 0.05,
     weight: Annotated[float, typer.Option("--weight", help="nats of domain loss that one nat of general loss is worth")] = 1.0,
+    group: GroupOption = None,
     where: WhereOption = None,
     draws: DrawsOption = DRAWS,
     as_json: JsonOption = False,
@@ -210,12 +211,17 @@ def mixture(
     from windtunnel.laws.mixture import mixture
 
     columns = {"share": share, "tokens": tokens, "general": general, "domain": domain}
-    found = mixture(table, **columns, tolerance=tolerance, weight=weight, where=choices(where), draws=draws)
+    found = mixture(table, **columns, tolerance=tolerance, weight=weight, group=group, where=choices(where), draws=draws)
     show(found, as_json)
     if not as_json:
         for one in found.shares:
             said = "feasible" if one.feasible else "not feasible"
             print(f"share {one.share:g}: general {one.general:+.4f}, domain {one.domain:+.4f}, {said}")
+        if one := found.ahead:
+            said = "no share would be feasible" if one.critical_ratio is None else f"the critical ratio is {one.critical_ratio:.3g}"
+            print(f"from the first {one.tokens:.3g} tokens: {said}; losses at the end are off by", end=" ")
+            print(f"{one.general.error:.2%} (general) and {one.domain.error:.2%} (domain), those of then by", end=" ")
+            print(f"{one.general.error / one.general.against_last:.2%} and {one.domain.error / one.domain.against_last:.2%}")
 
 
 def downstream(

@@ -3,13 +3,15 @@
 Gu et al. 2024 (arXiv:2407.17467). A share R is feasible if at the end the general loss has risen by no more than a tolerance, and if before
 the end a further nat of domain loss was worth what it cost in general loss: at some time weight times the slope of the general loss and the
 slope of the domain loss add up to zero or less. Along training the domain loss follows a power law and the general loss, which first rises
-and then falls, the sum of two. ``windtunnel law mixture`` prints what :func:`mixture` finds.
+and then falls, the sum of two. How far that foretells anything is asked of the curves themselves: their beginnings are fitted alone, and
+what they say of the end is compared with what was measured there, beside the last loss and a straight line.
+``windtunnel law mixture`` prints what :func:`mixture` finds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from windtunnel.laws.forecast import DRAWS, LawResult, intervals
 from windtunnel.laws.table import check_count, check_loss, read_table
 
 FEWEST_SHARES, FEWEST_TIMES = 4, 10
+BEGINNING = 0.25  # of the tokens, from which the end is foretold
 TIMES = np.linspace(0.02, 1.0, 99)  # of the last time, at which slopes are looked at
 BEYOND = 4.0  # how many times the last time the turn may lie, for the interpolation between shares
 
@@ -76,20 +79,46 @@ class AtShare(JsonBlock):
     feasible: bool = Field(description="whether the general loss stays within the tolerance and the turn lies before the end")
 
 
+class Foretold(JsonBlock):
+    """The loss at the end, from the beginnings of the curves."""
+
+    error: float = Field(description="mean over shares of the absolute error, as a share of the loss")
+    against_last: float = Field(description="over that of the last loss that was fitted; below one where the law foretells better")
+    against_line: float = Field(description="over that of a straight line through the later half of what was fitted")
+
+
+class Ahead(JsonBlock):
+    """What the beginnings of the curves foretell."""
+
+    tokens: float = Field(description="curves were fitted up to here")
+    general: Foretold
+    domain: Foretold
+    critical_ratio: Number | None = Field(None, description="after all tokens, from the beginnings; None: no share would be feasible")
+    steps: Number | None = Field(None, description="between it and that of the whole curves, in steps between the shares trained at")
+
+
 class MixtureResult(LawResult):
     """The critical mixture ratio, and what was found at each share."""
 
     shares: list[AtShare] = Field([], description="ascending")
+    ahead: Ahead | None = Field(None, description="None where a curve has too few evaluations in its first quarter")
 
 
 @dataclass(frozen=True)
 class _Curves:
-    """The curves of one share, times as shares of the last one."""
+    """The curves of one share, times as shares of the last one; losses are changes from ``zero``, by its names, nats."""
 
     share: float
     t: np.ndarray
     general: np.ndarray
     domain: np.ndarray
+    who: np.ndarray  # the place of each point's group
+    zero: Mapping[str, float]
+
+    def until(self, time: float) -> _Curves:
+        """The beginning of the curves."""
+        kept = self.t <= time * (1 + 1e-9)
+        return replace(self, t=self.t[kept], general=self.general[kept], domain=self.domain[kept], who=self.who[kept])
 
 
 def mixture(
@@ -101,6 +130,7 @@ def mixture(
     domain: str,
     tolerance: float = 0.05,
     weight: float = 1.0,
+    group: str | None = None,
     where: Mapping[str, str] | None = None,
     draws: int = DRAWS,
 ) -> MixtureResult:
@@ -114,19 +144,23 @@ def mixture(
         domain: column of the domain loss, nats.
         tolerance: by how much the general loss may rise, nats; above two standard errors of it.
         weight: how many nats of domain loss one nat of general loss is worth.
+        group: column of what is drawn together in the bootstrap, such as the seed. Losses are then changes from those of the group's own
+            rows at zero tokens, and every group has to be there at every share.
         where: only rows whose cell in a column says this.
-        draws: bootstrap samples, of the residuals of each curve in blocks.
+        draws: bootstrap samples, of groups, or where there are none of the points of each curve in blocks.
 
     Raises:
-        UserError: for a table that cannot be read, fewer than four shares or ten evaluations of one, or no row at zero tokens.
+        UserError: for a table that cannot be read, fewer than four shares or ten evaluations of one, no row at zero tokens, or a group
+            that lacks a share.
     """
     roles = {"share": share, "tokens": tokens, "loss": general, "domain": domain}
-    table = check_loss(check_loss(read_table(Path(path), roles, where=where)), "domain")
+    table = check_loss(check_loss(read_table(Path(path), roles, {"group": group}, where=where)), "domain")
     found = table.numbers
+    groups, who = np.unique(table.words["group"] if group else ["" for _ in found["tokens"]], return_inverse=True)
     start = found["tokens"] == 0
-    if not start.any():
+    zero = {name: np.array([found[name][start & (who == each)].mean() for each in set(who[start])]) for name in ("loss", "domain")}
+    if len(zero["loss"]) < len(groups):
         raise UserError(f"{path}: no row at zero tokens, so nobody knows the losses before; evaluate the model that training goes on from")
-    zero = {name: float(found[name][start].mean()) for name in ("loss", "domain")}
     check_count(table.kept(~start), "tokens", 1, "tokens")
     inner = ~start & (found["share"] > 0) & (found["share"] < 1)
     values = np.unique(found["share"][inner])
@@ -136,17 +170,21 @@ def mixture(
     curves = []
     for value in values:
         rows = inner & (found["share"] == value)
-        order = np.argsort(found["tokens"][rows])
-        if rows.sum() < FEWEST_TIMES:
-            raise UserError(f"{path}: share {value:g} was evaluated {rows.sum()} times, and {FEWEST_TIMES} are needed; evaluate more often")
-        change = {name: found[name][rows][order] - zero[name] for name in ("loss", "domain")}
-        curves.append(_Curves(float(value), found["tokens"][rows][order] / last, change["loss"], change["domain"]))
+        rows = np.flatnonzero(rows)[np.argsort(found["tokens"][rows], kind="stable")]
+        if (times := len(np.unique(found["tokens"][rows]))) < FEWEST_TIMES:
+            raise UserError(f"{path}: share {value:g} was evaluated {times} times, and {FEWEST_TIMES} are needed; evaluate more often")
+        if lacking := set(range(len(groups))) - set(who[rows]):
+            raise UserError(f"{path}: share {value:g} lacks {group} {groups[min(lacking)]}; fly it, or leave that one out with `where`")
+        change = {name: found[name][rows] - zero[name][who[rows]] for name in ("loss", "domain")}
+        before = {"general": float(zero["loss"].mean()), "domain": float(zero["domain"].mean())}
+        curves.append(_Curves(float(value), found["tokens"][rows] / last, change["loss"], change["domain"], who[rows], before))
     return _answer(curves, last, tolerance, weight, table.warnings, draws)
 
 
 def _answer(curves: list[_Curves], last: float, tolerance: float, weight: float, told: list[str], draws: int) -> MixtureResult:
-    """The critical ratio of the curves, with percentile intervals over resampled residuals."""
-    domain, general = ([_bands(curve, kind, draws) for curve in curves] for kind in (DOMAIN, GENERAL))
+    """The critical ratio of the curves, with percentile intervals over what was drawn again."""
+    weights = [_weights(curve, draws) for curve in curves]
+    domain, general = ([_bands(*pair, form) for pair in zip(curves, weights, strict=True)] for form in (DOMAIN, GENERAL))
     slopes = [_slopes(d[0], g[0], weight) for d, g in zip(domain, general, strict=True)]
     turns = np.array([_turn(one) for one in slopes])  # [shares, 1 + draws]
     ends = np.array([GENERAL.predict(g[0], {"t": np.ones(1)})[:, 0] for g in general])
@@ -179,18 +217,60 @@ def _answer(curves: list[_Curves], last: float, tolerance: float, weight: float,
         objective=float((error**2).sum()),
         warnings=told,
         shares=shares,
+        ahead=_ahead(curves, last, tolerance, weight, float(ratio[0])),
     )
 
 
-def _bands(curve: _Curves, form: LawForm, draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """The law of one curve and of resamples [1 + draws, numbers], and residuals. Neighbouring points are drawn in blocks."""
-    target = curve.domain if form is DOMAIN else curve.general
-    search = Search(form, {"t": curve.t}, target)
+def _weights(curve: _Curves, draws: int) -> np.ndarray:
+    """How often each point is drawn, [draws, points]: with its group, the same for every curve; else in blocks of neighbours."""
+    kind = curve.who if curve.who.any() else np.arange(len(curve.t)) // max(1, len(curve.t) // 8)
+    kinds = kind.max() + 1
+    drawn = np.random.default_rng(0).multinomial(kinds, np.full(kinds, 1 / kinds), size=draws)
+    return drawn[:, kind].astype(float)
+
+
+def _bands(curve: _Curves, weights: np.ndarray, form: LawForm) -> tuple[np.ndarray, np.ndarray]:
+    """The law of one curve and of resamples [1 + draws, numbers], and residuals."""
+    search = _search(curve, form)
     best = search.fit()
-    blocks = np.arange(len(target)) // max(1, len(target) // 8)
-    weights = np.random.default_rng(0).multinomial(blocks[-1] + 1, np.full(blocks[-1] + 1, 1 / (blocks[-1] + 1)), size=draws)
-    drawn = search.fit(weights[:, blocks].astype(float), best)
+    drawn = search.fit(weights, best)
     return search.laws(np.concatenate([best, drawn])), search.residuals(best)[0]
+
+
+def _search(curve: _Curves, form: LawForm) -> Search:
+    return Search(form, {"t": curve.t}, curve.domain if form is DOMAIN else curve.general)
+
+
+def _ahead(curves: list[_Curves], last: float, tolerance: float, weight: float, ratio: float) -> Ahead | None:
+    """What the beginnings of ``curves`` foretell, beside what was measured and the critical ``ratio`` of all; None from too few points."""
+    early = [curve.until(BEGINNING) for curve in curves]
+    if min(len(np.unique(curve.t)) for curve in early) < FEWEST_TIMES:
+        return None
+    forms = {"domain": DOMAIN, "general": GENERAL}
+    laws = {name: [(search := _search(curve, form)).laws(search.fit()) for curve in early] for name, form in forms.items()}
+    errors = {}
+    for name, form in forms.items():
+        off = []  # of the law, the last loss and the line, by share
+        for curve, first, law in zip(curves, early, laws[name], strict=True):
+            change, known = getattr(curve, name), getattr(first, name)
+            end, late = change[curve.t == curve.t.max()].mean(), first.t >= first.t.max() / 2
+            line = np.polyval(np.polyfit(first.t[late], known[late], 1), 1.0)
+            guesses = form.predict(law, {"t": np.ones(1)})[0, 0], known[first.t == first.t.max()].mean(), line
+            off.append(np.abs(np.array(guesses) - end) / (curve.zero[name] + end))
+        mean = np.mean(off, axis=0)
+        errors[name] = Foretold(error=float(mean[0]), against_last=float(mean[0] / mean[1]), against_line=float(mean[0] / mean[2]))
+    turns = np.array([_turn(_slopes(d, g, weight))[0] for d, g in zip(laws["domain"], laws["general"], strict=True)])
+    ends = np.array([GENERAL.predict(law, {"t": np.ones(1)})[0, 0] for law in laws["general"]])
+    x = np.array([curve.share for curve in curves])
+    guess = _critical(x, turns, ends, tolerance)
+    at = np.interp([guess, ratio], x, np.arange(len(x)))
+    both = bool(np.isfinite([guess, ratio]).all())
+    return Ahead(
+        tokens=BEGINNING * last,
+        **errors,
+        critical_ratio=guess if np.isfinite(guess) else None,
+        steps=float(abs(at[0] - at[1])) if both else None,
+    )
 
 
 def _slopes(domain: np.ndarray, general: np.ndarray, weight: float) -> np.ndarray:
