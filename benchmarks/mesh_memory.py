@@ -7,8 +7,6 @@ and at one sequence; the steps that are measured hold one, three and four. ``rat
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -18,12 +16,12 @@ import torch
 import torch.multiprocessing
 from footprint import TEXT, WIDE, bfloat16
 from torch.distributed._tools.mem_tracker import MemTracker
+from two_ranks import free_port, one_of_two
 
 from windtunnel.recipe import Recipe, recipe_from
 from windtunnel.train.estimate import dry_batch
 from windtunnel.train.parallel.mesh import Mesh, laid_out
 from windtunnel.train.parallel.shard import shard
-from windtunnel.train.ranks import joined
 from windtunnel.train.traced import one_step, repeated, traced, untrained
 
 MESH = Mesh(shard=2)
@@ -70,10 +68,8 @@ def rows_of(recipe: Recipe) -> list[int]:
 
 def work(rank: int, port: int, file: str) -> None:
     """One of two ranks; the first writes what it found to ``file``."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     found = {}
-    with joined("cpu"):
+    with one_of_two(rank, port):
         for name, fields in RECIPES.items():
             recipe = recipe_of(fields)
             found[name] = {rows: measured(recipe, rows) for rows in rows_of(recipe)}
@@ -84,11 +80,8 @@ def work(rank: int, port: int, file: str) -> None:
 
 def main() -> dict[str, Any]:
     """All recipes, and the furthest ratio from 1."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with tempfile.NamedTemporaryFile("r") as file:
-        torch.multiprocessing.spawn(work, (port, file.name), nprocs=2)
+        torch.multiprocessing.spawn(work, (free_port(), file.name), nprocs=2)
         real = json.load(file)
     found, ratios = {}, []
     for name, fields in RECIPES.items():

@@ -11,12 +11,13 @@ import json
 import multiprocessing
 import os
 import random
-import socket
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from two_ranks import free_port, one_of_two
 
 KILLS, STEPS = int(os.environ.get("WINDTUNNEL_KILLS", "20")), 1500
 WAYS = ("after a step", "inside a checkpoint", "at any moment", "inside a checkpoint")
@@ -38,14 +39,13 @@ RECIPE = {
 
 def work(rank: int, port: int, out: Path, cache: Path) -> None:
     """Train as one of two ranks, going on from what ``out`` holds."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     from windtunnel.recipe import recipe_from
     from windtunnel.recipe.resolve import resolve
     from windtunnel.train.parallel.mesh import Mesh
-    from windtunnel.train.ranks import joined, rank_0_first
+    from windtunnel.train.ranks import rank_0_first
     from windtunnel.train.run import fly, prepare
 
-    with joined("cpu"):
+    with one_of_two(rank, port):
         recipe = resolve(recipe_from(RECIPE))
         with rank_0_first():
             stream = prepare(recipe, cache)
@@ -56,9 +56,7 @@ def work(rank: int, port: int, out: Path, cache: Path) -> None:
 
 def begun(out: Path, cache: Path) -> list[Any]:
     """Both ranks, at work."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     processes = [SHARED.Process(target=work, args=(rank, port, out, cache)) for rank in range(2)]
     for process in processes:
         process.start()

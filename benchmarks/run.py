@@ -40,6 +40,11 @@ NAMES = (
     "atlas",
     "footprint",
     "rows",
+    "shards",
+    "sharded_parts",
+    "mesh_memory",
+    "rank_kills",
+    "blocked",
 )
 # pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables, own_ladder results of
 # studies/ladder.yaml, incremental fashion-mnist

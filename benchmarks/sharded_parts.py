@@ -8,8 +8,6 @@ parts of five slots; objectives, families and evaluations were not flown yet.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.multiprocessing
+from two_ranks import free_port, one_of_two
 
 from windtunnel.core import registry
 from windtunnel.core.part import Part
@@ -40,15 +39,12 @@ def parts() -> dict[str, type[Part]]:
 
 def work(rank: int, port: int, jobs: list[tuple[str, dict[str, Any], str]]) -> None:
     """Fly all ``jobs`` (folder, recipe, stream) as one of two ranks in shards."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
     from windtunnel.data.stream import Stream
     from windtunnel.recipe import recipe_from
     from windtunnel.train.parallel.mesh import Mesh
-    from windtunnel.train.ranks import joined
     from windtunnel.train.run import fly
 
-    with joined("cpu"):
+    with one_of_two(rank, port):
         for folder, recipe, stream in jobs:
             place, told = Path(folder), {}
             try:
@@ -102,10 +98,7 @@ def main(*names: str) -> dict[str, Any]:
             fly(recipe, 0, stream, Path(f"{place}-alone"), threads=1, warn=lambda message: None)
             jobs[key] = (f"{place}-shards", recipe.model_dump(mode="json"), str(stream.folder))
             print(key, file=sys.stderr, flush=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        torch.multiprocessing.spawn(work, (port, list(jobs.values())), nprocs=2)
+        torch.multiprocessing.spawn(work, (free_port(), list(jobs.values())), nprocs=2)
         return {key: compared(folder, key.replace(" ", "-")) for key in jobs} | untried
 
 

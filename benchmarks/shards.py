@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from typing import Any
 
 import torch
 import torch.multiprocessing
 from torch.distributed._tools.mem_tracker import MemTracker
+from two_ranks import free_port, one_of_two
 
 from windtunnel.models.init import fresh
-from windtunnel.train import ranks
 from windtunnel.train.parallel.mesh import Mesh, laid_out
 from windtunnel.train.parallel.shard import at_rest, shard
 
@@ -57,9 +56,7 @@ def sum_of(snapshot: dict[Any, dict[str, int]]) -> int:
 
 def work(rank: int, port: int, file: str) -> None:
     """One of two ranks; the first writes what it found to ``file``."""
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    with ranks.joined("cpu"):
+    with one_of_two(rank, port):
         found = tracked(Mesh(shard=2))
         if not rank:
             with open(file, "w", encoding="utf-8") as out:
@@ -70,11 +67,8 @@ def main() -> dict[str, Any]:
     """Both sides and their ratio."""
     import tempfile
 
-    with socket.socket() as free, tempfile.NamedTemporaryFile("r") as file:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        torch.multiprocessing.spawn(work, (port, file.name), nprocs=2)
+    with tempfile.NamedTemporaryFile("r") as file:
+        torch.multiprocessing.spawn(work, (free_port(), file.name), nprocs=2)
         parts = json.load(file)
     torch.set_num_threads(1)
     whole = tracked(Mesh())
