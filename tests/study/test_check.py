@@ -68,6 +68,26 @@ def test_check_opens_the_corpus_and_times_the_steps(tmp_path):
     assert not (tmp_path / "out").exists(), "check writes nothing"
 
 
+def test_epochs_of_rows_are_counted_in_rows():
+    """An encoding counts the bytes of a row in its own way; how often the source is read has nothing to do with it."""
+    base = {
+        "split": {"validation": 0.15, "test": 0.3, "near_duplicates": 1.0},
+        "encoding": "rows",
+        "model": {"family": "cells", "layers": 1, "width": 16, "heads": 2},
+        "objective": "classify-rows",
+        "evaluations": "labels",
+        "context": 4,
+        "batch": 4,
+        "precision": "float32",
+    }
+    raw = {"corpus": {"tumours": {"bundled-table": "breast_cancer"}}, "budget": {"flops": 1e9}, "seeds": 2, "baseline": base}
+    found = check_study(study_from({**raw, "arms": {"flat": {"schedule": "constant"}}}, name="rows"), workers=1)
+    for arm, each in found["arms"].items():
+        assert found["epochs"][arm]["tumours"] == pytest.approx(each["steps"] * 16 / (0.55 * 569), rel=0.02)
+    (told,) = (line for line in summary({**found, "epochs": {arm: {"tumours": 2.0} for arm in found["arms"]}}) if "tumours 2 times" in line)
+    assert told.startswith("baseline, flat read")
+
+
 def test_what_cannot_be_read_is_told_as_flying_would(tmp_path):
     table = tmp_path / "records.jsonl"
     table.write_text("".join(json.dumps({"said": {"by": "user", "words": prose(number)}}) + "\n" for number in range(30)))
@@ -140,7 +160,7 @@ def test_each_stage_hires_its_own_workers(tmp_path, monkeypatch):
     paces = {same_pace(one, phase): pace(1e-6) for file in (plain, taught) for one in file.resolved.values() for phase in one.phases}
     held = next(iter(taught.resolved["one"].phases[0].losses[0].trained().values())).recipe
     paces |= {same_pace(held, phase): pace(1e-6) for phase in held.phases}
-    monkeypatch.setattr(module, "_look", lambda *_: Survey({}, {}, paces, 0.0, 100.0))
+    monkeypatch.setattr(module, "_look", lambda *_: Survey({}, {}, None, paces, 0.0, 100.0))
     once, twice = (check_study(file, tmp_path / "out", workers=2)["cpu_seconds"] for file in (plain, taught))
     assert once == pytest.approx(160 + 200, abs=10) and twice == pytest.approx(160 + 400, abs=10)
 

@@ -99,9 +99,10 @@ def check_study(
     later = study.seed_list[study.race.least :] if study.race else ()
     first = [run for run in missing if run.seed not in later]
     sizes = _sizes_before(study, out) or (seen.sizes(recipes[BASELINE]) if seen else None)
+    arms = {arm: _arm(recipes[arm], each[arm], seen) for arm in recipes}
     return {
         "name": study.name,
-        "arms": {arm: _arm(recipes[arm], each[arm], seen) for arm in recipes},
+        "arms": arms,
         "seeds": len(study.seed_list),
         "least": {"seeds": study.race.least, **taken(first)} if study.race else None,
         **taken(missing),
@@ -111,7 +112,7 @@ def check_study(
         "learned": {"runs": finished, "factor": factor} if finished else None,
         "trials": len(study.tune.combinations()) * len(recipes) if study.tune else 0,
         "workers": here.count,
-        "epochs": {arm: _epochs(recipes[arm], each[arm]["tokens"], sizes) for arm in recipes} if sizes else None,
+        "epochs": {arm: _epochs(recipes[arm], arms[arm]["tokens"], sizes, seen) for arm in recipes} if sizes else None,
         "sources": seen.sources if seen else None,
         "visible": _visible(study, each[BASELINE]["own_tokens"] / recipes[BASELINE].block_parameters, cached),
         "notes": study.notes,
@@ -263,9 +264,9 @@ def _sizes_before(study: StudyFile, out: Path | None) -> dict[str, int] | None:
     return None
 
 
-def _epochs(recipe: Recipe, tokens: float, sizes: Mapping[str, int]) -> dict[str, float]:
+def _epochs(recipe: Recipe, tokens: float, sizes: Mapping[str, int], seen: Survey | None) -> dict[str, float]:
     """How often each source is gone over, if every phase keeps the mixture it begins with."""
-    found, facts = dict.fromkeys(sizes, 0.0), recipe.encoding.reckoned()
+    found, facts = dict.fromkeys(sizes, 0.0), (seen and seen.facts) or recipe.encoding.reckoned()
     for index, phase in enumerate(recipe.phases):
         mine = {name: size for name, size in sizes.items() if size and name in recipe.trained_on(phase)}
         shares = phase.mixture.weights(mine, Progress.first(phase.batch, phase=index), {})
@@ -303,10 +304,14 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
             f"{', '.join(few)}: less than {LEAST:g} token for every parameter; hardly anything of pre-training can be seen there "
             "(20 are usual: leave out `budget:`, or raise it, or take a smaller model)"
         )
+    alike: dict[tuple[str, str], list[str]] = {}
     for arm, epochs in (check["epochs"] or {}).items():
         for source, often in epochs.items():
             if often > 1:
-                yield f"{arm} reads {source} {often:.2g} times: runs that repeat data are not comparable with runs that do not"
+                alike.setdefault((source, f"{often:.2g}"), []).append(arm)
+    for (source, often), arms in alike.items():
+        verb = "reads" if len(arms) == 1 else "read"
+        yield f"{', '.join(arms)} {verb} {source} {often} times: runs that repeat data are not comparable with runs that do not"
     yield from check["notes"]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.core.errors import SourceError, UserError
 from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance, enlarge, glances
+from windtunnel.data.corpus.split import SPLITS
 from windtunnel.recipe import Phase, Recipe, data_key, needed
 from windtunnel.train.pace import Pace, Trip, budget_flops, first_time, pace_of, same_pace, starting, trip
 
@@ -35,7 +36,8 @@ class Survey:
     """
 
     sources: dict[str, dict[str, Any]]  # by name, as :meth:`Glance.about` says it
-    bytes_per_unit: dict[str, float]  # by source, as the baseline encodes it
+    units: dict[str, float]  # about how many each source has, held-out ones too, as the baseline encodes it
+    facts: Any  # of that encoding; None where it has not been learnt
     paces: dict[str, Pace]
     preparing: float
     starting: float
@@ -48,13 +50,12 @@ class Survey:
     def sizes(self, base: Recipe) -> dict[str, int]:
         """About how many units of each source are in training."""
         share = 1.0 - base.split.validation - base.split.test
-        return {name: round(share * self.sources[name]["bytes"] / each) for name, each in self.bytes_per_unit.items()}
+        return {name: round(share * units) for name, units in self.units.items()}
 
     def trip(self, recipe: Recipe) -> Trip:
         """What one run of ``recipe`` takes."""
         share = min(recipe.split.validation, recipe.split.test)
-        held_out = {name: share * self.sources[name]["bytes"] / each for name, each in self.bytes_per_unit.items()}
-        return trip(recipe, self.paces, held_out, self.threads)
+        return trip(recipe, self.paces, {name: share * units for name, units in self.units.items()}, self.threads)
 
 
 def look(
@@ -96,12 +97,15 @@ def look(
                     timed = pace_of(one, index, stream, device, variant)
                 paces[same_pace(one, phase)] = timed
         base = streams.get(data_key(recipes[0]))
-        bytes_per_unit = {name: each for name, each in base.bytes_per_unit("train").items() if each} if base is not None else {}
+        trained = [name for name, some in base.sizes("train").items() if some] if base else []
+        units = {name: sum(base.sizes(split)[name] for split in SPLITS) for name in trained} if base else {}
     read = sum(glance.bytes for glance in looked_at.values())
     sources = {name: glance.about() for name, glance in looked_at.items()}
     more = sum(source["bytes"] for source in sources.values()) / max(1, read)
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    return Survey(sources, bytes_per_unit, paces, sum(seconds.values()) * max(1.0, more), start, threads)
+    # How an encoding counts the bytes of a unit is its own affair; a source's beginning and the whole are counted alike.
+    whole = {name: many * sources[name]["bytes"] / max(1, looked_at[name].bytes) for name, many in units.items()}
+    return Survey(sources, whole, base.facts if base else None, paces, sum(seconds.values()) * max(1.0, more), start, threads)
 
 
 def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -> tuple[Stream, float]:
