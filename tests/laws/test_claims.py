@@ -131,6 +131,17 @@ def test_a_table_of_runs_says_what_was_measured_and_what_the_paper_says_of_the_a
         table_of(runs(), FittedLaw(law=law, arms=("wade",)))
 
 
+def test_each_number_of_a_run_can_be_a_row():
+    each = FittedLaw(law={"frequency": {}}, arms=("wide",), each={"nats": {"count": 3}, "tokens": {"count": 40}})
+    assert table_of(runs(), each).splitlines() == [
+        "arm,multiple,seed,run,parameters,tokens,nats,number,measured,count",
+        "wide,1,0,wide-1-0,200,20,1.5,nats,1.5,3",
+        "wide,1,0,wide-1-0,200,20,1.5,tokens,20,40",
+    ]
+    with pytest.raises(UserError, match="did you mean 'nats'"):
+        table_of(runs(), each.model_copy(update={"each": {"nat": {}}}))
+
+
 def test_a_paper_may_expect_something_of_arms_and_of_laws(tmp_path):
     [paper] = [paper for paper in list_papers() if paper.name == "g-stack"]
     law = FittedLaw(law={"chinchilla": {}})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from windtunnel.core.errors import UserError
+from windtunnel.kits.text.knowledge import all_bits, stored_bits
 from windtunnel.laws import capacity as bits
 from windtunnel.laws import critical_batch, downstream, frequency, learning_curve, mixture, repeated, trajectory
 from windtunnel.laws.advantage import advantage, planted_risk
@@ -167,9 +168,9 @@ def test_two_bits_a_parameter_are_found(table: Any) -> None:
     with pytest.raises(UserError, match="none is full"):
         bits.capacity(table(N=size, bits=0.99 * most, most=most), **columns, draws=DRAWS)
     # A model that knows all: no loss on values, and names as likely as one of so many people's.
-    everything = bits.stored_bits(1000, 1.6e8, 2**47.6, np.log(1000), 0.0)
-    assert everything == pytest.approx(bits.all_bits(1000, 1.6e8, 2**47.6)) == pytest.approx(1000 * (47.6 + np.log2(1.6e5)))
-    assert bits.stored_bits(1000, 1.6e8, 2**47.6, np.log(1.6e8), 47.6 * np.log(2)) == pytest.approx(0, abs=1e-6)
+    everything = stored_bits(1000, 1.6e8, 2**47.6, np.log(1000), 0.0)
+    assert everything == pytest.approx(all_bits(1000, 1.6e8, 2**47.6)) == pytest.approx(1000 * (47.6 + np.log2(1.6e5)))
+    assert stored_bits(1000, 1.6e8, 2**47.6, np.log(1.6e8), 47.6 * np.log(2)) == pytest.approx(0, abs=1e-6)
 
 
 def test_frequent_facts_are_known(table: Any) -> None:

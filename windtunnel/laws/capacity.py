@@ -1,13 +1,13 @@
 """How many bits of knowledge a parameter holds.
 
 Allen-Zhu and Li 2024 (arXiv:2404.05405): models that have seen made-up facts often enough store about two bits of them a parameter. What a
-model stores follows from its loss on the tokens of the facts (:func:`stored_bits`), which can be no more than the facts hold. Over models
-the law is bits = min(rate N, bits there are), with a rounded corner. ``windtunnel law capacity`` prints what :func:`capacity` finds.
+model stores follows from its loss on the tokens of the facts (the evaluation `stored-bits`), which can be no more than the facts hold.
+Over models the law is bits = min(rate N, bits there are), with a rounded corner. ``windtunnel law capacity`` prints what :func:`capacity`
+finds.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,25 +17,6 @@ from windtunnel.core.errors import UserError
 from windtunnel.laws.fitting import LawForm, Variables, fitted
 from windtunnel.laws.forecast import DRAWS, LawResult
 from windtunnel.laws.table import check_count, read_table
-
-
-def stored_bits(people: int, names: float, values: float, name_loss: float, value_loss: float) -> float:
-    """Bits of knowledge that a model holds of ``people`` whose facts were drawn at random.
-
-    Args:
-        people: how many.
-        names: of how many different names theirs were drawn.
-        values: how many different answers all attributes of one person have together (their product).
-        name_loss: nats of a whole name, generated from nothing, averaged over people.
-        value_loss: nats of all attributes of a person, given the name, summed over attributes and averaged over people.
-    """
-    each = max(math.log2(names) - name_loss / math.log(2), 0.0) + max(math.log2(values) - value_loss / math.log(2), 0.0)
-    return people * each
-
-
-def all_bits(people: int, names: float, values: float) -> float:
-    """Bits that the facts hold: the most that a model could store."""
-    return people * (math.log2(names / people) + math.log2(values))
 
 
 def predict(laws: np.ndarray, variables: Variables) -> np.ndarray:
@@ -70,7 +51,7 @@ def capacity(
     Args:
         path: of the table, see :mod:`windtunnel.laws.table`.
         size: column of parameters, embeddings counted.
-        bits: column of the bits stored, see :func:`stored_bits`.
+        bits: column of the bits stored, as :func:`windtunnel.kits.text.knowledge.stored_bits` counts them.
         most: column of the bits that the facts hold.
         group: column of what is drawn together in the bootstrap.
         where: only rows whose cell in a column says this.

@@ -104,7 +104,7 @@ def table_of(result: StudyResult, claim: FittedLaw) -> str:
     on test, or where the run stood and numbers on validation.
 
     Raises:
-        UserError: where the paper names an arm that the study does not have, or none of its runs has finished.
+        UserError: where the paper names an arm that the study does not have, or a number that a run has not, or none has finished.
     """
     known = {BASELINE, *result.arms}
     for arm in (*claim.arms, *claim.columns):
@@ -126,8 +126,13 @@ def _rows(run: Run, result: StudyResult, claim: FittedLaw) -> Iterator[dict[str,
     about |= {name: value for name in COUNTS if (value := costs.get(name)) is not None}
     about |= claim.columns.get(run.arm, {})
     if claim.rows == "runs":
-        totals = run.totals.model_dump(exclude={"epochs"}, exclude_none=True)
-        yield {**about, **totals, **run.test}
-        return
-    for one in run.validation:
-        yield {**about, "step": one.step, "tokens": one.tokens, "flops": one.flops, **one.numbers}
+        told = [{**about, **run.totals.model_dump(exclude={"epochs"}, exclude_none=True), **run.test}]
+    else:
+        told = [{**about, "step": one.step, "tokens": one.tokens, "flops": one.flops, **one.numbers} for one in run.validation]
+    for row in told:
+        if not claim.each:
+            yield row
+        for number, beside in claim.each.items():
+            if number not in row:
+                raise UserError(f"a law is of {number!r}, which {run.arm} has not measured; {nearest(number, row)}")
+            yield {**row, "number": number, "measured": row[number], **beside}

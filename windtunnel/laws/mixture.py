@@ -87,7 +87,7 @@ class Foretold(JsonBlock):
     against_line: float = Field(description="over that of a straight line through the later half of what was fitted")
 
 
-class Ahead(JsonBlock):
+class MixtureAhead(JsonBlock):
     """What the beginnings of the curves foretell."""
 
     tokens: float = Field(description="curves were fitted up to here")
@@ -101,7 +101,7 @@ class MixtureResult(LawResult):
     """The critical mixture ratio, and what was found at each share."""
 
     shares: list[AtShare] = Field([], description="ascending")
-    ahead: Ahead | None = Field(None, description="None where a curve has too few evaluations in its first quarter")
+    ahead: MixtureAhead | None = Field(None, description="None where a curve has too few evaluations in its first quarter")
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _search(curve: _Curves, form: LawForm) -> Search:
     return Search(form, {"t": curve.t}, curve.domain if form is DOMAIN else curve.general)
 
 
-def _ahead(curves: list[_Curves], last: float, tolerance: float, weight: float, ratio: float) -> Ahead | None:
+def _ahead(curves: list[_Curves], last: float, tolerance: float, weight: float, ratio: float) -> MixtureAhead | None:
     """What the beginnings of ``curves`` foretell, beside what was measured and the critical ``ratio`` of all; None from too few points."""
     early = [curve.until(BEGINNING) for curve in curves]
     if min(len(np.unique(curve.t)) for curve in early) < FEWEST_TIMES:
@@ -265,7 +265,7 @@ def _ahead(curves: list[_Curves], last: float, tolerance: float, weight: float, 
     guess = _critical(x, turns, ends, tolerance)
     at = np.interp([guess, ratio], x, np.arange(len(x)))
     both = bool(np.isfinite([guess, ratio]).all())
-    return Ahead(
+    return MixtureAhead(
         tokens=BEGINNING * last,
         **errors,
         critical_ratio=guess if np.isfinite(guess) else None,

@@ -30,6 +30,11 @@ class FittedLaw(Settings):
     columns: dict[str, dict[str, float | str]] = Field(
         {}, description="by arm: what its rows say beside what was measured", examples=[{"wide": {"share": 0.5}}]
     )
+    each: dict[str, dict[str, float | str]] = Field(
+        {},
+        description="by number that was measured: a row of its own, which has it as `measured` and says this beside",
+        examples=[{"exact_match/rare": {"count": 2}, "exact_match/frequent": {"count": 64}}],
+    )
 
     @field_validator("law")
     @classmethod
@@ -44,8 +49,8 @@ class FittedLaw(Settings):
             raise ValueError("a table needs its source with the licence, and a law of the study's own runs needs none")
         if self.table and (PurePath(self.table).name != self.table):
             raise ValueError(f"table {self.table!r} must lie beside the paper's file; give its name alone")
-        if self.table and (self.arms or self.columns or self.rows != "runs"):
-            raise ValueError("rows, arms and columns are of the study's own runs, and not of a table")
+        if self.table and (self.arms or self.columns or self.each or self.rows != "runs"):
+            raise ValueError("rows, arms, columns and each are of the study's own runs, and not of a table")
         return self
 
     @property

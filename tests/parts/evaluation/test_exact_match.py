@@ -11,8 +11,7 @@ from tiny_models import SIZE, VOCABULARY, build
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
-from windtunnel.kits.text.encoded import KEPT
-from windtunnel.parts.evaluation.exact_match import _cut
+from windtunnel.kits.text.encoded import KEPT, cut
 from windtunnel.slots import Evaluation, HeldOut, Objective
 
 
@@ -55,7 +54,7 @@ def view_of(documents: list[str], tokenizer: Any, context: int = 24) -> Any:
 
 
 def test_a_sign_that_is_joined_to_the_answer_is_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _cut(joined, "1+1=", "23") == (joined("1+1")["input_ids"], joined("=23")["input_ids"])
+    assert cut(joined, "1+1=", "23") == (joined("1+1")["input_ids"], joined("=23")["input_ids"])
     part = make(Evaluation, {"exact-match": {}})
     for written, share in (("1+1=2", 1.0), ("1+1=3", 0.0)):
         monkeypatch.setattr("windtunnel.models.forward.forward", writing(written, joined))

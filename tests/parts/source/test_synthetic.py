@@ -10,7 +10,7 @@ from windtunnel.core.registry import make
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
 
-ALL = ["addition", "gapped-copy", "lego-chains", "two-hop", "dyck", "remarks", "urns", "rewrite"]
+ALL = ["addition", "gapped-copy", "lego-chains", "two-hop", "dyck", "remarks", "urns", "rewrite", "made-up-people"]
 
 
 def texts(name: str, **knobs: object) -> list[str]:
@@ -80,6 +80,19 @@ def test_what_is_inferred_follows_from_atomic_facts():
     followed = [text.split() for text in texts("two-hop", facts="inferred", **world)]
     checked = [one for one in followed if (one[0], one[1]) in atomic and (atomic[one[0], one[1]], one[2]) in atomic]
     assert len(checked) > 100 and all(atomic[atomic[one[0], one[1]], one[2]] == one[3] for one in checked)
+
+
+def test_people_are_told_of_as_often_as_asked_and_never_otherwise():
+    told = [text.split("=") for text in texts("made-up-people", letters=3, answers=676, tellings=4, lead=3)]
+    known = {(before.split()[-1], answers) for before, answers in told}
+    assert len(known) == len({name for name, _ in known}) == 15
+    assert all(re.fullmatch(r"[a-z]{3}", name) and re.fullmatch(r"[a-z]{2} [a-z]{2}\n", answers) for name, answers in known)
+    assert len({before for before, _ in told}) > 50, "documents about a person begin in other words"
+    for text in texts("made-up-people", letters=3, attributes=1, answers=26, tellings=4, lead=1, shown=True):
+        shown, asked = text.split(":")
+        assert shown.split()[-1] == asked.split("=")[0].split()[-1] and asked.split()[0] == asked.split("=")[1].strip()
+    assert len({text for text in texts("made-up-people", letters=6, attributes=1, answers=2)}) == 60
+    assert {text[-2] for text in texts("made-up-people", attributes=1, answers=2)} == {"a", "b"}
 
 
 def test_brackets_match_and_stay_within_the_depth():

@@ -49,6 +49,13 @@ def vocabulary_of(held_out: HeldOut, who: str) -> Vocabulary:
     return _refuse_other(held_out.facts, who)
 
 
+def cut(tokenizer: Any, question: str, answer: str) -> tuple[list[int], list[int]]:
+    """The tokens of both together, cut where those of ``question`` alone end or differ: a token that spans the cut is the answer's."""
+    alone, both = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (question.rstrip(), question + answer))
+    same = next((place for place, (one, other) in enumerate(zip(alone, both, strict=False)) if one != other), min(len(alone), len(both)))
+    return both[:same], both[same:]
+
+
 def _refuse_other(facts: Any, who: str) -> Vocabulary:
     if not isinstance(facts, Vocabulary):
         raise PartError(f"{who}: needs documents of text, encoded as tokens; it cannot be used with another encoding")

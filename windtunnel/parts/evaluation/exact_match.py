@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -74,7 +74,7 @@ class ExactMatch(Evaluation, name="exact-match"):
 
     def _problems(self, held_out: HeldOut, source: str) -> tuple[list[tuple[list[int], int]], int]:
         """Token numbers, the separator first and an end that counts last, and how many are the problem; then how many have no answer."""
-        from windtunnel.kits.text.encoded import text_of
+        from windtunnel.kits.text.encoded import cut, text_of
 
         encoded, facts = text_of(held_out.stream, self.name), held_out.facts
         end = [facts.document if facts.end is None else facts.end] if self.ends else []
@@ -84,7 +84,7 @@ class ExactMatch(Evaluation, name="exact-match"):
             before, sign, answer = text.partition(self.after)
             if len(found) == self.questions:
                 break
-            asked, wanted = _cut(encoded.tokenizer, before + sign, answer) if answer.strip() else ([], [])
+            asked, wanted = cut(encoded.tokenizer, before + sign, answer) if answer.strip() else ([], [])
             empty += bool(sign) and not wanted
             if wanted and 1 + len(asked) + len(wanted) <= held_out.context:
                 found.append(([facts.document, *asked, *wanted, *end], 1 + len(asked)))
@@ -107,10 +107,3 @@ class ExactMatch(Evaluation, name="exact-match"):
         with torch.no_grad(), entered(held_out.precision):
             likeliest = forward(model, tokens[:, :-1], documents[:, :-1], positions[:, :-1]).logits.argmax(-1)
         return int(((likeliest == tokens[:, 1:]) | ~answer[:, 1:]).all(dim=1).sum())
-
-
-def _cut(tokenizer: Any, question: str, answer: str) -> tuple[list[int], list[int]]:
-    """The tokens of both together, cut where those of ``question`` alone end or differ: a token that spans the cut is the answer's."""
-    alone, both = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (question.rstrip(), question + answer))
-    same = next((place for place, (one, other) in enumerate(zip(alone, both, strict=False)) if one != other), min(len(alone), len(both)))
-    return both[:same], both[same:]
