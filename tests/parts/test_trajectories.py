@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from windtunnel.core.registry import make
 from windtunnel.data.corpus.frame import engine
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.data.held_out import held_out
+from windtunnel.kits.trajectory.babyai import is_view
+from windtunnel.kits.trajectory.samples import film
 from windtunnel.kits.trajectory.steps import Steps
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.load import load
@@ -163,6 +166,14 @@ def test_the_bot_solves_its_worlds_and_a_player_is_the_model_step_by_step(tmp_pa
     batch = {name: torch.from_numpy(one) for name, one in objective.prepare(rows, stream.facts, np.random.default_rng(0)).items()}
     with torch.no_grad():
         assert np.stack(acted, axis=1).tolist() == objective.loss(model, batch).outputs.logits.argmax(dim=-1).tolist()
+
+
+def test_what_is_seen_is_drawn_step_by_step() -> None:
+    codes = np.array([*[11, 6, 3] * 49, 4, 7, 5])
+    assert is_view(codes) and not is_view(np.array([*[12, 6, 3] * 49, 4, 7, 5])) and not is_view(codes[:-1])
+    for view, places, squares in ((True, 150, 2 * 49), (False, 3, 2 * 3)):
+        drawn = base64.b64decode(film(np.ones((2, places), int), view).partition(",")[2]).decode()
+        assert drawn.count("<rect") == squares and drawn.count("<path") == (2 if view else 0)
 
 
 def test_success_is_no_measure_of_an_inverse_model() -> None:

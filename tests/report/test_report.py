@@ -274,6 +274,49 @@ def test_samples_of_models_that_have_learned_too_little_are_left_out_and_blank_r
     assert "......" not in samples.of_arms(Reading(result))
 
 
+def test_rows_of_a_table_are_shown_with_truth_and_answers_before_their_cells() -> None:
+    result = example()
+    cells = {f"column-{number}": str(number) for number in range(12)}
+    entry = {"source": "mine", "prompt": "row 1", "cells": cells, "truth": "label sick", "continuation": "label well (70%)"}
+    result["samples"] = {"baseline": [entry], "wsd": [{**entry, "continuation": "label sick (60%)"}]}
+    shown = samples.of_arms(Reading(result))
+    places = [shown.index(text) for text in ("label sick", "label well (70%)", "label sick (60%)", "<td>0</td>", "<td>7</td>")]
+    assert places == sorted(places) and "<td>8</td>" not in shown and "8 of 12 columns are shown" in shown
+    assert '<th scope="col">truth</th>' in shown and '<div class="scroll"' in shown
+
+
+def test_what_is_no_text_is_told_in_its_own_words() -> None:
+    result = example()
+    result["baseline"]["tokens_per_parameter"] = 3.0
+    assert "tokens per parameter" in tables.costs(Reading(result)).columns and "3 tokens" in Reading(result).early()
+    result["stream"] = {"unit": "row", "unknown_test": 0, "numbers": 30}
+    reading = Reading(result)
+    assert "3 positions per parameter" in reading.early()
+    assert {"positions", "positions per parameter", "unique rows"} < set(tables.costs(reading).columns)
+    assert "held-out test rows" in document(result) and "Unknown" not in document(result)
+
+
+def test_memory_that_differs_between_runs_of_one_arm_as_between_arms_is_not_compared() -> None:
+    result = example()
+    before = Reading(result).memory_ratio("wsd")
+    assert before is not None
+    next(run for run in result["runs"] if run["arm"] == "wsd")["totals"]["peak_memory_bytes"] *= 9
+    assert Reading(result).memory_ratio("wsd") is None and Reading(result).memory_ratio("ul2") is not None
+
+
+def test_counts_and_numbers_of_the_only_source_are_not_told_twice() -> None:
+    result = example()
+    result["corpus"] = [{"source": "code", "what": "read", "documents": 9}]
+    same = {"mean": 4.0, "difference": 0.0, "low": 0.0, "high": 0.0}
+    for arm in result["arms"].values():
+        arm["numbers"] = {
+            "bits_per_byte/code": {**same, "difference": 0.1, "high": 0.2},
+            "series": same,
+            "bits/prose": {**same, "high": 1.0},
+        }
+    assert {row[0] for row in tables.others(Reading(result)).rows} == {"bits/prose"}
+
+
 def test_a_wide_table_names_the_column_of_every_value_for_phones(tmp_path: Path) -> None:
     found = parsed(page(example(), tmp_path))
     table = tables.verdicts(Reading(example()))

@@ -95,7 +95,8 @@ def subtitle(reading: Reading) -> str:
         if reading.arms
         else "A baseline without arms"
     )
-    return f"{arms} · {reading.seeds()} · {reading.budget()} a run · judged by {reading.measure} on held-out test documents"
+    judges = "documents" if reading.unit_name == "token" else f"{reading.unit_name}s"
+    return f"{arms} · {reading.seeds()} · {reading.budget()} a run · judged by {reading.measure} on held-out test {judges}"
 
 
 def banner(reading: Reading) -> str:
@@ -239,8 +240,9 @@ def stream(reading: Reading) -> str:
         lines.append(f"{split}: {inner}")
     if not lines:
         return ""
-    unit = (facts.unit or "token").capitalize()
-    numbers = "".join(f" {key.capitalize()}: {tables.number(value, 0)}." for key, value in facts.encoding.items())
+    unit = reading.unit_name.capitalize()
+    told = {key.replace("_", " ").capitalize(): value for key, value in facts.encoding.items() if value}
+    numbers = "".join(f" {key}: {tables.number(value, 0)}." for key, value in told.items())
     said = f"{unit}s after removal, {'; '.join(lines)}.{numbers}"
     return f'<p class="note">{safe(said)} Documents are split by a hash of their content before anything else happens.</p>'
 

@@ -75,7 +75,7 @@ def verdicts(reading: Reading) -> Table:
                 gain(arm.compute_gain),
                 gain_interval(arm.compute_gain),
                 times(reading.time_ratio(name)),
-                times(arm.peak_memory_ratio),
+                times(reading.memory_ratio(name)),
                 number(arm.seeds, 0),
             )
         )
@@ -93,7 +93,7 @@ def verdicts(reading: Reading) -> Table:
         f"Difference: arm minus baseline; {better}. Compute gain: how many times the arm's compute the baseline needs to reach the arm's "
         "score; ≥ and ≤ mark a bound, where it lies beyond the budgets that the baseline was flown at. "
         + ("CPU time: seconds of all threads, which other work hardly changes" if reading.cpu_known else "Time: wall clock")
-        + ", and memory: peak, both over those of the baseline."
+        + ", and memory: peak, both over those of the baseline; a dash where runs of one arm differ in it as much as arms do."
         + (" Over documents: the interval if other documents had been held out, with these runs." if documents else ""),
     )
 
@@ -134,12 +134,12 @@ def interval(test: Estimate, digits: int) -> str:
 
 def costs(reading: Reading) -> Table:
     """What a run of each arm cost: FLOPs, effective FLOPs, tokens, epochs, time, memory, parameters; with warnings on repetition."""
-    rows = []
+    rows, other = [], reading.unit_name != "token"
     for name in (BASELINE, *reading.ranked()):
         spent = reading.costs(name)
         reference = 1.0 if name == BASELINE and reading.runs_of(BASELINE) else None
         known = name in reading.arms
-        ratio, memory = (reading.time_ratio(name), reading.arms[name].peak_memory_ratio) if known else (reference, reference)
+        ratio, memory = (reading.time_ratio(name), reading.memory_ratio(name)) if known else (reference, reference)
         rows.append(
             (
                 name,
@@ -163,9 +163,9 @@ def costs(reading: Reading) -> Table:
             "arm",
             "FLOPs",
             "effective FLOPs",
-            "tokens",
-            "tokens per parameter",
-            "unique tokens",
+            reading.positions,
+            f"{reading.positions} per parameter",
+            f"unique {reading.unit_name}s",
             "bytes",
             "epochs over",
             "CPU time" if reading.cpu_known else "time",
@@ -177,8 +177,9 @@ def costs(reading: Reading) -> Table:
         rows,
         frozenset({0, 7}),
         "FLOPs are counted on the real step and include teachers, scoring and discarded work. Effective FLOPs are what hardware "
-        "that exploits sparsity would execute. Tokens per parameter: of the weights in the matrices of the blocks; pre-training has 20 "
-        "to several thousand. Epochs: how often each source was read; below one, no text was seen twice.",
+        f"that exploits sparsity would execute. {reading.positions.capitalize()} per parameter: of the weights in the matrices of the "
+        "blocks; pre-training has 20 to several thousand. Epochs: how often each source was read; below one, no document was seen twice."
+        + (" Positions: what the model computes one by one, as tokens are in text: patches, cells, nodes or steps." if other else ""),
     )
 
 
@@ -271,13 +272,18 @@ def others(reading: Reading) -> Table:
     names: dict[str, None] = {}
     for name in reading.ranked():
         names.update(dict.fromkeys(reading.arms[name].numbers))
+    if len(sources := {row.source for row in reading.result.corpus}) == 1:  # a number of the only source is the number of all of them
+        known = {*names, reading.metric}
+        names = {name: None for name in names if not (name.endswith(f"/{min(sources)}") and name.rpartition("/")[0] in known)}
     rows = []
     for metric in names:
-        for name in reading.ranked():
-            entry = reading.arms[name].numbers.get(metric)
-            if entry is not None:
-                digits = reading.digits
-                rows.append((metric, name, number(entry.mean, digits), signed(entry.difference, digits), interval(entry, digits)))
+        entries = {name: entry for name in reading.ranked() if (entry := reading.arms[name].numbers.get(metric))}
+        shown = {name: entry for name, entry in entries.items() if finite(entry.mean) is not None}
+        if all(entry.difference == entry.low == entry.high == 0 for entry in shown.values()):
+            continue  # a count, which is the same for every arm
+        digits = reading.digits
+        for name, entry in shown.items():
+            rows.append((metric, name, number(entry.mean, digits), signed(entry.difference, digits), interval(entry, digits)))
     return Table(
         f"Other measurements{'' if reading.trains_nothing else ' on the test split'}",
         ("metric", "arm", "mean", "difference", f"{reading.confidence} interval"),

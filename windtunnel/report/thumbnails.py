@@ -8,7 +8,7 @@ from windtunnel.report.elements import safe, section
 from windtunnel.report.words import BASELINE, Reading
 
 SHOWN = 12  # documents
-CELLS = 12  # columns of a table
+CELLS = 8  # columns of a table
 PIXELS, PLOT = "data:image/png;base64,", "data:image/svg+xml;base64,"  # how addresses of pictures begin that the page itself holds
 
 
@@ -24,15 +24,23 @@ def of_arms(reading: Reading) -> str:
             row["arms"][name] = picture(entry.drawn, name) + safe(entry.continuation or "")
     arms = [name for name in dict.fromkeys((BASELINE, *reading.ranked(), *written)) if any(row["arms"].get(name) for row in rows.values())]
     shown = list(dict.fromkeys(name for row in rows.values() for name in row["pictures"]))
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row["cells"]))[:CELLS]
-    lines = [[safe(name) for name in ("", *shown, *columns, "truth", *arms)]]
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row["cells"]))
+    names = ("", *shown, *(["truth"] if any(row["truth"] for row in rows.values()) else []), *arms, *columns[:CELLS])
+    head = "".join(f'<th scope="col">{safe(name)}</th>' for name in names)
+    lines = ""
     for (source, prompt), row in list(rows.items())[:SHOWN]:
-        pictures = [picture(row["pictures"].get(name), name) for name in shown]
-        pictures += [safe(row["cells"].get(name, "")) for name in columns]
-        lines.append([safe(f"{source}: {prompt}"), *pictures, safe(row["truth"]), *(row["arms"].get(name, "") for name in arms)])
-    table = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>\n" for line in lines)
+        cells = [picture(row["pictures"].get(name), name) for name in shown]
+        cells += [safe(row["truth"])] if "truth" in names else []
+        cells += [row["arms"].get(name, "") for name in arms] + [safe(row["cells"].get(name, "")) for name in columns[:CELLS]]
+        lines += f'<tr><th scope="row">{safe(f"{source}: {prompt}")}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>\n'
     note = "Held-out documents and what models of the first seed made of them. They show what the data are; they decide nothing."
-    return section("Samples", f'<p class="note">{note}</p>', f'<table class="images">{table}</table>')
+    drawn = any((entry.drawn or "").startswith(PLOT) for entries in written.values() for entry in entries)
+    note += " In red: what an arm forecasts; in pink: the range that it expects." if drawn else ""
+    note += f" {CELLS} of {len(columns)} columns are shown." if len(columns) > CELLS else ""
+    table = f'<table class="images">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody></table>'
+    return section(
+        "Samples", f'<p class="note">{note}</p>', f'<div class="scroll" tabindex="0" role="region" aria-label="Samples">{table}</div>'
+    )
 
 
 def picture(address: str | None, name: str) -> str:

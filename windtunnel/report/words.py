@@ -15,6 +15,7 @@ from windtunnel.study.result import BASELINE, ComputeGain, Costs, OverRates, Run
 
 DASH = "–"
 ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training
+UNEVEN = 2.0  # how many times the peak memory of one run another of the same arm may have for arms to be compared in it
 MEANS = ("tokens", "flops", "effective_flops", "seconds", "cpu_seconds", "peak_memory_bytes")  # of the runs of an arm
 VERDICTS = ("helps", "no difference", "undecided", "hurts", "failed")
 BITS = "bits_per_byte"
@@ -236,6 +237,17 @@ class Reading:
         arm = self.arms[name]
         return arm.cpu_ratio if self.cpu_known else arm.wall_clock_ratio
 
+    def memory_ratio(self, name: str) -> float | None:
+        """How many times the baseline's peak memory an arm took; None where runs of one of them differ as much as arms do.
+
+        What a small model needs is less than what the first run of a worker loads and keeps.
+        """
+        for one in (BASELINE, name):
+            peaks = [run.totals.peak_memory_bytes for run in self.finished_runs(one) if run.totals.peak_memory_bytes]
+            if peaks and max(peaks) > UNEVEN * min(peaks):
+                return None
+        return self.arms[name].peak_memory_ratio
+
     def repeats(self, name: str) -> dict[str, float]:
         """The sources that an arm read more than once."""
         return {source: value for source, value in self.epochs(name).items() if value > 1.001}
@@ -340,14 +352,24 @@ class Reading:
         """Tokens per parameter of the baseline; None where the result does not say."""
         return self.baseline.tokens_per_parameter
 
+    @property
+    def unit_name(self) -> str:
+        """What one unit of the data is called: ``token``, ``image``, ``row``; a token where the result does not say."""
+        return self.result.stream.unit or "token"
+
+    @property
+    def positions(self) -> str:
+        """What a model computes one by one: tokens of text, else positions, such as the cells of a row or the patches of an image."""
+        return "tokens" if self.unit_name == "token" else "positions"
+
     def early(self) -> str:
         """What a reader has to know first of a study whose models have seen little, else nothing."""
         seen = self.exposure()
         if seen is None or seen >= ENOUGH:
             return ""
         return (
-            f"These verdicts are about early training: the baseline saw {seen:.2g} tokens per parameter, where pre-training has 20 to "
-            "several thousand."
+            f"These verdicts are about early training: the baseline saw {seen:.2g} {self.positions} per parameter, where pre-training has "
+            "20 to several thousand."
         )
 
     def known_noise(self) -> str:

@@ -432,7 +432,7 @@ def _on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[d
             notes.append(f"Arm {arm} has {recipe.encoding.differs()}")
         if base.evaluations[0].by_objective and recipe.phases[-1].objective.measured_by() != base.phases[-1].objective.measured_by():
             notes.append(
-                f"Held-out text is scored with the objective {recipe.phases[-1].objective.measured_by().name} for arm {arm} and with "
+                f"Held-out documents are scored with the objective {recipe.phases[-1].objective.measured_by().name} for arm {arm} and with "
                 f"{base.phases[-1].objective.measured_by().name} for the baseline; the two are comparable only as far as these are."
             )
     return changed, notes

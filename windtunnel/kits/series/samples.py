@@ -17,13 +17,16 @@ WIDTH, HEIGHT, EDGE = 320, 90, 4  # of a plot
 TRUE, SAID, NAIVE, BAND = "#64748b", "#dc2626", "#94a3b8", "#fecaca"
 
 
-def plot(lines: list[tuple[str, int, np.ndarray]], band: tuple[int, np.ndarray, np.ndarray] | None = None, steps: int = 0) -> str:
+def plot(
+    lines: list[tuple[str, int, np.ndarray]], band: tuple[int, np.ndarray, np.ndarray] | None = None, steps: int = 0, now: int = 0
+) -> str:
     """Lines of values as the address of a picture that a page can hold.
 
     Args:
         lines: the colour of each, the step at which it begins, and its values [steps], NaN in gaps.
         band: where an area begins, its lower and its upper end.
         steps: of the whole plot.
+        now: the step at which a dotted line stands, where a forecast begins; none at 0.
     """
     every = np.concatenate([values for _, _, values in lines] + ([] if band is None else list(band[1:])))
     low, high = (float(np.nanmin(every)), float(np.nanmax(every))) if np.isfinite(every).any() else (0.0, 1.0)
@@ -34,7 +37,8 @@ def plot(lines: list[tuple[str, int, np.ndarray]], band: tuple[int, np.ndarray, 
         y = EDGE + (high - values) / span * (HEIGHT - 2 * EDGE)
         return [f"{one:.1f},{two:.1f}" if np.isfinite(two) else "" for one, two in zip(x, y, strict=True)]
 
-    drawn = []
+    edge = places(now, np.zeros(1))[0].partition(",")[0]
+    drawn = [f'<path d="M{edge} 0V{HEIGHT}" stroke="{NAIVE}" stroke-dasharray="2 3"/>'] if now else []
     if band is not None:
         begin, lower, upper = band
         drawn.append(f'<polygon fill="{BAND}" points="{" ".join([*places(begin, upper), *places(begin, lower)[::-1]])}"/>')
@@ -58,14 +62,15 @@ def samples(model: Any, held_out: HeldOut, count: int) -> list[dict[str, Any]]:
             begin, whole = len(past), np.concatenate([past, future])
             last = np.append(whole[begin - 1], said[number])
             band = None if quantiles is None else (begin, quantiles[0, number], quantiles[-1, number])
+            known = [(TRUE, 0, whole), (NAIVE, begin, naive[number])]
             kind = "later time of a series that was trained on" if held.later[number] else "new series"
             found.append(
                 {
                     "source": source,
                     "prompt": f"window {number + 1}",
                     "truth": kind,
-                    "pictures": {"series, with seasonal naive": plot([(TRUE, 0, whole), (NAIVE, begin, naive[number])], None, len(whole))},
-                    "drawn": plot([(TRUE, 0, whole), (SAID, begin - 1, last)], band, len(whole)),
+                    "pictures": {"the series; seasonal naive in light grey": plot(known, None, len(whole), begin)},
+                    "drawn": plot([(TRUE, 0, whole), (SAID, begin - 1, last)], band, len(whole), begin),
                 }
             )
     return found

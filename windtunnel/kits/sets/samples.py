@@ -11,25 +11,13 @@ from windtunnel.kits.sets.columns import MISSING, UNKNOWN
 from windtunnel.kits.sets.graphs import drawing
 from windtunnel.kits.sets.nodes import arrays_of
 from windtunnel.kits.sets.told import tables_of, told
+from windtunnel.kits.shown import first_rows
 from windtunnel.models.forward import forward
 
 if TYPE_CHECKING:
     from windtunnel.slots import HeldOut
 
 HALF = 6  # rows of a table that are written with the labels that are shown, and as many of those that are told
-
-
-def first_rows(held_out: HeldOut, source: str, count: int) -> dict[str, np.ndarray]:
-    """The first ``count`` held-out documents of ``source``, every field of the stream [1, documents, ...]."""
-    from windtunnel.data.loader import Loader
-
-    found: dict[str, list[np.ndarray]] = {}
-    for rows in Loader(held_out.stream, split=held_out.split, context=held_out.context, sequences=1).fixed(source):
-        for name in held_out.stream.fields:
-            found.setdefault(name, []).append(rows[name][rows["documents"] >= 0])
-        if sum(map(len, found["label"])) >= count:
-            break
-    return {name: np.concatenate(parts)[None, :count] for name, parts in found.items()}
 
 
 def drawn_graphs(model: Any, held_out: HeldOut, count: int) -> list[dict[str, Any]]:

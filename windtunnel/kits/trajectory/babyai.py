@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
 KINDS = ("ball", "box", "key", "door")
 ACTIONS = 7
+SIDE = 7  # places of a view, across and along
 # A policy is given observations [episodes, places] and which of its episodes they are of, and says an action for each.
 Policy = Callable[["np.ndarray", "np.ndarray"], "np.ndarray"]
 
@@ -54,6 +55,13 @@ def observed(env: Any, observation: Any, goal: bool) -> list[int]:
         COLOURS.index(colour) + 1 if colour in COLOURS else 0,
         KINDS.index(kind) + 1 if kind in KINDS else 0,
     ]
+
+
+def is_view(codes: np.ndarray) -> bool:
+    """Whether observations of so many codes each [places] are what :func:`observed` makes: its length, and minigrid's codes."""
+    places = 3 * SIDE * SIDE
+    kinds, colours, states = (codes[one:places:3] for one in range(3))
+    return len(codes) == places + 3 and bool((kinds <= 11).all() and (colours <= len(COLOURS)).all() and (states <= 4).all())
 
 
 def demonstrations(level: str, seed: int, *, goal: bool, noise: float) -> dict[str, Any]:

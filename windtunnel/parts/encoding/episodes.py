@@ -146,3 +146,10 @@ class EpisodeWindows(Encoding, name="episodes"):
     def about(cls, facts: Steps) -> dict[str, int]:
         """Steps of a window, places of an observation, and actions."""
         return {"steps": facts.steps, "places": len(facts.codes), "actions": facts.actions}
+
+    @classmethod
+    def samples(cls, model: Any, held_out: Any, count: int = 4) -> list[dict[str, Any]]:
+        """Held-out windows as pictures of what is seen, with what is done and what the model would do."""
+        from windtunnel.kits.trajectory.samples import samples
+
+        return samples(model, held_out, count)
