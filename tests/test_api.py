@@ -138,7 +138,10 @@ def test_adapting_from_python_is_what_the_command_does(shown: dict[str, Any], mo
 
 def test_studies_take_in_python_what_their_commands_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("corpus: {notes: builtin:docstrings}\nbudget: {steps: 4}\nseeds: 3\nbaseline: {batch: 4}\narms: {}\n")
+    file.write_text(
+        "corpus: {notes: builtin:docstrings}\nbudget: {steps: 4}\nseeds: 3\n"
+        "baseline: {batch: 4, model: {layers: 1, width: 32, heads: 2}}\narms: {}\n"
+    )
     study = wt.read(file, settings={"baseline.batch": 8, "seeds": 2, "budget": {"steps": 5}})
     assert study.recipes["baseline"].phases[0].batch == 8 and len(study.file.seed_list) == 2 and study.file.budget.amount == 5
     with pytest.raises(wt.UserError, match="change the mapping"):

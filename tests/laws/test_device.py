@@ -85,7 +85,7 @@ def test_more_devices_than_sequences_are_refused() -> None:
 def test_a_pilot_takes_as_many_devices_as_it_has_sequences_and_the_large_run_all() -> None:
     asked = Elsewhere.asked("h100", 64, 7.0, None)
     assert asked is not None
-    found, lines = asked.told({"baseline": of_depth(12, batch=16)})
+    found, lines = asked.told({"baseline": of_depth(1, batch=16)})
     assert found["runs"]["baseline"]["gpus"] == 16 and any(line.endswith("on 16 of them") for line in lines)
     assert any("7 days there buy" in line for line in lines)
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_timed(asked: Any, me
 
 
 def test_check_says_what_days_elsewhere_buy() -> None:
-    recipe = recipe_from({"corpus": {"notes": "/nowhere"}, "budget": {"tokens": 4e6}, "model": {"depth": 4}})
+    recipe = recipe_from({"corpus": {"notes": "/nowhere"}, "budget": {"tokens": 4e6}, "model": {"depth": 2}})
     found, lines = Elsewhere("h100", 1, 7.0, 0.4).told({"baseline": recipe})
     assert found["large"]["numbers"]["flops"]["value"] == pytest.approx(7 * 86400 * 0.4 * 989e12)
     assert lines[0].startswith("on one h100 at 40% of 9.89e+14 bfloat16 FLOPs a second (NVIDIA H100 SXM data sheet")

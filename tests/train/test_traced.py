@@ -73,15 +73,16 @@ def test_in_shards_it_is_what_a_rank_holds_with_real_tensors() -> None:
 def test_of_several_phases_the_most_of_each() -> None:
     wide, long = {"share": 0.5, "model": {"width": 128}, "context": 8}, {"share": 0.5, "model": {"width": 16}, "context": 128}
     one, two, both = (
-        traced(recipe_of(phases=phases), bfloat16=False) for phases in ([{**wide, "share": 1}], [{**long, "share": 1}], [wide, long])
+        traced(recipe_of(phases=phases, batch=2), bfloat16=False)
+        for phases in ([{**wide, "share": 1}], [{**long, "share": 1}], [wide, long])
     )
     assert one and two and both
     assert both == tuple(map(max, one, two))
 
 
 def test_half_the_activations_in_bfloat16_and_no_second_moment_of_muon() -> None:
-    full, half = (traced(recipe_of(), bfloat16=narrow) for narrow in (False, True))
-    muon = traced(recipe_of(optimizer="muon"), bfloat16=False)
+    full, half = (traced(recipe_of(batch=2), bfloat16=narrow) for narrow in (False, True))
+    muon = traced(recipe_of(optimizer="muon", batch=2), bfloat16=False)
     assert full and half and muon
     assert half.sequence < full.sequence and muon.state < full.state
 
@@ -108,7 +109,7 @@ def test_what_looks_at_values_cannot_be_traced(spare_part: Any) -> None:
 
 
 def test_one_sequence_takes_at_least_what_the_update_does() -> None:
-    recipe = recipe_of(model={"family": "t5", "width": 64, "heads": 2, "layers": 2}, objective="span-corruption")
+    recipe = recipe_of(model={"family": "t5", "width": 64, "heads": 2, "layers": 1}, objective="span-corruption")
     found, (phase,) = traced(recipe, bfloat16=False), recipe.phases
     assert found is not None and found.state + found.sequence < found.least
     assert found.bytes(1, 1) == peak(phase, recipe.encoding, 1, False)[0]

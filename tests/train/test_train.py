@@ -595,6 +595,7 @@ def test_a_compiled_run_of_two_threads_resumes_exports_plain_names_and_measures_
     monkeypatch.setattr(module, "samples", plain)
     halves = [{"share": 0.5}, {"share": 0.5}]
     fields = {"budget": {"steps": 16}, "batch": 32, "phases": halves, "optimizer": {"adamw": {"learning_rate": 0.01}}}
+    fields |= {"model": {"layers": 1}}
     recipe = tiny(compile="yes", **fields)
     try:
         whole = fly(recipe, 0, stream, tmp_path / "whole", threads=2)
