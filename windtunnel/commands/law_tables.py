@@ -217,11 +217,11 @@ def mixture(
         for one in found.shares:
             said = "feasible" if one.feasible else "not feasible"
             print(f"share {one.share:g}: general {one.general:+.4f}, domain {one.domain:+.4f}, {said}")
-        if one := found.ahead:
-            said = "no share would be feasible" if one.critical_ratio is None else f"the critical ratio is {one.critical_ratio:.3g}"
-            print(f"from the first {one.tokens:.3g} tokens: {said}; losses at the end are off by", end=" ")
-            print(f"{one.general.error:.2%} (general) and {one.domain.error:.2%} (domain), those of then by", end=" ")
-            print(f"{one.general.error / one.general.against_last:.2%} and {one.domain.error / one.domain.against_last:.2%}")
+        if ahead := found.ahead:
+            said = "no share would be feasible" if ahead.critical_ratio is None else f"the critical ratio is {ahead.critical_ratio:.3g}"
+            print(f"from the first {ahead.tokens:.3g} tokens: {said}; losses at the end are off by", end=" ")
+            print(f"{ahead.general.error:.2%} (general) and {ahead.domain.error:.2%} (domain), those of then by", end=" ")
+            print(f"{ahead.general.error / ahead.general.against_last:.2%} and {ahead.domain.error / ahead.domain.against_last:.2%}")
 
 
 def downstream(

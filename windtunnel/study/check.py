@@ -309,9 +309,9 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
         for source, often in epochs.items():
             if often > 1:
                 alike.setdefault((source, f"{often:.2g}"), []).append(arm)
-    for (source, often), arms in alike.items():
-        verb = "reads" if len(arms) == 1 else "read"
-        yield f"{', '.join(arms)} {verb} {source} {often} times: runs that repeat data are not comparable with runs that do not"
+    for (source, times), repeat in alike.items():
+        verb = "reads" if len(repeat) == 1 else "read"
+        yield f"{', '.join(repeat)} {verb} {source} {times} times: runs that repeat data are not comparable with runs that do not"
     yield from check["notes"]
 
 
