@@ -14,6 +14,8 @@ from windtunnel.laws.advantage import advantage, planted_risk
 from windtunnel.laws.dynamics import dynamics
 from windtunnel.laws.fitting import LawForm
 from windtunnel.laws.forecast import LawResult
+from windtunnel.laws.retention import retention
+from windtunnel.laws.strategies import STRATEGIES, strategies
 from windtunnel.laws.under_cost import under_cost
 
 DRAWS = 40
@@ -274,3 +276,57 @@ def test_every_form_predicts_what_it_was_planted_with() -> None:
         law = np.array([[(low + min(high, 10 * abs(low) + 1)) / 2 for low, high in form.bounds.values()]] * 3)
         points = {name: np.full(2, value) for name, value in {**names, "units": 5.0}.items()}
         assert form.predict(law, points).shape == (3, 2)
+
+
+# Strategies -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_when_tasks_are_known_by_heart_is_found(table: Any) -> None:
+    truth = {"gain": 0.5, "rate": 0.6, "price": 0.8, "growth": 0.5}
+    tasks, step = grid([4.0, 8.0, 16.0, 32.0, 64.0], np.geomspace(30, 3000, 8))
+    gap = 0.3 - 0.02 * np.log2(tasks)
+    weight = np.clip(STRATEGIES.at(truth, tasks=tasks, step=step, gap=gap) + 0.01 * np.random.default_rng(0).standard_normal(40), 0, 1)
+    columns = {"step": "step", "tasks": "tasks", "weight": "weight", "gap": "gap"}
+    found = strategies(table(step=step, tasks=tasks, weight=weight, gap=gap), **columns, draws=DRAWS)
+    holds(found, truth, 0.2)
+    assert found.explained > 0.98 and found.against_one < 0.2
+    assert [one.tasks for one in found.crossings] == [4, 8, 16, 32, 64]
+    measured = [one for one in found.crossings if one.step]
+    assert len(measured) >= 3 and all(one.step == pytest.approx(one.law, rel=0.1) for one in measured)
+    assert found.crossing_exponent == pytest.approx(0.5 / 0.6 + 0.1, abs=0.15)  # the gap falls too
+    with pytest.raises(UserError, match="by more than 0 nats"):
+        strategies(table(step=step, tasks=tasks, weight=weight, gap=-gap), **columns, draws=DRAWS)
+    with pytest.raises(UserError, match="2 different tasks, and the law needs 3"):
+        few = tasks < 16
+        strategies(table(step=step[few], tasks=tasks[few], weight=weight[few], gap=gap[few]), **columns, draws=DRAWS)
+    with pytest.raises(UserError, match="no row is of step 5000 or later"):
+        strategies(table(step=step, tasks=tasks, weight=weight, gap=gap), **columns, since=5000, draws=DRAWS)
+
+
+# What is told and forgotten ---------------------------------------------------------------------------------------------------------
+
+
+def test_how_fast_what_was_told_is_forgotten_is_found(table: Any) -> None:
+    random, rows = np.random.default_rng(1), []
+    told = {"other": (2.0, 1.2, 0.2), "same": (4.0, 1.5, 0.4)}  # gain, level, decay
+    for kind, (gain, level, decay) in told.items():
+        for run in range(6):
+            own, start = gain * (1 + 0.1 * random.standard_normal()), random.standard_normal()
+            rows += [(0, start, kind, f"{kind}{run}"), (100, start + own, kind, f"{kind}{run}")]
+            since = np.arange(20, 400, 20)
+            rows += [(100 + one, start + own * (level - decay * np.log10(one)), kind, f"{kind}{run}") for one in since]
+    path = table(**dict(zip(("at", "known", "kind", "run"), zip(*rows, strict=True), strict=True)))
+    columns = {"at": "at", "known": "known", "kind": "kind", "run": "run", "begins": 50.0, "ends": 100.0}
+    found = retention(path, **columns, against="other", draws=DRAWS)
+    assert found.kinds["other"].decay.value == pytest.approx(0.2, abs=1e-6) and found.kinds["same"].straight > 0.999
+    assert found.kinds["same"].lasts == pytest.approx(10 ** (1.5 / 0.4), rel=1e-4) and found.kinds["same"].gain.value == pytest.approx(
+        4, rel=0.2
+    )
+    assert list(found.decays) == ["same"] and found.decays["same"].value == pytest.approx(2) and found.gains["same"].low > 1.5
+    assert found.largest_left_out.error < 1e-6 and found.parameters["decay"].low <= 0.2 + 1e-6
+    with pytest.raises(UserError, match="did you mean 'other'"):
+        retention(path, **columns, against="othre", draws=DRAWS)
+    with pytest.raises(UserError, match="needs one before and 5 after"):
+        retention(path, **{**columns, "ends": 450.0}, against="other", draws=DRAWS)
+    with pytest.raises(UserError, match="gained nothing by being told"):
+        retention(path, **{**columns, "begins": 120.0, "ends": 140.0}, against="other", draws=DRAWS)

@@ -30,6 +30,14 @@ def test_observers_are_bayes_estimators():
     assert kit.divergence(one, two) == pytest.approx((0.25 * np.log(2) - 0.25 * np.log(2 / 3)) / 2)
 
 
+def test_a_mixture_of_observers_is_told_by_its_share():
+    draws = np.random.default_rng(0).integers(0, 3, (20, 9))
+    one, other = kit.memorising(draws, kit.pool(4, 3, 0)), kit.generalising(draws, 3)
+    for share in (0.0, 0.3, 1.0):
+        assert kit.share_of(one, other, share * one + (1 - share) * other) == pytest.approx(share, abs=1e-6)
+    assert kit.nats(np.full((1, 2, 4), 0.25), np.array([[0, 3]])) == pytest.approx(np.log(4))
+
+
 def test_sequences_come_from_the_urns_of_the_pool():
     texts = [text for text, _ in make(Source, {"urns": {"urns": 2, "colours": 3, "draws": 200, "count": 40}}).documents(Tally("x"))]
     shares = np.array([[text.split().count(colour) / 200 for colour in "abc"] for text in texts])
@@ -60,6 +68,8 @@ def test_a_model_that_predicts_as_an_observer_does_is_told(monkeypatch, observer
     found = part.evaluate(model, view)
     assert found["icl-strategy"] == pytest.approx(stands, abs=1e-4) and found[f"icl-strategy/{observer}"] == pytest.approx(0, abs=1e-5)
     assert found[f"icl-strategy/{observer}/new"] == pytest.approx(0, abs=1e-5) and found["icl-strategy/generalising/new"] >= 0
+    assert found["icl-strategy/weight"] == pytest.approx(stands, abs=1e-4) and found["icl-strategy/mixed"] == pytest.approx(0, abs=1e-5)
+    assert found["icl-strategy/gap"] > 0
     with pytest.raises(PartError, match="draws 13 is more than the context of 12"):
         part.model_copy(update={"draws": 13}).evaluate(model, view)
     stream.__dict__[KEPT].tokenizer = lambda text, add_special_tokens: {"input_ids": [1, 2]}

@@ -296,6 +296,56 @@ def learning_curve(
         print("go on" if found.stop_at is None else f"stop at {found.stop_at:g} units")
 
 
+def retention(
+    table: TableFile,
+    at: Annotated[str, typer.Option("--at", metavar="COLUMN", help="steps or tokens", show_default=False)],
+    known: Annotated[str, typer.Option("--known", metavar="COLUMN", help="what is measured, higher for known", show_default=False)],
+    kind: Annotated[str, typer.Option("--kind", metavar="COLUMN", help="the kind of telling", show_default=False)],
+    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the run", show_default=False)],
+    against: Annotated[str, typer.Option("--against", metavar="KIND", help="the kind to compare with", show_default=False)],
+    begins: Annotated[float, typer.Option("--begins", help="where telling begins", show_default=False)],
+    ends: Annotated[float, typer.Option("--ends", help="where telling ends", show_default=False)],
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """How fast what was told is forgotten: the share left, a line in the logarithm of what was read since."""
+    from windtunnel.laws.retention import retention
+
+    columns = {"at": at, "known": known, "kind": kind, "run": run}
+    found = retention(table, **columns, against=against, begins=begins, ends=ends, where=choices(where), draws=draws)
+    show(found, as_json)
+    if not as_json:
+        for name, one in found.kinds.items():
+            lasts = "is not forgotten" if one.lasts is None else f"is gone after {one.lasts:.3g}"
+            print(f"{name}: {one.gain.value:.3g} gained, {one.decay.value:.3g} of it lost with every tenfold; {lasts}")
+
+
+def strategies(
+    table: TableFile,
+    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="training steps", show_default=False)],
+    tasks: Annotated[str, typer.Option("--tasks", metavar="COLUMN", help="tasks of training", show_default=False)],
+    weight: Annotated[str, typer.Option("--weight", metavar="COLUMN", help="of knowing by heart, 0 to 1", show_default=False)],
+    gap: Annotated[str, typer.Option("--gap", metavar="COLUMN", help="nats it predicts better by", show_default=False)],
+    since: Annotated[float, typer.Option("--since", help="leave out earlier steps")] = 1.0,
+    group: GroupOption = None,
+    where: WhereOption = None,
+    draws: DrawsOption = DRAWS,
+    as_json: JsonOption = False,
+) -> None:
+    """Whether a model knows its tasks by heart or learns each anew: the weight of both from steps and tasks."""
+    from windtunnel.laws.strategies import strategies
+
+    columns = {"step": step, "tasks": tasks, "weight": weight, "gap": gap}
+    found = strategies(table, **columns, since=since, group=group, where=choices(where), draws=draws)
+    show(found, as_json)
+    if not as_json:
+        print(f"half of the grid by the other: {found.explained:.0%} explained, {found.against_one:.2f} of the error of one strategy")
+        for one in found.crossings:
+            measured = "not measured" if one.step is None else f"measured {one.step:.4g}"
+            print(f"{one.tasks:g} tasks: by heart from step {one.law:.4g} by the law, {measured}")
+
+
 def advantage(
     table: TableFile,
     unlabelled: Annotated[str, typer.Option("--unlabelled", metavar="COLUMN", help="unlabelled examples; 0: none", show_default=False)],
@@ -365,6 +415,8 @@ COMMANDS = (
     capacity,
     frequency,
     learning_curve,
+    retention,
+    strategies,
     advantage,
     best_rate,
     dynamics,

@@ -15,7 +15,9 @@ OF_TABLES = (
     "mixture",
     "order",
     "repeated",
+    "retention",
     "schedule",
+    "strategies",
     "trajectory",
     "under-cost",
 )

@@ -95,6 +95,15 @@ def test_people_are_told_of_as_often_as_asked_and_never_otherwise():
     assert {text[-2] for text in texts("made-up-people", attributes=1, answers=2)} == {"a", "b"}
 
 
+def test_facts_are_asked_for_in_sixteen_ways_or_in_one():
+    world = {"entities": 12, "relations": 3, "count": 400}
+    plain = {tuple(text.split()[:2]): text.split()[2] for text in texts("two-hop", **world)}
+    asked, mixed = ([text.split() for text in texts("two-hop", style=style, **world)] for style in ("asked", "mixed"))
+    assert all([*one[:2], *one[3:]] == [*one[:2], "=", plain[tuple(one[:2])], "!"] and one[2] == "?" for one in asked)
+    assert all(one[4] == plain[tuple(one[:2])] for one in mixed) and len({(one[3], one[5]) for one in mixed}) == 16
+    assert len(texts("two-hop", style="asked", facts="inferred")[0].split()) == 7
+
+
 def test_brackets_match_and_stay_within_the_depth():
     depths = []
     for text in texts("dyck", depth=3, length=20):

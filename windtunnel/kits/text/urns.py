@@ -44,3 +44,22 @@ def divergence(one: Array, other: Array) -> float:
     """The mean over draws of the symmetrised Kullback-Leibler divergence, in nats."""
     one, other = (np.maximum(each, 1e-12) for each in (one, other))
     return float(((one - other) * (np.log(one) - np.log(other))).sum(axis=-1).mean() / 2)
+
+
+def share_of(one: Array, other: Array, own: Array) -> float:
+    """The share of ``one`` in the mixture of ``one`` and ``other`` that is nearest to ``own``, 0 to 1; all [sequences, draws, colours].
+
+    Nearest is the least Kullback-Leibler divergence of the mixture from ``own``, which has one lowest point.
+    """
+    one, other = (np.maximum(each, 1e-12) for each in (one, other))
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        rising = float((own * (one - other) / (middle * one + (1 - middle) * other)).sum()) > 0
+        low, high = (middle, high) if rising else (low, middle)
+    return (low + high) / 2
+
+
+def nats(expected: Array, draws: NDArray[Any]) -> float:
+    """The mean over ``draws`` [sequences, draws] of the surprise of one who expected [sequences, draws, colours]."""
+    return float(-np.log(np.maximum(np.take_along_axis(expected, draws[..., None], axis=-1), 1e-12)).mean())

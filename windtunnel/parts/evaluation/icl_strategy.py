@@ -29,6 +29,10 @@ class IclStrategy(Evaluation, name="icl-strategy"):
     training: 0 predicts as the generalising one, 1 as the memorising one (Wurgaft et al. 2025, arXiv:2506.17859, who call it relative
     distance; Raventós et al. 2023, arXiv:2306.15063, measure the two distances for regression).
 
+    ``icl-strategy/weight`` is the share of the memorising observer in the mixture of both that is nearest to what the model expects on urns
+    of training, ``icl-strategy/mixed`` the divergence from that mixture, and ``icl-strategy/gap`` the nats a draw by which the memorising
+    observer predicts better. The law `strategies` reads these.
+
     What a model expects of the colours is scaled to sum to one. All models of a study with the same knobs are asked the same.
     """
 
@@ -47,14 +51,14 @@ class IclStrategy(Evaluation, name="icl-strategy"):
     sequences: int = Field(256, ge=1, description="sequences of each kind")
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
-        """``icl-strategy`` and the four divergences.
+        """``icl-strategy``, the four divergences, and what the mixture of both observers tells.
 
         Raises:
             PartError: where documents are no text, for a model that is not scored on next tokens, where draws are more than its context,
                 and where a colour is not one token.
         """
         from windtunnel.kits.text.encoded import vocabulary_of
-        from windtunnel.kits.text.urns import divergence, generalising, memorising, pool
+        from windtunnel.kits.text.urns import divergence, generalising, memorising, nats, pool, share_of
 
         vocabulary_of(held_out, self.name)
         if model.config.is_encoder_decoder or not isinstance(held_out.objective.measured_by(), NextToken):
@@ -69,8 +73,12 @@ class IclStrategy(Evaluation, name="icl-strategy"):
             found |= {f"{self.name}/{name}{kind}": divergence(own, other) for name, other in ideal.items()}
             if not kind:
                 apart = divergence(*ideal.values())
+                share = share_of(*ideal.values(), own)
+                mixture = share * ideal["memorising"] + (1 - share) * ideal["generalising"]
+                gap = nats(ideal["generalising"], draws) - nats(ideal["memorising"], draws)
+                told = {f"{self.name}/weight": share, f"{self.name}/mixed": divergence(own, mixture), f"{self.name}/gap": gap}
         near, far = found[f"{self.name}/memorising"], found[f"{self.name}/generalising"]
-        return {self.name: (1 + (far - near) / apart) / 2, **found}
+        return {self.name: (1 + (far - near) / apart) / 2, **found, **told}
 
     def _draws(self, urns: int) -> np.ndarray:
         """Colours as numbers, [sequences, draws], as of the source with another seed."""
