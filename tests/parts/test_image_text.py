@@ -169,6 +169,20 @@ def test_drawings_have_true_captions_unless_they_are_swapped() -> None:
     assert all((one["text"] == other["text"]) == one["true"] for one, other in zip(drawn, plain, strict=True))
 
 
+def test_shapes_are_drawn_darker_and_flatter() -> None:
+    above, dark, flat = (
+        [np.array(one["image"], int) for one in make(Source, {"drawn-shapes": {"count": 40, "size": 16, **knobs}}).documents(Tally("x"))]
+        for knobs in ({}, {"light": 0.5}, {"tilt": 60})
+    )
+    assert all(abs(one.mean() * 0.5 - other.mean()) < 8 for one, other in zip(above, dark, strict=True))
+
+    def inked(images: list[np.ndarray]) -> float:
+        return float(np.mean([(image.min(axis=-1) < 190).sum() for image in images]))
+
+    assert 0.4 < inked(flat) / inked(above) < 0.6  # half as high, as wide
+    assert make(Source, "drawn-shapes").signature() != make(Source, {"drawn-shapes": {"tilt": 60}}).signature()
+
+
 def test_captions_of_a_folder_and_what_is_wrong_with_some(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     for number in range(4):

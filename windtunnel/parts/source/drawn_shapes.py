@@ -33,11 +33,16 @@ class DrawnShapes(StreamedSource, name="drawn-shapes"):
     Where a shape stands and how large it is vary a little, and every pixel has some noise. ``swapped`` exchanges that share of the
     captions with one another, in what is held out too (the curator ``swap-captions`` does so in training documents alone); ``true`` says
     which captions are those of their image. The label is the shape. The same knobs always draw the same documents.
+
+    ``light`` and ``tilt`` draw the same shapes in other conditions: darker, or seen from lower down and so flatter. With sources
+    of several conditions a model that was trained in one is asked in the others (as Das et al. 2024, arXiv:2407.20372, do in barns).
     """
 
     count: int = Field(1000, ge=1, description="how many drawings")
     size: int = Field(16, ge=8, description="pixels on a side")
     swapped: float = Field(0.0, ge=0, le=1, description="share of the captions that are exchanged with one another")
+    light: float = Field(1.0, gt=0, le=1, description="what brightness is multiplied by")
+    tilt: float = Field(0.0, ge=0, lt=90, description="degrees by which the eye is lowered from above the drawing")
     seed: int = Field(0, ge=0, description="another seed draws others")
 
     def content_fields(self) -> tuple[str, ...]:
@@ -65,7 +70,8 @@ class DrawnShapes(StreamedSource, name="drawn-shapes"):
 
     def signature(self) -> str:
         """The knobs."""
-        return json.dumps([self.count, self.size, self.swapped, self.seed])
+        seen = [] if (self.light, self.tilt) == (1.0, 0.0) else [self.light, self.tilt]
+        return json.dumps([self.count, self.size, self.swapped, self.seed, *seen])
 
     def _drawn(self, random: np.random.Generator) -> tuple[np.ndarray, str, str]:
         """An image uint8 [size, size, 3], its caption and its shape."""
@@ -75,7 +81,7 @@ class DrawnShapes(StreamedSource, name="drawn-shapes"):
         down, across = np.array(PLACES[place]) + random.uniform(-0.05, 0.05, 2)
         radius = SIZES[size] * random.uniform(0.9, 1.1)
         y, x = (np.indices((self.size, self.size)) + 0.5) / self.size
-        y, x = (y - down) / radius, (x - across) / radius
+        y, x = (y - down) / radius / np.cos(np.radians(self.tilt)), (x - across) / radius
         inside = {
             "circle": x**2 + y**2 < 1,
             "square": np.maximum(abs(x), abs(y)) < 0.9,
@@ -83,6 +89,6 @@ class DrawnShapes(StreamedSource, name="drawn-shapes"):
             "cross": (np.minimum(abs(x), abs(y)) < 0.3) & (np.maximum(abs(x), abs(y)) < 1),
             "ring": abs(np.sqrt(x**2 + y**2) - 0.75) < 0.28,
         }[shape]
-        image = np.where(inside[..., None], COLOURS[colour], (235, 235, 235)) + random.normal(0, 8, (self.size, self.size, 3))
+        image = self.light * np.where(inside[..., None], COLOURS[colour], (235, 235, 235)) + random.normal(0, 8, (self.size, self.size, 3))
         where = "in the middle" if place == "middle" else f"at the {place}"
         return np.clip(image, 0, 255).astype(np.uint8), f"a {size} {colour} {shape} {where}", shape
