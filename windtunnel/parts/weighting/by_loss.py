@@ -19,9 +19,9 @@ class ByLoss(Weighting, name="by-loss"):
     Sow et al. 2025, arXiv:2502.06733. The mean loss of each sequence is put on a line from -1, the lowest of the batch, to 1, the highest;
     ``shape`` makes a score of that; the weights are the softmax of the scores over ``temperature``, times the number of sequences, so that
     a batch counts as much as before. The highest weight is at most exp(2 / temperature) times the lowest for ``linear`` and
-    exp(1 / temperature) times for the others. ``lin-upper``, the paper's best, rises up to the middle between lowest and highest loss and is
-    flat above; ``linear`` rises all the way, so noise counts most; ``quadratic`` prefers the middle and ``extremes`` both ends. For the first
-    ``warmup`` of the phase all count alike. A single sequence of huge loss moves the middle, and then ordinary ones lie below it.
+    exp(1 / temperature) times for the others. ``lin-upper``, the paper's best, rises up to the middle between the lowest and the highest
+    loss and is flat above; ``linear`` rises all the way, so noise counts most; ``quadratic`` prefers the middle and ``extremes`` both ends.
+    For the first ``warmup`` of the phase all count alike. One sequence of huge loss moves the middle, and then ordinary ones lie below it.
 
     Their code compares the sequences of all devices. Here those are compared whose loss is computed at once: a micro-batch of a rank. Let
     it hold 32 or more.
