@@ -267,6 +267,28 @@ def test_the_cheaper_of_two_equal_shapes_wins(table: Any) -> None:
         under_cost(path, name="name", score="score", cost="cost", target=2.0, exponent=0.5)
 
 
+def test_what_is_chosen_by_the_cost_is_judged_in_runs_that_nobody_chose_by(table: Any) -> None:
+    """FLOPs say that the slow shape is cheap; a third that is best in one run only is chosen by nobody."""
+    random = np.random.default_rng(0)
+    rows: dict[str, list[Any]] = {"name": [], "score": [], "cost": [], "flops": [], "seed": []}
+    for seed in range(5):
+        for name, score, cost, flops in (("fast", 0.9, 1.0, 4.0), ("slow", 0.92, 4.0, 1.0), ("lucky", 0.5 + 0.6 * (seed == 2), 1.0, 4.0)):
+            for column, value in zip(rows, (name, score * (1 + 1e-3 * random.standard_normal()), cost, flops, seed), strict=True):
+                rows[column].append(value)
+    columns = {"name": "name", "score": "score", "cost": "cost", "target": 1.0, "proxy": "flops"}
+    found = under_cost(table(**rows), **columns, group="seed").choosing
+    assert found is not None and (found.by_cost, found.by_proxy) == ("fast", "slow")
+    assert found.gain.value == pytest.approx(0.9 / 0.92 * 4**0.07, rel=2e-3) and 1 < found.gain.low < found.gain.high < 1.1
+    assert found.over_random.value > 1.05
+    two = {column: cells[:6] for column, cells in rows.items()}
+    with pytest.raises(UserError, match="needs three"):
+        under_cost(table(**two), **columns, group="seed")
+    with pytest.raises(UserError, match="group 4 has no run of lucky"):
+        under_cost(table(**{column: cells[:-1] for column, cells in rows.items()}), **columns, group="seed")
+    with pytest.raises(UserError, match="go together"):
+        under_cost(table(**rows), **columns)
+
+
 def test_every_form_predicts_what_it_was_planted_with() -> None:
     """One pattern for all: numbers in the order of the bounds, laws by rows, points by columns."""
     forms = [repeated.REPEATED, trajectory.TRAJECTORY, critical_batch.HYPERBOLA, downstream.SCORE, bits.CAPACITY, frequency.FREQUENCY]

@@ -387,6 +387,8 @@ def under_cost(
     cost: Annotated[str, typer.Option("--cost", metavar="COLUMN", help="as measured", show_default=False)],
     target: Annotated[float, typer.Option("--target", metavar="COST", help="that is wanted", show_default=False)],
     exponent: Annotated[float, typer.Option("--exponent", help="of cost over target")] = -0.07,
+    proxy: Annotated[str | None, typer.Option("--proxy", metavar="COLUMN", help="what stands for the cost, such as FLOPs")] = None,
+    group: Annotated[str | None, typer.Option("--group", metavar="COLUMN", help="with --proxy: which runs belong together")] = None,
     where: WhereOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -394,12 +396,16 @@ def under_cost(
     from windtunnel.laws.under_cost import under_cost
 
     columns = {"name": name, "score": score, "cost": cost}
-    found = under_cost(table, **columns, target=target, exponent=exponent, where=choices(where))
+    found = under_cost(table, **columns, target=target, exponent=exponent, proxy=proxy, group=group, where=choices(where))
     if as_json:
         print_json(found.plain())
         return
     for each, one in found.shapes.items():
         print(f"{each}: score {one.score:.4g}, cost {one.cost:.4g}, reward {one.reward.value:.4g}, best with probability {one.best:.2f}")
+    if found.choosing:
+        by, gain = found.choosing, found.choosing.gain
+        worth = f"{gain.value:.4g} times the reward ({gain.low:.4g} to {gain.high:.4g})"
+        print(f"{cost} chooses {by.by_cost} and {proxy} {by.by_proxy}: {worth} in runs that nobody chose by")
     warn(found.warnings)
 
 
