@@ -12,7 +12,8 @@ from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.text.synthetic import Synthetic
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WORDS = ("and", "but", "he", "in", "it", "now", "of", "on", "one", "she", "so", "that", "the", "then", "they", "we")  # before a fact
+# Words before a fact, of which they say nothing.
+WORDS = ["a", "an", "as", "at", "by", "do", "he", "if", "in", "is", "it", "my", "of", "on", "so", "we"]
 
 
 class MadeUpPeople(Synthetic, name="made-up-people"):
@@ -22,8 +23,8 @@ class MadeUpPeople(Synthetic, name="made-up-people"):
     ``answers``. A person has ``tellings`` documents. That is the data of Allen-Zhu and Li 2024, arXiv:2404.05405 (bioD), without its
     sentences; the evaluation `stored-bits` counts what is kept of it.
 
-    ``lead`` puts so many random words at most before the name, so that documents about a person differ, and those that are held out ask in
-    other words for what the others tell: `exact-match` then says how well people are known who so many documents tell of (Kandpal et al.
+    ``lead`` puts so many random words before the name, so that documents about a person differ, and those that are held out ask in other
+    words for what the others tell: `exact-match` then says how well people are known who so many documents tell of (Kandpal et al.
     2023, arXiv:2211.08411). With ``shown`` the facts stand in each document before they are asked for, with a colon, as a retriever would
     put them there.
     """
@@ -32,7 +33,7 @@ class MadeUpPeople(Synthetic, name="made-up-people"):
     attributes: int = Field(2, ge=1, description="answers of each person")
     answers: int = Field(17_576, ge=2, description="different answers to each question; 26 are a letter each, 676 two letters")
     tellings: int = Field(1, ge=1, description="documents that tell of each person, those that will be held out among them")
-    lead: int = Field(0, ge=0, description="most words before a name; their number is drawn")
+    lead: int = Field(0, ge=0, description="words before a name; with 3, hardly two documents are the same")
     shown: bool = Field(False, description="whether the facts stand before the question too")
 
     def documents(self, tally: Tally) -> Iterator[Document]:
@@ -56,4 +57,4 @@ class MadeUpPeople(Synthetic, name="made-up-people"):
         return found
 
     def _lead(self, chance: random.Random) -> str:
-        return "".join(f"{word} " for word in chance.choices(WORDS, k=chance.randint(0, self.lead)))
+        return "".join(f"{word} " for word in chance.choices(WORDS, k=self.lead))
