@@ -556,9 +556,21 @@ def test_effective_flops_leave_another_model_of_the_same_class_alone():
             teacher(tokens)
         model(tokens).logits.sum().backward()
 
-    _, matrices = count_step(model, step, matrices=True)
+    _, matrices, _ = count_step(model, step, matrices=True)
     blocks = sum(module.weight.numel() for module in linears(model).values())
     assert matrices == 6 * blocks * 32
+
+
+def test_memory_is_what_the_tensors_of_a_step_hold_whatever_the_process_did_before(tiny, stream, tmp_path):
+    """The same of every run of a recipe, near what is foretold without running, and less where an optimizer keeps less."""
+    from windtunnel.train.traced import traced
+
+    peaks = [fly(tiny(), seed, stream, tmp_path / f"{seed}")["totals"]["peak_memory_bytes"] for seed in (0, 1)]
+    muon = fly(tiny(optimizer="muon"), 0, stream, tmp_path / "muon")["totals"]["peak_memory_bytes"]
+    foretold = traced(tiny(), bfloat16=False)
+    assert peaks == pytest.approx(2 * [foretold.bytes(tiny().phases[0].batch, 1)], rel=0.05)
+    matrices = sum(value.nbytes for name, value in weights(tmp_path / "muon").items() if ".layers." in name and value.ndim == 2)
+    assert peaks[0] - muon == pytest.approx(matrices, rel=0.2)
 
 
 # One machine, many processes ----------------------------------------------------------------------------------------------------

@@ -240,7 +240,7 @@ class Reading:
     def memory_ratio(self, name: str) -> float | None:
         """How many times the baseline's peak memory an arm took; None where runs of one of them differ as much as arms do.
 
-        What a small model needs is less than what the first run of a worker loads and keeps.
+        They do in results in which it was the memory of a process, of which the first run of a worker takes most.
         """
         for one in (BASELINE, name):
             peaks = [run.totals.peak_memory_bytes for run in self.finished_runs(one) if run.totals.peak_memory_bytes]

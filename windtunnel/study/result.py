@@ -82,7 +82,9 @@ class Costs(ResultBlock):
     effective_flops: float | None = Field(None, description="those that remain where hardware leaves out what is held at zero")
     seconds: float | None = Field(None, description="seconds of training")
     cpu_seconds: float | None = Field(None, description="of all threads; null for runs on an accelerator, whose time is not the CPU's")
-    peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
+    peak_memory_bytes: float | None = Field(
+        None, description="the most that a step held: its tensors, or on an accelerator what was allocated"
+    )
     parameters: float | None = Field(None, description="parameters of the last phase")
     active_parameters: float | None = Field(None, description="those that no structure holds at zero in the end")
     trained_parameters: float | None = Field(
@@ -159,7 +161,9 @@ class RunTotals(ResultBlock):
     effective_flops: float | None = Field(None, description="those that remain where hardware leaves out what is held at zero")
     seconds: float | None = Field(None, description="seconds of training")
     cpu_seconds: float | None = Field(None, description="of all threads; null for runs on an accelerator, whose time is not the CPU's")
-    peak_memory_bytes: float | None = Field(None, description="peak memory above what the process held before")
+    peak_memory_bytes: float | None = Field(
+        None, description="the most that a step held: its tensors, or on an accelerator what was allocated"
+    )
     epochs: dict[str, float] = Field({}, description="how often each source was read")
     spikes: int | None = Field(None, description="how often the training loss jumped above what it was")
 

@@ -1,4 +1,4 @@
-"""What a step costs: FLOPs counted on the real one, which is then undone."""
+"""What a step costs: FLOPs and memory counted on the real one, which is then undone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,6 +14,7 @@ from windtunnel.models.anatomy import linears
 from windtunnel.models.flops import counter
 from windtunnel.slots import Structure
 from windtunnel.train.checkpoint import load_state_dict, state_dict
+from windtunnel.train.held import Held
 from windtunnel.train.parallel.shard import locals_of, put_back
 
 IN_MEMORY = 1 << 28  # bytes of weights that are simply copied
@@ -24,8 +25,16 @@ def mean_density(structure: Structure | None, model: Any, points: int = 1000) ->
     return sum(structure.density(model, (point + 0.5) / points) for point in range(points)) / points if structure else 1.0
 
 
-def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bool) -> tuple[float, float]:
-    """FLOPs of one call of ``step``, and with ``matrices`` how many of them the blocks' weight matrices take (else 0).
+class Counted(NamedTuple):
+    """What was counted: FLOPs, how many of them the blocks' weight matrices take, and the most bytes of tensors that it held."""
+
+    flops: float
+    matrices: float
+    memory: int
+
+
+def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bool) -> Counted:
+    """What one call of ``step`` costs; ``matrices`` are counted where asked for (else 0).
 
     ``step`` is the real thing, with every forward, backward, teacher and update; the caller undoes it.
     """
@@ -42,12 +51,12 @@ def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bo
 
     hooks = [module.register_forward_hook(passed) for module in linears(model).values()] if matrices else []
     try:
-        with counter() as counts:
+        with counter() as counts, Held(arguments=True) as held:
             step()
     finally:
         for hook in hooks:
             hook.remove()
-    return float(counts.get_total_flops()), sparse
+    return Counted(float(counts.get_total_flops()), sparse, held.peak)
 
 
 def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callable[[], None]:

@@ -124,7 +124,12 @@ def precision_context(device: torch.device, precision: str) -> Any:
 
 
 class PeakMemory:
-    """Peak memory of one run, above what the process held when it began, so that warm workers can be compared."""
+    """Peak memory of one run, which begins with what earlier runs freed given back.
+
+    On an accelerator it is what the allocator says, above what lay there at the beginning. On a CPU it is the tensors of a step as they
+    were counted: what a process holds of the system's memory also depends on what it did before, and scattered by a factor of five between
+    runs of one recipe.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -133,16 +138,13 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             self.before = torch.cuda.memory_allocated(device)
             return
-        with contextlib.suppress(OSError, AttributeError):  # give back what earlier runs freed, or it would hide this run's needs
+        with contextlib.suppress(OSError, AttributeError):
             release = _release_of_tcmalloc()
             ctypes.CDLL(None).malloc_trim(0) if release is None else release()
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
-        self.before = _status("VmRSS")
 
-    def bytes(self) -> int:
-        """The peak since this object was made, in bytes (0 where the system does not tell)."""
-        return max(0, peak_memory(self.device) - self.before)
+    def bytes(self, counted: float) -> float:
+        """The peak, where the tensors of a step took ``counted`` bytes."""
+        return peak_memory(self.device) - self.before if self.device.type == "cuda" else counted
 
 
 def peak_memory(device: torch.device) -> int:

@@ -13,6 +13,7 @@ from windtunnel.slots import Progress
 from windtunnel.train import ranks
 from windtunnel.train.checkpoint import load_state_dict, state_dict
 from windtunnel.train.count import count_step, mean_density, snapshot
+from windtunnel.train.held import Held
 from windtunnel.train.parts import refuse_states_of_ranks
 from windtunnel.train.step import draw, gradients, update
 
@@ -45,7 +46,7 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
 
     Returns ``variants`` (for each ``flops``, and ``matrices``: those of them that a structure's density applies to), ``flops`` and
     ``effective_flops`` of a step on average over variants and phase, ``parameters``, how many of them are active at the end of the phase
-    and how many train, and ``seconds``. Of several ranks, what all execute for the gradient is counted, and once the update, which each
+    and how many train, ``memory`` (the most bytes of tensors that a rank holds, uncompiled) and ``seconds``. Of several ranks, what all execute for the gradient is counted, and once the update, which each
     makes for itself.
     """
     phase, structure = phase_run.phase, phase_run.phase.structure
@@ -64,15 +65,17 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
         def repeated() -> None:
             update(phase_run, progress)
 
-        flops, matrices = (ranks.count() * amount for amount in count_step(phase_run.model, shared, matrices=density < 1))
+        gradient = count_step(phase_run.model, shared, matrices=density < 1)
         if ranks.count() > 1:
             refuse_states_of_ranks(phase_run)
-        more, more_matrices = count_step(phase_run.model, repeated, matrices=density < 1)
-        flops, matrices = flops + more, matrices + more_matrices
+        change = count_step(phase_run.model, repeated, matrices=density < 1)
+        # The moments of a first step come after its gradient; those of any other lie beside it.
+        memory = max(gradient.memory + bytes_of(phase_run.optimizer), change.memory)
         phase_run.model.zero_grad(set_to_none=True)  # or the weights that come back would lie beside it
         restore()
         phase_run.loader.load_state(cursors)
-        variants.append({"flops": flops, "matrices": matrices})
+        flops, matrices = (ranks.count() * one + other for one, other in zip(gradient[:2], change[:2], strict=True))
+        variants.append({"flops": flops, "matrices": matrices, "memory": memory})
     left = structure.density(phase_run.model) if structure else 1.0
     parameters = sum(parameter.numel() for parameter in phase_run.model.parameters())
     matrices_of: dict[str, Any] = linears(phase_run.model) if left < 1 else {}
@@ -86,5 +89,16 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
         "parameters": parameters,
         "active_parameters": parameters - round((1.0 - left) * prunable),
         "trained_parameters": sum(parameter.numel() for parameter in phase_run.model.parameters() if parameter.requires_grad),
+        "memory": max(variant["memory"] for variant in variants),
         "seconds": (time.monotonic() - began) / count,
     }
+
+
+def bytes_of(optimizer: torch.optim.Optimizer) -> int:
+    """The bytes that the state of ``optimizer`` takes on this rank."""
+    held = Held()
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, torch.Tensor):
+                held.hold(value)
+    return held.now

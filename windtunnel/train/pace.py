@@ -97,7 +97,7 @@ def pace_of(recipe: Recipe, index: int, stream: Stream, device: torch.device, va
         step = min(step_seconds(phase_run, clock) for _ in range(STEPS))  # opening it has made one already, to count it
         cost, tokens = phase_run.cost.step, phase_run.step_tokens
         judged, told = _judging(phase_run)
-        return Pace(opened, step, cost["flops"], tokens, judged, told, cost["parameters"], memory.bytes())
+        return Pace(opened, step, cost["flops"], tokens, judged, told, cost["parameters"], memory.bytes(cost["memory"]))
 
 
 def _judging(phase_run: PhaseRun) -> tuple[float, float]:

@@ -255,6 +255,7 @@ class PhaseRun:
                 "parameters": cost.step["parameters"],
                 "active_parameters": cost.step["active_parameters"],
                 "trained_parameters": cost.step.get("trained_parameters"),
+                "memory": cost.step.get("memory", 0),
                 "seconds": spent["seconds"],
             }
             | ({"ahead": cost.ahead} if cost.ahead["tokens"] else {})

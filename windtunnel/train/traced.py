@@ -7,75 +7,21 @@ are made up: what one of them holds is what torch's own ``fully_shard`` does wit
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import Encoding
 from windtunnel.train.estimate import Footprint, dry_batch
+from windtunnel.train.held import Held
 from windtunnel.train.parallel.mesh import Mesh, laid_out
 from windtunnel.train.parallel.shard import shard
 
 STEPS = 2  # the first makes the moments, which the peak of any later one includes
-
-
-class Held(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive, and the most that ever were; several views of one memory count once.
-
-    Weights in shards are put together in a memory that stays and whose size goes to 0 in between.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self.known = weakref.WeakKeyDictionary[Any, list[int]]()
-
-    def __enter__(self) -> Self:
-        self.resize = torch.UntypedStorage.resize_
-
-        def resized(memory: torch.UntypedStorage, size: int) -> Any:
-            found = self.resize(memory, size)
-            self.count(memory)
-            return found
-
-        torch.UntypedStorage.resize_ = resized  # type: ignore[method-assign, assignment]
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        torch.UntypedStorage.resize_ = self.resize  # type: ignore[method-assign]
-
-    def hold(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Count ``tensor`` for as long as it lives."""
-        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-        self.count(local.untyped_storage())
-        return tensor
-
-    def count(self, memory: torch.UntypedStorage) -> None:
-        """Count ``memory`` as large as it is now."""
-        if memory not in self.known:
-            self.known[memory] = [0]
-            weakref.finalize(memory, self.release, self.known[memory])
-        (before,) = self.known[memory]
-        self.known[memory][0] = memory.nbytes()
-        self.now += memory.nbytes() - before
-        self.peak = max(self.peak, self.now)
-
-    def release(self, size: list[int]) -> None:
-        """A memory of ``size`` bytes is gone."""
-        self.now -= size[0]
-
-    def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple[Any, ...] = (), keywords: Any = None) -> Any:
-        return tree_map_only(torch.Tensor, self.hold, function(*arguments, **(keywords or {})))
 
 
 def traced(recipe: Recipe, *, bfloat16: bool, mesh: Mesh | None = None) -> Footprint | None:
