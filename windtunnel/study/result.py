@@ -83,7 +83,7 @@ class Costs(ResultBlock):
     seconds: float | None = Field(None, description="seconds of training")
     cpu_seconds: float | None = Field(None, description="of all threads; null for runs on an accelerator, whose time is not the CPU's")
     peak_memory_bytes: float | None = Field(
-        None, description="the most that a step held: its tensors, or on an accelerator what was allocated"
+        None, description="the most that a step held: its tensors; on an accelerator what was allocated"
     )
     parameters: float | None = Field(None, description="parameters of the last phase")
     active_parameters: float | None = Field(None, description="those that no structure holds at zero in the end")
@@ -162,7 +162,7 @@ class RunTotals(ResultBlock):
     seconds: float | None = Field(None, description="seconds of training")
     cpu_seconds: float | None = Field(None, description="of all threads; null for runs on an accelerator, whose time is not the CPU's")
     peak_memory_bytes: float | None = Field(
-        None, description="the most that a step held: its tensors, or on an accelerator what was allocated"
+        None, description="the most that a step held: its tensors; on an accelerator what was allocated"
     )
     epochs: dict[str, float] = Field({}, description="how often each source was read")
     spikes: int | None = Field(None, description="how often the training loss jumped above what it was")

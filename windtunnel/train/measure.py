@@ -44,10 +44,10 @@ def compile_step(phase_run: PhaseRun) -> None:
 def measure(phase_run: PhaseRun) -> dict[str, Any]:
     """What a step costs: one real step of each variant under the counter, undone. The optimizer is spoilt and has to be built anew.
 
-    Returns ``variants`` (for each ``flops``, and ``matrices``: those of them that a structure's density applies to), ``flops`` and
-    ``effective_flops`` of a step on average over variants and phase, ``parameters``, how many of them are active at the end of the phase
-    and how many train, ``memory`` (the most bytes of tensors that a rank holds, uncompiled) and ``seconds``. Of several ranks, what all execute for the gradient is counted, and once the update, which each
-    makes for itself.
+    Returns ``variants`` (for each ``flops``, ``matrices``: those of them that a structure's density applies to, and ``memory``), ``flops``
+    and ``effective_flops`` of a step on average over variants and phase, ``parameters``, how many of them are active at the end of the
+    phase and how many train, ``memory`` (the most bytes of tensors that a rank holds, uncompiled) and ``seconds``. Of several ranks, what
+    all execute for the gradient is counted, and once the update, which each makes for itself.
     """
     phase, structure = phase_run.phase, phase_run.phase.structure
     restore, cursors = snapshot(phase_run.model, list(phase_run.states.values()), phase_run.run_context.folder), phase_run.loader.state()

@@ -43,7 +43,7 @@ class Totals(JsonBlock):
         None, description="seconds of training of all threads (of several ranks, of the first), which other work hardly changes"
     )
     peak_memory_bytes: float | None = Field(
-        None, description="the most that a step held: its tensors, or on an accelerator what was allocated"
+        None, description="the most that a step held: its tensors; on an accelerator what was allocated"
     )
     epochs: dict[str, float] = Field({}, description="how often each source was read")
     spikes: int | None = Field(None, description="how often the training loss jumped above what it was")
