@@ -73,10 +73,7 @@ class StrategiesResult(LawResult):
     )
     against_one: Number = Field(description="its error there over that of the better of two rivals: all by heart, or all learned anew")
     crossings: list[Crossing] = Field([], description="by tasks, ascending")
-    crossing_exponent: Number | None = Field(
-        None,
-        description="the power of tasks by which the steps measured at crossings grow, above 1 faster than tasks; null: fewer than three",
-    )
+    crossing_exponent: Number = Field(description="the power of tasks by which these steps grow by the law; above 1 is faster than tasks")
 
 
 def strategies(
@@ -129,8 +126,7 @@ def strategies(
     found = fitted(STRATEGIES, variables, target, largest="step", groups=groups, warnings=table.warnings, draws=draws)
     explained, against = _other_half(variables, target)
     crossings = _crossings(variables, target, found)
-    there = [(np.log(one.tasks), np.log(one.step)) for one in crossings if one.step]
-    exponent = float(np.polyfit(*zip(*there, strict=True), 1)[0]) if len(there) >= FEWEST else None
+    exponent = float(np.polyfit(*(np.log([getattr(one, name) for one in crossings]) for name in ("tasks", "law")), 1)[0])
     return StrategiesResult(**dict(found), explained=explained, against_one=against, crossings=crossings, crossing_exponent=exponent)
 
 
