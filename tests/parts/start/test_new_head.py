@@ -57,12 +57,22 @@ def test_the_encoder_carries_over_and_the_head_begins_new() -> None:
     assert other.classifier.weight.shape == (3, 16), "other classes are another head too"
 
 
+def test_a_head_that_would_fit_is_drawn_anew_where_it_is_named() -> None:
+    old = fresh(config("classify"), 0)
+    with pytest.warns(UserWarning, match=r"begins new: classifier\.bias, classifier\.weight; left behind"):
+        new = make(Start, {"new-head": {"anew": ["classifier"]}}).build(old, config("classify"), 5)
+    assert not torch.equal(new.classifier.weight, old.classifier.weight)
+    assert torch.equal(new.vit.layernorm.weight, old.vit.layernorm.weight)
+    with pytest.raises(PartError, match="no weight's name begins with nothing"):
+        make(Start, {"new-head": {"anew": ["classifier", "nothing"]}}).build(old, config("classify"), 5)
+
+
 def test_what_does_not_fit_is_said() -> None:
     old = fresh(config("draw"), 0)
     for asked, says in (
         (config("classify", width=32), "width is 16 there and 32 here.*the encoder has to be the same"),
         (config("classify", size=16), r"embeddings\.position_embeddings has the shape .*images of one size"),
-        (config("draw"), "no head begins new; leave `start` out"),
+        (config("draw"), "no head begins new; name its weights in `anew`, or leave `start` out"),
     ):
         with pytest.raises(PartError, match=says):
             make(Start, "new-head").build(old, asked, 0)

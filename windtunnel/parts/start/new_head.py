@@ -9,6 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
+from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.slots import ALONE, Start, StartContext
 
@@ -21,8 +22,9 @@ class NewHead(Start, name="new-head"):
     """Begin with the encoder of the model that the phase before trained, and with a new head: pre-training, then fine-tuning.
 
     Every weight of the encoder is carried over. Weights of the head that have the same name and shape in both models are too; the others
-    are drawn anew, from the generators that training from scratch would draw them from. What begins new and what is left behind is said
-    in a warning of the run. The usual way of using a pre-trained encoder, as in Dosovitskiy et al. 2020, arXiv:2010.11929.
+    are drawn anew, from the generators that training from scratch would draw them from. A head that says something else with as many
+    numbers, such as what to do next after what was done in between, is named in ``anew``. What begins new and what is left behind is
+    said in a warning of the run. The usual way of using a pre-trained encoder, as in Dosovitskiy et al. 2020, arXiv:2010.11929.
     """
 
     trial = Trial(
@@ -40,6 +42,9 @@ class NewHead(Start, name="new-head"):
     )
 
     source: Trained | None = Field(None, description="the model whose encoder is taken (default: that of the phase before)")
+    anew: Many[str] = Field(
+        (), description="how names of weights begin that are drawn anew although they would fit", examples=[["predict_action"]]
+    )
 
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A network of ``config`` with the encoder of ``source`` or ``previous``.
@@ -63,7 +68,7 @@ class NewHead(Start, name="new-head"):
 
         def carried(name: str, shape: torch.Size) -> torch.Tensor | None:
             plain = name.removeprefix(encoder)
-            weight = old.get(plain)
+            weight = None if plain.startswith(self.anew) else old.get(plain)
             if weight is not None and weight.shape == shape:
                 taken.add(plain)
                 return weight
@@ -73,9 +78,11 @@ class NewHead(Start, name="new-head"):
             return None
 
         found = fresh(_with_head_of(model.config, config), seed, carried)
+        if unknown := [name for name in self.anew if not any(known.startswith(name) for known in new)]:
+            raise PartError(f"new-head: no weight's name begins with {', '.join(unknown)}; they are {', '.join(sorted(taken | {*new}))}")
         left = sorted(set(old) - taken)
         if not new:
-            raise PartError("new-head: every weight fits, so no head begins new; leave `start` out")
+            raise PartError("new-head: every weight fits, so no head begins new; name its weights in `anew`, or leave `start` out")
         behind = f"; left behind: {', '.join(left)}" if left else ""
         warnings.warn(f"new-head: begins new: {', '.join(sorted(new))}{behind}", stacklevel=2)
         return found
