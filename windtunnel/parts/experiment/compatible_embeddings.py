@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -86,7 +86,7 @@ def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from windtunnel.data.corpus.tally import Tally
     from windtunnel.parts.source.drawn_shapes import DrawnShapes
 
-    found = list(DrawnShapes(count=count, size=SIDE, seed=seed).documents(Tally("drawn")))
+    found: list[Any] = list(DrawnShapes(count=count, size=SIDE, seed=seed).documents(Tally("drawn")))
     captions = np.array([str(one["text"]) for one in found])
     known = sorted({word for caption in set(captions) for word in caption.split()})
     words = np.array([[float(word in caption.split()) for word in known] for caption in captions])

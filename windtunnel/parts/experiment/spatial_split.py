@@ -78,7 +78,7 @@ def smooth_field(side: int, window: int, random: np.random.Generator) -> np.ndar
 
     field = random.standard_normal((side, side))
     for axis in (0, 1):
-        field = sum(np.roll(field, shift, axis) for shift in range(window))
+        field = np.sum([np.roll(field, shift, axis) for shift in range(window)], axis=0)
     found: np.ndarray = (field - field.mean()) / field.std()
     return found
 

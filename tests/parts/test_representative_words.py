@@ -1,0 +1,58 @@
+"""Representative words: counts and features are what they say, and preferences of likelier sets teach to rank."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from windtunnel.core.errors import PartError
+from windtunnel.core.registry import make
+from windtunnel.parts.experiment import representative_words as part
+from windtunnel.slots import Experiment
+
+
+def library(count: int = 40) -> part.Library:
+    """Documents about a subject each, named in their first line, among words that all have."""
+    random, number = np.random.default_rng(0), dict[str, int]()
+    queries, bodies, lines = [], [], []
+    for document in range(count):
+        words = random.permutation([f"subject{document}"] * 4 + [f"common{n}" for n in random.integers(0, 12, 40)]).tolist()
+        told = [words[begin : begin + 4] for begin in range(0, len(words), 4)]
+        queries.append([f"subject{document}", "common1"])
+        bodies.append(words)
+        lines.append([[number.setdefault(word, len(number)) for word in line] for line in told])
+    return part.Library(number, queries, bodies, lines)
+
+
+def test_counts_and_features_are_what_they_say():
+    some = library(3)
+    counts = part.counted(some)
+    mine, common = some.number["subject1"], some.number["common1"]
+    assert counts.often[1, mine] == 4 and counts.often[0, mine] == 0 and counts.mean == 44
+    assert counts.background.sum() == pytest.approx(1) and counts.rarity[mine] == pytest.approx(math.log1p(3))
+    found = part.features([mine, common], slice(None), counts)
+    often = counts.often[1, common]
+    assert found.shape == (3, 5) and found[1, 0] == (1 + (often > 0)) / 2
+    assert found[1, 1] == pytest.approx((math.log1p(4) + math.log1p(often)) / 2)
+    assert found[1, 4] == pytest.approx((4 / 5.2 * counts.rarity[mine] + often / (often + 1.2) * counts.rarity[common]) / 2)
+    assert part.features([mine], 1, counts, np.array([4.0]))[0] == 0
+
+
+def test_preferences_teach_to_rank_and_chance_does_not(monkeypatch):
+    monkeypatch.setattr(part, "docstrings", lambda most, who: library())
+
+    def reciprocal(taught: str) -> float:
+        experiment = make(Experiment, {"representative-words": {"taught": taught, "pairs": 200, "queries": 40}})
+        found = [experiment.measure(seed) for seed in range(6)]
+        assert all(one["bm25"] == 1.0 for one in found)
+        return sum(one["reciprocal"] for one in found) / 6
+
+    assert reciprocal("likelier") > 0.8 and reciprocal("sentences") > 0.8 and reciprocal("shuffled") < 0.7
+
+
+def test_without_docstrings_it_says_so(monkeypatch):
+    monkeypatch.setattr("windtunnel.parts.source.builtin.Builtin.documents", lambda self, tally: iter([]))
+    with pytest.raises(PartError, match="has no docstrings"):
+        make(Experiment, "representative-words").measure(0)
