@@ -73,7 +73,7 @@ class IclStrategy(Evaluation, name="icl-strategy"):
             found |= {f"{self.name}/{name}{kind}": divergence(own, other) for name, other in ideal.items()}
             if not kind:
                 apart = divergence(*ideal.values())
-                share = share_of(*ideal.values(), own)
+                share = share_of(ideal["memorising"], ideal["generalising"], own)
                 mixture = share * ideal["memorising"] + (1 - share) * ideal["generalising"]
                 gap = nats(ideal["generalising"], draws) - nats(ideal["memorising"], draws)
                 told = {f"{self.name}/weight": share, f"{self.name}/mixed": divergence(own, mixture), f"{self.name}/gap": gap}

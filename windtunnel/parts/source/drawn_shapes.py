@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from windtunnel.data.corpus.frame import Document, StreamedSource
+from windtunnel.data.corpus.frame import StreamedSource
 from windtunnel.data.corpus.tally import Tally
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class DrawnShapes(StreamedSource, name="drawn-shapes"):
         """Image and caption."""
         return ("image", "text")
 
-    def documents(self, tally: Tally) -> Iterator[Document]:
+    def documents(self, tally: Tally) -> Iterator[dict[str, Any]]:
         """The drawings, one after the other."""
         import numpy as np
 
