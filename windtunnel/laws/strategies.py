@@ -126,8 +126,8 @@ def strategies(
     found = fitted(STRATEGIES, variables, target, largest="step", groups=groups, warnings=table.warnings, draws=draws)
     explained, against = _other_half(variables, target)
     crossings = _crossings(variables, target, found)
-    tasks, times = (np.log(np.array([getattr(one, name) for one in crossings], dtype=float)) for name in ("tasks", "law"))
-    exponent = float(np.polyfit(tasks, times, 1)[0])
+    many, times = (np.log(np.array([getattr(one, name) for one in crossings], dtype=float)) for name in ("tasks", "law"))
+    exponent = float(np.polyfit(many, times, 1)[0])
     return StrategiesResult(**dict(found), explained=explained, against_one=against, crossings=crossings, crossing_exponent=exponent)
 
 
