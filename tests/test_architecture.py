@@ -27,6 +27,7 @@ FLOORS = (
     ("laws",),
     ("report",),
     ("commands", "api", "testing"),
+    ("__main__",),  # python -m windtunnel
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Recipes hold parts and parts hold recipes: what stands below names them for the type checker alone, and the registry reads them.
