@@ -217,6 +217,30 @@ def test_a_type_that_training_lacks_is_unknown_also_where_higher_ones_are_known(
     assert kinds == {"validation": [3, 2], "test": [3, 0]}
 
 
+def test_held_out_graphs_of_a_label_that_training_lacks_are_told_and_do_not_count(tmp_path: Path) -> None:
+    import pyarrow
+
+    class Corpus:
+        sources = ("mine",)
+
+        def schema(self, source: str) -> Any:
+            return pyarrow.schema([(name, pyarrow.null()) for name in ("nodes", "edges", "label", "origin")])
+
+        def rows(self, split: str, source: str, columns: Any) -> Any:
+            labels = {"train": [0, 2, None], "validation": [1, 2], "test": [5, 0]}[split]
+            same = {"nodes": [0, 1], "edges": [[0, 1]], "origin": split}
+            yield pyarrow.RecordBatch.from_pylist([{**same, "label": label} for label in labels]).select(columns)
+
+    told: list[str] = []
+    fitted = make(Encoding, "graphs").fit(Corpus(), tmp_path, tell=told.append)
+    labels = {split: [int(one.arrays["label"][0]) for one in fitted.encode(split, "mine")] for split in ("train", "validation", "test")}
+    assert labels == {"train": [0, 2, -1], "validation": [-1, 2], "test": [-1, 0]} and fitted.facts["classes"] == 3
+    assert [line for line in told if "label" in line] == [
+        f"1 of 2 {split} graphs have a label that no training graph has; they cannot be told and do not count"
+        for split in ("validation", "test")
+    ]
+
+
 def test_a_node_that_is_drawn_exactly_costs_nothing_at_any_sharpness(monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 

@@ -8,7 +8,7 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow
@@ -205,6 +205,28 @@ def test_files_in_a_table_come_to_one_size_and_what_is_no_image_is_named() -> No
     assert [one.shape for one in found] == [(1, 8, 8)] * 4 and [round(float(one.mean()), -1) for one in found] == [130, 130, 130, 0]
     with pytest.raises(UserError, match=r"^x: not an image that can be read whole: .*truncated"):
         pixels_of(pyarrow.array([files[1][:-200]]), "x", 8, 1)
+
+
+def test_held_out_images_of_a_label_that_training_lacks_are_told_and_do_not_count(tmp_path: Path) -> None:
+    class Corpus:
+        sources = ("mine",)
+        labels: ClassVar[dict[str, list[int | None]]] = {"train": [0, 2, None], "validation": [1, 2], "test": [5, 0]}
+
+        def schema(self, source: str) -> Any:
+            return pyarrow.schema([(name, pyarrow.null()) for name in ("image", "label")])
+
+        def rows(self, split: str, source: str, columns: Any) -> Any:
+            image = np.full((8, 8), 7).tolist()
+            yield pyarrow.RecordBatch.from_pylist([{"image": image, "label": label} for label in self.labels[split]]).select(columns)
+
+    told: list[str] = []
+    fitted = make(Encoding, "pixels").fit(Corpus(), tmp_path, tell=told.append)
+    labels = {split: [int(one.arrays["label"][0]) for one in fitted.encode(split, "mine")] for split in ("train", "validation", "test")}
+    assert labels == {"train": [0, 2, -1], "validation": [-1, 2], "test": [-1, 0]} and fitted.facts["classes"] == 3
+    assert told[-1] == "1 of 2 test images of mine have a label that no training image has; they cannot be told and do not count"
+    Corpus.labels = {"train": [None], "test": [5, 0]}
+    bare = make(Encoding, "pixels").fit(Corpus(), tmp_path, tell=told.append)
+    assert [int(one.arrays["label"][0]) for one in bare.encode("test", "mine")] == [5, 0], "without labels in training nothing is told"
 
 
 def test_images_of_one_class_are_refused() -> None:

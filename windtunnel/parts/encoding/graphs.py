@@ -29,6 +29,7 @@ class GraphsEncoding(Encoding, name="graphs"):
     of places of nodes. Nodes without an edge stay, and are counted; edges that lead to no node are left out, counted, and told with an
     example. An edge that is there twice, or in both directions, is one; one from a node to itself is none, as every node sees itself.
     Graphs are filled up to the largest one, whose size every split has a say in. A type that no training graph has is read as unknown.
+    Held-out graphs whose label no training graph has cannot be told and do not count, which is said.
     """
 
     trial = Trial(
@@ -63,9 +64,10 @@ class GraphsEncoding(Encoding, name="graphs"):
         from windtunnel.kits.sets.graphs import Graphs, isolated
 
         tell("measuring the graphs")
-        nodes = edges = features = types = classes = alone = nowhere = 0
-        seen, forms, example = set[int](), set[bool](), ""
+        nodes = edges = features = types = alone = nowhere = 0
+        seen, known, forms, example = set[int](), set[int](), set[bool](), ""
         for split in ("train", "validation", "test"):
+            count = strange = 0
             for source in corpus.sources:
                 for kinds, ends, lost, label, origin in self._read(corpus, split, source):
                     nodes, edges = max(nodes, len(kinds)), max(edges, len(ends))
@@ -78,16 +80,22 @@ class GraphsEncoding(Encoding, name="graphs"):
                     if features and width and features != width:
                         raise UserError(f"encoding.graphs: {source}, {origin}: a node has {width} numbers and those before {features}")
                     features = width or features
-                    classes = max(classes, label + 1) if split == "train" else classes
+                    known |= {label} if split == "train" and label >= 0 else set()
+                    count, strange = count + 1, strange + _new(label, known)
                     alone, nowhere = alone + isolated(ends, len(kinds)), nowhere + lost
                     example = example or (f"{source}, {origin}" if lost else "")
+            if strange:
+                tell(
+                    f"{strange:,} of {count:,} {split} graphs have a label that no training graph has; they cannot be told and do not count"
+                )
         if len(forms) > 1:
             raise UserError("encoding.graphs: some nodes are types and others lists of numbers; give all of them one form")
         if alone:
             tell(f"{alone:,} nodes have no edge; they see themselves alone")
         if nowhere:
             tell(f"{nowhere:,} edges lead to no node of their graph and were left out, first in {example}")
-        found = Graphs(max(nodes, 1), max(edges, 1), features or types + 1, types, classes, alone, nowhere)  # one type more: unknown
+        width, classes = features or types + 1, max(known, default=-1) + 1  # one type more: unknown
+        found = Graphs(max(nodes, 1), max(edges, 1), width, types, classes, alone, nowhere)
         return Fitted(
             fields={
                 "nodes": Kind("<f4", (found.nodes, found.features)),
@@ -96,7 +104,7 @@ class GraphsEncoding(Encoding, name="graphs"):
                 "label": Kind("<i8", fill=-1, along="document"),
             },
             facts=found._asdict(),
-            encode=lambda split, source: self._encode(corpus, split, source, found, seen),
+            encode=lambda split, source: self._encode(corpus, split, source, found, seen, known),
         )
 
     def _read(self, corpus: Any, split: str, source: str) -> Iterator[tuple[list[Any], list[tuple[int, int]], int, int, str]]:
@@ -119,7 +127,7 @@ class GraphsEncoding(Encoding, name="graphs"):
                     raise UserError(f"{where}: a label is a whole number from 0")
                 yield kinds, *mended(ends or (), len(kinds)), named, origin
 
-    def _encode(self, corpus: Any, split: str, source: str, facts: Graphs, seen: set[int]) -> Iterator[Piece]:
+    def _encode(self, corpus: Any, split: str, source: str, facts: Graphs, seen: set[int], known: set[int]) -> Iterator[Piece]:
         import numpy as np
 
         for kinds, ends, _, label, _ in self._read(corpus, split, source):
@@ -131,7 +139,8 @@ class GraphsEncoding(Encoding, name="graphs"):
             if ends:
                 edges[: len(ends)] = ends
             there = (np.arange(facts.nodes) < len(kinds)).astype("|u1")
-            arrays = {"nodes": nodes[None], "edges": edges[None], "there": there[None], "label": np.array([label], "<i8")}
+            told = np.array([-1 if _new(label, known) else label], "<i8")
+            arrays = {"nodes": nodes[None], "edges": edges[None], "there": there[None], "label": told}
             yield Piece(arrays, nodes.nbytes, True)
 
     def reckoned(self) -> Graphs:
@@ -173,6 +182,11 @@ class GraphsEncoding(Encoding, name="graphs"):
         from windtunnel.kits.sets.samples import drawn_graphs
 
         return drawn_graphs(model, held_out, count)
+
+
+def _new(label: int, known: set[int]) -> bool:
+    """Whether training graphs have labels, and not this one."""
+    return label >= 0 and bool(known) and label not in known
 
 
 def _are_nodes(given: Any) -> bool:

@@ -24,7 +24,8 @@ class Pixels(Encoding, name="pixels"):
     """Images of one size as pixels, an image a unit, with their labels beside them where they have some.
 
     Images are decoded once, when the stream is prepared; augmentations belong to objectives. Mean and deviation of the channels are those
-    of the training images. Objectives that learn without labels never see ``label``.
+    of the training images. Objectives that learn without labels never see ``label``. Held-out images whose label no training image has
+    cannot be told and do not count, which is said.
     """
 
     trial = Trial(
@@ -60,14 +61,15 @@ class Pixels(Encoding, name="pixels"):
         import numpy as np
 
         tell("measuring the training images")
-        total, square, count, classes = np.zeros(self.channels), np.zeros(self.channels), 0, 0
+        total, square, count = np.zeros(self.channels), np.zeros(self.channels), 0
+        known = set[int]()
         for source in corpus.sources:
             for images, labels in self._read(corpus, "train", source):
                 values = images / 255.0
                 total += values.mean(axis=(2, 3)).sum(axis=0)
                 square += (values**2).mean(axis=(2, 3)).sum(axis=0)
                 count += len(images)
-                classes = max(classes, int(labels.max(initial=-1)) + 1)
+                known.update(labels[labels >= 0].tolist())
         mean = total / max(count, 1)
         deviation = np.sqrt(np.maximum(square / max(count, 1) - mean**2, 1e-8))
         shape = (self.channels, self.size, self.size)
@@ -78,15 +80,25 @@ class Pixels(Encoding, name="pixels"):
                 "channels": self.channels,
                 "mean": mean.astype("<f4"),
                 "deviation": deviation.astype("<f4"),
-                "classes": classes,
+                "classes": max(known, default=-1) + 1,
             },
-            encode=lambda split, source: self._encode(corpus, split, source),
+            encode=lambda split, source: self._encode(corpus, split, source, known, tell),
         )
 
-    def _encode(self, corpus: Any, split: str, source: str) -> Iterator[Piece]:
+    def _encode(self, corpus: Any, split: str, source: str, known: set[int], tell: Callable[[str], None]) -> Iterator[Piece]:
+        import numpy as np
+
+        count = strange = 0
         for images, labels in self._read(corpus, split, source):
-            for image, label in zip(images, labels, strict=True):
+            new = (labels >= 0) & ~np.isin(labels, sorted(known)) & bool(known)
+            count, strange = count + len(images), strange + int(new.sum())
+            for image, label in zip(images, np.where(new, -1, labels), strict=True):
                 yield Piece({"pixels": image[None], "label": label[None]}, image.nbytes, True)
+        if strange:
+            tell(
+                f"{strange:,} of {count:,} {split} images of {source} have a label that no training image has; "
+                "they cannot be told and do not count"
+            )
 
     def _read(self, corpus: Any, split: str, source: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Images uint8 [N, channels, size, size] and labels int64 [N] (-1: none) of one source, in batches."""
