@@ -26,7 +26,7 @@ from windtunnel.models.load import load
 from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.success import Player
 from windtunnel.recipe import recipe_from
-from windtunnel.slots import Curator, CuratorContext, Evaluation, Objective, Source
+from windtunnel.slots import Curator, CuratorContext, Encoding, Evaluation, Objective, Source
 from windtunnel.slots.curator import ROW
 from windtunnel.train.export import export_run
 from windtunnel.train.run import fly, prepare
@@ -66,13 +66,45 @@ def test_tables_of_steps_become_episodes_and_what_is_wrong_with_them_is_counted(
     assert counted == {
         "episode without an end: kept": 1,
         "skipped: observations of several lengths": 1,
-        "skipped: numbers that are no whole ones from 0": 1,
+        "skipped: numbers that are no whole ones from 0 to 32767": 1,
     }
     (tmp_path / "wide.csv").write_text("run,x,y,act\n1,4,0,1\n1,4,1,0\n", encoding="utf-8")
     wide, _ = episodes_in(tmp_path / "wide.csv", episode="run", observation=["x", "y"], action="act")
     assert wide[0]["observation"] == [[4, 0], [4, 1]]
     with pytest.raises(UserError, match="has no column 'episode'"):
         episodes_in(tmp_path / "wide.csv")
+
+
+def test_an_end_parts_episodes_and_what_ends_them_may_be_words(tmp_path: Path) -> None:
+    table = tmp_path / "x.csv"
+    table.write_text("episode,observation,action,done\nall,0,0,no\nall,1,0,yes\nall,2,0,no\nall,3,0,no\n")
+    found, counted = episodes_in(table, done="done")
+    assert [one["observation"] for one in found] == [[[0], [1]], [[2], [3]]] and found[1]["origin"].endswith("x.csv: all, part 2")
+    assert counted == {"episode that goes on after its end: parted there": 1, "episode without an end: kept": 1}
+    assert len(episodes_in(table)[0]) == 1, "without done nothing is known of ends"
+    table.write_text("episode,observation,action,done\na,0,0,maybe\n")
+    with pytest.raises(UserError, match=r"x\.csv: a: column 'done' holds 'maybe'; an episode ends or not"):
+        episodes_in(table, done="done")
+
+
+def test_episodes_that_cannot_be_kept_are_skipped_by_name(tmp_path: Path) -> None:
+    columns = {"episode": ["far", "blind", "good"], "observation": [[40000], [], [1]], "action": [0, 0, 0]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
+    found, counted = episodes_in(tmp_path / "x.parquet")
+    assert len(found) == 1
+    assert counted == {"skipped: numbers that are no whole ones from 0 to 32767": 1, "skipped: observations without a code": 1}
+
+
+def test_an_episode_that_sees_otherwise_is_named() -> None:
+    class Corpus:
+        sources = ("mine",)
+
+        def rows(self, split: str, source: str, columns: Any) -> Any:
+            some = [{"observation": [[1] * places], "action": [0], "origin": f"e{places}"} for places in (2, 3)]
+            yield pyarrow.RecordBatch.from_pylist(some).select(columns)
+
+    with pytest.raises(UserError, match="mine, e3: has observations of 3 places, and those before have 2"):
+        make(Encoding, "episodes").fit(Corpus(), Path(), tell=lambda line: None)
 
 
 def test_codes_are_kinds_and_what_training_did_not_show_is_nothing() -> None:

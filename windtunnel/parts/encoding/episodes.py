@@ -51,11 +51,11 @@ class EpisodeWindows(Encoding, name="episodes"):
         most: np.ndarray | None = None
         actions = 0
         for source in corpus.sources:
-            for seen, done in self._read(corpus, "train", source):
+            for seen, done, where in self._read(corpus, "train", source):
                 highest = seen.max(axis=0)
                 if most is not None and len(most) != len(highest):
                     raise UserError(
-                        f"encoding.episodes: source {source!r} has observations of {len(highest)} places, and others have {len(most)}; "
+                        f"{where}: has observations of {len(highest)} places, and those before have {len(most)}; "
                         "episodes of one study have to see alike"
                     )
                 most = highest if most is None else np.maximum(most, highest)
@@ -75,9 +75,9 @@ class EpisodeWindows(Encoding, name="episodes"):
     def _encode(self, corpus: Any, split: str, source: str, places: int) -> Iterator[Piece]:
         import numpy as np
 
-        for seen, done in self._read(corpus, split, source):
+        for seen, done, where in self._read(corpus, split, source):
             if seen.shape[1] != places:
-                raise UserError(f"encoding.episodes: a held-out episode of {source!r} has {seen.shape[1]} places, training ones {places}")
+                raise UserError(f"{where}: a held-out episode has observations of {seen.shape[1]} places, training ones of {places}")
             windows = -(-len(done) // self.steps)
             room = windows * self.steps - len(done)
             observation = np.pad(seen, ((0, room), (0, 0)), constant_values=-1).reshape(windows, self.steps, places)
@@ -85,21 +85,22 @@ class EpisodeWindows(Encoding, name="episodes"):
             there = (np.arange(windows * self.steps) < len(done)).reshape(windows, self.steps)
             yield Piece({"observation": observation, "action": action, "there": there.astype(np.uint8)}, len(done), True)
 
-    def _read(self, corpus: Any, split: str, source: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What is seen [steps, places] and done [steps] of each episode."""
+    def _read(self, corpus: Any, split: str, source: str) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+        """What is seen [steps, places] and done [steps] of each episode, and what errors call it."""
         import numpy as np
 
-        for batch in corpus.rows(split, source, ["observation", "action"]):
-            for seen, done in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
+        for batch in corpus.rows(split, source, ["observation", "action", "origin"]):
+            for seen, done, origin in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                where = f"encoding.episodes: {source}, {origin}"
                 try:
                     codes, actions = np.array(seen), np.array(done)
                 except ValueError as error:
-                    raise UserError(f"encoding.episodes: {source}: observations of several lengths in one episode") from error
+                    raise UserError(f"{where}: observations of several lengths in one episode") from error
                 if codes.ndim != 2 or codes.dtype.kind not in "iu" or actions.dtype.kind not in "iu" or len(codes) != len(actions):
-                    raise UserError(f"encoding.episodes: {source}: an episode is a list of codes and an action for every step")
+                    raise UserError(f"{where}: an episode is a list of codes and an action for every step")
                 if codes.min() < 0 or codes.max() > 32767 or actions.max() > 32767:
-                    raise UserError(f"encoding.episodes: {source}: codes and actions are from 0 to 32767")
-                yield codes, actions
+                    raise UserError(f"{where}: codes and actions are from 0 to 32767")
+                yield codes, actions, where
 
     def reckoned(self) -> Steps:
         """As for every encoding; how many codes and actions there are is not known before episodes are read."""

@@ -16,14 +16,18 @@ from windtunnel.data.corpus.listing import listed, shown
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.series.tables import read_table
 
+HIGHEST = 32767  # of codes and actions, which the encoding keeps in 16 bits
+ENDS = {"true": True, "yes": True, "1": True, "1.0": True} | {"false": False, "no": False, "0": False, "0.0": False, "none": False}
+
 
 class EpisodeFiles(StreamedSource, name="episode-files"):
     """Episodes in tables (.parquet, .csv), one row a step: which episode it is of, what was seen, and what was done.
 
     An observation is a list of whole numbers from 0 in one column, or each of its places is a column of its own (``observation`` names
-    several). Steps stand in their order; episodes may be mixed. ``action`` is a whole number from 0. With ``done`` the last step of an
-    episode says that it ended: one without an end is kept and counted. An episode whose numbers are no whole ones from 0, or whose
-    observations are of several lengths, is skipped and counted. What ``group`` names (an operator, a goal) is never split.
+    several). Steps stand in their order; episodes may be mixed. ``action`` is a whole number from 0. With ``done`` (true or false, 1 or 0,
+    yes or no) the last step of an episode says that it ended: one without an end is kept and counted, and what follows an end is another
+    episode, which is counted too. An episode whose numbers are no whole ones from 0 to 32767, whose observations are of several lengths, or
+    that sees nothing is skipped and counted. What ``group`` names (an operator, a goal) is never split.
     """
 
     path: str = Field(min_length=1, description="a table or a folder of tables; ~ is the home folder", examples=["~/episodes.parquet"])
@@ -56,18 +60,41 @@ class EpisodeFiles(StreamedSource, name="episode-files"):
             for row in table.select(dict.fromkeys(wanted)).to_pylist():
                 episodes.setdefault(row[self.episode], []).append(row)
             for name, steps in episodes.items():
-                found = self._episode(f"{shown(file)}: {name}", steps, tally)
-                if found is not None:
-                    read += 1
-                    yield found
+                origin = f"{shown(file)}: {name}"
+                for place, some in enumerate(self._parted(steps, origin), start=1):
+                    if place == 2:
+                        tally.count("episode that goes on after its end: parted there", where=origin)
+                    found = self._episode(origin if place == 1 else f"{origin}, part {place}", some, tally)
+                    if found is not None:
+                        read += 1
+                        yield found
         if not read:
             raise UserError(f"{self.path}: holds no episode that can be read: {tally.summary('skipped')}")
+
+    def _parted(self, steps: list[dict[str, Any]], origin: str) -> Iterator[list[dict[str, Any]]]:
+        """``steps`` up to each end, and what is left behind the last; ``done`` becomes whether the episode ends there."""
+        some: list[dict[str, Any]] = []
+        for step in steps:
+            if self.done is not None:
+                word = str(step[self.done]).strip().lower()
+                if word not in ENDS:
+                    raise UserError(f"{origin}: column {self.done!r} holds {word!r}; an episode ends or not: true or false, 1 or 0")
+                step[self.done] = ENDS[word]
+            some.append(step)
+            if self.done is not None and step[self.done]:
+                yield some
+                some = []
+        if some:
+            yield some
 
     def _episode(self, origin: str, steps: list[dict[str, Any]], tally: Tally) -> dict[str, Any] | None:
         seen = [[one for name in self.observation for one in _listed(step[name])] for step in steps]
         done = [step[self.action] for step in steps]
-        if not all(isinstance(one, int) and one >= 0 for one in (*done, *(code for step in seen for code in step))):
-            tally.count("skipped: numbers that are no whole ones from 0", where=origin)
+        if not all(isinstance(one, int) and 0 <= one <= HIGHEST for one in (*done, *(code for step in seen for code in step))):
+            tally.count(f"skipped: numbers that are no whole ones from 0 to {HIGHEST}", where=origin)
+            return None
+        if not all(seen):
+            tally.count("skipped: observations without a code", where=origin)
             return None
         if len({len(step) for step in seen}) > 1:
             tally.count("skipped: observations of several lengths", where=origin)
