@@ -103,6 +103,11 @@ def test_a_table_gives_classes_and_groups(folder: Path) -> None:
         read(folder, labels="lables.csv")
     with pytest.raises(UserError, match=r"names 'down/900.png', which the folder does not hold"):
         read(folder, labels="labels.csv")
+    (folder / "labels.csv").write_text("file,class\n./down/1.png,odd\ndown/1.png,odd\n")
+    assert [one["class"] for one in read(folder, labels="labels.csv")[0] if one["class"]] == ["odd"]
+    (folder / "labels.csv").write_text("file,class\ndown/1.png,odd\ndown/1.png,even\n")
+    with pytest.raises(UserError, match=r"labels\.csv: has two rows of 'down/1.png' that differ"):
+        read(folder, labels="labels.csv")
 
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import Field
@@ -120,7 +120,12 @@ class ImageFolder(StreamedSource, name="image-folder"):
         for column in ("file", "class", *([self.group] if self.group else [])):
             if column not in known:
                 raise UserError(f"{path}: has no column {column!r}; {nearest(column, known)}")
-        table = {str(row["file"]): row for row in rows}
+        table: dict[str, dict[str, str]] = {}
+        for row in rows:
+            name = PurePosixPath(row["file"] or "").as_posix()  # ./a.png is a.png
+            told = {**row, "file": name}
+            if table.setdefault(name, told) != told:
+                raise UserError(f"{path}: has two rows of {name!r} that differ; give every image one")
         missing = [name for name in table if not (root / name).is_file()]
         if missing:
             raise UserError(
