@@ -46,8 +46,8 @@ NAMES = (
     "rank_kills",
     "blocked",
 )
-# pilot needs another checkout, harness a model and a task, outside_laws and law_calibration tables, own_ladder results of
-# studies/ladder.yaml, incremental fashion-mnist
+# pilot needs another checkout, beside_datatrove an environment with it and folders of text, harness a model and a task, outside_laws and
+# law_calibration tables, own_ladder results of studies/ladder.yaml, incremental fashion-mnist
 
 
 def main(names: list[str]) -> int:

@@ -55,6 +55,10 @@ def test_importance_finds_what_is_like_the_target(wanted, knobs):
     assert found == list(range(0, 30, 3))
 
 
+def test_a_batch_without_a_document_that_is_judged_is_no_end(wanted):
+    assert kept(make(Curator, {"classifier": {"reference": wanted, "keep": 0.5, "buckets": 512}}), POOL[:9])  # the second batch is empty
+
+
 def test_the_classifier_finds_what_is_like_the_reference(wanted):
     assert kept(make(Curator, {"classifier": {"reference": wanted, "keep": 0.385, "buckets": 4096}}), POOL) == list(range(0, 30, 3))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def overlap(texts: Sequence[str], scans: Sequence[Mapping[str, np.ndarray]], buc
 
 
 def _each(found: Ragged) -> Iterator[np.ndarray]:
-    for begin, end in zip(np.append(0, found.ends[:-1]), found.ends, strict=True):
+    for begin, end in itertools.pairwise(np.append(0, found.ends)):
         yield found.values[begin:end]
 
 
@@ -156,6 +157,12 @@ def gone(documents: pyarrow.RecordBatch, found: Mapping[str, np.ndarray], what: 
 def joined(scans: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """The numbers and the characters of all documents of the pool."""
     return tuple(np.concatenate([scan[name] for scan in scans]) for name in ("row", "characters"))  # type: ignore[return-value]
+
+
+def whole(scans: Sequence[Mapping[str, np.ndarray]]) -> Ragged:
+    """The features of all documents of the pool."""
+    sizes = np.concatenate([np.diff(np.append(0, scan["ends"])) for scan in scans])
+    return Ragged(np.concatenate([scan["values"] for scan in scans]), np.cumsum(sizes, dtype=np.int64))
 
 
 def decision(rows: np.ndarray, scores: np.ndarray, stays: np.ndarray) -> dict[str, np.ndarray]:

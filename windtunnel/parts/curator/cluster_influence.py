@@ -100,25 +100,18 @@ class ClusterInfluence(Judge, name="cluster-influence"):
         return {**selecting.decision(rows, chosen.means[cluster], chosen.stays), "good": good[~chosen.stays]}
 
     def _clusters(self, scans: Sequence[Mapping[str, np.ndarray]], random: np.random.Generator) -> np.ndarray:
-        """The cluster of each document: k-means of the leading singular vectors of its features, each document of unit length."""
+        """The cluster of each document: k-means of its embedding."""
         import numpy as np
         from scipy.cluster.vq import kmeans2
-        from scipy.sparse import csr_array
-        from scipy.sparse.linalg import svds
 
-        counts = np.concatenate([np.diff(np.append(0, scan["ends"])) for scan in scans])
-        values = np.concatenate([np.asarray(scan["values"], np.int64) for scan in scans])
-        matrix = csr_array((np.ones(len(values)), values, np.append(0, np.cumsum(counts))), shape=(len(counts), self.buckets))
-        matrix.sum_duplicates()
-        seen = np.bincount(matrix.indices, minlength=self.buckets)
-        matrix.data = np.sqrt(matrix.data) * np.log(len(counts) / np.maximum(1, seen))[matrix.indices]
-        rank = min(32, min(matrix.shape) - 1)
-        count = min(self.clusters, len(counts))
-        if rank < 1 or count < 2 or not matrix.data.any():
-            return np.zeros(len(counts), np.int64)
-        left, size, _ = svds(matrix, k=rank, random_state=int(random.integers(1 << 31)))
-        points = left * size
-        points /= np.maximum(1e-12, np.linalg.norm(points, axis=1, keepdims=True))
+        from windtunnel.kits.text import selecting
+        from windtunnel.kits.text.transport import embedded
+
+        features = selecting.whole(scans)
+        count = min(self.clusters, len(features.ends))
+        points = embedded(features, self.buckets, 32, random) if count > 1 else None
+        if points is None:
+            return np.zeros(len(features.ends), np.int64)
         found: np.ndarray = kmeans2(points, count, minit="++", seed=int(random.integers(1 << 31)))[1].astype(np.int64)
         return found
 
