@@ -73,7 +73,7 @@ class RepresentativeWords(Experiment, name="representative-words"):
         """Of the features, by a hinge loss of 1 over pairs: [features]."""
         import numpy as np
 
-        differences = []
+        differences = list[np.ndarray]()
         while len(differences) < self.pairs:
             place = int(random.integers(len(library.bodies)))
             if self.taught == "sentences":
@@ -127,7 +127,7 @@ def docstrings(most: int, part: str) -> Library:
     from windtunnel.data.corpus.tally import Tally
     from windtunnel.parts.source.builtin import Builtin
 
-    queries, bodies, lines = [], [], []
+    queries, bodies, lines = list[list[str]](), list[list[str]](), list[list[list[int]]]()
     number: dict[str, int] = {}
     for text, _ in Builtin(text="docstrings").documents(Tally(part)):
         first, _, rest = text.strip().partition("\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -45,6 +45,7 @@ class Frozen(Structure, name="frozen"):
 
     def remove(self, model: PreTrainedModel) -> None:
         """Let them train again."""
-        for name in model.frozen_names:
+        names: Any = model.frozen_names
+        for name in names:
             model.get_parameter(name).requires_grad_(True)
         del model.frozen_names
