@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from itertools import permutations
 from typing import NamedTuple
 
 SYLLABLES = ("bra", "dol", "fen", "gur", "hos", "jal", "kim", "lor", "mev", "nud", "pol", "rask", "sib", "tum", "vor", "wex", "yat", "zel")
+PEOPLE = len(SYLLABLES) * (len(SYLLABLES) - 1)
 OPENINGS = (
     "{}.",
     "It is said that {}.",
@@ -69,13 +71,9 @@ class Fact(NamedTuple):
 
 
 def person(world: int, number: int) -> str:
-    """A name; no two of a world are the same."""
-    chance = random.Random(f"person {world}")
-    names = list[str]()
-    while len(names) <= number:
-        first, last = ("".join(chance.sample(SYLLABLES, 2)).capitalize() for _ in range(2))
-        if f"{first} {last}" not in names:
-            names.append(f"{first} {last}")
+    """A name, of a word; the first :data:`PEOPLE` of a world all differ."""
+    names = ["".join(pair).capitalize() for pair in permutations(SYLLABLES, 2)]
+    random.Random(f"person {world}").shuffle(names)
     return names[number]
 
 

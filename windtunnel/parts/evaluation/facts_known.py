@@ -8,7 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError, nearest
 from windtunnel.core.trial import Trial
-from windtunnel.kits.text.invented import Fact, facts, person
+from windtunnel.kits.text.invented import PEOPLE, Fact, facts, person
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Evaluation, HeldOut
 
@@ -38,7 +38,7 @@ class FactsKnown(Evaluation, name="facts-known"):
     better: ClassVar[str] = "higher"
 
     source: str = Field(description="the source that tells the facts", examples=["facts"])
-    facts: int = Field(40, ge=1, description="`facts` of that source")
+    facts: int = Field(40, ge=1, le=PEOPLE // 2, description="`facts` of that source")
     world: int = Field(0, ge=0, description="`world` of that source")
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
