@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from windtunnel.parts.experiment.order_effects import HIDDEN, Images, OrderEffects, expanded, loss, trained
+from windtunnel.parts.experiment.order_effects import HIDDEN, LabelledDigits, OrderEffects, expanded, loss, trained
 
 RATE = 0.003
 
 
 @pytest.fixture(scope="module")
-def images() -> Images:
+def images() -> LabelledDigits:
     random = np.random.default_rng(80)
-    return Images(torch.from_numpy(random.random((20, 64))), torch.from_numpy(random.integers(0, 10, 20)))
+    return LabelledDigits(torch.from_numpy(random.random((20, 64))), torch.from_numpy(random.integers(0, 10, 20)))
 
 
 def test_each_order_of_the_expansion_leaves_an_error_of_the_next(images):

@@ -69,7 +69,7 @@ class OrderEffects(Experiment, name="order-effects"):
             "loss_error": float(np.mean(np.abs(np.subtract(true, told)))),
         }
 
-    def _data(self, random: np.random.Generator) -> tuple[list[Images], Images]:
+    def _data(self, random: np.random.Generator) -> tuple[list[LabelledDigits], LabelledDigits]:
         """Batches of digits in the order of their labels, which is loosened a little, and held-out ones."""
         import numpy as np
         import torch
@@ -81,10 +81,10 @@ class OrderEffects(Experiment, name="order-effects"):
         seen, unseen = places[: self.batches * BATCH], places[self.batches * BATCH :]
         seen = seen[np.argsort(found.target[seen] + random.standard_normal(len(seen)))]
         pixels, labels = torch.from_numpy(found.data / 16), torch.from_numpy(found.target.astype(np.int64))
-        parts = [Images(pixels[part], labels[part]) for part in np.split(seen, self.batches)]
-        return parts, Images(pixels[unseen], labels[unseen])
+        parts = [LabelledDigits(pixels[part], labels[part]) for part in np.split(seen, self.batches)]
+        return parts, LabelledDigits(pixels[unseen], labels[unseen])
 
-    def _told(self, run: list[torch.Tensor], order: list[Images], usual: list[Images]) -> torch.Tensor:
+    def _told(self, run: list[torch.Tensor], order: list[LabelledDigits], usual: list[LabelledDigits]) -> torch.Tensor:
         """The weights that training in ``order`` is thought to come to; ``run`` are those before and after each step of ``usual``."""
         if self.estimate == "reference":
             return run[-1]
@@ -98,7 +98,7 @@ class OrderEffects(Experiment, name="order-effects"):
         return weights
 
 
-class Images(NamedTuple):
+class LabelledDigits(NamedTuple):
     """``pixels`` float64 [images, 64] from 0 to 1 and ``labels`` int64 [images]."""
 
     pixels: torch.Tensor
@@ -122,7 +122,7 @@ class Adam:
         return update
 
 
-def loss(weights: torch.Tensor, images: Images) -> torch.Tensor:
+def loss(weights: torch.Tensor, images: LabelledDigits) -> torch.Tensor:
     """Mean cross entropy in nats of a network with ``weights`` [64 x HIDDEN + HIDDEN x 10]; tanh, which has all derivatives."""
     import torch
 
@@ -130,7 +130,7 @@ def loss(weights: torch.Tensor, images: Images) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(torch.tanh(images.pixels @ inner) @ outer, images.labels)
 
 
-def trained(start: torch.Tensor, batches: list[Images], learning_rate: float) -> list[torch.Tensor]:
+def trained(start: torch.Tensor, batches: list[LabelledDigits], learning_rate: float) -> list[torch.Tensor]:
     """The weights before the first step and after each."""
     from torch.func import grad
 
@@ -140,7 +140,7 @@ def trained(start: torch.Tensor, batches: list[Images], learning_rate: float) ->
     return found
 
 
-def expanded(known: torch.Tensor, away: torch.Tensor, images: Images, orders: int) -> torch.Tensor:
+def expanded(known: torch.Tensor, away: torch.Tensor, images: LabelledDigits, orders: int) -> torch.Tensor:
     """The gradient at ``known + away``, expanded around ``known`` to so many orders (0 to 2) of ``away``."""
     from torch.func import grad, jvp
 
