@@ -7,7 +7,7 @@ import pytest
 
 from windtunnel.core.errors import UserError
 from windtunnel.laws.isoflop import isoflop
-from windtunnel.laws.order import order
+from windtunnel.laws.order import not_monotone, order
 from windtunnel.laws.power import CHINCHILLA
 from windtunnel.laws.schedule import curve, predict, schedule
 
@@ -145,6 +145,14 @@ def test_a_reversal_is_foreseen_and_said(tmp_path: Path) -> None:
     found = order(path, **NAMED, target=1.6e20)
     assert found.rank_at_one_scale == ["base", "grows"] and found.order == ["grows", "base"]
     assert any("may reverse" in warning for warning in found.warnings)
+
+
+def test_a_ladder_that_rises_is_said(tmp_path: Path) -> None:
+    path = arms(tmp_path, {"base": (0, 0), "good": (-0.02, 0)})
+    assert not any("monotone" in warning for warning in order(path, **NAMED, target=1.6e19).warnings)
+    at = np.array([0.0, 1.0, 2.0])
+    told = not_monotone(np.log([3.0, 3.0, 3.3, 3.3, 2.5]), np.array([0, 0, 1, 1, 2]), dict(enumerate(at)))
+    assert told == ["the ladder is not monotone: results at 2.72 FLOPs are 10.0% worse than at 1; fly that scale again, or leave it out"]
 
 
 def test_orders_that_cannot_be_told_are_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.typed import JsonBlock, Number
 from windtunnel.laws.band import foretell
 from windtunnel.laws.forecast import Bounds
-from windtunnel.laws.order import ArmForecast, Cells, OrderResult, Posterior, doubts, gather, ranked
+from windtunnel.laws.order import ArmForecast, Cells, OrderResult, Posterior, doubts, gather, not_monotone, ranked
 from windtunnel.laws.power import COMPUTE
 from windtunnel.laws.table import scales
 from windtunnel.laws.under_way import OnTheWay, on_the_way
@@ -114,6 +114,7 @@ def forecast(results: Sequence[StudyResult | Mapping[str, Any]], flops: float) -
     scale = np.array([common.index(s) for s in place[kept]])
     beyond = float(np.log(flops) - at[-1])
     told += doubts(beyond, len(common), dict(enumerate(at)), scale, runs.arm[kept], len(runs.names))
+    told += not_monotone(y, scale, dict(enumerate(at)))
     cells = gather(y, runs.arm[kept], scale, at - at[-1], runs.seed[kept])
     last = [float(y[(scale == scale.max()) & (runs.arm[kept] == number)].mean()) for number in range(len(runs.names))]
     facts = {"target": flops, "largest": float(np.exp(at[-1])), "points": len(y), "scales": len(common)}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SLOPES, DEPARTURES, NOISES = (np.geomspace(1e-4, 3e-2, 8), np.geomspace(1e-4, 3e-2, 7), np.geomspace(1e-4, 3e-2, 8))
 WIDE = 1.0  # prior deviation of what is free
 DRAWS = 4000
+RISE = 0.005  # of the log loss from a scale to the next, above which it is said
 UNLIKELY = 1e-3  # settings with a smaller share of the best one's likelihood are left out
 
 
@@ -126,7 +127,7 @@ def order(
         raise UserError(
             f"the target of {target:.3g} FLOPs lies below the ladder, which begins at {np.exp(min(at.values())):.3g}; give a larger target"
         )
-    told += doubts(np.log(target) - largest, len(common), at, scale, who, len(names))
+    told += doubts(np.log(target) - largest, len(common), at, scale, who, len(names)) + not_monotone(y, scale, at)
     cells = gather(y, who, np.array([common.index(s) for s in scale]), np.array([at[s] for s in common]) - largest)
     drawn = Posterior.of(cells, float(np.log(target)) - largest).draw()
     top = scale == max(at, key=lambda s: at[s])
@@ -236,6 +237,21 @@ def doubts(beyond: float, scales: int, at: Mapping[int, float], scale: np.ndarra
     if all((who[scale == s] == number).sum() < 2 for s in at for number in range(arms)):
         told.append("no arm has two runs at a budget, so noise between seeds and real departures cannot be told apart; fly a second seed")
     return told
+
+
+def not_monotone(y: np.ndarray, scale: np.ndarray, at: Mapping[int, float]) -> list[str]:
+    """A warning where the mean of ``y`` [rows], log losses, rises by half a percent from a scale to the next; ``at`` as in doubts."""
+    ladder = sorted(at, key=lambda s: at[s])
+    means = [float(y[scale == s].mean()) for s in ladder]
+    rises = np.diff(means)
+    if rises.max() <= RISE:
+        return []
+    worst = int(rises.argmax())
+    low, high = (np.exp(at[s]) for s in ladder[worst : worst + 2])
+    return [
+        f"the ladder is not monotone: results at {high:.3g} FLOPs are {np.expm1(rises[worst]):.1%} worse than at {low:.3g}; "
+        "fly that scale again, or leave it out"
+    ]
 
 
 def ranked(names: list[str], baseline: str, drawn: np.ndarray, last: list[float], told: list[str], **facts: float) -> OrderResult:
