@@ -128,6 +128,28 @@ def test_a_run_on_a_csv_file_counts_what_is_missing_and_new_and_loses_no_row(tmp
     assert record["test"]["bits_per_label"] < 0.7, "red is dear"
 
 
+def test_rows_without_a_label_and_labels_that_are_amounts_are_told(tmp_path: Path) -> None:
+    import pyarrow
+
+    class Corpus:
+        sources = ("mine",)
+        labels: tuple[str, ...] = ("low", "high", "", "low", "high")
+
+        def schema(self, source: str) -> Any:
+            return pyarrow.schema([("size", pyarrow.int64()), ("label", pyarrow.string())])
+
+        def rows(self, split: str, source: str, columns: Any) -> Any:
+            some = [{"size": size, "label": label} for size, label in enumerate(self.labels)]
+            yield pyarrow.RecordBatch.from_pylist(some).select(columns)
+
+    told: list[str] = []
+    make(Encoding, "rows").fit(Corpus(), tmp_path, tell=told.append)
+    assert "1 of 5 test rows have no label; they are read and do not count" in told and not any("amount" in line for line in told)
+    Corpus.labels = ("0.5", "0.7", "0.9", "1.5")
+    make(Encoding, "rows").fit(Corpus(), tmp_path, tell=told.append)
+    assert any("'label', which is to be told, has 4 values in 4 training rows" in line for line in told)
+
+
 def test_streams_of_one_table_have_the_same_numbers_and_of_another_not() -> None:
     from types import SimpleNamespace
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from example_result import example
@@ -28,7 +29,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.report import samples as report_samples
 from windtunnel.report.words import Reading
-from windtunnel.slots import Call, Documents, Evaluation, Objective, Packing, Source
+from windtunnel.slots import Call, Documents, Encoding, Evaluation, Objective, Packing, Source
 from windtunnel.train.export import export_run
 from windtunnel.train.run import fly, prepare
 
@@ -85,6 +86,8 @@ def test_a_long_table_becomes_series_and_what_is_wrong_with_them_is_counted(tmp_
         "skipped: rows without a value of 'id'": 1,
     }
     assert series_in(table, period=6)[0]["hours"]["period"] == 6
+    table.write_text("id,time,value\na,1,0.5\na,2,'1,5'\na,3,2\n".replace("'", '"'), encoding="utf-8")
+    assert series_in(table)[1] == {"values that are no numbers: read as gaps": 1, "gaps: steps without a value": 1}
 
 
 def test_a_folder_of_wide_tables_is_a_series_a_column_and_files_are_not_split(tmp_path: Path) -> None:
@@ -219,6 +222,23 @@ def test_what_is_held_out_does_not_depend_on_how_densely_training_windows_lie(tm
         one, two = (windows_of(stream, split, "drawn") for stream in (usual, dense))
         assert np.array_equal(one.future, two.future)
     assert len(windows_of(dense, "train", "drawn").past) > 2 * len(windows_of(usual, "train", "drawn").past)
+
+
+def test_series_that_give_no_window_are_told(tmp_path: Path) -> None:
+    class Corpus:
+        def schema(self, source: str) -> Any:
+            return pyarrow.schema([("values", pyarrow.list_(pyarrow.float64()))])
+
+        def rows(self, split: str, source: str, columns: Any) -> Any:
+            yield pyarrow.RecordBatch.from_pylist([{"values": list(range(steps))} for steps in (13, 14, 40)]).select(columns)
+
+    told: list[str] = []
+    fitted = make(Encoding, {"series": {"past": 8, "horizon": 2, "later": 2}}).fit(Corpus(), tmp_path, tell=told.append)
+    pieces = [len(piece.arrays["past"]) for piece in fitted.encode("train", "mine")]
+    assert len(pieces) == 3 and told == [
+        f"{pieces.count(0)} of 3 train series of mine give no window: one needs 18 steps or more (known, horizon, and later) "
+        "with values among them"
+    ]
 
 
 def test_coarser_series_are_means_of_what_is_there() -> None:

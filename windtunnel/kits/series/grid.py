@@ -62,6 +62,8 @@ def regular(times: Sequence[Any], values: Sequence[Any], count: Callable[[str, i
     import numpy as np
 
     numbers = np.array([_number(value) for value in values], np.float64)
+    if words := sum(isinstance(value, str) and np.isnan(number) for value, number in zip(values, numbers, strict=True)):
+        count("values that are no numbers: read as gaps", words)
     places, frequency, period = _places(times)
     order = np.argsort(places, kind="stable")
     places, numbers = places[order], numbers[order]

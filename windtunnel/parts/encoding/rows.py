@@ -29,7 +29,7 @@ class RowsEncoding(Encoding, name="rows"):
     A column holds numbers where every value of it in training rows reads as one, else categories. Numbers are standardised by training
     rows, and told no farther than ten deviations; where there is none, the model sees that. A category that fewer than ``rarest`` training
     rows have, or that comes up in held-out rows alone, is read as unknown. Rows whose label no training row has cannot be told and do
-    not count. All of this is counted, and said with the names of the columns.
+    not count. All of this, and rows without a label, is counted, and said with the names of the columns.
     """
 
     trial = Trial(
@@ -71,6 +71,11 @@ class RowsEncoding(Encoding, name="rows"):
         for source in corpus.sources:
             for row in self._rows(corpus, "train", source, names):
                 learner.see(row)
+        if 2 < learner.labels.total() < 2 * len(learner.labels):
+            tell(
+                f"column {self.label!r}, which is to be told, has {len(learner.labels):,} values in {learner.labels.total():,} training "
+                "rows, and each is a class of its own; cut an amount into a few classes first"
+            )
         columns = self._counted(corpus, learner.learned(self.most, self.rarest), names, tell)
         facts = {**columns._asdict(), "categories": {name: list(values) for name, values in columns.categories.items()}}
         return Fitted(
@@ -110,10 +115,11 @@ class RowsEncoding(Encoding, name="rows"):
         missing: dict[str, int] = {}
         unknown: dict[str, int] = {}
         for split in ("train", "validation", "test"):
-            gone, odd, rows, strange = dict.fromkeys(names, 0), dict.fromkeys(names, 0), 0, 0
+            gone, odd, rows, strange, bare = dict.fromkeys(names, 0), dict.fromkeys(names, 0), 0, 0, 0
             for source in corpus.sources:
                 for row in self._rows(corpus, split, source, names):
                     rows += 1
+                    bare += category(row.get(self.label)) is None
                     strange += category(row.get(self.label)) is not None and columns.label(row.get(self.label)) < 0
                     for name in names:
                         written = category(row.get(name))
@@ -126,6 +132,8 @@ class RowsEncoding(Encoding, name="rows"):
                 for name, count in counts.items():
                     if count:
                         tell(f"column {name!r} {what} in {count:,} of {rows:,} {split} rows")
+            if bare and columns.labels:
+                tell(f"{bare:,} of {rows:,} {split} rows have no label; they are read and do not count")
             if strange:
                 tell(f"{strange:,} of {rows:,} {split} rows have a label that no training row has; they cannot be told and do not count")
         return columns._replace(missing=missing, unknown=unknown)

@@ -67,7 +67,7 @@ class SeriesWindows(Encoding, name="series"):
         return {key: getattr(self, key) for key in type(self).model_fields if key != "coarser" or self.coarser}
 
     def fit(self, corpus: Any, folder: Path, before: Any = None, tell: Callable[[str], None] = print) -> Fitted:
-        """Nothing is learnt: every window is scaled by its own past."""
+        """Nothing is learnt: every window is scaled by its own past. Series that give no window are told."""
         return Fitted(
             fields={
                 "past": Kind("<f8", (self.past,), fill=float("nan")),
@@ -77,19 +77,28 @@ class SeriesWindows(Encoding, name="series"):
                 "later": Kind("<i8", along="document"),
             },
             facts={"past": self.past, "horizon": self.horizon},
-            encode=lambda split, source: self._encode(corpus, split, source),
+            encode=lambda split, source: self._encode(corpus, split, source, tell),
         )
 
-    def _encode(self, corpus: Any, split: str, source: str) -> Iterator[Piece]:
+    def _encode(self, corpus: Any, split: str, source: str, tell: Callable[[str], None]) -> Iterator[Piece]:
         """The series of ``split``, and where it holds out later times the ends of those of training, behind them."""
         held = self.later * self.horizon
+        count = short = 0
         for values, period, frequency in self._read(corpus, split, source):
             stop = len(values) - (len(LATER) * held if split == "train" else 0)
             apart = self.horizon if split in LATER else self.stride or self.horizon
-            yield self._piece(values, 0, stop, apart, (period, frequency, 0))
+            whole = self._piece(values, 0, stop, apart, (period, frequency, 0))
+            count, short = count + 1, short + (not len(whole.arrays["past"]))
+            yield whole
             for steps in self.coarser if split == "train" else ():
                 means, its_period, its_frequency = coarse(values[: max(stop, 0)], steps, period, frequency)
                 yield self._piece(means, 0, len(means), apart, (its_period, its_frequency, 0))
+        if short:
+            least = self.known + self.horizon + (len(LATER) * held if split == "train" else 0)
+            tell(
+                f"{short:,} of {count:,} {split} series of {source} give no window: one needs {least} steps or more (known, horizon"
+                f"{', and later' if split == 'train' and held else ''}) with values among them"
+            )
         if split in LATER and held:
             for values, period, frequency in self._read(corpus, "train", source):
                 stop = len(values) - (held if split == "validation" else 0)
