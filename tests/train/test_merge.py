@@ -72,6 +72,15 @@ def test_what_cannot_be_merged_is_refused_by_name(folders, tmp_path):
         merged(tmp_path, merge={"soop": {"ingredients": []}})
 
 
+@pytest.mark.parametrize(("file", "said"), [("config.json", "not a configuration that"), ("tokenizer.json", "damaged: it is no tokenizer")])
+def test_files_beside_weights_that_are_cut_off_are_named(folders, tmp_path, file, said):
+    (folders[0] / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
+    (folders[1] / file).write_text('{"model_type":')
+    with pytest.raises(UserError, match=rf"b/{file}: {said}"):
+        merged(tmp_path, merge=arithmetic(folders[:2]))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_merge_that_changes_nothing_is_refused(folders, tmp_path):
     with pytest.raises(UserError, match=r"nothing is merged: .*no weight of it changes$"):
         merged(tmp_path, merge=arithmetic([folders[0], folders[0]]))

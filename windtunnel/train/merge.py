@@ -171,8 +171,11 @@ def _other_vocabulary(one: Path, two: Path) -> bool:
 
 
 def _vocabulary(tokenizer: Path) -> Any:
-    whole = json.loads(tokenizer.read_text(encoding="utf-8"))
-    return whole["model"].get("vocab"), sorted((entry["id"], entry["content"]) for entry in whole.get("added_tokens", ()))
+    try:
+        whole = json.loads(tokenizer.read_text(encoding="utf-8"))
+        return whole["model"].get("vocab"), sorted((entry["id"], entry["content"]) for entry in whole.get("added_tokens", ()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PartError(f"{tokenizer}: damaged: it is no tokenizer: {error}") from error
 
 
 def _config(folder: Path) -> Any:
