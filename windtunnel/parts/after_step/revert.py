@@ -64,11 +64,10 @@ class Revert(AfterStep, name="revert"):
         within: Any = model.base_model
         ids = {id(weight) for weight in within.parameters()}
         places = family_of(model.config).places(model.config)
-        last = tuple(
-            f"{stack}.{len(model.get_submodule(stack)) - 1 - place}."  # type: ignore[arg-type]
-            for stack in places.stacks
-            for place in range(self.free)
-        )
+        last: list[str] = []
+        for stack in places.stacks:
+            blocks: Any = model.get_submodule(stack)
+            last += [f"{stack}.{len(blocks) - 1 - place}." for place in range(self.free)]
         behind = tuple(f"{norm}." for norm in places.final) if self.free else ()
         return {name for name, weight in model.named_parameters() if id(weight) in ids and not name.startswith((*last, *behind))}
 
