@@ -45,7 +45,7 @@ class NameRoles(Evaluation, name="name-roles"):
         """The three numbers.
 
         Raises:
-            PartError: where documents are no text, for an encoder-decoder, and where documents hold fewer than twenty names of Python code.
+            PartError: where documents are no text, for an encoder-decoder, and where documents hold no names of Python code of two roles.
             UserError: where scikit-learn is missing.
         """
         import numpy as np
@@ -96,8 +96,8 @@ class NameRoles(Evaluation, name="name-roles"):
                     places += [(len(windows), 1 + int(place) % length) for place, _ in inside]
                     roles += [name.role for _, name in inside]
                     windows.append([held_out.facts.document, *tokens["input_ids"][window * length : (window + 1) * length]])
-        if len(roles) < 20:
-            raise PartError(f"{self.name}: the {split} documents have {len(roles)} names of Python code in whole windows; give more code")
+        if len(set(roles)) < 2:
+            raise PartError(f"{self.name}: the {split} documents have no two names of Python code in whole windows; give more code")
         return np.array(windows), np.array(places)[:most], np.array(roles)[:most]
 
     def _features(self, model: Any, held_out: HeldOut, windows: np.ndarray, places: np.ndarray) -> np.ndarray:
