@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from windtunnel.commands.console import answers, console, plain_table, print_json
+from windtunnel.commands.console import print_json
+from windtunnel.commands.law_knowledge import capacity, frequency, retention, strategies
+from windtunnel.commands.law_options import (
+    DrawsOption,
+    FlopsOption,
+    GroupOption,
+    HoldOption,
+    LossOption,
+    SizeOption,
+    TableFile,
+    TokensOption,
+    WhereOption,
+    choice,
+    choices,
+    show,
+    warn,
+)
 from windtunnel.commands.options import JsonOption
-from windtunnel.core.errors import UserError
-from windtunnel.laws.forecast import DRAWS, LawResult
-
-TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="comma-, semicolon- or tab-separated, with a heading", show_default=False)]
-SizeOption = Annotated[str, typer.Option("--size", metavar="COLUMN", help="parameters (7e9, not 7)", show_default=False)]
-TokensOption = Annotated[str, typer.Option("--tokens", metavar="COLUMN", help="training tokens (3e11, not 300)", show_default=False)]
-LossOption = Annotated[str, typer.Option("--loss", metavar="COLUMN", help="the loss, nats a token", show_default=False)]
-FlopsOption = Annotated[str, typer.Option("--flops", metavar="COLUMN", help="training FLOPs", show_default=False)]
-WhereOption = Annotated[
-    list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="only rows that say so; may be given several times")
-]
-DrawsOption = Annotated[int, typer.Option("--draws", min=200, help="bootstrap samples")]
-GroupOption = Annotated[
-    str | None,
-    typer.Option("--group", metavar="COLUMN", help="what is drawn together in the bootstrap, such as the run of a checkpoint"),
-]
-HoldOption = Annotated[
-    list[str] | None, typer.Option("--hold", metavar="NAME=VALUE", help="a number that is known; may be given several times")
-]
+from windtunnel.laws.forecast import DRAWS
 
 
 def chinchilla(
@@ -240,40 +237,6 @@ def downstream(
     show(downstream(table, loss=loss, score=score, group=group, **choice(where, hold), draws=draws), as_json)
 
 
-def capacity(
-    table: TableFile,
-    size: SizeOption,
-    bits: Annotated[str, typer.Option("--bits", metavar="COLUMN", help="bits of knowledge stored", show_default=False)],
-    most: Annotated[str, typer.Option("--most", metavar="COLUMN", help="bits that there are to store", show_default=False)],
-    group: GroupOption = None,
-    where: WhereOption = None,
-    hold: HoldOption = None,
-    draws: DrawsOption = DRAWS,
-    as_json: JsonOption = False,
-) -> None:
-    """How many bits of knowledge a parameter holds."""
-    from windtunnel.laws.capacity import capacity
-
-    show(capacity(table, size=size, bits=bits, most=most, group=group, **choice(where, hold), draws=draws), as_json)
-
-
-def frequency(
-    table: TableFile,
-    count: Annotated[str, typer.Option("--count", metavar="COLUMN", help="documents that state the fact", show_default=False)],
-    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="the share answered right", show_default=False)],
-    size: Annotated[str | None, typer.Option("--size", metavar="COLUMN", help="parameters", show_default=False)] = None,
-    group: GroupOption = None,
-    where: WhereOption = None,
-    hold: HoldOption = None,
-    draws: DrawsOption = DRAWS,
-    as_json: JsonOption = False,
-) -> None:
-    """Knowledge of facts from how many documents state them, and from size."""
-    from windtunnel.laws.frequency import frequency
-
-    show(frequency(table, count=count, score=score, size=size, group=group, **choice(where, hold), draws=draws), as_json)
-
-
 def learning_curve(
     table: TableFile,
     units: Annotated[str, typer.Option("--units", metavar="COLUMN", help="the amount of data", show_default=False)],
@@ -294,56 +257,6 @@ def learning_curve(
             left = "not known yet" if one.left is None else f"at most {one.left:.4g}"
             print(f"{one.units:g} units: {one.score:.4g}, ceiling {one.ceiling:.4g}, left to gain {left}")
         print("go on" if found.stop_at is None else f"stop at {found.stop_at:g} units")
-
-
-def retention(
-    table: TableFile,
-    at: Annotated[str, typer.Option("--at", metavar="COLUMN", help="steps or tokens", show_default=False)],
-    known: Annotated[str, typer.Option("--known", metavar="COLUMN", help="what is measured, higher for known", show_default=False)],
-    kind: Annotated[str, typer.Option("--kind", metavar="COLUMN", help="the kind of telling", show_default=False)],
-    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the run", show_default=False)],
-    against: Annotated[str, typer.Option("--against", metavar="KIND", help="the kind to compare with", show_default=False)],
-    begins: Annotated[float, typer.Option("--begins", help="where telling begins", show_default=False)],
-    ends: Annotated[float, typer.Option("--ends", help="where telling ends", show_default=False)],
-    where: WhereOption = None,
-    draws: DrawsOption = DRAWS,
-    as_json: JsonOption = False,
-) -> None:
-    """How fast what was told is forgotten: the share left, a line in the logarithm of what was read since."""
-    from windtunnel.laws.retention import retention
-
-    columns = {"at": at, "known": known, "kind": kind, "run": run}
-    found = retention(table, **columns, against=against, begins=begins, ends=ends, where=choices(where), draws=draws)
-    show(found, as_json)
-    if not as_json:
-        for name, one in found.kinds.items():
-            lasts = "is not forgotten" if one.lasts is None else f"is gone after {one.lasts:.3g}"
-            print(f"{name}: {one.gain.value:.3g} gained, {one.decay.value:.3g} of it lost with every tenfold; {lasts}")
-
-
-def strategies(
-    table: TableFile,
-    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="training steps", show_default=False)],
-    tasks: Annotated[str, typer.Option("--tasks", metavar="COLUMN", help="tasks of training", show_default=False)],
-    weight: Annotated[str, typer.Option("--weight", metavar="COLUMN", help="of knowing by heart, 0 to 1", show_default=False)],
-    gap: Annotated[str, typer.Option("--gap", metavar="COLUMN", help="nats it predicts better by", show_default=False)],
-    since: Annotated[float, typer.Option("--since", help="leave out earlier steps")] = 1.0,
-    group: GroupOption = None,
-    where: WhereOption = None,
-    draws: DrawsOption = DRAWS,
-    as_json: JsonOption = False,
-) -> None:
-    """Whether a model knows its tasks by heart or learns each anew: the weight of both from steps and tasks."""
-    from windtunnel.laws.strategies import strategies
-
-    columns = {"step": step, "tasks": tasks, "weight": weight, "gap": gap}
-    found = strategies(table, **columns, since=since, group=group, where=choices(where), draws=draws)
-    show(found, as_json)
-    if not as_json:
-        print(f"half of the grid by the other: {found.explained:.0%} explained, {found.against_one:.2f} of the error of one strategy")
-        for one in found.crossings:
-            measured = "not measured" if one.step is None else f"measured {one.step:.4g}"
-            print(f"{one.tasks:g} tasks: by heart from step {one.law:.4g} by the law, {measured}")
 
 
 def advantage(
@@ -429,44 +342,3 @@ COMMANDS = (
     order,
     under_cost,
 )
-
-
-def choices(where: list[str] | None) -> dict[str, str]:
-    """``--where`` as a mapping. Raises UserError for one without an equals sign."""
-    if odd := [one for one in where or () if "=" not in one]:
-        raise UserError(f"--where {odd[0]}: expected COLUMN=VALUE")
-    return dict(one.split("=", 1) for one in where or ())
-
-
-def choice(where: list[str] | None, hold: list[str] | None) -> dict[str, Any]:
-    """``--where`` and ``--hold`` as mappings. Raises UserError for one that is not NAME=VALUE."""
-    held = {}
-    for one in hold or ():
-        name, _, value = one.partition("=")
-        try:
-            held[name] = float(value)
-        except ValueError:
-            raise UserError(f"--hold {one}: expected NAME=NUMBER, such as E=1.8") from None
-    return {"where": choices(where), "hold": held}
-
-
-def show(result: LawResult, as_json: bool) -> None:
-    """Print a law, its warnings on standard error."""
-
-    if as_json:
-        print_json(result.plain())
-        return
-    rows = [(name, f"{one.value:.5g}", f"{one.low:.5g}", f"{one.high:.5g}") for name, one in result.parameters.items()]
-    amount = (lambda value, sign="": f"{value:{sign}.2%}") if result.relative else (lambda value, sign="": f"{value:{sign}.4g}")
-    print(f"{result.law}, {result.points} points, residual {amount(result.residual)}")
-    answers().print(plain_table(("", "value", "low", "high"), rows))
-    if result.largest_left_out:
-        left = result.largest_left_out
-        print(f"{left.what}, predicted from the others: off by {amount(left.error)} (bias {amount(left.bias, '+')}, {left.points} points)")
-    warn(result.warnings)
-
-
-def warn(warnings: list[str]) -> None:
-    """Print warnings on standard error."""
-    for warning in warnings:
-        console().print(f"warning: {warning}", markup=False, soft_wrap=True)
