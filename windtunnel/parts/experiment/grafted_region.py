@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -34,7 +35,7 @@ class GraftedRegion(Experiment, name="grafted-region"):
     ``calibration_error/tuned`` how far confidence is from accuracy, in ten bins of confidence, and ``density`` the share of weights taken.
     """
 
-    trial = Trial({"density": 0.1, "steps": 5, "tuning": 5, "epochs": 1})
+    trial = Trial({"density": 0.1, "width": 16, "steps": 60, "tuning": 60, "rate": 0.3, "epochs": 1})
 
     unit: ClassVar[str] = "share of what tuning gained"
     better: ClassVar[str] = "higher"
@@ -49,7 +50,12 @@ class GraftedRegion(Experiment, name="grafted-region"):
     epochs: int = Field(10, ge=1, description="of learning the mask, each of 20 steps")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """The numbers above; ``recovered`` is the first. Raises UserError where scikit-learn is missing."""
+        """The numbers above; ``recovered`` is the first.
+
+        Raises:
+            UserError: where scikit-learn is missing.
+            PartError: where tuning has gained nothing.
+        """
         import numpy as np
         import torch
         from torch import nn
@@ -76,7 +82,8 @@ class GraftedRegion(Experiment, name="grafted-region"):
                 shares = functional_call(model, weights, (turned[held],)).softmax(dim=1)
                 said.append(calibration(shares.numpy(), labels[held].numpy()))
         (before, _), (accuracy, error), (of_furthest, _), (after, error_tuned) = said
-        gained = after - before if after > before else float("nan")
+        if (gained := after - before) <= 0:
+            raise PartError(f"{self.name}: tuning gained nothing ({before:.3f} before, {after:.3f} after); raise tuning or rate")
         return {
             "recovered": (accuracy - before) / gained,
             "recovered/furthest": (of_furthest - before) / gained,
