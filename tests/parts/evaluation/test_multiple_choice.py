@@ -81,6 +81,7 @@ def test_a_mark_at_the_beginning_and_separators_within_a_text_are_no_trouble(tmp
         ({"question": "a", "choices": ["b", "c"]}, r":2: has no answer"),
         ({"question": "a", "choices": ["b"], "answer": 0}, r":2: choices is a list of two"),
         ({"question": "a", "choices": ["b", "c"], "answer": 2}, r":2: answer is 2, which is none of 2 choices"),
+        ({"question": "a", "choices": ["b", "c", "b"], "answer": 0}, r":2: choices has the answer 'b' twice; leave one out"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, line, says):

@@ -47,7 +47,10 @@ def read_questions(path: Path, *, question: str, choices: str, answer: str) -> l
         offered = entry[choices]
         if not isinstance(offered, list) or len(offered) < 2 or not all(isinstance(one, str) and one for one in offered):
             raise PartError(f"{path}:{number}: {choices} is a list of two texts or more, not {offered!r}")
-        found.append(Question(number, str(entry[question]), tuple(offered), _answer(entry[answer], offered, f"{path}:{number}: {answer}")))
+        right = _answer(entry[answer], offered, f"{path}:{number}: {answer}")
+        if offered.count(offered[right]) > 1:  # they have one score, so where they stand would decide
+            raise PartError(f"{path}:{number}: {choices} has the answer {offered[right]!r} twice; leave one out")
+        found.append(Question(number, str(entry[question]), tuple(offered), right))
     if not found:
         raise PartError(f"{path}: holds no question")
     return found
