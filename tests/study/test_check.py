@@ -86,6 +86,10 @@ def test_epochs_of_rows_are_counted_in_rows():
         assert found["epochs"][arm]["tumours"] == pytest.approx(each["steps"] * 16 / (0.55 * 569), rel=0.02)
     (told,) = (line for line in summary({**found, "epochs": {arm: {"tumours": 2.0} for arm in found["arms"]}}) if "tumours 2 times" in line)
     assert told.startswith("baseline, flat read")
+    hint = "prepare text of which no run reads more than 5.0%: `--corpus 'NAME={files: {path: ..., sample: 20MB}}'`"
+    once = {arm: {"tumours": 0.05} for arm in found["arms"]}
+    assert hint in "\n".join(summary({**found, "epochs": once, "preparing": found["cpu_seconds"]}))
+    assert hint not in "\n".join(summary({**found, "epochs": once, "preparing": 0.1 * found["cpu_seconds"]}))
 
 
 def test_what_cannot_be_read_is_told_as_flying_would(tmp_path):

@@ -28,6 +28,7 @@ from windtunnel.train.pace import fresh, same_pace
 from windtunnel.train.record import RunRecord, finished_record, has_weights
 
 LEAST = 1.0  # tokens per parameter below which `check` warns
+LITTLE = 0.1  # epochs below which `check` says how to prepare less
 DRAWING = 0.6  # of what a process takes to start: what drawing the report takes, most of it importing too
 
 
@@ -296,6 +297,7 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
         yield f"(the {count} finished runs took {factor:.2g} times the CPU seconds that two timed steps say; that is reckoned with)"
     yield "one run of each:"
     yield from _arm_lines(check)
+    yield from _sampling(check)
     yield told(check)
     seen = {arm: each["tokens_per_parameter"] for arm, each in check["arms"].items()}
     if min(seen.values()) < LEAST:
@@ -353,6 +355,16 @@ def _arm_lines(check: Mapping[str, Any]) -> Iterable[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for name, *row in rows:
         yield f"  {name:<{widths[0]}}  " + "  ".join(f"{entry:>{width}}" for entry, width in zip(row, widths[1:], strict=True))
+
+
+def _sampling(check: Mapping[str, Any]) -> Iterable[str]:
+    """Where it takes most of the time to prepare text of which runs read next to nothing, how to prepare less."""
+    often = max((each for epochs in (check["epochs"] or {}).values() for each in epochs.values()), default=1.0)
+    if check["preparing"] and check["preparing"] > check["cpu_seconds"] / 2 and often < LITTLE:
+        yield (
+            f"{duration(check['preparing'])} of that prepare text of which no run reads more than {often:.1%}: "
+            "`--corpus 'NAME={files: {path: ..., sample: 20MB}}'` reads a part of one, drawn at random"
+        )
 
 
 def _amount(taken: Mapping[str, Any], check: Mapping[str, Any]) -> str:
