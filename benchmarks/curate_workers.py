@@ -3,8 +3,7 @@
 ``python benchmarks/curate_workers.py [FOLDER ...]`` prints one JSON object; without a folder the source files of the packages installed
 beside this Python are read, in the order of their names up to ``--megabytes``. In pairs of alternating order each curates them from the
 beginning, in a process of its own; ``ratio`` is the median of CPU seconds of the process tree with two workers over those with one, at most
-1.1 is asked. ``same`` says whether documents and victims are equal, byte for byte where the format is. With ``--ray`` the curators judge
-the same documents through Daft as well, once here and once on a Ray instance of two workers, which has to give the same: ``ray``.
+1.1 is asked. ``same`` says whether documents and victims are equal, byte for byte where the format is.
 """
 
 from __future__ import annotations
@@ -29,37 +28,14 @@ import json, sys
 import windtunnel as wt
 wt.curate({"all": sys.argv[1]}, sys.argv[2], curators=json.loads(sys.argv[3]), workers=int(sys.argv[4]), quiet=True)
 """
-DAFT = """
-import hashlib, json, sys
-from pathlib import Path
-from windtunnel.core.registry import make
-from windtunnel.data.corpus.frame import engine
-from windtunnel.data.corpus.tally import Tally
-from windtunnel.slots import Curator, CuratorContext
-daft = engine()
-if sys.argv[3] == "ray":
-    import ray
-    ray.init(num_cpus=2, log_to_driver=False)
-    daft.set_runner_ray()
-files = sorted(path for path in Path(sys.argv[1]).rglob("*") if path.is_file())
-texts = [path.read_text(encoding="utf-8", errors="replace") for path in files]
-origins, rows = [path.name for path in files], list(range(len(files)))
-frame = daft.from_pydict({"text": texts, "origin": origins, "source": ["all"] * len(files), "#": rows}).into_partitions(4)
-for written in json.loads(sys.argv[2]):
-    curator = make(Curator, written)
-    frame = curator.curate(frame, CuratorContext(Tally("all"))).collect()
-    frame = frame.where(frame["removed"].is_null()).exclude("removed")
-rows = sorted(zip(*(frame.to_pydict()[name] for name in ("#", "text")), strict=True))
-print(json.dumps({"documents": len(rows), "hash": hashlib.sha256(repr(rows).encode()).hexdigest()}))
-"""
 
 
-def spent(words: list[str]) -> tuple[float, str]:
-    """CPU seconds of a process and all that it started, and what it printed."""
+def spent(words: list[str]) -> float:
+    """CPU seconds of a process and all that it started."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
+    subprocess.run(words, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def written(out: Path) -> str:
@@ -72,7 +48,7 @@ def written(out: Path) -> str:
     return digest.hexdigest()
 
 
-def measure(folders: list[Path], megabytes: float, pairs: int, ray: bool) -> dict[str, Any]:
+def measure(folders: list[Path], megabytes: float, pairs: int) -> dict[str, Any]:
     """The measurement as a dictionary."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     hashes = set()
@@ -83,10 +59,9 @@ def measure(folders: list[Path], megabytes: float, pairs: int, ray: bool) -> dic
             for workers in (1, 2) if pair % 2 else (2, 1):
                 with tempfile.TemporaryDirectory() as out:
                     words = [sys.executable, "-c", CURATE, str(documents), out, json.dumps(CURATORS), str(workers)]
-                    seconds[workers].append(spent(words)[0])
+                    seconds[workers].append(spent(words))
+                    print(f"pair {pair + 1}: {workers} took {seconds[workers][-1]:.1f} CPU seconds", file=sys.stderr, flush=True)
                     hashes.add(written(Path(out)))
-        engines = ("native", "ray") if ray else ()
-        daft = {one: json.loads(spent([sys.executable, "-c", DAFT, str(documents), json.dumps(CURATORS), one])[1]) for one in engines}
     return {
         "files": files,
         "bytes": size,
@@ -95,7 +70,6 @@ def measure(folders: list[Path], megabytes: float, pairs: int, ray: bool) -> dic
         "cpu_seconds": seconds,
         "ratio": statistics.median(two / one for one, two in zip(seconds[1], seconds[2], strict=True)),
         "same": len(hashes) == 1,
-        "ray": {**daft, "same": daft["native"] == daft["ray"]} if ray else None,
         "load": os.getloadavg()[0],
     }
 
@@ -105,9 +79,8 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, default=[Path(sysconfig.get_paths()["purelib"])])
     parser.add_argument("--megabytes", type=float, default=20)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--ray", action="store_true")
     arguments = parser.parse_args()
-    json.dump(measure(arguments.folders, arguments.megabytes, arguments.pairs, arguments.ray), sys.stdout, indent=1)
+    json.dump(measure(arguments.folders, arguments.megabytes, arguments.pairs), sys.stdout, indent=1)
     print()
 
 
