@@ -340,6 +340,10 @@ def test_every_committed_paper_is_whole(found):
         study = found.experiment(scale) or found.study(scale)
         fitted = not any(one.arm for one in found.expect) and len(study.seeds) * (1 + len(study.arms)) >= 40
         assert fitted or len(study.seeds) >= 5, "a comparison of arms needs at least five seeds, and a law forty runs of any"
+    judged_as = {one.metric: one.direction for measurement in measured(found).values() for one in measurement.expectations}
+    for one in found.expect:  # a number of an experiment that is not its first is better lower, unless the file says otherwise
+        if "accuracy" in one.metric and not one.direction:
+            assert judged_as.get(one.metric, usual_direction(one.metric)) == "higher", f"{one.metric}: say `direction: higher`"
     for scale, measurement in measured(found).items():
         assert measurement.paper == found.name and measurement.scale == scale
         # A claim that was changed after it was measured would be judged by the wrong words.
