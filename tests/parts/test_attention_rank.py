@@ -31,6 +31,11 @@ def test_ranks_grow_with_the_largest_logit_up_to_the_length() -> None:
     assert linear["raised"] <= 3 / 48
 
 
+@pytest.mark.parametrize(("bound", "degree"), [(0.25, 2), (1, 4), (4, 10), (14, 32), (16, 37), (32, 72)])
+def test_the_degree_is_right_where_the_exponential_is_smaller_than_rounding(bound: float, degree: int) -> None:
+    assert make(Experiment, {"attention-rank": {"bound": bound}})._degree() == degree
+
+
 def test_what_is_left_out_of_planted_sizes_is_within_the_error() -> None:
     part = make(Experiment, {"attention-rank": {"error": 0.1}})
     assert part._rank(np.array([1.0, 0.5, 0.08, 0.01])) == 2  # 0.0806 of 1.12 is left

@@ -25,6 +25,11 @@ def test_neighbours_are_as_alike_as_the_window_says(window, alike):
     assert (field * np.roll(field, 1, axis=0)).mean() == pytest.approx(alike, abs=0.06)
 
 
+def test_a_block_that_is_the_whole_map_is_refused():
+    with pytest.raises(ValueError, match="whole map of 8"):
+        make(Experiment, {"spatial-split": {"side": 8, "split": "blocks"}})
+
+
 def test_a_random_split_flatters_where_neighbours_are_alike():
     def mean(**knobs: object) -> dict[str, float]:
         part = make(Experiment, {"spatial-split": {"side": 32, **knobs}})

@@ -111,9 +111,13 @@ def logits_of_targets(model: PreTrainedModel, batch: Mapping[str, Tensor], count
 
 
 def head_apart(model: Any) -> bool:
-    """Whether the logits of ``model`` are its head, one matrix, of its last hidden states, and it can be run without making them all."""
+    """Whether the logits of ``model`` are its head, one matrix, of its last hidden states, and it can be run without making them all.
+
+    It is not while ``model.whole_logits`` is true: somebody then changes the logits of every pass.
+    """
     return (
         family_of(model.config).kind == "decoder"
+        and not getattr(model, "whole_logits", False)
         and "logits_to_keep" in inspect.signature(type(model).forward).parameters
         and isinstance(model.get_output_embeddings(), torch.nn.Linear)
     )

@@ -35,6 +35,10 @@ def test_a_name_has_the_role_that_stands_around_it():
     assert told[14:18] == ["read", "attribute", "read", "called"]
     assert told[18:] == ["read", "argument", "read", "attribute", "keyword", "read", "method", "read"]
     assert [CODE[name.begin :][:4] for name in names(CODE)][10:14] == ["area", "side", "unit", "tota"]
+    odd = "import os\n\x0c\nsaid = '\u2028'\n" + CODE
+    assert [(odd[n.begin - 1 : n.begin + 2], n.role) for n in names(odd)][3:] == [
+        (("\n" + CODE)[n.begin : n.begin + 3], n.role) for n in names(CODE)
+    ], "lines end where Python ends them"
     assert names("an essay, (not code\n") and not names("") and len(names(CODE + "x = '''")) >= len(found)
 
 

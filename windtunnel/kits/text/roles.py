@@ -25,7 +25,7 @@ def names(text: str) -> list[Name]:
     assigned.
     """
     starts = [0]
-    for line in text.splitlines(keepends=True):
+    for line in io.StringIO(text):  # as the lines are counted below; splitlines ends them at form feeds too
         starts.append(starts[-1] + len(line))
     found: list[Name] = []
     before, depth, imports = "", 0, False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ class StoredBits(Evaluation, name="stored-bits"):
     Allen-Zhu and Li 2024, "Physics of Language Models: Part 3.3", arXiv:2404.05405. A name out of ``names`` that costs the model p nats to
     write is known by log2(names) - p / ln 2 bits, and likewise the answers, given the name, out of ``answers``. The sum over all people
     that the model was trained on is ``stored_bits``. ``stored_bits/parameter`` is that over the parameters, embeddings among them, and
-    ``stored_bits/block_parameter`` without them. ``stored_bits/there`` is what the facts hold, ``stored_bits/share`` the part that is
+    ``stored_bits/block_parameter`` without them and an untied head. ``stored_bits/there`` is what the facts hold, ``stored_bits/share`` the part that is
     stored.
 
     Documents are those of `made-up-people` with one telling and no lead: a name, a sign, and answers. Held-out people are never asked for:
@@ -49,6 +49,7 @@ class StoredBits(Evaluation, name="stored-bits"):
         from windtunnel.kits.text.encoded import vocabulary_of
         from windtunnel.kits.text.knowledge import all_bits, stored_bits
         from windtunnel.kits.text.prepacked import ending_nats
+        from windtunnel.models.anatomy import parameters_count
 
         facts, objective = vocabulary_of(held_out, self.name), held_out.objective.measured_by()
         if model.config.is_encoder_decoder or not isinstance(objective, NextToken):
@@ -66,12 +67,11 @@ class StoredBits(Evaluation, name="stored-bits"):
             of_both = sum(one.sum() for one in nats) / len(asked)
             found += stored_bits(people, self.names, self.answers, float(of_name), float(of_both - of_name))
             there += all_bits(people, self.names, self.answers)
-        embeddings: Any = model.get_input_embeddings()
-        size = sum(weight.numel() for weight in model.parameters())
+        size = parameters_count(model)
         return {
             "stored_bits": found,
-            "stored_bits/parameter": found / size,
-            "stored_bits/block_parameter": found / (size - embeddings.weight.numel()),
+            "stored_bits/parameter": found / size["total"],
+            "stored_bits/block_parameter": found / size["non_embedding"],
             "stored_bits/there": there,
             "stored_bits/share": found / there,
         }
@@ -88,7 +88,9 @@ class StoredBits(Evaluation, name="stored-bits"):
         if not texts:
             raise PartError(f"{self.name}: no training document of {source} has {self.after!r} behind a name and before an answer")
         if len({name for name, _, _ in texts}) < len(texts):
-            raise PartError(f"{self.name}: two documents of {source} are of one name; each person has to be told of once")
+            raise PartError(
+                f"{self.name}: two documents of {source} are of one name; each person has to be told of once, so draw longer names"
+            )
         found = []
         for place in np.unique(np.linspace(0, len(texts) - 1, min(self.most, len(texts))).astype(int)):
             name, sign, answers = texts[place]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -72,16 +72,26 @@ class AttentionRank(Experiment, name="attention-rank"):
         return int((left_out > self.error * left_out[0]).sum())
 
     def _degree(self) -> int:
-        """The least degree of a polynomial through Chebyshev's points that is the exponential within ``error`` up to the bound."""
-        import numpy as np
-        from numpy.polynomial.chebyshev import Chebyshev
+        """The least degree of a polynomial through Chebyshev's points that is the exponential within ``error`` up to the bound.
 
-        at, degree = np.linspace(-self.bound, self.bound, 2001), 0
-        while True:
-            guess: Any = Chebyshev.interpolate(np.exp, degree, [-self.bound, self.bound])
-            if np.abs(guess(at) / np.exp(at) - 1).max() <= self.error:
-                return degree
-            degree += 1
+        What it is off by is summed itself, from the rest of Chebyshev's series: near the lower end the exponential is smaller than what
+        rounding does to it at the upper one.
+        """
+        import numpy as np
+        from scipy.special import iv
+
+        most = 300 + 6 * math.ceil(self.bound)
+        angle = np.linspace(0, math.pi, 2001)
+        waves, sizes = np.cos(np.outer(np.arange(most), angle)), 2 * iv(np.arange(most), self.bound)
+        for degree in range(most):
+            rest, points = np.arange(degree + 1, most), degree + 1
+            turns, place = np.divmod(rest, 2 * points)
+            # At the points a wave of the rest looks like one of a lower degree, or its reverse, or like none.
+            sign = np.where(turns % 2, -1, 1) * np.sign(points - place)
+            off = sizes[rest] @ (waves[rest] - sign[:, None] * waves[np.minimum(place, 2 * points - place)])
+            if np.abs(off / np.exp(self.bound * waves[1])).max() <= self.error:
+                break
+        return degree
 
 
 def gradient(raised: np.ndarray, inputs: np.ndarray, values: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
@@ -39,6 +39,12 @@ class SpatialSplit(Experiment, name="spatial-split"):
     block: int = Field(8, ge=2, description="patches on a side of a block")
     smooth: int = Field(7, ge=1, description="patches on a side of the window that fields are averaged over")
     noise: float = Field(0.3, ge=0, description="deviation of what a patch shows, of fields of deviation 1")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.block >= self.side:
+            raise ValueError(f"block: one block of {self.block} patches is the whole map of {self.side}; take a smaller one")
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``off``, ``accuracy`` (as the split tells it) and ``other_map``.
