@@ -22,9 +22,9 @@ class CombinedLogits(Evaluation, name="combined-logits"):
     With a small tuned model as ``plus`` and the same before tuning as ``minus`` it is emulated fine-tuning, up-scaling in particular:
     log p = log p_large + weight (log p_tuned - log p_untuned), normalised for each token (Mitchell et al. 2023, arXiv:2310.12962; also the
     expression of DExperts, arXiv:2105.03023). It tells what tuning the large model would give before that is tuned. The three models
-    have one vocabulary. Whole sequences are read anew for every number, without a cache, so evaluations that write texts are refused, and so
-    are those that read hidden states, which are not combined. Every number is told with ``combined/`` before its name; its unit and which
-    way it is better are those of the evaluation.
+    have one vocabulary. Whole sequences are read anew for every number, without a cache, so evaluations that write texts are refused.
+    So are those that read hidden states, which are not combined. Every number is told with ``combined/`` before its name; its unit and
+    which way it is better are those of the evaluation.
     """
 
     trial = Trial({"plus": {"folder": "@model"}, "minus": {"folder": "@model"}, "judged_by": "bits-per-byte"})

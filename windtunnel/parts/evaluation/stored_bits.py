@@ -21,8 +21,8 @@ class StoredBits(Evaluation, name="stored-bits"):
     Allen-Zhu and Li 2024, "Physics of Language Models: Part 3.3", arXiv:2404.05405. A name out of ``names`` that costs the model p nats to
     write is known by log2(names) - p / ln 2 bits, and likewise the answers, given the name, out of ``answers``. The sum over all people
     that the model was trained on is ``stored_bits``. ``stored_bits/parameter`` is that over the parameters, embeddings among them, and
-    ``stored_bits/block_parameter`` without them and an untied head. ``stored_bits/there`` is what the facts hold, ``stored_bits/share`` the part that is
-    stored.
+    ``stored_bits/block_parameter`` without them and an untied head. ``stored_bits/there`` is what the facts hold, ``stored_bits/share`` the
+    part that is stored.
 
     Documents are those of `made-up-people` with one telling and no lead: a name, a sign, and answers. Held-out people are never asked for:
     nothing can be known of them.
