@@ -88,8 +88,11 @@ def test_epochs_of_rows_are_counted_in_rows():
     assert told.startswith("baseline, flat read")
     hint = "prepare text of which no run reads more than 5.0%: `--corpus 'NAME={files: {path: ..., sample: 20MB}}'`"
     once = {arm: {"tumours": 0.05} for arm in found["arms"]}
-    assert hint in "\n".join(summary({**found, "epochs": once, "preparing": found["cpu_seconds"]}))
-    assert hint not in "\n".join(summary({**found, "epochs": once, "preparing": 0.1 * found["cpu_seconds"]}))
+    assert hint in "\n".join(summary({**found, "epochs": once, "reading": found["cpu_seconds"]}))
+    assert hint not in "\n".join(summary({**found, "epochs": once, "reading": 0.1 * found["cpu_seconds"]}))
+    # What a process takes to start and to draw the report prepares no text.
+    assert 0 < found["reading"] < found["preparing"]
+    assert hint not in "\n".join(summary({**found, "epochs": once, "preparing": found["cpu_seconds"], "reading": 0.0}))
 
 
 def test_what_cannot_be_read_is_told_as_flying_would(tmp_path):

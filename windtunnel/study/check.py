@@ -81,7 +81,8 @@ def check_study(
     each = {arm: estimate(recipe) for arm, recipe in recipes.items()}
     factor, finished = _learned(cached, seen)
     seconds = {run.key: factor * seen.trip(run.recipe).seconds for run in missing} if seen else {}
-    before = ((1 + DRAWING) * seen.starting + seen.preparing * (not cached)) if seen else 0.0
+    reading = seen.preparing * (not cached) if seen else 0.0
+    before = ((1 + DRAWING) * seen.starting + reading) if seen else 0.0
 
     def taken(runs: list[Entry]) -> dict[str, Any]:
         flops = sum(estimate(run.recipe)["own_flops"] for run in runs)
@@ -108,6 +109,7 @@ def check_study(
         "least": {"seeds": study.race.least, **taken(first)} if study.race else None,
         **taken(missing),
         "preparing": before if seen else None,
+        "reading": reading if seen else None,
         "by_seed": _by_seed(missing, seconds, seen.threads if seen else 1),
         "cached": len(cached),
         "learned": {"runs": finished, "factor": factor} if finished else None,
@@ -295,9 +297,9 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
     if check["learned"]:
         factor, count = check["learned"]["factor"], check["learned"]["runs"]
         yield f"(the {count} finished runs took {factor:.2g} times the CPU seconds that two timed steps say; that is reckoned with)"
+    yield from _sampling(check)
     yield "one run of each:"
     yield from _arm_lines(check)
-    yield from _sampling(check)
     yield told(check)
     seen = {arm: each["tokens_per_parameter"] for arm, each in check["arms"].items()}
     if min(seen.values()) < LEAST:
@@ -360,9 +362,9 @@ def _arm_lines(check: Mapping[str, Any]) -> Iterable[str]:
 def _sampling(check: Mapping[str, Any]) -> Iterable[str]:
     """Where it takes most of the time to prepare text of which runs read next to nothing, how to prepare less."""
     often = max((each for epochs in (check["epochs"] or {}).values() for each in epochs.values()), default=1.0)
-    if check["preparing"] and check["preparing"] > check["cpu_seconds"] / 2 and often < LITTLE:
+    if check["reading"] and check["reading"] > check["cpu_seconds"] / 2 and often < LITTLE:
         yield (
-            f"{duration(check['preparing'])} of that prepare text of which no run reads more than {often:.1%}: "
+            f"{duration(check['reading'])} of that prepare text of which no run reads more than {often:.1%}: "
             "`--corpus 'NAME={files: {path: ..., sample: 20MB}}'` reads a part of one, drawn at random"
         )
 

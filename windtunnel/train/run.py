@@ -339,7 +339,7 @@ def training(run_state: RunState, stream: Stream, memory: PeakMemory, log: Path)
             "effective_flops": run_state.effective_flops,
             "seconds": run_state.seconds,
             "cpu_seconds": run_state.cpu_seconds if memory.device.type == "cpu" else None,
-            "peak_memory_bytes": memory.bytes(max((phase["memory"] for phase in run_state.phases), default=0)),
+            "peak_memory_bytes": memory.bytes(max((phase.get("memory", 0) for phase in run_state.phases), default=0)),
             "epochs": {source: run_state.cursors[source] / size for source, size in sizes.items()},
             "spikes": spikes_in(log),
         },
