@@ -571,6 +571,9 @@ def test_memory_is_what_the_tensors_of_a_step_hold_whatever_the_process_did_befo
     assert peaks == pytest.approx(2 * [foretold.bytes(tiny().phases[0].batch, 1)], rel=0.05)
     matrices = sum(value.nbytes for name, value in weights(tmp_path / "muon").items() if ".layers." in name and value.ndim == 2)
     assert peaks[0] - muon == pytest.approx(matrices, rel=0.2)
+    pulled = fly(tiny(after_step={"pull-to-start": {"strength": 0.01}}), 0, stream, tmp_path / "pulled")["totals"]["peak_memory_bytes"]
+    copy = sum(value.nbytes for value in weights(tmp_path / "pulled").values())
+    assert pulled - peaks[0] == pytest.approx(copy, rel=0.2), "a copy of the weights that is kept lies beside the gradient too"
 
 
 # One machine, many processes ----------------------------------------------------------------------------------------------------

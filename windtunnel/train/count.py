@@ -26,11 +26,11 @@ def mean_density(structure: Structure | None, model: Any, points: int = 1000) ->
 
 
 class Counted(NamedTuple):
-    """What was counted: FLOPs, how many of them the blocks' weight matrices take, and the most bytes of tensors that it held."""
+    """What was counted: FLOPs, how many of them the blocks' weight matrices take, and the tensors that it held."""
 
     flops: float
     matrices: float
-    memory: int
+    held: Held
 
 
 def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bool) -> Counted:
@@ -56,7 +56,7 @@ def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bo
     finally:
         for hook in hooks:
             hook.remove()
-    return Counted(float(counts.get_total_flops()), sparse, held.peak)
+    return Counted(float(counts.get_total_flops()), sparse, held)
 
 
 def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
@@ -55,6 +56,15 @@ class Held(TorchDispatchMode):
         self.known[memory][0] = memory.nbytes()
         self.now += memory.nbytes() - before
         self.peak = max(self.peak, self.now)
+
+    def beside(self, tensors: Iterable[torch.Tensor]) -> int:
+        """The bytes of those ``tensors`` that were not counted here."""
+        others = Held()
+        for tensor in tensors:
+            local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            if local.untyped_storage() not in self.known:
+                others.hold(tensor)
+        return others.now
 
     def release(self, size: list[int]) -> None:
         """A memory of ``size`` bytes is gone."""

@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from windtunnel.models.anatomy import linears
 from windtunnel.slots import Progress
 from windtunnel.train import ranks
 from windtunnel.train.checkpoint import load_state_dict, state_dict
 from windtunnel.train.count import count_step, mean_density, snapshot
-from windtunnel.train.held import Held
 from windtunnel.train.parts import refuse_states_of_ranks
 from windtunnel.train.step import draw, gradients, update
 
@@ -69,8 +69,8 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
         if ranks.count() > 1:
             refuse_states_of_ranks(phase_run)
         change = count_step(phase_run.model, repeated, matrices=density < 1)
-        # The moments of a first step come after its gradient; those of any other lie beside it.
-        memory = max(gradient.memory + bytes_of(phase_run.optimizer), change.memory)
+        # Moments and copies of weights of a first step come after its gradient; those of any other lie beside it.
+        memory = max(gradient.held.peak + gradient.held.beside(lasting(phase_run)), change.held.peak)
         phase_run.model.zero_grad(set_to_none=True)  # or the weights that come back would lie beside it
         restore()
         phase_run.loader.load_state(cursors)
@@ -94,11 +94,7 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
     }
 
 
-def bytes_of(optimizer: torch.optim.Optimizer) -> int:
-    """The bytes that the state of ``optimizer`` takes on this rank."""
-    held = Held()
-    for state in optimizer.state.values():
-        for value in state.values():
-            if isinstance(value, torch.Tensor):
-                held.hold(value)
-    return held.now
+def lasting(phase_run: PhaseRun) -> list[torch.Tensor]:
+    """The tensors that optimizer and parts keep from one step to the next."""
+    kept = [*phase_run.optimizer.state.values(), *map(state_dict, phase_run.states.values())]
+    return [value for value in tree_leaves(kept) if isinstance(value, torch.Tensor)]
