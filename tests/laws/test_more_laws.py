@@ -287,6 +287,8 @@ def test_what_is_chosen_by_the_cost_is_judged_in_runs_that_nobody_chose_by(table
         under_cost(table(**{column: cells[:-1] for column, cells in rows.items()}), **columns, group="seed")
     with pytest.raises(UserError, match="go together"):
         under_cost(table(**rows), **columns)
+    with pytest.raises(UserError, match="'flops': numbers of the proxy must be positive"):
+        under_cost(table(**{**rows, "flops": [0.0] * 15}), **columns, group="seed")
 
 
 def test_every_form_predicts_what_it_was_planted_with() -> None:
@@ -348,6 +350,14 @@ def test_how_fast_what_was_told_is_forgotten_is_found(table: Any) -> None:
     assert found.largest_left_out.error < 1e-6 and found.parameters["decay"].low <= 0.2 + 1e-6
     with pytest.raises(UserError, match="did you mean 'other'"):
         retention(path, **columns, against="othre", draws=DRAWS)
+    twice = [*rows, (100, 9.0, "other", "other0")]
+    with pytest.raises(UserError, match="two rows at the end of the telling"):
+        retention(
+            table(**dict(zip(("at", "known", "kind", "run"), zip(*twice, strict=True), strict=True))),
+            **columns,
+            against="other",
+            draws=DRAWS,
+        )
     with pytest.raises(UserError, match="needs one before and 5 after"):
         retention(path, **{**columns, "ends": 450.0}, against="other", draws=DRAWS)
     with pytest.raises(UserError, match="gained nothing by being told"):

@@ -130,7 +130,13 @@ def _curves(table: RunTable, kind: str, begins: float, ends: float) -> Curves:
             )
         start = known[before[-1]]
         gains.append(known[after[0]] - start)
-        later.append(np.log10(at[after[1:]] - at[after[0]]))
+        since = at[after[1:]] - at[after[0]]
+        if not np.isfinite(since).all() or since.min() <= 0 or before[-1] in after:
+            raise UserError(
+                f"{table.path}: run {run} has two rows at the end of the telling, or one at no number, or telling that ends as it begins; "
+                "give each place one row, and correct where telling begins and ends"
+            )
+        later.append(np.log10(since))
         left.append(known[after[1:]] - start)
     if len({len(one) for one in later}) > 1 or not np.allclose(later, later[0]):
         raise UserError(f"{table.path}: the runs of {kind} were not measured at the same places; measure them alike")

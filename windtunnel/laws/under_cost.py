@@ -94,7 +94,7 @@ def under_cost(
     numbers = {"score": score, "cost": cost} | ({"proxy": proxy} if proxy else {})
     table = read_table(Path(path), numbers, {"name": name, "group": group}, where=where)
     for role in numbers:
-        check_count(table, role, 0, f"{role}s")
+        check_count(table, role, 0, {"score": "scores", "cost": "costs", "proxy": "numbers of the proxy"}[role])
     names = list(dict.fromkeys(table.words["name"]))
     if len(names) < 2:
         raise UserError(f"{path}: one shape, {names[0]}; a search needs two or more")

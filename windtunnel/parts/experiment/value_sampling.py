@@ -47,7 +47,10 @@ class ValueSampling(Experiment, name="value-sampling"):
     written: int = Field(1000, ge=2, description="texts that are judged")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``reward``, ``second``, ``divergence`` in nats a text, and ``letters`` written for each text that is kept."""
+        """``reward``, ``second``, ``divergence`` in nats a text, and ``letters`` written for each text that is kept.
+
+        Those of the texts that values are learned from are not among them.
+        """
         import numpy as np
 
         random = np.random.default_rng(seed)
