@@ -125,8 +125,9 @@ class Search:
             nudged[:, place] += step
             slopes[:, :, place] = (self.residuals(nudged) - error) / step[:, None]
         counted = weights * np.minimum(1.0, self.curve.delta / np.maximum(np.abs(error), 1e-300))
-        normal = np.einsum("qp,qpi,qpj->qij", counted, slopes, slopes, optimize=True)
-        gradient = np.einsum("qp,qp,qpi->qi", counted, error, slopes, optimize=True)
+        across = slopes.swapaxes(1, 2)
+        normal = (across * counted[:, None, :]) @ slopes
+        gradient = (across @ (counted * error)[..., None])[..., 0]
         held = ~self.free | ((now <= self.low) & (gradient > 0)) | ((now >= self.high) & (gradient < 0))
         open_ = (~held).astype(float)
         size = np.einsum("qii->qi", normal)
