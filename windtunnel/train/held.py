@@ -9,7 +9,6 @@ from typing import Any, Self
 import torch
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 
 class Held(TorchDispatchMode):
@@ -23,7 +22,7 @@ class Held(TorchDispatchMode):
         super().__init__()
         self.arguments = arguments
         self.now = self.peak = 0
-        self.known = weakref.WeakKeyDictionary[Any, list[int]]()
+        self.known: dict[int, tuple[Any, int]] = {}  # by the address of a memory: what tells of its end, and its bytes
 
     def __enter__(self) -> Self:
         self.resize = torch.UntypedStorage.resize_
@@ -41,36 +40,46 @@ class Held(TorchDispatchMode):
         super().__exit__(*error)
         torch.UntypedStorage.resize_ = self.resize  # type: ignore[method-assign]
 
-    def hold(self, tensor: torch.Tensor) -> torch.Tensor:
+    def hold(self, tensor: torch.Tensor) -> None:
         """Count ``tensor`` for as long as it lives."""
         local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
         self.count(local.untyped_storage())
-        return tensor
 
     def count(self, memory: torch.UntypedStorage) -> None:
         """Count ``memory`` as large as it is now."""
-        if memory not in self.known:
-            self.known[memory] = [0]
-            weakref.finalize(memory, self.release, self.known[memory])
-        (before,) = self.known[memory]
-        self.known[memory][0] = memory.nbytes()
-        self.now += memory.nbytes() - before
-        self.peak = max(self.peak, self.now)
+        place, size = memory._cdata, memory.nbytes()
+        end, before = self.known.get(place, (None, 0))
+        if end is None or size != before:
+            self.known[place] = (end or weakref.ref(memory, lambda _: self.release(place)), size)
+            self.now += size - before
+            self.peak = max(self.peak, self.now)
 
     def beside(self, tensors: Iterable[torch.Tensor]) -> int:
         """The bytes of those ``tensors`` that were not counted here."""
         others = Held()
         for tensor in tensors:
             local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
-            if local.untyped_storage() not in self.known:
+            if local.untyped_storage()._cdata not in self.known:
                 others.hold(tensor)
         return others.now
 
-    def release(self, size: list[int]) -> None:
-        """A memory of ``size`` bytes is gone."""
-        self.now -= size[0]
+    def release(self, place: int) -> None:
+        """The memory at ``place`` is gone."""
+        self.now -= self.known.pop(place)[1]
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: tuple[Any, ...] = (), keywords: Any = None) -> Any:
+        keywords = keywords or {}
         if self.arguments:
-            tree_map_only(torch.Tensor, self.hold, (arguments, keywords))
-        return tree_map_only(torch.Tensor, self.hold, function(*arguments, **(keywords or {})))
+            self.look(arguments)
+            self.look(keywords.values())
+        found = function(*arguments, **keywords)
+        self.look((found,))
+        return found
+
+    def look(self, values: Iterable[Any]) -> None:
+        """Count the tensors in ``values`` and in the lists there; a step has thousands, so nothing is built on the way."""
+        for value in values:
+            if isinstance(value, torch.Tensor):
+                self.hold(value)
+            elif isinstance(value, (list, tuple)):
+                self.look(value)
