@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # after which nothing else could be written either
@@ -38,6 +39,15 @@ class UserError(Exception):
     """Something the user can mend: bad input, a full disk, an unknown name. The command line prints it and exits with code 2."""
 
     kind: str = "user"  # of the failure that it becomes; see core/typed.py
+
+
+@contextlib.contextmanager
+def needing(what: str, library: str, extra: str) -> Iterator[None]:
+    """Let an import that fails say what to install. Raises UserError: ``what`` needs ``library``, which the extra ``extra`` brings."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"{what} needs {library}: pip install 'windtunnel[{extra}]'") from error
 
 
 class DiskError(UserError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import needing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,10 +12,8 @@ if TYPE_CHECKING:
 
 def digits(part: str) -> Any:
     """All of them, as ``sklearn.datasets.load_digits`` gives them. Raises UserError, for the part ``part``, without scikit-learn."""
-    try:
+    with needing(part, "scikit-learn", "vision"):
         from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise UserError(f"{part} needs scikit-learn: pip install 'windtunnel[vision]'") from error
     return load_digits()
 
 

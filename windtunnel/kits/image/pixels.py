@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, needing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,10 +82,8 @@ def read_image(file: Path | bytes, size: int | None = None, channels: int | None
 
     import numpy as np
 
-    try:
+    with needing("reading image files", "Pillow", "vision"):
         from PIL import Image, ImageOps
-    except ImportError as error:
-        raise UserError("reading image files needs Pillow: pip install 'windtunnel[vision]'") from error
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import needing
 from windtunnel.kits.series.tables import document
 
 if TYPE_CHECKING:
@@ -17,10 +17,8 @@ QUARTERS = (1, 4, 7, 10)  # the months in which they begin
 
 def package() -> Any:
     """The data sets of statsmodels. Raises UserError where it is not installed."""
-    try:
+    with needing("builtin:series", "statsmodels", "series"):
         return importlib.import_module("statsmodels.datasets")
-    except ImportError as error:
-        raise UserError("builtin:series needs statsmodels: pip install 'windtunnel[series]'") from error
 
 
 def version() -> str:

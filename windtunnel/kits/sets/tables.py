@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import needing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,11 +81,9 @@ def bundled(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 def library(part: str) -> Any:
     """scikit-learn, with its modules that are used here. Raises UserError, for ``part``, where it is missing."""
-    try:
+    with needing(part, "scikit-learn", "vision"):
         import sklearn
         import sklearn.datasets
         import sklearn.ensemble
         import sklearn.linear_model
-    except ImportError as error:
-        raise UserError(f"{part} needs scikit-learn: pip install 'windtunnel[vision]'") from error
     return sklearn

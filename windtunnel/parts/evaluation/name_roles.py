@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.errors import PartError, needing
 from windtunnel.core.trial import Trial
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Evaluation, HeldOut
@@ -127,10 +127,8 @@ def _probe(features: np.ndarray, roles: np.ndarray, others: np.ndarray, strength
 
     from windtunnel.kits.text.roles import ROLES
 
-    try:
+    with needing("name-roles", "scikit-learn", "vision"):
         from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise UserError("name-roles needs scikit-learn: pip install 'windtunnel[vision]'") from error
     mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
     model = LogisticRegression(C=strength, max_iter=300).fit((features - mean) / deviation, roles)
     odds = np.zeros((len(others), len(ROLES)))

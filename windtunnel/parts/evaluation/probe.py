@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
-from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.errors import PartError, needing
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Evaluation, HeldOut
@@ -153,10 +153,8 @@ def fitted(features: np.ndarray, labels: np.ndarray) -> Any:
 
     import numpy as np
 
-    try:
+    with needing("probe", "scikit-learn", "vision"):
         from sklearn.linear_model import LogisticRegressionCV
-    except ImportError as error:
-        raise UserError("probe needs scikit-learn: pip install 'windtunnel[vision]'") from error
     mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
     folds = min(5, int(np.bincount(labels)[np.unique(labels)].min()))
     model = LogisticRegressionCV(Cs=list(STRENGTHS), cv=folds, scoring="neg_log_loss", max_iter=300)

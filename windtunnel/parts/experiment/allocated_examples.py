@@ -48,12 +48,10 @@ class AllocatedExamples(Experiment, name="allocated-examples"):
         """``right`` and ``used``. Raises UserError where scikit-learn is missing."""
         import numpy as np
 
-        from windtunnel.core.errors import UserError
+        from windtunnel.core.errors import needing
 
-        try:
+        with needing("allocated-examples", "scikit-learn", "vision"):
             from sklearn.linear_model import LogisticRegression
-        except ImportError as error:
-            raise UserError("allocated-examples needs scikit-learn: pip install 'windtunnel[vision]'") from error
         random = np.random.default_rng(seed)
         places = random.standard_normal((HARDEST, CLUES))
         clues, right, needed = zip(*(self._queries(count, places, random) for count in (TRAINED, JUDGED)), strict=True)

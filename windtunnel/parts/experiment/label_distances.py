@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import needing
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -60,10 +60,8 @@ class LabelDistances(Experiment, name="label-distances"):
         """
         import numpy as np
 
-        try:
+        with needing(self.name, "scikit-learn", "vision"):
             from sklearn.linear_model import LogisticRegression
-        except ImportError as error:
-            raise UserError(f"{self.name} needs scikit-learn: pip install 'windtunnel[vision]'") from error
         random = np.random.default_rng(seed)
         known, labels, asked, wanted, apart = self._tree(random) if self.data == "tree" else self._diabetes(random)
         middle, deviation = known.mean(axis=0), np.maximum(known.std(axis=0), 1e-6)

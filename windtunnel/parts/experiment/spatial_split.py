@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import needing
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -54,11 +54,9 @@ class SpatialSplit(Experiment, name="spatial-split"):
         """
         import numpy as np
 
-        try:
+        with needing(self.name, "scikit-learn", "vision"):
             from sklearn.linear_model import LogisticRegression
             from sklearn.neighbors import KNeighborsClassifier
-        except ImportError as error:
-            raise UserError(f"{self.name} needs scikit-learn: pip install 'windtunnel[vision]'") from error
         random = np.random.default_rng(seed)
         rule = random.standard_normal((CAUSES, 2))
         (shown, classes), (others, wanted) = (self._map(rule, random) for _ in range(2))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, needing
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.series.packaged import packaged, version
@@ -118,10 +118,8 @@ class Builtin(StreamedSource, name="builtin"):
 
 
 def _sklearn() -> Any:
-    try:
+    with needing("builtin:digits", "scikit-learn", "vision"):
         return importlib.import_module("sklearn")
-    except ImportError as error:
-        raise UserError("builtin:digits needs scikit-learn: pip install 'windtunnel[vision]'") from error
 
 
 def _digits() -> pyarrow.RecordBatch:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.errors import UserError, nearest, needing
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.tally import Tally
 
@@ -75,10 +75,8 @@ class Hub(StreamedSource, name="hub"):
         return str(self._loaded()._fingerprint)
 
     def _loaded(self) -> Any:
-        try:
+        with needing(f"hf:{self.data_set}", "the datasets library", "datasets"):
             import datasets
-        except ImportError as error:
-            raise UserError(f"hf:{self.data_set} needs the datasets library: pip install 'windtunnel[datasets]'") from error
         try:
             return datasets.load_dataset(self.data_set, self.config, split=self.split, revision=self.revision)
         except Exception as error:  # datasets raises errors of its own, of the hub, of the network and of pyarrow

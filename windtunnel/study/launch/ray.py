@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, needing
 from windtunnel.core.typed import Failure
 from windtunnel.study.launch import worker
 from windtunnel.study.launch.local import PILOTS_ON_A_GPU, Interrupted, OnEvent, counted_signals
@@ -43,12 +43,10 @@ def fly_jobs_on_ray(
         UserError: when Ray is missing or the cluster cannot be reached.
         Interrupted: after SIGINT or SIGTERM, when the runs have been put down.
     """
-    try:
+    with needing("--engine ray", "Ray, which is not installed", "ray"):
         # Asked for before Ray starts: tasks without a GPU would otherwise lose sight of GPUs (and Ray warns about that on each start).
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
-    except ImportError as error:
-        raise UserError("--engine ray needs Ray, which is not installed: pip install 'windtunnel[ray]'") from error
     tell: OnEvent = on_event or (lambda what, job, details: None)
     ours = not ray.is_initialized()
     if ours:
