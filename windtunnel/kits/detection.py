@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from windtunnel.kits.vectors import unit
+
 Array = NDArray[Any]
 
 
@@ -21,8 +23,7 @@ def from_logits(logits: Array) -> dict[str, Array]:
 
 def nearness(features: Array, known: Array, neighbour: int) -> Array:
     """Minus the distance of each of ``features`` to the ``neighbour``-th nearest of ``known``, all of norm 1 (Sun et al. 2022)."""
-    one, other = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (features, known))
-    squares = np.maximum(2 - 2 * one @ other.T, 0.0)
+    squares = np.maximum(2 - 2 * unit(features) @ unit(known).T, 0.0)
     return np.asarray(-np.sqrt(np.partition(squares, neighbour - 1, axis=1)[:, neighbour - 1]))
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from windtunnel.kits.vectors import unit
+
 Array = NDArray[Any]
 BATCH, MOMENTUM = 16, 0.9
 SMALLEST = 1e-12
@@ -51,7 +53,7 @@ class ClassMeans:
         """[images, classes], a column for each class met, in rising order of classes."""
         means = np.stack([self.sums[label][1] / self.sums[label][0] for label in self.seen])
         if self.by == "angle":
-            return _unit(features) @ _unit(means).T
+            return unit(features) @ unit(means).T
         weighted = np.linalg.solve(self._covariance(means), means.T) if self.by == "lda" else means.T
         return np.asarray(features @ weighted - 0.5 * (means.T * weighted).sum(axis=0))
 
@@ -231,7 +233,3 @@ def softmax(logits: Array) -> Array:
     """Of each row."""
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
-
-
-def _unit(rows: Array) -> Array:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), SMALLEST))

@@ -66,6 +66,15 @@ def overlap(texts: Sequence[str], scans: Sequence[Mapping[str, np.ndarray]], buc
     return sum(_key(one) in known for scan in scans for one in _each(Ragged(scan["values"], scan["ends"])))
 
 
+def refuse_overlap(texts: Sequence[str], scans: Sequence[Mapping[str, np.ndarray]], buckets: int, name: str, what: str) -> None:
+    """Raise PartError, for the curator ``name``, where the pool has documents of its ``what``: they would be kept for being known."""
+    if number := overlap(texts, scans, buckets, 2):
+        raise PartError(
+            f"{name}: {number:,} documents of the {what} are in the pool, and would be kept for being known; "
+            "take them out of one, or allow it with overlap: true"
+        )
+
+
 def _each(found: Ragged) -> Iterator[np.ndarray]:
     for begin, end in itertools.pairwise(np.append(0, found.ends)):
         yield found.values[begin:end]

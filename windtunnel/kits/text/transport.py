@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from windtunnel.kits.text.words import Ragged
+from windtunnel.kits.vectors import unit
 
 CHUNK = 1 << 22  # costs held at once
 
@@ -28,9 +29,7 @@ def embedded(found: Ragged, buckets: int, rank: int, random: np.random.Generator
     if rank < 1 or not matrix.data.any():
         return None
     left, size, _ = svds(matrix, k=rank, random_state=int(random.integers(1 << 31)))
-    points: np.ndarray = left * size
-    points /= np.maximum(1e-12, np.linalg.norm(points, axis=1, keepdims=True))
-    return points
+    return unit(left * size)
 
 
 def potentials(

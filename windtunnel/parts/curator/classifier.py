@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from windtunnel.core.errors import PartError
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.judging import Judge, Reasons
@@ -62,11 +61,8 @@ class Classifier(Judge, name="classifier"):
         from windtunnel.kits.text.words import Ragged
 
         texts = selecting.target(self.reference, self.sample, self.name)
-        if not self.overlap and (number := selecting.overlap(texts, scans, self.buckets, 2)):
-            raise PartError(
-                f"classifier: {number:,} documents of the reference are in the pool, and would be kept for being known; "
-                "take them out of one, or allow it with overlap: true"
-            )
+        if not self.overlap:
+            selecting.refuse_overlap(texts, scans, self.buckets, self.name, "reference")
         random = np.random.default_rng(self.seed)
         good = selecting.features([texts[n] for n in sorted(random.permutation(len(texts))[: self.documents])], self.buckets, 2)
         rows, characters = selecting.joined(scans)

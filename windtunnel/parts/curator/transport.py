@@ -69,11 +69,8 @@ class Transport(Judge, name="transport"):
         from windtunnel.kits.text.words import Ragged
 
         texts = selecting.target(self.target, self.sample, self.name)
-        if not self.overlap and (number := selecting.overlap(texts, scans, self.buckets, 2)):
-            raise PartError(
-                f"{self.name}: {number:,} documents of the target are in the pool, and would be kept for being known; "
-                "take them out of one, or allow it with overlap: true"
-            )
+        if not self.overlap:
+            selecting.refuse_overlap(texts, scans, self.buckets, self.name, "target")
         rows, characters = selecting.joined(scans)
         if not len(rows):
             raise PartError(f"{self.name}: no document with text to choose from")

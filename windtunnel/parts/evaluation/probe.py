@@ -120,8 +120,9 @@ def neighbours(features: np.ndarray, labels: np.ndarray, others: np.ndarray, cou
     """
     import numpy as np
 
-    one, two = (array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12) for array in (others, features))
-    alike = one @ two.T
+    from windtunnel.kits.vectors import unit
+
+    alike = unit(others) @ unit(features).T
     nearest = np.argsort(-alike, axis=1, kind="stable")[:, :count]
     votes = np.zeros((len(others), int(labels.max()) + 1))
     places = np.arange(len(others))[:, None]

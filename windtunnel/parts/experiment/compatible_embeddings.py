@@ -54,6 +54,8 @@ class CompatibleEmbeddings(Experiment, name="compatible-embeddings"):
         """``recall``, and ``first``, the share whose own caption is the nearest."""
         import numpy as np
 
+        from windtunnel.kits.vectors import unit
+
         random = np.random.default_rng(seed)
         images, words, captions = drawn(self.drawings + self.queries, seed)
         known, asked = np.arange(self.drawings), np.arange(self.drawings, len(images))
@@ -121,15 +123,9 @@ def towers(images: np.ndarray, texts: np.ndarray, size: int) -> Towers:
 
 def embedded(values: np.ndarray, tower: np.ndarray) -> np.ndarray:
     """``values`` [N, width] by a map [width + 1, size]: rows of length 1."""
+    from windtunnel.kits.vectors import unit
+
     return unit(values @ tower[:-1] + tower[-1])
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """``rows`` with length 1."""
-    import numpy as np
-
-    found: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return found
 
 
 def regression(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -47,6 +47,8 @@ class TitlesAndSkills(Experiment, name="titles-and-skills"):
         """``recall``: the canonical title of the job comes first; ``among_five``."""
         import numpy as np
 
+        from windtunnel.kits.vectors import unit
+
         random = np.random.default_rng(seed)
         world = World.drawn(self.jobs, random)
         known, asked = (world.adverts(count, random) for count in (self.adverts, self.queries))
@@ -106,14 +108,6 @@ class World(NamedTuple):
             own = self.skills[jobs, random.integers(0, OWN, count)]
             skills[rows, own if place % 3 else self.words - FILLERS - 1 - random.integers(0, COMMON, count)] = 1
         return Adverts(titles, skills, jobs)
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """``rows`` with length 1."""
-    import numpy as np
-
-    found: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return found
 
 
 def trained(vectors: np.ndarray, titles: np.ndarray, skills: np.ndarray, steps: int, random: np.random.Generator) -> np.ndarray:
