@@ -1,6 +1,7 @@
 """Laws of other things than size and tokens: what was planted lies in the interval, and what a fit would hide is refused or said."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from windtunnel.laws import critical_batch, downstream, frequency, learning_curv
 from windtunnel.laws.advantage import advantage, planted_risk
 from windtunnel.laws.dynamics import dynamics
 from windtunnel.laws.fitting import LawForm
-from windtunnel.laws.forecast import LawResult
+from windtunnel.laws.forecast import Bounds, LawResult
 from windtunnel.laws.retention import retention
-from windtunnel.laws.strategies import STRATEGIES, strategies
+from windtunnel.laws.strategies import LONG, STRATEGIES, _crossings, strategies
 from windtunnel.laws.under_cost import under_cost
 
 DRAWS = 40
@@ -143,6 +144,9 @@ def test_the_beginnings_of_curves_foretell_the_critical_mixture_ratio(table: Any
     lacking = {
         name: [cell for at, cell in enumerate(cells) if (rows["seed"][at], rows["R"][at]) != (2, 0.9)] for name, cells in rows.items()
     }
+    before = {name: [cell for at, cell in enumerate(cells) if rows["T"][at] or rows["seed"][at] != 1] for name, cells in rows.items()}
+    with pytest.raises(UserError, match="no row of seed 1 at zero tokens"):
+        mixture.mixture(table(**before), **columns, group="seed", draws=1)
     with pytest.raises(UserError, match=r"share 0\.9 lacks seed 2"):
         mixture.mixture(table(**lacking), **columns, group="seed", draws=1)
 
@@ -325,6 +329,17 @@ def test_when_tasks_are_known_by_heart_is_found(table: Any) -> None:
         strategies(table(step=step[few], tasks=tasks[few], weight=weight[few], gap=gap[few]), **columns, draws=DRAWS)
     with pytest.raises(UserError, match="no row is of step 5000 or later"):
         strategies(table(step=step, tasks=tasks, weight=weight, gap=gap), **columns, since=5000, draws=DRAWS)
+    with pytest.raises(UserError, match="every other square"):
+        half = (np.unique(tasks, return_inverse=True)[1] + np.unique(step, return_inverse=True)[1]) % 2 == 0
+        strategies(table(step=step[half], tasks=tasks[half], weight=weight[half], gap=gap[half]), **columns, draws=DRAWS)
+
+
+def test_a_step_that_no_number_can_hold_is_cut_off() -> None:
+    tasks, step = grid([4.0, 64.0], np.array([10.0, 1000.0]))
+    law = {"gain": 1e-6, "rate": 0.01, "price": 1e6, "growth": 2.0}
+    slow: Any = SimpleNamespace(parameters={name: Bounds(value=value, low=value, high=value) for name, value in law.items()})
+    found = _crossings({"step": step, "tasks": tasks, "gap": np.ones(4)}, np.zeros(4), slow)
+    assert [float(one.law) for one in found] == [pytest.approx(np.exp(LONG))] * 2
 
 
 # What is told and forgotten ---------------------------------------------------------------------------------------------------------

@@ -159,8 +159,11 @@ def mixture(
     groups, who = np.unique(table.words["group"] if group else ["" for _ in found["tokens"]], return_inverse=True)
     start = found["tokens"] == 0
     zero = {name: np.array([found[name][start & (who == each)].mean() for each in set(who[start])]) for name in ("loss", "domain")}
-    if len(zero["loss"]) < len(groups):
-        raise UserError(f"{path}: no row at zero tokens, so nobody knows the losses before; evaluate the model that training goes on from")
+    if lacking := set(range(len(groups))) - set(who[start]):
+        of = f" of {group} {groups[min(lacking)]}" if group else ""
+        raise UserError(
+            f"{path}: no row{of} at zero tokens, so nobody knows the losses before; evaluate the model that training goes on from"
+        )
     check_count(table.kept(~start), "tokens", 1, "tokens")
     inner = ~start & (found["share"] > 0) & (found["share"] < 1)
     values = np.unique(found["share"][inner])

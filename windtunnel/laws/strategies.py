@@ -27,6 +27,7 @@ from windtunnel.laws.table import check_count, read_table
 
 FEWEST = 3  # numbers of tasks, and steps
 FAR = 60  # log odds beyond which a weight is 0 or 1
+LONG = 700  # logarithm of the largest step that is told, and less that of the smallest
 
 
 def predict(laws: np.ndarray, variables: Variables) -> np.ndarray:
@@ -122,18 +123,28 @@ def strategies(
             raise UserError(f"{path}: {len(kinds)} different {role}, and the law needs {FEWEST} or more")
     target = table.numbers["weight"]
     variables = {name: table.numbers[name] for name in ("step", "gap", "tasks")}
+    if not 0 < _black(variables).sum() < len(target):
+        raise UserError(
+            f"{path}: all rows lie on every other square of the grid of tasks and steps; measure each number of tasks at all steps"
+        )
     groups = np.array(table.words["group"]) if group else None
     found = fitted(STRATEGIES, variables, target, largest="step", groups=groups, warnings=table.warnings, draws=draws)
     explained, against = _other_half(variables, target)
     crossings = _crossings(variables, target, found)
-    many, times = (np.log(np.array([getattr(one, name) for one in crossings], dtype=float)) for name in ("tasks", "law"))
+    many, times = np.log([one.tasks for one in crossings]), np.log([float(one.law) for one in crossings])
     exponent = float(np.polyfit(many, times, 1)[0])
     return StrategiesResult(**dict(found), explained=explained, against_one=against, crossings=crossings, crossing_exponent=exponent)
 
 
+def _black(variables: Variables) -> np.ndarray:
+    """Which rows lie on the black squares of the grid of tasks and steps."""
+    places = [np.unique(variables[name], return_inverse=True)[1] for name in ("tasks", "step")]
+    return np.asarray((places[0] + places[1]) % 2 == 0)
+
+
 def _other_half(variables: Variables, weight: np.ndarray) -> tuple[float, float]:
     """What the law of the black squares predicts of the white ones: the share of variance, and its error over that of the better rival."""
-    black = sum(np.unique(variables[name], return_inverse=True)[1] for name in ("tasks", "step")) % 2 == 0
+    black = _black(variables)
     search = Search(STRATEGIES, {name: values[black] for name, values in variables.items()}, weight[black])
     guess = predict(search.laws(search.fit()), {name: values[~black] for name, values in variables.items()})[0]
     left = weight[~black]
@@ -156,6 +167,7 @@ def _crossings(variables: Variables, weight: np.ndarray, law: LawResult) -> list
             low, high = turns[0], turns[0] + 1
             share = (0.5 - means[low]) / (means[high] - means[low])
             at = float(np.exp(np.log(steps[low]) + share * np.log(steps[high] / steps[low])))
-        by_law = (price * tasks**growth / (gain * float(variables["gap"][mine].mean()))) ** (1 / rate)
-        found.append(Crossing(tasks=float(tasks), step=at, law=float(by_law)))
+        # A rate near its lower bound asks for a step that no number of this machine can hold.
+        by_law = np.log(price * tasks**growth / (gain * variables["gap"][mine].mean())) / rate
+        found.append(Crossing(tasks=float(tasks), step=at, law=float(np.exp(np.clip(by_law, -LONG, LONG)))))
     return found

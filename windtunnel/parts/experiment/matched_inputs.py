@@ -61,8 +61,8 @@ class MatchedInputs(Experiment, name="matched-inputs"):
         images, labels = found.images[order] * (255 / 16), found.target[order]
         half = len(order) // 2
         features, labels = self._features(images[half:], (images[:half], labels[:half]), seed), labels[half:]
-        features = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
         known, asked = slice(self.labelled), slice(self.labelled, None)
+        features = (features - features[known].mean(axis=0)) / np.maximum(features[known].std(axis=0), 1e-9)
         scores = {
             name: model.fit(features[known], labels[known]).score(features[asked], labels[asked])
             for name, model in (("accuracy", KNeighborsClassifier(5)), ("logistic", LogisticRegression(max_iter=300)))
