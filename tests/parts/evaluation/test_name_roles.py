@@ -82,3 +82,21 @@ def test_the_probe_finds_what_features_hold(monkeypatch, knows):
     with pytest.raises(PartError, match="names of Python code"):
         stream.__dict__[KEPT].documents = lambda split, source: iter(["nothing"])
         part.model_copy(update={"names": 50}).evaluate(model, view)
+
+
+def test_every_source_gives_its_share_of_names():
+    text = "\n".join(f"x{n % 7} = f(y{n % 5})" for n in range(60))
+
+    def letters(text: str, **_: Any) -> dict[str, Any]:
+        first = 100 if text[0] == "x" else 1000
+        return {"input_ids": [first] * len(text), "offset_mapping": [(n, n + 1) for n in range(len(text))]}
+
+    stream = SimpleNamespace(facts=VOCABULARY)
+    code = {"one": text, "other": "\n" + text, "none": "no whole window"}
+    stream.__dict__[KEPT] = SimpleNamespace(tokenizer=letters, documents=lambda split, source: iter([code[source]] * 9))
+    precision = torch.autocast("cpu", enabled=False)
+    view = HeldOut(tuple(code), None, stream, VOCABULARY, make(Objective, "next-token"), torch.device("cpu"), precision, "test", 41)
+    part: Any = make(Evaluation, "name-roles")
+    windows, places, _ = part._windows(view, "test", 120)
+    told = [int(windows[window, place]) for window, place in places]
+    assert 40 <= told.count(100) < 80 and 40 <= told.count(1000) < 80

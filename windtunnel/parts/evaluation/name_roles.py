@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -37,7 +38,7 @@ class NameRoles(Evaluation, name="name-roles"):
     better: ClassVar[str] = "higher"
     by_objective: ClassVar[bool] = False
 
-    names: int = Field(3000, ge=20, description="names that the probe is fitted to")
+    names: int = Field(3000, ge=20, description="names that the probe is fitted to, of every source alike")
     test_names: int = Field(2000, ge=20, description="held-out names that it is judged on")
     strength: float = Field(0.1, gt=0, description="inverse of the penalty, on features of unit variance")
 
@@ -80,9 +81,10 @@ class NameRoles(Evaluation, name="name-roles"):
         windows: list[list[int]] = []
         places: list[tuple[int, int]] = []
         roles: list[int] = []
-        for source in held_out.sources:
+        for turn, source in enumerate(held_out.sources):
+            enough = len(roles) + math.ceil((most - len(roles)) / (len(held_out.sources) - turn))  # of what is left, each its share
             for text in encoded.documents(split, source):
-                if len(roles) >= most:
+                if len(roles) >= enough:
                     break
                 tokens = encoded.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
                 ends = np.array([end for _, end in tokens["offset_mapping"]])
