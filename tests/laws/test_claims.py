@@ -15,8 +15,9 @@ from windtunnel.report.atlas import document, entries
 from windtunnel.report.tables import expected
 from windtunnel.report.words import Reading
 from windtunnel.study.claims import Expectation, FittedLaw, decide, number_of
+from windtunnel.study.expectations import judge
 from windtunnel.study.lenient import as_result
-from windtunnel.study.papers import judge, list_papers, load_paper, measured
+from windtunnel.study.papers import list_papers, load_paper, measured
 
 PLANTED = """\
     papers: [two-bits]

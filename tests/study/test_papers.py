@@ -21,14 +21,8 @@ from windtunnel.report.tables import expected
 from windtunnel.report.words import Reading
 from windtunnel.study.assemble import finite
 from windtunnel.study.claims import Expectation, decide
-from windtunnel.study.papers import (
-    judge,
-    list_papers,
-    load_paper,
-    measured,
-    overall,
-    usual_direction,
-)
+from windtunnel.study.expectations import judge, overall, usual_direction
+from windtunnel.study.papers import list_papers, load_paper, measured
 from windtunnel.study.result import PaperResult
 from windtunnel.study.results import load
 from windtunnel.study.scales import overridden

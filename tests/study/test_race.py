@@ -12,10 +12,11 @@ from windtunnel.core.keys import Variant
 from windtunnel.report.words import Reading
 from windtunnel.study import fly as module
 from windtunnel.study import prior
+from windtunnel.study.expectations import judge
 from windtunnel.study.fly import check_study, fly_study, plan, study_from, summary
 from windtunnel.study.launch import local
 from windtunnel.study.launch.worker import perform
-from windtunnel.study.papers import Paper, judge
+from windtunnel.study.papers import Paper
 from windtunnel.study.race import LEAST_CHANCE, repeated, standing, widest
 from windtunnel.study.result import StudyResult
 from windtunnel.study.seeds import KnownNoise, Race

@@ -18,8 +18,9 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import write_text
 from windtunnel.laws import OF_TABLES
 from windtunnel.study.claims import FittedLaw
+from windtunnel.study.expectations import judge
 from windtunnel.study.lenient import paper_result
-from windtunnel.study.papers import Paper, flown, judge, load_paper
+from windtunnel.study.papers import Paper, flown, load_paper
 from windtunnel.study.result import BASELINE, Costs, PaperResult, Run, StudyResult
 from windtunnel.study.results import save
 

@@ -13,6 +13,8 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.study.result import BASELINE, Finding, Improvement, Outcome
 
+GAIN = "compute_gain"  # a metric that the study itself finds
+
 
 class FittedLaw(Settings):
     """A law that a paper is judged by: which one, and the table that it is fitted to."""
