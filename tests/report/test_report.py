@@ -23,7 +23,7 @@ from windtunnel.report import charts, fairness, markdown, markup, page, samples,
 from windtunnel.report.catalogue import filled, papers_pages, parts_pages, write
 from windtunnel.report.document import document
 from windtunnel.report.picture import picture
-from windtunnel.report.words import Reading
+from windtunnel.report.reading import Reading
 from windtunnel.slots import by_name
 from windtunnel.study.result import ComputeGain
 

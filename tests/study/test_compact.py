@@ -18,7 +18,7 @@ from windtunnel.recipe import Recipe, recipe_from
 from windtunnel.report import markdown
 from windtunnel.report.charts import bands
 from windtunnel.report.document import document
-from windtunnel.report.words import Reading
+from windtunnel.report.reading import Reading
 from windtunnel.study.compact import POINTS, compact, like, restored, rows, table, text, unlike
 from windtunnel.study.results import load, read_result, save
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.report import markdown
+from windtunnel.report.reading import Reading
 from windtunnel.report.screen import terminal
-from windtunnel.report.words import Reading
 from windtunnel.slots import ByDocument
 from windtunnel.slots.evaluation import GROUPED
 from windtunnel.study.assemble import assemble, primary_of

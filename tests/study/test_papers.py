@@ -17,8 +17,8 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.shipped import AREAS, library, paper_files
 from windtunnel.laws.claims import reproduce
 from windtunnel.report import markdown
+from windtunnel.report.reading import Reading
 from windtunnel.report.tables import expected
-from windtunnel.report.words import Reading
 from windtunnel.study.assemble import finite
 from windtunnel.study.claims import Expectation, decide
 from windtunnel.study.expectations import judge, overall, usual_direction

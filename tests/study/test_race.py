@@ -9,7 +9,7 @@ import pytest
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
-from windtunnel.report.words import Reading
+from windtunnel.report.reading import Reading
 from windtunnel.study import fly as module
 from windtunnel.study import prior
 from windtunnel.study.expectations import judge

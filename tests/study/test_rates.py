@@ -13,8 +13,8 @@ from windtunnel.core.keys import Variant
 from windtunnel.report import charts, markdown
 from windtunnel.report.document import document
 from windtunnel.report.rates import chart, sentences
+from windtunnel.report.reading import Reading
 from windtunnel.report.screen import terminal
-from windtunnel.report.words import Reading
 from windtunnel.study.assemble import assemble
 from windtunnel.study.file import study_from
 from windtunnel.study.plan import plan

@@ -9,7 +9,7 @@ from paths import ROOT
 
 from windtunnel.report import markdown
 from windtunnel.report.fields import result_page
-from windtunnel.report.words import Reading
+from windtunnel.report.reading import Reading
 from windtunnel.study.assemble import finite
 from windtunnel.study.format_1 import upgraded
 from windtunnel.study.lenient import as_result

@@ -14,7 +14,7 @@ from example_result import example
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.report import ways as table_of_ways
-from windtunnel.report.words import Reading
+from windtunnel.report.reading import Reading
 from windtunnel.study import ways
 from windtunnel.study.adapt import AdaptRequest, budget_of
 from windtunnel.study.continuing import ways_on

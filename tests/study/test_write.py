@@ -13,8 +13,8 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.registry import make
 from windtunnel.data.corpus.glance import glances
 from windtunnel.data.corpus.split import content_key, fraction, group_key
+from windtunnel.report.reading import Reading
 from windtunnel.report.sources import sources
-from windtunnel.report.words import Reading
 from windtunnel.slots import Source
 from windtunnel.study import hours
 from windtunnel.study.file import load_study, study_from

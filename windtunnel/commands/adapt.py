@@ -141,7 +141,7 @@ def compare(
     """Fly the study of ``ways``, and show its table and what is exported."""
     from windtunnel.report import ways as table_of_ways
     from windtunnel.report import write_report
-    from windtunnel.report.words import Reading
+    from windtunnel.report.reading import Reading
     from windtunnel.study.ways import compare_ways
 
     result, way = compare_ways(

@@ -169,9 +169,9 @@ def show_surveys(as_json: bool) -> None:
 
 def show_paper(paper: Paper) -> None:
     """One paper in full."""
+    from windtunnel.report.reading import Reading
     from windtunnel.report.screen import verdict_table
     from windtunnel.report.tables import expected
-    from windtunnel.report.words import Reading
     from windtunnel.study.papers import measured
 
     screen = Console(highlight=False)
@@ -227,8 +227,8 @@ def reproduce(
     """Fly the study of a paper, or fit its laws, and write down whether its claim was reproduced. Given again, it goes on where it was."""
     from windtunnel.laws import claims
     from windtunnel.report import write_report
+    from windtunnel.report.reading import Reading
     from windtunnel.report.tables import expected
-    from windtunnel.report.words import Reading
     from windtunnel.study import papers as library
     from windtunnel.study.results import read_result
 

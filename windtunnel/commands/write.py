@@ -16,8 +16,8 @@ from windtunnel.commands.options import OUT, CorpusOption, HoursOption, JsonOpti
 from windtunnel.core.errors import UserError
 
 if TYPE_CHECKING:
+    from windtunnel.report.reading import Reading
     from windtunnel.report.tables import Table
-    from windtunnel.report.words import Reading
     from windtunnel.study.result import StudyResult
 
 ask = typer.Typer(
@@ -183,7 +183,7 @@ def fly_question(
 ) -> tuple[StudyResult, Table]:
     """Fly the study ``raw`` of a question; its result, whose report is written, and the table that answers it."""
     from windtunnel.report import write_report
-    from windtunnel.report.words import Reading
+    from windtunnel.report.reading import Reading
     from windtunnel.study.file import study_from
     from windtunnel.study.fly import fly_study
 

@@ -12,7 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from windtunnel.report.words import BASELINE, Reading, finite, signed
+from windtunnel.report.reading import Reading
+from windtunnel.report.words import finite, signed
+from windtunnel.study.result import BASELINE
 
 # Light and dark values of every colour a chart uses. The colours of arms follow Okabe and Ito (2008), which readers with any common
 # colour vision tell apart, darkened and lightened until each has a contrast of at least 3 to its background.

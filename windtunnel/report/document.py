@@ -26,8 +26,9 @@ from windtunnel.report.elements import (
 )
 from windtunnel.report.fairness import warnings
 from windtunnel.report.markup import markdown
-from windtunnel.report.words import BASELINE, Reading, listing
-from windtunnel.study.result import StudyResult
+from windtunnel.report.reading import Reading
+from windtunnel.report.words import listing
+from windtunnel.study.result import BASELINE, StudyResult
 
 BESIDE = 440  # the width of the differences beside the verdicts
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from windtunnel.core.files import write_text
 from windtunnel.report import charts, tables
-from windtunnel.report.words import BASELINE, DASH
+from windtunnel.report.words import DASH
+from windtunnel.study.result import BASELINE
 
 # Nothing may be fetched and nothing may run, whatever a document, a sample or an arm's name contains.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

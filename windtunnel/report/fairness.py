@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from windtunnel.report.words import BASELINE, Reading, finite, listing, number, scientific, times
-from windtunnel.study.result import Tuning
+from windtunnel.report.reading import Reading
+from windtunnel.report.words import finite, listing, number, scientific, times
+from windtunnel.study.result import BASELINE, Tuning
 
 SCATTER = 1.5  # how many times faster one run of an arm may be than another before it is told
 

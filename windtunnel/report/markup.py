@@ -8,8 +8,8 @@ from typing import Any
 
 from windtunnel.report.fairness import warnings
 from windtunnel.report.rates import sentences
+from windtunnel.report.reading import Reading
 from windtunnel.report.tables import Table, every, failures
-from windtunnel.report.words import Reading
 from windtunnel.study.result import StudyResult
 
 

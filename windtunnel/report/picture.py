@@ -9,7 +9,7 @@ from typing import Any
 from windtunnel.core.errors import UserError
 from windtunnel.report import adaptation, sweep, transfer
 from windtunnel.report.charts import curves, forest, light
-from windtunnel.report.words import Reading
+from windtunnel.report.reading import Reading
 from windtunnel.study.result import StudyResult
 
 WIDTH, LEAST = 660, 380  # of each chart, and the least height of a forest plot that stands beside another

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from windtunnel.report.charts import WIDE, configured, light, styles
-from windtunnel.report.words import BASELINE, Reading, finite, listing, plural, times
-from windtunnel.study.result import OverRates
+from windtunnel.report.reading import Reading
+from windtunnel.report.words import finite, listing, plural, times
+from windtunnel.study.result import BASELINE, OverRates
 
 CAPTION = (
     "The primary metric at the end of training against the multiple of every learning rate, mean over the seeds that were flown at all of "

@@ -8,7 +8,9 @@ from typing import Any
 
 from windtunnel.report import thumbnails
 from windtunnel.report.elements import folded, safe, section, shortened
-from windtunnel.report.words import BASELINE, Reading, finite, listing, number
+from windtunnel.report.reading import Reading
+from windtunnel.report.words import finite, listing, number
+from windtunnel.study.result import BASELINE
 
 PROMPTS = 12  # that are shown
 READABLE = 3.0  # bits per byte above which a model's text shows nothing

@@ -7,8 +7,9 @@ from typing import Any
 
 from windtunnel.report.fairness import warnings
 from windtunnel.report.rates import sentences
+from windtunnel.report.reading import Reading
 from windtunnel.report.tables import failures, transfer_table, verdicts
-from windtunnel.report.words import DASH, Reading
+from windtunnel.report.words import DASH
 from windtunnel.study.result import StudyResult
 
 COLOURS = {"helps": "green", "hurts": "red", "undecided": "yellow", "no difference": "cyan", "failed": "bold red"}

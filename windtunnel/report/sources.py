@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from windtunnel.report.reading import Reading
 from windtunnel.report.tables import Table
-from windtunnel.report.words import Reading, signed
+from windtunnel.report.words import signed
 
 
 def sources(reading: Reading) -> Table:

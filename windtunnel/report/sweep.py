@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from windtunnel.report.charts import DASHES, LINES, WIDE, configured, light
+from windtunnel.report.reading import Reading
 from windtunnel.report.turns import turns
-from windtunnel.report.words import BASELINE, Reading
+from windtunnel.study.result import BASELINE
 
 CAPTION = (
     "Each model as it was trained, pruned at once to a sparsity and measured, mean over seeds; what reaches twice the loss of the unpruned "

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from windtunnel.report.reading import Reading
 from windtunnel.report.turns import turns
 from windtunnel.report.words import (
-    BASELINE,
     DASH,
-    Reading,
     count,
     duration,
     finite,
@@ -28,7 +27,7 @@ from windtunnel.report.words import (
     storage,
     times,
 )
-from windtunnel.study.result import Arm, Costs, Estimate, Finding, Improvement, PaperResult, Transfer, Tuning
+from windtunnel.study.result import BASELINE, Arm, Costs, Estimate, Finding, Improvement, PaperResult, Transfer, Tuning
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from windtunnel.report.elements import safe, section
-from windtunnel.report.words import BASELINE, Reading
+from windtunnel.report.reading import Reading
+from windtunnel.study.result import BASELINE
 
 SHOWN = 12  # documents
 CELLS = 8  # columns of a table

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from windtunnel.report.charts import WIDE, apart, configured, light, styles
-from windtunnel.report.words import BASELINE, Reading, finite, number, signed
-from windtunnel.study.result import Sides, Transfer
+from windtunnel.report.reading import Reading
+from windtunnel.report.words import finite, number, signed
+from windtunnel.study.result import BASELINE, Sides, Transfer
 
 MOST = 12  # arms whose matrix is drawn: more make a page nobody scrolls through
 ROW = 26  # height of a row of the heat map

@@ -7,7 +7,8 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.laws.knee import knees
-from windtunnel.report.words import Reading, finite
+from windtunnel.report.reading import Reading
+from windtunnel.report.words import finite
 from windtunnel.study.result import Run, StudyResult
 
 

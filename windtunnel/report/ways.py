@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from windtunnel.report.charts import WIDE, apart, configured, light, styles
+from windtunnel.report.reading import Reading
 from windtunnel.report.tables import Table, interval
-from windtunnel.report.words import BASELINE, DASH, Reading, count, duration, finite, number, signed, storage
-from windtunnel.study.result import Arm, Baseline, Sides
+from windtunnel.report.words import DASH, count, duration, finite, number, signed, storage
+from windtunnel.study.result import BASELINE, Arm, Baseline, Sides
 
 CAPTION = (
     "Each point is an arm: upwards, more was gained on the sources that were learned; to the right, more parameters train, on a "

@@ -29,7 +29,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.evaluation.probe import naive_bayes, neighbours
 from windtunnel.recipe import recipe_from
 from windtunnel.report import samples, thumbnails
-from windtunnel.report.words import Reading
+from windtunnel.report.reading import Reading
 from windtunnel.slots import Encoding, Objective
 from windtunnel.train.estimate import estimate
 from windtunnel.train.run import prepare

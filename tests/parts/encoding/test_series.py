@@ -28,7 +28,7 @@ from windtunnel.models.init import config_for, family_of, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.report import samples as report_samples
-from windtunnel.report.words import Reading
+from windtunnel.report.reading import Reading
 from windtunnel.slots import Call, Documents, Encoding, Evaluation, Objective, Packing, Source
 from windtunnel.train.export import export_run
 from windtunnel.train.run import fly, prepare
