@@ -278,8 +278,8 @@ def others(reading: Reading) -> Table:
     for metric in names:
         entries = {name: entry for name in reading.ranked() if (entry := reading.arms[name].numbers.get(metric))}
         shown = {name: entry for name, entry in entries.items() if finite(entry.mean) is not None}
-        if all(entry.difference == entry.low == entry.high == 0 for entry in shown.values()):
-            continue  # a count, which is the same for every arm
+        if all(entry.difference == entry.low == entry.high == 0 and (entry.mean or 0) > 1 for entry in shown.values()):
+            continue  # a count, such as of questions; a score of 0 or 1 that is the same for every arm is worth telling
         digits = reading.digits
         for name, entry in shown.items():
             rows.append((metric, name, number(entry.mean, digits), signed(entry.difference, digits), interval(entry, digits)))
