@@ -1,11 +1,7 @@
 """Do selectors find the clean text in a pool of known noise? Precision and recall at the true share, simple baselines in the same table.
 
-``python benchmarks/planted_noise.py`` prints one JSON object. Clean text is documentation of the standard library. The pool holds as many
-characters of each kind of noise as of clean text:
-
-- ``shuffled``: clean documents with their words in random order: the same unigrams;
-- ``other``: fluent text of another domain, source code without its docstrings, which are what is clean;
-- ``copies``: near-copies of a few clean documents, templates with some words replaced.
+``python benchmarks/planted_noise.py`` prints one JSON object. The pool is that
+of the source ``planted-noise``: as many characters of each kind of noise as of clean text, which is documentation of the standard library.
 
 Selectors that rank keep the true share of the characters; ``near-duplicates`` and ``cascade`` take out what they object to, however much
 that is, so their precision and recall are not those of a choice of the same size. ``precision`` is the share of what it keeps that is
@@ -17,17 +13,13 @@ selectors that hold a small model, which is trained on the pool first; its secon
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import os
 import random
-import re
 import sys
 import tempfile
 import time
-import warnings
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,73 +27,13 @@ import numpy as np
 import pyarrow
 
 from windtunnel.core.registry import make
-from windtunnel.data.corpus.frame import texts_of
 from windtunnel.data.corpus.judging import curated, numbered, of_source
 from windtunnel.data.corpus.tally import Tally
+from windtunnel.kits.text.planted import NOISE, planted
 from windtunnel.kits.text.selecting import best
-from windtunnel.slots import Curator, CuratorContext, Source
+from windtunnel.slots import Curator, CuratorContext
 
-KINDS = ("clean", "shuffled", "other", "copies")
-
-
-def without_docstrings(code: str) -> str:
-    """Source code without the lines of its docstrings; nothing where it cannot be parsed, so that none slips through."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in strings of the library's own
-            tree = ast.parse(code)
-    except (SyntaxError, ValueError):
-        return ""
-    lines = code.split("\n")
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node) is not None:
-            said = node.body[0]
-            lines[said.lineno - 1 : said.end_lineno] = [""] * (said.end_lineno - said.lineno + 1)
-    return "\n".join(lines)
-
-
-def builtin(name: str) -> dict[tuple[str, ...], str]:
-    """Pieces of about a thousand characters of the running Python's text, by their words; source code without its docstrings."""
-    found = []
-    for text in texts_of(make(Source, {"builtin": {"text": name}}), Tally(name)):
-        text = without_docstrings(text) if name == "stdlib" else text
-        paragraphs, piece = text.split("\n\n"), ""
-        for paragraph in paragraphs:
-            piece += paragraph + "\n\n"
-            if len(piece) > 800:
-                found.append(piece[:2000].strip())
-                piece = ""
-    return {tuple(re.findall(r"\w+", piece.lower())): piece for piece in found}  # none twice, up to signs and case
-
-
-def planted(characters: int, seed: int) -> tuple[list[tuple[str, str]], list[str]]:
-    """The pool as (kind, text), each kind of about ``characters``, and clean documents that are not in it."""
-    chance = random.Random(seed)
-    documentation, source = builtin("docstrings"), builtin("stdlib")
-    prose, code = list(documentation.values()), [piece for words, piece in source.items() if words not in documentation]
-    chance.shuffle(prose)
-    chance.shuffle(code)
-    vocabulary = [word for text in prose[:200] for word in text.split()]
-
-    def taken(make_one: Callable[[], str], kind: str) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        while sum(len(text) for _, text in found) < characters:
-            found.append((kind, make_one()))
-        return found
-
-    def shuffled() -> str:
-        words = prose.pop().split()
-        chance.shuffle(words)
-        return " ".join(words)
-
-    templates = [prose.pop() for _ in range(5)]
-
-    def copy() -> str:
-        return " ".join(chance.choice(vocabulary) if chance.random() < 0.03 else word for word in chance.choice(templates).split(" "))
-
-    pool = taken(prose.pop, "clean") + taken(shuffled, "shuffled") + taken(code.pop, "other") + taken(copy, "copies")
-    chance.shuffle(pool)
-    return pool, prose[: max(20, len(prose) // 2)]
+KINDS = ("clean", *NOISE)
 
 
 def simple(pool: list[tuple[str, str]], seed: int) -> dict[str, np.ndarray]:
@@ -136,7 +68,9 @@ def by_model(name: str, knobs: dict[str, Any], pool: list[tuple[str, str]], fold
 
 def measure(characters: int, seed: int, models: bool = False) -> dict[str, Any]:
     """The table as a dictionary."""
-    pool, clean = planted(characters, seed)
+    made, clean = planted(characters, seed)
+    pool = [(kind, text) for kind in KINDS for text in made[kind]]
+    random.Random(seed).shuffle(pool)
     sizes = np.array([len(text) for _, text in pool])
     kinds = np.array([kind for kind, _ in pool])
     keep = float(sizes[kinds == "clean"].sum() / sizes.sum())
