@@ -17,7 +17,7 @@ from windtunnel.recipe.yaml import Document
 class Technique(Settings):
     """What one or several surveys describe."""
 
-    surveys: tuple[str, ...] = Field(description="the surveys that describe it", examples=[["data-selection-survey"]])
+    surveys: tuple[str, ...] = Field(description="the surveys that describe it", examples=[["survey-of-selection"]])
     parts: tuple[str, ...] = Field((), description="the parts that are it", examples=[["length"]])
     papers: tuple[str, ...] = Field((), description="papers that are about it", examples=[["slow-decay"]])
     setting: str = Field("", description="what does it and is no part", examples=["--mesh shard=2"])
