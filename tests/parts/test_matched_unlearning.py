@@ -17,7 +17,7 @@ def test_planted_effects_of_examples_are_found():
     effects = random.standard_normal((12, 3, 10))
     found = np.einsum("me,eio->mio", subsets, effects) + 0.05 * random.standard_normal((240, 3, 10))
     beta, correlation = datamodel(subsets, found, 200)
-    assert np.abs(beta - effects).max() < 0.2 and correlation > 0.98
+    assert np.corrcoef(beta.ravel(), effects.ravel())[0, 1] > 0.99 and correlation > 0.98
     _, none = datamodel(subsets, random.standard_normal(found.shape), 200)
     assert abs(none) < 0.2
 
@@ -38,7 +38,8 @@ def test_margins_are_logits_against_all_others():
     found, label = outputs(weights, data.pixels)[1, 4].numpy(), int(data.labels[4])
     others = np.delete(found, label)
     assert margins(weights, data)[1, 4] == pytest.approx(found[label] - np.log(np.exp(others).sum()), rel=1e-5)
-    assert torch.unique(data.labels[torch.from_numpy(data.forget)]).numel() == 1
+    label, own = data.labels[data.forget[0]], data.labels[:20]
+    assert int((data.labels[torch.from_numpy(data.forget)] == label).sum()) == min(3, int((own == label).sum()))
 
 
 def test_matching_forgets_better_than_nothing():

@@ -64,7 +64,7 @@ class PageText(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Text between tags."""
         if not self.open:
-            self.parts.append(data)
+            self.parts.append(data.replace("\n", " "))
         elif self.noting and self.noted is not None:
             self.noted.append(data)
         elif self.kept is not None:

@@ -24,12 +24,12 @@ class MatchedUnlearning(Experiment, name="matched-unlearning"):
     the forget set F the outputs should be those of the trained model less the sum of beta over F; the model is tuned towards that by
     squared error on the logits of F and of what is retained.
 
-    Networks of one hidden layer learn ``examples`` of scikit-learn's digits; F are the ``forgotten`` examples of one class that are
-    nearest to one of them. ``ascent`` trains against F and on the others, ``retained`` on the others alone, ``nothing`` leaves the model
-    as it was, and ``oracle`` is a second lot of models that were trained without F: the floor. ``divergence/forget`` is the
-    Kullback-Leibler divergence in nats of the margins of 24 unlearned models from those of 24 retrained ones, both taken as normal, mean
-    over F (the paper bins them); then of retained examples and of held-out ones. ``correlation`` is that of outputs foretold and true
-    over models that the datamodel was not fitted to: below 0.3 nothing follows from it. It needs scikit-learn.
+    Networks of one hidden layer learn ``examples`` of scikit-learn's digits; F are the ``forgotten`` examples nearest to one of them, those
+    of its class first. ``ascent`` trains against F and on the others, ``retained`` on the others alone, ``nothing`` leaves the model as it
+    was, and ``oracle`` is a second lot of models that were trained without F: the floor. ``divergence/forget`` is the Kullback-Leibler
+    divergence in nats of the margins of 24 unlearned models from those of 24 retrained ones, both taken as normal, mean over F (the paper
+    bins them); then of retained examples and of held-out ones. ``correlation`` is that of outputs foretold and true over models that the
+    datamodel was not fitted to: below 0.3 nothing follows from it. It needs scikit-learn.
     """
 
     trial = Trial({"retrains": 20, "examples": 40, "forgotten": 4, "steps": 4, "unlearning": 2})
