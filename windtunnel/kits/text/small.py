@@ -83,7 +83,7 @@ def learn(
     """
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=True)
     tokens, counts = torch.from_numpy(np.ascontiguousarray(rows)).long(), torch.from_numpy(np.ascontiguousarray(counted)).float()
-    total = 0.0
+    loss = torch.zeros(())
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - 0.9 * step / steps)
@@ -93,8 +93,7 @@ def learn(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total = loss.detach()
-    return float(total)
+    return float(loss.detach())
 
 
 def written(model: Any, prompts: Rows, length: int, random: np.random.Generator | None = None, *, temperature: float = 1.0) -> Rows:

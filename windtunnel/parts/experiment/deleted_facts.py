@@ -76,9 +76,8 @@ class DeletedFacts(Experiment, name="deleted-facts"):
                 chance = layers[-1].softmax(dim=1).gather(1, chosen[:, 3:]).clamp(max=1 - 1e-6)
                 loss = -(1 - chance).log().mean()
             else:
-                loss = sum(
-                    (-one.log_softmax(dim=1)[:, :VALUES].mean() for one in (layers if self.how == "layers" else layers[-1:])), start=0.0
-                )
+                chosen_layers = layers if self.how == "layers" else layers[-1:]
+                loss = torch.stack([-one.log_softmax(dim=1)[:, :VALUES].mean() for one in chosen_layers]).sum()
             loss = loss + nn.functional.cross_entropy(answers(model, kept)[-1], kept[:, 3])
             optimizer.zero_grad()
             loss.backward()

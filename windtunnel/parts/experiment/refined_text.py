@@ -59,16 +59,17 @@ class RefinedText(Experiment, name="refined-text"):
         rows = [(line, bad) for page in known for line, bad in zip(page.text.split("\n"), page.bad, strict=False)]
         tagger = Bayes([line for line, bad in rows if not bad], [line for line, bad in rows if bad])
         judge = Bayes([ends(page.text) for page in known if not page.junk], [ends(page.text) for page in known if page.junk])
-        kept, right, removed, wanted, gone = [], 0, 0, 0, {True: 0, False: 0}
-        for page in pool:
-            text, lines = self._cleaned(page, tagger, judge)
-            if text is None:
-                gone[page.junk] += 1
+        kept: list[str] = []
+        right, removed, wanted, gone = 0, 0, 0, {True: 0, False: 0}
+        for one in pool:
+            left, taken = self._cleaned(one, tagger, judge)
+            if left is None:
+                gone[one.junk] += 1
             else:
-                kept.append(text)
-            if not page.junk:
-                right += sum(one and bad for one, bad in zip(lines, page.bad, strict=True))
-                removed, wanted = removed + sum(lines), wanted + sum(page.bad)
+                kept.append(left)
+            if not one.junk:
+                right += sum(line and bad for line, bad in zip(taken, one.bad, strict=True))
+                removed, wanted = removed + sum(taken), wanted + sum(one.bad)
         junk = sum(page.junk for page in pool)
         return {
             "bits": bits_of(kept, held, self.words),
