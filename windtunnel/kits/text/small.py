@@ -12,7 +12,7 @@ from torch import Tensor, nn
 Rows = NDArray[Any]
 
 
-class Block(nn.Module):
+class SmallBlock(nn.Module):
     """Attention and an MLP, each behind a norm and added to what came in."""
 
     def __init__(self, width: int, heads: int, causal: bool) -> None:
@@ -38,7 +38,7 @@ class SmallTransformer(nn.Module):
     def __init__(self, vocabulary: int, context: int, *, width: int = 64, layers: int = 2, heads: int = 4, causal: bool = True) -> None:
         super().__init__()
         self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(context, width)
-        self.blocks = nn.ModuleList(Block(width, heads, causal) for _ in range(layers))
+        self.blocks = nn.ModuleList(SmallBlock(width, heads, causal) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary)
         for table in (self.tokens, self.places):
             nn.init.normal_(table.weight, std=0.1)

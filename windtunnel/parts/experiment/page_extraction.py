@@ -48,7 +48,7 @@ class PageExtraction(Experiment, name="page-extraction"):
 
         chance = random.Random(f"{self.name} {seed}")
         texts = pieces(chance)
-        made: list[Page] = []
+        made: list[GeneratedPage] = []
         for n in range(self.annotated + self.pages + 80):
             if n and chance.random() < 0.1:  # a copy, but for its last line
                 made.append(made[-1]._replace(html=f"{made[-1].html}<p>read {n} times</p>"))
@@ -78,7 +78,7 @@ class PageExtraction(Experiment, name="page-extraction"):
             "bits": bits_of(texts, held, self.words),
         }
 
-    def _named(self, read: list[str], known: list[Page]):  # type: ignore[no-untyped-def]
+    def _named(self, read: list[str], known: list[GeneratedPage]):  # type: ignore[no-untyped-def]
         """Whether a text is taken for mathematics."""
         from windtunnel.kits.text.manual import Bayes
 
@@ -100,7 +100,7 @@ class PageExtraction(Experiment, name="page-extraction"):
         return lambda text: first.odds(text) >= bar and second.odds(text) > 0
 
 
-class Page(NamedTuple):
+class GeneratedPage(NamedTuple):
     """A page, whether it is of mathematics, and its equations and pictures as the aware reader has them, in order."""
 
     html: str
@@ -121,7 +121,7 @@ def equation(chance: random.Random) -> str:
     )
 
 
-def page(text: str, chance: random.Random, hidden: float) -> Page:
+def page(text: str, chance: random.Random, hidden: float) -> GeneratedPage:
     """A page around ``text``."""
     from html import escape
 
@@ -153,7 +153,7 @@ def page(text: str, chance: random.Random, hidden: float) -> Page:
     html = (
         f"<html><head><title>t</title></head><body>{around}{''.join(body)}<footer>(c) {chance.randint(1990, 2030)}</footer></body></html>"
     )
-    return Page(html, mathematics, signs)
+    return GeneratedPage(html, mathematics, signs)
 
 
 def in_order(text: str, signs: list[str]) -> bool:

@@ -50,11 +50,11 @@ class RefinedText(Experiment, name="refined-text"):
         made = []
         for text in texts:
             if chance.random() < self.junk:
-                made.append(Page(salad(text, chance), [], text, True))
+                made.append(FurnishedText(salad(text, chance), [], text, True))
                 continue
             page, bad = furnished(text, chance, vocabulary, chance.uniform(0.3, 1.0))
             lines = [line + chance.choice(STRAY) if chance.random() < 0.1 else line for line in page.split("\n")]
-            made.append(Page("\n".join(lines), bad, text, False))
+            made.append(FurnishedText("\n".join(lines), bad, text, False))
         known, pool = made[: self.annotated], made[self.annotated :]
         rows = [(line, bad) for page in known for line, bad in zip(page.text.split("\n"), page.bad, strict=False)]
         tagger = Bayes([line for line, bad in rows if not bad], [line for line, bad in rows if bad])
@@ -79,7 +79,7 @@ class RefinedText(Experiment, name="refined-text"):
             "lost": gone[False] / max(len(pool) - junk, 1),
         }
 
-    def _cleaned(self, page: Page, tagger: object, judge: object) -> tuple[str | None, list[bool]]:
+    def _cleaned(self, page: FurnishedText, tagger: object, judge: object) -> tuple[str | None, list[bool]]:
         """What is left of a page, and of one that is no junk which of its lines were removed."""
         from windtunnel.kits.text.programs import refined, removals
 
@@ -102,7 +102,7 @@ class RefinedText(Experiment, name="refined-text"):
         return refined(page.text, "\n".join(program)).text, nothing
 
 
-class Page(NamedTuple):
+class FurnishedText(NamedTuple):
     """A document, which of its lines are furniture (none of junk), what it was before, and whether it is junk."""
 
     text: str

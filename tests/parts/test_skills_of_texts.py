@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from windtunnel.parts.experiment.skill_graph import SkillGraph, graph, linked, unexplained
+from windtunnel.parts.experiment.skills_of_texts import SkillsOfTexts, graph, linked, unexplained
 
 
 def test_weights_are_counted():
@@ -33,6 +33,6 @@ def test_a_pair_that_was_never_seen_is_not_explained():
 
 
 def test_the_graph_ranks_as_nodes_alone_do_and_finds_the_subject():
-    graphed = SkillGraph(pool=400).measure(114)
+    graphed = SkillsOfTexts(pool=400).measure(114)
     assert graphed["like_nodes"] > 0.99 and graphed["fitting"] > 0.3
-    assert SkillGraph(pool=400, how="pairs").measure(114)["fitting"] > graphed["fitting"]
+    assert SkillsOfTexts(pool=400, how="pairs").measure(114)["fitting"] > graphed["fitting"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WIDTH, NOISE = 32, 0.15  # of a skill's vector, and what is added to that of a text
 
 
-class SkillGraph(Experiment, name="skill-graph"):
+class SkillsOfTexts(Experiment, name="skills-of-texts"):
     """What a learner gets right that was given the share of a pool which a score by skills took; a reconstruction.
 
     Li et al. 2025 (MASS), arXiv:2503.14917, whose code is not released: skills are nodes, weighted by how often the reference has them;
