@@ -14,9 +14,9 @@ from windtunnel.core.registry import make
 from windtunnel.kits import gather
 from windtunnel.kits.image.pixels import Images
 from windtunnel.kits.image.views import cropped, lit, moved
+from windtunnel.kits.neighbours import neighbour_loss
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.parts.objective.look import neighbour_loss
 from windtunnel.slots import Objective
 
 FACTS = Images(8, 1, np.array([0.5], np.float32), np.array([0.25], np.float32), 3)

@@ -91,6 +91,7 @@ class LeaveOneOut(Objective, name="look"):
         import torch
 
         from windtunnel.kits.gather import first_row, gather
+        from windtunnel.kits.neighbours import neighbour_loss
         from windtunnel.models.forward import forward
 
         if model.config.patch_size != self.patch:
@@ -103,22 +104,3 @@ class LeaveOneOut(Objective, name="look"):
         voting = (theirs >= 0)[None] & (own[:, None] != torch.arange(len(others), device=own.device))
         values = neighbour_loss(vectors @ others.T / self.temperature, classes[:, None] == theirs[None], voting, self.neighbours)
         return Loss(torch.where(labels.flatten() != -100, values, 0.0).view_as(labels), labels != -100, outputs)
-
-
-def neighbour_loss(scores: torch.Tensor, same: torch.Tensor, voting: torch.Tensor, neighbours: int | None) -> torch.Tensor:
-    """Minus the logarithm of the share of exp(``scores``) [N, M] that lies where ``same`` (bool [N, M]), among the nearest that vote: [N].
-
-    ``voting`` (bool [N, M]) says which may vote; of these the ``neighbours`` with the highest scores do (None: all), and always the best
-    that is ``same``. Rows without any such mean nothing, and are finite.
-    """
-    import torch
-
-    lowest = torch.finfo(scores.dtype).min
-    able = scores.detach().masked_fill(~voting, lowest)
-    chosen = voting
-    if neighbours is not None and neighbours < scores.shape[1]:
-        chosen = torch.zeros_like(voting).scatter_(1, able.topk(neighbours, dim=1).indices, True) & voting
-    best = able.masked_fill(~same, lowest).argmax(dim=1, keepdim=True)
-    chosen = chosen | (torch.zeros_like(voting).scatter_(1, best, True) & voting & same)
-    every = torch.logsumexp(scores.masked_fill(~chosen, lowest), dim=1)
-    return every - torch.logsumexp(scores.masked_fill(~(chosen & same), lowest), dim=1)
