@@ -263,7 +263,7 @@ class Neighbours(Pretext):
 
 
 def read(images: Tensor, side: int, knobs: Any) -> Tensor:
-    """What a network is given of ``images``: patches of the image or of the pooled one, or its scattering coefficients, scaled over the images."""
+    """What a network is given of ``images``: patches, also of the pooled image, or scattering coefficients, scaled over all given."""
     if knobs.front == "scattering":
         found = scattered(images)
         return (found - found.mean(dim=(0, 1))) / (found.std(dim=(0, 1)) + 1e-6)
