@@ -28,7 +28,8 @@ class ImagePretexts(Experiment, name="image-pretexts"):
     ``reading: probe`` is a logistic regression on the vector of the frozen network, with ``shots`` labels a digit, the mean of
     four draws of them; ``tune`` trains a head and the whole network on the labels of one draw. The numbers are ``accuracy``;
     ``all_accuracy``, of a probe with all labels; ``parameters``, those of the network that train; with frames ``gap``, the squared error
-    of one hidden frame over that of the mean of the others; and with classes ``within``, the share of the variance that is within them.
+    of a hidden second frame, and ``copied``, that of the mean of its neighbours; with classes ``within``, the share of the variance
+    that is within them.
     """
 
     trial = Trial({"steps": 2})
@@ -82,7 +83,7 @@ class ImagePretexts(Experiment, name="image-pretexts"):
             else:
                 accuracy = float(np.mean([right(features, labels, few, held) for few in draws]))
             if self.frames > 1 and task is not None:
-                numbers["gap"] = filled(task, images[held])
+                numbers["gap"], numbers["copied"] = filled(task, images[held])
         if self.pretext in ("classes", "neighbours"):
             numbers["within"] = within(features[held], coarse[held])
         return {"accuracy": accuracy, **numbers}
@@ -182,8 +183,8 @@ def right(features: np.ndarray, labels: np.ndarray, known: np.ndarray, held: np.
     return float(found.score(scaled[held], labels[held]))
 
 
-def filled(task: Pretext, images: torch.Tensor) -> float:
-    """The squared error of the hidden second frame of three over that of the mean of its neighbours."""
+def filled(task: Pretext, images: torch.Tensor) -> tuple[float, float]:
+    """The squared error of the second frame of three, drawn while it is hidden, and that of the mean of its neighbours."""
     import torch
 
     patches = task.read(images)
@@ -194,7 +195,7 @@ def filled(task: Pretext, images: torch.Tensor) -> float:
         drawn = task.draw(task.network.at(task.network(patches, hidden)))[:, size : 2 * size]
     true = patches[:, size : 2 * size]
     copied = (patches[:, :size] + patches[:, -size:]) / 2
-    return float((drawn - true).square().mean() / (copied - true).square().mean())
+    return float((drawn - true).square().mean()), float((copied - true).square().mean())
 
 
 def within(features: np.ndarray, classes: np.ndarray) -> float:

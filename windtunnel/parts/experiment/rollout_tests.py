@@ -77,7 +77,7 @@ class RolloutTests(Experiment, name="rollout-tests"):
             "paired": lambda: exact(alone) < self.level,
             "mixture": lambda: mixture_ratio(alone) > math.log(1 / self.level),
         }[self.test]()
-        told = apart.any(axis=1)
+        told = np.asarray(apart.any(axis=1))
         return told, np.where(told, looks[apart.argmax(axis=1)], self.rollouts)
 
 
