@@ -8,8 +8,8 @@ import torch
 
 from windtunnel.kits.image.planted import (
     STARTS,
-    Towers,
-    World,
+    PairTowers,
+    PairWorld,
     contrastive,
     drawn_attributes,
     few_label_accuracy,
@@ -38,12 +38,12 @@ def test_the_contrastive_loss_is_that_of_both_directions():
 
 def test_towers_learn_names_they_were_told():
     random = np.random.default_rng(0)
-    world, attributes = World.drawn(random), drawn_attributes(random, 800)
+    world, attributes = PairWorld.drawn(random), drawn_attributes(random, 800)
     images = world.seen(attributes, random, 0.3)
     words = told(attributes, np.ones((800, 4), bool), random)
-    towers = Towers.begun(random).fit(images, words, shuffled(random, 800, 64), 120)
+    towers = PairTowers.begun(random).fit(images, words, shuffled(random, 800, 64), 120)
     assert (towers.named(images, 1) == attributes[:, 1]).mean() > 0.9
-    untrained = Towers.begun(random)
+    untrained = PairTowers.begun(random)
     assert (untrained.named(images, 1) == attributes[:, 1]).mean() < 0.5
 
 

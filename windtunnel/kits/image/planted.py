@@ -21,14 +21,14 @@ Extra = Callable[[Tensor, Tensor, Array], Tensor]
 
 
 @dataclass(frozen=True)
-class World:
+class PairWorld:
     """How attributes look: every value of each has a direction, and every pair of a shape and a colour one of its own."""
 
     single: Array
     joint: Array
 
     @classmethod
-    def drawn(cls, random: np.random.Generator) -> World:
+    def drawn(cls, random: np.random.Generator) -> PairWorld:
         """Another world for every generator."""
         return cls(random.standard_normal((STARTS[-1], PIXELS)), random.standard_normal((COUNTS[0], COUNTS[1], PIXELS)))
 
@@ -67,14 +67,14 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Towers:
+class PairTowers:
     """Two linear towers to vectors of one width, trained by :meth:`fit`."""
 
     image: Tensor
     text: Tensor
 
     @classmethod
-    def begun(cls, random: np.random.Generator, width: int = 16, pixels: int = PIXELS, words: int = WORDS) -> Towers:
+    def begun(cls, random: np.random.Generator, width: int = 16, pixels: int = PIXELS, words: int = WORDS) -> PairTowers:
         """At random."""
         matrices = (torch.from_numpy(random.standard_normal((size, width)) / np.sqrt(size)).float() for size in (pixels, words))
         return cls(*(matrix.requires_grad_() for matrix in matrices))
@@ -98,7 +98,7 @@ class Towers:
         weight: float = 1.0,
         rate: float = 0.02,
         scale: float = 10.0,
-    ) -> Towers:
+    ) -> PairTowers:
         """Train on the pairs that ``rows`` names for each step; ``extra`` is added to ``weight`` of the contrastive loss."""
         optimizer = torch.optim.Adam([self.image, self.text], rate, fused=True)
         pictures, captions = torch.from_numpy(images).float(), torch.from_numpy(words).float()

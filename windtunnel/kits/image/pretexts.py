@@ -49,7 +49,7 @@ class Masked(Pretext):
         return functional.mse_loss(self.draw(self.network.at(self.network(patches, hidden)))[hidden], patches[hidden])
 
 
-class Choice(Pretext):
+class PatchChoice(Pretext):
     """Say which of the hidden patches of an image belongs into each hidden place (Trinh et al. 2019, arXiv:1906.02940)."""
 
     def __init__(self, *given: Any) -> None:
@@ -272,7 +272,7 @@ def read(images: Tensor, side: int, knobs: Any) -> Tensor:
 
 PRETEXTS: dict[str, type[Pretext]] = {
     "masked": Masked,
-    "choice": Choice,
+    "choice": PatchChoice,
     "rotation": Rotation,
     "next": NextPatch,
     "later": LaterPatches,

@@ -43,7 +43,7 @@ class ConceptCounts(Experiment, name="concept-counts"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.image.planted import PIXELS, Towers, shuffled
+        from windtunnel.kits.image.planted import PIXELS, PairTowers, shuffled
 
         random = np.random.default_rng(seed)
         ways = random.standard_normal((self.concepts, PIXELS))
@@ -54,7 +54,7 @@ class ConceptCounts(Experiment, name="concept-counts"):
             return ways[which] + self.noise * 2 * random.standard_normal((len(which), PIXELS))
 
         words = np.eye(self.concepts)
-        towers = Towers.begun(random, words=self.concepts)
+        towers = PairTowers.begun(random, words=self.concepts)
         towers.fit(seen(shown), words[shown], shuffled(random, self.pairs, 128), self.steps)
         asked = np.repeat(np.arange(self.concepts), 30)
         with torch.no_grad():

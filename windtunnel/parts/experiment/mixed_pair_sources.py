@@ -44,10 +44,10 @@ class MixedPairSources(Experiment, name="mixed-pair-sources"):
         """``near_first``, ``near_second``, ``average``, ``own``, ``shape`` and ``robust``."""
         import numpy as np
 
-        from windtunnel.kits.image.planted import COUNTS, PIXELS, Towers, World, drawn_attributes, told
+        from windtunnel.kits.image.planted import COUNTS, PIXELS, PairTowers, PairWorld, drawn_attributes, told
 
         random = np.random.default_rng(seed)
-        world = World.drawn(random)
+        world = PairWorld.drawn(random)
         styles = [np.eye(PIXELS) + self.style * random.standard_normal((PIXELS, PIXELS)) / np.sqrt(PIXELS) for _ in range(4)]
         attributes = drawn_attributes(random, self.pairs)
         origin = (
@@ -67,7 +67,7 @@ class MixedPairSources(Experiment, name="mixed-pair-sources"):
             words[origin == 1, sum(COUNTS) :] = 0
         prefix = self.sources.startswith("prefix")
         words = np.concatenate([words, np.eye(2)[origin] * prefix], axis=1)
-        towers = Towers.begun(random, words=words.shape[1])
+        towers = PairTowers.begun(random, words=words.shape[1])
         towers.fit(images, words, self._rows(origin, random), self.steps)
         asked = drawn_attributes(random, 800)
         told_by = np.eye(2)[int(self.sources == "prefix-label")] * prefix

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from windtunnel.kits.image.planted import Towers
+    from windtunnel.kits.image.planted import PairTowers
 
 
 class StoredTeachers(Experiment, name="stored-teachers"):
@@ -50,10 +50,10 @@ class StoredTeachers(Experiment, name="stored-teachers"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.image.planted import Towers, World, drawn_attributes, shuffled, told
+        from windtunnel.kits.image.planted import PairTowers, PairWorld, drawn_attributes, shuffled, told
 
         random = np.random.default_rng((seed, 0))
-        world = World.drawn(random)
+        world = PairWorld.drawn(random)
         asked, every = drawn_attributes(random, 1000), np.ones((self.pairs, 4), bool)
         judged = world.seen(asked, random, self.noise)
         attributes = drawn_attributes(random, self.pairs)
@@ -69,7 +69,7 @@ class StoredTeachers(Experiment, name="stored-teachers"):
         wide = []
         for number in range(self.teachers if self.weight else 0):
             own = np.random.default_rng((seed, 1, number))
-            wide.append(Towers.begun(own, width=32).fit(seen, texts, shuffled(own, self.known, 64), self.teacher_steps))
+            wide.append(PairTowers.begun(own, width=32).fit(seen, texts, shuffled(own, self.known, 64), self.teacher_steps))
         with torch.no_grad():
             stored = [(tower.images(images), tower.texts(words)) for tower in wide]
         gap = self._gap(wide, stored, images, words)
@@ -78,16 +78,16 @@ class StoredTeachers(Experiment, name="stored-teachers"):
             return self.weight * towards([(one[rows], other[rows]) for one, other in stored], 10 * first @ second.T, self.sharpness)
 
         random = np.random.default_rng((seed, 2))
-        student = Towers.begun(random, width=self.width)
+        student = PairTowers.begun(random, width=self.width)
         rows = shuffled(random, len(images), 64)
         student.fit(images, words, rows, self.steps, extra=extra if wide else None, weight=1 - self.weight if wide else 1.0)
 
-        def right(towers: Towers) -> float:
+        def right(towers: PairTowers) -> float:
             return float(np.mean([(towers.named(judged, place) == asked[:, place]).mean() for place in range(4)]))
 
         return {"named": right(student), "teachers": float(np.mean([right(each) for each in wide] or [0.0])), "stored_gap": gap}
 
-    def _gap(self, wide: list[Towers], stored: list[tuple[torch.Tensor, torch.Tensor]], images: np.ndarray, words: np.ndarray) -> float:
+    def _gap(self, wide: list[PairTowers], stored: list[tuple[torch.Tensor, torch.Tensor]], images: np.ndarray, words: np.ndarray) -> float:
         """Between the loss of the first 32 pairs from ``stored`` vectors and from teachers asked for these alone."""
         import torch
 

@@ -48,10 +48,10 @@ class TaughtByNames(Experiment, name="taught-by-names"):
         import torch
         from torch import nn
 
-        from windtunnel.kits.image.planted import PIXELS, Towers, World, drawn_attributes, names, shuffled, told
+        from windtunnel.kits.image.planted import PIXELS, PairTowers, PairWorld, drawn_attributes, names, shuffled, told
 
         random = np.random.default_rng((seed, 0))
-        world = World.drawn(random)
+        world = PairWorld.drawn(random)
         maps = np.eye(PIXELS) + self.style * random.standard_normal((6, PIXELS, PIXELS)) / np.sqrt(PIXELS)
 
         def seen(count: int, styles: int | list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +60,7 @@ class TaughtByNames(Experiment, name="taught-by-names"):
             return images, attributes
 
         images, attributes = seen(2400, list(range(6 if self.knows else 5)))
-        teacher = Towers.begun(random).fit(images, told(attributes, np.ones((2400, 4), bool), random), shuffled(random, 2400, 64), 300)
+        teacher = PairTowers.begun(random).fit(images, told(attributes, np.ones((2400, 4), bool), random), shuffled(random, 2400, 64), 300)
         images, attributes = seen(self.images, [0, 1])
         tests = {"unseen": seen(600, 5), "seen": seen(600, [0, 1])}
         with torch.random.fork_rng(devices=()):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from windtunnel.kits.image.planted import Towers, World
+    from windtunnel.kits.image.planted import PairTowers, PairWorld
 
 
 class ToldCaptions(Experiment, name="told-captions"):
@@ -59,10 +59,10 @@ class ToldCaptions(Experiment, name="told-captions"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.image.planted import COUNTS, World, drawn_attributes, few_label_accuracy, told
+        from windtunnel.kits.image.planted import COUNTS, PairWorld, drawn_attributes, few_label_accuracy, told
 
         random = np.random.default_rng((seed, 0))
-        world = World.drawn(random)
+        world = PairWorld.drawn(random)
         attributes = self._attributes(random)
         images = world.seen(attributes, random, self.noise)
         asked = drawn_attributes(random, 1000)
@@ -94,18 +94,18 @@ class ToldCaptions(Experiment, name="told-captions"):
                 found[:, place] = random.choice(COUNTS[place], self.pairs, p=share / share.sum())
         return found
 
-    def _trained(self, images: np.ndarray, attributes: np.ndarray, world: World, random: np.random.Generator) -> Towers:
+    def _trained(self, images: np.ndarray, attributes: np.ndarray, world: PairWorld, random: np.random.Generator) -> PairTowers:
         """The towers after all steps."""
         import numpy as np
 
-        from windtunnel.kits.image.planted import Towers, shuffled, told
+        from windtunnel.kits.image.planted import PairTowers, shuffled, told
 
         every, known = np.ones((self.pairs, 4), bool), np.arange(self.labelled)
         truth = told(attributes, every, random)
 
-        def few() -> Towers:
+        def few() -> PairTowers:
             rows = shuffled(random, self.labelled, self.batch)
-            return Towers.begun(random).fit(images[known], truth[known], rows, self.steps // 2)
+            return PairTowers.begun(random).fit(images[known], truth[known], rows, self.steps // 2)
 
         rows, words = shuffled(random, self.pairs, self.batch), truth
         if self.captions in ("two", "class"):
@@ -122,7 +122,7 @@ class ToldCaptions(Experiment, name="told-captions"):
             words = words.copy()
             moved = np.nonzero(random.random(self.pairs) < self.wrong)[0]
             words[moved] = words[np.roll(moved, 1)]
-        towers = Towers.begun(random)
+        towers = PairTowers.begun(random)
         if self.captions != "labelled-only":
             towers.fit(images, words, rows, self.steps)
         if self.captions in ("guessed", "random", "labelled-only"):
@@ -130,7 +130,7 @@ class ToldCaptions(Experiment, name="told-captions"):
         return towers
 
     def _paged(
-        self, images: np.ndarray, truth: np.ndarray, search: Towers | None, random: np.random.Generator
+        self, images: np.ndarray, truth: np.ndarray, search: PairTowers | None, random: np.random.Generator
     ) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:
         """A caption of its page for every image, and the rows of a step."""
         import numpy as np
