@@ -5,6 +5,7 @@ Layer ``n`` of a network has the tensors ``n.weight`` [out, in] and ``n.bias`` [
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from windtunnel.kits.image.digits import digits
 
 Weights = dict[str, Tensor]
 Kept = TypeVar("Kept")
+Setting = TypeVar("Setting")
 
 
 class Dealt(NamedTuple):
@@ -51,7 +53,7 @@ def turned(images: Tensor, degrees: float) -> Tensor:
 def begun(sizes: Sequence[int], seed: int) -> Weights:
     """Layers of these sizes, the first the inputs': normal numbers of variance 2 / inputs, and no bias."""
     generator, made = torch.Generator().manual_seed(seed), {}
-    for place, (read, out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for place, (read, out) in enumerate(itertools.pairwise(sizes)):
         made[f"{place}.weight"] = torch.randn(out, read, generator=generator) * math.sqrt(2 / read)
         made[f"{place}.bias"] = torch.zeros(out)
     return made
@@ -78,9 +80,10 @@ def trained(
     only: Iterable[str] | None = None,
     batch: int = 32,
     decay: float = 0.0,
+    plain: bool = False,
     after: Callable[[Weights, int], None] | None = None,
 ) -> Weights:
-    """The weights after ``steps`` of AdamW, of which the rate falls along a cosine.
+    """The weights after ``steps`` of AdamW, or with ``plain`` of gradient descent with momentum 0.9, at a rate that falls along a cosine.
 
     ``loss`` is given the weights and which of ``rows`` are the batch; only the tensors ``only`` move, and ``after`` may change them in
     place when a step, counted from 1, is done.
@@ -90,7 +93,9 @@ def trained(
     leaves = [weight for weight in held.values() if weight.requires_grad]
     if not steps or not leaves:
         return {name: weight.detach() for name, weight in held.items()}
-    optimizer = torch.optim.AdamW(leaves, rate, weight_decay=decay, foreach=False)
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(leaves, rate, weight_decay=decay, foreach=False)
+    if plain:
+        optimizer = torch.optim.SGD(leaves, rate, momentum=0.9, weight_decay=decay, foreach=False)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         found = loss(held, torch.from_numpy(random.integers(rows, size=min(batch, rows))))
@@ -119,6 +124,6 @@ def share_right(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(dim=1) == labels).float().mean())
 
 
-def best(settings: Iterable[float], made: Callable[[float], Kept], score: Callable[[Kept], float]) -> Kept:
+def best(settings: Iterable[Setting], made: Callable[[Setting], Kept], score: Callable[[Kept], float]) -> Kept:
     """What has the highest ``score`` of what is made with each setting; of equals the first. This is how a rate is chosen on validation."""
     return max((made(setting) for setting in settings), key=score)

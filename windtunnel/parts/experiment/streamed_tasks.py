@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -20,8 +21,8 @@ class StreamedTasks(Experiment, name="streamed-tasks"):
 
     Ren, Anicic and Runkler 2024, "On-device Online Learning and Semantic Management of TinyML Systems" (TinyReptile): for one device
     after the other a copy of the weights takes a step of plain gradient descent for each of ``samples`` samples, and the weights move a
-    share of the way to the copy, which falls from ``share`` to nothing. It is Reptile with batches of one and one device a round; nothing is
-    kept of a device. A sine has an amplitude of 0.1 to 5 and a phase of 0 to pi, on -5 to 5 (Finn et al. 2017).
+    share of the way to the copy, which falls from ``share`` to nothing. It is Reptile with batches of one and one device a round; nothing
+    is kept of a device. A sine has an amplitude of 0.1 to 5 and a phase of 0 to pi, on -5 to 5 (Finn et al. 2017).
 
     ``begin``: ``reptile``; ``joint``, where every sample moves the weights themselves; ``nearest``, ``joint`` with the steps divided by
     ten; ``random``. Rates of learning on a new device are chosen for each on other devices. ``error`` is the mean squared error over
@@ -52,7 +53,7 @@ class StreamedTasks(Experiment, name="streamed-tasks"):
         random = np.random.default_rng(seed)
         sizes = (1, self.width, self.width, 1)
         weights: Layers = []
-        for read, out in zip(sizes[:-1], sizes[1:], strict=True):
+        for read, out in itertools.pairwise(sizes):
             weights += [random.standard_normal((read, out)) * np.sqrt(2 / read), np.zeros(out)]
         for device in range(self.devices if self.begin != "random" else 0):
             inputs, outputs = sine(random, self.samples)
