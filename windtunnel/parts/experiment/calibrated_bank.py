@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -93,7 +93,7 @@ class CalibratedBank(Experiment, name="calibrated-bank"):
         from windtunnel.kits.image.tiny import said, trained
 
         kept, answers, blurred = bank
-        state = {"kept": kept, "step": 0}
+        state: dict[str, Any] = {"kept": kept, "step": 0}
         batch = min(32, len(shown[0]))
         share = batch / (batch + len(kept))
         # The head moves ten times as fast as the body: its numbers are a tenth of the head's.

@@ -146,17 +146,12 @@ def learned(part: str, random: np.random.Generator, seed: int, channels: int, st
         found = pool(torch.relu(conv(found, weights["two"], padding=1)), 2).flatten(1)
         return torch.nn.functional.cross_entropy(found @ weights["head"].T, labels)
 
-    weights = [first]
+    weights, labels = [first], data.labels[data.train]
     for degrees in (0.0, 90.0):
-        images, labels = turned(data.images[data.train], degrees), data.labels[data.train]
-        weights.append(
-            trained(
-                weights[-1],
-                lambda one, rows, images=images, labels=labels: loss(one, images[rows], labels[rows]),
-                len(images),
-                steps,
-                3e-3,
-                random,
-            )
-        )
+        images = turned(data.images[data.train], degrees)
+
+        def of_rows(one: Weights, rows: torch.Tensor, images: torch.Tensor = images) -> torch.Tensor:
+            return loss(one, images[rows], labels[rows])
+
+        weights.append(trained(weights[-1], of_rows, len(images), steps, 3e-3, random))
     return np.asarray((weights[2]["two"] - weights[1]["two"]).double().numpy())

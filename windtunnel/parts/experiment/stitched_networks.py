@@ -59,7 +59,7 @@ class StitchedNetworks(Experiment, name="stitched-networks"):
         ]
         weights = {f"{which}.{name}": weight for which, one in zip(("narrow", "wide"), both, strict=True) for name, weight in one.items()}
         if self.begin != "apart":
-            weights.update(self._joints(*both, images[: self.shown], seed))
+            weights.update(self._joints(both[0], both[1], images[: self.shown], seed))
         paths = (0, LAYERS) if self.begin == "apart" else tuple(range(LAYERS + 1))  # 0 is all wide, LAYERS all narrow
 
         def loss(held: Weights, rows: torch.Tensor) -> torch.Tensor:
