@@ -1,0 +1,24 @@
+"""Chunks of data and what the next begins from."""
+
+from __future__ import annotations
+
+import torch
+
+from windtunnel.kits.image.tiny import begun, said
+from windtunnel.parts.experiment.arriving_data import ArrivingData, doubled
+
+
+def test_a_network_of_twice_the_width_says_the_same():
+    weights, inputs = begun((64, 6, 6, 10), 0), torch.rand(5, 64)
+    weights["0.bias"] = torch.rand(6)
+    found = doubled(weights, 1)
+    assert found["1.weight"].shape == (12, 12) and torch.allclose(said(found, inputs), said(weights, inputs), atol=1e-5)
+    assert not torch.equal(found["1.weight"][:, :6], found["1.weight"][:, 6:]), "or copies would stay copies"
+
+
+def test_what_was_kept_shows():
+    knobs = {"steps": 20, "width": 24}
+    warm, fresh = (ArrivingData(begin=begin, **knobs).measure(80) for begin in ("warm", "fresh"))
+    assert warm["first"] == fresh["first"] and warm["accuracy"] > fresh["accuracy"], "twenty steps are too few for fresh weights"
+    grown = ArrivingData(begin="blended", grows=True, kept=(0.5,), **knobs).measure(80)
+    assert 0 < grown["accuracy"] <= 1
