@@ -29,7 +29,8 @@ class ClusteredWeights(Experiment, name="clustered-weights"):
     numbers, of which few are different. Gradients are the same. ``kept`` is how many times fewer bytes are kept so for the largest
     matrix; the paper's 130 times also count what is kept once for copies and what is spread over eight devices.
 
-    Numbers are ``accuracy``, ``dense``, that before, ``kept``, ``values``, the different values of the largest matrix, and ``one`` to hold them against.
+    Numbers are ``accuracy``, ``dense``, that before, ``kept``, ``values``, the different values of the largest matrix, and ``one``, to hold
+    them against.
     """
 
     trial = Trial({"training": 5, "steps": 3, "width": 16})
