@@ -91,7 +91,7 @@ class StreamedUpdates(Experiment, name="streamed-updates"):
             return self._updated(first, before[0], shown, judged, rate, setting, np.random.default_rng((seed, 2)))
 
         tried = [(rate, setting) for rate in self.rates for setting in settings]
-        rate, setting = max(tried, key=lambda one: float(flown(*one, chosen)[1][-1].mean()))
+        rate, setting = max(tried, key=lambda one: float(flown(one[0], one[1], chosen)[1][-1].mean()))
         weight, table, while_learned = flown(rate, setting, held)
         return {
             "accumulated": float(table[-1].mean()),
@@ -99,7 +99,9 @@ class StreamedUpdates(Experiment, name="streamed-updates"):
             **transfer(table, while_learned),
         }
 
-    def _updated(self, first, old, shown, judged, rate, setting, random):  # type: ignore[no-untyped-def]
+    def _updated(  # type: ignore[no-untyped-def]
+        self, first, old, shown, judged, rate: float, setting: float, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The weights in the end, the accuracies [after task, on task] and those while each task is learned [tasks]."""
         import numpy as np
 
@@ -109,7 +111,7 @@ class StreamedUpdates(Experiment, name="streamed-updates"):
             fisher += information(weight, old)
         table, during = np.zeros((len(shown), len(shown))), np.zeros(len(shown))
         for task, (inputs, labels) in enumerate(shown):
-            given = (inputs, labels)
+            given: tuple[np.ndarray, ...] = (inputs, labels)
             if self.way in ("joint", "all-seen"):
                 some = shown if self.way == "joint" else shown[: task + 1]
                 given = tuple(np.concatenate(part) for part in zip(*some, strict=True))
