@@ -26,7 +26,7 @@ from windtunnel.train import machine
 from windtunnel.train.checkpoint import Writer
 from windtunnel.train.parallel.shard import locals_of, shard
 
-REPETITIONS = 7
+REPETITIONS = 5
 
 
 def state_of(in_shards: bool) -> dict[str, Any]:

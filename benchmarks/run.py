@@ -45,9 +45,11 @@ NAMES = (
     "mesh_memory",
     "rank_kills",
     "blocked",
+    "mesh_loss",
+    "elastic",
 )
-# pilot needs another checkout, beside_datatrove an environment with it and folders of text, harness a model and a task, outside_laws and
-# law_calibration tables, own_ladder results of studies/ladder.yaml, incremental fashion-mnist
+# pilot and ranks_before need another checkout, beside_datatrove an environment with it and folders of text, harness a model and a task,
+# outside_laws and law_calibration tables, own_ladder results of studies/ladder.yaml, incremental fashion-mnist
 
 
 def main(names: list[str]) -> int:

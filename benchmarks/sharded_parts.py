@@ -42,13 +42,16 @@ def work(rank: int, port: int, jobs: list[tuple[str, dict[str, Any], str]]) -> N
     from windtunnel.data.stream import Stream
     from windtunnel.recipe import recipe_from
     from windtunnel.train.parallel.mesh import Mesh
+    from windtunnel.train.ranks import broadcast
     from windtunnel.train.run import fly
 
     with one_of_two(rank, port):
         for folder, recipe, stream in jobs:
             place, told = Path(folder), {}
             try:
-                fly(recipe_from(recipe), 0, Stream.open(stream), place, threads=1, mesh=Mesh(shard=2), warn=lambda message: None)
+                done = fly(recipe_from(recipe), 0, Stream.open(stream), place, threads=1, mesh=Mesh(shard=2), warn=lambda message: None)
+                if not rank and done.failure and done.failure.kind == "fault":
+                    broadcast(done)  # for which the other waits; a command would end here
             except Exception as error:
                 told = {"refused": str(error)}
             if not rank:

@@ -96,6 +96,7 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
             left = itertools.repeat(False, job["stop"]) if job["stop"] else itertools.repeat(False)
             folder, told = Path(job["folder"]), []
             how = {"threads": 1, "stop": lambda left=left: next(left, True), "warn": told.append}
+            how |= job.get("how", {})
             if "every" in job:
                 how["checkpoint_seconds"] = job["every"]
             if job.get("kill", [None])[0] == rank:

@@ -4,8 +4,10 @@ Skipped where the browser or playwright is missing, except under CI, where a mis
 not happen is none. Screenshots are written to pytest's temporary folder.
 """
 
+import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +15,7 @@ from typing import Any, NoReturn
 import pytest
 from example_result import awkward, example
 
+from windtunnel.commands.watch import serve
 from windtunnel.report import atlas, page
 from windtunnel.study.papers import list_papers
 
@@ -167,3 +170,36 @@ def test_the_atlas_shows_the_area_that_is_chosen(browser: Any, tmp_path: Path) -
         assert tab.evaluate("document.documentElement.scrollWidth") <= 360, "the body scrolls sideways"
     finally:
         context.close()
+
+
+def test_the_live_page_in_a_browser(browser: Any, tmp_path: Path) -> None:
+    """A run that flies: its loss, on a phone too, and again when it has fallen; nothing is asked of anybody else."""
+    log = tmp_path / "runs" / "flying" / "log.jsonl"
+    log.parent.mkdir(parents=True)
+    numbers = ("step_seconds", "step_seconds_95", "data_share", "memory_bytes")
+    speed = {"tokens_per_second": 12345.0, **dict.fromkeys(numbers, 0.5)}
+    lines = [json.dumps({"step": n, "loss": 7.375 - n, "seconds": n, "done": n / 9, "speed": speed}) + "\n" for n in (1, 2)]
+    log.write_text(lines[0])
+    complaints, requests = list[str](), list[str]()
+    context = browser.new_context(viewport={"width": 360, "height": 800})
+    with serve(tmp_path, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        try:
+            tab = context.new_page()
+            tab.on("console", lambda message: complaints.append(message.text))
+            tab.on("pageerror", lambda error: complaints.append(str(error)))
+            tab.on("request", lambda request: requests.append(request.url))
+            tab.goto(address)
+            assert "6.375" in tab.inner_text("body") and "12.3 k" in tab.inner_text("body")
+            assert tab.evaluate("document.documentElement.scrollWidth") <= 360, "the body scrolls sideways"
+            assert [entry for entry in tab.evaluate(CONTRASTS) if entry[0] < (3 if entry[2] else 4.5)] == []
+            with log.open("a") as file:
+                file.write(lines[1])
+            tab.get_by_text("5.375").first.wait_for(timeout=60_000)  # the page loads again by itself
+            tab.screenshot(path=tmp_path / "live.png", full_page=True)
+        finally:
+            context.close()
+            server.shutdown()
+    assert [said for said in complaints if "favicon" not in said and "404" not in said] == []
+    assert [url for url in requests if not url.startswith((address, "data:"))] == []

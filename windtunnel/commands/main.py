@@ -39,6 +39,7 @@ from windtunnel.commands.options import (
     LoggerOption,
     MeshOption,
     OutOption,
+    RecomputeOption,
     RecordsOption,
     SaveOption,
     SeedsOption,
@@ -197,6 +198,7 @@ def check(
         ),
     ] = None,
     mesh: MeshOption = None,
+    recompute: RecomputeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here, or with --device elsewhere."""
@@ -211,7 +213,7 @@ def check(
         raise UserError(f"{file}: is a paper, whose settings are fixed; --set, --budget and --seeds are for studies and recipes")
     if scale and "scales" not in keys:
         raise UserError(f"--scale {scale}: {file} is no paper, and has no scales")
-    elsewhere = Elsewhere.asked(device, gpus, days, mfu, mesh)
+    elsewhere = Elsewhere.asked(device, gpus, days, mfu, mesh, recompute)
     if sys.stderr.isatty():  # it takes a minute, and much longer where others work too
         print("windtunnel: reading the beginning of every source, and timing two steps of every recipe ...", file=sys.stderr)
     found: dict[str, Any]

@@ -58,9 +58,12 @@ MeshOption = Annotated[
     typer.Option(
         "--mesh",
         metavar="data=N,shard=M",
-        help="N groups of M processes; each group holds one model in M parts (default: each process holds it whole)",
+        help="N groups of M processes, which hold one model in parts; tensor=K cuts layers; auto: by memory (default: each holds it whole)",
         show_default=False,
     ),
+]
+RecomputeOption = Annotated[
+    bool, typer.Option("--recompute", help="compute the activations of blocks again instead of keeping them: less memory, more time")
 ]
 SetOption = Annotated[
     list[str] | None,

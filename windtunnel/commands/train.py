@@ -15,16 +15,21 @@ from rich.markup import escape
 from windtunnel.commands.console import console, following, print_json, stop_with, stopping
 from windtunnel.commands.options import (
     OUT,
+    AddressOption,
     BudgetOption,
     CorpusOption,
+    Engine,
+    EngineOption,
     JsonOption,
     LoggerOption,
     MeshOption,
     RanksOption,
+    RecomputeOption,
     SetOption,
     ThreadsOption,
     changed,
     check_device,
+    check_engine,
     sources,
 )
 from windtunnel.core.errors import UserError, nearest
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
     from windtunnel.laws.decision import ForecastResult
     from windtunnel.recipe import Recipe
     from windtunnel.train.parallel.mesh import Mesh
+    from windtunnel.train.record import RunRecord
+
+AUTO = "auto"  # a mesh that is chosen by memory
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,12 @@ def train(
         bool, typer.Option("--stop-above", help="with --forecast: stop where two evaluations in a row lie above it; go on without this")
     ] = False,
     mesh: MeshOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
+    recompute: RecomputeOption = False,
+    offload: Annotated[
+        bool, typer.Option("--offload", help="with --mesh: weights and moments wait in the machine's memory, and are updated there")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model from a recipe. Given again, it goes on where it was. With --corpus, a source is replaced or added.
@@ -120,24 +134,43 @@ def train(
     from windtunnel.recipe import Document, load_recipe
     from windtunnel.recipe.resolve import resolve
     from windtunnel.train import ranks
+    from windtunnel.train.on_ray import train_on_ray
+    from windtunnel.train.parallel.mesh import Mesh
     from windtunnel.train.run import fly, prepare, prepare_needed
 
+    check_engine(engine, address)
     if arm is not None or flops is not None:
         recipe = arm_at(file, arm, flops, corpus, changed(settings, budget))
     else:
         document = Document(file, changed(settings, budget))
         recipe = resolve(load_recipe(document, sources(corpus)), document)
-    laid = mesh_of(mesh, processes)
+    laid = mesh_of(mesh, processes, recipe, device, recompute)
+    if offload and (laid is None or laid.parts == 1):
+        raise UserError("--offload is for a model in shards; add --mesh shard=N")
     if stop_above and forecast is None:
         raise UserError("--stop-above needs --forecast: the file that says what the run is expected to reach")
     foretold = read_forecast(forecast, arm or "baseline") if forecast is not None else None
+    how: dict[str, Any] = {"threads": threads, "device": device, "recompute": recompute, "offload": offload}
+    how["loggers"] = [kind.value for kind in logger or ()]
+    if engine is Engine.ray:
+        check_device(device)
+        record = train_on_ray(recipe, seed, out, cache, laid or Mesh(data=processes), address=address, say=print, **how)
+        finish(record, out, as_json, foretold, arm)
+        return
     with at_work(out, laid.ranks if laid else processes, device, context.obj) as callbacks:
         with ranks.rank_0_first():
             stream, others = prepare(recipe, cache, callbacks.say), prepare_needed(recipe, cache, callbacks.say)
-        how: dict[str, Any] = {"threads": threads, "device": device, "loggers": [kind.value for kind in logger or ()], "mesh": laid}
+        if mesh == AUTO and laid:
+            callbacks.say(f"--mesh auto: {laid}")
+        how["mesh"] = laid
         if foretold is not None:
             callbacks = watched(callbacks, foretold, arm or "baseline", recipe, stop_above)
         record = fly(recipe, seed, stream, out, report=callbacks.follow, stop=callbacks.stop, warn=callbacks.say, streams=others, **how)
+    finish(record, out, as_json, foretold, arm)
+
+
+def finish(record: RunRecord, out: Path, as_json: bool, foretold: ForecastResult | None, arm: str | None) -> None:
+    """Say how the run in ``out`` ended; an interrupted or failed one ends the command."""
     if as_json:
         print_json(record.plain())
     if record.status == "interrupted":
@@ -229,10 +262,22 @@ def against_band(found: ForecastResult, arm: str, test: Mapping[str, float | Non
     return f"{found.metric} {value:.4f} lies {place} the forecast band of 80 percent, {band.low:.4f} to {band.high:.4f}"
 
 
-def mesh_of(text: str | None, processes: int) -> Mesh | None:
-    """What --mesh says, if it is given. Raises UserError where --ranks says something else."""
+def mesh_of(text: str | None, processes: int, recipe: Recipe, device: str | None = None, recompute: bool = False) -> Mesh | None:
+    """What --mesh says, if it is given; ``auto`` lays out the processes there are, or one for each accelerator, by their memory.
+
+    Raises:
+        UserError: where --ranks says something else, and where nothing fits.
+    """
     from windtunnel.train.parallel.mesh import Mesh
 
+    if text == AUTO:
+        import torch
+
+        from windtunnel.train.fit import device_memory, fitting
+
+        present = torch.cuda.device_count() if device != "cpu" else 0
+        ranks = int(os.environ.get("WORLD_SIZE", 0)) or (processes if processes > 1 else max(1, present))
+        return fitting(recipe, ranks, device_memory(device, ranks), recompute=recompute)
     mesh = Mesh.read(text) if text else None
     if mesh and processes not in (1, mesh.ranks):
         raise UserError(f"--ranks {processes}: the mesh {mesh} takes {mesh.ranks} ranks; leave --ranks out")

@@ -46,13 +46,14 @@ def on_device(
     refuse_no_share(mfu)
     cost, found = estimate(recipe), step or footprint(recipe)
     flops = cost["flops"]
-    holders = gpus if mesh is None else 1 if step else mesh.shard
+    holders = gpus if mesh is None else 1 if step else mesh.parts
     whole = max(phase.batch for phase in recipe.phases)
-    if gpus > whole:
+    readers = gpus if mesh is None else mesh.readers
+    if readers > whole:
         raise UserError(
             f"--gpus {gpus}: a step has {whole} sequences, so no more than {whole} devices can share it; raise batch or take fewer"
         )
-    batch = -(-whole // gpus)
+    batch = -(-whole // readers)
     most = min(batch, found.most(device.memory, holders))
     if most < batch:
         found = found.accumulating()

@@ -23,10 +23,18 @@ class Elsewhere(NamedTuple):
     days: float | None
     mfu: float
     mesh: Mesh | None = None  # how they are laid out, where that is said
+    recompute: bool = False  # whether blocks compute their activations again
+    fitted: bool = False  # whether the mesh of each run is chosen by memory
 
     @classmethod
     def asked(
-        cls, device: str | None, gpus: int | None, days: float | None, mfu: float | None, mesh: str | None = None
+        cls,
+        device: str | None,
+        gpus: int | None,
+        days: float | None,
+        mfu: float | None,
+        mesh: str | None = None,
+        recompute: bool = False,
     ) -> Elsewhere | None:
         """What the options say; None without a device.
 
@@ -41,18 +49,24 @@ class Elsewhere(NamedTuple):
             for name, value in (("gpus", gpus), ("days", days), ("mfu", mfu)):
                 if value is not None:
                     raise UserError(f"--{name} {value:g}: of which accelerator? add --device h100")
-            if mesh is not None:
-                raise UserError(f"--mesh {mesh}: of which accelerators? add --device h100")
+            if mesh is not None or recompute:
+                asked = f"--mesh {mesh}" if mesh is not None else "--recompute"
+                raise UserError(f"{asked}: of which accelerators? add --device h100")
             return None
         device_of(device)
         if days is not None and not 0 < days < math.inf:
             raise UserError(f"--days {days:g}: give a positive number of days")
         share = 0.4 if mfu is None else mfu
         refuse_no_share(share)
-        laid = Mesh.read(mesh) if mesh else None
+        fitted = mesh == "auto"
+        laid = Mesh.read(mesh) if mesh and not fitted else None
         if laid and gpus not in (None, laid.ranks):
             raise UserError(f"--gpus {gpus}: the mesh {laid} takes {laid.ranks} devices; leave --gpus out")
-        return cls(device, laid.ranks if laid else gpus or 1, days, share, laid)
+        return cls(device, laid.ranks if laid else gpus or 1, days, share, laid, recompute, fitted)
+
+    def shared(self, recipe: Recipe, mesh: Mesh | None) -> int:
+        """How many devices a run of ``recipe`` takes: those of its ``mesh``, or no more than a step has sequences."""
+        return mesh.ranks if mesh else min(self.gpus, max(phase.batch for phase in recipe.phases))
 
     def told(self, recipes: Mapping[str, Recipe]) -> tuple[dict[str, Any], list[str]]:
         """What a run of each of ``recipes`` takes there, and what the days buy of the first: as data, and in sentences.
@@ -64,6 +78,7 @@ class Elsewhere(NamedTuple):
         from windtunnel.laws.plan import plan, spend
         from windtunnel.train.accelerators import device_of
         from windtunnel.train.estimate import estimate
+        from windtunnel.train.fit import fitting
         from windtunnel.train.parallel.local import refuse_local
         from windtunnel.train.traced import traced
 
@@ -71,10 +86,17 @@ class Elsewhere(NamedTuple):
         if self.mesh:
             for recipe in recipes.values():
                 refuse_local(recipe, self.mesh)
-        steps = {name: traced(recipe, bfloat16=recipe.precision != "float32", mesh=self.mesh) for name, recipe in recipes.items()}
+        laid = {
+            name: fitting(recipe, self.gpus, device.memory, recompute=self.recompute) if self.fitted else self.mesh
+            for name, recipe in recipes.items()
+        }
+        steps = {
+            name: traced(recipe, bfloat16=recipe.precision != "float32", mesh=laid[name], again=self.recompute)
+            for name, recipe in recipes.items()
+        }
         # A pilot whose step has fewer sequences than there are devices takes as many devices as it has sequences.
         runs = {
-            name: on_device(recipe, device, min(self.gpus, max(phase.batch for phase in recipe.phases)), self.mfu, steps[name], self.mesh)
+            name: on_device(recipe, device, self.shared(recipe, laid[name]), self.mfu, steps[name], laid[name])
             for name, recipe in recipes.items()
         }
         many = f"{self.gpus} {device.name}" if self.gpus > 1 else f"one {device.name}"
@@ -82,7 +104,8 @@ class Elsewhere(NamedTuple):
         lines = [f"on {many} at {self.mfu:.0%} of {device.peak:.3g} bfloat16 FLOPs a second ({device.source}), one run of each:"]
         for name, one in runs.items():
             fewer = f", on {one.gpus} of them" if one.gpus < self.gpus else ""
-            lines.append(f"  {name}: {sentence(one, device, self.mesh)}{fewer}" + ("" if steps[name] else "; memory by rule of thumb"))
+            fewer += f", laid out as {laid[name]}" if self.fitted else ""
+            lines.append(f"  {name}: {sentence(one, device, laid[name])}{fewer}" + ("" if steps[name] else "; memory by rule of thumb"))
         if any(estimate(recipe)["parameters"] < SMALL for recipe in recipes.values()):
             lines.append(
                 f"  below {SMALL:.0e} parameters a model reaches far less of the peak: measure a step, and give its share as --mfu"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,6 +73,16 @@ def forward(
     with _kernel(model, "eager" if "attentions" in needs else model.config._attn_implementation):
         additive = model.config._attn_implementation == "eager"  # eager attention adds the mask to the scores
         return family.forward(model, arrays, Call(causal, additive, options))
+
+
+def in_one_pass(model: Any, act: Callable[[Any], Any]) -> Any:
+    """What ``act`` makes with the forward pass of ``model`` and its modules, which it may call by themselves.
+
+    Where ranks hold the model in shards, weights that belong to no block are whole from the beginning of a pass of the model on, so all
+    that ``act`` calls has to be one such pass.
+    """
+    whole = getattr(model, "one_pass", None)
+    return act(model) if whole is None else whole(lambda: act(model.forward))
 
 
 def within_window(model: Any, tokens: Tensor | None) -> Tensor | None:

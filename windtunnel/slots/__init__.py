@@ -18,7 +18,7 @@ from windtunnel.slots.structure import Structure
 from windtunnel.slots.optimizer import Optimizer
 from windtunnel.slots.schedule import Schedule
 from windtunnel.slots.after_step import AfterStep
-from windtunnel.slots.evaluation import ByDocument, Evaluation, HeldOut, Numbers
+from windtunnel.slots.evaluation import Among, ByDocument, Evaluation, HeldOut, Numbers
 from windtunnel.slots.experiment import Experiment
 from windtunnel.slots.contexts import LookContext, BatchContext
 from windtunnel.slots.progress import Progress
@@ -33,6 +33,7 @@ __all__ = [
     "ALONE",
     "SIZES",
     "AfterStep",
+    "Among",
     "AttentionPlace",
     "BatchContext",
     "BlockPlace",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
@@ -64,6 +64,34 @@ class Numbers(dict[str, float]):
         self.by_document = by_document
 
 
+class Among(NamedTuple):
+    """The ranks that measure together: ``place`` of ``count``; ``gathered`` gives what each of them hands in, in their order."""
+
+    place: int = 0
+    count: int = 1
+    gathered: Callable[[Any], list[Any]] = lambda mine: [mine]
+
+    def own(self, batches: Iterable[Any]) -> Iterator[tuple[int, Any, bool]]:
+        """Those of ``batches`` that this rank measures: every ``count``-th, each with the rows before it, and whether it counts.
+
+        Every rank gets as many, as its forward passes may need the others. The last may be one that another measures.
+        """
+        row, at_hand = 0, list[tuple[int, Any]]()
+        for batch in batches:
+            at_hand.append((row, batch))
+            row += len(batch["labels"])
+            if len(at_hand) == self.count:
+                yield *at_hand[self.place], True
+                at_hand = []
+        if at_hand:
+            yield *at_hand[min(self.place, len(at_hand) - 1)], self.place < len(at_hand)
+
+    def in_order(self, mine: list[Any]) -> list[Any]:
+        """What all ranks have found, each batch by batch, in the order of the batches."""
+        every = self.gathered(mine)
+        return [found[number] for number in range(len(every[0])) for found in every if number < len(found)]
+
+
 @dataclass
 class HeldOut:
     """What an evaluation may look at: batches of a held-out split, prepared by the objective, and how to judge them.
@@ -74,6 +102,7 @@ class HeldOut:
     document in which each sequence begins that ``batches`` yields, as a place in the source: int64 [sequences].
     ``trained_on`` are the sources that the model's phase trains on, None where that is not known, and ``epochs()``, where it is known, says
     how often each of them has gone by in training.
+    ``among`` are the ranks that measure together.
     ``made`` is for what an evaluation has made of it and will need again, by a key of its own: it is judged many times in a run.
     """
 
@@ -89,13 +118,15 @@ class HeldOut:
     begins: Any = None
     trained_on: tuple[str, ...] | None = None
     epochs: Any = None
+    among: Among = field(default_factory=Among)
     made: dict[Any, Any] = field(default_factory=dict)
 
 
 class Evaluation(Part):
     """Numbers of a model. ``better`` says which direction is good, ``unit`` what they are counted in.
 
-    ``by_objective`` says that held-out documents are scored with the objective that the model was trained with.
+    ``by_objective`` says that held-out documents are scored with the objective that the model was trained with. Of several ranks that each
+    hold the model whole, all are asked where it ``shares`` the batches (:class:`Among`), and rank 0 alone where it does not.
 
     Measuring costs a run nothing. A recipe that an evaluation holds is flown, cached and charged like that of any other part, and so is
     what it looks at ahead: its numbers steer mixtures, schedules and limits, so what was trained to give them is not free.
@@ -104,6 +135,7 @@ class Evaluation(Part):
     acts = ("evaluate",)
 
     by_objective: ClassVar[bool] = True
+    shares: ClassVar[bool] = False
     unit: ClassVar[str] = ""
     better: ClassVar[str] = "lower"
 
@@ -121,7 +153,7 @@ class Evaluation(Part):
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept.
 
-        ``state`` is that of the phase, and on test that of the last one. Of several ranks, rank 0 evaluates. Where :class:`Numbers` say
+        ``state`` is that of the phase, and on test that of the last one. Where :class:`Numbers` say
         on test what each document adds to the first number, a study can tell how much the choice of documents moves it.
         """
         raise NotImplementedError

@@ -127,7 +127,8 @@ class Family(Part):
     stacks once for each, and with a dot where a configuration holds another; sizes it has no name for cannot be chosen. ``gated`` (the MLP
     has a gate) and ``rotary`` (positions rotate pairs of dimensions) decide what sizes are usual and possible. ``head_power``: what
     the head reads is multiplied with the width to this power where the head is tied. ``initializer_range``: whether one standard
-    deviation sets the scale of the first weights.
+    deviation sets the scale of the first weights. ``uncut``: why several ranks cannot compute a layer between them; "": they can, as
+    :meth:`cut` says.
     """
 
     kind: ClassVar[str]
@@ -147,6 +148,7 @@ class Family(Part):
     rotary: ClassVar[bool] = False
     head_power: ClassVar[float] = 0.0
     initializer_range: ClassVar[bool] = True
+    uncut: ClassVar[str] = "it does not say how its layers are cut"
 
     # Configurations
 
@@ -225,6 +227,19 @@ class Family(Part):
         What is in none of them belongs to the model itself, whose weights are whole from the forward pass to the end of the backward pass.
         """
         return [block for stack in self.places(model.config).stacks for block in model.get_submodule(stack)]
+
+    def cut(self, model: Any) -> dict[str, str]:
+        """How the modules in the blocks of ``model`` are cut where several ranks compute a layer between them, by path: ``columns`` (of
+        the product), ``rows`` (of the matrix, whose products are added up) or ``heads`` (what acts on each head by itself).
+        """
+        found = {}
+        for stack, block in self.places(model.config).stacks.items():
+            for number in range(len(model.get_submodule(stack))):
+                for place in (block.attention, block.mlp):
+                    within = f"{stack}.{number}.{place.path}"
+                    found |= {f"{within}.{name}": "columns" for name in place.inputs if name}
+                    found[f"{within}.{place.output}"] = "rows"
+        return found
 
     def forward(self, model: Any, arrays: Mapping[str, torch.Tensor], call: Call) -> Any:
         """The outputs of ``model``, with ``logits`` for every unit, for those of ``arrays`` (named as ``reads``) that are given.

@@ -83,11 +83,16 @@ def refilled(recipe: Recipe, index: int, stream: Stream, seed: int, run_context:
 
 def in_shards(outline: Any, values: Iterable[tuple[str, Any]], run_context: RunContext) -> Any:
     """The model of ``outline``, in shards, whose weights are ``values``; no rank holds more than one of them whole."""
-    shard(outline, run_context.mesh)
-    hold(outline, run_context.device)
+    in_parts(outline, run_context)
+    hold(outline, torch.device("cpu") if run_context.offload else run_context.device)
     into = outline.state_dict()
     fill((into[name], value) for name, value in values)
     return outline
+
+
+def in_parts(model: Any, run_context: RunContext) -> None:
+    """Shard ``model`` as the run is laid out; a model that stays whole is left as it is."""
+    shard(model, run_context.mesh, bfloat16=run_context.bfloat16, offload=run_context.offload)
 
 
 def shaped(model: Any, phase: Phase, run_context: RunContext) -> Any:

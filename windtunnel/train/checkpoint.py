@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import pickle
 import shutil
@@ -33,6 +34,8 @@ from windtunnel.train.parallel import stored
 
 PIECE = 1 << 20
 LARGE = 1 << 24  # bytes from which a tensor of a whole checkpoint stays on the disk until each rank has taken its part of it
+SMALL = 1 << 26  # bytes of a whole state up to which it goes into the file at once: that takes no time to speak of
+ROOM = 0.4  # of the memory that is free, at most, holds a second whole state for as long as it is written
 STATE = "state.pt"
 
 
@@ -106,12 +109,43 @@ def back_to(device: torch.device | str, least: float = float("inf")) -> Callable
     return lambda storage, location: storage if location == "cpu" or storage.nbytes() >= least else storage.to(device=torch.device(device))
 
 
+def bytes_of(state: Any) -> float:
+    """Of all tensors in ``state``; infinite where one is not in the machine's memory."""
+    if isinstance(state, torch.Tensor):
+        return float(state.nbytes) if state.device.type == "cpu" else math.inf
+    inside = state.values() if isinstance(state, Mapping) else state if isinstance(state, (list, tuple)) else ()
+    return sum(map(bytes_of, inside))
+
+
+def copied(state: Any, known: dict[tuple[Any, ...], torch.Tensor] | None = None) -> Any:
+    """``state`` once more, in memory of its own; what was one tensor is one."""
+    known = {} if known is None else known
+    if isinstance(state, torch.Tensor):
+        place = (state.untyped_storage()._cdata, state.storage_offset(), state.shape, state.stride())
+        if place not in known:
+            known[place] = state.detach().clone()
+        return known[place]
+    if isinstance(state, Mapping):
+        return {key: copied(value, known) for key, value in state.items()}
+    return type(state)(copied(value, known) for value in state) if type(state) in (list, tuple) else state
+
+
+def available() -> float:
+    """Bytes of the machine's memory that are free; 0 where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+
+
 class Writer:
     """Writes the checkpoints of a run to ``folder`` and keeps the ``keep`` newest; one is :attr:`due` when ``every`` seconds have passed.
 
-    A whole state is copied into the file and added up at once; of several ranks, rank 0 writes. Of a state in shards each rank copies its
-    own part in memory, which takes a third of the time (``benchmarks/blocked.py``). Whatever else has to be waited for happens in a thread
-    beside the training that goes on; :attr:`busy` says whether that is still so.
+    A state is copied in memory, which takes a third of the time of writing it (``benchmarks/blocked.py``): of a whole one rank 0 does all,
+    of one in shards each rank its own part. The rest happens in a thread beside the training that goes on; :attr:`busy` says whether that
+    is still so. A whole state of which the machine's memory does not hold a second, or that lies on an accelerator, goes into the file at
+    once.
     """
 
     def __init__(self, folder: Path, keep: int = 2, every: float = 60.0) -> None:
@@ -165,20 +199,28 @@ class Writer:
             raise error
 
     def _begun_alone(self, name: str, state: dict[str, Any]) -> Callable[[], None]:
-        """Write ``state``; what is returned waits for the disk."""
+        """Copy ``state``, or write it; what is returned does the rest."""
         temporary = self.folder / f".writing-{uuid.uuid4().hex[:8]}"
-        try:
+        second = copied(state) if SMALL < bytes_of(state) < ROOM * available() else None
+
+        def write(state: Mapping[str, Any]) -> dict[str, str]:
             self._clear()
             temporary.mkdir()
-            sums = {STATE: _saved(state, temporary / STATE)}
+            return {STATE: _saved(state, temporary / STATE)}
+
+        try:
+            sums = write(state) if second is None else None
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             raise self._failed(error, name, temporary) from error
 
         def finish() -> None:
+            nonlocal second
             try:
+                found = write(second or {}) if sums is None else sums
+                second = None
                 sync(temporary / STATE)
-                self._publish(name, temporary, sums)
-            except OSError as error:
+                self._publish(name, temporary, found)
+            except (OSError, RuntimeError) as error:
                 self.error = self._failed(error, name, temporary)
 
         return finish

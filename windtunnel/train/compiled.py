@@ -11,27 +11,45 @@ from typing import Any
 
 import torch
 
+from windtunnel.models.init import family_of
+from windtunnel.train.parallel.shard import sharded
+
 AT_REST = 3.0  # seconds: a file that nobody has written to for so long is not being written
 KEPT = 16  # graphs that a process keeps for the models that follow: every call looks through those of its function
 
 
-def set_compiled(model: torch.nn.Module, form: Any) -> Any:
+class Blocks(list[tuple[torch.nn.Module, Any]]):
+    """The compiled form of a model in shards: blocks, each with its compiled forward pass. What puts weights together lies outside."""
+
+
+def set_compiled(model: Any, form: Any) -> Any:
     """Let ``model`` run in the compiled ``form`` (None: as it is written); returns the form it had before."""
-    before, model._compiled_call_impl = getattr(model, "_compiled_call_impl", None), form
+    before = model.__dict__.get("compiled_blocks") or getattr(model, "_compiled_call_impl", None)
+    for block, _ in before if isinstance(before, Blocks) else ():
+        block.__dict__.pop("forward", None)
+    for block, passed in form if isinstance(form, Blocks) else ():
+        block.forward = passed
+    model.__dict__["compiled_blocks"] = form if isinstance(form, Blocks) else None
+    model._compiled_call_impl = None if isinstance(form, Blocks) else form
     return before
 
 
-def compile_model(model: torch.nn.Module) -> None:
+def compile_model(model: Any) -> None:
     """Let ``model`` be compiled at its next call, where compiled code that an earlier process left unfinished is not in the way.
 
-    A model of the same shapes as one that was compiled before in this process takes over its code.
+    A model of the same shapes as one that was compiled before in this process takes over its code. A model in shards is compiled block by
+    block.
     """
     from torch._inductor.runtime.cache_dir_utils import cache_dir
 
     forget_unfinished(Path(cache_dir()))
     # Past this limit of torch's, 8 by default, a function would silently run as it is written.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 4 * KEPT)  # type: ignore[attr-defined]
-    model.compile(dynamic=False)
+    if sharded(model):
+        blocks = family_of(model.config).sharded(model)
+        set_compiled(model, Blocks((block, torch.compile(block.forward, dynamic=False)) for block in blocks))
+    else:
+        model.compile(dynamic=False)
 
 
 def forget_many() -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from windtunnel.models.anatomy import linears
-from windtunnel.models.flops import counter
+from windtunnel.models.flops import counter, counting
 from windtunnel.slots import Structure
 from windtunnel.train.checkpoint import load_state_dict, state_dict
 from windtunnel.train.held import Held
@@ -26,11 +26,15 @@ def mean_density(structure: Structure | None, model: Any, points: int = 1000) ->
 
 
 class Counted(NamedTuple):
-    """What was counted: FLOPs, how many of them the blocks' weight matrices take, and the tensors that it held."""
+    """What was counted: FLOPs, how many of them the blocks' weight matrices take, the tensors that it held, and the FLOPs of attention.
+
+    Ranks that compute a layer between them each count its matrices whole, and attention for their own heads alone.
+    """
 
     flops: float
     matrices: float
     held: Held
+    attention: float
 
 
 def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bool) -> Counted:
@@ -44,6 +48,8 @@ def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bo
         # The counter's own table by module is no use here: it adds the backward pass of one matrix to the next with the same input,
         # and takes a teacher of the same class for the model.
         nonlocal sparse
+        if not counting():
+            return
         products = 1
         if torch.is_grad_enabled():
             products += int(inputs[0].requires_grad) + int(module.weight.requires_grad)
@@ -56,7 +62,10 @@ def count_step(model: torch.nn.Module, step: Callable[[], None], *, matrices: bo
     finally:
         for hook in hooks:
             hook.remove()
-    return Counted(float(counts.get_total_flops()), sparse, held)
+    found = {str(name): float(flops) for name, flops in counts.get_flop_counts().get("Global", {}).items()}
+    kernels = [flops for name, flops in found.items() if "attention" in name]
+    products = [flops for name, flops in found.items() if "bmm" in name]  # which also make the angles of positions, where kernels attend
+    return Counted(float(counts.get_total_flops()), sparse, held, sum(kernels or products))
 
 
 def snapshot(model: torch.nn.Module, states: list[Any], folder: Path) -> Callable[[], None]:

@@ -63,6 +63,9 @@ class RunContext:
     loggers: tuple[Logger, ...] = ()
     checkpoint_seconds: float = 60.0
     mesh: DeviceMesh | None = None  # of several ranks, those that hold the model in shards; None: each holds it whole
+    bfloat16: bool = False  # of a model in shards: its blocks' weights travel and compute so
+    recompute: bool = False  # what blocks compute is made again for the backward pass, and not kept
+    offload: bool = False  # of a model in shards: the parts of ranks wait in the machine's memory
     shorter: Mapping[Path, Recipe] = field(default_factory=dict)  # by folder, the runs of this recipe and seed with smaller budgets
     charged: Mapping[str, float] = field(default_factory=dict)  # what the models that the recipe needs cost, by unit
     cursors_of: Callable[[Trained, int], Mapping[str, int]] = lambda trained, seed: {}  # how far its run has read each source

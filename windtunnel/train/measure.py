@@ -74,7 +74,9 @@ def measure(phase_run: PhaseRun) -> dict[str, Any]:
         phase_run.model.zero_grad(set_to_none=True)  # or the weights that come back would lie beside it
         restore()
         phase_run.loader.load_state(cursors)
-        flops, matrices = (ranks.count() * one + other for one, other in zip(gradient[:2], change[:2], strict=True))
+        readers = ranks.count() // phase_run.beside
+        flops = readers * (gradient.flops + (phase_run.beside - 1) * gradient.attention) + change.flops
+        matrices = readers * gradient.matrices + change.matrices
         variants.append({"flops": flops, "matrices": matrices, "memory": memory})
     left = structure.density(phase_run.model) if structure else 1.0
     parameters = sum(parameter.numel() for parameter in phase_run.model.parameters())

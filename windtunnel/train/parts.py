@@ -96,7 +96,7 @@ def look_ahead(phase_run: PhaseRun) -> Account:
     take_whole(phase_run)
     phase_run.model.eval()
     density = phase.structure.density(phase_run.model, 0.0) if phase.structure else 1.0
-    flops, matrices, _ = count_step(phase_run.model, look, matrices=density < 1)
+    flops, matrices, *_ = count_step(phase_run.model, look, matrices=density < 1)
     phase_run.model.train()
     phase_run.model.zero_grad(set_to_none=True)
     return Account(tokens, flops, flops - (1.0 - density) * matrices, **(watch.lap() if tokens else {}))

@@ -21,14 +21,16 @@ from windtunnel.models.attention import FUSED, set_attention
 from windtunnel.models.save import written_generation
 from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import Phase, Recipe
-from windtunnel.slots import BatchContext, Evaluation, HeldOut, Numbers, Objective, Progress
+from windtunnel.slots import Among, BatchContext, Evaluation, HeldOut, Numbers, Objective, Progress
 from windtunnel.train import branch, ranks
-from windtunnel.train.begin import begin, build_optimizer, refilled
+from windtunnel.train.again import recompute
+from windtunnel.train.begin import begin, build_optimizer, in_parts, refilled
 from windtunnel.train.checkpoint import Writer, load_state_dict, state_dict
 from windtunnel.train.compiled import compile_model, set_compiled
 from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import compile_step, measure
-from windtunnel.train.parallel.shard import at_rest, load_optimizer, shard, sharded
+from windtunnel.train.parallel.mesh import beside
+from windtunnel.train.parallel.shard import at_rest, load_optimizer, sharded
 from windtunnel.train.parts import acting_parts, bound, end_parts, look_ahead, observe, start_parts
 from windtunnel.train.spend import Account, Horizon, PhaseCost, Stopwatch, left_of
 from windtunnel.train.step import loader_of, take_whole
@@ -85,7 +87,9 @@ class PhaseRun:
             model = refilled(recipe, index, stream, seed, run_context, saved)
         if not sharded(model):
             ranks.same_weights(model)
-        shard(model, run_context.mesh)
+        in_parts(model, run_context)
+        if run_context.recompute:
+            recompute(model)
         set_attention(model, run_context.attention)
         parts = acting_parts(phase, recipe.evaluations)
         states, models = start_parts(parts, model, seed, run_context)
@@ -125,8 +129,13 @@ class PhaseRun:
     @property
     def micro_batch(self) -> int:
         """Sequences that a rank puts through the model at a time."""
-        whole = self.phase.batch if self.phase.objective.together else max(1, self.phase.batch // ranks.count())
+        whole = self.phase.batch if self.phase.objective.together else max(1, self.phase.batch * self.beside // ranks.count())
         return self.recipe.micro_batch or whole
+
+    @cached_property
+    def beside(self) -> int:
+        """How many ranks read the same sequences, and compute each layer between them."""
+        return beside(self.run_context.mesh)
 
     @property
     def step_tokens(self) -> int:
@@ -187,8 +196,7 @@ class PhaseRun:
         log.check()
         take_whole(self)
         run = self.run_state
-        measuring = sharded(self.model) or not ranks.rank()
-        numbers = ranks.broadcast(evaluate(self.evaluations, self.model, self.judge) if measuring else None)
+        numbers = ranks.broadcast(evaluate(self.evaluations, self.model, self.judge))
         place = {"step": run.steps, "phase": self.index, "tokens": run.tokens, "flops": run.flops, "seconds": run.seconds}
         run.validation.append(place | {"numbers": dict(numbers)})  # plain: a checkpoint holds it
         log.numbers(run.steps, numbers)
@@ -293,18 +301,18 @@ def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, run_context
         device=run_context.device,
         precision=run_context.precision,
     )
-    return replace(found, trained_on=recipe.trained_on(phase))
+    return replace(found, trained_on=recipe.trained_on(phase), among=Among(ranks.rank(), ranks.count(), ranks.of_every))
 
 
 def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> Numbers:
-    """The numbers of all ``evaluations``, the primary one first, with what each document adds to that.
+    """The numbers of all ``evaluations``, the primary one first, with what each document adds to that. Rank 0 has them all.
 
     The model is left in training mode, its compiled form untouched.
     """
     compiled = set_compiled(model, None)  # other shapes would compile again
     model.eval()
     with torch.no_grad():
-        found = [evaluation.evaluate(model, judge) for evaluation in evaluations]
+        found = [measured for each in evaluations if (measured := _measured(each, model, judge)) is not None]
     first = found[0] if found else {}
     numbers = Numbers({name: float(value) for each in found for name, value in each.items()}, getattr(first, "by_document", None))
     for name, value in numbers.items():
@@ -314,6 +322,14 @@ def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> N
     model.train()
     set_compiled(model, compiled)
     return numbers
+
+
+def _measured(evaluation: Evaluation, model: Any, judge: HeldOut) -> dict[str, float] | None:
+    """The numbers of ``evaluation``; None on a rank that is not asked. Every rank has to come here."""
+    if evaluation.shares:
+        return evaluation.evaluate(model, judge)
+    asked = sharded(model) or not ranks.rank()
+    return evaluation.evaluate(model, replace(judge, among=Among())) if asked else None
 
 
 def over_limits(limits: Mapping[str, float], validation: list[dict[str, Any]]) -> str:

@@ -58,13 +58,13 @@ def torchrun(ranks: int, words: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def joined(device: str | None = None) -> Iterator[None]:
-    """Be one of the ranks that torchrun started, if it did.
+    """Be one of the ranks that torchrun or Ray Train started, if one did.
 
     Raises:
         UserError: for ``device`` with a number, for more ranks than there are accelerators on this machine, and where the ranks cannot
             meet.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():  # Ray Train has let them meet
         yield
         return
     backend = "gloo"
@@ -154,18 +154,18 @@ def rank_0_first() -> Iterator[None]:
         broadcast(None)
 
 
-def share(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """This rank's rows of ``batch``: as many as every other rank's, and next to each other.
+def share(batch: Mapping[str, Any], beside: int = 1) -> dict[str, Any]:
+    """This rank's rows of ``batch``: as many as every other rank's, and next to each other; ``beside`` ranks read the same.
 
     Raises:
         UserError: when the rows cannot be shared out evenly.
     """
-    ranks, rows = count(), len(batch["labels"])
+    ranks, rows = count() // beside, len(batch["labels"])
     if rows % ranks:
         fit = [number for number in range(1, rows + 1) if rows % number == 0]
         raise UserError(f"batch: {rows} sequences cannot be shared out evenly to {ranks} ranks; use --ranks {' or '.join(map(str, fit))}")
-    own = rows // ranks
-    return {key: value[rank() * own : (rank() + 1) * own] for key, value in batch.items()}
+    own, place = rows // ranks, rank() // beside
+    return {key: value[place * own : (place + 1) * own] for key, value in batch.items()}
 
 
 def all_reduce(tensors: Sequence[torch.Tensor]) -> None:
@@ -194,13 +194,13 @@ def buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
         yield group
 
 
-def all_gather(values: torch.Tensor) -> torch.Tensor:
-    """The ``values`` of every rank, one after another, on the processor; of rank 0's length on each."""
+def all_gather(values: torch.Tensor, beside: int = 1) -> torch.Tensor:
+    """The ``values`` of every rank, one after another, on the processor; of rank 0's length on each. ``beside`` ranks have the same."""
     if count() == 1:
         return values
     parts = [torch.empty_like(values) for _ in range(count())]
     dist.all_gather(parts, values)
-    return torch.cat(parts)
+    return torch.cat(parts[::beside])
 
 
 def same_weights(model: torch.nn.Module) -> None:

@@ -101,7 +101,9 @@ class Options(TypedDict, total=False):
     ``report`` is told the progress (step, done, loss, flops, seconds), ``warn`` what the user should know, in sentences (default: they are
     printed). When ``stop`` returns True the run writes a checkpoint and ends. ``loggers`` are names of kinds of loggers, which call the
     run ``name`` (default: as its folder);
-    ``checkpoint_seconds`` lie between two checkpoints. ``shorter`` are runs with smaller budgets, by folder, that this one hands its
+    ``checkpoint_seconds`` lie between two checkpoints. With ``recompute`` the activations of blocks are computed again, not kept; with
+    ``offload`` the parts of a model in shards wait in the machine's memory.
+    ``shorter`` are runs with smaller budgets, by folder, that this one hands its
     beginning; see :mod:`windtunnel.train.branch`.
     """
 
@@ -111,6 +113,8 @@ class Options(TypedDict, total=False):
     loggers: Sequence[str]
     name: str
     checkpoint_seconds: float
+    recompute: bool
+    offload: bool
     shorter: Mapping[Path, Recipe]
 
 
@@ -209,11 +213,11 @@ def planned(
 
     from windtunnel.train import ranks
 
-    refuse_different(recipe, stream)
+    refuse_different(recipe, stream, mesh)
 
     def decide() -> dict[str, Any]:
         chosen = variant or choose(recipe, stream, place)
-        if mesh.shard > 1:  # a model in shards is not compiled
+        if mesh.tensor > 1:  # layers that are cut are not compiled
             chosen = chosen.model_copy(update={"compiled": False})
         how = {"variant": chosen.model_dump(), "threads": torch.get_num_threads(), "ranks": ranks.count(), "mesh": str(mesh)}
         return {"key": recipe.key(seed, chosen), "stream": stream.fingerprint, **how}
@@ -294,7 +298,6 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
     from transformers.utils import logging
 
     from windtunnel.train import loop, machine, ranks
-    from windtunnel.train.parallel.shard import sharded
 
     logging.disable_progress_bar()  # saving a model would draw over the study's table
     machine.keep_freed_memory()
@@ -305,7 +308,7 @@ def outcome(recipe: Recipe, seed: int, stream: Stream, run_context: RunContext) 
             phase_run, whole = loop.train(recipe, seed, stream, run_context)
         found |= training(phase_run.run_state, stream, memory, run_context.folder / "log.jsonl")
         found["status"] = "finished" if whole else "interrupted"
-        if whole and (sharded(phase_run.model) or not ranks.rank()):
+        if whole:
             found |= test_and_export(phase_run)
     except Exception as error:
         failure = Failure(kind="lost", message=ranks.LEFT) if ranks.left(error) else Failure.of(error)
@@ -366,6 +369,7 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
         precision=machine.precision_context(place, variant.precision),
         attention=variant.attention,
         compiled=variant.compiled,
+        bfloat16=variant.precision == "bfloat16",
         cursors_of=others.cursors,
         model_of=lambda trained, seed: load(others.folder(trained, seed), trained.fingerprint),
         processor_of=lambda trained, seed: stream.encoding.processor_in(locate(others.folder(trained, seed))),
@@ -376,7 +380,7 @@ def context_of(folder: Path, place: torch.device, variant: Variant, stream: Stre
 def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
     """Evaluate the finished model of the last phase on test, let it write samples, and save it as a folder that transformers loads.
 
-    A model in shards is measured by all ranks together, and rank 0 saves it, one tensor after another.
+    All ranks measure it, and rank 0 saves it: of a model in shards one tensor after another.
     """
     from windtunnel.models.save import export
     from windtunnel.train import documents, ranks
@@ -388,6 +392,8 @@ def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
     judge = judges(recipe, recipe.phases[-1], stream, "test", run_context)
     judge.epochs = phase_run.loader.epochs
     numbers = evaluate(evaluations, model, judge)
+    if ranks.rank() and not sharded(model):
+        return {}
     primary = recipe.evaluations[0]
     written = stream.encoding.samples(model, judge)
     special = recipe.special()

@@ -57,9 +57,9 @@ def chosen(phase_run: PhaseRun, batch: Mapping[str, Any], progress: Progress) ->
     assert selection is not None
     given, scores = phase_run.given("selection", progress), []
     with torch.no_grad(), phase_run.run_context.precision():
-        for part in micro_batches(ranks.share(batch), phase_run.micro_batch, phase_run.run_context.device):
+        for part in micro_batches(ranks.share(batch, phase_run.beside), phase_run.micro_batch, phase_run.run_context.device):
             scores.append(selection.score(phase_run.model, part, given).float().cpu())
-    values = ranks.all_gather(torch.cat(scores))
+    values = ranks.all_gather(torch.cat(scores), phase_run.beside)
     if values.shape != (len(batch["labels"]),):
         raise PartError(f"{selection.name}: {len(batch['labels'])} sequences need as many scores, not {tuple(values.shape)}")
     values = torch.where(values.isnan(), -math.inf, values)
@@ -79,15 +79,15 @@ def gradients(phase_run: PhaseRun, batch: Mapping[str, Any], progress: Progress)
     The loss is divided by the true number of targets of the whole batch, so that it does not depend on how the batch is cut.
     """
     phase, model, states = phase_run.phase, phase_run.model, phase_run.states
-    if ranks.rank():  # rows of their own deserve dropout of their own
-        reseed(phase_run.seed, phase_run.index, progress.step, ranks.rank())
+    if place := ranks.rank() // phase_run.beside:  # rows of their own deserve dropout of their own
+        reseed(phase_run.seed, phase_run.index, progress.step, place)
     targets = max(1, int((batch["labels"] != -100).sum()))
     needs = frozenset().union(*(term.needs for term in phase.losses))
     at_rest(model)
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), device=phase_run.run_context.device, dtype=model.dtype)
     sums = torch.zeros(2, len(phase_run.stream.sources), device=total.device) if phase_run.by_source else None
-    own, done = ranks.share(batch), 0
+    own, done = ranks.share(batch, phase_run.beside), 0
     for part in micro_batches(own, phase_run.micro_batch, phase_run.run_context.device):
         done += len(part["labels"])
         add_up(model, last=done == len(own["labels"]))
@@ -108,6 +108,9 @@ def gradients(phase_run: PhaseRun, batch: Mapping[str, Any], progress: Progress)
         value.backward()
         total += value.detach()
     ranks.all_reduce([total, *([] if sums is None else [sums]), *own_gradients(model)])
+    if phase_run.beside > 1:  # as many ranks have added the loss of the same rows
+        total /= phase_run.beside
+        sums = sums if sums is None else sums / phase_run.beside
     if ranks.count() > 1:  # the update is to draw the same numbers everywhere
         reseed(phase_run.seed, phase_run.index, progress.step, ranks.count())
     if sums is not None:
@@ -135,6 +138,8 @@ def observe_sources(phase_run: PhaseRun, sums: torch.Tensor) -> None:
 def micro_batches(batch: Mapping[str, Any], size: int, device: torch.device) -> Iterable[dict[str, torch.Tensor]]:
     """Slices of ``size`` sequences, as tensors on ``device``."""
     tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
+    if device.type == "cuda":  # only from pinned memory does the copy go on beside what is computed
+        tensors = {name: value.pin_memory() for name, value in tensors.items()}
     rows = len(tensors["labels"])
     for first in range(0, rows, size):
         yield {name: value[first : first + size].to(device, non_blocking=True) for name, value in tensors.items()}

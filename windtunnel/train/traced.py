@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from windtunnel.recipe import Phase, Recipe
 from windtunnel.slots import Encoding
+from windtunnel.train.again import recompute
 from windtunnel.train.estimate import Footprint, dry_batch
 from windtunnel.train.held import Held
 from windtunnel.train.parallel.mesh import Mesh, laid_out
@@ -24,10 +25,10 @@ from windtunnel.train.parallel.shard import shard
 STEPS = 2  # the first makes the moments, which the peak of any later one includes
 
 
-def traced(recipe: Recipe, *, bfloat16: bool, mesh: Mesh | None = None) -> Footprint | None:
+def traced(recipe: Recipe, *, bfloat16: bool, mesh: Mesh | None = None, again: bool = False) -> Footprint | None:
     """What a step holds, in float32 or under autocast to bfloat16: of the phase of ``recipe`` that takes most of each.
 
-    On a ``mesh``, it is what a rank holds, whose sequences are its own.
+    On a ``mesh``, it is what a rank holds, whose sequences are its own. With ``again`` blocks compute their activations again.
 
     Weights, gradients, moments and activations are those of the real modules, objective, structure and optimizer; models that parts hold
     beside it and evaluation are left out. It is exact at the micro-batch, at half of it and at one sequence, and a line elsewhere. None
@@ -35,10 +36,10 @@ def traced(recipe: Recipe, *, bfloat16: bool, mesh: Mesh | None = None) -> Footp
     """
     state = sequence = gradients = least = 0.0
     for phase in recipe.phases:
-        rows = recipe.micro_batch or max(1, phase.batch // (mesh.ranks if mesh else 1))
+        rows = recipe.micro_batch or max(1, phase.batch // (mesh.readers if mesh else 1))
         low, high = (rows // 2, rows) if rows > 1 else (1, 2)
         try:
-            found = {count: peak(phase, recipe.encoding, count, bfloat16, mesh) for count in {1, low, high}}
+            found = {count: peak(phase, recipe.encoding, count, bfloat16, mesh, again) for count in {1, low, high}}
         except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, AssertionError):
             return None
         (less, _), (more, kept) = found[low], found[high]
@@ -48,7 +49,7 @@ def traced(recipe: Recipe, *, bfloat16: bool, mesh: Mesh | None = None) -> Footp
     return Footprint(state, sequence, gradients, least)
 
 
-def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool, mesh: Mesh | None = None) -> tuple[int, int]:
+def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool, mesh: Mesh | None = None, again: bool = False) -> tuple[int, int]:
     """The most bytes that a step of ``phase`` with ``rows`` sequences holds, and the bytes of its gradients."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -58,7 +59,9 @@ def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool, mesh: Mesh
             held.hold(value.data)
         gradients = sum(value.nbytes for value in model.parameters() if value.requires_grad)
         del value
-        shard(model, ranks)
+        shard(model, ranks, bfloat16=bfloat16)
+        if again:
+            recompute(model)
         held.peak = held.now
         optimizer = phase.optimizer.build(model, phase.model.learning_rate())
         for _ in range(STEPS):
@@ -69,7 +72,7 @@ def peak(phase: Phase, encoding: Encoding, rows: int, bfloat16: bool, mesh: Mesh
 @contextlib.contextmanager
 def made_up(mesh: Mesh | None) -> Iterator[DeviceMesh | None]:
     """The ranks of ``mesh``, of which this process is the first and the others answer with nothing; None where a model stays whole."""
-    if mesh is None or mesh.shard == 1:
+    if mesh is None or mesh.parts == 1:
         yield None
         return
     from torch.testing._internal.distributed.fake_pg import FakeStore

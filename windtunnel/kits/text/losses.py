@@ -25,7 +25,8 @@ def window_losses(model: Any, held_out: HeldOut, source: str, objective: Objecti
     Separators, sentinels and other special tokens stand for no text and are left out. Sums are kept on the device and read once, so that
     nothing waits between batches.
     """
-    return _with_text([_by_window(nats, size) for nats, size, _ in _scored(model, held_out, source, objective)], held_out)
+    scored = _scored(model, held_out, source, objective)
+    return _with_text([_by_window(nats, size) for nats, size, *_, counts in scored if counts], held_out)
 
 
 def document_losses(model: Any, held_out: HeldOut, source: str, objective: Objective) -> tuple[tuple[float, int, int], ByDocument | None]:
@@ -33,34 +34,38 @@ def document_losses(model: Any, held_out: HeldOut, source: str, objective: Objec
 
     None in the place of these where the held-out text does not say which document a target is of. Each batch is waited for.
     """
-    windows, documents, row = [], [], 0
+    windows, documents = [], []
     begins = held_out.begins(source) if held_out.begins is not None else None
-    for nats, size, batch in _scored(model, held_out, source, objective):
+    for nats, size, batch, row, counts in _scored(model, held_out, source, objective):
+        if not counts:
+            continue
         windows.append(_by_window(nats, size))
         if begins is None or "documents" not in batch:
             continue
         first = np.zeros(len(size), np.int64)  # rows behind the last sequence have no targets
         first[: max(0, len(begins) - row)] = begins[row : row + len(size)]
-        row += len(size)
         text = (size > 0).cpu().numpy()
         place = (first[:, None] + batch["documents"].cpu().numpy())[text]
         documents.append(ByDocument.of(place, nats.double().cpu().numpy()[text] / math.log(2), size.cpu().numpy()[text]))
     total = _total(_with_text(windows, held_out))
+    documents = held_out.among.in_order(documents)
     if not documents:
         return total, None
     unit = held_out.stream.units(held_out.split, source)
     return total, ByDocument.together(each._replace(unit=unit[each.unit]) for each in documents)
 
 
-def _scored(model: Any, held_out: HeldOut, source: str, objective: Objective) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any]]:
-    """Nats and bytes of each label of a batch, both 0 where it stands for no text, and the batch."""
+def _scored(
+    model: Any, held_out: HeldOut, source: str, objective: Objective
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, Any, int, bool]]:
+    """Nats and bytes of each label of a batch, both 0 where it stands for no text; the batch, the rows before it, and whether it counts."""
     sizes = torch.as_tensor(np.asarray(vocabulary_of(held_out, "bits per byte").token_bytes), dtype=torch.int64, device=held_out.device)
     with torch.no_grad():
-        for batch in held_out.batches(source, objective):
+        for row, batch, counts in held_out.among.own(held_out.batches(source, objective)):
             with entered(held_out.precision):
                 loss = objective.loss(model, batch)
             size = torch.where(loss.counts, sizes[batch["labels"].clamp(min=0)], 0)
-            yield torch.where(size > 0, loss.values, 0.0), size, batch
+            yield torch.where(size > 0, loss.values, 0.0), size, batch, row, counts
 
 
 def _by_window(nats: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
@@ -69,6 +74,8 @@ def _by_window(nats: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
 
 
 def _with_text(windows: list[torch.Tensor], held_out: HeldOut) -> torch.Tensor:
+    if held_out.among.count > 1:
+        windows = [each.to(held_out.device) for each in held_out.among.in_order([each.cpu() for each in windows])]
     every = torch.cat([torch.zeros(0, 3, dtype=torch.float64, device=held_out.device), *windows])
     return every[every[:, 1] > 0]
 

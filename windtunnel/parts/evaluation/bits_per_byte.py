@@ -30,6 +30,7 @@ class BitsPerByte(Evaluation, name="bits-per-byte"):
 
     unit: ClassVar[str] = "bits per byte"
     better: ClassVar[str] = "lower"
+    shares: ClassVar[bool] = True
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> Numbers:
         """The metric overall, then by source; on test with the bits and bytes of each document.

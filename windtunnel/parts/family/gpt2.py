@@ -29,6 +29,7 @@ class Gpt2(Family, name="gpt2"):
     """
 
     kind: ClassVar[str] = "decoder"
+    uncut: ClassVar[str] = "its queries, keys and values are one matrix, whose columns are not in the order of heads"
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **Family.names,
         "layers": ("n_layer",),

@@ -17,6 +17,7 @@ class GptNeox(Family, name="gpt-neox"):
 
     kind: ClassVar[str] = "decoder"
     rotary: ClassVar[bool] = True
+    uncut: ClassVar[str] = ""
 
     def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
         """As for every family."""

@@ -33,6 +33,7 @@ class Llama(Family, name="llama"):
     names: ClassVar[Mapping[str, tuple[str, ...]]] = NAMES
     gated: ClassVar[bool] = True
     rotary: ClassVar[bool] = True
+    uncut: ClassVar[str] = ""
 
     def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
         """As for every family."""

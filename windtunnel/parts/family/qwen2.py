@@ -20,6 +20,7 @@ class Qwen2(Family, name="qwen2"):
     names: ClassVar[Mapping[str, tuple[str, ...]]] = NAMES
     gated: ClassVar[bool] = True
     rotary: ClassVar[bool] = True
+    uncut: ClassVar[str] = ""
 
     def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
         """As for every family."""

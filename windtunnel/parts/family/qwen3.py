@@ -20,6 +20,7 @@ class Qwen3(Family, name="qwen3"):
     names: ClassVar[Mapping[str, tuple[str, ...]]] = NAMES
     gated: ClassVar[bool] = True
     rotary: ClassVar[bool] = True
+    uncut: ClassVar[str] = ""
 
     def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
         """As for every family."""
@@ -41,6 +42,12 @@ class Qwen3(Family, name="qwen3"):
     def places(self, config: Any) -> Places:
         """As for every family."""
         return PLACES
+
+    def cut(self, model: Any) -> dict[str, str]:
+        """As for every family; the norms of queries and keys act on each head by itself."""
+        norms = ("q_norm", "k_norm")
+        blocks = range(model.config.num_hidden_layers)
+        return super().cut(model) | {f"model.layers.{number}.self_attn.{norm}": "heads" for number in blocks for norm in norms}
 
     def forward(self, model: Any, arrays: Mapping[str, Any], call: Call) -> Any:
         """As for every family; layers that a checkpoint gives a window see what is within it."""

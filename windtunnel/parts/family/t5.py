@@ -20,8 +20,6 @@ class T5(Family, name="t5"):
 
     trial = Trial(beside={"objective": "span-corruption"})
 
-    local = "its encoder is called by itself, before the model whose weights it shares"
-
     kind: ClassVar[str] = "encoder-decoder"
     # Its positions are relative, and its encoder sees everything.
     reads: ClassVar[tuple[str, ...]] = (*Family.reads, "decoder_tokens", "decoder_documents")
@@ -87,7 +85,7 @@ class T5(Family, name="t5"):
         """As for every family; positions and a prefix mean nothing here."""
         import torch
 
-        from windtunnel.models.forward import PADDING, as_added, attention_mask
+        from windtunnel.models.forward import PADDING, as_added, attention_mask, in_one_pass
 
         tokens, written = arrays["tokens"], arrays.get("decoder_tokens")
         if written is None:
@@ -108,15 +106,13 @@ class T5(Family, name="t5"):
                 within, across, after = as_added(within), as_added(across), as_added(after)
         # The encoder is called by itself because transformers gives one mask to it and to the decoder's attention over it, and with
         # packed documents these are different masks.
-        read = model.encoder(input_ids=tokens, attention_mask=within, **call.options)
-        return model(
-            encoder_outputs=read,
-            attention_mask=across,
-            decoder_input_ids=written,
-            decoder_attention_mask=after,
-            use_cache=False,
-            **call.options,
-        )
+        reading = {"input_ids": tokens, "attention_mask": within, **call.options}
+        writing = {"attention_mask": across, "decoder_input_ids": written, "decoder_attention_mask": after, "use_cache": False}
+
+        def both(whole: Any) -> Any:
+            return whole(encoder_outputs=model.encoder(**reading), **writing, **call.options)
+
+        return in_one_pass(model, both)
 
     def block(self, sizes: Sizes) -> float:
         """As for every family, with half of the decoder's attention over the encoder; its keys and values are made of what is read."""

@@ -15,11 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from windtunnel.core.errors import UserError, needing
+from windtunnel.core.errors import needing
 from windtunnel.core.typed import Failure
 from windtunnel.study.launch import worker
 from windtunnel.study.launch.local import PILOTS_ON_A_GPU, Interrupted, OnEvent, counted_signals
 from windtunnel.study.launch.worker import Job
+from windtunnel.train.joining import start
 from windtunnel.train.record import RunRecord
 
 UNSTARTED = "unstarted"  # what a task answers that was told to stop before it began
@@ -50,7 +51,7 @@ def fly_jobs_on_ray(
     tell: OnEvent = on_event or (lambda what, job, details: None)
     ours = not ray.is_initialized()
     if ours:
-        _start(ray, address)
+        start(ray, address)
     try:
         with counted_signals() as signals:
             records = _fly(ray, jobs, threads, tell, lambda: signals.count)
@@ -63,22 +64,6 @@ def fly_jobs_on_ray(
             f"interrupted: {finished} of {len(jobs)} runs finished, the others stopped at a checkpoint; give the same command to go on"
         )
     return records
-
-
-def _start(ray: Any, address: str | None) -> None:
-    """Join the cluster at ``address``, or start one here for the time being, without logs in the terminal and without a dashboard."""
-    quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False, "configure_logging": True}
-    try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            # A cluster that serves this process alone and only on this machine needs no token; without this Ray makes one and warns.
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init(address="local", include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-        raise UserError(f"cannot reach {where}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _fly(ray: Any, jobs: Sequence[Job], threads: int, tell: OnEvent, stopped: Callable[[], int]) -> dict[str, RunRecord]:

@@ -1,4 +1,4 @@
-"""How the ranks of a run are laid out: in groups that hold one model between them."""
+"""How the ranks of a run are laid out: in groups that hold one model between them, and within these in groups that compute a layer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ if TYPE_CHECKING:
     import torch
     from torch.distributed.device_mesh import DeviceMesh
 
-AXES = ("data", "shard")
+AXES = ("data", "shard", "tensor")
 
 
 class Mesh(NamedTuple):
-    """``data`` groups of ``shard`` ranks. A group holds one model, of which each rank holds a part. One process is a mesh of one."""
+    """``data`` groups that each hold one model. A group has ``shard`` times ``tensor`` ranks, of which each holds a part.
+
+    The ``tensor`` ranks that are next to each other read the same sequences and compute each layer between them. One process is a
+    mesh of one.
+    """
 
     data: int = 1
     shard: int = 1
+    tensor: int = 1
 
     @classmethod
     def read(cls, text: str) -> Mesh:
@@ -44,11 +49,21 @@ class Mesh(NamedTuple):
         return cls(data=ranks.count())
 
     def __str__(self) -> str:
-        return ",".join(f"{axis}={size}" for axis, size in zip(AXES, self, strict=True))
+        return ",".join(f"{axis}={size}" for axis, size in zip(AXES, self, strict=True) if axis != "tensor" or size > 1)
 
     @property
     def ranks(self) -> int:
         """How many processes it takes."""
+        return self.data * self.shard * self.tensor
+
+    @property
+    def parts(self) -> int:
+        """In how many parts a model lies."""
+        return self.shard * self.tensor
+
+    @property
+    def readers(self) -> int:
+        """To how many the sequences of a step are shared out."""
         return self.data * self.shard
 
 
@@ -59,7 +74,13 @@ def laid_out(mesh: Mesh, device: torch.device) -> DeviceMesh | None:
     """
     from torch.distributed.device_mesh import init_device_mesh
 
-    if mesh.shard == 1:
+    if mesh.parts == 1:
         return None
-    whole = init_device_mesh(device.type, tuple(mesh), mesh_dim_names=AXES)
-    return whole if mesh.data > 1 else whole["shard"]
+    sizes = {axis: size for axis, size in zip(AXES, mesh, strict=True) if size > 1 or axis == "shard"}
+    return init_device_mesh(device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
+
+
+def beside(mesh: DeviceMesh | None) -> int:
+    """How many ranks that are next to each other on ``mesh`` read the same sequences."""
+    names = (mesh.mesh_dim_names or ()) if mesh is not None else ()
+    return mesh["tensor"].size() if mesh is not None and "tensor" in names else 1

@@ -11,12 +11,13 @@ import windtunnel
 from windtunnel.core.errors import UserError
 from windtunnel.recipe import Recipe
 from windtunnel.train import machine, ranks
+from windtunnel.train.parallel.mesh import Mesh
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
 
 
-def refuse_different(recipe: Recipe, stream: Stream) -> None:
+def refuse_different(recipe: Recipe, stream: Stream, mesh: Mesh | None = None) -> None:
     """Raise UserError, on every rank, where one is not to train what rank 0 trains. Every rank has to come here."""
     if ranks.count() == 1:
         return
@@ -25,6 +26,7 @@ def refuse_different(recipe: Recipe, stream: Stream) -> None:
         **{f"version of {package}": version for package, version in machine.versions().items()},
         "recipe": recipe.identity(),
         "documents": stream.fingerprint,
+        "mesh": str(mesh),
     }
     first, *others = ranks.of_every(mine)
     for rank, other in enumerate(others, start=1):

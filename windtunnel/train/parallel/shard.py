@@ -6,16 +6,26 @@ the same loop.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor
 
 from windtunnel.models.init import family_of, hollow
+from windtunnel.train.parallel.cut import cut
 from windtunnel.train.parallel.stored import fill
 
 
@@ -24,17 +34,35 @@ def sharded(model: Any) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def shard(model: Any, mesh: DeviceMesh | None) -> None:
+def shard(model: Any, mesh: DeviceMesh | None, *, bfloat16: bool = False, offload: bool = False) -> None:
     """Let each rank of ``mesh`` keep its part of ``model``, which all hold whole and alike; None, or a model in shards, is left as it is.
 
-    Gradients are added up over the ranks, not averaged: the loss is divided by the targets of the whole batch already.
+    Gradients are added up over the ranks, not averaged: the loss is divided by the targets of the whole batch already. With ``bfloat16``
+    the weights of blocks travel and compute so, and their gradients are added up in float32. With ``offload`` a rank's part waits in the
+    machine's memory, not on its accelerator, and is updated there. While a block computes, the one after it is on its way.
     """
     if mesh is None or sharded(model):
         return
-    for module in (*family_of(model.config).sharded(model), model):
-        fully_shard(module, mesh=mesh)
+    # Nothing is added in place to what a model or a block returns, neither here nor in transformers.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    half = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False}
+    where: dict[str, Any] = {"offload_policy": CPUOffloadPolicy(pin_memory=mesh.device_type == "cuda") if offload else OffloadPolicy()}
+    blocks = family_of(model.config).sharded(model)
+    names = mesh.mesh_dim_names or ()
+    if "tensor" in names:
+        cut(model, mesh["tensor"])
+        mesh = mesh["data", "shard"] if "data" in names else mesh["shard"]
+    for block in blocks:
+        fully_shard(block, mesh=mesh, mp_policy=MixedPrecisionPolicy(**(half if bfloat16 else {})), **where)
+    fully_shard(model, mesh=mesh, **where)
+    for block, following in pairwise(blocks):
+        block.set_modules_to_forward_prefetch([following])
+        following.set_modules_to_backward_prefetch([block])
+    for module in (*blocks, model):
         module.set_gradient_divide_factor(1.0)
         module.set_force_sum_reduction_for_comms(True)  # gloo has no sum with a factor
+    model.one_pass = lambda act: act()
+    register_fsdp_forward_method(model, "one_pass")
 
 
 def at_rest(model: Any) -> None:
@@ -112,7 +140,8 @@ def outline(model: Any) -> Any:
     """A model like ``model``, with its configurations and the shapes of its weights, and without these."""
     found: Any = hollow(type(model.config).from_dict(model.config.to_dict()))
     found.tie_weights()
-    found.generation_config = model.generation_config
+    if hasattr(model, "generation_config"):  # which a model that writes nothing lacks
+        found.generation_config = model.generation_config
     return found
 
 
