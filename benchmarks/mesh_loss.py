@@ -2,7 +2,8 @@
 
 ``python benchmarks/mesh_loss.py [NAME ...]`` prints JSON. Float64 over 50 steps: ``furthest``, the largest relative difference of a loss.
 Float32: the same over the first three steps, and over all 50 the largest difference over the largest one between two micro-batches of one
-process, which is rounding alone. With bfloat16 it is that ratio again: blocks' weights travel so, and with them those of norms.
+process, which is rounding alone. With bfloat16 it is that ratio again: blocks' weights travel so, and with them those of norms. ``compiled``
+is float32 with blocks that are compiled, against one process without.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Doubled(Start, name="benchmark-doubled"):
 def ways(name: str) -> dict[str, dict[str, Any]]:
     """The settings in which the recipe ``name`` is flown."""
     found = {"float64": {"start": "benchmark-doubled", "precision": "float32"}, "float32": {"precision": "float32"}}
-    return found | ({"bfloat16": {"precision": "bfloat16"}} if name in HALF else {})
+    found |= {"bfloat16": {"precision": "bfloat16"}} if name in HALF else {}
+    return found | ({"compiled": {"precision": "float32", "compile": "yes"}} if name == "llama" else {})
 
 
 def work(rank: int, port: int, jobs: list[tuple[dict[str, Any], str, str, str]]) -> None:
@@ -80,7 +82,7 @@ def compared(folder: Path, way: str) -> dict[str, float]:
     one, split, two = (losses(Path(f"{folder}-{way}-{side}")) for side in ("one", "split", "two"))
     gap = apart(one, split)
     if way == "float64":
-        return {"furthest": apart(one, two), "last_loss": one[-1]}
+        return {"furthest": apart(one, two), "gap": gap, "last_loss": one[-1]}
     return {"furthest_in_3": apart(one[:3], two[:3]), "furthest": apart(one, two), "gap": gap, "over_gap": apart(one, two) / gap}
 
 
@@ -98,7 +100,7 @@ def main(*names: str) -> dict[str, Any]:
                 recipe = resolve(recipe_from({**COMMON, **fields, **setting, "micro_batch": BATCH // 2}))
                 stream, folder = prepare(recipe, Path(place) / "cache"), Path(place) / name.replace(", ", "-")
                 for side, size in {"one": BATCH, "split": BATCH // 2}.items():
-                    alone = recipe.model_copy(update={"micro_batch": size})
+                    alone = recipe.model_copy(update={"micro_batch": size, "compile": "no"})
                     found = fly(alone, 0, stream, Path(f"{folder}-{way}-{side}"), threads=1, warn=lambda _: None)
                     if found.failure:
                         raise SystemExit(f"{name}, {way}: {found.failure.story}")

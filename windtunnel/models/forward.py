@@ -75,6 +75,11 @@ def forward(
         return family.forward(model, arrays, Call(causal, additive, options))
 
 
+def precise(values: Tensor) -> Tensor:
+    """``values`` in float32, or in float64 where they are."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def in_one_pass(model: Any, act: Callable[[Any], Any]) -> Any:
     """What ``act`` makes with the forward pass of ``model`` and its modules, which it may call by themselves.
 

@@ -15,18 +15,13 @@ MODE_SLOTS = 16  # mode tokens that widen a sequence at most; models keep as man
 
 
 def loss_of_labels(logits: torch.Tensor, labels: torch.Tensor, outputs: Any) -> Loss:
-    """Cross entropy in nats, as :func:`precise`, of ``logits`` [B, T, vocabulary] for ``labels`` [B, T] (0 where they are -100)."""
+    """Cross entropy in nats, in float32 or float64, of ``logits`` [B, T, vocabulary] for ``labels`` [B, T] (0 where they are -100)."""
     from torch.nn.functional import cross_entropy
+
+    from windtunnel.models.forward import precise
 
     values = cross_entropy(precise(logits).flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="none").view_as(labels)
     return Loss(values, labels != -100, outputs)
-
-
-def precise(values: torch.Tensor) -> torch.Tensor:
-    """``values`` in float32, or in float64 where they are."""
-    import torch
-
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def loss_of_next(model: Any, batch: dict[str, torch.Tensor], needs: frozenset[str]) -> Loss:
@@ -52,6 +47,8 @@ def loss_in_pieces(head: Any, hidden: torch.Tensor, labels: torch.Tensor) -> tor
     import torch
     from torch.nn.functional import cross_entropy
     from torch.utils.checkpoint import checkpoint
+
+    from windtunnel.models.forward import precise
 
     def piece(states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return cross_entropy(precise(head(states)), targets, ignore_index=-100, reduction="none")

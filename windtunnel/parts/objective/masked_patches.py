@@ -69,12 +69,12 @@ class MaskedPatches(Objective, name="masked-patches"):
         Raises:
             PartError: where the model has patches of another size.
         """
-        from windtunnel.models.forward import forward
+        from windtunnel.models.forward import forward, precise
 
         if model.config.patch_size != self.patch:
             raise PartError(f"masked-patches: patch is {self.patch} and that of the model {model.config.patch_size}; give both one")
         true = batch["pixels"].flatten(0, 1)
         outputs = forward(model, pixels=true, masked=batch["masked"].flatten(0, 1), needs=needs)
-        apart = (outputs.logits - true).float()
+        apart = precise(outputs.logits - true)
         values = (apart.abs() if self.distance == "l1" else apart.square()).mean(dim=-1)
         return Loss(values.view_as(batch["labels"]), batch["labels"] != -100, outputs)
