@@ -2,7 +2,7 @@
 
 ``python benchmarks/mesh_loss.py [NAME ...]`` prints JSON. Float64 over 50 steps: ``furthest``, the largest relative difference of a loss.
 Float32: the same over the first three steps, and over all 50 the largest difference over the largest one between two micro-batches of one
-process, which is rounding alone. With bfloat16 it is that ratio again: blocks' weights travel so, and with them those of norms. ``compiled``
+process, which is rounding alone. With bfloat16 it is that ratio again: weights of blocks travel so, those of norms too. ``compiled``
 is float32 with blocks that are compiled, against one process without.
 """
 
