@@ -301,7 +301,9 @@ def judges(recipe: Recipe, phase: Phase, stream: Stream, split: str, run_context
         device=run_context.device,
         precision=run_context.precision,
     )
-    return replace(found, trained_on=recipe.trained_on(phase), among=Among(ranks.rank(), ranks.count(), ranks.of_every))
+    same = beside(run_context.mesh)  # so many ranks have to read the same batches
+    among = Among(ranks.rank() // same, ranks.count() // same, lambda mine: ranks.of_every(mine)[::same])
+    return replace(found, trained_on=recipe.trained_on(phase), among=among)
 
 
 def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> Numbers:
