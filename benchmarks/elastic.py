@@ -27,7 +27,7 @@ from typing import Any
 
 from two_ranks import free_port
 
-STEPS = 600
+STEPS = 200
 RECIPE = {
     "corpus": {"prose": "builtin:docstrings"},
     "budget": {"steps": STEPS},
