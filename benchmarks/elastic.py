@@ -271,7 +271,12 @@ def main(*names: str) -> dict[str, Any]:
         if begin(2, folder / "whole", cache, "shard=2", "1", "1000").wait():
             raise SystemExit("the run that is left alone broke:\n" + (folder / "whole.said").read_text()[-2000:])
         for scene in names or SCENES:
-            found[scene] = SCENES[scene](folder, cache)
+            try:
+                found[scene] = SCENES[scene](folder, cache)
+            except (OSError, SystemExit) as error:
+                found[scene] = {"status": f"broke: {error}"}
+                for said in folder.glob("*.said"):
+                    print(said.name, said.read_text()[-3000:], sep="\n", file=sys.stderr, flush=True)
     return found
 
 
