@@ -80,7 +80,9 @@ def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     jobs += [{"recipe": merge(exact, T5), "folder": str(folder / f"t5-{name}"), "stop": 0} | mesh for name, mesh in kinds.items()]
     lean = {"how": {"recompute": True, "offload": True}}
     jobs += [{"recipe": plain, "folder": str(folder / "parts-lean"), "stop": 0} | PARTS | lean]
-    jobs += [{"recipe": exact, "folder": str(folder / "exact-cut"), "stop": stop} | CUT for stop in (2, 0)]
+    jobs += [{"recipe": exact, "folder": str(folder / "exact-cut"), "stop": 0} | CUT]
+    layers = (("layers", 0), ("layers-cut", 2), ("layers-cut", 0))
+    jobs += [{"recipe": plain, "folder": str(folder / name), "stop": stop} | CUT for name, stop in layers]
     jobs += [{"recipe": plain, "folder": str(folder / "parts-cut"), "stop": 2} | PARTS | {"kept": str(folder / "parts-torn")}]
     full = {"limit": 20_000, "every": 0.0, "record": "parts-full"}
     jobs += [{"recipe": plain, "folder": str(folder / "parts-cut"), "stop": 0} | PARTS | disk for disk in (full, {})]
@@ -205,6 +207,8 @@ def test_a_mesh_is_read_and_what_is_none_is_refused():
 def test_a_model_in_shards_goes_on_to_the_last_bit(flown):
     assert record(flown, "parts-cut")["status"] == "finished", record(flown, "parts-cut")["traceback"]
     assert same(flown / "parts-cut", flown / "parts")
+    assert record(flown, "layers-cut")["status"] == "finished", record(flown, "layers-cut")["traceback"]
+    assert same(flown / "layers-cut", flown / "layers")
 
 
 def test_what_is_computed_again_or_waits_in_memory_is_the_same_to_the_last_bit(flown):
