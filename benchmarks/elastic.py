@@ -6,7 +6,7 @@
 - ``two_machines``: one worker in each of two network namespaces (where these are refused, on two ports); a whole machine is lost: its
   torchrun and its worker are killed, the other ends too, and both are begun again.
 - ``signalled``: torchrun gets SIGTERM, as SLURM sends it before the time is up; the same command goes on.
-- ``ray``: workers of Ray Train on a cluster of two local nodes, one of which is killed.
+- ``ray``: workers of Ray Train on a cluster of two local nodes, one of which is killed; then the runs of a study as tasks there.
 - ``meshes``: by torchrun, stopped and gone on with on two ranks, one, four and two again. Its losses differ by rounding; its documents not.
 """
 
@@ -234,10 +234,28 @@ def by_ray(folder: Path, cache: Path) -> dict[str, Any]:
         nodes = len({node["NodeID"] for node in ray.nodes()})
         how = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0.2}
         train_on_ray(resolve(recipe_from(RECIPE)), 0, out, cache, Mesh(shard=2), say=lambda _: None, **how)
+        flown = as_tasks(folder / "study")
     finally:
         ray.shutdown()
         cluster.shutdown()
-    return told(out, folder / "whole", nodes=nodes, workers=len(hit))
+    return told(out, folder / "whole", nodes=nodes, workers=len(hit), runs_of_a_study=flown)
+
+
+def as_tasks(out: Path) -> dict[str, int]:
+    """How the runs of a small study ended, on the cluster that this process has joined, a node for each at a time."""
+    import yaml
+
+    from windtunnel.study.file import load_study
+    from windtunnel.study.fly import fly_study
+    from windtunnel.train.record import read_record
+
+    corpus, _, *rest = RECIPE
+    study = {"corpus": RECIPE[corpus], "budget": {"steps": 10}, "seeds": 2, "arms": {"long": {"context": 64}}}
+    file = out.with_suffix(".yaml")
+    file.write_text(yaml.safe_dump(study | {"baseline": {key: RECIPE[key] for key in rest}}))
+    fly_study(load_study(file), out, engine="ray", threads=1, quiet=True)
+    ends = [record.status for run in (out / "runs").iterdir() if (record := read_record(run)) is not None]
+    return {status: ends.count(status) for status in sorted(set(ends))}
 
 
 def over_meshes(folder: Path, cache: Path) -> dict[str, Any]:
