@@ -90,11 +90,24 @@ def test_a_pilot_takes_as_many_devices_as_it_has_sequences_and_the_large_run_all
     assert any("7 days there buy" in line for line in lines)
 
 
+def test_a_mesh_is_chosen_by_memory_and_recomputing_takes_less() -> None:
+    recipes = {"baseline": of_depth(1, batch=16)}
+    found = []
+    for recompute in (False, True):
+        asked = Elsewhere.asked("h100", 4, None, None, "auto", recompute)
+        assert asked is not None
+        told, lines = asked.told(recipes)
+        assert any("on 4 h100" in line for line in lines) and any(line.endswith("laid out as data=4,shard=1") for line in lines)
+        found.append(told["runs"]["baseline"]["memory"])
+    assert found[1] <= found[0]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         ((None, 8, None, None), "--gpus 8: of which accelerator"),
         ((None, None, None, None, "shard=2"), "--mesh shard=2: of which accelerators"),
+        ((None, None, None, None, None, True), "--recompute: of which accelerators"),
         (("h100", 4, None, None, "shard=2"), "--gpus 4: the mesh data=1,shard=2 takes 2 devices"),
         ((None, None, None, 0.5), "--mfu 0.5: of which accelerator"),
         (("h1000", None, None, None), "--device h1000"),
