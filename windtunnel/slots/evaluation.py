@@ -65,14 +65,14 @@ class Numbers(dict[str, float]):
 
 
 class Among(NamedTuple):
-    """The ranks that measure together: ``place`` of ``count``; ``gathered`` gives what each of them hands in, in their order."""
+    """The ranks that measure together: ``place`` of ``ranks``; ``gathered`` gives what each of them hands in, in their order."""
 
     place: int = 0
-    count: int = 1
+    ranks: int = 1
     gathered: Callable[[Any], list[Any]] = lambda mine: [mine]
 
     def own(self, batches: Iterable[Any]) -> Iterator[tuple[int, Any, bool]]:
-        """Those of ``batches`` that this rank measures: every ``count``-th, each with the rows before it, and whether it counts.
+        """Those of ``batches`` that this rank measures: every ``ranks``-th, each with the rows before it, and whether it counts.
 
         Every rank gets as many, as its forward passes may need the others. The last may be one that another measures.
         """
@@ -80,7 +80,7 @@ class Among(NamedTuple):
         for batch in batches:
             at_hand.append((row, batch))
             row += len(batch["labels"])
-            if len(at_hand) == self.count:
+            if len(at_hand) == self.ranks:
                 yield *at_hand[self.place], True
                 at_hand = []
         if at_hand:

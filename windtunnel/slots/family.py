@@ -232,7 +232,7 @@ class Family(Part):
         """How the modules in the blocks of ``model`` are cut where several ranks compute a layer between them, by path: ``columns`` (of
         the product), ``rows`` (of the matrix, whose products are added up) or ``heads`` (what acts on each head by itself).
         """
-        found = {}
+        found: dict[str, str] = {}
         for stack, block in self.places(model.config).stacks.items():
             for number in range(len(model.get_submodule(stack))):
                 for place in (block.attention, block.mlp):

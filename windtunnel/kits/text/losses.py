@@ -74,7 +74,7 @@ def _by_window(nats: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
 
 
 def _with_text(windows: list[torch.Tensor], held_out: HeldOut) -> torch.Tensor:
-    if held_out.among.count > 1:
+    if held_out.among.ranks > 1:
         windows = [each.to(held_out.device) for each in held_out.among.in_order([each.cpu() for each in windows])]
     every = torch.cat([torch.zeros(0, 3, dtype=torch.float64, device=held_out.device), *windows])
     return every[every[:, 1] > 0]
