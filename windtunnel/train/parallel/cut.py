@@ -8,6 +8,7 @@ Everything else (tables, norms, head) is whole on each of these ranks, which rea
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, Ro
 
 from windtunnel.models.init import family_of
 
-STYLES = {
+STYLES: dict[str, Callable[[], ParallelStyle]] = {
     "columns": ColwiseParallel,
     "rows": RowwiseParallel,
     "heads": lambda: SequenceParallel(sequence_dim=2, use_local_output=True),  # of [B, T, heads, size]

@@ -45,7 +45,7 @@ def shard(model: Any, mesh: DeviceMesh | None, *, bfloat16: bool = False, offloa
         return
     # Nothing is added in place to what a model or a block returns, neither here nor in transformers.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    half = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False}
+    half: dict[str, Any] = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32, "cast_forward_inputs": False}
     where: dict[str, Any] = {"offload_policy": CPUOffloadPolicy(pin_memory=mesh.device_type == "cuda") if offload else OffloadPolicy()}
     blocks = family_of(model.config).sharded(model)
     names = mesh.mesh_dim_names or ()
