@@ -137,8 +137,8 @@ def identifier(group: str, value: str) -> str:
 
 def table(found: Sequence[Flight], missing: Sequence[KnownPaper]) -> str:
     """A row for each entry, and below for each missing paper."""
-    columns = ("paper", "area", "scale", "tokens / parameter", "improvement", "held", "outcome", "FLOPs", "time")
-    words = {0, 1, 2, 6}
+    columns = ("paper", "outcome", "held", "improvement", "tokens / parameter", "area", "scale", "FLOPs", "time")
+    words = {0, 1, 5, 6}
     head = "".join(f'<th scope="col"{" class=word" if index in words else ""}>{column}</th>' for index, column in enumerate(columns))
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="Papers"><table>\n<thead><tr>{head}</tr></thead>\n'
@@ -154,12 +154,12 @@ def row(entry: Flight) -> str:
     title = safe(f"{paper.title} ({paper.year}){also}")
     chip = f'<span class="chip {CHIPS.get(entry.outcome, "")}">{safe(entry.outcome)}</span>'
     cells = (
+        f'<td class="word">{chip}</td>',
+        f"<td>{entry.held}</td>",
+        f"<td>{improvement(entry.first)}</td>",
+        f"<td>{DASH if entry.exposure is None else f'{entry.exposure:.2g}'}</td>",
         f'<td class="word">{safe(paper.area or "other")}</td>',
         f'<td class="word">{safe(entry.scale)}</td>',
-        f"<td>{DASH if entry.exposure is None else f'{entry.exposure:.2g}'}</td>",
-        f"<td>{improvement(entry.first)}</td>",
-        f"<td>{entry.held}</td>",
-        f'<td class="word">{chip}</td>',
         f"<td>{f'{result.flops:.1e}' if result and result.flops else DASH}</td>",
         f"<td>{duration(result.seconds) if result else DASH}</td>",
     )
@@ -176,11 +176,11 @@ def row_of_missing(paper: KnownPaper) -> str:
     """A paper that nobody has built, or a survey, as a row."""
     outcome = outcome_of(paper)
     cells = (
+        f'<td class="word"><span class="chip">{outcome}</span></td>',
+        f"<td>{f'{paper.here} here' if paper.here else DASH}</td>",
+        *(f"<td>{DASH}</td>" for _ in range(2)),
         f'<td class="word">{safe(paper.area)}</td>',
         f'<td class="word">{DASH}</td>',
-        *(f"<td>{DASH}</td>" for _ in range(2)),
-        f"<td>{f'{paper.here} here' if paper.here else DASH}</td>",
-        f'<td class="word"><span class="chip">{outcome}</span></td>',
         *(f"<td>{DASH}</td>" for _ in range(2)),
     )
     name = f'<th scope="row" class="word" title="{safe(paper.title)}">{safe(paper.name)}</th>'
