@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float64]
+from windtunnel.kits.vectors import unit
+
+Rows = NDArray[Any]
+
+
+BLOCK = 2048  # documents that are compared with all others at a time
 
 
 def neighbours(vectors: Rows, most: int) -> list[dict[int, float]]:
     """Of each document its edges: others and the cosine with them, where one is among the ``most`` nearest of the other."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    alike = unit @ unit.T
-    np.fill_diagonal(alike, -np.inf)
-    edges: list[dict[int, float]] = [{} for _ in vectors]
-    for one, near in enumerate(np.argsort(-alike, axis=1, kind="stable")[:, :most]):
-        for two in near.tolist():
-            edges[one][two] = edges[two][one] = float(alike[one, two])
+    rows = unit(vectors)
+    edges: list[dict[int, float]] = [{} for _ in rows]
+    most = min(most, len(rows) - 1)
+    for start in range(0, len(rows), BLOCK):
+        alike = rows[start : start + BLOCK] @ rows.T
+        own = np.arange(len(alike))
+        alike[own, start + own] = -np.inf
+        nearest = np.argpartition(-alike, most - 1, axis=1)[:, :most] if most else np.zeros((len(alike), 0), int)
+        for one, near in enumerate(nearest.tolist()):
+            for two in near:
+                edges[start + one][two] = edges[two][start + one] = float(alike[one, two])
     return edges
 
 
@@ -44,8 +55,8 @@ def path(edges: list[dict[int, float]]) -> list[int]:
 
 def without_copies(vectors: Rows, threshold: float) -> list[int]:
     """Places of the documents that are not nearly the same as one before them, by the cosine."""
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    near = np.tril(unit @ unit.T > threshold, -1)
+    rows = unit(vectors)
+    near = np.tril(rows @ rows.T > threshold, -1)
     kept: list[int] = []
     for place in range(len(vectors)):
         if not near[place, kept].any():
