@@ -170,6 +170,10 @@ def packed(**parts: str) -> bytes:
     return held.getvalue()
 
 
+EQUATIONS = rb"""<html><body><p>If <span class="MathJax">a&lt;b</span><script type="math/tex; mode=display">a <
+ b</script> then <math><semantics><mrow><mi>x</mi><mo>+</mo><mn>1</mn></mrow><annotation encoding="application/x-tex">x+1</annotation>
+</semantics></math><span class="katex-html">x+1</span>, <img class="tex" alt="\beta" src="b.png"> and <math><mi>y</mi></math>.
+<img class="wide" alt="a wing" src="w.png"></p><script>let hidden = 1</script></body></html>"""
 ODF = "urn:oasis:names:tc:opendocument:xmlns:"
 ODT = packed(
     mimetype="application/vnd.oasis.opendocument.text",
@@ -237,6 +241,7 @@ DOCUMENTS: dict[str, tuple[bytes, str, str]] = {
         "Flügel\n\nThe span\nis two metres.",
     ),
     "1234": (MAIL, "mails", "Wings\n\nDer Flügel trägt."),
+    "equations.html": (EQUATIONS, "HTML documents", "If $a < b$ then $x+1$, $\\beta$ and y."),
     "saved.mhtml": (MHTML, "mails", "A page\n\nA wing lifts."),
     "unnamed.eml": ("From: a\n\nDer Flügel trägt, die Rippe hält.\n".encode(), "mails", "Der Flügel trägt, die Rippe hält."),
     "misnamed.eml": (b"From: a\nContent-Type: text/plain; charset=us-ascii\n\nDer Fl\xfcgel tr\xe4gt.\n", "mails", "Der Flügel trägt."),

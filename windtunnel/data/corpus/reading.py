@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-READING = 4  # raised when files give other documents than before: what was prepared of them is prepared again
+READING = 5  # raised when files give other documents than before: what was prepared of them is prepared again
 _PACKAGES = ("daft", "pypdf", "python-docx", "resiliparse", "mwparserfromhell")
 
 
