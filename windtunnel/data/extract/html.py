@@ -26,8 +26,8 @@ _MATHEMATICS = re.compile(r"<math\b|math/tex|<img\b[^>]*\b(?:tex|math)\b", re.IG
 def html_text(page: str) -> str:
     """All that a reader of a page sees, without the ways to other pages. Headings, lists and preformatted lines keep their lines.
 
-    Equations that the page has as TeX come out as ``$...$``: of MathJax's scripts, which hold no text to resiliparse, of the annotations of
-    MathML, which it writes behind the jumbled signs themselves, and of pictures of the class ``tex`` or ``math``. Resiliparse can also
+    Equations that the page has as TeX come out as ``$...$``: of MathJax's scripts, which hold no text to resiliparse, of the annotations
+    of MathML, which it writes behind the jumbled signs themselves, and of pictures of the class ``tex`` or ``math``. Resiliparse can also
     guess what of a page is content; on manuals it then drops boxes, and links out of the middle of sentences.
     """
     from resiliparse.extract.html2text import extract_plain_text
