@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from windtunnel.kits.image.students import Teacher
+    from windtunnel.kits.image.students import Student, Teacher
 
 
 class DigitStudents(Experiment, name="digit-students"):
@@ -81,7 +81,7 @@ class DigitStudents(Experiment, name="digit-students"):
 
     def _learned(
         self,
-        student: torch.nn.Module,
+        student: Student,
         teacher: Teacher,
         images: torch.Tensor,
         wanted: torch.Tensor,
@@ -104,9 +104,7 @@ class DigitStudents(Experiment, name="digit-students"):
             loss.backward()
             optimizer.step()
 
-    def loss(
-        self, student: torch.nn.Module, teacher: Teacher, images: torch.Tensor, wanted: torch.Tensor, known: torch.Tensor
-    ) -> torch.Tensor:
+    def loss(self, student: Student, teacher: Teacher, images: torch.Tensor, wanted: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Of a batch, of which the ``known`` have labels."""
         import torch
         from torch.nn import functional
