@@ -25,7 +25,7 @@ class FilledWindows(Experiment, name="filled-windows"):
     more; ``season`` repeats the last season. Windows are scaled by their past; where they are learned from, by that of a random length.
 
     Series are two sines and a trend with noise, periods from 6 to 12 steps; with ``new`` the unseen ones have periods from 4 to 6. The
-    number is ``error``, the mean distance from the truth over that of the last season repeated; ``unseen_horizon`` asks for twelve steps.
+    number is ``error``, the mean distance from the truth over that of the last season repeated.
     """
 
     trial = Trial({"series": 40, "steps": 4, "samples": 2})
