@@ -59,7 +59,7 @@ class FilledWindows(Experiment, name="filled-windows"):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             if self.by == "fill":
-                shown = [scaled(row[None], random.integers(LENGTH // 2, LENGTH))[0][0] for row in known]
+                shown = [scaled(row[None], int(random.integers(LENGTH // 2, LENGTH)))[0][0] for row in known]
                 flow = Flow(LENGTH, 1, 128).learn(torch.from_numpy(np.array(shown)).float(), torch.zeros(len(known), 1), self.steps, random)
                 given, mean, spread = scaled(asked, past)
                 held = torch.from_numpy(given).float()

@@ -49,8 +49,9 @@ class RestoredImages(Experiment, name="restored-images"):
         held = torch.from_numpy(random.random(len(images)) < 0.3)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            net = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 64))
-            nn.init.zeros_(net[-1].weight)
+            last = nn.Linear(128, 64)
+            nn.init.zeros_(last.weight)
+            net = nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 128), nn.GELU(), last)
             ways = {"many": WAYS, "noise": ("noise",), "clean": ("clean",), "none": ()}[self.first]
             train = images[~held]
             if ways:
