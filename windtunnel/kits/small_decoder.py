@@ -1,0 +1,69 @@
+"""A small decoder over rows of vectors or tokens, and its training on batches that are drawn: the learner of experiments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+WARMUP = 0.05  # of the steps
+
+
+class SmallDecoder(torch.nn.Module):
+    """Of each place of a row, what the places up to it tell: [rows, places, ``outputs``].
+
+    Rows are float32 [rows, places, ``inputs``], or with ``tokens`` int64 [rows, places] below ``inputs``. Positions are learned, norms
+    stand before attention and before the inner layer, which is four times as wide. ``both_ways`` lets places see those behind them too.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        longest: int,
+        *,
+        width: int = 64,
+        layers: int = 2,
+        heads: int = 4,
+        tokens: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.read: torch.nn.Module = torch.nn.Embedding(inputs, width) if tokens else torch.nn.Linear(inputs, width)
+            self.positions = torch.nn.Parameter(torch.randn(longest, width) * 0.02)
+            block = torch.nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+            self.blocks = torch.nn.TransformerEncoder(block, layers, torch.nn.LayerNorm(width), enable_nested_tensor=False)
+            self.write = torch.nn.Linear(width, outputs)
+
+    def states(self, rows: torch.Tensor, both_ways: bool = False) -> torch.Tensor:
+        """What stands before the last layer, [rows, places, width]."""
+        count = rows.shape[1]
+        found = self.read(rows) + self.positions[:count]
+        mask = None if both_ways else torch.nn.Transformer.generate_square_subsequent_mask(count)
+        return torch.as_tensor(self.blocks(found, mask=mask, is_causal=not both_ways))
+
+    def forward(self, rows: torch.Tensor, both_ways: bool = False) -> torch.Tensor:
+        """What the class says, of ``rows``."""
+        return torch.as_tensor(self.write(self.states(rows, both_ways)))
+
+
+def descend(network: torch.nn.Module, loss_of: Callable[[int], torch.Tensor], steps: int, rate: float) -> None:
+    """So many steps of AdamW on ``loss_of(step)``: gradients of norm 1 at most, a short warm-up, then a cosine down to nothing."""
+    chosen = [weight for weight in network.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(chosen, rate, weight_decay=0.0, fused=True)
+    warm = max(1, round(WARMUP * steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps)))))
+    )
+    network.train()
+    for step in range(steps):
+        loss = loss_of(step)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(chosen, 1.0)
+        optimizer.step()
+        schedule.step()
+    network.eval()
