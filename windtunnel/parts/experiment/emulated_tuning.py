@@ -60,7 +60,7 @@ class EmulatedTuning(Experiment, name="emulated-tuning"):
         with torch.no_grad():
             for name, model in models.items():
                 odds[name] = self._odds(model, asked)
-        found = {}
+        found: dict[str, float] = {}
         delta = [one - other for one, other in zip(odds["small_tuned"], odds["small"], strict=True)]
         order = random.permutation(ANSWERS + 2 + self.facts)
         for name in ("", "large", "small", "small_tuned", "large_tuned", "shuffled"):

@@ -10,6 +10,8 @@ from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import torch
 
@@ -117,12 +119,12 @@ class Learner:
         """A network as it is drawn; word vectors are of a size that makes means of them neither small nor large."""
         import torch
 
-        network = torch.nn.Sequential(torch.nn.Linear(self.inputs.shape[1], width), torch.nn.Tanh(), torch.nn.Linear(width, outputs))
+        layers = [torch.nn.Linear(self.inputs.shape[1], width), torch.nn.Linear(width, outputs)]
         with torch.no_grad():
-            for layer, scale in ((network[0], 1.0), (network[2], width**-0.5)):
-                layer.weight.copy_(torch.from_numpy(scale * self.random.standard_normal(tuple(layer.weight.shape))))
+            for layer, scale in zip(layers, (1.0, width**-0.5), strict=True):
+                layer.weight.copy_(torch.from_numpy(scale * self.random.standard_normal((layer.out_features, layer.in_features))))
                 layer.bias.zero_()
-        return network
+        return torch.nn.Sequential(layers[0], torch.nn.Tanh(), layers[1])
 
     def pretrained(self, width: int, times: int = 1) -> torch.nn.Sequential:
         """One that learned to foretell hidden words of ``text``; its layer of classes is fresh."""
@@ -166,15 +168,15 @@ class Learner:
             return np.asarray(network(self.inputs[rows]).softmax(dim=1).numpy())
 
 
-def descended(network: torch.nn.Module, loss: object, steps: int) -> None:
+def descended(network: torch.nn.Module, loss: Callable[[], torch.Tensor], steps: int) -> None:
     """So many steps of AdamW on what ``loss()`` gives, its rate falling in a straight line."""
     import torch
 
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     for _ in range(steps):
-        value = loss()  # type: ignore[operator]
+        value = loss()
         optimizer.zero_grad()
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()

@@ -138,8 +138,8 @@ class Recommender:
         self.places = torch.nn.Parameter(torch.zeros(LENGTH))
         self.weights = [self.vectors, self.layer, self.places]
         with torch.no_grad():
-            self.vectors *= 0.3
-            self.layer *= width**-0.5
+            self.vectors.mul_(0.3)
+            self.layer.mul_(width**-0.5)
 
     def histories(self, items: torch.Tensor) -> torch.Tensor:
         """Vectors of histories of ``items`` [users, LENGTH]: [users, width]."""
