@@ -9,25 +9,22 @@ import torch
 from windtunnel.core.errors import PartError
 from windtunnel.kits.text.passages import passages
 from windtunnel.parts.experiment.few_labels import PACKAGES, Learner
-from windtunnel.parts.source.builtin import Builtin
 
 
-def test_passages_do_not_name_their_package(monkeypatch: pytest.MonkeyPatch):
-    """Of documents that are made: reading all of Python's takes seconds."""
+def test_passages_do_not_name_their_package():
     random = np.random.default_rng(0)
     kept = {
         name: " ".join(random.choice([name, f"{name}s", "the", "of", "seldom"], 900, p=[0.2, 0.2, 0.3, 0.29, 0.01]))
         for name in ("aa", "bb", "cc")
     }
     made = [(text, f"{name}/x.py") for name, text in kept.items()] + [("alone " * 900, "single.py"), ("few " * 30, "dd/x.py")]
-    monkeypatch.setattr(Builtin, "documents", lambda self, tally: iter(made))
-    found = passages.__wrapped__(3, "few-labels")
+    found = passages(made, 3, "few-labels")
     assert found.names == ("aa", "bb", "cc") and found.package.tolist() == [0] * 45 + [1] * 45 + [2] * 45
     words = sorted({word for text in kept.values() for word in text.split()} - set(found.names))
     assert found.counts.shape[1] == len(words), "packages are not named, and what stands alone is left out"
     assert found.counts[0].sum() == sum(word != "aa" for word in kept["aa"].split()[:20])
     with pytest.raises(PartError, match="documents fewer than 5 packages"):
-        passages.__wrapped__(5, "few-labels")
+        passages(made, 5, "few-labels")
 
 
 def test_what_is_learned_is_the_teacher():

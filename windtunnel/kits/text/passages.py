@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import collections
-import functools
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +24,13 @@ class Passages(NamedTuple):
     names: tuple[str, ...]
 
 
-@functools.lru_cache(1)
-def passages(packages: int, part: str) -> Passages:
-    """Those of the packages with most of them. Raises PartError, for ``part``, where this Python has too few."""
-    from windtunnel.data.corpus.tally import Tally
-    from windtunnel.parts.source.builtin import Builtin
+def passages(documents: Iterable[tuple[str, str]], packages: int, part: str) -> Passages:
+    """Of ``documents``, each a text and its module's file, those of the packages with most of them.
 
+    Raises PartError, for ``part``, where there are too few.
+    """
     found: dict[str, list[list[str]]] = collections.defaultdict(list)
-    for text, place in Builtin(text="docstrings").documents(Tally(part)):
+    for text, place in documents:
         package, inside, _ = place.partition("/")
         words = re.findall("[a-z]{2,}", text.lower())
         if inside:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     import torch
+
+    from windtunnel.kits.text.passages import Passages
 
 PACKAGES = 8
 BATCH, RATE = 64, 0.01
@@ -66,10 +69,8 @@ class FewLabels(Experiment, name="few-labels"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.text.passages import passages
-
         random = np.random.default_rng(seed)
-        found = passages(PACKAGES, self.name)
+        found = documented(self.name)
         order = random.permutation(len(found.package))
         judged, rest = order[:JUDGED], order[JUDGED:]
         first = {package: rest[found.package[rest] == package][: -(-self.labels // PACKAGES)] for package in range(PACKAGES)}
@@ -104,6 +105,16 @@ class FewLabels(Experiment, name="few-labels"):
         if self.route == "mixed":
             return learner.tuned(start, np.concatenate([labelled, unlabelled]), np.concatenate([gold, own]))
         return learner.tuned(learner.tuned(start, unlabelled, own), labelled, gold)
+
+
+@functools.lru_cache(1)
+def documented(part: str) -> Passages:
+    """Passages of this Python. Raises PartError, for ``part``, where it has too few."""
+    from windtunnel.data.corpus.tally import Tally
+    from windtunnel.kits.text.passages import passages
+    from windtunnel.parts.source.builtin import Builtin
+
+    return passages(Builtin(text="docstrings").documents(Tally(part)), PACKAGES, part)
 
 
 class Learner:
