@@ -47,9 +47,11 @@ NAMES = (
     "blocked",
     "mesh_loss",
     "elastic",
+    "retrieval",
 )
 # pilot and ranks_before need another checkout, beside_datatrove an environment with it and folders of text, harness a model and a task,
-# outside_laws and law_calibration tables, own_ladder results of studies/ladder.yaml, incremental fashion-mnist
+# outside_laws and law_calibration tables, own_ladder results of studies/ladder.yaml, incremental fashion-mnist, contrastive
+# sentence-transformers
 
 
 def main(names: list[str]) -> int:

@@ -43,7 +43,12 @@ def test_query_and_passage_are_one_document(take):
         assert any(passage[:at] + query + passage[at:] == text for at in range(len(passage) + 1))
         assert take == "random" or query == text[: len(query)]
     kept = InverseCloze(kept=1.0).prepare(rows, VOCABULARY, generator())["passages"]
-    assert ((kept != VOCABULARY.pad).sum() > (batch["passages"] != VOCABULARY.pad).sum()) and kept.shape == batch["passages"].shape
+    assert (kept != VOCABULARY.pad).sum() > (batch["passages"] != VOCABULARY.pad).sum()
+    length = rows["tokens"].shape[1]
+    assert kept.shape[1] == length + 2 and batch["passages"].shape[1] == length + 2 - round(length * 0.3)
+    whole = {"tokens": np.full((1, length), 7), "documents": np.zeros((1, length), int)}
+    longest = InverseCloze(take=take, kept=0.0, query=0.3).prepare(whole, VOCABULARY, generator())
+    assert (longest["lengths"][0] == [longest[side].shape[1] for side in ("queries", "passages")]).all(), "no more padding than it takes"
     with pytest.raises(UserError, match="too short for a pair"):
         InverseCloze().prepare(make_rows(1, 2, 7), VOCABULARY, generator())
 

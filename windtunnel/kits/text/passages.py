@@ -31,10 +31,10 @@ def passages(documents: Iterable[tuple[str, str]], packages: int, part: str) -> 
     """
     found: dict[str, list[list[str]]] = collections.defaultdict(list)
     for text, place in documents:
-        package, inside, _ = place.partition("/")
+        name, inside, _ = place.partition("/")
         words = re.findall("[a-z]{2,}", text.lower())
         if inside:
-            found[package] += [words[begin : begin + WORDS] for begin in range(0, len(words) - WORDS + 1, WORDS)]
+            found[name] += [words[begin : begin + WORDS] for begin in range(0, len(words) - WORDS + 1, WORDS)]
     names = tuple(sorted(sorted(found, key=lambda name: (-len(found[name]), name))[:packages]))
     if len(names) < packages or min(len(found[name]) for name in names) < 2 * WORDS:
         raise PartError(f"{part}: this Python documents fewer than {packages} packages, as when it was installed without sources")
@@ -43,7 +43,7 @@ def passages(documents: Iterable[tuple[str, str]], packages: int, part: str) -> 
     kept = sorted(word for word, count in among.items() if count >= RARE and word not in names)
     number = {word: place for place, word in enumerate(kept)}
     counts = np.zeros((len(rows), len(number)), np.float32)
-    for place, words in enumerate(rows):
-        np.add.at(counts[place], [number[word] for word in words if word in number], 1)
+    for row, words in enumerate(rows):
+        np.add.at(counts[row], [number[word] for word in words if word in number], 1)
     package = np.repeat(np.arange(packages), [len(found[name]) for name in names])
     return Passages(counts, package, names)

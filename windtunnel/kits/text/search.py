@@ -24,9 +24,11 @@ def pooled(model: Any, tokens: torch.Tensor, lengths: torch.Tensor, pool: str) -
     from torch.nn.functional import normalize
 
     from windtunnel.models.forward import forward, head_apart
+    from windtunnel.models.init import family_of
 
     real = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]  # the padding may be a token of the text too
-    documents = torch.where(real, 0, -1)
+    causal = family_of(model.config).kind == "decoder"  # what pads the end is seen by nothing before it, so no mask is needed
+    documents = None if causal else torch.where(real, 0, -1)
     outputs = forward(model, tokens, documents, needs=frozenset({"hidden_states"}), logits=not head_apart(model))
     states = outputs.hidden_states[-1].float()
     if pool == "mean":

@@ -114,7 +114,8 @@ def documented(part: str) -> Passages:
     from windtunnel.kits.text.passages import passages
     from windtunnel.parts.source.builtin import Builtin
 
-    return passages(Builtin(text="docstrings").documents(Tally(part)), PACKAGES, part)
+    documents = ((str(text), str(place)) for text, place in Builtin(text="docstrings").documents(Tally(part)))
+    return passages(documents, PACKAGES, part)
 
 
 class Learner:

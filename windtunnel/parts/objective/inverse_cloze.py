@@ -66,8 +66,9 @@ class InverseCloze(Objective, name="inverse-cloze"):
         count, length = rows["tokens"].shape
         if length <= LEAST:
             raise UserError(f"inverse-cloze: a context of {length - 1} tokens is too short for a pair; it takes {LEAST}")
-        queries = np.full((count, round(length * self.query) + 3), vocabulary.pad)
-        passages = np.full((count, length + 2), vocabulary.pad)
+        most = max(1, round(length * self.query))  # tokens of a query of the longest document, of which the longest rest is left
+        queries = np.full((count, most + 2), vocabulary.pad)
+        passages = np.full((count, (length if self.kept else length - most) + 2), vocabulary.pad)
         labels, lengths = np.full((count, 1), -100), np.zeros((count, 2), np.int64)
         places = np.asarray(random.random(count))
         kept = np.asarray(random.random(count) < self.kept)
