@@ -8,7 +8,7 @@ import torch
 
 from windtunnel.core.errors import PartError
 from windtunnel.kits.text.passages import passages
-from windtunnel.parts.experiment.few_labels import PACKAGES, Learner
+from windtunnel.parts.experiment.few_labels import PACKAGES, PassageLearner
 
 
 def test_passages_do_not_name_their_package():
@@ -30,7 +30,7 @@ def test_passages_do_not_name_their_package():
 def test_what_is_learned_is_the_teacher():
     random = np.random.default_rng(0)
     counts = random.poisson(1.0, (300, 12)).astype(np.float32)
-    learner = Learner(counts, np.arange(300), random, 30, 150)
+    learner = PassageLearner(counts, np.arange(300), random, 30, 150)
     truth = np.eye(PACKAGES, dtype=np.float32)[counts[:, :PACKAGES].argmax(axis=1)]
     start = learner.pretrained(16)
     before = start[0].weight.detach().clone()

@@ -19,7 +19,7 @@ from windtunnel.parts.experiment.implicit_instruction import (
     TOPIC,
     TOPICS,
     WORD,
-    World,
+    QuestionWorld,
     continued,
 )
 from windtunnel.slots import Experiment
@@ -27,7 +27,7 @@ from windtunnel.slots import Experiment
 
 def test_one_question_of_four_is_answered():
     random = np.random.default_rng(0)
-    world = World.drawn(random)
+    world = QuestionWorld.drawn(random)
     tokens, counts = world.texts(4000, random)
     asks = tokens[tokens[:, 0] == ASK]
     answered = asks[(asks[:, 3] >= ANSWER) & (asks[:, 3] < WORD)]
@@ -38,7 +38,7 @@ def test_one_question_of_four_is_answered():
 
 def test_tuning_leaves_out_what_is_asked():
     random = np.random.default_rng(1)
-    world = World.drawn(random)
+    world = QuestionWorld.drawn(random)
     asked, right = world.asked()
     assert set(asked[:, 2] - KEY) | set(world.seen) == set(range(KEYS)) and not set(asked[:, 2] - KEY) & set(world.seen)
     assert TOPIC not in asked[:, 1] and (right - ANSWER == world.answers[asked[:, 1] - TOPIC, asked[:, 2] - KEY]).all()
@@ -54,7 +54,7 @@ def test_tuning_leaves_out_what_is_asked():
 
 def test_second_halves_are_the_models_own():
     random = np.random.default_rng(2)
-    world = World.drawn(random)
+    world = QuestionWorld.drawn(random)
     texts = world.halves(random)
     model = SmallDecoder(SIZE, SIZE, 7, width=16, tokens=True)
     with torch.no_grad():

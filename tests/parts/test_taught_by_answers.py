@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from windtunnel.core.registry import make
-from windtunnel.parts.experiment.taught_by_answers import ANSWERS, FACETS, MEANINGS, Documents, encoded, marginal
+from windtunnel.parts.experiment.taught_by_answers import ANSWERS, FACETS, MEANINGS, AnswerDocuments, encoded, marginal
 from windtunnel.slots import Experiment
 
 
@@ -20,7 +20,7 @@ def test_the_likelihood_of_an_answer_is_the_sum_over_documents():
 def test_only_documents_that_were_found_are_moved():
     part = make(Experiment, {"taught-by-answers": {"documents": 60, "found": 2}})
     random = np.random.default_rng(0)
-    library = Documents.drawn(60, random)
+    library = AnswerDocuments.drawn(60, random)
     vectors = torch.nn.Parameter(torch.from_numpy(random.standard_normal((2 * MEANINGS, 8)).astype(np.float32)))
     asked = encoded(vectors.detach(), library.said(np.array([3]), random, asked=True))
     part._of_answers(vectors, asked, library, library.answer[[3]]).backward()
@@ -32,7 +32,7 @@ def test_only_documents_that_were_found_are_moved():
 
 def test_sentences_are_of_their_document():
     random = np.random.default_rng(1)
-    library = Documents.drawn(50, random)
+    library = AnswerDocuments.drawn(50, random)
     meant = library.words[:, :MEANINGS] + library.words[:, MEANINGS:]
     assert (np.sort(library.meanings, axis=1) == np.stack([np.flatnonzero(row) for row in meant])).all()
     question = library.said(np.arange(50), random, asked=True)

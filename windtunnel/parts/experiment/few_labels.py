@@ -77,14 +77,14 @@ class FewLabels(Experiment, name="few-labels"):
         labelled = np.concatenate(list(first.values()))[: self.labels]
         other = np.setdiff1d(rest, labelled, assume_unique=True)
         unlabelled = random.permutation(other)[: self.unlabelled]
-        learner = Learner(found.counts, np.concatenate([labelled, unlabelled]), random, self.pretraining, self.tuning)
+        learner = PassageLearner(found.counts, np.concatenate([labelled, unlabelled]), random, self.pretraining, self.tuning)
         gold = np.eye(PACKAGES, dtype=np.float32)[found.package[labelled]]
         network = self._taught(learner, labelled, gold, unlabelled)
         with torch.no_grad():
             answers = network(learner.inputs[judged]).argmax(dim=1).numpy()
         return {"accuracy": float((answers == found.package[judged]).mean())}
 
-    def _taught(self, learner: Learner, labelled: np.ndarray, gold: np.ndarray, unlabelled: np.ndarray) -> torch.nn.Sequential:
+    def _taught(self, learner: PassageLearner, labelled: np.ndarray, gold: np.ndarray, unlabelled: np.ndarray) -> torch.nn.Sequential:
         """The network at the end of its route."""
         import numpy as np
 
@@ -118,7 +118,7 @@ def documented(part: str) -> Passages:
     return passages(documents, PACKAGES, part)
 
 
-class Learner:
+class PassageLearner:
     """Networks on passages: ``counts`` [passages, words], of which ``text`` are read without labels."""
 
     def __init__(self, counts: np.ndarray, text: np.ndarray, random: np.random.Generator, pretraining: int, tuning: int) -> None:

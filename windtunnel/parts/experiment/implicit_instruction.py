@@ -56,7 +56,7 @@ class ImplicitInstruction(Experiment, name="implicit-instruction"):
         from windtunnel.kits.small_decoder import SmallDecoder, descend
 
         random = np.random.default_rng(seed)
-        world = World.drawn(random)
+        world = QuestionWorld.drawn(random)
         base = SmallDecoder(SIZE, SIZE, LENGTH, width=self.width, tokens=True, seed=seed)
         descend(base, lambda _: loss(base, *world.texts(BATCH, random)), self.steps, RATE)
         models = {"base": base, "pairs": self._tuned(base, world.pairs(random, TOPICS))}
@@ -123,14 +123,14 @@ def continued(model: torch.nn.Module, texts: Texts, random: np.random.Generator)
     return tokens, texts[1]
 
 
-class World:
+class QuestionWorld:
     """Answers [TOPICS, KEYS] of questions, the chain of plain words, and the keys that tuning may see."""
 
     def __init__(self, answers: np.ndarray, chain: np.ndarray, seen: np.ndarray) -> None:
         self.answers, self.chain, self.seen = answers, chain, seen
 
     @classmethod
-    def drawn(cls, random: np.random.Generator) -> World:
+    def drawn(cls, random: np.random.Generator) -> QuestionWorld:
         """Half of the keys may be seen."""
         chain = random.dirichlet([0.1] * WORDS, WORDS).cumsum(axis=1)
         return cls(random.integers(0, ANSWERS, (TOPICS, KEYS)), chain, random.permutation(KEYS)[: KEYS // 2])

@@ -99,7 +99,7 @@ class Questions(NamedTuple):
     labels: np.ndarray
 
 
-class Examples(NamedTuple):
+class ShownExamples(NamedTuple):
     """``rows`` of the bank, int64 [questions, shown], and the ``labels`` that are shown of them; ``none`` where nothing is."""
 
     rows: np.ndarray
@@ -141,7 +141,7 @@ class Bank(NamedTuple):
         own = self.centres[task, value] + NOISE * random.standard_normal((count, WIDTH))
         return Questions(np.concatenate([self.names[task], own], axis=1).astype(np.float32), task, value, self.right[task, value])
 
-    def examples(self, asked: Questions, chosen: str, shown: int, random: np.random.Generator) -> Examples:
+    def examples(self, asked: Questions, chosen: str, shown: int, random: np.random.Generator) -> ShownExamples:
         """Those that are shown beside each question."""
         import numpy as np
 
@@ -156,10 +156,10 @@ class Bank(NamedTuple):
         else:
             found = random.integers(0, rows, (count, shown))
         labels = self.label[random.permutation(rows)] if chosen == "nearest-shuffled" else self.label
-        return Examples(found, labels[found], chosen == "none")
+        return ShownExamples(found, labels[found], chosen == "none")
 
 
-def answers(weights: list[torch.nn.Parameter], bank: Bank, asked: Questions, examples: Examples) -> torch.Tensor:
+def answers(weights: list[torch.nn.Parameter], bank: Bank, asked: Questions, examples: ShownExamples) -> torch.Tensor:
     """Logits of answers [questions, LABELS]: those of the question through its layer, and those read from examples."""
     import torch
 

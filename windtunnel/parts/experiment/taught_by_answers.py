@@ -58,7 +58,7 @@ class TaughtByAnswers(Experiment, name="taught-by-answers"):
         from windtunnel.kits.vectors import unit
 
         random = np.random.default_rng(seed)
-        library = Documents.drawn(self.documents, random)
+        library = AnswerDocuments.drawn(self.documents, random)
         own = random.integers(0, self.documents, self.asked)
         questions = library.said(own, random, asked=True)
         vectors = torch.nn.Parameter(torch.from_numpy(random.standard_normal((2 * MEANINGS, WIDTH)).astype(np.float32)))
@@ -75,7 +75,7 @@ class TaughtByAnswers(Experiment, name="taught-by-answers"):
             "tf_idf": float((plain < 20).mean()),
         }
 
-    def _taught(self, vectors: torch.nn.Parameter, stage: str, library: Documents, random: np.random.Generator) -> None:
+    def _taught(self, vectors: torch.nn.Parameter, stage: str, library: AnswerDocuments, random: np.random.Generator) -> None:
         """Train ``vectors`` in place."""
         import torch
         from torch.nn.functional import cross_entropy
@@ -103,7 +103,7 @@ class TaughtByAnswers(Experiment, name="taught-by-answers"):
             loss.backward()
             optimizer.step()
 
-    def _of_answers(self, vectors: torch.nn.Parameter, asked: torch.Tensor, library: Documents, answer: np.ndarray) -> torch.Tensor:
+    def _of_answers(self, vectors: torch.nn.Parameter, asked: torch.Tensor, library: AnswerDocuments, answer: np.ndarray) -> torch.Tensor:
         """-log p(answer | question), over the documents that are found."""
         import torch
 
@@ -131,7 +131,7 @@ def encoded(vectors: torch.Tensor, words: np.ndarray) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.from_numpy(words) @ vectors, dim=1)
 
 
-class Documents(NamedTuple):
+class AnswerDocuments(NamedTuple):
     """``sentences`` float32 [documents, SENTENCES, words], their sum ``words``, and of each the ``meanings`` and the ``answer``."""
 
     sentences: np.ndarray
@@ -140,7 +140,7 @@ class Documents(NamedTuple):
     answer: np.ndarray
 
     @classmethod
-    def drawn(cls, count: int, random: np.random.Generator) -> Documents:
+    def drawn(cls, count: int, random: np.random.Generator) -> AnswerDocuments:
         """So many; what they are about may be the same."""
         import numpy as np
 
