@@ -1,4 +1,4 @@
-"""Numbers put in order: a set is read without its order, pointers are the formula, and no place is written twice."""
+"""Numbers put in order: a set is read without its order, pointers are the formula and what is written is fed back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from windtunnel.core.registry import make
-from windtunnel.kits.pointers import Pointers, written
+from windtunnel.kits.pointers import Pointers
 from windtunnel.parts.experiment.written_order import drawn
 from windtunnel.slots import Experiment
 
@@ -33,12 +33,6 @@ def test_pointers_are_their_formula_and_places_end_where_training_did():
     assert (Pointers("set", 1, "places", 3, 1)(numbers)[:, :, 3] == -1e4).all()
 
 
-def test_no_place_is_written_twice():
-    scores = torch.zeros(3, 5, 5)
-    scores[:, :, 2] = 1.0
-    assert written(scores).sort(dim=1).values.tolist() == [list(range(5))] * 3 and (written(scores)[:, 0] == 2).all()
-
-
 def test_training_sorts():
-    few, more = (make(Experiment, {"written-order": {"numbers": 4, "reads": "set", "steps": steps}}).measure(0) for steps in (1, 120))
-    assert more["sorted"] > 0.5 and more["sorted"] > few["sorted"] + 0.1
+    few, more = (make(Experiment, {"written-order": {"numbers": 3, "reads": "set", "steps": steps}}).measure(0) for steps in (1, 120))
+    assert more["sorted"] > 0.5 > few["sorted"] + 0.1

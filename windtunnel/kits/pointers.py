@@ -42,11 +42,10 @@ class Pointers(nn.Module):
         return found, state
 
     def forward(self, numbers: torch.Tensor, order: torch.Tensor | None = None) -> torch.Tensor:
-        """With ``order`` int64 [rows, places], the right one, each number written is fed back; without, the likeliest that is left."""
+        """With ``order`` int64 [rows, places], the right one, each number written is fed back; without, the likeliest, also twice."""
         found, state = self.read(numbers)
         rows, places = numbers.shape
-        near, fed, written = self.near(found), torch.zeros(rows, WIDTH), []
-        left = torch.ones(rows, places, dtype=torch.bool)
+        near, fed, told = self.near(found), torch.zeros(rows, WIDTH), list[torch.Tensor]()
         for step in range(places):
             state = self.write(fed, state)
             scores = self.score(torch.tanh(near + self.far(state)[:, None]))[..., 0]
@@ -54,18 +53,7 @@ class Pointers(nn.Module):
                 read = torch.einsum("rp,rpw->rw", scores.softmax(dim=1), found)
                 named = self.name(torch.cat([state, read], dim=1))
                 scores = nn.functional.pad(named, (0, max(0, places - self.most)), value=-1e4)[:, :places]
-            written.append(scores)
-            chosen = order[:, step] if order is not None else scores.masked_fill(~left, -torch.inf).argmax(dim=1)
-            left = left.scatter(1, chosen[:, None], False)
+            told.append(scores)
+            chosen = scores.argmax(dim=1) if order is None else order[:, step]
             fed = found[torch.arange(rows), chosen]
-        return torch.stack(written, dim=1)
-
-
-def written(scores: torch.Tensor) -> torch.Tensor:
-    """The order that ``scores`` give where no place is written twice, int64 [rows, places]."""
-    left, found = torch.ones_like(scores[:, 0], dtype=torch.bool), []
-    for step in range(scores.shape[1]):
-        chosen = scores[:, step].masked_fill(~left, -torch.inf).argmax(dim=1)
-        left = left.scatter(1, chosen[:, None], False)
-        found.append(chosen)
-    return torch.stack(found, dim=1)
+        return torch.stack(told, dim=1)
