@@ -55,7 +55,7 @@ class WrittenOrder(Experiment, name="written-order"):
             return torch.nn.functional.cross_entropy(network(numbers, order).flatten(0, 1), order.flatten())
 
         descend(network, loss, self.steps, RATE)
-        found = {}
+        found: dict[str, float] = {}
         for behind, size in (("", self.numbers), ("longer/", 2 * self.numbers)):
             numbers, order = drawn(JUDGED, size, random)
             with torch.no_grad():
