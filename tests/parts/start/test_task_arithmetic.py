@@ -9,7 +9,7 @@ import torch
 from tiny_models import build
 
 from windtunnel.core.errors import PartError
-from windtunnel.kits.weights.deltas import size_mask, without_component
+from windtunnel.kits.weights.deltas import by_shift_ranks, size_mask, without_component
 from windtunnel.models.save import export
 from windtunnel.parts.start.task_arithmetic import TaskArithmetic
 from windtunnel.slots import StartContext
@@ -99,3 +99,16 @@ def test_differences_of_the_first_layers_are_added_to_the_model_before(tmp_path)
         assert torch.allclose(weight, tuned.get_parameter(name) if first else before[name], atol=1e-6), name
     with pytest.raises(PartError, match="adds nothing"):
         arithmetic.build(tuned, tuned.config, 0, StartContext({"models.0": tuned}, None))
+
+
+def test_ranks_of_shifts_take_the_place_of_weights():
+    config = build("llama").config
+    base, one, other = GIVEN.values()
+    ranked = part(scale="shift-ranks")
+    wanted = by_shift_ranks(base, [one - base, other - base])
+    assert torch.allclose(ranked.merged("model.layers.0.mlp.up_proj.weight", GIVEN, config, 0), base + wanted, atol=1e-5)
+    by_token = by_shift_ranks(base.T, [(one - base).T, (other - base).T]).T
+    assert torch.allclose(ranked.merged("model.embed_tokens.weight", GIVEN, config, 0), base + by_token, atol=1e-5)
+    assert not torch.allclose(wanted, by_token, atol=1e-3) and not ranked.each_by_itself()
+    with pytest.raises(ValueError, match="leave out weights"):
+        part(scale="shift-ranks", weights=[1.0, 1.0])

@@ -5,7 +5,7 @@ Deltas are differences of one tensor of two models, in float32 or wider.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -53,3 +53,37 @@ def refuse_other_weights(first: Mapping[str, Tensor], other: Mapping[str, Tensor
     differ = sorted(name for name in first.keys() | other.keys() if shape(first, name) != shape(other, name))
     if differ:
         raise PartError(f"{who} has other weights than the first: {differ[0]}, and {len(differ)} in all differ")
+
+
+def by_shift_ranks(base: Tensor, deltas: Sequence[Tensor], ratio: float = 1.0, most: float = 1.0) -> Tensor:
+    """The sum of ``deltas`` [out, in] or [in], each column of each weighted by how far it moved among the columns of its model.
+
+    Yu et al. 2024, arXiv:2408.03092 (WIDEN), as in their code: a column has a length and a direction. How far each has moved, the length by
+    its size and the direction by one less the cosine, is replaced by its rank in the model, from 0 to below 1; a softmax over models
+    makes weights of ranks, and ``most`` takes their place where the rank is above ``ratio`` times the mean rank. The weights by length
+    and by direction are averaged. A vector has no directions, and its moves stay as they are.
+    """
+    every = torch.stack(list(deltas))
+    if base.ndim < 2:
+        return (_shift_weights(every.abs(), ratio, most) * every).sum(dim=0)
+    length = base.norm(dim=0)
+    longer = torch.stack([((base + delta).norm(dim=0) - length).abs() for delta in deltas])
+    aside = torch.stack([1 - torch.cosine_similarity(base + delta, base, dim=0) for delta in deltas])
+    both = [_shift_weights(moved.argsort(dim=1).argsort(dim=1) / moved.shape[1], ratio, most) for moved in (longer, aside)]
+    return ((both[0] + both[1])[:, None] / 2 * every).sum(dim=0)
+
+
+def _shift_weights(moved: Tensor, ratio: float, most: float) -> Tensor:
+    """Of each column [models, in] in the sum, from how far it has moved."""
+    high = moved > ratio * moved.mean(dim=1, keepdim=True)
+    return torch.where(high, torch.full_like(moved, most), moved.softmax(dim=0))
+
+
+def elected(deltas: Sequence[Tensor], density: float) -> Tensor:
+    """The mean of those of ``deltas`` that agree with the sign of their sum, of each the share ``density`` of largest magnitude.
+
+    Yadav et al. 2023, arXiv:2306.01708 (TIES).
+    """
+    trimmed = torch.stack([delta * size_mask(delta, density, 0.0, "tensor", "a difference") for delta in deltas])
+    agree = (trimmed.sign() == trimmed.sum(dim=0).sign()) & (trimmed != 0)
+    return (trimmed * agree).sum(dim=0) / agree.sum(dim=0).clamp(min=1)

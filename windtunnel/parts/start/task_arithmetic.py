@@ -33,6 +33,9 @@ class TaskArithmetic(Start, name="task-arithmetic"):
     Weight Signatures (Cai et al. 2023, arXiv:2302.12480), whose code counts each weight squared and also replaces batch norms. The sum
     for ``base``, an instructed model and ``onto`` a continued base is the instruction residual (Jindal et al. 2024, arXiv:2410.10739).
 
+    ``scale: shift-ranks`` multiplies each column of each difference by what the rank of its shift among the columns of its model says, in
+    the place of ``weights``: WIDEN (Yu et al. 2024, arXiv:2408.03092). A column of an embedding is a token.
+
     mergekit's DARE restores the norm of the difference instead of dividing by the density, so it is not wrapped; without masks, and
     with ``middle`` and ``top`` in whole tensors, this gives what mergekit gives. Sums are made in float32.
     """
@@ -47,6 +50,9 @@ class TaskArithmetic(Start, name="task-arithmetic"):
     density: float = Field(1.0, gt=0, le=1, description="share of the entries that a mask keeps")
     q: float | None = Field(None, gt=0, le=1, description="what randomly kept entries are divided by (default: density)")
     drop_top: float = Field(0.0, ge=0, lt=1, description="share of largest magnitude that the mask middle leaves out")
+    scale: Literal["weights", "shift-ranks"] = Field(
+        "weights", description="what multiplies differences: weights, or the rank of each column's shift"
+    )
     per: Literal["row", "tensor"] = Field("tensor", description="what shares of middle and top are counted in")
     without: Trained | None = Field(None, description="a model along whose difference from the base nothing is added")
     layers: int | None = Field(None, ge=1, description="only the first layers of each stack are changed (default: all weights are)")
@@ -59,6 +65,8 @@ class TaskArithmetic(Start, name="task-arithmetic"):
             raise ValueError("density says what share a mask keeps: give both a mask and a density below 1, or neither")
         if self.q is not None and (self.mask != "random" or self.q < self.density):
             raise ValueError("q lies between density and 1 and goes with the mask random")
+        if self.scale == "shift-ranks" and (self.weights or len(self.models) < 2):
+            raise ValueError("shift-ranks make the weights of two models or more: leave out weights, and name a second model")
         if self.drop_top and (self.mask != "middle" or self.density + self.drop_top > 1):
             raise ValueError("drop_top goes with the mask middle, and it and density add up to at most 1")
         return self
@@ -108,7 +116,7 @@ class TaskArithmetic(Start, name="task-arithmetic"):
 
     def each_by_itself(self) -> bool:
         """Whether :meth:`merged` makes every number from those in its place alone, so that a weight may be merged in pieces."""
-        return self.mask == "none" and self.without is None
+        return self.mask == "none" and self.without is None and self.scale == "weights"
 
     def merged(self, name: str, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
         """The weight ``name`` of the result from that of each model in ``given`` (by the path of its field), in its own dtype.
@@ -124,12 +132,28 @@ class TaskArithmetic(Start, name="task-arithmetic"):
             return onto
         wide = torch.promote_types(onto.dtype, torch.float32)
         base, total = given["base"].to(wide), onto.to(wide)
+        if self.scale == "shift-ranks":
+            return (total + self._ranked(name, base, given, config, seed)).to(onto.dtype)
         for number, weight in enumerate(self.weights or (1.0,) * len(self.models)):
             delta = given[f"models.{number}"].to(wide) - base
             if "without" in given:
                 delta = without_component(delta, given["without"].to(wide) - base)
             total = total + weight * self._chosen(delta, name, number, seed)
         return total.to(onto.dtype)
+
+    def _ranked(self, name: str, base: Tensor, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
+        from windtunnel.kits.weights.deltas import by_shift_ranks, without_component
+        from windtunnel.models.init import family_of
+
+        deltas = []
+        for number in range(len(self.models)):
+            delta = given[f"models.{number}"].to(base.dtype) - base
+            if "without" in given:
+                delta = without_component(delta, given["without"].to(base.dtype) - base)
+            deltas.append(self._chosen(delta, name, number, seed))
+        if name.removesuffix(".weight") in family_of(config).places(config).embeddings:
+            return by_shift_ranks(base.T, [delta.T for delta in deltas]).T
+        return by_shift_ranks(base, deltas)
 
     def _chosen(self, delta: Tensor, name: str, number: int, seed: int) -> Tensor:
         from windtunnel.kits.weights.deltas import random_mask, size_mask
