@@ -172,8 +172,9 @@ def on_two_machines(folder: Path, cache: Path) -> dict[str, Any]:
 
         def both() -> list[Any]:
             found = []
-            for place, address, card in places:
+            for number, (place, address, card) in enumerate(places):
                 rendezvous = ("--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint={places[0][1]}:{port}", f"--local-addr={address}")
+                rendezvous += (f"--rdzv-conf=is_host={int(not number)}",)
                 found.append(begin(1, out, cache, "shard=2", options=rendezvous, before=place, GLOO_SOCKET_IFNAME=card))
             return found
 

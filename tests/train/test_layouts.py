@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,6 +153,14 @@ def test_a_cluster_of_ray_that_is_too_small_is_told(tiny: Any, tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "ray", cluster)
     with pytest.raises(UserError, match=r"--mesh data=1,shard=2 takes 2 ranks, and the Ray cluster has 1 CPU\(s\)"):
         train_on_ray(tiny(), 0, tmp_path / "out", tmp_path / "cache", Mesh(shard=2))
+
+
+def test_ranks_that_begin_anew_meet_none_of_those_before() -> None:
+    store, names = dist.HashStore(), list[set[str]]()
+    for _ in range(3):  # what one attempt leaves is there in the next
+        with ThreadPoolExecutor(3) as pool:
+            names.append(set(pool.map(lambda own: ranks.attempt(store, own, 3), (2, 1, 0))))
+    assert [len(each) for each in names] == [1, 1, 1] and len(set.union(*names)) == 3
 
 
 def test_batches_are_shared_out_and_come_back_in_order() -> None:

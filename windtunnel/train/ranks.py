@@ -19,6 +19,7 @@ import logging
 import os
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ def joined(device: str | None = None) -> Iterator[None]:
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group(backend, timeout=PATIENCE)
+        begin(backend)
     except dist.DistNetworkError as error:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         why = "the port is in use; choose another" if "EADDRINUSE" in str(error) else str(error).splitlines()[0]
@@ -91,6 +92,42 @@ def joined(device: str | None = None) -> Iterator[None]:
             raise SystemExit(2) from None
         raise
     dist.destroy_process_group()
+
+
+def begin(backend: str) -> None:
+    """Let the ranks meet.
+
+    Where torchrun has begun them anew after one was lost, what those before have left at the meeting place is still there (PyTorch issue
+    135712): gloo and NCCL would look for processes that are gone. So ranks meet under a name that only those of this attempt know.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        dist.init_process_group(backend, timeout=PATIENCE)
+        return
+    place, own, ranks = os.environ["MASTER_ADDR"], int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = dist.TCPStore(place, int(os.environ["MASTER_PORT"]), ranks, is_master=False, timeout=PATIENCE)
+    named = dist.PrefixStore(attempt(store, own, ranks), store)
+    dist.init_process_group(backend, store=named, rank=own, world_size=ranks, timeout=PATIENCE)
+
+
+def attempt(store: dist.Store, own: int, ranks: int) -> str:
+    """A name that rank ``own`` and the others of so many ``ranks`` agree on at ``store``, where ranks that are gone have done so before.
+
+    Every rank leaves a word that nobody knew before; rank 0 answers each with the name, until it has heard that each got it.
+    """
+    word = uuid.uuid4().hex
+    if own:
+        store.set(f"here/{own}", word)
+        name = store.get(f"answer/{word}").decode()
+        store.set(f"heard/{name}/{own}", "")
+        return name
+    missing = set(range(1, ranks))
+    while missing:
+        missing -= {rank for rank in missing if store.check([f"heard/{word}/{rank}"])}
+        for rank in missing:
+            if store.check([f"here/{rank}"]):
+                store.set(f"answer/{store.get(f'here/{rank}').decode()}", word)
+        time.sleep(0.02)
+    return word
 
 
 def count() -> int:
