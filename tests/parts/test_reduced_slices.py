@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.kits.image.contrastive import contrast, encoder, features, pretrained, probed, views
 from windtunnel.parts.experiment.reduced_slices import ReducedSlices, distances, farthest, shared_information, sliced
@@ -64,5 +65,16 @@ def test_views_of_an_image_come_together():
 def test_slices_drift_and_as_many_are_kept():
     pool = sliced(np.random.default_rng(141).random((6, 64)), 5, np.random.default_rng(142))
     assert np.linalg.norm(pool[:, 0] - pool[:, 4], axis=1).mean() > np.linalg.norm(pool[:, 0] - pool[:, 1], axis=1).mean()
-    found = ReducedSlices(how="hash", volumes=20, slices=4, share=0.25, steps=3, labels=20).measure(143)
+    found = ReducedSlices(how="hash", volumes=20, slices=4, share=0.3, steps=3, labels=20).measure(143)
     assert found["volumes"] == 1 and found["steps"] == 3
+
+
+def test_distances_decide_which_slices_are_kept():
+    pool = sliced(np.random.default_rng(144).random((20, 64)), 20, np.random.default_rng(145))
+    kept = {how: farthest(distances(pool, how), 40) for how in ("hash", "embedding")}
+    assert all(len(each) > 30 and len(np.unique(each // 20)) == 20 for each in kept.values())
+    assert not np.array_equal(kept["hash"], kept["embedding"]), "not the first of each volume alone"
+    with pytest.raises(ValidationError, match="is not more than the first of each volume"):
+        ReducedSlices(how="hash", slices=10)
+    with pytest.raises(ValidationError, match="volumes: 1150 and 60 labels"):
+        ReducedSlices(volumes=1150)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
 
-HELD_OUT = 600
+HELD_OUT, DIGITS = 600, 1797  # images that the probe is judged on, and all there are
 
 
 class ReducedSlices(Experiment, name="reduced-slices"):
@@ -24,15 +26,16 @@ class ReducedSlices(Experiment, name="reduced-slices"):
 
     ``hash`` compares by the Hamming distance of 64 bits, which pixel is brighter than the mean; ``embedding`` by the cosine of features of
     a network that learned from the whole pool for a tenth of the steps; ``information`` by mutual information of pixel values, in eight
-    steps of grey, over their mean entropy. Each keeps the ``share`` of all slices with the largest such distances, so all keep as many.
-    ``random`` draws as many, ``one`` keeps one of each volume, ``all`` keeps all. All take the same steps, or with ``epochs`` as many
-    passes over what is kept as all slices would have had.
+    steps of grey, over their mean entropy. Each takes the lowest threshold that keeps no more than the ``share`` of
+    all slices; since the first of each volume is always kept, that has to be more than one of each. ``random`` draws the ``share``, ``one``
+    keeps one of each volume, ``all`` keeps all. All take the same steps, or with ``epochs`` as many passes over what is kept as all slices
+    would have had.
 
     ``accuracy`` is that of a ridge regression on ``labels`` labelled digits; ``volumes`` the share of volumes of which a slice was kept;
     ``steps`` how many were taken.
     """
 
-    trial = Trial({"volumes": 20, "slices": 3, "steps": 4, "labels": 20})
+    trial = Trial({"volumes": 20, "slices": 3, "share": 0.5, "steps": 4, "labels": 20})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
@@ -40,10 +43,22 @@ class ReducedSlices(Experiment, name="reduced-slices"):
     how: Literal["hash", "embedding", "information", "random", "one", "all"] = Field("all", description="which slices are kept")
     share: float = Field(0.1, gt=0, le=1, description="of all slices that is kept")
     volumes: int = Field(200, ge=10, description="in the pool")
-    slices: int = Field(10, ge=2, description="of each volume")
+    slices: int = Field(20, ge=2, description="of each volume")
     steps: int = Field(300, ge=2, description="of contrastive learning, 64 slices each")
     epochs: bool = Field(False, description="whether passes over the data are equal, in the place of steps")
     labels: int = Field(60, ge=10, description="labelled digits of the probe")
+
+    @model_validator(mode="after")
+    def _there_is_enough(self) -> Self:
+        if self.how in ("hash", "embedding", "information") and self.share * self.slices <= 1:
+            raise ValueError(
+                f"share: {self.share:g} of {self.slices} slices is not more than the first of each volume, which is always kept"
+            )
+        if self.volumes + self.labels > DIGITS - HELD_OUT:
+            raise ValueError(
+                f"volumes: {self.volumes} and {self.labels} labels are more than the {DIGITS - HELD_OUT} digits that are not held out"
+            )
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``accuracy``, ``volumes`` and ``steps``. Raises UserError where scikit-learn is missing."""

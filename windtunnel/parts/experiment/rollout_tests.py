@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
 
 
@@ -22,9 +24,10 @@ class RolloutTests(Experiment, name="rollout-tests"):
     places are easy or hard: with ``alike`` the two outcomes of a place share that much of their luck.
 
     ``once`` is a z-test of two shares at the last rollout; ``peeking`` does it at every look, at the same level; ``posterior`` stops when
-    one rate is larger with a probability of 1 - level, under independent Beta(1, 1); ``paired`` counts the places where one succeeds
-    alone and asks the exact binomial test, once; ``mixture`` is a sequential test of these places: the likelihood ratio of a rate drawn
-    from Beta(1, 1) over a half, which crosses 1 / level with at most the probability ``level`` however often one looks (Ville).
+    one rate is larger with a probability of 1 - level / 2, under independent Beta(1, 1), so that one look tells as many apart as ``once``;
+    ``paired`` counts the places where one succeeds alone and asks the exact binomial test, once; ``mixture`` is a sequential test of these
+    places: the likelihood ratio of a rate drawn from Beta(1, 1) over a half, which crosses 1 / level with at most the probability ``level``
+    however often one looks (Ville).
 
     The numbers are ``false``, the share of comparisons of equal policies that are told apart; ``found``, that of policies whose rates are
     ``apart``; and ``rollouts``, the mean number of rollouts of a policy until the answer where they are apart.
@@ -42,6 +45,12 @@ class RolloutTests(Experiment, name="rollout-tests"):
     rollouts: int = Field(200, ge=10, description="of a policy at most")
     every: int = Field(10, ge=1, description="rollouts between two looks")
     comparisons: int = Field(1000, ge=10, description="simulated comparisons of each kind")
+
+    @model_validator(mode="after")
+    def _rates_are_shares(self) -> Self:
+        if self.rate + self.apart > 1:
+            raise ValueError(f"apart: a success of {self.rate:g} and {self.apart:g} more is over 1; take less of one of them")
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``false``, ``found`` and ``rollouts``."""
@@ -65,7 +74,7 @@ class RolloutTests(Experiment, name="rollout-tests"):
         """Which comparisons are told apart, and after how many rollouts each ends."""
         import numpy as np
 
-        looks = np.arange(self.every, self.rollouts + 1, self.every)
+        looks = np.append(np.arange(self.every, self.rollouts, self.every), self.rollouts)
         if self.test in ("once", "paired"):
             looks = looks[-1:]
         counts = outcomes.cumsum(axis=2)[:, :, looks - 1]
@@ -92,7 +101,7 @@ def two_shares(counts: np.ndarray, rollouts: np.ndarray) -> np.ndarray:
 
 
 def larger(counts: np.ndarray, rollouts: np.ndarray, level: float) -> np.ndarray:
-    """Where the posterior probability that one share exceeds the other is over 1 - ``level``, by a normal approximation of both Betas."""
+    """Where the posterior probability that one share exceeds the other is over 1 - ``level`` / 2, both Betas taken as normal."""
     import numpy as np
     from scipy.special import ndtr
 
@@ -100,7 +109,7 @@ def larger(counts: np.ndarray, rollouts: np.ndarray, level: float) -> np.ndarray
     mean = first / total
     variance = mean * (1 - mean) / (total + 1)
     surely = ndtr((mean[1] - mean[0]) / np.sqrt(variance.sum(axis=0)))
-    return np.asarray(np.maximum(surely, 1 - surely) > 1 - level)
+    return np.asarray(np.maximum(surely, 1 - surely) > 1 - level / 2)
 
 
 def exact(alone: np.ndarray) -> np.ndarray:
