@@ -25,3 +25,13 @@ def test_rests_push_what_matters_out_of_a_short_history():
     errors = {keep: FrameMemory(keep=keep, episodes=500).measure(80)["error"] for keep in ("last", "memory")}
     assert errors["memory"] < 0.8 * errors["last"]
     assert FrameMemory(rest=1, episodes=500).measure(80)["error"] < 0.05, "without rests the last frames hold it"
+
+
+def test_frames_of_a_camera_that_is_not_told_lack_the_way_to_a_place():
+    random = np.random.default_rng(2)
+    world, camera = (FrameMemory(rest=1, noise=0, coordinates=which, back=2) for which in ("world", "camera"))
+    for part, told in ((world, True), (camera, False)):
+        seen, action = part._episode(random)
+        frames = seen[:10].reshape(5, 2)
+        assert np.allclose(frames[2] - frames[4], action) == told
+    assert FrameMemory(keep="memory", coordinates="camera", episodes=300).measure(80)["error"] > 0.6

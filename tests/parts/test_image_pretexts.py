@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.kits.image.patch_network import PatchNetwork, cut, hide
 from windtunnel.kits.image.pretexts import PRETEXTS, choice_loss, noised, overlap_loss
@@ -94,3 +95,17 @@ def test_every_task_learns():
 def test_neighbours_keep_more_within_a_class_than_cross_entropy():
     within = {pretext: ImagePretexts(pretext=pretext, steps=80).measure(80)["within"] for pretext in ("classes", "neighbours")}
     assert within["neighbours"] > within["classes"]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"pretext": "overlap", "frames": 3}, "the task of overlaps is of one image"),
+        ({"front": "scattering", "frames": 3}, "scattering is of one image"),
+        ({"pretext": "scales"}, "give it pooled"),
+        ({"frames": 2}, "frames"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(knobs, said):
+    with pytest.raises(ValidationError, match=said):
+        ImagePretexts(**knobs)

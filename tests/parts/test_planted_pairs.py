@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.kits.image.planted import (
     STARTS,
@@ -18,7 +19,7 @@ from windtunnel.kits.image.planted import (
     told,
 )
 from windtunnel.parts.experiment.concept_counts import ConceptCounts, line
-from windtunnel.parts.experiment.mixed_pair_sources import MixedPairSources
+from windtunnel.parts.experiment.mixed_pair_sources import MixedPairSources, logit, share_named
 from windtunnel.parts.experiment.told_captions import ToldCaptions
 
 
@@ -63,3 +64,33 @@ def test_captions_and_sources_act():
     near = {sources: MixedPairSources(sources=sources, steps=80).measure(80)["near_second"] for sources in ("first", "second")}
     assert near["second"] > near["first"]
     assert ConceptCounts(steps=100, pairs=2000, noise=0.8).measure(80)["slope"] > 15
+
+
+def test_a_step_takes_one_source_where_captions_and_labels_are_told_apart():
+    origin, random = np.arange(40) % 2, np.random.default_rng(1)
+    for sources in ("labels", "prefix", "prefix-label"):
+        rows = MixedPairSources(sources=sources)._rows(origin, random)
+        assert set(origin[rows(0)]) == {0} and set(origin[rows(1)]) == {1}
+    assert set(origin[MixedPairSources(sources="mixed-steps")._rows(origin, random)(0)]) == {0, 1}
+
+
+def test_a_name_begins_with_the_word_of_the_source_it_is_asked_with():
+    attributes = np.array([[2, 0, 0, 0]])
+    text = torch.zeros(names(0).shape[1] + 2, 2)
+    text[-2, 0], text[-1, 1] = 5.0, 5.0
+    text[0, 0], text[2, 1] = 1.0, 1.0  # shape 0 lies on the first axis, shape 2 on the second
+    towers = PairTowers(torch.eye(48)[:, :2], text)
+    seen = np.eye(48)[1][None] * 2 + np.eye(48)[0][None] * 0.1
+    assert share_named(towers, seen, attributes, 0, np.array([0.0, 0.0])) == 1
+    assert share_named(towers, seen, attributes, 0, np.array([1.0, 0.0])) == 1
+    assert share_named(towers, seen, attributes, 0, np.array([0.0, -2.0])) == 0
+
+
+def test_shares_of_all_and_none_have_a_logit():
+    assert logit(0.5, 10) == 0 and logit(1.0, 10) == pytest.approx(np.log(19)) == -logit(0.0, 10)
+    assert np.isfinite(MixedPairSources(pairs=60, steps=4, noise=0, style=0).measure(80)["robust"])
+
+
+def test_more_labelled_pairs_than_pairs_are_refused():
+    with pytest.raises(ValidationError, match="labelled: 200 true pairs are more than the 100 pairs"):
+        ToldCaptions(pairs=100, labelled=200)

@@ -43,3 +43,19 @@ def test_an_encoder_that_says_actions_keeps_the_place():
 def test_who_sees_both_sides_of_an_action_knows_it_better():
     error = {labels: LabelledWalks(labels=labels, walks=50, steps=150).measure(80)["label_error"] for labels in ("both-sides", "past")}
     assert error["both-sides"] < 0.6 * error["past"]
+
+
+def test_arms_of_a_seed_are_judged_on_the_same_goals_and_starts(monkeypatch):
+    asked = []
+
+    def reached(world, policy, random, goals, steps):
+        asked.append((goals, random.standard_normal(3)))
+        return 0.0
+
+    monkeypatch.setattr(PointWorld, "reached", reached)
+    for labels in ("few", "both-sides"):
+        LabelledWalks(labels=labels, walks=10, steps=4).measure(80)
+    for task in ("none", "inverse"):
+        WalkFeatures(task=task, walks=10, steps=4).measure(80)
+    for one, other in (asked[:2], asked[2:]):
+        assert np.array_equal(one[0], other[0]) and np.array_equal(one[1], other[1])

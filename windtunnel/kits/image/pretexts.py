@@ -69,8 +69,8 @@ class PatchChoice(Pretext):
 def choice_loss(queries: Tensor, shown: Tensor, patches: Tensor, hidden: Tensor, *, other: bool = False) -> Tensor:
     """The mean cross entropy of the patch of each hidden place among the hidden patches of its image [images, patches, width].
 
-    Patches equal to another hidden one of the image could not be told apart; they and those without contrast are not asked for, and a
-    twin is no candidate. ``other`` takes as candidates the same place in all images of the step.
+    Patches without contrast are not asked for, and of patches that are equal none is a candidate for the place of another. ``other`` takes
+    as candidates the same place in all images of the step.
     """
     scores, alike = (
         (torch.einsum("iph,jph->pij", queries, shown), torch.cdist(patches.transpose(0, 1), patches.transpose(0, 1)) < 1e-6)

@@ -19,7 +19,7 @@ class ConceptCounts(Experiment, name="concept-counts"):
     Udandarao et al. 2024, arXiv:2404.04125: over many models and corpora the accuracy on a concept rises in a straight line with the
     logarithm of how many pairs show it. Two linear towers learn from planted pairs in which each of ``concepts`` has a word of its own,
     and appears as Zipf's law of ``exponent`` has it (``counts: zipf``) or equally often. Images are vectors: the direction of their
-    concept, whose number in the list has nothing to do with it, and noise.
+    concept, drawn at random, whose numbers have a deviation of 1, and noise.
 
     The numbers are ``slope``, points of accuracy for ten times the pairs, by least squares over concepts; ``fit``, the share of the
     variance over concepts that the line explains; ``linear_fit``, the same for the count itself; ``binned_fit``, that of the means of 8
@@ -36,7 +36,7 @@ class ConceptCounts(Experiment, name="concept-counts"):
     concepts: int = Field(80, ge=10, description="words, and directions of images")
     pairs: int = Field(4000, ge=100, description="of training")
     steps: int = Field(300, ge=1, description="of training, 128 pairs each")
-    noise: float = Field(1.2, ge=0, description="deviation of the noise of images")
+    noise: float = Field(1.2, ge=0, description="half the deviation of the noise of images")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``slope``, ``fit``, ``linear_fit``, ``binned_fit`` and ``accuracy``."""

@@ -20,7 +20,7 @@ class FrameMemory(Experiment, name="frame-memory"):
     when a frame comes and the bank is full, of two neighbouring frames that are most alike the older one goes (``memory``). ``last``
     keeps the newest frames, ``uniform`` frames at equal distances from the first to the last. The present frame is always seen.
 
-    A point goes from place to place in the plane, as many times as there are frames or one or two more or less, and rests in each
+    A point goes from place to place in the plane, from one fewer of them to two more than there are frames, and rests in each
     as long as luck has it, ``rest`` steps in the mean; a frame is its position, with noise. The action leads to the place seen ``back``
     moves ago, which frames of rest push out of a short history. A ridge regression predicts it from the kept frames, how long ago each
     was, and their products. With ``coordinates: camera`` every episode is seen by a camera that is turned and shifted in a way that is

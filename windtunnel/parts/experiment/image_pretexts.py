@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
     import torch
 
@@ -42,12 +44,12 @@ class ImagePretexts(Experiment, name="image-pretexts"):
         "neighbours",
     ] = Field("none", description="the task")  # fmt: skip
     reading: Literal["probe", "tune"] = Field("probe", description="how labels are used")
-    shots: int = Field(5, ge=1, description="labels a digit")
+    shots: int = Field(5, ge=1, le=100, description="labels a digit")
     steps: int = Field(300, ge=1, description="of the task")
     images: int | None = Field(None, ge=64, description="unlabelled images (null: all that are not held out)")
     rate: float = Field(2e-3, gt=0, description="learning rate of AdamW")
     batch: int = Field(64, ge=4, description="images of a step")
-    depth: int = Field(2, ge=0, le=2, description="after how many of its two layers it is read")
+    depth: int = Field(2, ge=0, le=2, description="after how many of its two layers a probe reads it")
     noise: float | None = Field(None, ge=0, lt=1, description="time at which images are noised when they are read (null: not at all)")
     ratio: float = Field(0.6, ge=0, lt=1, description="share of the patches that is hidden")
     shape: Literal["single", "block"] = Field("single", description="whether what is hidden is rectangles")
@@ -55,9 +57,18 @@ class ImagePretexts(Experiment, name="image-pretexts"):
     turning: float = Field(0.0, ge=0, description="of `contrast`: weight of the task of rotation")
     front: Literal["patches", "scattering"] = Field("patches", description="what the network reads")
     pooled: bool = Field(False, description="whether images are read at half their scale")
-    room: int = Field(0, ge=0, le=4, description="pixels added on each side, an even number")
+    room: int = Field(0, ge=0, le=4, description="pixels added on each side")
     scatter: bool = Field(False, description="whether digits lie anywhere in that room")
-    frames: int = Field(1, ge=1, le=3, description="times that a digit is seen, moving by a pixel each time")
+    frames: Literal[1, 3] = Field(1, description="times that a digit is seen, moving by up to a pixel each time")
+
+    @model_validator(mode="after")
+    def _one_image_where_the_task_is_of_one(self) -> Self:
+        if self.frames > 1 and (self.pretext == "overlap" or self.front == "scattering"):
+            which = "the task of overlaps" if self.pretext == "overlap" else "scattering"
+            raise ValueError(f"frames: {which} is of one image; leave out frames")
+        if self.pretext == "scales" and not self.pooled:
+            raise ValueError("pooled: the task of scales draws a pooled image at twice its scale; give it pooled: true")
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``accuracy``, ``all_accuracy``, ``parameters`` and what else there is."""

@@ -77,7 +77,7 @@ class MixedPairSources(Experiment, name="mixed-pair-sources"):
             return np.array([share_named(towers, seen, asked, attribute, told_by) for attribute in range(4)])
 
         own, first, second = named(styles[0]), *(named((styles[place] + styles[2 + place]) / 2) for place in (0, 1))
-        kept = np.log(first.mean() / (1 - first.mean())) - np.log(own.mean() / (1 - own.mean()))
+        kept = logit(first.mean(), 4 * len(asked)) - logit(own.mean(), 4 * len(asked))
         numbers = {"near_first": first.mean(), "near_second": second.mean(), "average": (first.mean() + second.mean()) / 2}
         return {name: float(value) for name, value in {**numbers, "own": own.mean(), "shape": second[0], "robust": kept}.items()}
 
@@ -89,6 +89,14 @@ class MixedPairSources(Experiment, name="mixed-pair-sources"):
         parts = [whole[origin == source] for source in np.unique(origin)]
         apart = self.sources in ("labels", "prefix", "prefix-label")
         return lambda step: random.choice(parts[step % len(parts)] if apart else whole, 64)
+
+
+def logit(share: float, count: int) -> float:
+    """Of a ``share`` of ``count`` cases, which counts as half a case away from none and from all."""
+    import math
+
+    share = min(max(share, 0.5 / count), 1 - 0.5 / count)
+    return math.log(share / (1 - share))
 
 
 def share_named(towers: Any, images: np.ndarray, attributes: np.ndarray, attribute: int, told_by: np.ndarray) -> float:

@@ -24,8 +24,8 @@ class StoredTeachers(Experiment, name="stored-teachers"):
     similarities with the student's own, over rows and columns, and with ``captions: several`` a second caption of each image takes turns.
     Teachers learned from ``known`` pairs without mistakes, of which the student has none; a share ``wrong`` of its own captions is
     exchanged. The numbers are ``named``, the mean over attributes of the share of held-out images whose nearest name is right;
-    ``teachers``, the same for the mean of the teachers; and ``stored_gap``, the largest difference between a loss from stored vectors and
-    from teachers asked anew.
+    ``teachers``, the same for the mean of the teachers; and ``stored_gap``, the difference between a loss from stored vectors and from
+    teachers asked anew. Without teachers these two are 0.
     """
 
     trial = Trial({"pairs": 100, "steps": 4, "known": 100, "teacher_steps": 4})

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 class TaughtByNames(Experiment, name="taught-by-names"):
     """Shapes told in a style that training lacks, by a student of towers that have seen many styles.
 
-    Addepalli et al. 2024, arXiv:2310.08255 (VL2V-ADiP): the student's vector, through a projection, is drawn to the teacher's vector of
-    the image and to that of the class name, ``share`` of the first and the rest of the second, by cosines; at first only the projection
-    learns (``align``), then only the student; classes are told by the nearest name. ``labels`` learns a layer by cross entropy, ``names``
-    is ``share`` 0, ``logits`` is cross entropy with the teacher's softmax over names.
+    Addepalli et al. 2024, arXiv:2310.08255 (VL2V-ADiP): the student's vector, through a projection, is drawn to the teacher's vector of the
+    image and to that of the class name, ``share`` of the first and the rest of the second, by cosines; at first only the projection learns
+    (``align``), then only the student; classes are told by the nearest name. ``labels`` learns a layer by cross entropy, ``names`` is
+    ``share`` 0, ``logits`` is the mean of cross entropy with labels and with the teacher's softmax over names. With ``align`` all of them
+    learn in these two stages.
 
     Planted images in styles, linear maps near the identity. Teachers have pairs of six styles, the last of which is the one asked for
     with ``knows``; the student is one hidden layer that learned to say all four attributes of images of the first style, and has

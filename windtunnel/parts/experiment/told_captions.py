@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     import numpy as np
 
@@ -32,8 +33,8 @@ class ToldCaptions(Experiment, name="told-captions"):
 
     With ``skewed`` shapes and colours follow Zipf's law in what is trained on. The numbers are ``named``, the mean over attributes of
     the share of held-out images whose nearest name is right; ``rare``, the same for the shapes and colours of the less frequent half;
-    ``retrieved``, the share of held-out captions whose image is nearest of all; and ``place``, the share of places that a regression
-    with ``shots`` labels each tells from the image tower.
+    ``retrieved``, the share of held-out captions whose nearest image is as they tell; and ``place``, the share of places that a regression
+    with ``shots`` labels each tells from the image tower. ``components`` names and retrieves nothing: its first three are 0.
     """
 
     trial = Trial({"pairs": 200, "steps": 4, "labelled": 60})
@@ -52,7 +53,13 @@ class ToldCaptions(Experiment, name="told-captions"):
     steps: int = Field(300, ge=1, description="of training")
     batch: int = Field(64, ge=4, description="pairs of a step")
     noise: float = Field(1.0, ge=0, description="deviation of the noise of images")
-    shots: int = Field(5, ge=1, description="labels of a place")
+    shots: int = Field(5, ge=1, le=50, description="labels of a place")
+
+    @model_validator(mode="after")
+    def _labelled_are_of_the_pairs(self) -> Self:
+        if self.labelled > self.pairs:
+            raise ValueError(f"labelled: {self.labelled} true pairs are more than the {self.pairs} pairs; take fewer")
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``named``, ``rare``, ``retrieved`` and ``place``."""

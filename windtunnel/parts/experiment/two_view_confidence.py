@@ -23,10 +23,10 @@ class TwoViewConfidence(Experiment, name="two-view-confidence"):
     two confidences are mixed is not in the paper's abstract; here it is their mean, and a weight is that over the mean of all pixels.
 
     Maps of 20 x 20 pixels have four classes in smooth regions. Each sensor sees three numbers a pixel with noise, and cannot tell two of
-    the classes apart, another two for each. Blocks of 5 x 5 pixels are mislabelled together, to the class that follows, until a share
-    ``wrong`` is. A model is a network of one hidden layer on the 3 x 3 pixels around. ``plain`` weighs nothing, ``own`` takes a model's own
-    confidence, ``cross`` the mean of both, ``other`` the other's alone, ``right`` weighs wrong labels 0, which is the bound. Weights begin
-    after a third of the steps. ``smoothing`` gives so much of each label to the labels of the eight pixels around.
+    the classes apart, another two for each. Blocks of 5 x 5 pixels are mislabelled together, to the class that follows, each with the
+    chance ``wrong``. A model is a network of one hidden layer on the 3 x 3 pixels around. ``plain`` weighs nothing, ``own`` takes a model's
+    own confidence, ``cross`` the mean of both, ``other`` the other's alone, ``right`` weighs wrong labels 0, which is the bound. Weights
+    begin after a third of the steps. ``smoothing`` gives so much of each label to the labels of the eight pixels around.
 
     The numbers, over both models: ``accuracy`` on clean new maps; ``trust``, the weight of rightly labelled pixels over that of all;
     and ``transferred``, the accuracy of a new last layer that is fitted to ``clean`` clean maps on what the hidden layer learned.
@@ -38,7 +38,7 @@ class TwoViewConfidence(Experiment, name="two-view-confidence"):
     better: ClassVar[str] = "higher"
 
     how: Literal["plain", "own", "other", "cross", "right"] = Field("plain", description="what weighs a label")
-    wrong: float = Field(0.4, ge=0, lt=1, description="share of labels that are wrong")
+    wrong: float = Field(0.4, ge=0, lt=1, description="chance that a block of labels is wrong")
     smoothing: float = Field(0.0, ge=0, lt=1, description="share of a label that its neighbours say")
     maps: int = Field(6, ge=1, description="with wrong labels")
     clean: int = Field(2, ge=1, description="maps without, for the last layer")

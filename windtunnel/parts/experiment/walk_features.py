@@ -24,8 +24,8 @@ class WalkFeatures(Experiment, name="walk-features"):
     cannot be known from an observation; four other things move by themselves. With ``shown`` the goal is told while phi learns.
 
     The numbers are ``success``, of 100 walks by a ridge regression from features to actions; ``place``, the share of the variance of the
-    place that a linear regression finds in features of unseen walks; and ``others``, the same for how the next observation differs,
-    which phi needs to keep to foretell it.
+    place that a linear regression finds in features of unseen walks; and ``others``, the same for the next observation, which what moves
+    by itself has a part in.
     """
 
     trial = Trial({"walks": 10, "steps": 4})
@@ -51,36 +51,37 @@ class WalkFeatures(Experiment, name="walk-features"):
 
         random = np.random.default_rng(seed)
         world = PointWorld.drawn(random, self.others)
-        known = world.walks(random, on_circle(random, self.walks), 12)
+        others = world.walks(random, on_circle(random, self.walks), 12)
         goal = on_circle(random, 1)
         few, unseen = world.walks(random, np.repeat(goal, self.few, axis=0), 12), world.walks(random, on_circle(random, 60), 12)
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             phi = nn.Sequential(nn.Linear(SEEN, 64), nn.ReLU(), nn.Linear(64, self.width))
             if self.task != "none":
-                self._taught(phi, known, random)
+                self._taught(phi, others, random)
 
         def features(observations: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 return np.asarray(phi(torch.from_numpy(observations).float()).double().numpy())
 
-        before, after = few.observations[:, :-1].reshape(-1, SEEN), unseen.observations[:, :-1].reshape(-1, SEEN)
-        mean, spread = features(after).mean(axis=0), features(after).std(axis=0) + 1e-6
+        shown, known = few.observations[:, :-1].reshape(-1, SEEN), unseen.observations[:, :-1].reshape(-1, SEEN)
+        mean, spread = features(known).mean(axis=0), features(known).std(axis=0) + 1e-6
 
         def scaled(observations: np.ndarray) -> np.ndarray:
             return (features(observations) - mean) / spread
 
-        acting = ridge(scaled(before), few.actions.reshape(-1, 2), 0.01)
-        success = world.reached(lambda seen: applied(acting, scaled(seen)), random, np.repeat(goal, 100, axis=0), 25)
+        acting = ridge(scaled(shown), few.actions.reshape(-1, 2), 0.01)
+        asked = np.random.default_rng((seed, 1))  # the same starts for every task
+        success = world.reached(lambda seen: applied(acting, scaled(seen)), asked, np.repeat(goal, 100, axis=0), 25)
 
         def explained(targets: np.ndarray) -> float:
-            half = len(after) // 2
-            weights = ridge(scaled(after[:half]), targets[:half], 1e-3)
-            left = ((applied(weights, scaled(after[half:])) - targets[half:]) ** 2).sum()
+            half = len(known) // 2
+            weights = ridge(scaled(known[:half]), targets[:half], 1e-3)
+            left = ((applied(weights, scaled(known[half:])) - targets[half:]) ** 2).sum()
             return float(1 - left / ((targets[half:] - targets[half:].mean(axis=0)) ** 2).sum())
 
-        change = unseen.observations[:, 1:].reshape(-1, SEEN)
-        return {"success": success, "place": explained(unseen.places[:, :-1].reshape(-1, 2)), "others": explained(change)}
+        following = unseen.observations[:, 1:].reshape(-1, SEEN)
+        return {"success": success, "place": explained(unseen.places[:, :-1].reshape(-1, 2)), "others": explained(following)}
 
     def _taught(self, phi: torch.nn.Module, walks: Any, random: np.random.Generator) -> None:
         """Train ``phi`` in place with a head that is then forgotten."""
