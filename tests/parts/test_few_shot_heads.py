@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from windtunnel.core.errors import PartError
+from windtunnel.kits.image.tiny import dealt
 from windtunnel.parts.experiment.few_shot_heads import FewShotHeads, discriminants
 
 
@@ -31,3 +32,11 @@ def test_the_covariance_helps_where_there_are_enough_images():
     assert FewShotHeads(head="names", vague=0.0).measure(80)["accuracy"] > FewShotHeads(head="names", vague=2.0).measure(80)["accuracy"]
     with pytest.raises(PartError, match="fewer than 80 images"):
         FewShotHeads(shots=80).measure(0)
+
+
+def test_images_of_names_are_none_that_heads_read():
+    data = dealt("few-shot-heads", np.random.default_rng(0))
+    least = int(np.bincount(data.labels[data.train].numpy()).min())
+    FewShotHeads(shots=least - 5, head="nearest").measure(0)
+    with pytest.raises(PartError, match="5 for its name"):
+        FewShotHeads(shots=least - 4, head="nearest").measure(0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.parts.experiment.mixed_changes import KNOWN, MixedChanges
 
@@ -22,3 +24,8 @@ def test_mixing_is_better_than_one_column_and_row_where_labels_are_two():
     knobs = {"training": 80, "steps": 40, "rates": (0.1,)}
     found = {trains: MixedChanges(trains=trains, **knobs).measure(80) for trains in ("tensors", "lora")}
     assert found["tensors"]["accuracy"] > found["lora"]["accuracy"] and found["tensors"]["numbers"] == 36
+
+
+def test_a_task_whose_own_change_is_mixed_is_refused():
+    with pytest.raises(ValidationError, match="is no new task"):
+        MixedChanges(degrees=30)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = tuple(10.0**power for power in range(-7, 5))  # of the few labels beside the names, tried on validation
 SHARP = 100.0  # what cosines with names are multiplied by
+NAMED = 5  # images whose mean is the vector of a name
 
 
 class FewShotHeads(Experiment, name="few-shot-heads"):
@@ -28,8 +29,8 @@ class FewShotHeads(Experiment, name="few-shot-heads"):
     Features are principal components of scikit-learn's digits, of length 1. A name's vector is the mean of its class among images that no
     head reads, moved by noise of ``vague`` times its length, and by one direction that all names share: two towers as they are after
     contrastive training. ``head``: ``names`` alone, ``nearest`` mean, ``logistic`` regression (C of five chosen on validation),
-    ``discriminant``, and ``nearest-names`` and ``discriminant-names`` with names. Where there are names there are no views of an image:
-    the paper's ten augmented views of each shot are left out.
+    ``discriminant``, and ``nearest-names`` and ``discriminant-names`` with names. The paper's ten augmented views of each shot are left
+    out.
     """
 
     trial = Trial({"shots": 2})
@@ -57,10 +58,10 @@ class FewShotHeads(Experiment, name="few-shot-heads"):
         train, chosen, held = (part.numpy() for part in (data.train, data.chosen, data.held))
         axes = np.linalg.svd(images[train] - images[train].mean(axis=0), full_matrices=False)[2][: self.width]
         found = unit((images - images[train].mean(axis=0)) @ axes.T)
+        if np.bincount(labels[train], minlength=10).min() < self.shots + NAMED:
+            raise PartError(f"{self.name}: a class has fewer than {self.shots} images to learn from and {NAMED} for its name; lower shots")
         shown = np.concatenate([train[labels[train] == label][: self.shots] for label in range(10)])
-        if len(shown) < 10 * self.shots:
-            raise PartError(f"{self.name}: a class has fewer than {self.shots} images to learn from; lower shots")
-        unread = np.concatenate([train[labels[train] == label][-5:] for label in range(10)])
+        unread = np.concatenate([train[labels[train] == label][-NAMED:] for label in range(10)])
         means = np.stack([found[unread[labels[unread] == label]].mean(axis=0) for label in range(10)])
         noise = random.standard_normal((11, self.width)) / np.sqrt(self.width)
         size = np.linalg.norm(means, axis=1, keepdims=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
@@ -41,6 +41,13 @@ class MixedChanges(Experiment, name="mixed-changes"):
     training: int = Field(120, ge=1, description="steps of the network, and of each change")
     steps: int = Field(80, ge=1, description="on the new task")
     rates: tuple[float, ...] = Field((1e-3, 1e-2, 1e-1), min_length=1, description="learning rates that are tried")
+
+    @field_validator("degrees")
+    @classmethod
+    def _is_new(cls, value: float) -> float:
+        if value in KNOWN:
+            raise ValueError(f"a turn by {value:g} degrees is among the changes that are mixed, and so is no new task")
+        return value
 
     def measure(self, seed: int) -> dict[str, float]:
         """``accuracy`` and ``numbers``.
