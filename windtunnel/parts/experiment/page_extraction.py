@@ -80,7 +80,7 @@ class PageExtraction(Experiment, name="page-extraction"):
 
     def _named(self, read: list[str], known: list[GeneratedPage]):  # type: ignore[no-untyped-def]
         """Whether a text is taken for mathematics."""
-        from windtunnel.kits.text.manual import Bayes
+        from windtunnel.kits.text.bayes import Bayes
 
         if not self.stages:
             return lambda text: True

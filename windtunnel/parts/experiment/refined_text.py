@@ -41,7 +41,8 @@ class RefinedText(Experiment, name="refined-text"):
 
     def measure(self, seed: int) -> dict[str, float]:
         """``bits``, ``precision``, ``recall``, ``dropped`` and ``lost``."""
-        from windtunnel.kits.text.manual import Bayes, bits_of, furnished, pieces, salad
+        from windtunnel.kits.text.bayes import Bayes
+        from windtunnel.kits.text.manual import bits_of, furnished, pieces, salad
 
         chance = random.Random(f"{self.name} {seed}")
         texts = pieces(chance)
