@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import statistics
 import sys
 import time
@@ -114,7 +115,18 @@ def main(pairs: int = 20) -> None:
 
     torch.set_num_threads(1)
     found = {"rows filled": compared(True, pairs), "lengths of documents": compared(False, pairs)}
-    print(json.dumps({"target": TARGET, "pairs": pairs, "sentence_transformers": sentence_transformers.__version__, **found}, indent=1))
+    print(
+        json.dumps(
+            {
+                "target": TARGET,
+                "pairs": pairs,
+                "load": os.getloadavg()[0],
+                "sentence_transformers": sentence_transformers.__version__,
+                **found,
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

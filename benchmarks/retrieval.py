@@ -8,6 +8,7 @@ products, in float64. ``python benchmarks/retrieval.py [QUERIES PASSAGES WIDTH]`
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -43,7 +44,13 @@ def main(queries: int = 10_000, passages: int = 100_000, width: int = 384) -> No
     text = [[str(word) for word in row] for row in drawn.tolist()]
     questions = [random.choice(text[place], ASKED).tolist() for place in range(queries)]
     plain, by_words = taken(bm25_ranks, questions, text)
-    found = {"queries": queries, "passages": passages, "width": width, "seconds": {"vectors": by_vectors, "bm25": by_words}}
+    found = {
+        "queries": queries,
+        "passages": passages,
+        "width": width,
+        "load": os.getloadavg()[0],
+        "seconds": {"vectors": by_vectors, "bm25": by_words},
+    }
     found["seconds"]["both"] = by_vectors + by_words
     found |= {"target": TARGET, "reciprocal": {"vectors": reciprocal(places), "bm25": reciprocal(plain)}}
     print(json.dumps(found, indent=1))

@@ -72,7 +72,7 @@ class GuidedNetwork(Experiment, name="guided-network"):
             guide = plain([pixels.shape[1], *[self.width] * self.layers, 10], random)
         elif self.guide != "none":
             guide = convolutional(random)
-        if self.guide == "trained":
+        if guide is not None and self.guide == "trained":
             self._train(guide, None, pixels[seen], labels[seen], random)
         self._train(network, guide, pixels[seen], labels[seen], random)
         found = {}
