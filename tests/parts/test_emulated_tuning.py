@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from pydantic import ValidationError
 
 from windtunnel.core.registry import make
 from windtunnel.slots import Experiment
@@ -25,3 +27,8 @@ def test_no_strength_is_the_large_model():
     found = numbers(strength=0.0, steps=2, tuning=2)
     for name in ("both", "format", "facts"):
         assert np.isclose(found[name], found[f"large/{name}"]) and np.isclose(found[name], found[f"shuffled/{name}"])
+
+
+def test_something_is_left_to_ask():
+    with pytest.raises(ValidationError, match="at most 20 can be tuned on"):
+        numbers(tuned=21)

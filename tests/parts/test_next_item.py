@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch.nn.functional import normalize
 
 from windtunnel.core.registry import make
 from windtunnel.parts.experiment.next_item import FOUND, Catalogue, found
@@ -43,3 +47,26 @@ def test_text_finds_what_was_never_sold():
 
     text, ids, shuffled = numbers(known_by="text"), numbers(), numbers(known_by="shuffled-text")
     assert text["cold"] > 0.1 > ids["cold"] and text["found"] > shuffled["found"] + 0.1
+
+
+def test_contrast_brings_views_of_a_history_together():
+    random = np.random.default_rng(2)
+    catalogue = Catalogue.drawn(100, random)
+    warm = np.flatnonzero(~catalogue.cold)
+    learned, alike = catalogue.histories(400, random, warm, warm), catalogue.alike()
+
+    def together(contrast: str) -> float:
+        part = make(Experiment, {"next-item": {"contrast": contrast, "weight": 5.0, "items": 100, "steps": 60}})
+        network = part._trained(catalogue, learned, np.random.default_rng(3))
+        own = learned[:100, :-1]
+        changed = np.where(np.random.default_rng(4).random(own.shape) < 0.3, alike[own, 0], own)
+        with torch.no_grad():
+            one, other = (normalize(network.histories(torch.from_numpy(each)), dim=1) for each in (own, changed))
+        return float((one @ other.T).argmax(dim=1).eq(torch.arange(100)).double().mean())
+
+    assert together("alike") > together("none") + 0.1
+
+
+def test_numbers_have_three_digits():
+    with pytest.raises(ValidationError, match="less than or equal to 1000"):
+        make(Experiment, {"next-item": {"items": 1001}})

@@ -48,3 +48,8 @@ def test_found_examples_answer_for_tasks_that_were_not_trained_on():
 
     near, none = numbers(demonstrations="nearest"), numbers()
     assert near["unseen"] > 0.6 > 0.35 > none["unseen"] and near["there"] > 0.9
+
+
+def test_what_is_shown_in_testing_alone_is_there():
+    knobs = {"steps": 2, "asked": 50, "tasks": 8, "values": 4, "tested": "nearest"}
+    assert make(Experiment, {"retrieved-demonstrations": knobs}).measure(0)["there"] > 0.9

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.core.registry import make
 from windtunnel.parts.experiment.taught_by_answers import ANSWERS, FACETS, MEANINGS, AnswerDocuments, encoded, marginal
@@ -49,3 +51,8 @@ def test_answers_teach_what_sentences_did_not():
 
     none, sentences, whole = found(), found("sentences"), found("sentences", "answers")
     assert none + 0.1 < sentences < whole - 0.05
+
+
+def test_no_more_is_found_than_there_is():
+    with pytest.raises(ValidationError, match="cannot be given 40 of 30"):
+        make(Experiment, {"taught-by-answers": {"documents": 30, "found": 40}})

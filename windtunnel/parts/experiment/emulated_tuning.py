@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
     import torch
 
@@ -44,6 +46,12 @@ class EmulatedTuning(Experiment, name="emulated-tuning"):
     steps: int = Field(400, ge=1, description="of pre-training, 128 texts each")
     tuning: int = Field(60, ge=1, description="steps of tuning")
 
+    @model_validator(mode="after")
+    def _something_is_left_to_ask(self) -> Self:
+        if self.tuned > self.facts // 2:
+            raise ValueError(f"tuned: of {self.facts} things at most {self.facts // 2} can be tuned on; the others are asked")
+        return self
+
     def measure(self, seed: int) -> dict[str, float]:
         """``both``, ``format`` and ``facts``, and behind the name of another model the same of it."""
         import numpy as np
@@ -55,7 +63,7 @@ class EmulatedTuning(Experiment, name="emulated-tuning"):
         for name, width in (("large", self.large), ("small", self.small)):
             models[name] = self._pretrained(answers, width, random, seed)
             models[f"{name}_tuned"] = self._tuned(models[name], answers, random)
-        asked = np.arange(min(self.tuned, self.facts // 2), self.facts)
+        asked = np.arange(self.tuned, self.facts)
         odds = {}
         with torch.no_grad():
             for name, model in models.items():
@@ -112,10 +120,9 @@ class EmulatedTuning(Experiment, name="emulated-tuning"):
         from windtunnel.kits.small_decoder import descend
 
         tuned = copy.deepcopy(model)
-        most = min(self.tuned, self.facts // 2)
 
         def loss(_: int) -> torch.Tensor:
-            return self._loss(tuned, random.integers(0, most, BATCH), np.zeros(BATCH, int), answers)
+            return self._loss(tuned, random.integers(0, self.tuned, BATCH), np.zeros(BATCH, int), answers)
 
         descend(tuned, loss, self.tuning, RATE / 4)
         return tuned

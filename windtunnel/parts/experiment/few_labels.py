@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -30,8 +31,8 @@ class FewLabels(Experiment, name="few-labels"):
     text without labels. Guo 2020 (Predictions For Pre-training): tune on labels, label much text by one's own answers, train the
     pre-trained network on these, and then once more on the labels alone.
 
-    ``route`` is what the network of ``width`` learns, in order: ``labels``; ``pretrained`` then labels; ``longer`` the same with three
-    times the pre-training; ``mixed``: labels and own answers together; ``pseudo``: own answers, then labels; ``distilled``: a teacher's
+    ``route`` is what the network of ``width`` learns, in order: ``labels``; ``pretrained`` then labels; ``longer`` the same with twice
+    the pre-training; ``mixed``: labels and own answers together; ``pseudo``: own answers, then labels; ``distilled``: a teacher's
     answers; ``pretrained-distilled``; ``pretrained-distilled-tuned``, with labels at the end; ``teacher``: the teacher itself, which is
     pre-trained, tuned and ``teacher_width`` wide. Own answers are the likeliest class, a teacher's are its probabilities. All but the first
     see the ``unlabelled`` passages and the labelled ones.
@@ -57,7 +58,7 @@ class FewLabels(Experiment, name="few-labels"):
         "pretrained-distilled-tuned",
         "teacher",
     ] = Field("labels", description="what the network learns, in order")
-    labels: int = Field(100, ge=8, description="passages with a label, the same number of each package if it goes up")
+    labels: int = Field(100, ge=8, description="passages with a label, as many of each of the eight packages as can be")
     unlabelled: int = Field(2000, ge=8, description="passages without")
     width: int = Field(8, ge=2, description="of the network")
     teacher_width: int = Field(128, ge=2, description="of the teacher")
@@ -77,6 +78,11 @@ class FewLabels(Experiment, name="few-labels"):
         labelled = np.concatenate(list(first.values()))[: self.labels]
         other = np.setdiff1d(rest, labelled, assume_unique=True)
         unlabelled = random.permutation(other)[: self.unlabelled]
+        if len(labelled) < self.labels or len(unlabelled) < self.unlabelled:
+            raise PartError(
+                f"{self.name}: {len(rest)} passages are fewer than {self.labels} with a label, spread over packages, and "
+                f"{self.unlabelled} without; lower one"
+            )
         learner = PassageLearner(found.counts, np.concatenate([labelled, unlabelled]), random, self.pretraining, self.tuning)
         gold = np.eye(PACKAGES, dtype=np.float32)[found.package[labelled]]
         network = self._taught(learner, labelled, gold, unlabelled)

@@ -47,7 +47,7 @@ class NextItem(Experiment, name="next-item"):
     )
     contrast: Literal["none", "any", "alike", "shuffled"] = Field("none", description="what takes the place of items in a view")
     weight: float = Field(0.1, ge=0, description="of the contrast of views")
-    items: int = Field(400, ge=20, description="of the catalogue")
+    items: int = Field(400, ge=20, le=DIGITS**3, description="of the catalogue; numbers of items have three digits")
     users: int = Field(2000, ge=64, description="whose histories are learned from")
     asked: int = Field(1000, ge=10, description="other users, half of them with a cold item next")
     width: int = Field(32, ge=2, description="of vectors")

@@ -43,7 +43,7 @@ class RetrievedDemonstrations(Experiment, name="retrieved-demonstrations"):
         "none", description="which examples are shown"
     )
     tested: Literal["same", "random", "nearest"] = Field("same", description="which are shown in testing, if others than in training")
-    shown: int = Field(4, ge=1, description="examples")
+    shown: int = Field(4, ge=1, le=20, description="examples")
     tasks: int = Field(60, ge=4, description="a quarter of which are not trained on")
     values: int = Field(12, ge=2, description="of a task")
     steps: int = Field(400, ge=1, description="of training, 64 questions each")
@@ -65,7 +65,7 @@ class RetrievedDemonstrations(Experiment, name="retrieved-demonstrations"):
             found[name] = float((answers(weights, bank, asked, examples).argmax(dim=1).numpy() == asked.labels).mean())
             if name == "unseen":
                 there = (bank.value[examples.rows] == asked.values[:, None]) & (bank.task[examples.rows] == asked.tasks[:, None])
-                found["there"] = float(there.any(axis=1).mean()) if self.demonstrations != "none" else 0.0
+                found["there"] = float(there.any(axis=1).mean()) if shown != "none" else 0.0
         return {"unseen": found["unseen"], "seen": found["seen"], "there": found["there"]}
 
     def _trained(self, bank: Bank, held: int, random: np.random.Generator) -> list[torch.nn.Parameter]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
     import torch
 
@@ -49,6 +51,12 @@ class TaughtByAnswers(Experiment, name="taught-by-answers"):
     found: int = Field(20, ge=2, description="documents that a reader is given")
     steps: int = Field(200, ge=1, description="of every stage, 64 questions or sentences each")
     asked: int = Field(1000, ge=10, description="questions that are judged")
+
+    @model_validator(mode="after")
+    def _finds_no_more_than_there_are(self) -> Self:
+        if self.found > self.documents:
+            raise ValueError(f"found: a reader cannot be given {self.found} of {self.documents} documents; lower it")
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``among_twenty``, ``first``, and ``tf_idf``, which is among twenty by words that agree."""
