@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 
 class TaggedTiles(Experiment, name="tagged-tiles"):
