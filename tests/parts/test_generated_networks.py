@@ -1,0 +1,23 @@
+"""Weights that are made for tasks."""
+
+from __future__ import annotations
+
+import torch
+
+from windtunnel.parts.experiment.generated_networks import CLASSES, HIDDEN, GeneratedNetworks, answers, right, size
+
+
+def test_weights_are_laid_out_as_a_network():
+    weights = torch.zeros(2, size())
+    weights[1, 3 * HIDDEN + HIDDEN * CLASSES] = 5.0  # the bias of the first class
+    points = torch.randn(2, 4, 2)
+    found = answers(weights, points)
+    assert found.shape == (2, 4, CLASSES) and torch.equal(found[1, :, 0], torch.full((4,), 5.0)) and not found[0].any()
+    assert right(weights, points, torch.zeros(2, 4, dtype=torch.long)).tolist() == [1.0, 1.0]
+
+
+def test_trained_networks_know_their_tasks_and_others_do_not():
+    knobs = {"zoo": 30, "tasks": 4, "training": 60, "steps": 30, "codes": 12, "parts": 8}
+    nearest, random, codes = (GeneratedNetworks(way=way, **knobs).measure(80) for way in ("nearest", "random", "codes"))
+    assert nearest["trained"] > random["accuracy"] + 0.1 and nearest["apart"] < 1e-3 < codes["apart"]
+    assert 0.2 < GeneratedNetworks(way="diffusion", **knobs).measure(80)["accuracy"] <= 1
