@@ -52,6 +52,7 @@ NAMES = (
 # pilot and ranks_before need another checkout, beside_datatrove an environment with it and folders of text, harness a model and a task,
 # outside_laws and law_calibration tables, own_ladder results of studies/ladder.yaml, incremental fashion-mnist, contrastive
 # sentence-transformers
+# beside_lm_eval needs a model and text, extraction folders of pages and of PDFs
 
 
 def main(names: list[str]) -> int:

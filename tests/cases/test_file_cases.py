@@ -18,6 +18,7 @@ import zstandard
 
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.frame import batches
+from windtunnel.data.corpus.glance import Glance
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.parts.source.files import Files
 
@@ -155,6 +156,33 @@ def test_western_letters_of_old_files(tmp_path: Path) -> None:
         assert texts(tmp_path / name) == [text]
 
 
+PLAIN = "In the beginning there was plain text, which tells nothing of letters. "
+NAMES = {"cp1252": ["Größe Nr. 7 – façade", "façade", "Übermaß “naïve”", "10 £"], "cp850": ["Größe, garçon"], "mac_roman": ["Größe, élève"]}
+
+
+@pytest.mark.parametrize(("encoding", "names"), NAMES.items(), ids=list(NAMES))
+def test_some_western_names_in_english_text(encoding: str, names: list[str], tmp_path: Path) -> None:
+    """Met with a table of tickets: cp1252 was taken for cp852, as ``Gr÷▀e`` and ``fašade``. jawah/charset_normalizer 358, 571."""
+    for name in names:
+        (tmp_path / "a.txt").write_bytes("\n".join(f"{name} {PLAIN * 8}" for _ in range(60)).encode(encoding))
+        assert texts(tmp_path / "a.txt")[0].startswith(name)
+
+
+def test_letters_that_are_not_western_stay_as_they_are_recognised(tmp_path: Path) -> None:
+    """Right before and to be kept: what looks at the words must not take them for Western ones."""
+    for encoding, text in (
+        ("cp1251", PLAIN * 9 + "он сказал: привет, друзья. "),
+        ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy. "),
+        ("cp1251", "Съешь же ещё этих мягких французских булок, да выпей чаю. "),
+        ("koi8-r", "Съешь же ещё этих мягких французских булок, да выпей чаю. "),
+        ("gb18030", "视野无限广，窗外有蓝天。微风迎客，软语伴茶。"),
+        ("shift_jis", "いろはにほへと、ちりぬるを。わかよたれそ、つねならむ。"),
+        ("iso8859-7", "Ξεσκεπάζω την ψυχοφθόρα βδελυγμία. "),
+    ):
+        (tmp_path / encoding).write_bytes((text * 30).encode(encoding))
+        assert texts(tmp_path / encoding) == [text * 30], encoding
+
+
 def test_letters_that_come_late_in_a_table(tmp_path: Path) -> None:
     """simonw/datasette-upload-csvs 23, 25; danny-avila/rag_api 291: only the beginning of the file was looked at."""
     plain = "".join(f"{number},plain text that says nothing of letters\n" for number in range(8000))
@@ -282,3 +310,29 @@ def test_a_page_in_utf_16_without_its_mark_is_a_page(tmp_path: Path) -> None:
     """Neighbour of the texts above: what a file is, was looked for before its encoding was."""
     (tmp_path / "a.html").write_bytes("<html><body><p>a river and a stone</p></body></html>".encode("utf-16-le"))
     assert texts(tmp_path) == ["a river and a stone"]
+
+
+def test_hidden_files_of_the_folder_one_works_in(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbour: what is below ``.`` has no name of a folder before it."""
+    (beside / ".hidden.txt").write_text("a river")
+    (beside / ".git").mkdir()
+    (beside / ".git" / "a.txt").write_text("a stone")
+    monkeypatch.chdir(beside)
+    found, counts = read(Path("."))
+    assert [row["origin"] for row in found] == ["good.txt"] and counts == {"skipped: hidden file": 2}
+
+
+def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbour of what a glob passes over: `check` of 55,000 files went through them three times and once more for each arm."""
+    for number in range(4):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "a.txt").write_text(f"note {number}")
+        (tmp_path / f"{number}" / "b.md").write_text(f"mark {number}")
+    opened: list[str] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path=".": opened.append(os.fspath(path)) or scandir(path))
+    source = Files(path=str(tmp_path), glob="[0-2]/*.txt")
+    source.refuse_missing()
+    assert not opened
+    about = Glance("notes", source).about()
+    assert about["documents"] == 3 and sorted(map(os.path.basename, opened[1:])) == sorted(["0", "1", "2", tmp_path.name])

@@ -239,7 +239,12 @@ def test_an_interrupt_says_how_to_go_on(
 
     broken(monkeypatch, Interrupted("2 of 6 runs finished") if isinstance(error, str) else error)
     assert run("study", "study.yaml") == 130
-    assert "give the same command again" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "give the same command again" in told and "so far" not in told
+    (here / "windtunnel-out" / "studies" / "study").mkdir(parents=True)
+    (here / "windtunnel-out" / "studies" / "study" / "result.json").write_text("{}")
+    assert run("study", "study.yaml") == 130
+    assert "what there is so far: windtunnel report windtunnel-out/studies/study\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from windtunnel.core import registry
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.keys import Variant
 from windtunnel.core.part import Part
 from windtunnel.core.registry import load_all, make, names, slots
@@ -456,3 +456,9 @@ def test_a_package_whose_parts_cannot_be_loaded_is_named(tmp_path: Path) -> None
     assert done.returncode == 2
     assert "staircase" in done.stderr and "a_library_that_is_not_there" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_of_very_many_names_only_the_nearest_are_told():
+    many = [f"name-{number}" for number in range(100)]
+    assert nearest("nam-7", many) == "did you mean 'name-7'?"
+    assert nearest("qq", many).endswith(" and 95 more") and nearest("qq", many[:3]) == "known: name-0, name-1, name-2"

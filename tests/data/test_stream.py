@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.registry import make, names
+from windtunnel.core.shared import Share
 from windtunnel.data import encode as encode_room
 from windtunnel.data import loader as loader_room
 from windtunnel.data.corpus.prepare import prepare_corpus
@@ -97,6 +98,16 @@ def stream(cache):
 @pytest.fixture(scope="module")
 def bpe():
     return tokenizer_room.train([text for texts in TRAIN.values() for text in texts], vocabulary=VOCABULARY, sentinels=SENTINELS)
+
+
+def test_a_stream_that_somebody_brought_is_not_made_again(stream, tmp_path, monkeypatch):
+    share = Share(f"memory://{tmp_path.name}/team", pytest.fail)
+    how = Bpe.model_construct(vocabulary=VOCABULARY, sentinels=SENTINELS)
+    prepare_encoded(Texts(CORPUS), how, cache=stream.folder.parent, share=share)  # was there before
+    monkeypatch.setattr(tokenise_room.tokenizers_room, "train", lambda *_, **__: pytest.fail("it was brought"))
+    found = prepare_encoded(Texts(CORPUS), how, cache=tmp_path, share=share)
+    assert found.folder.parent == tmp_path and found.fingerprint == stream.fingerprint
+    assert text_of(found, "test").text("test", "code", 0) == HELD_OUT["code"][0]
 
 
 def fresh(tmp_path, **keywords):

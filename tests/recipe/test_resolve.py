@@ -307,6 +307,13 @@ def test_a_change_that_finds_no_place_is_refused(tmp_path, change, message):
         Document(file(tmp_path, CHANGED), [change])
 
 
+def test_a_mistake_in_a_change_is_told_of_the_change_and_not_of_a_line(tmp_path):
+    document = Document(file(tmp_path, CHANGED), ["baseline.batchh=3", "arms.deep.clip=x"])
+    assert str(document.error(("baseline", "batchh"), "unknown")) == "--set baseline.batchh=3: baseline.batchh: unknown"
+    assert str(document.error(("arms", "deep", "clip"), "wrong")).startswith("--set arms.deep.clip=x: ")
+    assert "recipe.yaml:" in str(document.error(("baseline", "batch"), "wrong"))
+
+
 def test_the_command_line_changes_budget_and_seeds():
     assert changed(["baseline.batch=2"], "flops=1e9", "5") == ["baseline.batch=2", "budget={flops: 1e9}", "seeds=5"]
     assert changed(None, None, "3,4") == ["seeds=[3,4]"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,25 @@ def test_a_check_counts_what_has_to_be_trained_again_for_its_weights(fly, tmp_pa
     assert (after["runs"], after["cached"]) == (4, 6) and after["flops"] > before["flops"]
     fly(later)
     assert flown(out) == 8 + 4, "as it was told"
+
+
+def test_a_team_that_shares_a_store_flies_nothing_twice(fly, monkeypatch, tmp_path):  # noqa: F811
+    store = f"memory://{uuid.uuid4().hex}/team"
+    first = fly(study(), share=store)
+    assert flown(tmp_path / "out") == 8
+    shutil.rmtree(tmp_path / "out")  # another machine
+    monkeypatch.setattr("windtunnel.train.variant.choose", lambda *_, **__: pytest.fail("how steps are computed is known"))
+    again = fly(study(), share=store)
+    assert flown(tmp_path / "out") == 0 and again["arms"] == first["arms"]
+    later = {**ARMS, "faster": {**ARMS["grown"], "schedule": "wsd"}}
+    fly(study(later), share=store)
+    assert flown(tmp_path / "out") == 4, "the new arm, and the model whose weights stayed where they were trained, with two seeds"
+
+
+def test_a_run_that_counted_before_is_brought_to_a_store_too(fly, tmp_path):  # noqa: F811
+    fly(study())
+    fly(study(), share=str(tmp_path / "team"))
+    assert len(list((tmp_path / "team" / "records").iterdir())) >= 6
 
 
 def entry_of(**fields: Any) -> Any:

@@ -96,6 +96,21 @@ def test_new_refuses_what_holds_no_text_and_writes_nothing(tmp_path, capsys, mak
     assert message in capsys.readouterr().err and not (tmp_path / "study.yaml").exists()
 
 
+def test_new_says_which_column_is_the_text_and_what_became_of_the_rest(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{number};wing {number};The {number}. wing is made of spruce and cloth.\n" for number in range(30))
+    Path("tickets.csv").write_text(f"id;subject;body\n{rows}", encoding="utf-8")
+    pages = folder(tmp_path / "pages")
+    (pages / "a.css").write_text("h1 { color: red }")
+    (pages / "b.html").write_text("<html><body><p>a page of wings</p></body></html>")
+    (pages / "c.png").write_bytes(b"\x89PNG\0\0")
+    assert command("new", "tickets.csv", "pages", "--to", "study.yaml") == 0
+    text = Path("study.yaml").read_text(encoding="utf-8")
+    assert load_study(Path("study.yaml")).corpus["tickets"] == {"files": {"path": "tickets.csv", "field": "body"}}
+    assert "'body' is taken" in text and "# HTML documents: text extracted (1)" in text and "# left out: binary file (1)" in text
+    assert 'the pages alone: pages: {files: {path: pages, glob: "**/*.html"}}' in text and "  pages: pages\n" in text
+
+
 def test_names_come_from_paths(tmp_path):
     assert named([folder(tmp_path / "a.b c")]) == {"a": str(tmp_path / "a.b c")}
     with pytest.raises(UserError, match="named twice"):

@@ -133,6 +133,7 @@ class Study:
         quiet: bool = False,
         records: Sequence[Where] = (),
         save_records: Where | None = None,
+        share: str | None = None,
     ) -> Result:
         """Fly what is missing, compare, and write the result and its page below ``out/studies``. Called again, it goes on where it was.
 
@@ -150,6 +151,7 @@ class Study:
             quiet: show nothing.
             records: folders of records of finished runs, which count as flown.
             save_records: a folder that the record of every finished run is written to, without weights.
+            share: a store of a team, such as s3://bucket/name or a folder: encoded text and records come from there and go there.
 
         Raises:
             UserError: for what the caller can put right.
@@ -161,7 +163,7 @@ class Study:
             "records": [Path(folder) for folder in records],
             "save_records": Path(save_records) if save_records else None,
         }
-        kept |= {"device": device, "loggers": tuple(loggers)}
+        kept |= {"device": device, "loggers": tuple(loggers), "share": share}
         found = fly_study(self.file, Path(out), workers=workers, threads=threads, engine=engine, address=address, quiet=quiet, **kept)
         result = Result(found)
         result.page(Path(out) / "studies" / self.name)

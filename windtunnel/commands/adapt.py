@@ -79,6 +79,8 @@ def adapt(
     """Go on training a model on your documents, and keep what it knew. Given again, it goes on where it was.
 
     Training stops before the budget where what is kept gets worse than allowed, and then as much of the change is kept as stays within it.
+
+    Example: windtunnel adapt ./model --corpus notes=~/notes --keep general=~/general --budget "2000 steps" --out adapted
     """
     from windtunnel.study.adapt import AdaptRequest, budget_of, share_of
     from windtunnel.study.adapt import adapt as fly

@@ -23,6 +23,8 @@ def curate(
     """Clean, deduplicate and choose documents; write what stays, and what went and why. Given again, it goes on where it was.
 
     With --corpus, your sources take the place of the whole corpus that the file names.
+
+    Example: windtunnel curate recipe.yaml --out curated
     """
     from windtunnel.recipe import Document
     from windtunnel.report.curated import page, steps

@@ -6,9 +6,10 @@ Exit codes: 0 done, 1 something broke that is our fault or a run's (its tracebac
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -44,6 +45,7 @@ from windtunnel.commands.options import (
     SaveOption,
     SeedsOption,
     SetOption,
+    ShareOption,
     ThreadsOption,
     WorkersOption,
     changed,
@@ -119,6 +121,7 @@ def study(
     address: AddressOption = None,
     records: RecordsOption = None,
     save_records: SaveOption = None,
+    share: ShareOption = None,
     device: Annotated[
         str | None,
         typer.Option("--device", help="cpu, cuda:1, or several: cuda:0,cuda:2 (default: all GPUs, else the CPU)", show_default=False),
@@ -132,12 +135,16 @@ def study(
     """Fly a study: a baseline and arms, on your text, until there are verdicts. Given again, it goes on where it was.
 
     With --corpus, your sources take the place of the whole corpus that the file names. FILE may be the folder of a pack.
+
+    Seeds and budget are those of the file unless --seeds or --budget say otherwise. Results go to OUT/studies/NAME.
+
+    Example: windtunnel study my-study.yaml --corpus notes=~/notes --seeds 3
     """
     if device is not None:
         check_device(device, several=True)
     if file.is_dir():
-        if device is not None or logger:
-            raise UserError(f"--device and --logger: {file} is a pack, which fills every accelerator and keeps its own books")
+        if device is not None or logger or share:
+            raise UserError(f"--device, --logger, --share: {file} is a pack, which fills every accelerator and keeps its own books")
         if hours is not None:
             raise UserError(f"--hours {hours:g}: {file} is a pack, whose studies are sized already; say --minutes {60 * hours:g}")
         fly(file, minutes, out, workers, threads, as_json)
@@ -151,9 +158,10 @@ def study(
     if hours is not None and engine is not Engine.local:
         raise UserError(f"--hours {hours:g}: steps are timed on this machine, which says nothing of a cluster; give --seeds instead")
     loaded = in_hours(read_study(file, corpus, changed(settings, budget, seeds)), hours, seeds, out, workers, threads, device)
-    kept: dict[str, Any] = {"records": records or (), "save_records": save_records, "device": device}
+    kept: dict[str, Any] = {"records": records or (), "save_records": save_records, "device": device, "share": share}
     kept["loggers"] = [kind.value for kind in logger or ()]
-    result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
+    with saying_what_there_is(out / "studies" / loaded.name):
+        result = fly_study(loaded, out, workers=workers, threads=threads, engine=engine.value, address=address, **kept)
     write_report(result, out / "studies" / loaded.name)
     show_result(result, out / "studies" / loaded.name, as_json)
     refuse_mistakes(result)
@@ -201,7 +209,10 @@ def check(
     recompute: RecomputeOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here, or with --device elsewhere."""
+    """Validate a study, a recipe or a paper without flying it, and estimate what it will cost here, or with --device elsewhere.
+
+    Example: windtunnel check my-study.yaml --corpus notes=~/notes
+    """
     from windtunnel.recipe import Document, load_recipe
     from windtunnel.recipe.resolve import resolve
 
@@ -275,7 +286,10 @@ def report(
         Path | None, typer.Option("--picture", metavar="FILE", help="also draw the charts into this PNG", show_default=False)
     ] = None,
 ) -> None:
-    """Build the page of a study, a paper or an adaptation again from its result, and print its tables."""
+    """Build the page of a study, a paper or an adaptation again from its result, and print its tables.
+
+    Example: windtunnel report windtunnel-out/studies/my-study --picture report.png
+    """
     found = result_files(path)
     if len(found) > 1 and (out or picture):
         raise UserError(f"{path}: holds {len(found)} results; give --out and --picture with one of them, for example {found[0]}")
@@ -365,6 +379,18 @@ def in_hours(
     study, said = sized(study, hours, out, workers=workers, threads=threads, device=device, keep=keep)
     print(f"windtunnel: {said}", file=sys.stderr)
     return study
+
+
+@contextlib.contextmanager
+def saying_what_there_is(folder: Path) -> Iterator[None]:
+    """Where the study of ``folder`` is interrupted, say how its page so far is drawn, which would take too long for a process that ends."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if (folder / "result.json").is_file():
+            said = f"{stop}; " if str(stop) else ""
+            print(f"windtunnel: {said}what there is so far: windtunnel report {folder}", file=sys.stderr)
+        raise
 
 
 # Showing -----------------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ def merge(
     """Merge models in folders, one tensor at a time, into a folder that transformers loads.
 
     The file names a start that merges: `merge: {task-arithmetic: {base: {folder: A}, models: [{folder: B}, {folder: C}]}}`, or `soup`.
+
+    Example: windtunnel merge merge.yaml merged
     """
     from windtunnel.train.merge import merge_models, read_merge
 

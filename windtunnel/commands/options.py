@@ -114,6 +114,17 @@ SaveOption = Annotated[
 ]
 
 
+ShareOption = Annotated[
+    str | None,
+    typer.Option(
+        "--share",
+        metavar="ADDRESS",
+        help="a store of your team (s3://bucket/name, or a folder) that encoded text and records of finished runs come from and go to",
+        show_default=False,
+    ),
+]
+
+
 def changed(settings: Sequence[str] | None, budget: str | None = None, seeds: str | None = None) -> list[str]:
     """What --set, --budget and --seeds change, as KEY=VALUE.
 
@@ -186,12 +197,10 @@ def look_at(recipe: Any) -> None:
         if folder is not None and not Path(folder).expanduser().is_dir():
             raise UserError(f"{key}: {folder}: no such folder")
     for name, source in recipe.sources.items():
-        signature = getattr(source, "signature", None)
-        if signature is not None:
-            try:
-                signature()
-            except UserError as error:
-                raise UserError(f"source {name}: {error}") from error
+        try:
+            source.refuse_missing()
+        except UserError as error:
+            raise UserError(f"source {name}: {error}") from error
 
 
 def check_device(device: str | None, several: bool = False) -> None:

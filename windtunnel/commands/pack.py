@@ -45,7 +45,10 @@ def pack(
     cache: Annotated[Path, typer.Option("--prepare-in", metavar="DIR", help="the --out of studies, where text is prepared")] = OUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Pack studies for a machine without a network or the libraries that read a corpus: text, recipes, and the runs in order of value."""
+    """Pack studies for a machine without a network or the libraries that read a corpus: text, recipes, and the runs in order of value.
+
+    Example: windtunnel pack my-study.yaml --out pack
+    """
     from windtunnel.study.file import load_study
     from windtunnel.study.pack.make import pack_studies
 
@@ -110,7 +113,10 @@ def unpack(
     weights: Annotated[bool, typer.Option("--weights", help="take the models too, not their records alone")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Take in what came of a pack: every run that is whole counts as if it had been flown here."""
+    """Take in what came of a pack: every run that is whole counts as if it had been flown here.
+
+    Example: windtunnel unpack flown-pack
+    """
     from windtunnel.study.pack.unpack import unpack as take
 
     found = take(results, into, weights=weights)

@@ -51,7 +51,10 @@ def papers(
     surveys: Annotated[bool, typer.Option("--surveys", help="show instead which techniques of published surveys are here")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the papers that can be reproduced, and what was measured of them; with NAME its claim, expectations and notes."""
+    """List the papers that can be reproduced, and what was measured of them; with NAME its claim, expectations and notes.
+
+    Example: windtunnel papers g-stack
+    """
     from windtunnel.study.papers import list_papers, load_paper, measured
 
     if surveys:
@@ -224,7 +227,10 @@ def reproduce(
     save_records: SaveOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fly the study of a paper, or fit its laws, and write down whether its claim was reproduced. Given again, it goes on where it was."""
+    """Fly the study of a paper, or fit its laws, and write down whether its claim was reproduced. Given again, it goes on where it was.
+
+    Example: windtunnel reproduce g-stack --scale cpu
+    """
     from windtunnel.laws import claims
     from windtunnel.report import write_report
     from windtunnel.report.reading import Reading

@@ -35,6 +35,8 @@ def parts(
     """List what can be plugged in; with NAME its knobs, defaults and source.
 
     With --test it is tried: it trains, resumes to the bit, survives saving, changes nothing at its identity, refuses what it must.
+
+    Example: windtunnel parts --slot Schedule
     """
     from windtunnel.core import registry
     from windtunnel.core.schema import describe

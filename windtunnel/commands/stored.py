@@ -51,7 +51,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="remove without asking")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove runs that no study needs, after a question. Nothing that a study needs goes unless --weights or --cache says so."""
+    """Remove runs that no study needs, after a question. Nothing that a study needs goes unless --weights or --cache says so.
+
+    Example: windtunnel clean --weights
+    """
     from windtunnel.report.words import storage
     from windtunnel.study.stored import removable, remove
 

@@ -130,6 +130,8 @@ def train(
     With --arm and --flops, FILE is a study, and its arm is trained at its real size: shape, batch and rate as `windtunnel plan` has them.
     With --ranks or --mesh, processes on this machine share the work; on several machines, let torchrun start
     `-m windtunnel.commands.main train ...`.
+
+    Example: windtunnel train recipe.yaml --out runs/mine
     """
     from windtunnel.recipe import Document, load_recipe
     from windtunnel.recipe.resolve import resolve
@@ -297,7 +299,10 @@ def export(
         int | None, typer.Option("--rank", min=1, help="rank of that adapter (default: the least that holds it)", show_default=False)
     ] = None,
 ) -> None:
-    """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure; or as an adapter for peft."""
+    """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure; or as an adapter for peft.
+
+    Example: windtunnel export runs/mine exported
+    """
     from windtunnel.train.export import export_adapter, export_run
 
     target = out or to

@@ -82,7 +82,10 @@ def watch(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="of the page; 0 takes one that is free")] = 8642,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what flies in a folder on a live page for this machine's browser: runs, losses, speed, time left. It changes nothing."""
+    """Show what flies in a folder on a live page for this machine's browser: runs, losses, speed, time left. It changes nothing.
+
+    Example: windtunnel watch windtunnel-out
+    """
     from windtunnel.study.flying import state
 
     found = state(folder)

@@ -41,7 +41,7 @@ def new(
     from windtunnel.data.corpus.glance import Glance
     from windtunnel.study.file import load_study
     from windtunnel.study.hours import TooFewHours, sized
-    from windtunnel.study.write import first_study, named
+    from windtunnel.study.write import first_study, named, with_text
 
     if to.exists():
         raise UserError(f"{to}: exists already; remove it, or name another file with --to")
@@ -52,6 +52,7 @@ def new(
     corpus |= builtin
     to.parent.mkdir(parents=True, exist_ok=True)
     known: dict[str, Glance] = {}
+    corpus = with_text(corpus, known)
     write_text(to, first_study(corpus, to, hours=hours, known=known))
     said = ""
     try:

@@ -35,6 +35,9 @@ WANTED = {
 }
 
 
+MANY = 40  # names, more of which nobody reads in a message
+
+
 class UserError(Exception):
     """Something the user can mend: bad input, a full disk, an unknown name. The command line prints it and exits with code 2."""
 
@@ -79,11 +82,13 @@ class Diverged(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A sentence that helps with a misspelt ``word``: the closest valid spelling, then everything that is valid."""
+    """A sentence that helps with a misspelt ``word``: the closest valid spelling, then what is valid, where there are :data:`MANY` some."""
     names = sorted(known)
     close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names) or 'none'}"
+    hint = f"did you mean {close[0]!r}?" if close else ""
+    if len(names) <= MANY:
+        return f"{hint} known: {', '.join(names) or 'none'}".lstrip()
+    return hint or f"known: {', '.join(difflib.get_close_matches(str(word), names, n=5, cutoff=0.0))} and {len(names) - 5:,} more"
 
 
 def told(problem: Mapping[str, Any]) -> str:

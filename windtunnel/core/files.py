@@ -57,8 +57,10 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 
 def refuse_address(path: Path | str) -> None:
     """Raise UserError for an address such as ``s3://bucket/name``, of which a folder would else be made here, as ``s3:/bucket/name``."""
-    if _ADDRESS.match(str(path)):
-        raise UserError(f"{path}: object stores are not read or written; mount the store as a folder, or copy what you need")
+    if found := _ADDRESS.match(str(path)):
+        address = f"{found[0]}/{str(path)[found.end() :].lstrip('/')}"  # a Path has made one stroke of two
+        cure = "mount the store as a folder, or copy what you need (a team shares encoded text and records with `study --share`)"
+        raise UserError(f"{address}: object stores are not read or written here; {cure}")
 
 
 def is_lfs_pointer(path: Path) -> bool:

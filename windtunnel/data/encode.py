@@ -22,6 +22,7 @@ import numpy as np
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.files import awaited, naming, publish, temporary_folder
+from windtunnel.core.shared import Share
 from windtunnel.data.stream import BLOCK, FORMAT, GROUP, SPLITS, Stream, manifest_hash
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind
@@ -30,7 +31,13 @@ RESERVED = {"index", GROUP, "documents", "positions", "sources"}  # files and ro
 
 
 def prepare_stream(
-    corpus: Any, encoding: Encoding, *, before: Stream | None = None, cache: Path, progress: Callable[[str], None] | None = None
+    corpus: Any,
+    encoding: Encoding,
+    *,
+    before: Stream | None = None,
+    cache: Path,
+    progress: Callable[[str], None] | None = None,
+    share: Share | None = None,
 ) -> Stream:
     """The stream of ``corpus``, made in ``cache/<fingerprint>/`` unless it is there already.
 
@@ -40,6 +47,7 @@ def prepare_stream(
         before: the stream of the recipe that ``encoding`` takes over or goes on from.
         cache: where streams are kept.
         progress: told what is being done, a line at a time.
+        share: where it is fetched from, if it is there, and else brought to.
 
     Two processes that prepare the same stream at once both get it: the second waits for the first.
 
@@ -63,8 +71,11 @@ def prepare_stream(
             for stale in cache.glob(f"{fingerprint}.partial-*"):  # what a killed process left behind
                 shutil.rmtree(stale, ignore_errors=True)
             with temporary_folder(cache, f"{fingerprint}.partial-") as made:
-                _build(corpus, encoding, before, made, fingerprint, tell)
+                if share is None or not share.fetch(f"streams/{fingerprint}", made):
+                    _build(corpus, encoding, before, made, fingerprint, tell)
                 publish(made, target)
+    if share is not None:
+        share.bring(f"streams/{fingerprint}", target)
     return Stream.open(target)
 
 

@@ -49,6 +49,7 @@ class Document:
             raise UserError(f"{self.path}:{line}: not valid YAML: character {error.character:#x} is not text") from error
         if not isinstance(self.data, dict):
             raise UserError(f"{self.path}: expected a mapping of keys to values")
+        self._changed: dict[tuple[str, ...], str] = {}
         for change in changes:
             self._change(change)
 
@@ -73,6 +74,7 @@ class Document:
             self._put(place, key, copy.copy(inner), change)  # a copy, because an anchor may stand for it elsewhere too
             place = _entry(place, key)
         self._put(place, path[-1], value, change)
+        self._changed[tuple(map(str, path))] = change
 
     def _put(self, place: Any, key: int | str, value: Any, change: str) -> None:
         if isinstance(place, dict) or (isinstance(place, list) and isinstance(key, int) and key < len(place)):
@@ -99,9 +101,11 @@ class Document:
         return line
 
     def error(self, path: tuple[Any, ...], message: str, line: int | None = None) -> UserError:
-        """An error at ``path`` of this file (on the line of its last key, unless ``line`` says otherwise)."""
+        """An error at ``path``: on the line of its last key, unless ``line`` says otherwise, or in the change that put it there."""
         where = ".".join(str(key) for key in path)
-        return UserError(f"{self.path}:{line or self.line(path)}: {where + ': ' if where else ''}{message}")
+        changes = [change for changed, change in self._changed.items() if tuple(map(str, path))[: len(changed)] == changed]
+        place = f"--set {changes[-1]}" if changes else f"{self.path}:{line or self.line(path)}"
+        return UserError(f"{place}: {where + ': ' if where else ''}{message}")
 
     def errors(self, error: ValidationError, prefix: tuple[Any, ...] = (), fallbacks: tuple[tuple[Any, ...], ...] = ()) -> UserError:
         """A pydantic error as one message, a line for each problem, with file, line and path of the key.

@@ -22,6 +22,12 @@ class Source(Part):
         """
         raise NotImplementedError
 
+    def refuse_missing(self) -> None:
+        """Raise UserError where nothing can be read, as far as that can be told at once."""
+        signature = getattr(self, "signature", None)
+        if signature is not None:
+            signature()
+
     def content_fields(self) -> tuple[str, ...]:
         """The fields that make a document what it is: two that agree in them are duplicates. Empty: the text, without text all fields."""
         return ()

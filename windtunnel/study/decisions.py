@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from windtunnel.core.errors import UserError
 from windtunnel.core.files import decided_once
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import Recipe
@@ -41,7 +43,13 @@ def variant_of(name: str, folder: Path, base: Recipe, stream: Stream, work: Call
     # Compiled code is kept with the study: the system's folder for temporary files, where it would go, is emptied now and then.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((means.out / "cache" / "compiled").absolute()))
 
+    shared = f"variants/{base.key(0, Variant())}-{stream.fingerprint}.json"  # runs count for all that compute them alike
+
     def decide() -> dict[str, Any]:
+        if means.share is not None and (text := means.share.text(shared)):
+            with contextlib.suppress(UserError, ValueError):  # what this machine cannot compute, or nobody can read
+                refuse_unable(theirs := Variant.model_validate_json(text), device, name)
+                return theirs.model_dump()
         taken = work()
         beginnings = min(taken.runs, here.count * taken.compilations)
         means.say("timing the step of the baseline in what ways this machine can compute it")
@@ -50,6 +58,8 @@ def variant_of(name: str, folder: Path, base: Recipe, stream: Stream, work: Call
 
     variant = Variant.model_validate(decided_once(folder / VARIANT, decide))
     refuse_unable(variant, device, f"study {name} in {means.out}")
+    if means.share is not None and means.share.text(shared) is None:
+        means.share.put_text(shared, variant.model_dump_json())
     return variant
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.core import outside
 from windtunnel.core.errors import ADVICE, DiskError, UserError
 from windtunnel.core.files import holder, locked, refuse_address, write_json
+from windtunnel.core.shared import Share
 from windtunnel.recipe import Recipe
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import ByDocument
@@ -60,6 +61,7 @@ def fly_study(
     save_records: Path | None = None,
     device: str | None = None,
     loggers: Sequence[str] = (),
+    share: str | None = None,
 ) -> StudyResult:
     """Fly what is missing of ``study`` under ``out``, compare, and write ``out/studies/NAME/result.json``.
 
@@ -77,6 +79,8 @@ def fly_study(
         save_records: a folder that the records of all finished runs are written to, without weights, to be committed.
         device: "cpu", or a GPU or several such as "cuda:0,cuda:2" (default: all GPUs that there are, else the CPU).
         loggers: kinds of loggers that the numbers of every run are also sent to; see :mod:`windtunnel.train.loggers`.
+        share: the address of a store (``s3://bucket/team``) or a folder, which encoded text and records of finished runs are fetched from
+            and brought to; see :class:`windtunnel.core.shared.Share`.
 
     Raises:
         UserError: for what the user can mend, also when another process is flying the same study in the same folder.
@@ -104,6 +108,8 @@ def fly_study(
             console = None if quiet else Console(stderr=True)
             how: dict[str, Any] = {"device": device, "loggers": tuple(loggers)}
             means = Means(out, workers, threads, engine, address, on_event, function, committed, console, **how)
+            if share is not None:
+                means = replace(means, share=Share(share, means.say))
             return flown(study, folder, replace(means, here=only_here(study.resolved, means)), save_records)
     except OSError as error:
         if error.errno not in ADVICE:

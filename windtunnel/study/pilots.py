@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.core import outside
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
+from windtunnel.core.shared import Share
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed
 from windtunnel.study.flying import write_stage
@@ -17,7 +18,7 @@ from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
 from windtunnel.study.plan import needed_by, run_of, shorter_of
-from windtunnel.study.records import known
+from windtunnel.study.records import bring, known, shared
 from windtunnel.study.result import BASELINE, SETTLED, Entry
 from windtunnel.train.record import RunRecord, has_weights
 
@@ -43,6 +44,7 @@ class Means:
     here: bool = False  # in this process, one run after the other
     device: str | None = None  # cpu, or a GPU or several
     loggers: tuple[str, ...] = ()  # kinds of loggers that the numbers of runs go to
+    share: Share | None = None  # where streams and records are fetched from and brought to
 
     def machine(self, need: float = 0.0) -> local.Workers:
         """How this machine is divided among runs that take ``need`` bytes of an accelerator."""
@@ -94,7 +96,7 @@ class Pilots:
         from windtunnel.train.run import prepare, prepare_needed
 
         ready: dict[str, Stream] = {}
-        how: Any = (self.means.out / "cache", self.means.say, self.fly_for_corpus)
+        how: Any = (self.means.out / "cache", self.means.say, self.fly_for_corpus, self.means.share)
         for arm, recipe in recipes.items():
             key = data_key(recipe)
             try:
@@ -159,6 +161,8 @@ class Pilots:
                 watch.event(what, job, details)
                 if what in (*SETTLED, "interrupted"):
                     self.records[below[job.folder]] = details
+                    if self.means.share is not None:
+                        bring(below[job.folder], details, self.means.share)
                     settled()
                 self.means.tell(what, job, details)
                 if what == "failed" and details.failure.kind == "disk":
@@ -202,7 +206,13 @@ class Pilots:
         """Whether a run is finished and, where these are asked for, its weights are there; its record is kept."""
         out = self.means.out
         if entry.folder not in self.records:
-            record = known(entry, out, self.stream_of(entry).fingerprint, self.means.committed)
+            data, share = self.stream_of(entry).fingerprint, self.means.share
+            record = known(entry, out, data, self.means.committed)
+            if share is not None:
+                if record is None:
+                    record = shared(entry, out, data, share)
+                else:
+                    bring(entry.folder, record, share)
             if record is None:
                 return False
             self.records[entry.folder] = record

@@ -15,6 +15,7 @@ from typing import Any
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_text
 from windtunnel.core.settings import plain
+from windtunnel.core.shared import Share
 from windtunnel.study.result import Entry
 from windtunnel.train.record import FORMAT, RunRecord, finished_record, write_record
 
@@ -98,6 +99,34 @@ def committed(file: Path) -> RunRecord | None:
     return record if record.finished else None
 
 
+def shared(entry: Entry, out: Path, data: str, share: Share) -> RunRecord | None:
+    """The finished record of ``entry`` that somebody has brought to ``share``, put into the run's folder; None where nobody has."""
+    text = share.text(f"{FOLDER}/{Path(entry.folder).name}.json")
+    try:
+        record = RunRecord.model_validate(json.loads(text)) if text else None
+    except ValueError as error:
+        share.tell(f"--share {share.address}: not the record of a run: {entry.folder}: {error}")
+        return None
+    if record is None or not record.finished or not agrees(record, entry, data):
+        return None
+    write_record(out / entry.folder, record)
+    return record
+
+
+def bring(run: str, record: RunRecord, share: Share) -> None:
+    """Put a finished ``record`` of the folder ``run`` into ``share``, unless it is there."""
+    name = f"{FOLDER}/{Path(run).name}.json"
+    if record.finished and share.text(name) is None:
+        share.put_text(name, _portable(record))
+
+
+def _portable(record: RunRecord) -> str:
+    """A record as text, without the places on this machine."""
+    needed = {key: {**one, "folder": Path(str(one.get("folder", ""))).name} for key, one in record.needed.items()}
+    kept = record.model_copy(update={"needed": needed, "warnings": []})
+    return json.dumps(kept.plain(), ensure_ascii=False) + "\n"
+
+
 def save(records: Mapping[str, RunRecord], folder: Path) -> list[Path]:
     """Write the finished ones of ``records``, which are by the folder of their run, to ``folder``; returns the files.
 
@@ -109,9 +138,7 @@ def save(records: Mapping[str, RunRecord], folder: Path) -> list[Path]:
     written = []
     for run, record in records.items():
         if record.finished:
-            needed = {key: {**one, "folder": Path(str(one.get("folder", ""))).name} for key, one in record.needed.items()}
-            kept = record.model_copy(update={"needed": needed, "warnings": []})
             path = folder / f"{Path(run).name}.json"
-            write_text(path, json.dumps(kept.plain(), ensure_ascii=False) + "\n")
+            write_text(path, _portable(record))
             written.append(path)
     return written

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from windtunnel.core.errors import UserError
+from windtunnel.data.corpus.formats import AS_THEY_STAND
 from windtunnel.data.corpus.glance import Glance, glances
 from windtunnel.data.corpus.split import SPLITS, shares_that_do, split_of
 from windtunnel.recipe import sources_from
@@ -52,21 +53,37 @@ arms:
 
 
 def named(paths: Sequence[str | Path]) -> dict[str, str]:
-    """Folders and files as sources, each under a name made from its own.
+    """Folders and files as sources, each under a name made from its own, written as they were given, with ``~`` for the home folder.
 
     Raises:
         UserError: for one that is not there, or is named twice.
     """
     found: dict[str, str] = {}
+    known: set[Path] = set()
     for path in (Path(path).expanduser() for path in paths):
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
-        whole = path.resolve()
-        if str(whole) in found.values():
+        if path.resolve() in known:
             raise UserError(f"{path}: is named twice")
-        name = re.sub(r"[^a-z0-9]+", "-", whole.name.split(".")[0].lower()).strip("-") or "text"
+        known.add(path.resolve())
+        own = path.name if path.name not in ("", "..") else path.resolve().name
+        name = re.sub(r"[^a-z0-9]+", "-", own.split(".")[0].lower()).strip("-") or "text"
         number = next(number for number in range(1, len(found) + 2) if (name if number == 1 else f"{name}-{number}") not in found)
-        found[name if number == 1 else f"{name}-{number}"] = str(whole)
+        home = path.is_absolute() and path.is_relative_to(Path.home()) and Path.home() != Path("/")
+        found[name if number == 1 else f"{name}-{number}"] = f"~/{path.relative_to(Path.home())}" if home else str(path)
+    return found
+
+
+def with_text(corpus: Mapping[str, Any], known: dict[str, Glance] | None = None) -> dict[str, Any]:
+    """``corpus`` where what holds records without a field ``text`` says which of their fields is the text: the one that holds most of it.
+
+    Raises:
+        UserError: for a source that cannot be read.
+    """
+    found = dict(corpus)
+    for name, glance in glances(sources_from(corpus), known).items():
+        if isinstance(corpus[name], str) and not corpus[name].startswith("builtin:") and (field := glance.wordiest()):
+            found[name] = {"files": {"path": corpus[name], "field": field}}
     return found
 
 
@@ -99,8 +116,19 @@ def first_study(
         said = f"{about['estimated']} {about['documents']:,} documents, {about['bytes'] / 1e6:,.2g} MB".strip()
         example = about["example"].encode("ascii", "backslashreplace").decode()[:60]
         lines.append(f"  # {said}; the first begins: {example}")
-        lines += [f"  # left out: {what}" for what in about["skipped"]]
-        lines.append("  " + yaml.safe_dump({name: corpus[name]}, allow_unicode=True, width=10_000).strip())
+        lines += [f"  # {_counted(row)}" for row in glance.tally.rows()]
+        if (
+            isinstance(corpus[name], str)
+            and glance.tally.documents(AS_THEY_STAND)
+            and glance.tally.documents("HTML documents: text extracted")
+        ):
+            lines.append(f'  # the pages alone: {name}: {{files: {{path: {corpus[name]}, glob: "**/*.html"}}}}')
+        if isinstance(corpus[name], Mapping) and (field := corpus[name].get("files", {}).get("field")):
+            lines.append(
+                f"  # no field is called text, so {field!r} is taken, which holds most; `template` joins several: docs/own-corpus.md"
+            )
+        written = yaml.safe_dump(corpus[name], allow_unicode=True, width=10_000, default_flow_style=True).strip().removesuffix("\n...")
+        lines.append(f"  {yaml.safe_dump(name).strip().removesuffix(chr(10) + '...')}: {written}")
     small = f"  # {bytes_in_all / 1e6:.2g} MB in all is little: it will be read again and again, and verdicts are about that\n"
     names = ", ".join(corpus)
     shares, few = held_out_shares(looked_at)
@@ -115,6 +143,12 @@ def first_study(
         larger=f"  # with less held out, no document of {few} would be in each of training, validation and test\n" if few else "",
         **shares,
     )
+
+
+def _counted(row: Mapping[str, Any]) -> str:
+    """A row of the table of the corpus, in words."""
+    what, kept = re.subn(r"^(skipped|left out): ", "", row["what"])
+    return f"{'left out: ' * bool(kept)}{what} ({row['documents']:,})"
 
 
 def held_out_shares(looked_at: Mapping[str, Glance]) -> tuple[dict[str, float], str]:

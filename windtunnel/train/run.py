@@ -27,16 +27,24 @@ from windtunnel.train.variant import choose, refuse_unable
 if TYPE_CHECKING:
     import torch
 
+    from windtunnel.core.shared import Share
     from windtunnel.data.stream import Stream
     from windtunnel.train.log import RunContext, RunState
     from windtunnel.train.machine import PeakMemory
     from windtunnel.train.phase import PhaseRun
 
 
-def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None, flown: Fly | None = None) -> Stream:
+def prepare(
+    recipe: Recipe,
+    cache: Path,
+    progress: Callable[[str], None] | None = None,
+    flown: Fly | None = None,
+    share: Share | None = None,
+) -> Stream:
     """Read, split and clean the corpus of ``recipe`` and encode it, under ``cache``; what is already there is used again.
 
-    Models that its curators hold are trained first by ``flown``, by default in this process, in ``cache/runs``.
+    Models that its curators hold are trained first by ``flown``, by default in this process, in ``cache/runs``. What is encoded is fetched
+    from ``share`` where it is there, and else brought to it.
 
     Raises:
         ValueError: where a checkpoint says what the recipe does not (:meth:`Recipe.is_resolved`); it may say the tokenizer, too.
@@ -49,8 +57,8 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
     split, before = recipe.split, None
     if (other := recipe.encoding.before()) is not None:
         refuse_other_documents(other, recipe)
-        before = prepare(other, cache, progress, flown)
-    held = held_models(recipe, cache, progress, flown)
+        before = prepare(other, cache, progress, flown, share)
+    held = held_models(recipe, cache, progress, flown, share)
     corpus = prepare_corpus(
         recipe.corpus,
         validation=split.validation,
@@ -64,22 +72,32 @@ def prepare(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None 
         cache=cache / "corpora",
         progress=progress,
     )
-    return prepare_stream(corpus, recipe.encoding, before=before, cache=cache / "streams", progress=progress)
+    return prepare_stream(corpus, recipe.encoding, before=before, cache=cache / "streams", progress=progress, share=share)
 
 
-def held_models(recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None, flown: Fly | None = None) -> dict[str, Path]:
+def held_models(
+    recipe: Recipe,
+    cache: Path,
+    progress: Callable[[str], None] | None = None,
+    flown: Fly | None = None,
+    share: Share | None = None,
+) -> dict[str, Path]:
     """The folders of the runs whose models the curators of ``recipe`` hold, by the identity of their recipes, flown if they are missing."""
     held: dict[str, Path] = {}
     for one in held_by_curators(recipe):
         refuse_other_documents(one, recipe)
-        own = prepare(one, cache, progress, flown)
-        others = prepare_needed(one, cache, progress, flown)
+        own = prepare(one, cache, progress, flown, share)
+        others = prepare_needed(one, cache, progress, flown, share)
         held[one.identity()] = (flown or fly_in(cache / "runs", progress))(one, own, others)
     return held
 
 
 def prepare_needed(
-    recipe: Recipe, cache: Path, progress: Callable[[str], None] | None = None, flown: Fly | None = None
+    recipe: Recipe,
+    cache: Path,
+    progress: Callable[[str], None] | None = None,
+    flown: Fly | None = None,
+    share: Share | None = None,
 ) -> dict[str, Stream]:
     """The streams of the models that ``recipe`` needs, by :func:`windtunnel.recipe.data_key`, where they are not its own.
 
@@ -91,7 +109,7 @@ def prepare_needed(
         key = data_key(one)
         refuse_other_documents(one, recipe)
         if key != data_key(recipe) and key not in found:
-            found[key] = prepare(one, cache, progress, flown)
+            found[key] = prepare(one, cache, progress, flown, share)
     return found
 
 

@@ -18,6 +18,7 @@ from windtunnel.data.corpus.written import is_chat, is_empty_chat
 
 DOCUMENTS = (b"%PDF-", b"PK\x03\x04")  # how documents begin that are packed
 BESIDE_PAGES = (".css", ".js", ".svg")  # what folders of web pages hold beside them, and is text
+AS_THEY_STAND = "style sheets, scripts and drawings: read as they stand"
 LONGEST = 1 << 30  # bytes of one text file; parquet holds no value above 2 GiB
 
 
@@ -39,7 +40,7 @@ def read_text(path: Path, columns: Columns, note: Note) -> Documents:
     if form is None:
         text = decoded(data, columns, note)
         if kind(path) in BESIDE_PAGES:
-            note("style sheets, scripts and drawings: read as they stand", size=len(data))
+            note(AS_THEY_STAND, size=len(data))
     else:
         text = extracted(form, data if is_packed(form) else decoded(data, columns, note))
         note(f"{form}: text extracted", size=len(data))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PrivateAttr
 
 from windtunnel.core.errors import UserError
-from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes, text_of
+from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, sizes, text_of
 from windtunnel.data.corpus.frame import Document, StreamedSource, batches, documents_of
 from windtunnel.data.corpus.split import fraction, split_keys
 from windtunnel.data.corpus.tally import Tally
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS, BYTES = 100, 1 << 20  # both are reached, or the source is at its end, before its beginning is large enough
 COUNTING = 2.0  # seconds that are spent on counting what comes after the beginning
+WORDS = 20  # characters of a field in the mean from which it may be a text
 EXAMPLE = 100  # characters of a document that are shown
 
 
@@ -80,15 +81,32 @@ class Glance:
 
     @property
     def example(self) -> str:
-        """The beginning of the first document, on one line."""
+        """The beginning of the first document, on one line; of a folder of pages, of the first page."""
+        from windtunnel.data.corpus.formats import BESIDE_PAGES
+
+        beside = ""
         for batch in self.first:
-            for text in text_of(batch):
-                if text and text.strip():
-                    line = " ".join(text[: 4 * EXAMPLE].split())
-                    return line if len(line) <= EXAMPLE else f"{line[:EXAMPLE]}…"
+            for text, origin in zip(text_of(batch), batch.column(ORIGIN).to_pylist(), strict=True):
+                line = " ".join((text or "")[: 4 * EXAMPLE].split())
+                line = line if len(line) <= EXAMPLE else f"{line[:EXAMPLE]}…"
+                if line and not origin.endswith(BESIDE_PAGES):
+                    return line
+                beside = beside or line
             if TEXT not in batch.schema.names and batch.num_rows:
                 return "no text; fields: " + ", ".join(name for name in batch.schema.names if name != ORIGIN)
-        return ""
+        return beside
+
+    def wordiest(self) -> str | None:
+        """Of documents without text, the field that holds most characters in the mean; None where none is of words."""
+        import pyarrow.types
+
+        held: dict[str, int] = {}
+        for batch in self.first if all(TEXT not in batch.schema.names for batch in self.first) else ():
+            for one in batch.schema:
+                if one.name not in (ORIGIN, GROUP) and (pyarrow.types.is_string(one.type) or pyarrow.types.is_large_string(one.type)):
+                    held[one.name] = held.get(one.name, 0) + sum(len(value or "") for value in batch.column(one.name).to_pylist())
+        found = max(held, key=held.__getitem__, default=None)
+        return found if found is not None and held[found] >= WORDS * self.rows else None
 
     def beginning(self) -> Source:
         """A source of what was read, in the place of the whole one."""
@@ -120,9 +138,8 @@ class Glance:
         rows, size = self.rows, self.bytes
         if self.whole:
             return rows, size, ""
-        stored = getattr(self.source, "stored_bytes", None)
-        if stored is not None:
-            whole = max(size, stored())
+        if self.tally.stored is not None:
+            whole = max(size, self.tally.stored)
             return max(rows, round(whole * rows / max(1, size))), whole, "about"
         until, counted, held = time.monotonic() + COUNTING, 0, 0
         anew = documents_of(self.source, Tally(self.name))  # more may be read of the rest

@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import re
+import string
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,14 @@ _CHARSET = re.compile(
     re.IGNORECASE,
 )
 _SURROGATES = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
+WESTERN = ("cp1252", "cp850", "mac_roman")
+RARE = 0.02  # of all letters are not ASCII: fewer than in most languages but English, German and Italian
+LIKELY = 0.95  # of what is not ASCII stands where such stands
+_LATIN = "À-ÖØ-öø-\u024f"
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
+_SIGNS = re.compile(rf"(?<=[a-zA-Z{_LATIN}])[^\x00-\x7f{_LATIN}’‘·‐‑–—…\xad]+(?=[a-zA-Z{_LATIN}])")
+_BEHIND = re.compile(rf"(?<=[a-z])[{_LATIN}]")
+_ROW = re.compile(rf"[{_LATIN}]{{3,}}")
 _CONTROL = re.compile(r"[\x00-\x06\x0e-\x1a\x7f-\x9f]")
 
 
@@ -178,7 +187,7 @@ def encoding_of(data: bytes, said: str | None = None) -> str:
     """The encoding of a text file: by its byte order mark, else UTF-8 where it is that, else what it says it is, else what is recognised.
 
     ``said`` is what the file names, such as a page of HTML. Western European text is cp1252, which has the letters of Latin-1 where that
-    has letters.
+    has letters, or else one of DOS or of old Macs.
 
     Raises:
         Unreadable: for binary data, and for UTF-8 with damaged bytes in it (which would else be read as some other encoding).
@@ -210,10 +219,31 @@ def encoding_of(data: bytes, said: str | None = None) -> str:
     if sum(not character.isascii() for character in text) - bad > 4 * bad:
         detail = f"is UTF-8 text with invalid bytes, the first 0x{data[offset]:02x} at byte {offset}; save it as UTF-8"
         raise Unreadable("not valid UTF-8", detail)
-    found = next((one for one in (_western(said), _recognised(sample), "cp1252") if one and _fits(sample, one)), None)
+    if (named := _western(said)) and _fits(sample, named):
+        return named
+    # What is recognised may be wrong where few letters tell, as in English with some names; then Western European comes first.
+    foreign, letters = (len(sample) - len(sample.translate(None, some)) for some in (bytes(range(128, 256)), string.ascii_letters.encode()))
+    recognised, rare = _recognised(sample), foreign <= RARE * (foreign + letters)
+    first = (WESTERN[0], recognised, *WESTERN[1:]) if rare else (recognised, *WESTERN)
+    found, best = None, -1.0
+    for one in dict.fromkeys(first):
+        if one and best < LIKELY and _fits(sample, one) and (score := likely(sample.decode(one, "replace"))) > best:
+            found, best = one, score
     if found is None:
         raise Unreadable("binary file", f"is no text in any encoding (not UTF-8 from byte {offset} on, and no other fits)")
     return found
+
+
+def likely(text: str) -> float:
+    """The share of what is not ASCII in ``text`` that stands where such letters and signs stand: 1 where there is none.
+
+    Signs between two Latin letters, a capital behind a small letter, and many such letters in a row are what a wrong encoding makes of
+    letters: ``Gr÷▀e``, ``FranÇais``, ``ïðèâåò``.
+    """
+    wrong = sum(len(found[0]) for found in _SIGNS.finditer(text))
+    wrong += sum(found[0].isupper() for found in _BEHIND.finditer(text))
+    wrong += sum(len(found[0]) - 2 for found in _ROW.finditer(text))
+    return 1 - wrong / max(1, len(_FOREIGN.findall(text)))
 
 
 def _escaped(data: bytes, said: str | None) -> str | None:

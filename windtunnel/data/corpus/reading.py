@@ -167,4 +167,7 @@ def check_split(tally: Tally, entries: dict[tuple[str, str], dict[str, Any]], pl
         raise SourceError(f"{what}. Add documents: {few}. If it is one long text, cut it into several, e.g. by chapter", name)
     validation, test = advice
     shares = f"split: {{validation: {validation:g}, test: {test:g}}}"
-    raise SourceError(f"{what}. Add documents (a long one can be cut into several), or hold out a larger share: {shares} would do", name)
+    larger = {"validation": validation, "test": test}
+    words = " ".join(f"--set baseline.split.{key}={share:g}" for key, share in larger.items() if share != settings[key])
+    cure = f"hold out a larger share: {shares} would do; `windtunnel study` and `check` take {words}"
+    raise SourceError(f"{what}. Add documents (a long one can be cut into several), or {cure}", name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from windtunnel.core.errors import UserError
+from windtunnel.core.memory import hand_back
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE
 from windtunnel.data.corpus.written import Template
 from windtunnel.kits.text import tokenizer as tokenizers_room
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 64 << 20  # bytes of text the vocabulary is learnt from: more changes a vocabulary of pilot size very little
 LONGEST = 1 << 20  # characters of one document in that sample, so that no single file becomes the vocabulary
-SLICE = 1 << 20  # characters encoded in one piece: an encoding takes some hundred times its text while it exists
-BATCH = 1 << 21  # characters encoded in one call: enough for every core to have work
+SLICE = 1 << 19  # characters encoded in one piece: an encoding takes some hundred times its text while it exists
+BATCH = 1 << 19  # characters encoded in one call: enough for some dozen cores to have work
 READ = 1 << 20  # bytes read at a time where a file is hashed
 
 Metadata = tuple[str, int] | None  # a template, and how many tokens of what it writes are kept
@@ -111,6 +112,7 @@ def fit(
     else:
         tell("learning the vocabulary")
         tokenizer = tokenizers_room.train(_sample(corpus, learn_from), vocabulary=vocabulary, sentinels=sentinels)
+        hand_back()  # what counting words held; else it stays with the process while the text is encoded
         if len(tokenizer) < vocabulary:
             tell(f"the text offers {len(tokenizer)} of the {vocabulary} tokens asked for")
     facts = tokenizers_room.describe(tokenizer, sentinels=sentinels)
@@ -191,10 +193,10 @@ def _encode(
 def encode_documents(texts: Iterable[str], backend: Tokenizer) -> Iterator[tuple[np.ndarray, int, bool]]:
     """The tokens of documents in order, in pieces: (uint32 tokens, UTF-8 bytes of their text, whether the document ends here).
 
-    Documents longer than 1 Mi characters are encoded in slices, so that memory is bounded. A slice ends before a space that follows
-    something else, where the pre-tokenizers of GPT-2, Llama 3 and their kin begin a new piece anyway: the tokens are the same as for
-    the whole. They can differ at such a place only for a tokenizer that puts a space before every text, or inside a run of a million
-    characters without a space.
+    Documents longer than half a million characters are encoded in slices, so that memory is bounded. A slice ends before a space that
+    follows something else, where the pre-tokenizers of GPT-2, Llama 3 and their kin begin a new piece anyway: the tokens are the same as
+    for the whole. They can differ at such a place only for a tokenizer that puts a space before every text, or inside a run of half a
+    million characters without a space.
     """
     waiting: list[str] = []
     ends: list[bool] = []

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from windtunnel.data.corpus.opened import Unreadable
 
 
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".tgz", ".tbz2", ".txz", ".zip", ".parquet")
+
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".ico", ".tif", ".tiff")
+OTHERS = (".mp3", ".mp4", ".ogg", ".wav", ".webm", ".avi", ".mov", ".ttf", ".otf", ".woff", ".woff2", ".eot", ".so", ".o", ".a", ".pyc")
+NO_TEXT = {*IMAGES, *OTHERS}
+
+
 class Files(StreamedSource, name="files"):
     """Documents from a folder (by a glob pattern), from one file, or from a folder that the datasets library saved.
 
@@ -94,9 +101,7 @@ class Files(StreamedSource, name="files"):
                 "".encode(encoding)
             except LookupError:
                 names = sorted({*encodings.aliases.aliases, *encodings.aliases.aliases.values()})
-                raise ValueError(
-                    f"no encoding of text is called {encoding!r}; {nearest(encoding, names).partition('? known:')[0]}"
-                ) from None
+                raise ValueError(f"no encoding of text is called {encoding!r}; {nearest(encoding, names)}") from None
         return encoding
 
     @field_validator("template")
@@ -116,14 +121,16 @@ class Files(StreamedSource, name="files"):
         """The documents, file by file in the order of their names, each with its file (relative to the folder) and line."""
         from windtunnel.data.corpus.sample import sampled
 
-        every = self._every(tally)
-        return every if self.sample is None else sampled(every, self.sample, self._bytes(), tally)
+        root, files = self._files(tally)
+        whole = _text_in(files)
+        every = self._every(root, files, tally)
+        tally.stored = whole if self.sample is None else min(self.sample, whole)
+        yield from every if self.sample is None else sampled(every, self.sample, whole, tally)
 
-    def _every(self, tally: Tally) -> Iterator[Document]:
+    def _every(self, root: Path, files: list[Path], tally: Tally) -> Iterator[Document]:
         from windtunnel.data.corpus.formats import read_file
         from windtunnel.data.corpus.opened import Unreadable
 
-        root, files = self._files(tally)
         columns = self._columns(root, files)
         read = 0
         for file, name, alone in self._unpacked(root, files, tally):
@@ -210,14 +217,11 @@ class Files(StreamedSource, name="files"):
             digest.update(json.dumps(entry).encode())
         return digest.hexdigest()
 
-    def stored_bytes(self) -> int:
-        """About how many bytes of text are read."""
-        return self._bytes() if self.sample is None else min(self.sample, self._bytes())
-
-    def _bytes(self) -> int:
-        """Bytes of all files; what is compressed counts three times, which is about what text shrinks by."""
-        packed = (".gz", ".zst", ".bz2", ".xz", ".tgz", ".tbz2", ".txz", ".zip", ".parquet")
-        return sum(_size(file) * (3 if file.suffix in packed else 1) for file in self._files(None)[1])
+    def refuse_missing(self) -> None:
+        """Raise UserError where the file or folder is not there. Files are not listed: there may be very many."""
+        root, _ = self._root()
+        if not root.is_file() and not root.is_dir():
+            raise UserError(f"{root}: neither a file nor a folder")
 
     def _files(self, tally: Tally | None) -> tuple[Path, list[Path]]:
         """The folder or file that is read, and the files in it in a fixed order."""
@@ -231,7 +235,7 @@ class Files(StreamedSource, name="files"):
             return root, saved
         try:
             found, passed = listed(root, pattern)
-        except (ValueError, NotImplementedError, IndexError) as error:
+        except (ValueError, NotImplementedError) as error:
             raise UserError(f"{root}: the glob {pattern!r} is no pattern for files inside the folder: {error}") from error
         except OSError as error:
             raise UserError(f"{root}: cannot be listed: {error.strerror or error}") from error
@@ -240,7 +244,7 @@ class Files(StreamedSource, name="files"):
                 tally.count(f"skipped: {what}", where=shown(path))
         files = []
         for file in found:
-            if _hidden(file.relative_to(root)) and not _names_hidden(pattern):
+            if _may_be_hidden(file) and _hidden(file.relative_to(root)) and not _names_hidden(pattern):
                 _count(tally, "skipped: hidden file", file, shown(file.relative_to(root)))
             else:
                 files.append(file)
@@ -264,7 +268,7 @@ class Files(StreamedSource, name="files"):
             return Path(*parts[:wild]), "/".join(parts[wild:])
         if root.parent.is_dir():
             near = nearest(root.name, [entry.name for entry in sorted(root.parent.iterdir())[:1000]])
-            hint = near.split("? known:")[0] + "?" if near.startswith("did") else f"{root.parent} has nothing of a similar name"
+            hint = near.partition(" known:")[0] if near.startswith("did") else f"{root.parent} has nothing of a similar name"
         else:
             hint = f"nor is there a folder {root.parent}"
         raise UserError(f"{root}: no such file or folder; {hint}")
@@ -285,6 +289,16 @@ def _count(tally: Tally | None, what: str, file: Path, where: str) -> None:
 def _hidden(path: Path) -> bool:
     """Whether a file or a folder above it is hidden; archives made on a Mac hide what belongs to its file system under another name."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts if part != "..")
+
+
+def _may_be_hidden(file: Path) -> bool:
+    """False only where :func:`_hidden` would say no; quicker, for there may be very many files."""
+    return "/." in (path := f"/{file}") or "__MACOSX" in path
+
+
+def _text_in(files: list[Path]) -> int:
+    """About how many bytes of text there are: what is compressed counts three times, as text shrinks about so much, and an image not."""
+    return sum(_size(file) * (3 if file.suffix in PACKED else 1) for file in files if file.suffix.lower() not in NO_TEXT)
 
 
 def _with_origin(fields: dict[str, Any] | pyarrow.RecordBatch, name: str, place: str | int) -> Document:

@@ -48,6 +48,7 @@ class Tokens(StreamedSource, name="tokens"):
         tokenizer = load(self.tokenizer, sentinels=0)
         end = tokenizer.eos_token_id if self.end is None else self.end
         size = len(tokenizer)
+        tally.stored = 2 * _opened(path).stat().st_size  # a token of two bytes stands for some four of text
         for number, ids in enumerate(self._documents(path, end, tally), 1):
             if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < size:
                 wrong = int(ids.max() if ids.max() >= size else ids.min())
@@ -64,10 +65,6 @@ class Tokens(StreamedSource, name="tokens"):
         held = [path, path.with_suffix(".idx"), *sorted(folder.glob("tokenizer*.json")), folder / "config.json"]
         looks = [(file.name, file.stat()) for file in held if file.is_file()]
         return str([(name, status.st_size, status.st_mtime_ns) for name, status in looks])
-
-    def stored_bytes(self) -> int:
-        """About the bytes of its text: a token stands for some four."""
-        return 2 * _opened(Path(self.path).expanduser()).stat().st_size
 
     def _documents(self, path: Path, end: int, tally: Tally) -> Iterator[np.ndarray]:
         """The ids of each document."""
