@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.kits.image.tiny import begun, said
 from windtunnel.parts.experiment.arriving_data import ArrivingData, doubled
@@ -22,3 +24,9 @@ def test_what_was_kept_shows():
     assert warm["first"] == fresh["first"] and warm["accuracy"] > fresh["accuracy"], "twenty steps are too few for fresh weights"
     grown = ArrivingData(begin="blended", grows=True, kept=(0.5,), **knobs).measure(80)
     assert 0 < grown["accuracy"] <= 1
+
+
+def test_a_width_that_cannot_be_halved_for_every_chunk_is_refused():
+    with pytest.raises(ValidationError, match="cannot be halved 2 times"):
+        ArrivingData(grows=True, width=10)
+    assert ArrivingData(width=10).width == 10

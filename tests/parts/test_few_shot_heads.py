@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from windtunnel.core.errors import PartError
+from windtunnel.kits.heads import discriminants
 from windtunnel.kits.image.tiny import dealt
-from windtunnel.parts.experiment.few_shot_heads import FewShotHeads, discriminants
+from windtunnel.parts.experiment.few_shot_heads import FewShotHeads
 
 
 def test_discriminants_are_those_of_the_shrunk_gaussian():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from windtunnel.parts.experiment.selected_ranks import SelectedRanks
 
@@ -29,3 +30,10 @@ def test_steps_are_down_the_squared_error():
 def test_what_the_old_task_does_not_share_is_not_touched():
     apart = SelectedRanks(ranks="all", shared=0).measure(80)
     assert apart["old"] < 0.2 < SelectedRanks(ranks="all", shared=24).measure(80)["old"]
+
+
+def test_tasks_that_do_not_fit_are_refused():
+    with pytest.raises(ValidationError, match="cannot share 25"):
+        SelectedRanks(shared=25)
+    with pytest.raises(ValidationError, match="do not fit into 48"):
+        SelectedRanks(inside=30, shared=2)

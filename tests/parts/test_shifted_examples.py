@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from windtunnel.core.errors import PartError
 from windtunnel.parts.experiment.shifted_examples import ShiftedExamples
 
 
@@ -26,3 +27,8 @@ def test_examples_of_the_new_kind_help_where_images_are_turned():
         for more in ({"answer": "examples"}, {"answer": "examples", "of": "unchanged"}, {})
     )
     assert new > old + 0.3 and new > names + 0.3
+
+
+def test_more_examples_than_a_class_has_are_refused():
+    with pytest.raises(PartError, match="fewer than 50 images to show"):
+        ShiftedExamples(shots=50).measure(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.kits.weights.deltas import by_shift_ranks, elected
 from windtunnel.parts.experiment.two_abilities import TwoAbilities
@@ -43,3 +44,10 @@ def test_what_shares_nothing_adds_up():
     assert found["sum"]["worse"] < 0.05 < 0.2 < found["average"]["worse"] and abs(found["sum"]["cosine"]) < 0.05
     assert found["alone"]["tuned"] == pytest.approx(1, abs=1e-6) and found["random"]["worse"] > 0.5
     assert found["grid"]["worse"] < 0.05 and TwoAbilities(shared=12).measure(80)["worse"] > 1
+
+
+def test_tasks_that_do_not_fit_are_refused():
+    with pytest.raises(ValidationError, match="cannot share 25"):
+        TwoAbilities(shared=25)
+    with pytest.raises(ValidationError, match="do not fit into 48"):
+        TwoAbilities(inside=30, shared=2)

@@ -233,3 +233,18 @@ def softmax(logits: Array) -> Array:
     """Of each row."""
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+def discriminants(shown: Array, labels: Array, asked: Array, *, whole: bool) -> Array:
+    """Linear discriminants [N, classes] of ``asked`` [N, d], from ``shown`` with labels from 0; with ``whole`` false by distance alone."""
+    means = np.stack([shown[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
+    count, size = shown.shape
+    if whole:
+        rest = shown - means[labels]
+        pooled = rest.T @ rest / max(1, count - 1)
+        precision = size * np.linalg.inv((count - 1) * pooled + max(np.trace(pooled), 1e-9) * np.eye(size))
+    else:
+        precision = np.eye(size)
+    weighted = means @ precision
+    found: Array = asked @ weighted.T - 0.5 * (means * weighted).sum(axis=1)
+    return found

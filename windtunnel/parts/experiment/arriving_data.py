@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from windtunnel.kits.image.tiny import Weights
 
 
@@ -34,10 +36,16 @@ class ArrivingData(Experiment, name="arriving-data"):
     kept: tuple[float, ...] = Field((0.3, 0.5, 0.8), min_length=1, description="shares of the inherited weights, of which one is chosen")
     grows: bool = Field(False, description="whether widths double with every chunk")
     chunks: int = Field(3, ge=2, le=5, description="of images")
-    images: int = Field(150, ge=10, description="of all chunks together")
+    images: int = Field(150, ge=10, le=800, description="of all chunks together")
     width: int = Field(64, ge=2, description="of both hidden layers at the end")
     steps: int = Field(200, ge=1, description="of each chunk")
     rate: float = Field(3e-3, gt=0, description="learning rate")
+
+    @model_validator(mode="after")
+    def _width_halves(self) -> Self:
+        if self.grows and self.width % 2 ** (self.chunks - 1):
+            raise ValueError(f"width: {self.width} cannot be halved {self.chunks - 1} times, once for each chunk before the last")
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``accuracy`` and ``first``."""
@@ -52,7 +60,7 @@ class ArrivingData(Experiment, name="arriving-data"):
             random = np.random.default_rng((seed, 1))
             weights: Weights = {}
             for chunk in range(self.chunks):
-                width = max(2, self.width >> (self.chunks - 1 - chunk)) if self.grows else self.width
+                width = self.width >> (self.chunks - 1 - chunk) if self.grows else self.width
                 fresh = begun((64, width, width, 10), seed + 1000 * chunk)
                 if not weights or self.begin == "fresh":
                     weights = fresh

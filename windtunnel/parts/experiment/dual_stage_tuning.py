@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 MODULUS, FORMS, KEYS = 13, 3, 40  # of sums; kinds of general questions and what they ask about
-ADD = 0
+BEGIN = 0  # the first token of every question
 FORM = 1
 NUMBER = FORM + FORMS
 KEY = NUMBER + MODULUS
@@ -89,7 +89,7 @@ def added(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
     one, two = sums // MODULUS, sums % MODULUS
-    return np.stack([np.full(len(sums), ADD), NUMBER + one, NUMBER + two], axis=1), NUMBER + (one + two) % MODULUS
+    return np.stack([np.full(len(sums), BEGIN), NUMBER + one, NUMBER + two], axis=1), NUMBER + (one + two) % MODULUS
 
 
 def general(questions: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +97,7 @@ def general(questions: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.n
     import numpy as np
 
     form, key = questions // KEYS, questions % KEYS
-    return np.stack([np.full(len(questions), ADD), FORM + form, KEY + key], axis=1), VALUE + values[form, key]
+    return np.stack([np.full(len(questions), BEGIN), FORM + form, KEY + key], axis=1), VALUE + values[form, key]
 
 
 def nats(model: torch.nn.Module, asked: np.ndarray, right: np.ndarray) -> torch.Tensor:

@@ -49,6 +49,7 @@ class FewShotHeads(Experiment, name="few-shot-heads"):
         """``accuracy``, and ``weight``, what the few labels count beside names (0 without them)."""
         import numpy as np
 
+        from windtunnel.kits.heads import discriminants
         from windtunnel.kits.image.tiny import dealt
         from windtunnel.kits.vectors import unit
 
@@ -79,23 +80,6 @@ class FewShotHeads(Experiment, name="few-shot-heads"):
             return {"accuracy": share(scores[held], labels[held]), "weight": 0.0}
         weight = max(WEIGHTS, key=lambda one: share((names + one * scores)[chosen], labels[chosen]))
         return {"accuracy": share((names + weight * scores)[held], labels[held]), "weight": weight}
-
-
-def discriminants(shown: np.ndarray, labels: np.ndarray, asked: np.ndarray, *, whole: bool) -> np.ndarray:
-    """Linear discriminants [N, classes] of ``asked`` [N, d], from ``shown`` with labels from 0; with ``whole`` false by distance alone."""
-    import numpy as np
-
-    means = np.stack([shown[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
-    count, size = shown.shape
-    if whole:
-        rest = shown - means[labels]
-        pooled = rest.T @ rest / max(1, count - 1)
-        precision = size * np.linalg.inv((count - 1) * pooled + max(np.trace(pooled), 1e-9) * np.eye(size))
-    else:
-        precision = np.eye(size)
-    weighted = means @ precision
-    found: np.ndarray = asked @ weighted.T - 0.5 * (means * weighted).sum(axis=1)
-    return found
 
 
 def share(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -19,10 +20,10 @@ class ShiftedExamples(Experiment, name="shifted-examples"):
     """Accuracy on images changed at five strengths, by who answers and by what examples it is shown.
 
     Han et al. 2023, "How Well Does GPT-4V(ision) Adapt to Distribution Shifts?", arXiv:2312.07424, ask a hosted model of that year,
-    zero-shot and with examples in its context, on images with noise, in other styles and of other fields. The model cannot be asked
-    again; what can be asked are the questions. Features are ``features`` of scikit-learn's digits. ``answer``: ``names``, the nearest of
-    vectors that stand for names (noisy class means of unchanged images); ``head``, a linear discriminant of unchanged images;
-    ``examples``, the nearest of ``shots`` examples a class, ``of`` the ``changed`` kind or ``unchanged``.
+    zero-shot and with examples in its context, on images with noise, in other styles and of other fields. The model cannot be asked again;
+    what can be asked are the questions. Features are those of scikit-learn's digits, of length 1, ``good`` or ``poor``. ``answer``:
+    ``names``, the nearest of vectors that stand for names (noisy class means of unchanged images); ``head``, a linear discriminant of
+    unchanged images; ``examples``, the nearest of ``shots`` examples a class, ``of`` the ``changed`` kind or ``unchanged``.
 
     Numbers are ``accuracy``, the mean over strengths, ``mild`` and ``strong``, those of the first and the last, and ``plain``, that
     without change.
@@ -36,16 +37,20 @@ class ShiftedExamples(Experiment, name="shifted-examples"):
     answer: Literal["names", "head", "examples"] = Field("names", description="who answers")
     of: Literal["changed", "unchanged"] = Field("changed", description="what kind the examples are of")
     change: Literal["noise", "turn", "fade", "invert"] = Field("noise", description="what is done to images, at strengths 1 to 5")
-    features: Literal["good", "poor"] = Field("good", description="24 discriminative directions, or two random ones for each")
+    features: Literal["good", "poor"] = Field("good", description="24 principal components, or four random directions")
     shots: int = Field(8, ge=1, le=50, description="examples of each class")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``accuracy``, ``mild``, ``strong`` and ``plain``."""
+        """``accuracy``, ``mild``, ``strong`` and ``plain``.
+
+        Raises:
+            PartError: where a class has too few images.
+        """
         import numpy as np
 
+        from windtunnel.kits.heads import discriminants
         from windtunnel.kits.image.tiny import dealt
         from windtunnel.kits.vectors import unit
-        from windtunnel.parts.experiment.few_shot_heads import discriminants
 
         random = np.random.default_rng(seed)
         data = dealt(self.name, random)
@@ -58,6 +63,8 @@ class ShiftedExamples(Experiment, name="shifted-examples"):
         def read(given: np.ndarray) -> np.ndarray:
             return unit((given - middle) @ matrix)
 
+        if np.bincount(labels[chosen], minlength=10).min() < self.shots:
+            raise PartError(f"{self.name}: a class has fewer than {self.shots} images to show; lower shots")
         shown = np.concatenate([chosen[labels[chosen] == label][: self.shots] for label in range(10)])
         before, found = read(images[train]), []
         means = np.stack([before[labels[train] == label].mean(axis=0) for label in range(10)])

@@ -31,9 +31,10 @@ class StreamedUpdates(Experiment, name="streamed-updates"):
     - ``joint``: all tasks at once, with as many steps; ``all-seen``: each task together with all before it.
 
     With R[i, j] the accuracy on task j after task i: ``accumulated`` is the mean of the last row, ``retained`` the accuracy on what was
-    learned before, ``forward`` the mean over tasks of the accuracy while each is learned (at eight moments), ``forgetting`` the mean of
-    R[j, j] - R[i, j] over i > j, and ``area`` the mean over tasks of their forward and all later accuracies (LIBERO's FWT, NBT and AUC,
-    Liu et al. 2023, arXiv:2306.03310). Rates and what a way has to choose are chosen by ``accumulated`` on other images.
+    learned before (0 for ``classes``), ``forward`` the mean over tasks of the accuracy while each is learned (at eight moments),
+    ``forgetting`` the mean of R[j, j] - R[i, j] over all i > j, and ``area`` the mean over tasks of their forward and all later accuracies
+    (FWT, NBT and AUC of LIBERO, Liu et al. 2023, arXiv:2306.03310, whose NBT is averaged over i first). Rates and what a way has to choose
+    are chosen by ``accumulated`` on other images.
     """
 
     trial = Trial({"steps": 8, "width": 16})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -52,6 +54,16 @@ class TwoAbilities(Experiment, name="two-abilities"):
     noise: float = Field(0.2, ge=0, description="of outputs that are learned from, by their deviation")
     steps: int = Field(300, ge=1, description="of the long training; the tuning has a fifth")
     rate: float = Field(0.3, gt=0, description="of gradient descent")
+
+    @model_validator(mode="after")
+    def _tasks_have_room(self) -> Self:
+        if self.shared > self.inside:
+            raise ValueError(f"shared: tasks of {self.inside} dimensions cannot share {self.shared}; lower it")
+        if 2 * self.inside - self.shared > self.width:
+            raise ValueError(
+                f"inside: two tasks of {self.inside} dimensions, {self.shared} of them shared, do not fit into {self.width}; lower it"
+            )
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``worse`` and the others above."""
