@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from windtunnel.kits.image.captioner import Captioner
-from windtunnel.parts.experiment.caption_words import CaptionWords
+from windtunnel.parts.experiment.caption_words import SHAPE, CaptionWords, labelled
 from windtunnel.parts.experiment.modality_experts import VALUES, ModalityExperts, drawn_sequences, network, windows
 
 
@@ -61,3 +61,12 @@ def test_weights_have_a_mean_of_one_and_rise_where_they_should():
 def test_captions_tell_of_their_images():
     found = CaptionWords(steps=120, images=300).measure(80)
     assert found["attributes"] > 0.35 and found["bits"] < found["text_bits"]
+
+
+def test_words_before_a_label_do_not_tell_it():
+    attributes = np.array([[0, 1, 0, 0], [5, 2, 1, 3], [3, 0, 2, 1]])
+    found = labelled(attributes)
+    assert found[:, SHAPE].tolist() == [0, 5, 3] and (np.delete(found, SHAPE, axis=1) == 12).all()
+    torch.manual_seed(0)
+    model, images, words = Captioner(4), torch.zeros(3, 4), torch.from_numpy(found)
+    assert torch.allclose(model(images, words)[0, SHAPE], model(images, words)[1, SHAPE]), "of the image alone"

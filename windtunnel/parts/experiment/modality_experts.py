@@ -21,7 +21,7 @@ class ModalityExperts(Experiment, name="modality-experts"):
 
     ``split`` gives each kind layers of its own, at the same arithmetic for a token (Liang et al. 2025, arXiv:2501.16295, split the
     projections of Mamba by modality); ``random`` chooses between as many layers by chance, a fixed choice for every token; ``wide`` shares
-    layers of twice the numbers; ``general`` averages a layer of the kind's own with one that both share, each of half the width (Dai et
+    layers of twice the width; ``general`` averages a layer of the kind's own with one that both share, each of half the width (Dai et
     al. 2022, arXiv:2205.06126); ``separate`` also has embeddings of its own for each kind, so that nothing is shared.
 
     ``tune`` and ``twin`` learn text alone first and then pictures alone: ``tune`` with all weights, ``twin`` with layers for pictures
