@@ -27,7 +27,7 @@ from typing import Any
 
 from two_ranks import free_port
 
-STEPS = 200
+STEPS = 60
 RECIPE = {
     "corpus": {"prose": "builtin:docstrings"},
     "budget": {"steps": STEPS},

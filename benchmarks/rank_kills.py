@@ -19,7 +19,7 @@ from typing import Any
 
 from two_ranks import free_port, one_of_two
 
-KILLS, STEPS = int(os.environ.get("WINDTUNNEL_KILLS", "20")), 600
+KILLS, STEPS = int(os.environ.get("WINDTUNNEL_KILLS", "20")), 160
 WAYS = ("after a step", "inside a checkpoint", "at any moment", "inside a checkpoint")
 SHARED = multiprocessing.get_context("forkserver")
 RECIPE = {
