@@ -32,7 +32,7 @@ class RandomSubspace(Experiment, name="random-subspace"):
     validation. ``whole`` is the accuracy with all weights, and ``accuracy/D`` that with D numbers.
     """
 
-    trial = Trial({"sizes": (4, 8), "rates": (0.3,), "steps": 5, "training": 5, "width": 16})
+    trial = Trial({"sizes": (4, 8), "rates": (0.3,), "steps": 30, "training": 5, "width": 16})
 
     unit: ClassVar[str] = "trained numbers"
     better: ClassVar[str] = "lower"

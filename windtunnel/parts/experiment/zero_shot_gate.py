@@ -33,7 +33,7 @@ class ZeroShotGate(Experiment, name="zero-shot-gate"):
     other.
     """
 
-    trial = Trial({"seen": 20, "unseen": 5, "images": 8})
+    trial = Trial({"seen": 25, "unseen": 5, "images": 8})
 
     unit: ClassVar[str] = "harmonic mean"
     better: ClassVar[str] = "higher"
@@ -41,8 +41,8 @@ class ZeroShotGate(Experiment, name="zero-shot-gate"):
     way: Literal["largest", "stacked", "hard", "soft", "raw", "smoothed", "paper"] = Field(
         "stacked", description="how experts are combined"
     )
-    seen: int = Field(150, ge=10, description="classes with images")
-    unseen: int = Field(50, ge=2, description="classes without")
+    seen: int = Field(150, ge=25, description="classes with images")
+    unseen: int = Field(50, ge=5, description="classes without")
     images: int = Field(30, ge=4, description="of each class; a third is held out")
     attributes: int = Field(16, ge=2, description="of a class")
     own: float = Field(
