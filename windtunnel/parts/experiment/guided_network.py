@@ -45,7 +45,7 @@ class GuidedNetwork(Experiment, name="guided-network"):
     until: float = Field(1.0, ge=0, le=1, description="the share of the steps that are guided")
     layers: int = Field(8, ge=2, description="hidden layers of the network")
     width: int = Field(64, ge=2, description="units of each")
-    images: int = Field(300, ge=64, description="of training")
+    images: int = Field(300, ge=64, le=1000, description="of training")
     steps: int = Field(300, ge=1, description="of training, 64 images each")
 
     def measure(self, seed: int) -> dict[str, float]:

@@ -138,7 +138,9 @@ class InContextRegression(Experiment, name="in-context-regression"):
         if self.spread:
             for kind, one, other in (("nats", mean, spread), ("bayes_nats", best, variance)):
                 found[f"{name}{kind}"] = float((0.5 * np.log(2 * np.pi * other) + 0.5 * (drawn.labels - one) ** 2 / other).mean())
-            found[f"{name}spread_rank"] = float(np.corrcoef(np.log(spread[:, late]).ravel(), np.log(variance[:, late]).ravel())[0, 1])
+            found[f"{name}spread_correlation"] = float(
+                np.corrcoef(np.log(spread[:, late]).ravel(), np.log(variance[:, late]).ravel())[0, 1]
+            )
         return found
 
     def _random_labels(self, network: torch.nn.Module, drawn: Drawn, share: float, random: np.random.Generator) -> float:

@@ -23,9 +23,9 @@ class LayerChains(Experiment, name="layer-chains"):
 
     Li et al. 2025, arXiv:2507.07996 (CoLa): blocks of a trained network are taken as modules, of which each input is given a chain of its
     own, found by a search that knows the right answer. So what is found is a bound, and with enough chains some are right by luck. Two
-    controls say how much. ``by_luck``: of inputs that the network names rightly, how many have a chain that gives a wrong class drawn at
-    random, for which nothing speaks. ``carried``: a chain that mends one noisy copy of an image is run on a second copy of the same image;
-    ``plain`` is how often the whole network is right on that second copy, of the same images.
+    controls say how much. ``by_luck``: of the inputs that the network names wrongly, how many have a chain that gives a third class, drawn
+    at random, neither the right one nor the network's, for which nothing speaks. ``carried``: a chain that mends one noisy copy of an image
+    is run on a second copy of the same image; ``plain`` is how often the whole network is right on that second copy, of the same images.
 
     The network has residual blocks of one hidden layer and names noisy handwritten digits. Chains are drawn at random, the same for all
     inputs: one to four times a stretch of one to four blocks is skipped, or run two to four times. Search by Monte Carlo trees, which finds
@@ -63,17 +63,21 @@ class LayerChains(Experiment, name="layer-chains"):
         whole = list(range(self.blocks))
         tried = [drawn(self.blocks, random) for _ in range(self.chains)]
         with torch.no_grad():
-            plain = [answers(weights, copy, whole) == right for copy in copies]
+            answered = [answers(weights, copy, whole) for copy in copies]
             said = np.stack([answers(weights, copies[0], chain) for chain in tried])
             again = np.stack([answers(weights, copies[1], chain) for chain in tried])
+        plain = [each == right for each in answered]
         short = np.array([len(chain) < self.blocks for chain in tried])
-        wrong = (right + random.integers(1, 10, len(right))) % 10  # a class for which nothing speaks
+        plainly = answered[0]
+        third = np.array(
+            [random.choice(np.setdiff1d(np.arange(10), pair)) for pair in zip(right, plainly, strict=True)]
+        )  # nothing speaks for it
         mended = ~plain[0] & (said == right).any(axis=0)
         first = (said == right).argmax(axis=0)
         found = {
             "shorter": share(((said == right) & short[:, None]).any(axis=0), plain[0]),
             "mended": share(mended, ~plain[0]),
-            "by_luck": share((said == wrong).any(axis=0), plain[0]),
+            "by_luck": share((said == third).any(axis=0), ~plain[0]),
             "carried": share(again[first, np.arange(len(right))] == right, mended),
             "plain": share(plain[1], mended),
             "accuracy": float(plain[0].mean()),

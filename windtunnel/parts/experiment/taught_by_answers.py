@@ -35,7 +35,8 @@ class TaughtByAnswers(Experiment, name="taught-by-answers"):
     A document is about three of 400 meanings and holds an answer; each meaning has two words, one that documents use nine times of ten and
     one that questions do. A sentence names the three meanings in either word. The encoder is the mean of word vectors. ``stages`` says what
     it learned: nothing, ``sentences``, ``pairs`` of a question and its document, or ``answers`` to further questions, in this order.
-    `tf-idf` is told beside.
+    Questions that
+    are judged are about one half of the documents, those of training about the other. `tf-idf` is told beside.
     """
 
     trial = Trial({"stages": ("sentences", "pairs", "answers"), "steps": 2, "documents": 80, "asked": 40, "pairs": 16, "unpaired": 64})
@@ -67,11 +68,12 @@ class TaughtByAnswers(Experiment, name="taught-by-answers"):
 
         random = np.random.default_rng(seed)
         library = AnswerDocuments.drawn(self.documents, random)
-        own = random.integers(0, self.documents, self.asked)
+        order = random.permutation(self.documents)
+        own = random.choice(order[: self.documents // 2], self.asked)
         questions = library.said(own, random, asked=True)
         vectors = torch.nn.Parameter(torch.from_numpy(random.standard_normal((2 * MEANINGS, WIDTH)).astype(np.float32)))
         for stage in self.stages:
-            self._taught(vectors, stage, library, random)
+            self._taught(vectors, stage, library, order[self.documents // 2 :], random)
         with torch.no_grad():
             scores = (encoded(vectors, questions) @ encoded(vectors, library.words).T).numpy()
         rarity = np.log(len(library.words) / (1 + (library.words > 0).sum(axis=0)))
@@ -83,13 +85,15 @@ class TaughtByAnswers(Experiment, name="taught-by-answers"):
             "tf_idf": float((plain < 20).mean()),
         }
 
-    def _taught(self, vectors: torch.nn.Parameter, stage: str, library: AnswerDocuments, random: np.random.Generator) -> None:
-        """Train ``vectors`` in place."""
+    def _taught(
+        self, vectors: torch.nn.Parameter, stage: str, library: AnswerDocuments, about: np.ndarray, random: np.random.Generator
+    ) -> None:
+        """Train ``vectors`` in place; questions are of the documents ``about``."""
         import torch
         from torch.nn.functional import cross_entropy
 
         optimizer = torch.optim.AdamW([vectors], RATE, weight_decay=0.0)
-        known = random.integers(0, len(library.words), self.pairs if stage == "pairs" else self.unpaired)
+        known = random.choice(about, self.pairs if stage == "pairs" else self.unpaired)
         questions = library.said(known, random, asked=True)
         answer = library.answer[random.permutation(known) if self.shuffled else known]
         own = torch.arange(BATCH)
