@@ -9,7 +9,7 @@ from windtunnel.parts.experiment.shifting_shares import ShiftingShares
 
 
 def test_shares_follow_what_is_behind_or_what_moves():
-    before, last, now = np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.8, 1.0]), np.array([0.0, 0.4, 1.0])
+    before, last, now = np.array([1.0, 1.0, 2.0]), np.array([1.0, 0.8, 1.0]), np.array([1.0, 0.4, 1.0])
     behind = ShiftingShares(topics=2)._shares(before, last, now)
     assert behind == pytest.approx(np.exp([1.6, 2.0]) / np.exp([1.6, 2.0]).sum())
     moving = ShiftingShares(topics=2, shares="moving")._shares(before, last, now)

@@ -63,7 +63,8 @@ class KeptTopology(Experiment, name="kept-topology"):
         generator = torch.Generator().manual_seed(seed)
         maps = torch.randn(2, width, width, generator=generator) / width**0.5
         whole = torch.linalg.qr(torch.randn(width, width, generator=generator))[0]
-        known, held = [], []
+        known: list[list[torch.Tensor]] = []
+        held: list[list[torch.Tensor]] = []
         for field in range(self.fields):
             begin = self.shared + field * self.inside
             axes = torch.cat([whole[:, : self.shared], whole[:, begin : begin + self.inside]], dim=1)

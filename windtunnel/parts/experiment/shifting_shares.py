@@ -75,7 +75,8 @@ class ShiftingShares(Experiment, name="shifting-shares"):
             counts = random.multinomial(self.budget // 10, [self.old, *((1 - self.old) * share)])
             parts = [drawn(topic, count) for topic, count in enumerate(counts)]
             if self.order == "easy":
-                parts = [tuple(part[np.argsort((outputs**2).sum(axis=1))] for part in (inputs, outputs)) for inputs, outputs in parts]
+                ranks = [np.argsort((outputs**2).sum(axis=1)) for _, outputs in parts]
+                parts = [(inputs[rank], outputs[rank]) for (inputs, outputs), rank in zip(parts, ranks, strict=True)]
                 place = np.argsort(np.concatenate([np.arange(len(part[0])) / max(len(part[0]), 1) for part in parts]), kind="stable")
             else:
                 place = random.permutation(sum(counts))
