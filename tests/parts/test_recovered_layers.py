@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.kits.image.tiny import begun, said
+from windtunnel.parts.experiment import recovered_layers
 from windtunnel.parts.experiment.recovered_layers import RecoveredLayers, distance, joined
 from windtunnel.parts.experiment.reverted_body import RevertedBody
 
@@ -41,3 +43,21 @@ def test_the_way_back_ends_where_it_began():
     knobs = {"before": 40, "steps": 30}
     found = {body: RevertedBody(body=body, **knobs).measure(80) for body in ("reverted", "tuned", "frozen")}
     assert found["tuned"]["alike"] > found["reverted"]["alike"] and found["frozen"] != found["tuned"]
+
+
+def test_new_weights_have_the_mask_of_those_that_were_learned(monkeypatch):
+    seen = []
+
+    def judged(held, masks):
+        seen.append({name: mask.clone() for name, mask in masks.items()})
+        return joined(held, masks)
+
+    monkeypatch.setattr(recovered_layers, "joined", judged)
+    for by in ("labels", "fresh"):
+        RecoveredLayers(by=by, training=5, steps=0, width=8, share=0.5).measure(80)
+    assert len(seen) > 2 and all(torch.equal(one["1.weight"], seen[0]["1.weight"]) for one in seen)
+
+
+def test_a_way_back_without_a_length_is_refused():
+    with pytest.raises(ValidationError, match="a way back cannot begin at"):
+        RevertedBody(after=0.8)

@@ -28,7 +28,7 @@ class RecoveredLayers(Experiment, name="recovered-layers"):
     squared distance from the whole network's numbers over their mean square (SquareHead of Kurtic et al. 2023, arXiv:2310.06927; the loss
     term `hidden-distillation` for language models); ``layers-alone``; ``near``, ``layers`` and a punishment of how far products are from
     the matrices they stand for, max row sum over 0.001, squared (PELA of Guo et al. 2024, arXiv:2310.10700, whose distances of features
-    are not divided); ``fresh``: cross entropy from new weights of the same form.
+    are not divided); ``fresh``: cross entropy from new weights, of which the same entries are left or as many ranks.
 
     Rates are chosen on validation. Numbers are ``accuracy``, ``before``, that of the cut network, and ``whole``.
     """
@@ -61,7 +61,9 @@ class RecoveredLayers(Experiment, name="recovered-layers"):
         images, labels = data.images[data.train], data.labels[data.train]
         sizes = (64, self.width, self.width, 10)
         whole = trained(begun(sizes, seed), classified(images, labels), len(images), self.training, 3e-3, random)
-        free, masks = self._cut(begun(sizes, seed + 1) if self.by == "fresh" else whole)
+        free, masks = self._cut(whole)
+        if self.by == "fresh":
+            free = self._cut(begun(sizes, seed + 1))[0]
         few, wanted = images[: self.images], labels[: self.images]
         told, inner = said(whole, few), [said(whole, few, layer) for layer in (1, 2)]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Tensor
 
     from windtunnel.kits.image.tiny import Weights
@@ -43,6 +45,12 @@ class RevertedBody(Experiment, name="reverted-body"):
     images: int = Field(200, ge=10, le=800, description="of tuning")
     rate: float = Field(3e-3, gt=0, description="learning rate")
     width: int = Field(64, ge=1, description="of both hidden layers")
+
+    @model_validator(mode="after")
+    def _the_way_back_has_a_length(self) -> Self:
+        if self.after >= self.until:
+            raise ValueError(f"after: a way back cannot begin at {self.after:g} and be over at {self.until:g}; lower it")
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``away`` and ``alike``."""
