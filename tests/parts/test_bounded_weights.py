@@ -35,3 +35,14 @@ def test_large_weights_become_fewer():
     knobs = {"steps": 60, "width": 48, "rates": (1e-2,), "decays": (0.0,)}
     plain, fixed = (BoundedWeights(function=function, **knobs).measure(80) for function in ("none", "fixed"))
     assert fixed["largest"] < plain["largest"] and fixed["accuracy"] > 0.4
+
+
+def test_decay_leads_what_is_learned_back_to_where_it_began():
+    first = begun((64, 8, 8, 10), 0)
+    part = BoundedWeights(function="learned")
+    free = {
+        name: value * (0.1 if name[-2:] in (":a", ":b") else 1e6) for name, value in part.inverse(first).items() if ":begun" not in name
+    }
+    found = part.weights(free | {name: value for name, value in part.inverse(first).items() if ":begun" in name})
+    bound = 1.5 * float(first["1.weight"].abs().max())
+    assert float(found["1.weight"].abs().max()) <= bound * 1.0001, "the bound is no larger for having decayed"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.parts.experiment.generated_networks import CLASSES, HIDDEN, GeneratedNetworks, answers, right, size
 
@@ -21,3 +23,10 @@ def test_trained_networks_know_their_tasks_and_others_do_not():
     nearest, random, codes = (GeneratedNetworks(way=way, **knobs).measure(80) for way in ("nearest", "random", "codes"))
     assert nearest["trained"] > random["accuracy"] + 0.1 and nearest["apart"] < 1e-3 < codes["apart"]
     assert 0.2 < GeneratedNetworks(way="diffusion", **knobs).measure(80)["accuracy"] <= 1
+
+
+def test_more_parts_or_codes_than_a_zoo_has_are_refused():
+    with pytest.raises(ValidationError, match="fewer than 24 principal components"):
+        GeneratedNetworks(zoo=24)
+    with pytest.raises(ValidationError, match="are 36 pieces, fewer than 48"):
+        GeneratedNetworks(zoo=4, way="codes")

@@ -21,7 +21,7 @@ class BoundedWeights(Experiment, name="bounded-weights"):
     is w = psi(v) with an odd, bounded psi that is steep at zero, and v is trained, so large weights are limited and small ones are driven
     from zero. psi(v) = a arctan(v / b), which is from memory of the paper. v begins where w is what it would be without: b tan(w / a).
     ``function``: ``none``; ``fixed`` a and b for each matrix, b = a, and a ``room`` times the largest weight at the beginning over pi /
-    2; ``learned`` a and b.
+    2; ``learned`` a and b, as their logarithms over those of the beginning.
 
     Decay of v, or of w without a function, is chosen on validation among ``decays`` (0 alone with ``decays: [0]``), with the rate among
     ``rates``. Numbers are ``accuracy`` on right labels, ``small``, the share of weights of matrices below 0.001, and ``largest``, the
@@ -86,7 +86,8 @@ class BoundedWeights(Experiment, name="bounded-weights"):
         for name, weight in weights.items():
             if name.endswith(".weight"):
                 bound = self.room * weight.abs().max() / (math.pi / 2)
-                made[name], made[f"{name}:a"], made[f"{name}:b"] = bound * torch.tan(weight / bound), bound.log(), bound.log()
+                made[name], made[f"{name}:begun"] = bound * torch.tan(weight / bound), bound
+                made[f"{name}:a"], made[f"{name}:b"] = torch.zeros(()), torch.zeros(())  # so that decay leads to where they began
             else:
                 made[name] = weight
         return made
@@ -98,7 +99,8 @@ class BoundedWeights(Experiment, name="bounded-weights"):
         made = {}
         for name, value in free.items():
             if f"{name}:a" in free:
-                bound, width = free[f"{name}:a"].exp(), free[f"{name}:b"].exp()
+                begun = free[f"{name}:begun"].detach()
+                bound, width = (begun * free[f"{name}:{which}"].exp() for which in ("a", "b"))
                 if self.function == "fixed":
                     bound, width = bound.detach(), width.detach()
                 made[name] = bound * torch.arctan(value / width)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
     import torch
     from torch import Tensor
@@ -50,6 +52,16 @@ class GeneratedNetworks(Experiment, name="generated-networks"):
     steps: int = Field(800, ge=1, description="of training the generator")
     parts: int = Field(24, ge=1, description="principal components of weights")
     codes: int = Field(48, ge=2, description="centres of pieces of weights")
+
+    @model_validator(mode="after")
+    def _the_zoo_has_enough(self) -> Self:
+        if self.way == "diffusion" and self.parts >= self.zoo:
+            raise ValueError(f"parts: weights of {self.zoo} networks have fewer than {self.parts} principal components; lower it")
+        if self.way in ("codes", "restored") and self.codes > self.zoo * size() // 9:
+            raise ValueError(
+                f"codes: weights of {self.zoo} networks are {self.zoo * size() // 9} pieces, fewer than {self.codes}; lower it"
+            )
+        return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``accuracy``, ``tuned``, ``trained`` and ``apart``."""
