@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from windtunnel.core.errors import PartError
 from windtunnel.kits.text.windowed import BACK, chances, drawn, language, learn, made, nats, windows
 from windtunnel.parts.experiment.domain_continuation import LENGTH, DomainContinuation, shaken
 
@@ -14,7 +15,9 @@ def test_languages_share_what_they_should():
     random = np.random.default_rng(126)
     first = language(30, random)
     near, far = (language(30, random, like=first, shared=share) for share in (0.9, 0.0))
-    assert np.corrcoef(first.ravel(), near.ravel())[0, 1] > 0.9 > 0.1 > abs(np.corrcoef(first.ravel(), far.ravel())[0, 1])
+    assert np.corrcoef(first.ravel(), near.ravel())[0, 1] == pytest.approx(0.9, abs=0.03)
+    assert abs(np.corrcoef(first.ravel(), far.ravel())[0, 1]) < 0.1
+    assert near.std() == pytest.approx(first.std(), rel=0.05) and far.std() == pytest.approx(first.std(), rel=0.05)  # equally sharp
     odds = chances(first)
     assert odds.sum(axis=2) == pytest.approx(np.ones((30, 30)))
     assert odds[3, 5] == pytest.approx(np.exp(first[0, 3] + first[1, 5]) / np.exp(first[0, 3] + first[1, 5]).sum())
@@ -66,3 +69,11 @@ def test_noise_is_of_the_size_of_the_weights():
 def test_languages_are_told_by_how_much_there_is_of_them():
     found = DomainContinuation(general=0, steps=40, texts=20, sizes=(10, 80)).measure(132)
     assert set(found) == {"domain", "general", "rarest", "commonest"} and found["domain"] not in (found["rarest"], found["commonest"])
+
+
+def test_arms_of_a_seed_meet_the_same_texts():
+    knobs = {"general": 2, "steps": 4, "texts": 20, "purity": 0.0}
+    alone, several = (DomainContinuation(sizes=sizes, **knobs).measure(133) for sizes in ((), (10, 80)))
+    assert (alone["domain"], alone["general"]) == pytest.approx((several["domain"], several["general"]))
+    with pytest.raises(PartError, match="general 5"):
+        DomainContinuation(general=5, steps=4).measure(0)

@@ -65,12 +65,12 @@ def nats(model: WindowModel, rows: Words) -> float:
 
 
 def language(words: int, random: np.random.Generator, *, like: Words | None = None, shared: float = 0.0, sharpness: float = 2.0) -> Words:
-    """Chances of the next word by the last two, [words, words, words]: a sum of what each of the two says.
+    """What each of the last two words says of the next, [BACK, words, words], normal of deviation ``sharpness``; :func:`chances` add it up.
 
-    ``like`` is another language, of whose evidence this one shares so much; that of a language is what :func:`chances` are made of.
+    ``like`` is another language of the same sharpness, with which this one has a correlation of ``shared``.
     """
-    own = random.standard_normal((BACK, words, words))
-    return np.asarray(own if like is None else shared * like + np.sqrt(1 - shared**2) * own) * (1.0 if like is not None else sharpness)
+    own = sharpness * random.standard_normal((BACK, words, words))
+    return np.asarray(own if like is None else shared * like + np.sqrt(1 - shared**2) * own)
 
 
 def chances(evidence: Words) -> Words:

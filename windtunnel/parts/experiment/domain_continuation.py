@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -18,8 +19,8 @@ WORDS, LENGTH, HELD_OUT = 40, 20, 200  # of all languages, of a text, and texts 
 class DomainContinuation(Experiment, name="domain-continuation"):
     """Nats a word of a domain, and of general text, after a model of general text went on in the domain; studies/domain.yaml in seconds.
 
-    General text and the domain are made languages of 40 words, the next drawn by the last two; the domain's evidence is ``shared`` in part
-    with the general one's. The model is a network of one hidden layer on the last two words. ``general`` steps on general text come first,
+    General text and the domain are made languages of 40 words, the next drawn by the last two; what these say of the next word has a
+    correlation of ``shared`` between domain and general text. The model is a network of one hidden layer on the last two words. ``general`` steps on general text come first,
     none for a model from scratch; then as many in the domain as the rest of ``steps``, of which a share ``purity`` is domain text and the
     rest general text.
 
@@ -41,43 +42,44 @@ class DomainContinuation(Experiment, name="domain-continuation"):
     steps: int = Field(1000, ge=1, description="in all, 128 words each")
     texts: int = Field(300, ge=10, description="of the domain, each of 20 words; of general text there are five times as many")
     shared: float = Field(
-        0.7, ge=0, le=1, description="share of the evidence for the next word that domain and general text have in common"
+        0.7, ge=0, le=1, description="correlation of what words say of the next one in the domain and in general text"
     )
     purity: float = Field(1.0, ge=0, le=1, description="share of domain text, after the general steps")
     copies: int = Field(1, ge=1, description="how often a tenth of the domain's texts come")
     spoiled: float = Field(0.0, ge=0, lt=1, description="share of the domain's texts that are noise")
     clean: Literal["no", "copies", "all"] = Field("no", description="what is removed: nothing, what comes again, or noise as well")
     noise: float = Field(0.0, ge=0, description="added to all weights before the domain, in deviations of each tensor")
-    sizes: tuple[int, ...] = Field((), description="texts of further languages that are trained on with the domain")
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="texts of further languages that are trained on with the domain")
     temperature: float = Field(1.0, ge=0, le=1, description="power of sizes by which languages are drawn")
     rate: float = Field(0.01, gt=0, description="learning rate of Adam; half of it in the domain where general text came before")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``domain``, ``general``, and of several languages ``rarest`` and ``commonest``."""
+        """``domain``, ``general``, and of several languages ``rarest`` and ``commonest``. Raises PartError for more ``general`` than ``steps``."""
         import numpy as np
 
         from windtunnel.kits.text.windowed import chances, drawn, language, learn, made, nats, windows
 
-        random = np.random.default_rng(seed)
-        first = language(WORDS, random)
-        others = [language(WORDS, random, like=first, shared=self.shared) * scale for scale in [1.0] * (1 + len(self.sizes))]
+        if self.general > self.steps:
+            raise PartError(f"{self.name}: general {self.general}: there are {self.steps} steps in all; lower it or raise steps")
+        # Each has a generator of its own, so that arms which differ in one of them meet the same of all others.
+        general, before, shaking, after, *streams = np.random.default_rng(seed).spawn(5 + len(self.sizes))
+        first = language(WORDS, general)
         common = chances(first)
-        plain = windows(drawn(common, 5 * self.texts, LENGTH, random))
-        held_general = windows(drawn(common, HELD_OUT, LENGTH, random))
-        languages = [chances(one) for one in others]
-        held = [windows(drawn(one, HELD_OUT, LENGTH, random)) for one in languages]
-        own = [windows(self._texts(languages[0], random))]
-        own += [windows(drawn(one, size, LENGTH, random)) for one, size in zip(languages[1:], self.sizes, strict=True)]
+        plain, held_general = (windows(drawn(common, count, LENGTH, general)) for count in (5 * self.texts, HELD_OUT))
+        languages = [chances(language(WORDS, stream, like=first, shared=self.shared)) for stream in streams]
+        held = [windows(drawn(one, HELD_OUT, LENGTH, stream)) for one, stream in zip(languages, streams, strict=True)]
+        own = [windows(self._texts(languages[0], streams[0]))]
+        own += [windows(drawn(one, size, LENGTH, part)) for one, size, part in zip(languages[1:], self.sizes, streams[1:], strict=True)]
         model = made(seed, WORDS)
         if self.general:
-            learn(model, [plain], [1.0], random, steps=min(self.general, self.steps), rate=self.rate)
+            learn(model, [plain], [1.0], before, steps=self.general, rate=self.rate)
         if self.noise:
-            shaken(model, self.noise, random)
+            shaken(model, self.noise, shaking)
         if self.steps > self.general:
             weights = np.array([len(one) for one in own], float) ** self.temperature
             shares = [1 - self.purity, *(self.purity * weights / weights.sum())]
             rate = self.rate / 2 if self.general else self.rate
-            learn(model, [plain, *own], shares, random, steps=self.steps - self.general, rate=rate)
+            learn(model, [plain, *own], shares, after, steps=self.steps - self.general, rate=rate)
         losses = [nats(model, one) for one in held]
         found = {"domain": losses[0], "general": nats(model, held_general)}
         if self.sizes:
