@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import PartError
 from windtunnel.kits.vectors import unit
-from windtunnel.parts.experiment.chosen_subset import ChosenSubset, facility_gains, spread
+from windtunnel.parts.experiment.chosen_subset import ChosenSubset, facility_gains, in_turn, spread
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,15 @@ def test_copies_are_told_and_taken_once():
     assert found["unlike"]["copies"] == 0 and found["greedy"]["copies"] < 0.1 < found["random"]["copies"]
     noisy = ChosenSubset(how="least-typical", foreign=20, **knobs).measure(105)
     assert noisy["foreign"] > 0.3
-    with pytest.raises(UserError, match="copied 70"):
+    with pytest.raises(PartError, match="copied 70"):
         ChosenSubset(images=60, copied=70).measure(0)
 
 
-def test_labels_get_equal_shares():
+def test_labels_and_partitions_get_equal_shares(alike):
+    kinds = np.array([1, 1, 1, 1, 2, 1, 2, 3])
+    assert in_turn(np.arange(10, 18), kinds).tolist() == [10, 14, 17, 11, 16, 12, 13, 15]
+    ranked = ChosenSubset(how="greedy", partitions=7)._ranked(alike, 7, np.random.default_rng(106))
+    parts = np.array_split(np.random.default_rng(106).permutation(14), 7)
+    assert all(len(np.intersect1d(ranked[:7], part)) == 1 for part in parts)
     part = ChosenSubset(how="random", by_label=True, share=1.0, images=40, copied=2, copies=20)
     assert part.measure(106)["copies"] == pytest.approx(0.5)  # all is taken: 40 of 80 are copies

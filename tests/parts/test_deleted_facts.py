@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from windtunnel.core.errors import PartError
 from windtunnel.kits.text.small import learn, made, written
 from windtunnel.parts.experiment.deleted_facts import VALUES, DeletedFacts, answers, candidates, world
 
@@ -29,7 +31,19 @@ def test_what_was_learned_is_recovered_and_erasing_ends_the_answer():
     knobs = {"facts": 12, "deleted": 4, "steps": 60, "deleting": 25, "most": 1, "rate": 0.01}
     known, erased = (DeletedFacts(how=how, **knobs).measure(92) for how in ("nothing", "erase"))
     assert known["lens"] == 1 and known["asked"] > 0.9
-    assert erased["asked"] < 0.1 and erased["kept"] > 0.9
+    assert erased["asked"] < 0.1 and erased["kept"] > 0.9 and erased["guessed"] == 0.04
+    with pytest.raises(PartError, match="deleted 12"):
+        DeletedFacts(facts=12, deleted=12).measure(0)
+
+
+def test_without_a_batch_each_step_takes_all_rows():
+    rows = world(5, np.random.default_rng(94)).reshape(-1, 4)
+    weights = []
+    for _ in range(2):  # whatever is drawn
+        model = made(3, 120, 4, layers=1, width=16)
+        learn(model, rows, np.ones(rows.shape, bool), np.random.default_rng(), steps=2, rate=0.01, batch=None)
+        weights.append(model.head.weight.detach())
+    assert torch.equal(*weights)
 
 
 def test_a_small_transformer_learns_to_copy_and_sees_no_future():

@@ -30,6 +30,7 @@ def test_an_untrained_model_is_at_chance_and_unsure():
 
 
 def test_what_is_measured_of_a_task_that_was_learned_and_forgotten():
-    found = ForgottenTask(steps=40, forgetting=15, held_out=100, rate=0.01, task="large-first").measure(96)
-    assert set(found) == {"forgotten", "others", "seen", "accuracy", "probe", "sure"}
-    assert found["probe"] > 0.6 and 0 <= found["accuracy"] <= 1
+    knobs = {"steps": 80, "held_out": 100, "rate": 0.01, "task": "large-first"}
+    found, hardly = (ForgottenTask(forgetting=steps, **knobs).measure(96) for steps in (40, 1))
+    assert set(found) == {"forgotten", "others", "seen", "accuracy", "probe", "sure"} and found["sure"] == hardly["sure"]
+    assert found["forgotten"] > hardly["forgotten"] + 0.1 and found["accuracy"] < hardly["accuracy"] and found["probe"] > 0.6

@@ -8,6 +8,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from windtunnel.core.errors import PartError
 from windtunnel.parts.experiment.matched_unlearning import MatchedUnlearning, datamodel, divergence, first_weights, margins, outputs
 
 
@@ -46,3 +47,5 @@ def test_matching_forgets_better_than_nothing():
     knobs = {"examples": 40, "forgotten": 5, "retrains": 120, "steps": 50, "unlearning": 40}
     matched, nothing = (MatchedUnlearning(how=how, **knobs).measure(100) for how in ("matching", "nothing"))
     assert matched["divergence/forget"] < nothing["divergence/forget"]
+    with pytest.raises(PartError, match="forgotten 20"):
+        MatchedUnlearning(examples=20, forgotten=20).measure(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from windtunnel.parts.experiment.mixing_agent import DOMAINS, STAGES, STATE, MixingAgent, TableRun, logged, world
+from windtunnel.parts.experiment.mixing_agent import DOMAINS, STAGES, STATE, Log, MixingAgent, TableRun, logged, world
 
 
 def test_losses_are_those_of_the_domains():
@@ -41,3 +41,31 @@ def test_even_shares_are_a_constant_and_all_choosers_end_somewhere():
     assert choose(np.zeros(STATE)) == pytest.approx(np.full(DOMAINS, 0.25))
     found = MixingAgent(how="agent", runs=3, fitting=4).measure(136)
     assert found["loss"] == pytest.approx((found["known"] + found["learned"]) / 2)
+
+
+def test_whoever_chooses_meets_the_same_large_run(monkeypatch):
+    even = MixingAgent(how="even").measure(137)
+
+    def late(part, random, seed):
+        random.random(1000)
+        return lambda state: np.full(DOMAINS, 1 / DOMAINS)
+
+    monkeypatch.setattr(MixingAgent, "_chooser", late)
+    assert MixingAgent(how="agent").measure(137) == even
+
+
+def test_the_agent_looks_ahead_and_the_greedy_one_does_not():
+    random = np.random.default_rng(138)
+    mixture, state, after = random.dirichlet(np.ones(DOMAINS), 3000), np.zeros((3000, STATE)), np.zeros((3000, STATE))
+    start = random.random(3000) < 0.5
+    state[:, 0] = np.where(start, 0.0, 1.0 * (random.random(3000) < 0.5))
+    state[:, 1] = start
+    after[:, 0] = mixture[:, 0] > 0.3  # much of the first domain costs a little now and pays later
+    reward = np.where(start, -1.0 * (mixture[:, 0] > 0.3), 3.0 * state[:, 0])
+    log = Log(state, mixture, reward, after, start.astype(float))
+    drawn = random.dirichlet(np.ones(DOMAINS), 64)
+    best = {}
+    for how in ("agent", "greedy"):
+        value = MixingAgent(how=how, fitting=150, conservative=0.0)._fitted(log, np.random.default_rng(0), 3)
+        best[how] = drawn[int(value(np.eye(STATE)[1], drawn).argmax())][0]
+    assert best["agent"] > 0.3 > best["greedy"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from windtunnel.core.errors import PartError
 from windtunnel.parts.experiment.rare_classes import RareClasses, f1, made
 
 
@@ -31,3 +32,10 @@ def test_made_images_have_the_mean_of_their_class_and_what_all_share():
 def test_drawing_rare_images_again_helps_them():
     plain, again = (RareClasses(how=how, steps=80).measure(119) for how in ("plain", "again"))
     assert again["rare"] > plain["rare"] and plain["common"] > 0.5
+
+
+def test_no_more_is_taken_than_there_is():
+    with pytest.raises(PartError, match="unlabelled 800"):
+        RareClasses(unlabelled=800).measure(0)
+    with pytest.raises(PartError, match="rare 61 exceeds common 60"):
+        RareClasses(rare=61).measure(0)

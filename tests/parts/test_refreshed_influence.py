@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from windtunnel.core.errors import PartError
 from windtunnel.parts.experiment.refreshed_influence import (
     WORDS,
     RefreshedInfluence,
@@ -44,4 +45,6 @@ def test_documents_like_the_reference_help_most():
 def test_choosing_beats_drawing():
     knobs = {"stages": 4, "pool": 120, "probes": 40, "rate": 10.0}
     chosen, random = (RefreshedInfluence(how=how, **knobs).measure(103) for how in ("refreshed", "random"))
-    assert chosen["loss"] < random["loss"] and chosen["agreement"] > 0.2 and random["agreement"] == 0
+    assert chosen["loss"] < random["loss"] and chosen["agreement"] > 0.2 and set(random) == {"loss"}
+    with pytest.raises(PartError, match="probes 60"):
+        RefreshedInfluence(pool=100).measure(0)

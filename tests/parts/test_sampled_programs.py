@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from windtunnel.core.errors import PartError
+from windtunnel.kits.text import small
 from windtunnel.parts.experiment.sampled_programs import (
     GIVEN,
     LENGTH,
@@ -51,3 +54,18 @@ def test_prefixes_are_learned_up_to_their_end():
     rows, counted = table(np.array([[1, 2, 3, 4]]), [{(X, X + 1, PLUS)}])
     assert rows.shape == counted.shape == (1, GIVEN + LENGTH)
     assert counted[0].tolist() == [False] * GIVEN + [True] * 3 + [False] * 2
+
+
+def test_all_arms_train_in_as_many_parts(monkeypatch):
+    parts = []
+
+    def noted(model, rows, counted, random, *, steps, rate):
+        parts.append((steps, len(rows)))
+        return 0.0
+
+    monkeypatch.setattr(small, "learn", noted)
+    for how in ("reference", "partial"):
+        SampledPrograms(how=how, problems=12, judged=5, rounds=2, steps=30).measure(150)
+    assert [steps for steps, _ in parts] == [10] * 6 and {rows for _, rows in parts[:3]} == {12}
+    with pytest.raises(PartError, match="344 problems"):
+        SampledPrograms(problems=300, judged=44).measure(0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from windtunnel.core.errors import PartError
 from windtunnel.parts.experiment.skill_sets import ASKED, LENGTH, LETTERS, SKILLS, SkillSets, holds, prompt, shown, skills
 
 
@@ -27,3 +29,5 @@ def test_a_pair_counts_side_by_side_and_in_its_order_alone():
 def test_what_is_measured_are_shares():
     found = SkillSets(steps=4, judged=10).measure(167)
     assert set(found) == {"four", "five", "each", "two", "rare"} and all(0 <= value <= 1 for value in found.values())
+    with pytest.raises(PartError, match="k_min 4 exceeds k_max 3"):
+        SkillSets(k_min=4).measure(0)

@@ -22,16 +22,31 @@ FURNITURE = (
 )
 
 
-def pieces(chance: random.Random) -> list[str]:
-    """All help topics of pydoc in pieces of so many lines, in a random order."""
+def pieces(chance: random.Random, lines: int = LINES) -> list[str]:
+    """All help topics of pydoc in pieces of so many lines, in a random order.
+
+    Some topics are part of others, so a line of more than 20 characters that came before is left out: no piece is another one.
+    """
     from pydoc_data.topics import topics
 
-    found = []
+    found, seen = [], set[str]()
     for _, text in sorted(topics.items()):
-        lines = [line for line in text.splitlines() if line.strip()]
-        found += ["\n".join(lines[start : start + LINES]) for start in range(0, len(lines) - LINES // 2, LINES)]
+        new = [line for line in text.splitlines() if line.strip() and (len(line) <= 20 or line not in seen)]
+        seen.update(new)
+        found += ["\n".join(new[start : start + lines]) for start in range(0, len(new) - lines // 2, lines)]
     chance.shuffle(found)
     return found
+
+
+def asked(part: str, texts: list[str], count: int) -> list[str]:
+    """The first ``count`` of ``texts``. Raises PartError, for the part ``part``, where there are fewer."""
+    from windtunnel.core.errors import PartError
+
+    if count > len(texts):
+        raise PartError(
+            f"{part}: asks for {count} pieces of text, of which this Python has {len(texts)}; lower how many documents are asked for"
+        )
+    return texts[:count]
 
 
 def furniture(chance: random.Random, words: list[str]) -> str:

@@ -75,11 +75,20 @@ def losses(model: Any, rows: Tensor) -> Tensor:
 
 
 def learn(
-    model: Any, rows: Rows, counted: Rows, random: np.random.Generator, *, steps: int, rate: float, batch: int = 64, decay: float = 0.01
+    model: Any,
+    rows: Rows,
+    counted: Rows,
+    random: np.random.Generator,
+    *,
+    steps: int,
+    rate: float,
+    batch: int | None = 64,
+    decay: float = 0.01,
 ) -> float:
     """Steps of AdamW on the next tokens of ``rows`` [rows, length] where ``counted`` [rows, length] is true; the last step's loss.
 
-    The rate falls in one line to a tenth of ``rate``. Rows of a step are drawn by ``random``, with replacement.
+    The rate falls in one line to a tenth of ``rate``. Rows of a step are drawn by ``random``, with replacement; without a
+    ``batch`` each step takes all of them.
     """
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=True)
     tokens, counts = torch.from_numpy(np.ascontiguousarray(rows)).long(), torch.from_numpy(np.ascontiguousarray(counted)).float()
@@ -87,7 +96,7 @@ def learn(
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * (1 - 0.9 * step / steps)
-        chosen = torch.from_numpy(random.integers(0, len(rows), batch))
+        chosen = torch.arange(len(rows)) if batch is None else torch.from_numpy(random.integers(0, len(rows), batch))
         weight = counts[chosen, 1:]
         loss = (losses(model, tokens[chosen]) * weight).sum() / weight.sum().clamp(min=1)
         optimizer.zero_grad()

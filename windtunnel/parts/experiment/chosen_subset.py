@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -23,12 +23,12 @@ class ChosenSubset(Experiment, name="chosen-subset"):
     own; ``foreign`` more are noise, with labels drawn at random. The head is a ridge regression on the 64 pixels and their products of
     neighbours; it is judged on other digits, so copies and noise only cost room.
 
-    ``facility`` is Renduchintala et al. 2023 (INGENIOUS), arXiv:2305.06677: in each of ``partitions`` a greedy maximisation of
-    sum_i max_(j in S) s_ij, the cosines; an image is then drawn with a chance of 1 + g + g^2 / 2 by its gain g / ``temperature``. With
-    ``greedy`` the first of the greedy order are taken instead. ``least-typical`` and ``most-typical`` are of Motger et al. 2024 (T-FREX),
-    arXiv:2408.01063: the mean cosine to all others, lowest (theirs) or highest first. ``spread`` takes the image farthest from what is
-    taken already (k-centre), ``unlike`` removes all but one of images that are nearly the same and draws at random from the rest, and
-    ``random`` draws from all. ``by_label`` fills an equal share of every label, as T-FREX does.
+    ``facility`` is Renduchintala et al. 2023 (INGENIOUS), arXiv:2305.06677: in each of ``partitions`` a greedy maximisation of sum_i max_(j
+    in S) s_ij, the cosines; an image is then drawn with a chance of 1 + g + g^2 / 2 by its gain g / ``temperature``, as many of each
+    partition as its share. With ``greedy`` the first of the greedy order are taken instead. ``least-typical`` and ``most-typical`` are of
+    Motger et al. 2024 (T-FREX), arXiv:2408.01063: the mean cosine to all others, lowest (theirs) or highest first. ``spread`` takes the
+    image farthest from what is taken already (k-centre), ``unlike`` removes all but one of images that are nearly the same and draws at
+    random from the rest, and ``random`` draws from all. ``by_label`` fills an equal share of every label, as T-FREX does.
 
     The numbers are ``accuracy``; ``copies``, the share of what was chosen that is a copy of something else chosen; and ``foreign``, the
     share that is noise. It needs scikit-learn.
@@ -43,7 +43,7 @@ class ChosenSubset(Experiment, name="chosen-subset"):
         "facility", description="how the share is chosen"
     )
     share: float = Field(0.25, gt=0, le=1, description="of the pool that is learned from")
-    images: int = Field(240, ge=20, description="digits of the pool, each once")
+    images: int = Field(240, ge=20, le=1290, description="digits of the pool, each once")
     copied: int = Field(24, ge=0, description="of them that come more often")
     copies: int = Field(20, ge=0, description="how much more often")
     foreign: int = Field(0, ge=0, description="images of noise")
@@ -52,11 +52,11 @@ class ChosenSubset(Experiment, name="chosen-subset"):
     by_label: bool = Field(False, description="whether every label gets an equal share")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``accuracy``, ``copies`` and ``foreign``. Raises UserError without scikit-learn and where more is copied than there is."""
+        """``accuracy``, ``copies`` and ``foreign``. Raises UserError without scikit-learn, PartError where more is copied than there is."""
         import numpy as np
 
         if self.copied > self.images:
-            raise UserError(f"chosen-subset: copied {self.copied}: there are {self.images} images; lower it")
+            raise PartError(f"{self.name}: copied {self.copied}: there are {self.images} images; lower it")
         from windtunnel.kits.image.digits import digits
         from windtunnel.kits.vectors import unit
 
@@ -74,12 +74,7 @@ class ChosenSubset(Experiment, name="chosen-subset"):
         count = max(round(self.share * len(pool)), 10)
         ranked = self._ranked(alike, count, random)
         if self.by_label:
-            rank = {label: 0 for label in range(10)}
-            turn = np.zeros(len(pool))
-            for place in ranked:
-                turn[place] = rank[int(labels[place])]
-                rank[int(labels[place])] += 1
-            ranked = ranked[np.argsort(turn[ranked], kind="stable")]
+            ranked = in_turn(ranked, labels[ranked])
         chosen = ranked[:count]
         right = judged(pool[chosen], labels[chosen], found.data[held] / 16, found.target[held])
         return {
@@ -105,13 +100,29 @@ class ChosenSubset(Experiment, name="chosen-subset"):
             near = np.tril(alike[np.ix_(order, order)] > SAME, -1).any(axis=1)
             return np.concatenate([order[~near], order[near]])
         parts = np.array_split(random.permutation(size), self.partitions)
-        gains = np.zeros(size)
+        worth = np.zeros(size)
         for part in parts:
-            gains[part] = facility_gains(alike[np.ix_(part, part)])
-        if self.how == "greedy":
-            return np.argsort(-gains, kind="stable")
-        found = gains / self.temperature
-        return np.argsort(-(np.log(1 + found + found**2 / 2) + random.gumbel(size=size)), kind="stable")
+            worth[part] = facility_gains(alike[np.ix_(part, part)])
+        if self.how == "facility":
+            gains = worth / self.temperature
+            worth = np.log(1 + gains + gains**2 / 2) + random.gumbel(size=size)
+        ranked = np.argsort(-worth, kind="stable")
+        if self.partitions == 1:
+            return ranked
+        home = np.zeros(size, int)
+        for number, part in enumerate(parts):
+            home[part] = number
+        return in_turn(ranked, home[ranked])
+
+
+def in_turn(ranked: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """``ranked`` so that each kind comes as often as any other for as long as it lasts; ``kinds`` are those of ``ranked``."""
+    import numpy as np
+
+    before = np.zeros(len(ranked), int)
+    for kind in np.unique(kinds):
+        before[kinds == kind] = np.arange((kinds == kind).sum())
+    return np.asarray(ranked[np.argsort(before, kind="stable")])
 
 
 def facility_gains(alike: np.ndarray) -> np.ndarray:

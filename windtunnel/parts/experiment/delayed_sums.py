@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -18,8 +19,9 @@ class DelayedSums(Experiment, name="delayed-sums"):
     Wang et al. 2024, arXiv:2405.15071 (and Power et al. 2022, arXiv:2201.02177): with weight decay and long training, a transformer that
     was shown facts and what follows from two of them comes to conclude by itself, long after training accuracy is 1, the sooner, the more
     inferred facts there are for each atomic one, and not the more facts there are. Sums modulo a number are the smallest such world: a
-    table of vectors holds what each symbol is, and every sum follows from two. ``ratio`` sums are shown for each symbol. The vectors of two
-    symbols are added and go through one hidden layer; all is trained with AdamW on all sums at once.
+    table of vectors holds what each symbol is, and every sum follows from two. ``ratio`` sums are shown for each symbol, counting both
+    orders of two symbols. The vectors of two symbols are added and go through one hidden layer; all is trained with AdamW on all sums at
+    once.
 
     ``held_out`` is the accuracy on the other sums at the end, ``train`` that of training; ``memorised`` and ``generalised`` are the steps
     after which they were known (the number of steps where they never were), ``delay`` the latter over the former.
@@ -37,7 +39,7 @@ class DelayedSums(Experiment, name="delayed-sums"):
     rate: float = Field(1e-2, gt=0, description="learning rate")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``held_out``, ``train``, ``memorised``, ``generalised`` and ``delay``."""
+        """``held_out``, ``train``, ``memorised``, ``generalised`` and ``delay``. Raises PartError where no sum is shown, or none left."""
         import numpy as np
         import torch
         from torch import nn
@@ -45,7 +47,9 @@ class DelayedSums(Experiment, name="delayed-sums"):
         random = np.random.default_rng(seed)
         pairs = np.array([(one, two) for one in range(self.modulus) for two in range(one, self.modulus)])
         order = random.permutation(len(pairs))
-        shown = min(round(self.ratio * self.modulus / 2), len(pairs) - 1)  # a sum and its mirror image are one
+        shown = round(self.ratio * self.modulus / 2)  # a sum and its mirror image are one
+        if not 0 < shown < len(pairs):
+            raise PartError(f"{self.name}: ratio {self.ratio} shows {shown} of {len(pairs)} sums; some have to be shown, and some held out")
         rows = torch.from_numpy(pairs[order])
         sums = rows.sum(dim=1) % self.modulus
         with torch.random.fork_rng(devices=()):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -29,7 +30,8 @@ class DeletedFacts(Experiment, name="deleted-facts"):
     against the black box; ``nothing`` deletes nothing. The paper edits few weights (ROME, MEMIT); here all may move.
 
     Of deleted facts ``lens`` is the share that the white box recovers, ``reworded`` that of the black box, ``asked`` the mean chance of the
-    answer in the wording of the deletion; ``kept`` is the share of the others that is answered right. Chance is B of 100 answers.
+    answer in the wording of the deletion; ``kept`` is the share of the others that is answered right. ``guessed`` is
+    what as many guesses would find: B of 100 answers.
     """
 
     trial = Trial({"facts": 20, "deleted": 4, "steps": 5, "deleting": 3})
@@ -39,24 +41,26 @@ class DeletedFacts(Experiment, name="deleted-facts"):
     how: Literal["nothing", "erase", "entropy", "layers", "wordings"] = Field("erase", description="what deleting trains")
     facts: int = Field(100, ge=10, description="facts that are learned")
     deleted: int = Field(20, ge=1, description="of them are deleted")
-    most: int = Field(2, ge=1, description="candidates a layer, of four layers")
+    most: int = Field(2, ge=1, le=VALUES // 2, description="candidates a layer, of four layers")
     steps: int = Field(150, ge=1, description="of learning, all facts in each")
     deleting: int = Field(60, ge=1, description="steps of deleting")
     rate: float = Field(3e-3, gt=0, description="learning rate of AdamW; a third of it in deleting")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``lens``, ``reworded``, ``asked`` and ``kept``."""
+        """``lens``, ``reworded``, ``asked``, ``kept`` and ``guessed``. Raises PartError where no fact would be left."""
         import numpy as np
         import torch
 
         from windtunnel.kits.text.small import learn, made
 
+        if self.deleted >= self.facts:
+            raise PartError(f"{self.name}: deleted {self.deleted}: there are {self.facts} facts, and some have to stay; lower it")
         random = np.random.default_rng(seed)
         rows = world(self.facts, random)
         model = made(seed, VALUES + WORDINGS + RELATIONS + self.facts, 4, layers=4, width=32)
         counted = np.zeros((self.facts * WORDINGS, 4), bool)
         counted[:, 3] = True
-        learn(model, rows.reshape(-1, 4), counted, random, steps=self.steps, rate=self.rate, batch=self.facts * WORDINGS)
+        learn(model, rows.reshape(-1, 4), counted, random, steps=self.steps, rate=self.rate, batch=None)
         gone = np.zeros(self.facts, bool)
         gone[random.permutation(self.facts)[: self.deleted]] = True
         if self.how != "nothing":
@@ -96,7 +100,8 @@ class DeletedFacts(Experiment, name="deleted-facts"):
             found = [(named == truth[:, None]).any(dim=1).double().mean() for named in (lens, asked)]
             chance = inner[-1].softmax(dim=1).gather(1, truth[:, None]).mean()
         numbers = (*found, chance, right.double().mean())
-        return {name: float(value) for name, value in zip(("lens", "reworded", "asked", "kept"), numbers, strict=True)}
+        found_by = {name: float(value) for name, value in zip(("lens", "reworded", "asked", "kept"), numbers, strict=True)}
+        return found_by | {"guessed": self.most * len(inner) / VALUES}
 
 
 def world(facts: int, random: np.random.Generator) -> np.ndarray:

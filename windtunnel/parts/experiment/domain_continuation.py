@@ -20,9 +20,9 @@ class DomainContinuation(Experiment, name="domain-continuation"):
     """Nats a word of a domain, and of general text, after a model of general text went on in the domain; studies/domain.yaml in seconds.
 
     General text and the domain are made languages of 40 words, the next drawn by the last two; what these say of the next word has a
-    correlation of ``shared`` between domain and general text. The model is a network of one hidden layer on the last two words. ``general`` steps on general text come first,
-    none for a model from scratch; then as many in the domain as the rest of ``steps``, of which a share ``purity`` is domain text and the
-    rest general text.
+    correlation of ``shared`` between domain and general text. The model is a network of one hidden layer on the last two words. ``general``
+    steps on general text come first, none for a model from scratch; then as many in the domain as the rest of ``steps``, of which a share
+    ``purity`` is domain text and the rest general text.
 
     ``copies`` makes a tenth of the domain's texts come so many times, as pages on the web do, and ``clean`` removes what comes again.
     ``spoiled`` is a share of texts that are noise; ``clean`` leaves them. ``noise`` is added to all weights before the domain, normal, with
@@ -41,9 +41,7 @@ class DomainContinuation(Experiment, name="domain-continuation"):
     general: int = Field(600, ge=0, description="steps on general text before the domain")
     steps: int = Field(1000, ge=1, description="in all, 128 words each")
     texts: int = Field(300, ge=10, description="of the domain, each of 20 words; of general text there are five times as many")
-    shared: float = Field(
-        0.7, ge=0, le=1, description="correlation of what words say of the next one in the domain and in general text"
-    )
+    shared: float = Field(0.7, ge=0, le=1, description="correlation of what words say of the next one in the domain and in general text")
     purity: float = Field(1.0, ge=0, le=1, description="share of domain text, after the general steps")
     copies: int = Field(1, ge=1, description="how often a tenth of the domain's texts come")
     spoiled: float = Field(0.0, ge=0, lt=1, description="share of the domain's texts that are noise")
@@ -54,7 +52,7 @@ class DomainContinuation(Experiment, name="domain-continuation"):
     rate: float = Field(0.01, gt=0, description="learning rate of Adam; half of it in the domain where general text came before")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``domain``, ``general``, and of several languages ``rarest`` and ``commonest``. Raises PartError for more ``general`` than ``steps``."""
+        """``domain``, ``general``, with languages ``rarest`` and ``commonest``. Raises PartError for ``general`` above ``steps``."""
         import numpy as np
 
         from windtunnel.kits.text.windowed import chances, drawn, language, learn, made, nats, windows

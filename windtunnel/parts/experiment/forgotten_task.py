@@ -70,7 +70,7 @@ class ForgottenTask(Experiment, name="forgotten-task"):
         before = {name: judge(model, one) for name, one in judged.items()}
         wrong = seen.copy()
         wrong[:, -1] = YES + random.integers(0, 2, len(wrong))
-        learn(model, wrong, last.repeat(len(wrong), 0), random, steps=self.forgetting, rate=self.rate / 10, batch=len(wrong), decay=0.0)
+        learn(model, wrong, last.repeat(len(wrong), 0), random, steps=self.forgetting, rate=self.rate / 10, batch=None, decay=0.0)
         after = {name: judge(model, one) for name, one in judged.items()}
         lost = {name: (before[name][0] - after[name][0]) / max(before[name][0] - 0.5, 0.02) for name in judged}
         return {

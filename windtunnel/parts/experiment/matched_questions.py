@@ -17,7 +17,7 @@ INTENTS, SUBJECTS, EACH = 60, 12, 5  # intents, five to a subject
 FORMS, LENGTH, COMMON = 5, 6, 80  # wordings of a notion, words of a sentence, words that any sentence may have
 NOTIONS = INTENTS + SUBJECTS  # each intent and each subject has wordings in questions and others in answers
 WORDS = 2 * NOTIONS * FORMS + COMMON
-PAIR = 64  # pairs of a step
+BATCH = 64  # pairs of a step
 
 
 class MatchedQuestions(Experiment, name="matched-questions"):
@@ -25,7 +25,7 @@ class MatchedQuestions(Experiment, name="matched-questions"):
 
     McCreery et al. 2020, arXiv:2008.13546: an encoder is first tuned to tell answers that match a question from others, of which there are
     many for nothing, then to the few labelled pairs of questions; 82.6 percent after 78.7 at most with other tasks first. A question has
-    two words of its intent, two of its subject, each in one of five wordings, and two that say nothing; an answer speaks of both in
+    three words of its intent and one of its subject, each in one of five wordings, and two that say nothing; an answer speaks of both in
     wordings of its own. Pairs that do not match are of one subject. An encoder averages the vectors of words; a layer on the product and
     the distance of two averages tells whether they match.
 
@@ -56,28 +56,28 @@ class MatchedQuestions(Experiment, name="matched-questions"):
         subjects = random.permutation(SUBJECTS)
         ours, others = (np.flatnonzero(np.isin(np.arange(INTENTS) // EACH, part)) for part in (subjects[:6], subjects[6:]))
         few = sentences(ours, self.pairs, random)
+        tests = [sentences(intents, 1000, random) for intents in (others, ours)]  # drawn first, so that all arms are judged on the same
         if self.first == "longer":
             fit(model, lambda: picked(few, random), self.steps, self.rate)
         elif self.first != "nothing":
             fit(model, lambda: self._first(random), self.steps, self.rate)
         fit(model, lambda: picked(few, random), self.tuning, self.rate if self.first == "nothing" else self.rate / 3)
 
-        def right(intents: np.ndarray) -> float:
-            one, two, match = sentences(intents, 1000, random)
+        def right(one: np.ndarray, two: np.ndarray, match: np.ndarray) -> float:
             with torch.no_grad():
                 return float(((model(torch.from_numpy(one), torch.from_numpy(two)) > 0).numpy() == match).mean())
 
-        return {"accuracy": right(others), "seen": right(ours)}
+        return {"accuracy": right(*tests[0]), "seen": right(*tests[1])}
 
     def _first(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A batch of what comes first: two lots of sentences, and whether they match."""
         import numpy as np
 
         if self.first in ("answers", "shuffled"):
-            one, two, match = sentences(np.arange(INTENTS), PAIR, random, answers=True)
+            one, two, match = sentences(np.arange(INTENTS), BATCH, random, answers=True)
             return one, two, random.permutation(match) if self.first == "shuffled" else match
-        one, _, _ = sentences(np.arange(INTENTS), PAIR, random, answers=self.first == "complete")
-        match = random.random(PAIR) < 0.5
+        one, _, _ = sentences(np.arange(INTENTS), BATCH, random, answers=self.first == "complete")
+        match = random.random(BATCH) < 0.5
         if self.first == "complete":
             two = one.copy()
             two[~match, ::2] = random.integers(0, WORDS, two[~match, ::2].shape)
@@ -112,7 +112,7 @@ def said(intents: np.ndarray, random: np.random.Generator, *, answers: bool = Fa
 
 def picked(few: tuple[np.ndarray, np.ndarray, np.ndarray], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A batch of labelled pairs."""
-    chosen = random.integers(len(few[2]), size=PAIR)
+    chosen = random.integers(len(few[2]), size=BATCH)
     return few[0][chosen], few[1][chosen], few[2][chosen]
 
 

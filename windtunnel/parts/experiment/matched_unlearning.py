@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -25,11 +26,11 @@ class MatchedUnlearning(Experiment, name="matched-unlearning"):
     squared error on the logits of F and of what is retained.
 
     Networks of one hidden layer learn ``examples`` of scikit-learn's digits; F are the ``forgotten`` examples nearest to one of them, those
-    of its class first. ``ascent`` trains against F and on the others, ``retained`` on the others alone, ``nothing`` leaves the model as it
-    was, and ``oracle`` is a second lot of models that were trained without F: the floor. ``divergence/forget`` is the Kullback-Leibler
-    divergence in nats of the margins of 24 unlearned models from those of 24 retrained ones, both taken as normal, mean over F (the paper
-    bins them); then of retained examples and of held-out ones. ``correlation`` is that of outputs foretold and true over models that the
-    datamodel was not fitted to: below 0.3 nothing follows from it. It needs scikit-learn.
+    of its class first. ``ascent`` trains against F, a tenth as strongly as on the others, ``retained`` on the others alone, ``nothing``
+    leaves the model as it was, and ``oracle`` is a second lot of models that were trained without F: the floor. ``divergence/forget`` is
+    the Kullback-Leibler divergence in nats of the margins of 24 unlearned models from those of 24 retrained ones, both taken as normal,
+    mean over F (the paper bins them); then of retained examples and of held-out ones. ``correlation`` is that of outputs foretold and true
+    over models that the datamodel was not fitted to: below 0.3 nothing follows from it. It needs scikit-learn.
     """
 
     trial = Trial({"retrains": 20, "examples": 40, "forgotten": 4, "steps": 4, "unlearning": 2})
@@ -37,7 +38,7 @@ class MatchedUnlearning(Experiment, name="matched-unlearning"):
     unit: ClassVar[str] = "nats"
 
     how: Literal["matching", "ascent", "retained", "nothing", "oracle"] = Field("matching", description="how examples are forgotten")
-    examples: int = Field(100, ge=20, description="that are learned")
+    examples: int = Field(100, ge=20, le=1600, description="that are learned")
     forgotten: int = Field(10, ge=1, description="of them are to be forgotten")
     retrains: int = Field(300, ge=10, description="models that the datamodel is fitted to")
     steps: int = Field(80, ge=1, description="of training, all examples in each")
@@ -45,10 +46,12 @@ class MatchedUnlearning(Experiment, name="matched-unlearning"):
     rate: float = Field(0.02, gt=0, description="learning rate of Adam; a quarter of it in unlearning")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``divergence/forget``, ``divergence/retained``, ``divergence/held_out`` and ``correlation``."""
+        """``divergence/forget``, ``divergence/retained``, ``divergence/held_out`` and ``correlation``. Raises PartError if none is kept."""
         import numpy as np
         import torch
 
+        if self.forgotten >= self.examples:
+            raise PartError(f"{self.name}: forgotten {self.forgotten}: there are {self.examples} examples, and some have to stay; lower it")
         random = np.random.default_rng(seed)
         data = self._data(random)
         count = self.examples

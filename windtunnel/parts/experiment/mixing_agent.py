@@ -46,9 +46,9 @@ class MixingAgent(Experiment, name="mixing-agent"):
         """``loss``, ``known`` and ``learned``."""
         import numpy as np
 
-        random = np.random.default_rng(seed)
-        choose = self._chooser(random, seed)
-        target = TableRun(world(32, random), random)
+        own, large = np.random.default_rng(seed).spawn(2)  # whoever chooses, the large run is of the same domains
+        choose = self._chooser(own, seed)
+        target = TableRun(world(32, large), large)
         for _ in range(STAGES):
             target.train(choose(target.state()), STEPS)
         losses = target.losses()

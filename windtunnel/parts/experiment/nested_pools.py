@@ -35,8 +35,8 @@ class NestedPools(Experiment, name="nested-pools"):
         "narrow", description="what is learned from"
     )
     images: int = Field(300, ge=20, le=800, description="of the narrow pool")
-    steps: int = Field(300, ge=1, description="of contrastive learning, 64 images each")
-    labels: int = Field(50, ge=10, description="labelled images of the probe")
+    steps: int = Field(300, ge=1, description="of contrastive learning, 64 images each, or all where there are fewer")
+    labels: int = Field(50, ge=10, le=400, description="labelled images of the probe")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``accuracy``. Raises UserError where scikit-learn is missing."""

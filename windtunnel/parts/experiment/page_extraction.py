@@ -10,6 +10,7 @@ from pydantic import Field
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
+HELD_OUT, LINES = 60, 12  # pages that are judged on, and most lines of a page's own text
 GREEK = ("alpha", "beta", "gamma", "lambda", "mu", "sigma", "theta", "omega")
 
 
@@ -36,24 +37,24 @@ class PageExtraction(Experiment, name="page-extraction"):
 
     reader: Literal["aware", "plain"] = Field("aware", description="what reads pages")
     stages: Literal[0, 1, 2] = Field(2, description="classifiers; 0 keeps all pages")
-    pages: int = Field(400, ge=10, description="to be found among")
-    annotated: int = Field(240, ge=10, description="pages that the classifiers are fitted to")
+    pages: int = Field(320, ge=10, description="to be found among")
+    annotated: int = Field(150, ge=10, description="pages that the classifiers are fitted to")
     hidden: float = Field(0.5, ge=0, le=1, description="share of pages of mathematics that have its signs alone")
-    words: int = Field(12000, ge=100, description="that the model learns from")
+    words: int = Field(10000, ge=100, description="that the model learns from")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``f1``, ``equations``, ``order`` and ``bits``."""
-        from windtunnel.kits.text.manual import bits_of, pieces
+        from windtunnel.kits.text.manual import asked, bits_of, pieces
         from windtunnel.kits.text.pages import text_of_page
 
         chance = random.Random(f"{self.name} {seed}")
-        texts = pieces(chance)
+        texts = asked(self.name, pieces(chance, LINES), self.annotated + self.pages + HELD_OUT)
         made: list[GeneratedPage] = []
-        for n in range(self.annotated + self.pages + 80):
-            if n and chance.random() < 0.1:  # a copy, but for its last line
+        for n, text in enumerate(texts):
+            if n not in (0, self.annotated, self.annotated + self.pages) and chance.random() < 0.1:  # a copy, but for its last line
                 made.append(made[-1]._replace(html=f"{made[-1].html}<p>read {n} times</p>"))
             else:
-                made.append(page(texts[n % len(texts)], chance, self.hidden))
+                made.append(page(text, chance, self.hidden))
         aware = self.reader == "aware"
         read = [text_of_page(one.html, aware=aware) for one in made]
         known, pool = slice(0, self.annotated), range(self.annotated, self.annotated + self.pages)
@@ -128,7 +129,7 @@ def page(text: str, chance: random.Random, hidden: float) -> GeneratedPage:
     mathematics = chance.random() < 0.3
     spoken = mathematics and chance.random() >= hidden
     body, signs = [], []
-    for number, line in enumerate(text.split("\n")[: chance.randint(8, 24)]):
+    for number, line in enumerate(text.split("\n")[: chance.randint(LINES // 2, LINES)]):
         words = f"{line} " + (
             chance.choice(("the theorem follows", "by this lemma", "we prove that", "the equation holds")) if spoken else ""
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -24,9 +25,9 @@ class RareClasses(Experiment, name="rare-classes"):
 
     ``again`` draws rare images as often as common ones. ``pseudo`` adds unlabelled images with the mean answer of three networks, where it
     is sure (at least 0.9). ``made`` adds, for ``ratio`` times the real images, normal variates of the mean of a class and the covariance
-    within classes, pooled and shrunk (a GAN there), as many of each class; ``both`` adds both. ``jittered`` adds as many that are copies
-    with noise, the control of ``made``. The numbers are ``rare``, the mean F1 of the two, ``common`` of the others and ``accuracy``. It
-    needs scikit-learn.
+    within classes, pooled, with 0.001 more variance of each pixel (a GAN there), as many of each class; ``both`` adds both. ``jittered``
+    adds as many that are copies with noise, the control of ``made``. The numbers are ``rare``, the mean F1 of the two, ``common`` of the
+    others and ``accuracy``. It needs scikit-learn.
     """
 
     trial = Trial({"steps": 3, "common": 12, "rare": 2, "unlabelled": 40})
@@ -35,18 +36,20 @@ class RareClasses(Experiment, name="rare-classes"):
     better: ClassVar[str] = "higher"
 
     how: Literal["plain", "again", "pseudo", "made", "both", "jittered"] = Field("plain", description="what is done about rare classes")
-    common: int = Field(60, ge=2, description="labelled images of a common class")
+    common: int = Field(60, ge=2, le=80, description="labelled images of a common class")
     rare: int = Field(4, ge=2, description="labelled images of a rare one")
-    unlabelled: int = Field(500, ge=10, description="images without a label")
+    unlabelled: int = Field(200, ge=10, description="images without a label")
     ratio: float = Field(3.0, gt=0, description="made images for each real one")
     steps: int = Field(200, ge=1, description="of Adam, 64 images in each")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``rare``, ``common`` and ``accuracy``."""
+        """``rare``, ``common`` and ``accuracy``. Raises PartError for rare classes that are none, and more images than there are."""
         import numpy as np
 
         from windtunnel.kits.image.digits import digits
 
+        if self.rare > self.common:
+            raise PartError(f"{self.name}: rare {self.rare} exceeds common {self.common}; lower it")
         found, random = digits(self.name), np.random.default_rng(seed)
         order, names = random.permutation(len(found.target)), random.permutation(10)
         pixels, labels = found.data[order] / 16, names[found.target[order]]
@@ -56,7 +59,10 @@ class RareClasses(Experiment, name="rare-classes"):
         rank = np.array([(labels[rest[:place]] == labels[rest[place]]).sum() for place in range(len(rest))])
         known = rest[rank < np.where(few[rest], self.rare, self.common)]
         others = np.setdiff1d(rest, known)
-        others = random.permutation(others[~few[others] | (random.random(len(others)) < self.rare / self.common)])[: self.unlabelled]
+        others = random.permutation(others[~few[others] | (random.random(len(others)) < self.rare / self.common)])
+        if self.unlabelled > len(others):
+            raise PartError(f"{self.name}: unlabelled {self.unlabelled}: {len(others)} digits are left without a label; lower it or common")
+        others = others[: self.unlabelled]
         images, names = pixels[known], labels[known]
         more = [(images, names)]
         if self.how in ("pseudo", "both"):

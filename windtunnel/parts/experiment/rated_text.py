@@ -14,6 +14,7 @@ from windtunnel.slots import Experiment
 if TYPE_CHECKING:
     import numpy as np
 
+HELD_OUT = 40  # documents of each kind
 CRITERIA = ("coherence", "density", "completeness", "originality", "overall")  # each from 1 to 5
 
 
@@ -24,8 +25,8 @@ class RatedText(Experiment, name="rated-text"):
     and over all, the last asked for and not computed from the others; within each source and domain only documents of the highest overall
     score are drawn. Two kinds of text are Python's manual and its library's source, the latter spoiled three times as often: words or
     lines in a random order (coherence), page furniture (density), cut off within the eighth line (completeness), a copy of another
-    (originality). A rule gives the ratings of ``annotated`` documents: 5 less two for each fault, and over all the least. A ridge on five
-    features of a text learns them.
+    (originality). A rule gives the ratings of ``annotated`` documents: by a criterion 1 if its fault is there and else 5, over all 5
+    less two for each fault, but 1 at least. A ridge on five features of a text learns them.
 
     ``stratified`` takes the best of each kind in proportion to how much there is of it, ``top`` the best of all, ``one-criterion`` the most
     coherent of each kind, ``uniform`` any, ``half-more`` any, and half as many again, ``shortest`` the shortest words (a baseline),
@@ -41,8 +42,8 @@ class RatedText(Experiment, name="rated-text"):
     how: Literal["stratified", "top", "one-criterion", "uniform", "half-more", "shortest", "good"] = Field(
         "stratified", description="what is chosen by"
     )
-    documents: int = Field(600, ge=20, description="to choose from, of both kinds")
-    annotated: int = Field(120, ge=10, description="documents that are rated by the rule")
+    documents: int = Field(360, ge=20, description="to choose from, of both kinds")
+    annotated: int = Field(100, ge=10, description="documents that are rated by the rule")
     share: float = Field(0.33, gt=0, le=0.6, description="of the documents that are chosen")
     words: int = Field(16000, ge=100, description="that the model learns from; half as many again in `half-more`")
 
@@ -77,14 +78,14 @@ class RatedText(Experiment, name="rated-text"):
 
     def _made(self, chance: random.Random) -> tuple[dict[str, list[str]], list[Rated]]:
         """Held-out text of both kinds, and documents with their right ratings, in a random order."""
-        from windtunnel.kits.text.manual import code_pieces, pieces
+        from windtunnel.kits.text.manual import asked, code_pieces, pieces
 
         size = (self.documents + self.annotated) // 2
         found: list[Rated] = []
         held = {}
         for kind, texts in (("prose", pieces(chance)), ("code", code_pieces(chance))):
-            held[kind] = texts[:40]
-            own = texts[40 : 40 + size]
+            texts = asked(self.name, texts, HELD_OUT + size)
+            held[kind], own = texts[:HELD_OUT], texts[HELD_OUT:]
             found += [spoil(own[n], kind, own, chance, 0.08 if kind == "prose" else 0.24) for n in range(len(own))]
         chance.shuffle(found)
         return held, found
@@ -135,7 +136,7 @@ def spoil(text: str, kind: str, others: list[str], chance: random.Random, often:
 
 
 def features(text: str, seen: set[str]) -> list[float]:
-    """Of a document: its lines, words that meet as they seldom do, capitals at line beginnings, words of furniture, and lines seen before.
+    """Of a document: its lines, pairs of short words, jumps of indentation, words of furniture, and lines seen before.
 
     ``seen`` are the lines of the documents before it, which it joins.
     """

@@ -11,6 +11,7 @@ from pydantic import Field
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
+HELD_OUT = 50  # documents
 STRAY = (" [edit]", " (ad)", " &raquo;")  # strings that stand inside lines
 RULES = ("http", "copyright", "cookie", "newsletter", "share this")  # what a line may not contain, by hand
 
@@ -20,8 +21,8 @@ class RefinedText(Experiment, name="refined-text"):
 
     Zhou et al. 2024 (ProX), arXiv:2409.17115: a small model writes a program for each document, which drops it or keeps it, removes lines
     and replaces strings; an executor runs it (:mod:`windtunnel.kits.text.programs`). The text is Python's manual in pieces. A share
-    ``junk`` are words in a random order, the others get lines of page furniture, three to ten of own lines, and stray strings. In the place
-    of a language model a naive Bayes tagger of lines and documents, fitted to ``annotated`` documents, decides what the programs say.
+    ``junk`` are words in a random order, the others get lines of page furniture, 0.3 to 1 for each own line, and stray strings. In the
+    place of a language model a naive Bayes tagger of lines and documents, fitted to ``annotated`` documents, decides what the programs say.
 
     ``both`` runs programs at both levels, ``document`` those that drop documents alone, ``chunk`` those that edit them alone, ``rules``
     removes lines that hold one of five strings, ``raw`` is as it came, ``perfect`` is without all that was put in. The model counts runs of
@@ -34,19 +35,19 @@ class RefinedText(Experiment, name="refined-text"):
     unit: ClassVar[str] = "bits a word"
 
     how: Literal["both", "document", "chunk", "rules", "raw", "perfect"] = Field("both", description="what cleans")
-    documents: int = Field(240, ge=20, description="that are cleaned and learned from")
-    annotated: int = Field(60, ge=5, description="documents whose furniture and kind are known")
+    documents: int = Field(160, ge=20, description="that are cleaned and learned from")
+    annotated: int = Field(50, ge=5, description="documents whose furniture and kind are known")
     junk: float = Field(0.25, ge=0, lt=1, description="share of documents that are junk")
     words: int = Field(25000, ge=100, description="that the model learns from")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``bits``, ``precision``, ``recall``, ``dropped`` and ``lost``."""
         from windtunnel.kits.text.bayes import Bayes
-        from windtunnel.kits.text.manual import bits_of, furnished, pieces, salad
+        from windtunnel.kits.text.manual import asked, bits_of, furnished, pieces, salad
 
         chance = random.Random(f"{self.name} {seed}")
-        texts = pieces(chance)
-        held, texts = texts[:60], texts[60 : 60 + self.annotated + self.documents]
+        texts = asked(self.name, pieces(chance), HELD_OUT + self.annotated + self.documents)
+        held, texts = texts[:HELD_OUT], texts[HELD_OUT:]
         vocabulary = sorted({word for text in held for word in text.split() if word.isalpha()})
         made = []
         for text in texts:

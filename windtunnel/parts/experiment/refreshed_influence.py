@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -19,19 +20,19 @@ WORDS, LENGTH, RIDGE, TEMPERATURE = STATES * KINDS, 24, 1.0, 0.5
 class RefreshedInfluence(Experiment, name="refreshed-influence"):
     """The loss on a reference of a model that is trained in stages on the fifth of a fresh pool that a selector took.
 
-    Yu, Das and Xiong 2024 (MATES), arXiv:2406.06046: the influence of a document is by how much one step on it lowers the loss on a
-    reference. It is measured for some, a regression tells it of the others from their text, and the best fifth is taken, loosened by
-    Gumbel noise. The model changes, so all is done anew before each stage. The first stage is random.
+    Yu, Das and Xiong 2024 (MATES), arXiv:2406.06046: the influence of a document is by how much one step on it, at a rate of 1, lowers the
+    loss on a reference. It is measured for some, a regression tells it of the others from their text, and the best fifth is taken, loosened
+    by Gumbel noise. The model changes, so all is done anew before each stage. The first stage is random.
 
     The model is a table of logits of the next word by the last, trained by gradient descent. Documents are of six kinds, each with words
     and a Markov chain of its own; three kinds make up the reference, in unlike shares; the pool has the other three more often, and a tenth
     of noise. ``once`` measures before the second stage and never again; ``all`` measures every document of the pool, which needs no
     regression; ``alike`` takes what has the words of the reference, as classifiers do; ``random`` what comes, and ``longer`` is random with
-    as many more steps as probes cost, one a probe. The regression is a ridge on how often each word occurs (BERT there).
+    as many more documents as others probe. The regression is a ridge on how often each word occurs (BERT there).
 
     The numbers are ``loss`` in nats a word on held-out text like the reference; ``agreement``, the rank correlation of influence told and
     measured on documents it was not fitted to, mean over stages; and ``change``, that of the measured influences of the same documents
-    before the second and before the last stage. Both are 0 for who asks for no influence.
+    before the second and before the last stage; each of those alone that tell or measure influence.
     """
 
     trial = Trial({"stages": 2, "pool": 60, "probes": 12})
@@ -45,11 +46,15 @@ class RefreshedInfluence(Experiment, name="refreshed-influence"):
     rate: float = Field(3.0, gt=0, description="learning rate of a step on eight documents")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``loss``, ``agreement`` and ``change``."""
+        """``loss``, and where there is influence ``agreement`` and ``change``. Raises PartError for too many probes."""
         import numpy as np
         from scipy.stats import spearmanr
 
-        random = np.random.default_rng(seed)
+        if 2 * self.probes > self.pool:
+            raise PartError(
+                f"{self.name}: probes {self.probes}: half of a pool is {self.pool // 2}, as many are asked for control; lower it"
+            )
+        random, loosening = np.random.default_rng(seed).spawn(2)
         chains = world(random)
         usual, wanted = np.array([1, 1, 1, 2.5, 2.5, 2.5]), np.array([3, 2, 1, 0, 0, 0])
         reference, held = (counts(drawn(chains, wanted, 200, random)).sum(axis=0) for _ in range(2))
@@ -74,14 +79,16 @@ class RefreshedInfluence(Experiment, name="refreshed-influence"):
             elif stage and self.how == "alike":
                 scores = shares(pool) @ np.log((shares(reference[None])[0] + 1e-3) / (shares(pool).mean(axis=0) + 1e-3))
             if scores.std() > 0:
-                scores = scores / scores.std() + TEMPERATURE * random.gumbel(size=len(scores))
+                scores = scores / scores.std() + TEMPERATURE * loosening.gumbel(size=len(scores))
             chosen = pool[np.argsort(-scores, kind="stable")[: len(pool) // 5]]
             if self.how == "longer" and stage:
                 chosen = np.concatenate([chosen, pool[len(chosen) : len(chosen) + self.probes]])
             for first in range(0, len(chosen), 8):
                 table = table - self.rate * gradient(table, chosen[first : first + 8].sum(axis=0))
-        change = float(spearmanr(seen[0], seen[-1]).statistic) if seen else 0.0
-        return {"loss": loss(table, held), "agreement": float(np.mean(agreement)) if agreement else 0.0, "change": change}
+        found = {"loss": loss(table, held)}
+        if agreement:
+            found["agreement"] = float(np.mean(agreement))
+        return found | ({"change": float(spearmanr(seen[0], seen[-1]).statistic)} if seen else {})
 
 
 def world(random: np.random.Generator) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -23,12 +24,14 @@ class SampledPrograms(Experiment, name="sampled-programs"):
     Ni et al. 2023, arXiv:2205.14318: beside the one reference of each problem a buffer holds what the model wrote itself and what came out
     right; partly right programs, whose last state is one that a known solution passes through, are kept as far as they go. A problem are
     three numbers and a result modulo 7; a program combines the three, each once, by two operations in postfix order: there are 24, of which
-    several are right. ``problems`` have a reference each. The model is a small transformer.
+    several are right. What the model writes is right if it gives the result, even where it takes an input twice. ``problems`` have a
+    reference each. The model is a small transformer.
 
     ``reference`` trains on references alone; ``full`` adds programs that were written at temperature 1 after each of ``rounds`` and give
     the result; ``partial`` adds prefixes as well, on which training stops at their end; ``every`` trains on all right programs, which is
-    the bound. All take as many steps. ``many`` is the share of held-out problems solved by one of 20 tries, ``one`` that by a try (mean);
-    ``kinds`` how many different right programs 20 tries hold, and ``buffer`` how many programs a problem has at the end.
+    the bound. All take as many steps, in as many parts, at the beginning of which the optimizer is new. ``many`` is the share of held-out
+    problems solved by one of 20 tries, ``one`` that by a try (mean); ``kinds`` how many different right programs 20 tries hold, and
+    ``buffer`` how many programs a problem has at the end.
     """
 
     trial = Trial({"problems": 20, "steps": 4, "rounds": 1, "judged": 10})
@@ -44,15 +47,18 @@ class SampledPrograms(Experiment, name="sampled-programs"):
     rate: float = Field(3e-3, gt=0, description="learning rate of AdamW, in each round from the beginning")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``many``, ``one``, ``kinds`` and ``buffer``."""
+        """``many``, ``one``, ``kinds`` and ``buffer``. Raises PartError for more problems than there are."""
         import numpy as np
 
         from windtunnel.kits.text.small import learn, made, written
 
         random = np.random.default_rng(seed)
-        all_ = programs()
-        inputs = np.unique(random.integers(0, MODULUS, (4 * (self.problems + self.judged), INPUTS)), axis=0)
-        inputs = random.permutation(inputs)[: self.problems + self.judged]
+        all_, wanted = programs(), self.problems + self.judged
+        if wanted > MODULUS**INPUTS:
+            raise PartError(f"{self.name}: {wanted} problems: three numbers modulo 7 are {MODULUS**INPUTS}; lower problems or judged")
+        if self.steps <= self.rounds:
+            raise PartError(f"{self.name}: steps {self.steps}: there are {self.rounds + 1} parts of training; raise it or lower rounds")
+        inputs = random.permutation(np.stack(np.unravel_index(np.arange(MODULUS**INPUTS), (MODULUS,) * INPUTS), axis=1))[:wanted]
         results = np.array([[run(program, row) for program in all_] for row in inputs], np.int64)
         goal = results[np.arange(len(inputs)), random.integers(len(all_), size=len(inputs))]
         given = np.hstack([inputs, goal[:, None]])
@@ -61,9 +67,9 @@ class SampledPrograms(Experiment, name="sampled-programs"):
             right = [tuple(map(int, program)) for program, result in zip(all_, results[place], strict=True) if result == goal[place]]
             known.append(set(right) if self.how == "every" else {right[random.integers(len(right))]})
         model = made(seed, TIMES + 1, GIVEN + LENGTH, width=48)
-        parts = self.rounds + 1 if self.how in ("full", "partial") else 1
+        parts = self.rounds + 1
         for part in range(parts):
-            if part:
+            if part and self.how in ("full", "partial"):
                 tries = written(model, given[: self.problems], LENGTH, random)
                 for place, program in enumerate(tries):
                     self._kept(known[place], tuple(map(int, program)), given[place])

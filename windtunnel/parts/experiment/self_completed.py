@@ -25,7 +25,7 @@ class SelfCompleted(Experiment, name="self-completed"):
     Languages are Markov chains over words that they partly share, of ``sentences`` in all, the commonest 32 times the rarest. The model
     counts pairs of words in a language, and backs off to the words that follow in any language and to all words alike. ``honest`` completes
     training sentences, ``leaking`` held-out ones, ``repeated`` adds as many training sentences once more, ``static`` adds nothing. All
-    prompts of a round are drawn with replacement, ``prompts`` of each language.
+    prompts of a round are drawn with replacement, ``prompts`` of each language; completions that come twice are dropped there and not here.
 
     The numbers are nats a word: ``clean`` on sentences that no loop ever saw, ``rare`` on those of the two rarest languages, and ``split``
     on the sentences that the loop itself holds out: what it would report.

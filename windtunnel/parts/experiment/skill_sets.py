@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -25,7 +26,8 @@ class SkillSets(Experiment, name="skill-sets"):
     the last ``rare`` skills are only ever shown alone. All arms see as many texts.
 
     ``four`` and ``five`` are the shares of texts with that many skills that show all of them, ``each`` the share of skills shown when five
-    are asked for, ``two`` of texts with two; ``rare`` the share with three skills, all of them rare.
+    are asked for, ``two`` of texts with two; ``rare`` the share with three skills, all of them rare
+    (or with as many as there are).
     """
 
     trial = Trial({"steps": 3, "judged": 20})
@@ -35,18 +37,20 @@ class SkillSets(Experiment, name="skill-sets"):
 
     k_min: int = Field(1, ge=1, le=ASKED, description="fewest skills of a training text")
     k_max: int = Field(3, ge=1, le=ASKED, description="most")
-    rare: int = Field(3, ge=0, lt=SKILLS, description="skills that are shown alone only")
+    rare: int = Field(3, ge=0, le=SKILLS - ASKED, description="skills that are shown alone only")
     steps: int = Field(500, ge=1, description="of training, 64 texts each")
     judged: int = Field(300, ge=1, description="texts of each number of skills")
     rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``four``, ``five``, ``each``, ``two`` and ``rare``."""
+        """``four``, ``five``, ``each``, ``two`` and ``rare``. Raises PartError where ``k_min`` exceeds ``k_max``."""
         import numpy as np
 
         from windtunnel.kits.text.small import learn, made, written
 
-        random = np.random.default_rng(seed)
+        if self.k_min > self.k_max:
+            raise PartError(f"{self.name}: k_min {self.k_min} exceeds k_max {self.k_max}; swap them")
+        random, judging = np.random.default_rng(seed).spawn(2)
         pairs = skills(random)
         usual = SKILLS - self.rare
         asked = [random.permutation(usual)[: random.integers(self.k_min, self.k_max + 1)] for _ in range(6000)]
@@ -60,7 +64,7 @@ class SkillSets(Experiment, name="skill-sets"):
         learn(model, rows, counted, random, steps=self.steps, rate=self.rate)
 
         def judged(members: np.ndarray, k: int) -> np.ndarray:
-            sets = [random.permutation(members)[:k] for _ in range(self.judged)]
+            sets = [judging.permutation(members)[:k] for _ in range(self.judged)]
             prompts = np.stack([prompt(one) for one in sets])
             texts = written(model, prompts, LENGTH)
             return np.array([[holds(text, pairs[skill]) for skill in one] for text, one in zip(texts, sets, strict=True)])

@@ -49,8 +49,10 @@ class StagedForecast(Experiment, name="staged-forecast"):
 
         from windtunnel.core.errors import PartError
 
-        if not self.stages or self.stages[-1] != "all" or not set(self.stages) <= set(STAGES):
-            raise PartError(f"staged-forecast: stages are of {', '.join(STAGES)}, and the last one is all; not {', '.join(self.stages)}")
+        if not self.stages or self.stages[-1] != "all" or not set(self.stages) <= set(STAGES) or len(set(self.stages)) < len(self.stages):
+            raise PartError(
+                f"{self.name}: stages are of {', '.join(STAGES)}, each once, and the last one is all; not {', '.join(self.stages)}"
+            )
         random = np.random.default_rng(seed)
         paths, unseen = (torch.from_numpy(drawn_paths(random, count, self.noise)).float() for count in (self.paths, 500))
         with torch.random.fork_rng(devices=()):
@@ -59,7 +61,7 @@ class StagedForecast(Experiment, name="staged-forecast"):
             heads = nn.ModuleDict({"next": nn.Linear(64, 2), "end": nn.Linear(64, 2), "all": nn.Linear(66, 24)})
             held: list[tuple[Any, float]] = []
             for stage in self.stages:
-                self._learned(body, heads, stage, paths, held if self.distill else [], random)
+                self._learned(body, heads, stage, paths, held if self.distill and stage == "all" else [], random)
                 held.append((copy.deepcopy(body), {"next": 0.3, "end": 0.1}.get(stage, 0.0)))
             with torch.no_grad():
                 seen, future = relative(unseen)

@@ -18,12 +18,14 @@ class TaskContext(Experiment, name="task-context"):
     """The return at unseen goals of a policy that was cloned from walks to others, by what tells it of its goal.
 
     Wang et al. 2024, arXiv:2410.11448 (Meta-DT): an encoder makes a vector of a segment of what happened (places, actions, rewards) so that
-    a decoder foretells rewards from it, and is then frozen; the policy reads the vector, and as a prompt the segment of its own history
+    a decoder foretells rewards from it, and is then frozen (here a hidden layer for a GRU, and a decoder that knows the place and not the
+    action, and foretells no places); the policy reads the vector, and as a prompt the segment of its own history
     that the model of the world foretells worst. ``nothing`` tells the policy neither, ``vector`` the vector of the last five
     steps, ``worst`` that and the vector of the segment foretold worst, ``random`` that and the vector of any segment, ``goal`` the goal.
 
     A point in the plane, whose reward is minus its distance to a goal on the unit circle; data is of controllers of medium quality that go
-    there with noise. The number is ``return``, the mean reward of a step in walks of 20 steps to unseen goals, from the sixth step on.
+    there with noise. The number is ``return``, the mean reward of a step in walks of 20 steps to unseen goals, but for the first
+    ``segment``.
     """
 
     trial = Trial({"tasks": 6, "steps": 4})
@@ -35,7 +37,7 @@ class TaskContext(Experiment, name="task-context"):
     tasks: int = Field(45, ge=2, description="goals of training")
     walks: int = Field(6, ge=1, description="walks to each, of 20 steps")
     noise: float = Field(1.5, ge=0, description="of the controllers, over the length of a step")
-    segment: int = Field(5, ge=1, description="steps of a segment")
+    segment: int = Field(5, ge=1, le=15, description="steps of a segment")
     width: int = Field(4, ge=1, description="numbers of a vector")
     steps: int = Field(400, ge=1, description="of each training, 128 rows each")
 
