@@ -31,12 +31,13 @@ def test_pools_have_their_sizes(pool, size):
 
 def test_labels_teach_an_encoder():
     random = np.random.default_rng(147)
-    images = np.concatenate([0.2 * random.random((30, 64)), 0.8 + 0.2 * random.random((30, 64))])
-    images = images[random.permutation(60)]
-    names = (images[:, 10] > images[:, 50]).astype(int)  # nothing that one sees in the features of an untrained network
+    names, images = np.repeat([0, 1], 40), random.random((80, 8, 8)) / 1.4
+    images[:40, :, :4] += 0.3  # brighter on the left, or on the right
+    images[40:, :, 4:] += 0.3
     found = {}
-    for steps in (0, 60):
-        ways = features(labelled(images, names, 3, random, steps), images)
-        found[steps] = float(np.linalg.norm(ways[names == 0].mean(axis=0) - ways[names == 1].mean(axis=0)))
-    assert found[60] > 2 * found[0]
+    for steps in (0, 40):
+        ways = features(labelled(images.reshape(80, 64), names, 3, random, steps), images.reshape(80, 64))
+        within = np.sqrt((ways[:40].var(axis=0) + ways[40:].var(axis=0)).sum())
+        found[steps] = float(np.linalg.norm(ways[:40].mean(axis=0) - ways[40:].mean(axis=0)) / within)
+    assert found[40] > 1.3 * found[0]
     assert NestedPools(pool="none", labels=20).measure(148)["accuracy"] > 0.3

@@ -56,8 +56,8 @@ def test_runs_of_lines_are_removed_whole(lines):
 
 
 def test_programs_find_what_was_put_in():
-    knobs = {"documents": 80, "annotated": 60, "words": 4000}
+    knobs = {"documents": 80, "annotated": 100, "words": 4000}
     found = {how: RefinedText(how=how, **knobs).measure(122) for how in ("both", "raw", "perfect")}
     assert found["both"]["recall"] > 0.8 and found["both"]["precision"] > 0.7 and found["raw"]["recall"] == 0
-    assert found["both"]["dropped"] > 0.4 and found["both"]["lost"] < 0.2
+    assert found["both"]["dropped"] > 0.3 and found["both"]["lost"] < 0.2
     assert found["perfect"]["recall"] == found["perfect"]["precision"] == 1

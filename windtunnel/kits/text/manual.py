@@ -31,7 +31,7 @@ def pieces(chance: random.Random, lines: int = LINES) -> list[str]:
 
     found, seen = [], set[str]()
     for _, text in sorted(topics.items()):
-        new = [line for line in text.splitlines() if line.strip() and (len(line) <= 20 or line not in seen)]
+        new = [line for line in dict.fromkeys(text.splitlines()) if line.strip() and (len(line) <= 20 or line not in seen)]
         seen.update(new)
         found += ["\n".join(new[start : start + lines]) for start in range(0, len(new) - lines // 2, lines)]
     chance.shuffle(found)
