@@ -24,11 +24,11 @@ class ChosenSubset(Experiment, name="chosen-subset"):
     neighbours; it is judged on other digits, so copies and noise only cost room.
 
     ``facility`` is Renduchintala et al. 2023 (INGENIOUS), arXiv:2305.06677: in each of ``partitions`` a greedy maximisation of sum_i max_(j
-    in S) s_ij, the cosines; an image is then drawn with a chance of 1 + g + g^2 / 2 by its gain g / ``temperature``, as many of each
-    partition as its share. With ``greedy`` the first of the greedy order are taken instead. ``least-typical`` and ``most-typical`` are of
-    Motger et al. 2024 (T-FREX), arXiv:2408.01063: the mean cosine to all others, lowest (theirs) or highest first. ``spread`` takes the
-    image farthest from what is taken already (k-centre), ``unlike`` removes all but one of images that are nearly the same and draws at
-    random from the rest, and ``random`` draws from all. ``by_label`` fills an equal share of every label, as T-FREX does.
+    in S) s_ij, the cosines; an image is then drawn with a chance of 1 + g + g^2 / 2 by its gain g / ``temperature``, from all partitions
+    together (there as many of each). With ``greedy`` the first of the greedy order are taken instead. ``least-typical`` and
+    ``most-typical`` are of Motger et al. 2024 (T-FREX), arXiv:2408.01063: the mean cosine to all others, lowest (theirs) or highest first.
+    ``spread`` takes the image farthest from what is taken already (k-centre), ``unlike`` removes all but one of images that are nearly the
+    same and draws at random from the rest, and ``random`` draws from all. ``by_label`` fills an equal share of every label, as T-FREX does.
 
     The numbers are ``accuracy``; ``copies``, the share of what was chosen that is a copy of something else chosen; and ``foreign``, the
     share that is noise. It needs scikit-learn.
@@ -106,13 +106,7 @@ class ChosenSubset(Experiment, name="chosen-subset"):
         if self.how == "facility":
             gains = worth / self.temperature
             worth = np.log(1 + gains + gains**2 / 2) + random.gumbel(size=size)
-        ranked = np.argsort(-worth, kind="stable")
-        if self.partitions == 1:
-            return ranked
-        home = np.zeros(size, int)
-        for number, part in enumerate(parts):
-            home[part] = number
-        return in_turn(ranked, home[ranked])
+        return np.argsort(-worth, kind="stable")
 
 
 def in_turn(ranked: np.ndarray, kinds: np.ndarray) -> np.ndarray:

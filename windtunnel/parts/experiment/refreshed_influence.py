@@ -54,7 +54,7 @@ class RefreshedInfluence(Experiment, name="refreshed-influence"):
             raise PartError(
                 f"{self.name}: probes {self.probes}: half of a pool is {self.pool // 2}, as many are asked for control; lower it"
             )
-        random, loosening = np.random.default_rng(seed).spawn(2)
+        random = np.random.default_rng(seed)
         chains = world(random)
         usual, wanted = np.array([1, 1, 1, 2.5, 2.5, 2.5]), np.array([3, 2, 1, 0, 0, 0])
         reference, held = (counts(drawn(chains, wanted, 200, random)).sum(axis=0) for _ in range(2))
@@ -78,8 +78,9 @@ class RefreshedInfluence(Experiment, name="refreshed-influence"):
                 seen.append(influence(table, watched, reference))
             elif stage and self.how == "alike":
                 scores = shares(pool) @ np.log((shares(reference[None])[0] + 1e-3) / (shares(pool).mean(axis=0) + 1e-3))
+            loose = TEMPERATURE * random.gumbel(size=len(scores)) if stage else 0.0  # drawn in all arms, so that they meet the same pools
             if scores.std() > 0:
-                scores = scores / scores.std() + TEMPERATURE * loosening.gumbel(size=len(scores))
+                scores = scores / scores.std() + loose
             chosen = pool[np.argsort(-scores, kind="stable")[: len(pool) // 5]]
             if self.how == "longer" and stage:
                 chosen = np.concatenate([chosen, pool[len(chosen) : len(chosen) + self.probes]])

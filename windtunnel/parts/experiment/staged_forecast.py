@@ -21,9 +21,10 @@ class StagedForecast(Experiment, name="staged-forecast"):
     """How far off foretold paths are, by the tasks that a network learned before it foretells whole paths.
 
     Lin et al. 2024, arXiv:2407.11588 (PPT): one network learns the next position, then the destination, then the whole future, the last
-    with features held near those that it had after the first two (weights 0.3 and 0.1). All orders have the same number of steps in all.
-    A path goes from a start towards a goal round a round obstacle that stands somewhere between and is not seen; eight positions are
-    seen and twelve are to be foretold. The paper's twenty guesses a path, of which the best counts, are one guess here.
+    with features held near those that it had after the first two (weights 0.3 and 0.1); here the second is held near the first as well. All
+    orders have the same number of steps in all. A path goes from a start towards a goal round a round obstacle that stands somewhere
+    between and is not seen; eight positions are seen and twelve are to be foretold. The paper's twenty guesses a path, of which the best
+    counts, are one guess here.
 
     The numbers are ``average``, the mean distance over the twelve positions; ``final``, that of the last; and ``next``, that of the first,
     by the head of the first task where it was learned.
@@ -61,7 +62,7 @@ class StagedForecast(Experiment, name="staged-forecast"):
             heads = nn.ModuleDict({"next": nn.Linear(64, 2), "end": nn.Linear(64, 2), "all": nn.Linear(66, 24)})
             held: list[tuple[Any, float]] = []
             for stage in self.stages:
-                self._learned(body, heads, stage, paths, held if self.distill and stage == "all" else [], random)
+                self._learned(body, heads, stage, paths, held if self.distill else [], random)
                 held.append((copy.deepcopy(body), {"next": 0.3, "end": 0.1}.get(stage, 0.0)))
             with torch.no_grad():
                 seen, future = relative(unseen)
