@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from windtunnel.core.errors import PartError
 from windtunnel.parts.experiment.latent_steps import MODULUS, PLAIN, POSTERIOR, PRIOR, LatentSteps
 
 
@@ -40,3 +41,5 @@ def test_thoughts_that_make_the_answer_likely_are_kept():
 def test_what_is_measured():
     found = LatentSteps(texts=60, seeds=20, steps=5, iterations=1, samples=2).measure(169)
     assert found["written"] == 120 and 0 <= found["accuracy"] <= 1 and 20 / 60 <= found["thoughts"] <= 1
+    with pytest.raises(PartError, match="seeds 61: there are 60 texts"):
+        LatentSteps(texts=60, seeds=61).measure(0)

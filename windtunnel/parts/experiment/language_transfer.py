@@ -19,8 +19,8 @@ class LanguageTransfer(Experiment, name="language-transfer"):
     """The accuracy of telling texts of a language from spoiled ones by few labels, on what a model of some language makes of them.
 
     Abonizio et al. 2022 (MonoByte), arXiv:2209.11035: byte-level models of ten languages, trained alike, and two of what is no language, so
-    that what carries over is not the vocabulary. Texts are made: the next byte depends on the last two, by evidence of which a language
-    shares ``near`` with the others of its family. The task is acceptability: in spoiled texts ``spoiled`` of the bytes have changed places
+    that what carries over is not the vocabulary. Texts are made: the next byte depends on the last two, by what has a correlation of ``near``
+    between a language and the stem of its family. The task is acceptability: in spoiled texts ``spoiled`` of the bytes have changed places
     with others of the text.
 
     ``trained_on`` says what the model learned from: the ``own`` language of the task, a ``near`` one of its family, a ``far`` one of
@@ -37,7 +37,7 @@ class LanguageTransfer(Experiment, name="language-transfer"):
 
     trained_on: Literal["own", "near", "far", "brackets", "nothing"] = Field("own", description="what the model learned from")
     texts: int = Field(1500, ge=10, description="to learn from")
-    near: float = Field(0.8, ge=0, le=1, description="share of evidence that languages of a family have in common")
+    near: float = Field(0.94, ge=0, le=1, description="correlation of a language with the stem of its family")
     labels: int = Field(60, ge=4, description="labelled texts")
     spoiled: float = Field(0.2, gt=0, le=1, description="share of bytes of a spoiled text that changed places")
     steps: int = Field(700, ge=1, description="of Adam, 128 bytes each")
@@ -48,7 +48,7 @@ class LanguageTransfer(Experiment, name="language-transfer"):
 
         from windtunnel.kits.text.windowed import chances, drawn, language, learn, made, nats, windows
 
-        random = np.random.default_rng(seed)
+        random, judging = np.random.default_rng(seed).spawn(2)  # whatever is learned from, all are judged on the same texts
         stem, other = language(BYTES, random), language(BYTES, random)
         family = [chances(language(BYTES, random, like=stem, shared=self.near)) for _ in range(3)]
         spoken = {"own": family[0], "near": family[1], "far": chances(other)}
@@ -59,9 +59,9 @@ class LanguageTransfer(Experiment, name="language-transfer"):
             learn(model, [windows(texts)], [1.0], random, steps=self.steps, rate=0.01)
 
         def task(odds: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-            good = drawn(odds, count, LENGTH, random)
+            good = drawn(odds, count, LENGTH, judging)
             bad = np.arange(count) % 2 == 1
-            return np.where(bad[:, None], spoil(good, self.spoiled, random), good), bad
+            return np.where(bad[:, None], spoil(good, self.spoiled, judging), good), bad
 
         known, names = task(family[0], self.labels)
         rows = [read(model, known)]
@@ -69,7 +69,7 @@ class LanguageTransfer(Experiment, name="language-transfer"):
         for odds in (family[0], family[2]):
             held, truth = task(odds, 500)
             found.append(float((told(rows[0], names, read(model, held)) == truth).mean()))
-        return {"accuracy": found[0], "abroad": found[1], "nats": nats(model, windows(drawn(family[0], 200, LENGTH, random)))}
+        return {"accuracy": found[0], "abroad": found[1], "nats": nats(model, windows(drawn(family[0], 200, LENGTH, judging)))}
 
 
 def spoil(texts: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:

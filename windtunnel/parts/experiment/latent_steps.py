@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -45,11 +46,13 @@ class LatentSteps(Experiment, name="latent-steps"):
     rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``accuracy``, ``thoughts`` and ``written``."""
+        """``accuracy``, ``thoughts`` and ``written``. Raises PartError for more ``seeds`` than texts."""
         import numpy as np
 
         from windtunnel.kits.text.small import learn, made
 
+        if self.seeds > self.texts:
+            raise PartError(f"{self.name}: seeds {self.seeds}: there are {self.texts} texts; lower it")
         random = np.random.default_rng(seed)
         sums = random.integers(0, MODULUS, (self.texts + 300, self.terms))
         running = sums.cumsum(axis=1)[:, 1:] % MODULUS
