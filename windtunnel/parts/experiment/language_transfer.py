@@ -19,9 +19,9 @@ class LanguageTransfer(Experiment, name="language-transfer"):
     """The accuracy of telling texts of a language from spoiled ones by few labels, on what a model of some language makes of them.
 
     Abonizio et al. 2022 (MonoByte), arXiv:2209.11035: byte-level models of ten languages, trained alike, and two of what is no language, so
-    that what carries over is not the vocabulary. Texts are made: the next byte depends on the last two, by what has a correlation of ``near``
-    between a language and the stem of its family. The task is acceptability: in spoiled texts ``spoiled`` of the bytes have changed places
-    with others of the text.
+    that what carries over is not the vocabulary. Texts are made: the next byte depends on the last two, by what has a correlation of
+    ``near`` between a language and the stem of its family. The task is acceptability: in spoiled texts ``spoiled`` of the bytes have
+    changed places with others of the text.
 
     ``trained_on`` says what the model learned from: the ``own`` language of the task, a ``near`` one of its family, a ``far`` one of
     another, ``brackets``, nested pairs of signs that are no language, or ``nothing``. A ridge regression reads the mean and the largest of
