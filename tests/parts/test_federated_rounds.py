@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from windtunnel.core.errors import PartError
 from windtunnel.kits.image.tiny import begun
 from windtunnel.parts.experiment.federated_rounds import MATRICES, RANK, FederatedRounds, averaged, averaged_products, placed
 
@@ -37,3 +39,8 @@ def test_rounds_help_and_sizes_are_told():
     knobs = {"rates": (1e-2,), "training": 120, "even": 10.0}
     few, many = (FederatedRounds(rounds=rounds, **knobs).measure(80) for rounds in (1, 8))
     assert many["accuracy"] > few["accuracy"] and FederatedRounds(sends="biases", rounds=1, **knobs).measure(80)["sent"] == 48 + 48 + 10
+
+
+def test_no_labels_at_all_are_refused():
+    with pytest.raises(PartError, match="none has a label"):
+        FederatedRounds(labelled=1e-9, training=1).measure(0)

@@ -35,3 +35,20 @@ def test_words_that_are_known_need_fewer_labels():
     knobs = {"training": 200, "tuning": 30, "shots": 2, "rates": (3e-3, 1e-2)}
     words, fresh = (VerbalisedLabels(answer=answer, **knobs).measure(80)["accuracy"] for answer in ("words", "fresh"))
     assert words > fresh
+
+
+def test_whatever_comes_before_takes_as_many_steps(monkeypatch):
+    from windtunnel.kits.image import tiny
+
+    spent, own = [], tiny.trained
+
+    def counted(weights, loss, rows, steps, rate, random, **more):
+        spent.append((steps, more.get("batch", 32)))
+        return own(weights, loss, rows, steps, rate, random, **more)
+
+    monkeypatch.setattr(tiny, "trained", counted)
+    knobs = {"training": 2, "steps": 3, "tuning": 2, "texts": 20, "rates": (1e-2,), "width": 8}
+    for before in ("filled", "shuffled", "guesses"):
+        VerbalisedLabels(before=before, **knobs).measure(80)
+    third = len(spent) // 3
+    assert sorted(spent[:third]) == sorted(spent[third : 2 * third]) == sorted(spent[2 * third :])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -56,7 +57,11 @@ class FederatedRounds(Experiment, name="federated-rounds"):
     width: int = Field(48, ge=1, description="of both hidden layers")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``accuracy`` and ``sent``."""
+        """``accuracy`` and ``sent``.
+
+        Raises:
+            PartError: where no image has a label.
+        """
         import numpy as np
 
         from windtunnel.kits.image.tiny import begun, best, classified, dealt, right, trained, turned
@@ -70,6 +75,8 @@ class FederatedRounds(Experiment, name="federated-rounds"):
         views = turned(data.images, self.degrees)
         shares = self._dealt(labels.numpy(), random)
         known = random.random(len(labels)) < self.labelled
+        if not known.any():
+            raise PartError(f"{self.name}: of {len(labels)} images none has a label; raise labelled")
 
         def flown(rate: float) -> Weights:
             return self._rounds(first, (views[data.train], labels), shares, known, rate, seed)

@@ -30,7 +30,7 @@ class TwoViews(Experiment, name="two-views"):
     in the test both are.
 
     ``way``: ``layers`` is the method; ``heads``, the same without the small network; ``outputs``, the mean of the small network and a
-    probe of the pretrained one, each trained alone; ``probe``; ``all`` weights tuned; ``twice``, the mean of two such with other seeds;
+    probe of the pretrained one, each trained alone; ``probe``; ``all`` weights tuned; ``twice``, the mean of two such with other batches;
     ``between``, the mean of the weights before and after that tuning, with the tuned head; ``small``, the small network alone. Rates are
     chosen on images like those of tuning.
 
