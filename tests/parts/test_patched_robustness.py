@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from windtunnel.parts.experiment import patched_robustness
 from windtunnel.parts.experiment.patched_robustness import CHANNELS, PatchedRobustness, begun_norms, said_by
 
 
@@ -22,3 +23,17 @@ def test_norms_go_by_the_batch_and_their_averages_follow():
 def test_training_on_noise_makes_robust():
     plain, trained = (PatchedRobustness(patch=patch, steps=50).measure(80) for patch in ("none", "trained"))
     assert trained["noisy"] > plain["noisy"] and plain["clean"] > 0.7
+
+
+def test_every_patch_is_judged_on_the_same_noise(monkeypatch):
+    asked, own = [], patched_robustness.said_by
+
+    def seen(weights, images, renew=None):
+        if renew is None:
+            asked.append(images)
+        return own(weights, images, renew)
+
+    monkeypatch.setattr(patched_robustness, "said_by", seen)
+    for patch in ("none", "whole", "averages"):
+        PatchedRobustness(patch=patch, steps=1).measure(80)
+    assert len(asked) == 6 and all(torch.equal(one, asked[0]) for one in asked[::2])

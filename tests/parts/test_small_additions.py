@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from windtunnel.kits.image.tiny import begun, said
 from windtunnel.parts.experiment.small_additions import HIDDEN, SmallAdditions, kronecker
@@ -38,3 +39,9 @@ def test_more_than_the_last_layer_helps_and_pruned_weights_stay_zero():
         SmallAdditions(form="all", pruned=0.95, **knobs).measure(80)["accuracy"]
         < SmallAdditions(form="all", **knobs).measure(80)["accuracy"]
     )
+
+
+def test_more_entries_than_a_matrix_has_are_refused():
+    assert SmallAdditions(form="sparse", rank=32).rank == 32
+    with pytest.raises(ValidationError, match="rank 32 at most"):
+        SmallAdditions(form="sparse", rank=33)

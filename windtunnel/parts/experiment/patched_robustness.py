@@ -59,8 +59,8 @@ class PatchedRobustness(Experiment, name="patched-robustness"):
         order = random.permutation(10)
         first, second = (dealt(self.name, random, sorted(part.tolist())) for part in (order[:5], order[5:]))
 
-        def noisy(images: Tensor) -> Tensor:
-            return images + self.noise * torch.randn(images.shape, generator=generator)
+        def noisy(images: Tensor, drawn: torch.Generator = generator) -> Tensor:
+            return images + self.noise * torch.randn(images.shape, generator=drawn)
 
         def plain(images: Tensor) -> Tensor:
             return images
@@ -84,7 +84,8 @@ class PatchedRobustness(Experiment, name="patched-robustness"):
             said_by(receiver, noisy(second.images[second.train]), renew=1.0)
         with torch.no_grad():
             images, labels = second.images[second.held], second.labels[second.held]
-            return {"noisy": share_right(said_by(receiver, noisy(images)), labels), "clean": share_right(said_by(receiver, images), labels)}
+            asked = noisy(images, torch.Generator().manual_seed(seed + 1))  # the same for every patch
+            return {"noisy": share_right(said_by(receiver, asked), labels), "clean": share_right(said_by(receiver, images), labels)}
 
 
 def begun_norms(classes: int, generator: torch.Generator) -> Weights:

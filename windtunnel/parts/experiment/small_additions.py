@@ -59,6 +59,9 @@ class SmallAdditions(Experiment, name="small-additions"):
     def _divides(self) -> SmallAdditions:
         if self.form == "kronecker" and (self.width % self.parts or self.rank % self.parts):
             raise ValueError(f"parts ({self.parts}) has to divide width ({self.width}) and rank ({self.rank})")
+        most = min(64 * self.width // (self.width + 64), self.width // 2)
+        if self.form == "sparse" and self.rank > most:
+            raise ValueError(f"rank ({self.rank}): matrices of width {self.width} have entries for products of rank {most} at most")
         return self
 
     def measure(self, seed: int) -> dict[str, float]:
