@@ -1,9 +1,8 @@
-"""Losses of models that two processes hold between them against one process: llama, vit and t5 in shards, decoders cut by layer.
+"""Losses of models that two processes hold between them against one process, 50 steps: llama, vit and t5 in shards, llama cut by layer.
 
-``python benchmarks/mesh_loss.py [NAME ...]`` prints JSON. Float64 over 50 steps: ``furthest``, the largest relative difference of a loss.
-Float32: the same over the first three steps, and over all 50 the largest difference over the largest one between two micro-batches of one
-process, which is rounding alone. With bfloat16 it is that ratio again: weights of blocks travel so, those of norms too. ``compiled``
-is float32 with blocks that are compiled, against one process without.
+``python benchmarks/mesh_loss.py [NAME ...]`` prints JSON. Each step is one as the loop makes it (loss over its targets, clipping, AdamW) on
+random rows, two for each process. Float64: ``furthest``, the largest relative difference of a loss. Float32: the same over the first three
+steps, and over all the largest difference over the largest one between two micro-batches of one process, which is rounding alone.
 
 The norms of t5 compute their variance in float32 in transformers, also of a model in float64: what differs in the 16th place there can fall
 on either side of a number that float32 has, and differs in the 8th from then on. ``t5`` computes it in the model's own numbers;
@@ -21,37 +20,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.multiprocessing
 from two_ranks import free_port, one_of_two
 
-from windtunnel.parts.start.scratch import Scratch
-from windtunnel.slots import ALONE, Start
+from windtunnel.recipe import recipe_from
+from windtunnel.train.estimate import dry_batch
+from windtunnel.train.parallel.mesh import Mesh, laid_out
+from windtunnel.train.parallel.shard import add_up, shard
+from windtunnel.train.traced import repeated, untrained
 
 STEPS, BATCH = 50, 4
-TEXT = {"corpus": {"prose": "builtin:docstrings"}, "tokenizer": {"vocabulary": 512}, "context": 32}
 SMALL = {"layers": 2, "width": 32, "heads": 4}
-IMAGES = {"corpus": {"digits": "builtin:digits"}, "encoding": "pixels", "objective": "masked-patches", "context": 8}
-COMMON = {"batch": BATCH, "compile": "no", "evaluate_every": 1.0, "evaluation_tokens": 256, "test_tokens": 256, "budget": {"steps": STEPS}}
-RECIPES: dict[str, tuple[dict[str, Any], str]] = {
-    "llama": (TEXT | {"model": {"family": "llama", **SMALL}}, "shard=2"),
-    "vit": (IMAGES | {"model": {"family": "vit", **SMALL}, "evaluations": {"probe": {"shots": 2, "draws": 1}}}, "shard=2"),
-    **dict.fromkeys(
-        ("t5", "t5, norms in float32"), (TEXT | {"model": {"family": "t5", **SMALL}, "objective": "span-corruption"}, "shard=2")
-    ),
-    **{f"{family}, cut": (TEXT | {"model": {"family": family, **SMALL}}, "tensor=2") for family in ("llama", "qwen2", "qwen3", "gpt-neox")},
+TEXT = {"corpus": {"text": "builtin:stdlib"}, "tokenizer": {"vocabulary": 512, "sentinels": 16}, "context": 32}
+IMAGES = {"corpus": {"digits": "builtin:digits"}, "encoding": "pixels", "objective": "masked-patches", "context": 8, "evaluations": "probe"}
+T5 = TEXT | {"model": {"family": "t5", **SMALL}, "objective": "span-corruption"}
+RECIPES: dict[str, tuple[dict[str, Any], Mesh]] = {
+    "llama": (TEXT | {"model": {"family": "llama", **SMALL}}, Mesh(shard=2)),
+    "vit": (IMAGES | {"model": {"family": "vit", **SMALL}}, Mesh(shard=2)),
+    "t5": (T5, Mesh(shard=2)),
+    "t5, norms in float32": (T5, Mesh(shard=2)),
+    "llama, cut": (TEXT | {"model": {"family": "llama", **SMALL}}, Mesh(tensor=2)),
 }
-HALF = "llama", "llama, cut"  # in bfloat16 too
-FULL = "llama", "vit", "t5", "llama, cut"  # the others in float64 alone
-
-
-class Doubled(Start, name="benchmark-doubled"):
-    """Fresh weights in float64."""
-
-    local = ""
-
-    def build(self, previous: Any, config: Any, seed: int, context: Any = ALONE) -> Any:
-        """As every start."""
-        return Scratch().build(previous, config, seed).double()
 
 
 @contextlib.contextmanager
@@ -71,76 +61,85 @@ def norms_of(name: str) -> Iterator[None]:
         T5LayerNorm.forward = theirs
 
 
-def ways(name: str) -> dict[str, dict[str, Any]]:
-    """The settings in which the recipe ``name`` is flown."""
-    if name not in FULL:
-        return {"float64": {"start": "benchmark-doubled", "precision": "float32"}}
-    found = {"float64": {"start": "benchmark-doubled", "precision": "float32"}, "float32": {"precision": "float32"}}
-    found |= {"bfloat16": {"precision": "bfloat16"}} if name in HALF else {}
-    return found | ({"compiled": {"precision": "float32", "compile": "yes"}} if name == "llama" else {})
+def dtypes(name: str) -> tuple[str, ...]:
+    """In which numbers the recipe ``name`` is flown."""
+    return ("float64",) if "norms" in name else ("float64", "float32")
 
 
-def work(rank: int, port: int, jobs: list[tuple[dict[str, Any], str, str, str]]) -> None:
-    """Fly all ``jobs`` (recipe, stream, mesh, folder) as one of two ranks."""
-    from windtunnel.data.stream import Stream
-    from windtunnel.recipe import recipe_from
-    from windtunnel.train.parallel.mesh import Mesh
-    from windtunnel.train.run import fly
+def losses(name: str, dtype: str, micro_batch: int, mesh: Mesh | None = None) -> list[float]:
+    """Of every step of the recipe ``name``, by this process alone or, on ``mesh``, by it and another."""
+    recipe = recipe_from({"budget": {"steps": STEPS}, "batch": BATCH, **RECIPES[name][0]})
+    (phase,) = recipe.phases
+    torch.manual_seed(0)
+    model = untrained(phase, recipe.encoding).to(getattr(torch, dtype))
+    shard(model, laid_out(mesh, torch.device("cpu")) if mesh else None)
+    optimizer = phase.optimizer.build(model, phase.model.learning_rate())
+    row, found = dry_batch(phase, recipe.encoding), []
+    apart = mesh is not None and mesh.readers > 1
+    for step in range(STEPS):
+        batch, random = repeated(row, BATCH), torch.Generator().manual_seed(step)
+        for key in ("tokens", "labels"):
+            if key in batch and "pixels" not in batch:
+                drawn = torch.randint(20, 400, batch[key].shape, generator=random)
+                batch[key] = torch.where((batch[key] < 0) | (batch[key] >= 490), batch[key], drawn)  # what stands for no text stays
+        if "pixels" in batch:
+            batch["pixels"] = torch.rand(batch["pixels"].shape, generator=random)
+        targets = int((batch["labels"] != -100).sum())
+        if apart:
+            own = BATCH // 2
+            batch = {key: value[dist.get_rank() * own : (dist.get_rank() + 1) * own] for key, value in batch.items()}
+        rows, total = len(batch["labels"]), torch.zeros((), dtype=model.dtype)
+        optimizer.zero_grad(set_to_none=True)
+        for first in range(0, rows, micro_batch):
+            add_up(model, last=first + micro_batch >= rows)
+            part = {key: value[first : first + micro_batch] for key, value in batch.items()}
+            loss = phase.objective.loss(model, part, frozenset())
+            value = (loss.counts.to(loss.values.dtype) * loss.values).sum() / targets
+            value.backward()
+            total += value.detach()
+        if apart:
+            dist.all_reduce(total)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        found.append(total.item())
+    return found
 
+
+def work(rank: int, port: int, names: tuple[str, ...], file: str) -> None:
+    """One of two ranks; the first writes the losses to ``file``."""
+    found: dict[str, dict[str, list[float]]] = {}
     with one_of_two(rank, port):
-        for recipe, stream, mesh, folder in jobs:
-            how: dict[str, Any] = {"threads": 1, "mesh": Mesh.read(mesh), "warn": lambda _: None}
-            with norms_of(folder):
-                found = fly(recipe_from(recipe), 0, Stream.open(stream), Path(folder), **how)
-            if found.failure:
-                raise SystemExit(f"{folder}: {found.failure.story}")
-
-
-def losses(folder: Path) -> list[float]:
-    """Of every step."""
-    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+        for name in names:
+            with norms_of(name):
+                found[name] = {dtype: losses(name, dtype, BATCH // 2, RECIPES[name][1]) for dtype in dtypes(name)}
+    if not rank:
+        Path(file).write_text(json.dumps(found))
 
 
 def apart(one: list[float], other: list[float]) -> float:
     """The largest relative difference."""
-    assert len(one) == len(other) == STEPS or len(one) == len(other) == 3
     return max(abs(mine - theirs) / abs(mine) for mine, theirs in zip(one, other, strict=True))
-
-
-def compared(folder: Path, way: str) -> dict[str, float]:
-    """Two processes against one."""
-    one, split, two = (losses(Path(f"{folder}-{way}-{side}")) for side in ("one", "split", "two"))
-    gap = apart(one, split)
-    if way == "float64":
-        return {"furthest": apart(one, two), "gap": gap, "last_loss": one[-1]}
-    return {"furthest_in_3": apart(one[:3], two[:3]), "furthest": apart(one, two), "gap": gap, "over_gap": apart(one, two) / gap}
 
 
 def main(*names: str) -> dict[str, Any]:
     """All of :data:`RECIPES`, or those of ``names``."""
-    from windtunnel.recipe import recipe_from
-    from windtunnel.recipe.resolve import resolve
-    from windtunnel.train.run import fly, prepare
-
+    chosen = names or tuple(RECIPES)
     torch.set_num_threads(1)
-    chosen, jobs = {name: RECIPES[name] for name in names or RECIPES}, []
-    with tempfile.TemporaryDirectory() as place:
-        for name, (fields, mesh) in chosen.items():
-            for way, setting in ways(name).items():
-                recipe = resolve(recipe_from({**COMMON, **fields, **setting, "micro_batch": BATCH // 2}))
-                stream, folder = prepare(recipe, Path(place) / "cache"), Path(place) / name.replace(", ", "-").replace(" ", "-")
-                for side, size in {"one": BATCH, "split": BATCH // 2}.items():
-                    alone = recipe.model_copy(update={"micro_batch": size, "compile": "no"})
-                    with norms_of(name):
-                        found = fly(alone, 0, stream, Path(f"{folder}-{way}-{side}"), threads=1, warn=lambda _: None)
-                    if found.failure:
-                        raise SystemExit(f"{name}, {way}: {found.failure.story}")
-                jobs.append((recipe.model_dump(mode="json"), str(stream.folder), mesh, f"{folder}-{way}-two"))
-            print(name, file=sys.stderr, flush=True)
-        torch.multiprocessing.spawn(work, (free_port(), jobs), nprocs=2)
-        return {
-            name: {way: compared(Path(place) / name.replace(", ", "-").replace(" ", "-"), way) for way in ways(name)} for name in chosen
-        }
+    with tempfile.NamedTemporaryFile("r") as file:
+        torch.multiprocessing.spawn(work, (free_port(), chosen, file.name), nprocs=2)
+        both = json.load(file)
+    found: dict[str, Any] = {"steps": STEPS}
+    for name in chosen:
+        found[name] = {"mesh": str(RECIPES[name][1])}
+        for dtype in dtypes(name):
+            with norms_of(name):
+                one, split = (losses(name, dtype, size) for size in (BATCH, BATCH // 2))
+            two, gap = both[name][dtype], apart(one, split)
+            found[name][dtype] = {"furthest": apart(one, two), "gap": gap, "first_loss": one[0], "last_loss": one[-1]}
+            if dtype == "float32":
+                found[name][dtype] |= {"furthest_in_3": apart(one[:3], two[:3]), "over_gap": apart(one, two) / gap}
+        print(name, found[name], file=sys.stderr, flush=True)
+    return found
 
 
 if __name__ == "__main__":

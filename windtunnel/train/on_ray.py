@@ -54,7 +54,7 @@ def train_on_ray(
             raise UserError(f"--mesh {mesh} takes {mesh.ranks} ranks, and the Ray cluster has {there:.0f} {kind}(s)")
         say(f"training on {mesh.ranks} workers of Ray on {len(ray.nodes())} node(s)")
         work = {"recipe": recipe.model_dump(mode="json"), "seed": seed, "out": str(out.resolve()), "cache": str(cache.resolve())}
-        work |= {"mesh": tuple(mesh), "how": how, "path": [entry for entry in sys.path if entry]}
+        work |= {"mesh": tuple(mesh), "how": how, "gpu": gpu, "path": [entry for entry in sys.path if entry]}
         trainer = TorchTrainer(
             on_worker,
             train_loop_config=work,
@@ -84,6 +84,11 @@ def on_worker(work: dict[str, Any]) -> None:
 
     recipe, out, cache = recipe_from(work["recipe"]), Path(work["out"]), Path(work["cache"])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if work["gpu"]:  # all accelerators of a node are seen by each of its workers
+        import torch
+        from ray.train.torch import get_device
+
+        torch.cuda.set_device(get_device())
     with ranks.joined(work["how"].get("device")):
         with ranks.rank_0_first():
             stream, others = prepare(recipe, cache), prepare_needed(recipe, cache)
