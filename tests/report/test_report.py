@@ -656,6 +656,16 @@ def test_the_pages_are_written_from_files(tmp_path: Path) -> None:
             assert (tmp_path / "pages" / page).parent.joinpath(target).exists(), f"{page} links to {target}"
 
 
+def test_effective_flops_stand_where_a_structure_makes_them_others() -> None:
+    result = example()
+    for arm in (result["baseline"], *result["arms"].values()):
+        arm |= {"flops": 2e12, "effective_flops": 2e12}
+    assert "effective FLOPs" not in tables.costs(Reading(result)).columns
+    result["arms"]["wsd"]["effective_flops"] = 1e12
+    table = tables.costs(Reading(result))
+    assert table.columns[2] == "effective FLOPs" and {len(row) for row in table.rows} == {len(table.columns)}
+
+
 def test_numbers_in_a_template_come_from_the_results() -> None:
     result = example()
     name = next(iter(result["arms"]))

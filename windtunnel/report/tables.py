@@ -132,9 +132,14 @@ def interval(test: Estimate, digits: int) -> str:
 
 
 def costs(reading: Reading) -> Table:
-    """What a run of each arm cost: FLOPs, effective FLOPs, tokens, epochs, time, memory, parameters; with warnings on repetition."""
+    """What a run of each arm cost: FLOPs, tokens, epochs, time, memory, parameters; with warnings on repetition.
+
+    Effective FLOPs stand there where a structure makes them others.
+    """
     rows, other = [], reading.unit_name != "token"
-    for name in (BASELINE, *reading.ranked()):
+    arms = (BASELINE, *reading.ranked())
+    sparse = any(reading.costs(name).effective_flops != reading.costs(name).flops for name in arms)
+    for name in arms:
         spent = reading.costs(name)
         reference = 1.0 if name == BASELINE and reading.runs_of(BASELINE) else None
         known = name in reading.arms
@@ -143,7 +148,7 @@ def costs(reading: Reading) -> Table:
             (
                 name,
                 scientific(spent.flops),
-                scientific(spent.effective_flops),
+                *([scientific(spent.effective_flops)] if sparse else []),
                 count(spent.tokens),
                 exposure(spent),
                 count(spent.unique_tokens),
@@ -161,7 +166,7 @@ def costs(reading: Reading) -> Table:
         (
             "arm",
             "FLOPs",
-            "effective FLOPs",
+            *(["effective FLOPs"] if sparse else []),
             reading.positions,
             f"{reading.positions} per parameter",
             f"unique {reading.unit_name}s",
@@ -174,10 +179,11 @@ def costs(reading: Reading) -> Table:
             "parameters",
         ),
         rows,
-        frozenset({0, 7}),
-        "FLOPs are counted on the real step and include teachers, scoring and discarded work. Effective FLOPs are what hardware "
-        f"that exploits sparsity would execute. {reading.positions.capitalize()} per parameter: of the weights in the matrices of the "
-        "blocks; pre-training has 20 to several thousand. Epochs: how often each source was read; below one, no document was seen twice."
+        frozenset({0, 6 + sparse}),
+        "FLOPs are counted on the real step and include teachers, scoring and discarded work. "
+        + ("Effective FLOPs are what hardware that exploits sparsity would execute. " if sparse else "")
+        + f"{reading.positions.capitalize()} per parameter: of the weights in the matrices of the blocks; pre-training has 20 to several "
+        "thousand. Epochs: how often each source was read; below one, no document was seen twice."
         + (" Positions: what the model computes one by one, as tokens are in text: patches, cells, nodes or steps." if other else ""),
     )
 
