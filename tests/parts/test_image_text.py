@@ -133,7 +133,7 @@ def test_two_ranks_train_clip_as_one_does(tmp_path: Path) -> None:
     for child in children:
         os.waitpid(child, 0)
     for one, two in zip(half_of_pairs(slice(0, 4)), torch.load(tmp_path / "sum.pt"), strict=True):
-        assert torch.allclose(one, two, atol=1e-6)
+        assert torch.allclose(one, two, atol=1e-6 * max(1.0, float(one.abs().max())))  # sums of float32 in another order
 
 
 def test_a_step_compares_all_its_pairs_whatever_the_micro_batch() -> None:

@@ -60,20 +60,19 @@ def prepare_stream(
     decided |= encoding.signature(corpus, before)
     fingerprint = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:20]
     target = cache / fingerprint
-    if target.exists():
+    if target.exists() and share is None:
         return Stream.open(target)
     waiting = partial(tell, "another process is preparing this stream; waiting for it")
     with naming(cache, "; free some space or choose another folder, and give the same command again: finished work is kept"):
         cache.mkdir(parents=True, exist_ok=True)
         with awaited(cache / f"{fingerprint}.lock", waiting):
-            if target.exists():
-                return Stream.open(target)
-            for stale in cache.glob(f"{fingerprint}.partial-*"):  # what a killed process left behind
-                shutil.rmtree(stale, ignore_errors=True)
-            with temporary_folder(cache, f"{fingerprint}.partial-") as made:
-                if share is None or not share.fetch(f"streams/{fingerprint}", made):
-                    _build(corpus, encoding, before, made, fingerprint, tell)
-                publish(made, target)
+            if not target.exists():
+                for stale in cache.glob(f"{fingerprint}.partial-*"):  # what a killed process left behind
+                    shutil.rmtree(stale, ignore_errors=True)
+                with temporary_folder(cache, f"{fingerprint}.partial-") as made:
+                    if share is None or not share.fetch(f"streams/{fingerprint}", made):
+                        _build(corpus, encoding, before, made, fingerprint, tell)
+                    publish(made, target)
     if share is not None:
         share.bring(f"streams/{fingerprint}", target)
     return Stream.open(target)

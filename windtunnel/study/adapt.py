@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import write_json
 from windtunnel.recipe import Budget, Document, Recipe, load_recipe
 from windtunnel.recipe.resolve import Facts, facts, resolve
-from windtunnel.slots import Encoding, Family, Structure
+from windtunnel.slots import Among, Encoding, Family, Structure
 from windtunnel.study.result import FORMAT
 from windtunnel.train.record import RunRecord
 
@@ -269,7 +269,8 @@ def result_of(
     run_context = RunContext(folder=out / "run", device=place, precision=machine.precision_context(place, record.precision or "float32"))
     before = begin(recipe, 0, None, stream, seed, run_context, Account()).eval()
     after = load(out / "run" / "model").to(place).eval()  # type: ignore[arg-type]
-    judges = {split: judges_of(recipe, phase, stream, split, run_context) for split in ("validation", "test")}
+    # Of several ranks this one measures alone.
+    judges = {split: replace(judges_of(recipe, phase, stream, split, run_context), among=Among()) for split in ("validation", "test")}
     warn("measuring the model before and after on test documents")
     told = {"before": windows(before, judges["test"]), "trained": windows(after, judges["test"])}
     samples = {"before": stream.encoding.samples(before, judges["test"], SAMPLED)}

@@ -319,7 +319,8 @@ def test_text_without_new_tokens_reads_as_before(old, longer):
     source = model_of("llama", old).eval()
     model = moved(source, old, longer, method="zero").eval()
     numbers = torch.tensor([tokenizers.encoder(old).encode("the w", add_special_tokens=False).ids])
-    assert torch.equal(source(numbers).logits, model(numbers).logits[..., : len(old)])
+    # A product with more columns may be added up in another order.
+    torch.testing.assert_close(model(numbers).logits[..., : len(old)], source(numbers).logits)
     assert (model(numbers).logits[..., len(old) :] == 0).all()
 
 
