@@ -106,6 +106,7 @@ def test_ranks_that_compute_a_layer_between_them_read_the_same_rows(monkeypatch:
         ({"model": {"family": "gpt2"}}, "gpt2 cannot: its queries, keys and values are one matrix.*use shard=4"),
         ({}, "model.heads: 2 cannot be cut evenly for tensor=4; take tensor=1 or 2"),
         ({"model": {"heads": 4, "dropout": 0.1}}, "model.dropout: ranks that compute a layer between them would drop the same units"),
+        ({"model": {"heads": 4}, "objective": "inverse-cloze"}, "objective: inverse-cloze compares the sequences of a step.*use shard=4"),
         ({"model": {"heads": 4}, "compile": "yes"}, "compile: yes cannot be had on the mesh data=1,shard=1,tensor=4"),
     ],
 )

@@ -47,6 +47,11 @@ def refuse_uncut(phase: Phase, ranks: int, where: str) -> None:
         if size % ranks:
             fit = " or ".join(str(each) for each in range(1, size + 1) if size % each == 0)
             raise UserError(f"{where}model.{key}: {size} cannot be cut evenly for tensor={ranks}; take tensor={fit}")
+    if phase.objective.together:
+        raise UserError(
+            f"{where}objective: {phase.objective.name} compares the sequences of a step with each other, and ranks that compute a layer "
+            f"between them hold the same ones; use shard={ranks}"
+        )
     if sizes.dropout:
         raise UserError(f"{where}model.dropout: ranks that compute a layer between them would drop the same units; use shard={ranks}")
 
