@@ -40,8 +40,8 @@ class Labels(Evaluation, name="labels"):
     better: ClassVar[str] = "lower"
 
     def measures(self, objective: Objective) -> bool:
-        """One that learns labels."""
-        return objective.supervised and "label" in objective.fields
+        """One that names the class of each document, by which documents are not only compared."""
+        return objective.supervised and "label" in objective.fields and not objective.together
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """The numbers overall, then by source.
