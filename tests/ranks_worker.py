@@ -48,9 +48,10 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     from windtunnel.data.stream import Stream
+    from windtunnel.kits.gather import gather
     from windtunnel.parts.start.scratch import Scratch
     from windtunnel.recipe import recipe_from
-    from windtunnel.slots import ALONE, AfterStep, Selection, Start, Weighting
+    from windtunnel.slots import ALONE, AfterStep, Evaluation, Selection, Start, Weighting
     from windtunnel.train import loop
     from windtunnel.train.parallel.mesh import Mesh
     from windtunnel.train.parallel.shard import sharded
@@ -74,6 +75,10 @@ def work(rank: int, ranks: int, port: int, jobs: list[dict[str, Any]], stream_fo
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.add_(torch.randn_like(parameter), alpha=1e-3)
+
+    class Seen(Evaluation, name="test-rows-seen"):
+        def evaluate(self, model, held_out):
+            return {"rows": float(len(gather(torch.ones(1))))}
 
     class Doubled(Start, name="test-doubled"):
         def build(self, previous, config, seed, context=ALONE):

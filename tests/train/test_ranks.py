@@ -79,7 +79,8 @@ def flown(tiny: Any, stream: Any, tmp_path_factory: pytest.TempPathFactory) -> P
     jobs += [{"recipe": exact, "folder": str(folder / name), "stop": 0} | mesh for name, mesh in kinds.items()]
     jobs += [{"recipe": merge(exact, T5), "folder": str(folder / f"t5-{name}"), "stop": 0} | mesh for name, mesh in kinds.items()]
     lean = {"how": {"recompute": True, "offload": True}}
-    jobs += [{"recipe": plain, "folder": str(folder / "parts-lean"), "stop": 0} | PARTS | lean]
+    seeing = merge(plain, {"evaluations": ["bits-per-byte", "test-rows-seen"]})
+    jobs += [{"recipe": seeing, "folder": str(folder / "parts-lean"), "stop": 0} | PARTS | lean]
     jobs += [{"recipe": exact, "folder": str(folder / "exact-cut"), "stop": 0} | CUT]
     layers = (("layers", 0), ("layers-cut", 2), ("layers-cut", 0))
     jobs += [{"recipe": plain, "folder": str(folder / name), "stop": stop} | CUT for name, stop in layers]
@@ -215,6 +216,10 @@ def test_what_is_computed_again_or_waits_in_memory_is_the_same_to_the_last_bit(f
     lean, parts = record(flown, "parts-lean"), record(flown, "parts")
     assert lean["status"] == "finished", lean["traceback"]
     assert same(flown / "parts-lean", flown / "parts") and lean["totals"]["flops"] == parts["totals"]["flops"]
+
+
+def test_a_loss_that_compares_sequences_is_measured_on_those_of_one_rank(flown):
+    assert record(flown, "parts-lean")["test"]["rows"] == 1
 
 
 def test_a_run_in_shards_whose_ranks_are_killed_goes_on_to_the_last_bit(flown):

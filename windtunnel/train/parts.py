@@ -14,6 +14,7 @@ import torch
 from windtunnel.core.errors import PartError
 from windtunnel.core.part import Part
 from windtunnel.data.loader import Loader
+from windtunnel.kits.gather import alone
 from windtunnel.recipe import Phase
 from windtunnel.recipe.phase import parts_of
 from windtunnel.slots import Evaluation, LookContext, Progress
@@ -87,9 +88,10 @@ def look_ahead(phase_run: PhaseRun) -> Account:
             yield from micro_batches(prepared, count, run_context.device)
 
     def look() -> None:
-        for key, part in phase_run.parts.items():
-            ahead = LookContext(phase.objective, batches, run_context.precision, phase_run.models[key])
-            part.look(phase_run.model, phase_run.states[key], ahead)
+        with alone():  # all ranks look at the same
+            for key, part in phase_run.parts.items():
+                ahead = LookContext(phase.objective, batches, run_context.precision, phase_run.models[key])
+                part.look(phase_run.model, phase_run.states[key], ahead)
 
     watch = Stopwatch()
     reseed(phase_run.seed, phase_run.index)

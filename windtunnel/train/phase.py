@@ -17,6 +17,7 @@ from windtunnel.core.part import Part
 from windtunnel.data.held_out import held_out
 from windtunnel.data.loader import Loader
 from windtunnel.data.stream import Stream
+from windtunnel.kits.gather import alone
 from windtunnel.models.attention import FUSED, set_attention
 from windtunnel.models.save import written_generation
 from windtunnel.parts.start.scratch import Scratch
@@ -313,7 +314,7 @@ def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> N
     """
     compiled = set_compiled(model, None)  # other shapes would compile again
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), alone():
         found = [measured for each in evaluations if (measured := _measured(each, model, judge)) is not None]
     first = found[0] if found else {}
     numbers = Numbers({name: float(value) for each in found for name, value in each.items()}, getattr(first, "by_document", None))

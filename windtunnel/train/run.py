@@ -400,6 +400,7 @@ def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
 
     All ranks measure it, and rank 0 saves it: of a model in shards one tensor after another.
     """
+    from windtunnel.kits.gather import alone
     from windtunnel.models.save import export
     from windtunnel.train import documents, ranks
     from windtunnel.train.parallel.shard import one_by_one, outline, sharded
@@ -413,7 +414,8 @@ def test_and_export(phase_run: PhaseRun) -> dict[str, Any]:
     if ranks.rank() and not sharded(model):
         return {}
     primary = recipe.evaluations[0]
-    written = stream.encoding.samples(model, judge)
+    with alone():
+        written = stream.encoding.samples(model, judge)
     special = recipe.special()
     values = one_by_one(model) if sharded(model) else None
     try:

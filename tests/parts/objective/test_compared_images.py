@@ -17,7 +17,7 @@ from windtunnel.kits.image.views import cropped, lit, moved
 from windtunnel.kits.neighbours import neighbour_loss
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
-from windtunnel.slots import Objective
+from windtunnel.slots import Evaluation, Objective
 
 FACTS = Images(8, 1, np.array([0.5], np.float32), np.array([0.25], np.float32), 3)
 
@@ -96,6 +96,7 @@ def test_look_counts_near_neighbours_and_always_the_best_of_the_class() -> None:
     assert batch["labels"][0, 0] == -100 and batch["classes"][0, 0] == -1 and batch["classes"][-1, -1] == -1
     lonely = image_rows() | {"label": np.arange(12).reshape(4, 3)}
     assert (prepared_images(make(Objective, "look"), lonely)["labels"] == -100).all(), "a step without a pair counts nothing"
+    assert not make(Evaluation, "labels").measures(make(Objective, "look")), "which names no class"
     with pytest.raises(PartError, match="no image of this step has a label"):
         prepared_images(make(Objective, "look"), image_rows() | {"label": np.full((4, 3), -1)})
 
@@ -107,7 +108,9 @@ def both_ranks(name: str, rank: int, folder: str) -> None:
     for value in (total, *gradients):
         torch.distributed.all_reduce(value)
     if not rank:
-        torch.save([total, *gradients], f"{folder}/{name}.pt")
+        with gather.alone():  # it would wait for the other for ever
+            measured, _ = shared_out(name, slice(0, 4))
+        torch.save([measured, total, *gradients], f"{folder}/{name}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -134,8 +137,8 @@ def test_two_ranks_have_the_loss_and_the_gradient_of_one(name: str, tmp_path: An
         children.append(child)
     for child in children:
         os.waitpid(child, 0)
-    total, *gradients = torch.load(tmp_path / f"{name}.pt")
+    measured, total, *gradients = torch.load(tmp_path / f"{name}.pt")
     value, alone = shared_out(name, slice(0, 4))
-    assert torch.allclose(total, value, atol=1e-6)
+    assert torch.allclose(total, value, atol=1e-6) and torch.equal(measured, value)
     assert max(float((one - two).abs().max()) for one, two in zip(gradients, alone, strict=True)) < 1e-6
     assert gather.first_row(4) == 0
