@@ -33,7 +33,8 @@ def test_states_last_and_emit_their_codes():
     chain, emits = np.full((8, 8), 1 / 8), np.eye(CODES)[:8]
     codes, state = drawn_patients(np.random.default_rng(0), chain, emits, 400, 30)
     assert (codes[:, -1] == state).all() and (np.diff(codes, axis=1) == 0).mean() == pytest.approx(1 - 0.1 * 7 / 8, abs=0.01)
-    assert CodedVisits(positives=16).measure(80)["auroc"] > 0.55
+    found = [CodedVisits(positives=16, strengths=strengths).measure(80)["auroc"] for strengths in ((1e-4,), (3.0,), (1e-4, 3.0))]
+    assert found[1] == found[2] > found[0] and found[1] > 0.55
 
 
 def test_choices_change_something_and_are_ranked_alike_on_the_same_data():

@@ -24,7 +24,8 @@ class CodedVisits(Experiment, name="coded-visits"):
     ones. ``reads``: ``counts`` of codes, ``recent`` codes (counts that fade at three speeds), or the ``state`` of a network that reads the
     latter and has learned to foretell the next code. Asked is whether a patient is in one of three states now.
 
-    The number is ``auroc`` of a ridge regression, the mean of ten draws of cases.
+    The number is ``auroc`` of a ridge regression, the mean of ten draws of cases, at the strength that has the largest on patients that are
+    neither among the cases nor judged.
     """
 
     trial = Trial({"patients": 60, "steps": 4, "positives": 2})
@@ -38,6 +39,7 @@ class CodedVisits(Experiment, name="coded-visits"):
     length: int = Field(50, ge=5, description="codes of a patient")
     width: int = Field(16, ge=2, description="numbers of the state")
     steps: int = Field(500, ge=1, description="of learning, 256 codes each")
+    strengths: tuple[float, ...] = Field((0.03, 0.3, 3.0, 30.0), min_length=1, description="of the ridge, of which one is chosen")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``auroc``."""
@@ -59,17 +61,24 @@ class CodedVisits(Experiment, name="coded-visits"):
                 torch.manual_seed(seed)
                 features = self._state(known, features, random)
         features = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
-        areas, cases, others = [], np.nonzero(ill[:600])[0], np.nonzero(~ill[:600])[0]
+        draws, cases, others = [], np.nonzero(ill[:600])[0], np.nonzero(~ill[:600])[0]
+        few = min(self.positives, len(cases) - 1, len(others) - 1)
         for _ in range(10):
-            few = min(self.positives, len(cases), len(others))
             rows = np.concatenate([random.choice(cases, few, replace=False), random.choice(others, few, replace=False)])
-            weights = ridge(features[rows], np.where(ill[rows], 1.0, -1.0)[:, None], 0.3)
-            scores = applied(weights, features[600:])[:, 0]
-            areas.append(auroc(scores[ill[600:]], scores[~ill[600:]]))
-        return {"auroc": float(np.mean(areas))}
+            draws.append((rows, np.setdiff1d(np.arange(600), rows)))
+
+        def area(strength: float, judged: list[np.ndarray]) -> float:
+            found = []
+            for (rows, _), asked in zip(draws, judged, strict=True):
+                scores = applied(ridge(features[rows], np.where(ill[rows], 1.0, -1.0)[:, None], strength), features[asked])[:, 0]
+                found.append(auroc(scores[ill[asked]], scores[~ill[asked]]))
+            return float(np.mean(found))
+
+        strength = max(self.strengths, key=lambda one: area(one, [rest for _, rest in draws]))
+        return {"auroc": area(strength, [np.arange(600, 1200)] * 10)}
 
     def _state(self, known: np.ndarray, asked: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """What a network of one hidden layer that foretells the next code makes of faded counts [rows, 3 * codes]."""
+        """The second of two hidden layers of a network that foretells the next code, from faded counts [rows, 3 * codes]."""
         import torch
         from torch import nn
 
