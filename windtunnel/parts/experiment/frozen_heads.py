@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from windtunnel.kits.adapted_heads import Bottleneck
+
     Array = NDArray[np.float64]
 
 
@@ -27,7 +29,8 @@ class FrozenHeads(Experiment, name="frozen-heads"):
     take part.
 
     ``accuracy`` is that of the layer; ``probe`` that of a regression fitted anew on what the adapter makes of all training images in the
-    end, ``probe/first`` the same after the first task: what the body has forgotten is the fall between the two.
+    end, ``probe/first`` the same after the first task: what the body has forgotten is the fall between the two. The rate is chosen by
+    ``accuracy`` on other images.
     """
 
     trial = Trial({"tasks": 2, "epochs": 1, "width": 24})
@@ -40,15 +43,14 @@ class FrozenHeads(Experiment, name="frozen-heads"):
     ahead: bool = Field(False, description="whether rows of classes to come take part from the beginning")
     tasks: int = Field(5, ge=2, le=10, description="that the ten classes are dealt to")
     epochs: int = Field(3, ge=1, description="over the images of a task")
-    rate: float = Field(0.03, gt=0, description="of gradient descent")
+    rates: tuple[float, ...] = Field((0.003, 0.01, 0.03, 0.1, 0.3), min_length=1, description="of gradient descent, of which one is chosen")
     width: int = Field(128, ge=2, description="numbers of a feature")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``accuracy``, ``probe`` and ``probe/first``."""
         import numpy as np
 
-        from windtunnel.kits.adapted_heads import Bottleneck
-        from windtunnel.kits.image.tiny import dealt
+        from windtunnel.kits.image.tiny import best, dealt
 
         random = np.random.default_rng(seed)
         data = dealt(self.name, random)
@@ -57,7 +59,26 @@ class FrozenHeads(Experiment, name="frozen-heads"):
         found /= np.sqrt((found**2).sum(axis=1).mean())
         order = random.permutation(10)
         labels = np.argsort(order)[data.labels.numpy()]  # in the order in which classes come
-        train, held = data.train.numpy(), data.held.numpy()
+        train, chosen, held = (rows.numpy() for rows in (data.train, data.chosen, data.held))
+
+        def share(flown: tuple[Bottleneck, Array, list[float]], rows: NDArray[np.int64]) -> float:
+            return float((self._scores(flown[0](found[rows]), flown[1]).argmax(axis=1) == labels[rows]).mean())
+
+        flown = best(
+            self.rates,
+            lambda rate: self._learned(found, labels, train, held, rate, np.random.default_rng((seed, 1))),
+            lambda one: share(one, chosen),
+        )
+        return {"accuracy": share(flown, held), "probe": flown[2][-1], "probe/first": flown[2][0]}
+
+    def _learned(  # type: ignore[no-untyped-def]
+        self, found: Array, labels, train, held, rate: float, random: np.random.Generator
+    ) -> tuple[Bottleneck, Array, list[float]]:
+        """The adapter and the layer after all tasks, and what a probe finds after each."""
+        import numpy as np
+
+        from windtunnel.kits.adapted_heads import Bottleneck
+
         adapter, layer = Bottleneck(self.width, 16, random), np.zeros((10, self.width))
         if self.cosine:
             layer = 0.1 * random.standard_normal((10, self.width)) / self.width**0.5
@@ -69,17 +90,16 @@ class FrozenHeads(Experiment, name="frozen-heads"):
             body = self.fixes in ("nothing", "rows") or not task
             for _ in range(self.epochs):
                 for some in np.array_split(random.permutation(rows), max(1, len(rows) // 16)):
-                    self._step(adapter, layer, found[some], labels[some], met, moving, body)
+                    self._step(adapter, layer, found[some], labels[some], met, moving, body, rate)
             probes.append(self._probe(adapter(found), labels, train, held))
-        scores = self._scores(adapter(found[held]), layer)
-        return {"accuracy": float((scores.argmax(axis=1) == labels[held]).mean()), "probe": probes[-1], "probe/first": probes[0]}
+        return adapter, layer, probes
 
     def _scores(self, read: Array, layer: Array) -> Array:
         from windtunnel.kits.vectors import unit
 
         return 10 * unit(read) @ unit(layer).T if self.cosine else read @ layer.T
 
-    def _step(self, adapter, layer: Array, given: Array, labels, met, moving, body: bool) -> None:  # type: ignore[no-untyped-def]
+    def _step(self, adapter, layer: Array, given: Array, labels, met, moving, body: bool, rate: float) -> None:  # type: ignore[no-untyped-def]
         """One step of gradient descent in place, of cross entropy among the classes ``met``."""
         import numpy as np
 
@@ -101,7 +121,6 @@ class FrozenHeads(Experiment, name="frozen-heads"):
             back = (back - (back * ends).sum(axis=1, keepdims=True) * ends) / np.maximum(np.linalg.norm(read, axis=1, keepdims=True), 1e-6)
         else:
             slope, back = odds.T @ read, odds @ layer
-        rate = self.rate * (0.1 if self.cosine else 10)
         if body:
             down, up = adapter.gradients(given, back)
             adapter.down -= rate * down
