@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from windtunnel.kits.subspaces import subspaces
 from windtunnel.parts.experiment.selected_ranks import SelectedRanks
 
 
@@ -37,3 +38,9 @@ def test_tasks_that_do_not_fit_are_refused():
         SelectedRanks(shared=25)
     with pytest.raises(ValidationError, match="do not fit into 48"):
         SelectedRanks(inside=30, shared=2)
+
+
+def test_subspaces_share_as_many_dimensions_as_said():
+    one, two = subspaces(5, 2, 9, np.random.default_rng(0))
+    assert one.T @ one == pytest.approx(np.eye(5)) and two.T @ two == pytest.approx(np.eye(5))
+    assert np.linalg.svd(one.T @ two)[1] == pytest.approx([1, 1, 0, 0, 0], abs=1e-9)

@@ -25,9 +25,9 @@ class FactoredSamples(Experiment, name="factored-samples"):
     that lies behind both. A quarter of the pairs of head and body is left out of training.
 
     ``factored`` tells head, body and scene each by a code of its own (Men et al. 2025, arXiv:2409.16160, MIMO: identity, motion and scene);
-    ``joint`` has one learned code of as many numbers for every pair; ``no-scene`` does not tell the scene. ``masked`` tells the network,
-    trained as ``bag`` on captions of which one word in three is left out, each part in a run of its own and takes of every run the region
-    of that part at every step (Rangwani et al. 2024, arXiv:2406.10197, with the regions given); ``bag`` tells all words at once.
+    ``joint`` has one code, of as many numbers drawn at random, for every pair; ``no-scene`` does not tell the scene. ``masked`` tells the
+    network, trained as ``bag`` on captions of which one word in three is left out, each part in a run of its own and takes of every run
+    the region of that part at every step (Rangwani et al. 2024, arXiv:2406.10197, with the regions given); ``bag`` tells all words at once.
 
     The numbers are ``unseen``, the squared distance of the mean of eight samples from the truth of a left-out pair, over the variance of
     pictures; ``seen``, the same of pairs in training; and ``right``, the share of samples of left-out pairs whose nearest true picture in

@@ -57,21 +57,19 @@ class TwoAbilities(Experiment, name="two-abilities"):
 
     @model_validator(mode="after")
     def _tasks_have_room(self) -> Self:
-        if self.shared > self.inside:
-            raise ValueError(f"shared: tasks of {self.inside} dimensions cannot share {self.shared}; lower it")
-        if 2 * self.inside - self.shared > self.width:
-            raise ValueError(
-                f"inside: two tasks of {self.inside} dimensions, {self.shared} of them shared, do not fit into {self.width}; lower it"
-            )
+        from windtunnel.kits.subspaces import refuse_crowded
+
+        refuse_crowded(self.inside, self.shared, self.width)
         return self
 
     def measure(self, seed: int) -> dict[str, float]:
         """``worse`` and the others above."""
         import numpy as np
 
+        from windtunnel.kits.subspaces import subspaces
+
         random, size = np.random.default_rng(seed), self.width
-        axes = np.linalg.qr(random.standard_normal((size, size)))[0]
-        places = (axes[:, : self.inside], axes[:, self.inside - self.shared : 2 * self.inside - self.shared])
+        places = subspaces(self.inside, self.shared, size, random)
         first = random.standard_normal((size, size)) / size**0.5
         tasks = []
         for place, long in zip(places, (0.3, 0.3 * self.larger), strict=True):
