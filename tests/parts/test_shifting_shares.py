@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from windtunnel.core.errors import PartError
 from windtunnel.parts.experiment.shifting_shares import ShiftingShares
 
 
@@ -20,3 +21,8 @@ def test_shares_follow_what_is_behind_or_what_moves():
 def test_old_examples_keep_the_old_topic():
     none, some = (ShiftingShares(old=old, shares="even").measure(80) for old in (0.0, 0.5))
     assert some["kept"] < none["kept"] and some["error"] > none["error"]
+
+
+def test_a_rate_that_is_too_high_is_refused():
+    with pytest.raises(PartError, match="rate: errors grow without end"):
+        ShiftingShares(rate=0.5, budget=200).measure(80)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.slots import Experiment
 
@@ -30,6 +31,9 @@ class ShiftingShares(Experiment, name="shifting-shares"):
     ``old`` of the examples are of the old topic. ``order: easy``: examples come from the least squared output to the largest, with shares
     fixed. Numbers are ``error``, the mean over new topics relative to no training, ``worst``, the largest, and ``kept``, the error on the
     old topic over the size of its outputs.
+
+    Raises:
+        PartError: where ``rate`` is so high that errors grow without end.
     """
 
     trial = Trial({"budget": 100, "topics": 2})
@@ -84,6 +88,8 @@ class ShiftingShares(Experiment, name="shifting-shares"):
             for one, answer in zip(inputs, outputs, strict=True):
                 layer = layer - self.rate * np.outer(one, one @ layer - answer)
             now = errors(judged)
+            if not (now < 1e6).all():
+                raise PartError(f"rate: errors grow without end at {self.rate:g} with topics this loud; lower it")
             share, last = self._shares(before, last, now), now
         found = errors(tested)
         relative = np.array([found[topic] / first[topic] for topic in news])
