@@ -25,22 +25,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from two_ranks import free_port
+from two_ranks import SMALL, as_flown, free_port
 
 STEPS = 60
-RECIPE = {
-    "corpus": {"prose": "builtin:docstrings"},
-    "budget": {"steps": STEPS},
-    "tokenizer": {"vocabulary": 512},
-    "model": {"depth": 2, "layers": 2, "width": 32, "heads": 2},
-    "batch": 4,
-    "context": 32,
-    "precision": "float32",
-    "compile": "no",
-    "evaluate_every": 1.0,
-    "evaluation_tokens": 512,
-    "test_tokens": 512,
-}
+RECIPE = SMALL | {"budget": {"steps": STEPS}}
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 
@@ -115,16 +103,7 @@ def status(out: Path) -> str:
 
 def told(out: Path, whole: Path, **more: Any) -> dict[str, Any]:
     """Whether the run in ``out`` is the one in ``whole``: weights, losses and gradient norms."""
-    import torch
-    from safetensors.torch import load_file
-
-    one, two = (load_file(run / "model" / "model.safetensors") for run in (whole, out))
-    lines = [
-        [(line["step"], line["loss"], line["gradient_norm"]) for line in map(json.loads, (run / "log.jsonl").read_text().splitlines())]
-        for run in (whole, out)
-    ]
-    same = one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one) and lines[0] == lines[1]
-    found = {"status": status(out), "same_to_the_last_bit": same, **more}
+    found = {"status": status(out), "same_to_the_last_bit": all(as_flown(whole, out).values()), **more}
     print(out.name, found, file=sys.stderr, flush=True)
     return found
 
@@ -250,10 +229,10 @@ def as_tasks(out: Path) -> dict[str, int]:
     from windtunnel.study.fly import fly_study
     from windtunnel.train.record import read_record
 
-    corpus, _, *rest = RECIPE
-    study = {"corpus": RECIPE[corpus], "budget": {"steps": 10}, "seeds": 2, "arms": {"long": {"context": 64}}}
+    corpus, *rest = SMALL
+    study = {"corpus": SMALL[corpus], "budget": {"steps": 10}, "seeds": 2, "arms": {"long": {"context": 64}}}
     file = out.with_suffix(".yaml")
-    file.write_text(yaml.safe_dump(study | {"baseline": {key: RECIPE[key] for key in rest}}))
+    file.write_text(yaml.safe_dump(study | {"baseline": {key: SMALL[key] for key in rest}}))
     fly_study(load_study(file), out, engine="ray", threads=1, quiet=True)
     ends = [record.status for run in (out / "runs").iterdir() if (record := read_record(run)) is not None]
     return {status: ends.count(status) for status in sorted(set(ends))}
@@ -300,10 +279,14 @@ def main(*names: str) -> dict[str, Any]:
 
 
 def right(found: dict[str, Any]) -> bool:
-    """Whether all came to what they should."""
-    asked = ("same_to_the_last_bit", "every_step_once", "same_batches_in_the_same_order")
+    """Whether all came to what they should, after they had been disturbed."""
+    asked = ("same_to_the_last_bit", "every_step_once", "same_batches_in_the_same_order", "workers")
     return all(
-        scene["status"] == "finished" and all(scene.get(key, True) for key in asked) for key, scene in found.items() if key != "steps"
+        scene["status"] == "finished"
+        and all(scene.get(key, True) for key in asked)
+        and scene.get("status_after_the_signal", "interrupted") == "interrupted"
+        for key, scene in found.items()
+        if key != "steps"
     )
 
 

@@ -17,24 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from two_ranks import free_port, one_of_two
+from two_ranks import SMALL, as_flown, free_port, one_of_two
 
 KILLS, STEPS = int(os.environ.get("WINDTUNNEL_KILLS", "20")), 160
 WAYS = ("after a step", "inside a checkpoint", "at any moment", "inside a checkpoint")
 SHARED = multiprocessing.get_context("forkserver")
-RECIPE = {
-    "corpus": {"prose": "builtin:docstrings"},
-    "budget": {"steps": STEPS},
-    "tokenizer": {"vocabulary": 512},
-    "model": {"depth": 2, "layers": 2, "width": 32, "heads": 2},
-    "batch": 4,
-    "context": 32,
-    "precision": "float32",
-    "compile": "no",
-    "evaluate_every": 1.0,
-    "evaluation_tokens": 512,
-    "test_tokens": 512,
-}
+RECIPE = SMALL | {"budget": {"steps": STEPS}}
 
 
 def work(rank: int, port: int, out: Path, cache: Path) -> None:
@@ -83,9 +71,6 @@ def size(out: Path) -> int:
 
 def main() -> dict[str, Any]:
     """Both runs, and whether they are the same."""
-    import torch
-    from safetensors.torch import load_file
-
     SHARED.set_forkserver_preload(["transformers.models.llama.modeling_llama", "windtunnel.train.run", "windtunnel.train.loop"])
     chance = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
@@ -116,15 +101,7 @@ def main() -> dict[str, Any]:
             print(kills[-1], file=sys.stderr, flush=True)
         if not ended(begun(killed, cache)):
             raise SystemExit("the run that was killed did not finish")
-        one, two = (load_file(run / "model" / "model.safetensors") for run in (whole, killed))
-        lines = [
-            [(line["step"], line["loss"], line["gradient_norm"]) for line in map(json.loads, (run / "log.jsonl").read_text().splitlines())]
-            for run in (whole, killed)
-        ]
-        same = {
-            "weights": one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one),
-            "every_loss_and_gradient_norm": lines[0] == lines[1],
-        }
+        same = as_flown(whole, killed)
     return {"same_to_the_last_bit": same, "kills": kills, "steps": STEPS, "undisturbed_seconds": undisturbed}
 
 
