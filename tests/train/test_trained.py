@@ -20,6 +20,7 @@ from windtunnel.slots import LossTerm, Selection, Structure
 from windtunnel.study.check import check_study
 from windtunnel.study.file import load_study
 from windtunnel.study.plan import needed_by, plan, what_cannot_fly
+from windtunnel.train import phase
 from windtunnel.train.estimate import estimate
 from windtunnel.train.record import read_record
 from windtunnel.train.run import fly
@@ -148,6 +149,15 @@ def test_the_whole_cost_is_charged_once_and_out_of_the_budget(tiny, stream, tmp_
     assert estimate(recipe)["steps"] == 12 and estimate(recipe)["own_steps"] == 7
     folders = {Path(one["folder"]).name for one in record["needed"].values()}
     assert {path.name for path in (tmp_path / "whole" / "needed").iterdir()} == folders and len(folders) == 2
+
+
+def test_a_needed_model_is_trained_with_as_little_memory_as_what_needs_it(tiny, stream, tmp_path, monkeypatch):
+    recomputed = []
+    monkeypatch.setattr(phase, "recompute", recomputed.append)
+    recipe = tiny(budget={"steps": 4}, start=begun(steps=2))
+    record = fly(recipe, 0, stream, tmp_path / "whole", recompute=True)
+    assert record["status"] == "finished", record["traceback"]
+    assert len(recomputed) == 2
 
 
 def same_weights(one: Path, other: Path) -> bool:

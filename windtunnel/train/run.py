@@ -174,7 +174,7 @@ def fly(
         told["warn"](message)
 
     def missing(one: Recipe, own: Stream, place: Path, streams: Mapping[str, Stream | str]) -> RunRecord:
-        how: Options = {"report": told.get("report"), "stop": told.get("stop")}
+        how: Any = {key: told.get(key) for key in ("report", "stop", "recompute", "offload")}
         return fly(one, seed, own, place, threads=threads, device=device, needed_in=runs, streams=streams, variant=chosen, mesh=mesh, **how)
 
     try:
