@@ -42,7 +42,7 @@ def test_what_one_brings_another_fetches(address: str, made: Path, tmp_path: Pat
     assert len(uploads - {WHOLE}) == 1 and not told
 
 
-@pytest.mark.parametrize("fault", ["size", "gone", "outside", "list"])
+@pytest.mark.parametrize("fault", ["size", "gone", "outside", "cut", "list", "keys"])
 def test_what_is_not_whole_is_not_there(address: str, made: Path, tmp_path: Path, fault: str) -> None:
     told: list[str] = []
     share = Share(address, told.append)
@@ -54,16 +54,22 @@ def test_what_is_not_whole_is_not_there(address: str, made: Path, tmp_path: Path
         listed["files"]["deep/c.txt"] = 3
     elif fault == "outside":
         listed["files"] = {"../../evil": 1}
-    share.put_text(f"x/{WHOLE}", json.dumps(listed)[: 9 if fault == "list" else None])
+    elif fault == "list":
+        listed = [1]
+    elif fault == "keys":
+        listed = {"a": 1}
+    share.put_text(f"x/{WHOLE}", json.dumps(listed)[: 9 if fault == "cut" else None])
     here = tmp_path / "in" / "here"
     here.mkdir(parents=True)
     (here / "mine").write_text("stays")
     assert not share.fetch("x", here) and [path.name for path in here.rglob("*")] == ["mine"]
-    assert len(told) == (fault != "list") and not (tmp_path / "evil").exists()
+    assert len(told) == (fault in ("size", "gone", "outside")) and not (tmp_path / "evil").exists()
 
 
 def test_a_store_that_fails_is_refused_at_first_and_told_later(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--share: is empty"):
+        Share("")
     for address, why in (("nosuch://x/y", "nosuch"), (str(tmp_path / "file" / "in"), "cannot be reached")):
         with pytest.raises(UserError, match=f"--share {address}.*{why}"):
             Share(address)

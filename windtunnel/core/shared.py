@@ -31,6 +31,8 @@ class Share:
         """Open it. Raises UserError where it cannot be reached, or where the library for such addresses is missing."""
         import fsspec
 
+        if not address.strip():
+            raise UserError("--share: is empty; name a folder or a store, such as s3://bucket/name")
         self.address, self.tell = address, tell
         try:
             self.system, self.root = fsspec.core.url_to_fs(str(Path(address).expanduser()) if "://" not in address else address)
@@ -100,14 +102,16 @@ class Share:
 
     def _listed(self, name: str) -> dict[str, Any] | None:
         found = self.text(f"{name}/{WHOLE}")
-        with contextlib.suppress(ValueError):
-            listed: dict[str, Any] | None = json.loads(found) if found else None
-            for file in listed["files"] if listed else ():
-                if Path(file).is_absolute() or not {"", ".", ".."}.isdisjoint(file.split("/")):
-                    self.tell(f"--share {self.address}: {name} was not fetched: {file!r} lies outside of it")
-                    return None
-            return listed
-        return None
+        try:
+            listed: dict[str, Any] = json.loads(found or "null")
+            files = listed["files"].keys() if listed["upload"] else ()
+        except (ValueError, TypeError, KeyError, AttributeError):  # none there, or no such list: it is brought again
+            return None
+        for file in files:
+            if Path(file).is_absolute() or not {"", ".", ".."}.isdisjoint(file.split("/")):
+                self.tell(f"--share {self.address}: {name} was not fetched: {file!r} lies outside of it")
+                return None
+        return listed
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
