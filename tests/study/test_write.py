@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from example_result import example
 
 from windtunnel.commands.main import main
@@ -100,15 +102,17 @@ def test_new_says_which_column_is_the_text_and_what_became_of_the_rest(tmp_path,
     monkeypatch.chdir(tmp_path)
     rows = "".join(f"{number};wing {number};The {number}. wing is made of spruce and cloth.\n" for number in range(30))
     Path("tickets.csv").write_text(f"id;subject;body\n{rows}", encoding="utf-8")
-    pages = folder(tmp_path / "pages")
+    pages = folder(tmp_path / "pages, old")
     (pages / "a.css").write_text("h1 { color: red }")
     (pages / "b.html").write_text("<html><body><p>a page of wings</p></body></html>")
     (pages / "c.png").write_bytes(b"\x89PNG\0\0")
-    assert command("new", "tickets.csv", "pages", "--to", "study.yaml") == 0
+    assert command("new", "tickets.csv", "pages, old", "--to", "study.yaml") == 0
     text = Path("study.yaml").read_text(encoding="utf-8")
-    assert load_study(Path("study.yaml")).corpus["tickets"] == {"files": {"path": "tickets.csv", "field": "body"}}
+    read = load_study(Path("study.yaml")).corpus
+    assert read == {"tickets": {"files": {"path": "tickets.csv", "field": "body"}}, "pages-old": "pages, old"}
     assert "'body' is taken" in text and "# HTML documents: text extracted (1)" in text and "# left out: binary file (1)" in text
-    assert 'the pages alone: pages: {files: {path: pages, glob: "**/*.html"}}' in text and "  pages: pages\n" in text
+    alone = re.search(r"# the pages alone: (.*)", text)
+    assert alone and yaml.safe_load(alone[1]) == {"pages-old": {"files": {"path": "pages, old", "glob": "**/*.html"}}}
 
 
 def test_names_come_from_paths(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -117,18 +118,15 @@ def first_study(
         example = about["example"].encode("ascii", "backslashreplace").decode()[:60]
         lines.append(f"  # {said}; the first begins: {example}")
         lines += [f"  # {_counted(row)}" for row in glance.tally.rows()]
-        if (
-            isinstance(corpus[name], str)
-            and glance.tally.documents(AS_THEY_STAND)
-            and glance.tally.documents("HTML documents: text extracted")
-        ):
-            lines.append(f'  # the pages alone: {name}: {{files: {{path: {corpus[name]}, glob: "**/*.html"}}}}')
+        beside, pages = (glance.tally.documents(what) for what in (AS_THEY_STAND, "HTML documents: text extracted"))
+        if isinstance(corpus[name], str) and beside and pages:
+            alone = {"files": {"path": corpus[name], "glob": "**/*.html"}}
+            lines.append(f"  # the pages alone: {_flow(name)}: {_flow(alone)}")
         if isinstance(corpus[name], Mapping) and (field := corpus[name].get("files", {}).get("field")):
             lines.append(
                 f"  # no field is called text, so {field!r} is taken, which holds most; `template` joins several: docs/own-corpus.md"
             )
-        written = yaml.safe_dump(corpus[name], allow_unicode=True, width=10_000, default_flow_style=True).strip().removesuffix("\n...")
-        lines.append(f"  {yaml.safe_dump(name).strip().removesuffix(chr(10) + '...')}: {written}")
+        lines.append(f"  {_flow(name)}: {_flow(corpus[name])}")
     small = f"  # {bytes_in_all / 1e6:.2g} MB in all is little: it will be read again and again, and verdicts are about that\n"
     names = ", ".join(corpus)
     shares, few = held_out_shares(looked_at)
@@ -136,13 +134,18 @@ def first_study(
         what=f"Which technique pays on {names}? Written by `windtunnel new`; change what you like.",
         file=file,
         hours="" if hours is None else f" --hours {hours:g}",
-        description=yaml.safe_dump(f"What pays on {names}", width=10_000).strip().removesuffix("\n..."),
+        description=_flow(f"What pays on {names}"),
         corpus="\n".join(lines) + "\n" + (small if bytes_in_all < SMALL else ""),
         seeds="{least: 3, most: 6}" if seeds is None else seeds,
         section=section,
         larger=f"  # with less held out, no document of {few} would be in each of training, validation and test\n" if few else "",
         **shares,
     )
+
+
+def _flow(value: Any) -> str:
+    """``value`` as YAML on one line."""
+    return yaml.safe_dump(value, allow_unicode=True, width=math.inf, default_flow_style=True).strip().removesuffix("\n...")
 
 
 def _counted(row: Mapping[str, Any]) -> str:
