@@ -16,12 +16,12 @@ from windtunnel.kits.text.planted import planted
 class PlantedNoise(StreamedSource, name="planted-noise"):
     """Documents of one kind of a pool in which it is known what is clean.
 
-    Several such sources make the pool, and the report's funnel counts by source, so by kind.     ``clean`` is documentation of the running
+    Several such sources make the pool, and the report's funnel counts by source, so by kind. ``clean`` is documentation of the running
     Python, in pieces of about a thousand characters; ``shuffled`` other documentation whose words are in random order, so that it has the
     same unigrams; ``other`` fluent text of another domain: source code without docstrings; ``copies`` near-copies of five clean documents
-    in which 3 percent of the words are replaced; ``reference`` clean documents that are in no other kind, for selectors that ask what text
-    is wanted. Of one ``seed`` and ``characters`` no document stands in two kinds. Selection is what Albalak et al. 2024, arXiv:2402.16827,
-    call a utility of documents and a way to choose by it; with planted defects both can be told apart from chance.
+    in which 3 percent of the words are replaced; ``reference`` clean documents that are in no other kind, for selectors that ask what
+    text is wanted. Of one ``seed`` and ``characters`` no document stands in two kinds. Selection is what Albalak et al. 2024,
+    arXiv:2402.16827, call a utility of documents and a way to choose by it; with planted defects both can be told apart from chance.
     """
 
     kind: Literal["clean", "shuffled", "other", "copies", "reference"] = Field(

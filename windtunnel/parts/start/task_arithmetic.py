@@ -125,35 +125,34 @@ class TaskArithmetic(Start, name="task-arithmetic"):
         """
         import torch
 
-        from windtunnel.kits.weights.deltas import without_component
-
         onto = given.get("onto", given["base"])
         if not onto.is_floating_point() or not self._touches(name, config):
             return onto
         wide = torch.promote_types(onto.dtype, torch.float32)
         base, total = given["base"].to(wide), onto.to(wide)
         if self.scale == "shift-ranks":
-            return (total + self._ranked(name, base, given, config, seed)).to(onto.dtype)
+            deltas = [self._delta(name, base, given, number, seed) for number in range(len(self.models))]
+            return (total + self._ranked(name, base, deltas, config)).to(onto.dtype)
         for number, weight in enumerate(self.weights or (1.0,) * len(self.models)):
-            delta = given[f"models.{number}"].to(wide) - base
-            if "without" in given:
-                delta = without_component(delta, given["without"].to(wide) - base)
-            total = total + weight * self._chosen(delta, name, number, seed)
+            total = total + weight * self._delta(name, base, given, number, seed)
         return total.to(onto.dtype)
 
-    def _ranked(self, name: str, base: Tensor, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
-        from windtunnel.kits.weights.deltas import by_shift_ranks, without_component
+    def _ranked(self, name: str, base: Tensor, deltas: list[Tensor], config: Any) -> Tensor:
+        from windtunnel.kits.weights.deltas import by_shift_ranks
         from windtunnel.models.init import family_of
 
-        deltas = []
-        for number in range(len(self.models)):
-            delta = given[f"models.{number}"].to(base.dtype) - base
-            if "without" in given:
-                delta = without_component(delta, given["without"].to(base.dtype) - base)
-            deltas.append(self._chosen(delta, name, number, seed))
         if name.removesuffix(".weight") in family_of(config).places(config).embeddings:
             return by_shift_ranks(base.T, [delta.T for delta in deltas]).T
         return by_shift_ranks(base, deltas)
+
+    def _delta(self, name: str, base: Tensor, given: Mapping[str, Tensor], number: int, seed: int) -> Tensor:
+        """What model ``number`` has beyond ``base``: without what lies along ``without``, and of that what the mask keeps."""
+        from windtunnel.kits.weights.deltas import without_component
+
+        delta = given[f"models.{number}"].to(base.dtype) - base
+        if "without" in given:
+            delta = without_component(delta, given["without"].to(base.dtype) - base)
+        return self._chosen(delta, name, number, seed)
 
     def _chosen(self, delta: Tensor, name: str, number: int, seed: int) -> Tensor:
         from windtunnel.kits.weights.deltas import random_mask, size_mask
