@@ -43,7 +43,15 @@ OPEN_MODELS = {
     "study/pack/flight.py",
     "study/pack/make.py",
 }
-RESOLVE = {"api/models.py", "commands/main.py", "commands/train.py", "study/adapt.py", "study/evaluate.py", "study/file.py", "testing.py"}
+RESOLVE = {
+    "api/models.py",
+    "commands/studies.py",
+    "commands/train.py",
+    "study/adapt.py",
+    "study/evaluate.py",
+    "study/file.py",
+    "testing.py",
+}
 # Heavy or optional: imported where they are used, so that a part can be listed and a prepared stream trained without them.
 LATE = {
     "accelerate",

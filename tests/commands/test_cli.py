@@ -17,6 +17,8 @@ import pytest
 import warm
 
 from windtunnel.commands import main as cli
+from windtunnel.commands import studies
+from windtunnel.commands.console import stop_with
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import load_all, names, slots
 from windtunnel.core.typed import Failure
@@ -178,12 +180,12 @@ def test_two_sources_of_one_name(here: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_sources_of_the_command_line_replace_those_of_a_study(here: Path) -> None:
-    study = cli.read_study(here / "study.yaml", ["letters=~/notes", "code=builtin:stdlib"])
+    study = studies.read_study(here / "study.yaml", ["letters=~/notes", "code=builtin:stdlib"])
     corpus = study.resolved["baseline"].corpus
     assert list(corpus) == ["letters", "code"]
     assert corpus["letters"].path == str(here / "notes")
     assert study.resolved["flat"].corpus == corpus
-    assert list(cli.read_study(here / "study.yaml", None).resolved["baseline"].corpus) == ["notes"]
+    assert list(studies.read_study(here / "study.yaml", None).resolved["baseline"].corpus) == ["notes"]
 
 
 def test_an_address_needs_the_ray_engine(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -276,9 +278,9 @@ def test_how_failed_runs_end_a_command(capsys: pytest.CaptureFixture[str]) -> No
 
     for kind, message in {"user": "the budget is too small", "disk": "No space left on device: 'x': the disk is full"}.items():
         with pytest.raises(UserError, match=re.escape(message)):
-            cli.stop_with(Failure(kind=kind, message=message, traceback=""))
+            stop_with(Failure(kind=kind, message=message, traceback=""))
     with pytest.raises(Exit) as end:
-        cli.stop_with(Failure(kind="fault", message="a bug", traceback="Traceback (most recent call last): here"))
+        stop_with(Failure(kind="fault", message="a bug", traceback="Traceback (most recent call last): here"))
     assert end.value.exit_code == 1 and "here" in capsys.readouterr().err
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from windtunnel.commands.console import answers, plain_table, print_json
 from windtunnel.commands.options import OUT, CorpusOption, HoursOption, JsonOption, OutOption, ThreadsOption, WorkersOption, sources
+from windtunnel.commands.studies import refuse_mistakes, show_result
 from windtunnel.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -201,8 +202,6 @@ def fly_question(
 
 def show_question(result: StudyResult, table: Table, more: dict[str, Any], out: Path, as_json: bool, said: str = "") -> None:
     """Print the table that answers a question, what is ``said`` of it, and the verdicts; as JSON ``more`` with the result."""
-    from windtunnel.commands.main import refuse_mistakes, show_result
-
     if as_json:
         print_json({**result.plain(), **more})
     else:
