@@ -1,4 +1,4 @@
-"""What a study file says: read, every arm made a recipe, and what cannot be compared refused with file and line.
+"""What a study file says: read, every arm made a recipe, and what cannot be compared (:mod:`.comparable`) refused with file and line.
 
 Reading opens no checkpoint; :attr:`StudyFile.resolved` does, once, and refuses what can be told only then.
 """
@@ -6,7 +6,7 @@ Reading opens no checkpoint; :attr:`StudyFile.resolved` does, once, and refuses 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,17 +17,16 @@ from pydantic_core import PydanticCustomError
 from windtunnel.core.errors import UserError, nearest, told
 from windtunnel.core.schema import elsewhere
 from windtunnel.core.settings import Many, Settings, unit
-from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, each_recipe, merge, recipe_from
+from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, merge, recipe_from
 from windtunnel.recipe.resolve import placed, resolve
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.recipe.settings import SHORT
 from windtunnel.recipe.yaml import Document
+from windtunnel.study.comparable import check_knobs, on_the_same_text, refuse_incomparable, refuse_twins
 from windtunnel.study.rates import RateCheck
 from windtunnel.study.result import BASELINE
 from windtunnel.study.seeds import Race
-from windtunnel.study.tune import Tune, with_knobs
-
-MUST_AGREE = ("split", "held_out", "evaluation_tokens", "test_tokens")  # or arm and baseline would be tested on different text
+from windtunnel.study.tune import Tune
 
 # Tags that begin so are no places in a file: a message leaves them out.
 Seeds = Annotated[
@@ -38,7 +37,6 @@ Seeds = Annotated[
 Difference = Annotated[dict[str, Any], elsewhere("Difference", "keys of a recipe")]
 HeldDifference = Annotated[dict[str, Any], elsewhere("HeldDifference", "keys of a recipe")]
 WrittenSource = Annotated[Any, elsewhere("Source", "Source")]
-Raise = Callable[[tuple[Any, ...], str], UserError]
 
 
 class StudyFile(Settings):
@@ -335,8 +333,8 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
     if not any(recipe.checkpoints() for recipe in study._recipes.values()):
         _settle(study, study._recipes)
     else:  # whether arms are the same, and knobs fit, is told when checkpoints are opened
-        _refuse_what_cannot_be_compared(study._recipes, study, place.error)
-        _on_the_same_text(study._recipes, place.error)
+        refuse_incomparable(study._recipes, study, place.error)
+        on_the_same_text(study._recipes, place.error)
     return study
 
 
@@ -360,93 +358,10 @@ def _settle(study: StudyFile, recipes: Mapping[str, Recipe]) -> None:
     """Refuse what cannot be compared among ``recipes``, which are resolved, and keep them, with what is to be said of them."""
     assert study._place is not None
     complain = study._place.error
-    _refuse_what_cannot_be_compared(recipes, study, complain)
-    _refuse_twins(recipes, study, complain)
-    found, notes = _on_the_same_text(recipes, complain)
+    refuse_incomparable(recipes, study, complain)
+    refuse_twins(recipes, study, complain)
+    found, notes = on_the_same_text(recipes, complain)
     if study.tune:
-        _check_knobs(study.tune, found, complain)
+        check_knobs(study.tune, found, complain)
     study._resolved.update(found)
     study._notes.extend(notes)
-
-
-def _refuse_what_cannot_be_compared(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:
-    base = recipes[BASELINE]
-    _, slash, source = (study.primary or "").partition("/")
-    known = {name for recipe in recipes.values() for name in recipe.sources}
-    if slash and source not in known:
-        raise complain(("primary",), f"no source is called {source!r}, neither in the corpus nor under held_out; {nearest(source, known)}")
-    if study.tune and source in base.held_out and not base.split.held_out_validation:
-        message = f"tuning chooses by documents of {source!r} in validation, of which there are none; let split.held_out_validation be 0.2"
-        raise complain(("primary",), message)
-    for arm, recipe in recipes.items():
-        if arm == BASELINE:
-            continue
-        for key in MUST_AGREE:
-            if getattr(recipe, key) != getattr(base, key):
-                raise complain(("arms", arm, key), f"an arm cannot change {key}: it would be tested on other text; set it in the baseline")
-        if recipe.evaluations[0] != base.evaluations[0]:
-            raise complain(("arms", arm, "evaluations"), "the first evaluation gives the metric of the study and must be the baseline's")
-
-
-def _refuse_twins(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:
-    seen: dict[str, str] = {}
-    for arm, recipe in recipes.items():
-        twin = seen.setdefault(recipe.identity(), arm)
-        if twin != arm:
-            ignored = "phases" in study.baseline and "phases" not in study.arms[arm]
-            hint = "; the baseline's phases set these fields themselves, so the arm must write its own phases" if ignored else ""
-            same = "the baseline" if twin == BASELINE else f"arm {twin}"
-            raise complain(("arms", arm), f"this arm is the same recipe as {same}{hint}")
-
-
-def _on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[dict[str, Recipe], list[str]]:
-    """Recipes that all know every source, so that all are tested on the same text, each training on its own sources only."""
-    notes = []
-    union = dict(recipes[BASELINE].corpus)
-    for arm, recipe in recipes.items():
-        for name, source in recipe.corpus.items():
-            if union.setdefault(name, source) != source:
-                message = "an arm cannot replace a source: it would be tested on other text; give the new source another name"
-                raise complain(("arms", arm, "corpus", name), message)
-    changed = {}
-    for arm, recipe in recipes.items():
-
-        def knowing_all(one: Recipe) -> Recipe:
-            own = tuple(one.corpus)
-            if set(union) <= set(own):
-                return one
-            phases = tuple(phase if phase.sources else phase.model_copy(update={"sources": own}) for phase in one.phases)
-            # A recipe that a part holds may have sources that no arm has; nothing is tested on these.
-            return one.model_copy(update={"corpus": {**union, **one.corpus}, "phases": phases})
-
-        changed[arm] = each_recipe(recipe, knowing_all)
-    base = changed[BASELINE]
-    added = [name for name in union if name not in recipes[BASELINE].corpus]
-    if added:
-        notes.append(
-            f"The sources {', '.join(added)} belong to some arms only. Only these train on them, but the encoding has seen them, and "
-            "everything is tested on them too, so that all numbers are of the same documents."
-        )
-    for arm, recipe in changed.items():
-        if recipe.encoding != base.encoding:
-            notes.append(f"Arm {arm} has {recipe.encoding.differs()}")
-        if base.evaluations[0].by_objective and recipe.phases[-1].objective.measured_by() != base.phases[-1].objective.measured_by():
-            notes.append(
-                f"Held-out documents are scored with the objective {recipe.phases[-1].objective.measured_by().name} for arm {arm} and with "
-                f"{base.phases[-1].objective.measured_by().name} for the baseline; the two are comparable only as far as these are."
-            )
-    return changed, notes
-
-
-def _check_knobs(tune: Tune, recipes: Mapping[str, Recipe], complain: Raise) -> None:
-    for values in tune.combinations():
-        keys: dict[str, str] = {}
-        for arm, recipe in recipes.items():
-            try:
-                key = with_knobs(recipe, values).identity()
-            except UserError as error:
-                knob = next((knob for knob in values if f"knob {knob};" in str(error)), next(iter(values)))
-                raise complain(("tune", knob), f"{arm}: {error}") from error
-            twin = keys.setdefault(key, arm)
-            if twin != arm:
-                raise complain(("tune",), f"tuning sets exactly what arm {arm} changes, so that it becomes the same recipe as {twin}")
