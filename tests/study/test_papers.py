@@ -276,6 +276,19 @@ def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):
     assert len(json.dumps(lower.plain())) < 10_000, "learning curves stay out of the committed file"
 
 
+@pytest.mark.parametrize(("relation", "direction", "verdict"), [("better", "higher", "reproduced"), ("better", "lower", "not reproduced")])
+def test_every_share_of_nothing_is_nothing(tmp_path, relation, direction, verdict):
+    """What was 0 with every seed has no share of which an arm could be a half better."""
+    runs = [run("baseline", seed, 2.0, test={"found": 0.0, "lost": 0.0}) for seed in range(3)]
+    runs += [run("wide", seed, 2.0, test={"found": 0.1 + 0.01 * seed, "lost": 0.0}) for seed in range(3)]
+    expect = f"[{{arm: wide, metric: found, relation: {relation}, direction: {direction}, by: 0.5}}]"
+    found = judge(paper(tmp_path, expect), "cpu", result(runs, {})).expectations[0]
+    assert found.verdict == verdict and not found.relative and found.by == 0
+    assert abs(found.improvement.mean) == pytest.approx(0.11) and found.improvement.seeds == 3
+    both = judge(paper(tmp_path, "[{arm: wide, metric: lost, direction: higher, by: 0.5}]"), "cpu", result(runs, {})).expectations[0]
+    assert both.verdict == "undecided" and both.improvement.mean == 0, "nothing against nothing"
+
+
 def test_runs_that_all_failed_leave_a_paper_undecided(tmp_path):
     runs = [run("baseline", 0, 2.0), run("wide", 0, 1.0, status="failed", test={}, totals={})]
     assert judge(paper(tmp_path, "[{arm: wide}]"), "cpu", result(runs, {})).verdict == "undecided"

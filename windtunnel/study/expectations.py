@@ -115,7 +115,8 @@ def overall(verdicts: Sequence[Outcome]) -> Outcome:
 def _finding(expectation: Expectation, result: StudyResult) -> Finding:
     """An expectation with the improvement that was measured (above zero is better), its interval and verdict.
 
-    It is relative to `against`, but for the numbers of transfer, which are differences already and may be about zero: theirs is not.
+    It is relative to `against`, but for the numbers of transfer, which are differences already and may be about zero: theirs is not. Where
+    `against` is 0 with every seed it is the difference, and has to be beyond 0 alone: every share of nothing is nothing.
     """
     from windtunnel.study.race import repeated
     from windtunnel.study.statistics.compare import paired_interval
@@ -139,6 +140,9 @@ def _finding(expectation: Expectation, result: StudyResult) -> Finding:
     arm, against = _values(result, expectation.arm, metric), _values(result, expectation.against, than)
     seeds = sorted(arm.keys() & against.keys())
     relative = not any(metric in (run.transfer or {}) for run in result.runs)
+    if relative and seeds and not any(against[seed] for seed in seeds):
+        relative, expectation = False, expectation.model_copy(update={"by": 0.0})
+        found["by"] = 0.0
     names = (expectation.arm, expectation.against) if than == metric else (f"{expectation.arm}: {metric}", f"{expectation.against}: {than}")
     found |= {"values": dict(zip(names, (arm, against), strict=True)), "relative": relative}
     if not seeds or (relative and not math.fsum(against[seed] for seed in seeds)):
