@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from windtunnel.core.errors import PartError
-from windtunnel.kits.image.tiny import begun
+from windtunnel.kits.image import tiny
+from windtunnel.kits.image.tiny import begun, classified
 from windtunnel.parts.experiment.federated_rounds import MATRICES, RANK, FederatedRounds, averaged, averaged_products, placed
 
 
@@ -44,3 +45,20 @@ def test_rounds_help_and_sizes_are_told():
 def test_no_labels_at_all_are_refused():
     with pytest.raises(PartError, match="none has a label"):
         FederatedRounds(labelled=1e-9, training=1).measure(0)
+
+
+def test_pretraining_has_not_seen_the_images_of_devices(monkeypatch):
+    seen = []
+    monkeypatch.setattr(tiny, "classified", lambda inputs, labels: seen.append(inputs) or classified(inputs, labels))
+    FederatedRounds(rounds=2, training=1, degrees=0.0, even=10.0, rates=(1e-3,)).measure(81)
+    before = {tuple(row) for row in seen[0].tolist()}
+    assert not any(tuple(row) in before for part in seen[1:] for row in part.tolist())
+
+
+def test_the_same_devices_are_asked_with_and_without_guesses(monkeypatch):
+    owners: list[int] = []
+    taught = FederatedRounds._taught
+    monkeypatch.setattr(FederatedRounds, "_taught", lambda self, *given: owners.append(len(given[1])) or taught(self, *given))
+    for unlabelled in ("nothing", "guess"):
+        FederatedRounds(rounds=3, training=120, degrees=0.0, labelled=0.2, unlabelled=unlabelled, rates=(1e-3,)).measure(82)
+    assert owners[: len(owners) // 2] == owners[len(owners) // 2 :]

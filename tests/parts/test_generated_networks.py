@@ -30,3 +30,9 @@ def test_more_parts_or_codes_than_a_zoo_has_are_refused():
         GeneratedNetworks(zoo=24)
     with pytest.raises(ValidationError, match="are 36 pieces, fewer than 48"):
         GeneratedNetworks(zoo=4, way="codes")
+
+
+def test_all_ways_are_judged_on_the_same_tasks_and_points():
+    knobs = {"zoo": 12, "tasks": 3, "training": 20, "steps": 4, "codes": 6, "parts": 4}
+    found = [GeneratedNetworks(way=way, **knobs).measure(81)["trained"] for way in ("nearest", "noisy", "begun", "diffusion", "random")]
+    assert len(set(found)) == 1, "networks that were trained on the tasks are right on the same points in every arm"

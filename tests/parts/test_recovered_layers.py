@@ -40,7 +40,7 @@ def test_the_way_back_ends_where_it_began():
     part = RevertedBody(after=0.2, until=0.6)
     assert [part._way(done) for done in (0.1, 0.2, 0.4, 0.6, 0.9)] == pytest.approx([0, 0, 0.5, 1, 1])
     assert RevertedBody(body="swapped-early", until=0.6)._way(0.5) == 0 and RevertedBody(body="tuned")._way(1.0) == 0
-    knobs = {"before": 40, "steps": 30}
+    knobs = {"before": 40, "steps": 30, "rates": (3e-3,)}
     found = {body: RevertedBody(body=body, **knobs).measure(80) for body in ("reverted", "tuned", "frozen")}
     assert found["tuned"]["alike"] > found["reverted"]["alike"] and found["frozen"] != found["tuned"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -57,3 +59,19 @@ def test_grouped_windows_are_of_one_subject():
     assert all(len(set(subject[row])) == 1 for row in windows)
     found = RelatedWindows(order="nearest", subjects=6, steps=3).measure(184)
     assert found["gain"] == pytest.approx(found["unrelated"] - found["related"]) and found["used"] <= 1
+
+
+def test_every_order_is_judged_by_the_same_windows(monkeypatch):
+    asked = []
+    taken = RelatedWindows._asked
+    monkeypatch.setattr(RelatedWindows, "_asked", lambda self, random: asked.append(taken(self, random)) or asked[-1])
+    for order in ("random", "path"):
+        RelatedWindows(order=order, subjects=6, steps=1).measure(185)
+    one, two = asked
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    differs = (one["related"] != one["unrelated"]).any(axis=0).nonzero()[0]
+    assert set(differs // DOCUMENT) < set(range(WINDOW - 1)) and len(set(differs // DOCUMENT)) == 1, "one document before, not the last"
+    for row, known in zip(one["related"].tolist(), one["known"].tolist(), strict=True):
+        before, last = row[: -DOCUMENT + 1], row[-DOCUMENT + 1 :]
+        told_before = set(itertools.pairwise(before))
+        assert all(pair in told_before for pair, is_known in zip(zip(last[::2], last[1::2], strict=True), known, strict=True) if is_known)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from windtunnel.kits.text.small import losses, made
-from windtunnel.parts.experiment.supportive_texts import KEYS, LENGTH, PAIRS, VOCABULARY, WORDS, SupportiveTexts, likeness, maps
+from windtunnel.parts.experiment.supportive_texts import KEYS, LENGTH, PAIRS, VOCABULARY, WORDS, SupportiveTexts, broken, likeness, maps
 
 
 def test_what_a_map_asks_for_was_told_before():
@@ -40,3 +40,15 @@ def test_controls_choose_what_they_say():
     found = SupportiveTexts(how="maps", pool=100, learning=3, steps=2, maps=0.2, chosen=0.1).measure(174)
     assert found["precision"] == 1
     assert SupportiveTexts(how="none", pool=60, learning=2).measure(175)["precision"] == 0
+
+
+def test_texts_that_look_like_maps_do_not_tell_what_they_ask_for():
+    random = np.random.default_rng(176)
+    rows = broken(400, random)
+    right = np.mean([(row[-2] - KEYS**2) * KEYS + row[-1] - KEYS**2 - KEYS in set(row[:PAIRS]) for row in (rows - WORDS).tolist()])
+    assert set(np.unique(rows)) == set(np.unique(maps(400, random))) and right == pytest.approx(1 / KEYS, abs=0.08)
+
+
+def test_tokens_alone_do_not_tell_which_texts_support():
+    found = SupportiveTexts(how="tokens", pool=400, learning=2, steps=2, maps=0.2, broken=0.2, chosen=0.2).measure(177)
+    assert found["precision"] == pytest.approx(0.5, abs=0.15)

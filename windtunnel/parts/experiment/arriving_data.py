@@ -12,6 +12,8 @@ from windtunnel.slots import Experiment
 if TYPE_CHECKING:
     from typing import Self
 
+    from torch import Tensor
+
     from windtunnel.kits.image.tiny import Weights
 
 
@@ -24,10 +26,11 @@ class ArrivingData(Experiment, name="arriving-data"):
     ``fresh`` weights. ``grows`` doubles the hidden widths with every chunk: each hidden number is there twice and is read half, so that
     the network says the same (with a little noise that tells the two apart); without it the width is the last one from the first chunk on.
 
-    Every chunk has ``steps`` steps. Numbers are ``accuracy`` on held-out digits and ``first``, that after the first chunk.
+    Every chunk has ``steps`` steps, and the rate is chosen on validation, with the share kept. Numbers are ``accuracy`` on held-out
+    digits and ``first``, that after the first chunk.
     """
 
-    trial = Trial({"steps": 5, "width": 16, "images": 30})
+    trial = Trial({"steps": 5, "width": 16, "images": 30, "rates": (3e-3,)})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
@@ -39,7 +42,7 @@ class ArrivingData(Experiment, name="arriving-data"):
     images: int = Field(150, ge=10, le=800, description="of all chunks together")
     width: int = Field(64, ge=2, description="of both hidden layers at the end")
     steps: int = Field(200, ge=1, description="of each chunk")
-    rate: float = Field(3e-3, gt=0, description="learning rate")
+    rates: tuple[float, ...] = Field((1e-3, 3e-3, 1e-2), min_length=1, description="learning rates, of which one is chosen")
 
     @model_validator(mode="after")
     def _width_halves(self) -> Self:
@@ -54,11 +57,12 @@ class ArrivingData(Experiment, name="arriving-data"):
         from windtunnel.kits.image.tiny import begun, best, classified, dealt, right, trained
 
         data = dealt(self.name, np.random.default_rng(seed))
-        firsts = []
 
-        def flown(kept: float) -> Weights:
+        def flown(setting: tuple[float, float]) -> tuple[Weights, Weights]:
+            rate, kept = setting
             random = np.random.default_rng((seed, 1))
             weights: Weights = {}
+            early: Weights = {}
             for chunk in range(self.chunks):
                 width = self.width >> (self.chunks - 1 - chunk) if self.grows else self.width
                 fresh = begun((64, width, width, 10), seed + 1000 * chunk)
@@ -70,14 +74,16 @@ class ArrivingData(Experiment, name="arriving-data"):
                     weights = {name: share * weight + (1 - share) * fresh[name] for name, weight in weights.items()}
                 known = data.train[: self.images * (chunk + 1) // self.chunks]
                 loss = classified(data.images[known], data.labels[known])
-                weights = trained(weights, loss, len(known), self.steps, self.rate, random)
-                if not chunk:
-                    firsts.append(right(weights, data.images[data.held], data.labels[data.held]))
-            return weights
+                weights = trained(weights, loss, len(known), self.steps, rate, random)
+                early = early or weights
+            return weights, early
 
-        tried = self.kept if self.begin == "blended" else (1.0,)
-        found = best(tried, flown, lambda one: right(one, data.images[data.chosen], data.labels[data.chosen]))
-        return {"accuracy": right(found, data.images[data.held], data.labels[data.held]), "first": firsts[0]}
+        def judged(one: Weights, rows: Tensor) -> float:
+            return right(one, data.images[rows], data.labels[rows])
+
+        tried = [(rate, kept) for rate in self.rates for kept in (self.kept if self.begin == "blended" else (1.0,))]
+        last, first = best(tried, flown, lambda one: judged(one[0], data.chosen))
+        return {"accuracy": judged(last, data.held), "first": judged(first, data.held)}
 
 
 def doubled(weights: Weights, seed: int) -> Weights:

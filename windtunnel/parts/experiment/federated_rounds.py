@@ -25,7 +25,7 @@ class FederatedRounds(Experiment, name="federated-rounds"):
 
     Sun et al. 2022, "Exploring Parameter-Efficient Fine-Tuning to Enable Foundation Models in Federated Learning", arXiv:2210.01708: only
     the trained part of a pretrained network is sent, and averaged by the number of images. The network has two hidden layers and has
-    learned upright digits of scikit-learn; devices have digits turned by ``degrees``, classes dealt by a Dirichlet distribution of
+    learned upright digits of scikit-learn; devices have other digits, turned by ``degrees``, classes dealt by a Dirichlet distribution of
     ``even``. ``sends``: ``all`` weights, the ``head``, the ``biases``, ``factors`` B and A of rank 4 at each matrix, averaged one by one,
     or ``products``, where their products are averaged and the truncated decomposition of the mean goes back. ``begin: random`` is ``all``
     without pretraining's weights.
@@ -68,10 +68,12 @@ class FederatedRounds(Experiment, name="federated-rounds"):
 
         random = np.random.default_rng(seed)
         data = dealt(self.name, random)
-        labels = data.labels[data.train]
+        before, own = data.train.tensor_split(2)  # the labels of what devices have were never learned
+        labels = data.labels[own]
         first = begun((64, self.width, self.width, 10), seed)
         if self.begin == "pretrained":
-            first = trained(first, classified(data.images[data.train], labels), len(labels), self.training, 5e-3, random)
+            loss = classified(data.images[before], data.labels[before])
+            first = trained(first, loss, len(before), self.training, 5e-3, np.random.default_rng((seed, 2)))
         views = turned(data.images, self.degrees)
         shares = self._dealt(labels.numpy(), random)
         known = random.random(len(labels)) < self.labelled
@@ -79,7 +81,7 @@ class FederatedRounds(Experiment, name="federated-rounds"):
             raise PartError(f"{self.name}: of {len(labels)} images none has a label; raise labelled")
 
         def flown(rate: float) -> Weights:
-            return self._rounds(first, (views[data.train], labels), shares, known, rate, seed)
+            return self._rounds(first, (views[own], labels), shares, known, rate, seed)
 
         found = best(self.rates, flown, lambda one: right(one, views[data.chosen], data.labels[data.chosen]))
         sent = sum(weight.numel() for weight in self._free(first, seed).values())
@@ -119,10 +121,11 @@ class FederatedRounds(Experiment, name="federated-rounds"):
         from windtunnel.kits.image.tiny import classified, trained
 
         random, free = np.random.default_rng((seed, 1)), self._free(first, seed)
+        asking = np.random.default_rng((seed, 3))  # apart, as how much a device draws depends on how many labels it has
         for _ in range(self.rounds):
             able = [device for device in range(self.devices) if known[shares[device]].any()]
             sent, sizes = [], []
-            for device in random.choice(able, min(self.asked, len(able)), replace=False):
+            for device in asking.choice(able, min(self.asked, len(able)), replace=False):
                 mine = torch.from_numpy(shares[device])
                 inputs, wanted = self._taught(placed(first, free), shown[0][mine], shown[1][mine], torch.from_numpy(known[shares[device]]))
                 loss = classified(inputs, wanted)

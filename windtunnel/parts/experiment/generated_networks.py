@@ -28,8 +28,8 @@ class GeneratedNetworks(Experiment, name="generated-networks"):
     encoders; ``codes``, weights in pieces of 9, each the nearest of ``codes`` centres of k-means, and one code after the other is drawn
     from the description and the code before, as in Bedionita et al. 2025, arXiv:2504.02012 (IGPG), by a softmax regression in the place
     of a transformer; ``nearest``, the network of the zoo whose centres are nearest; ``noisy``, that with noise; ``mean`` of the zoo;
-    ``random`` networks of the zoo; ``restored``, the weights that the target's own training gives, decoded from codes: the most that
-    codes allow.
+    ``random`` networks of the zoo; ``begun``, what all of them began from; ``restored``, the weights that the target's own training
+    gives, decoded from codes: the most that codes allow.
 
     Each way makes ``tries`` networks, and the best on ``shots`` labelled points a class counts; it is the same for all. ``accuracy`` is
     that, ``tuned`` the accuracy after 20 steps on these points, ``trained`` of networks trained on the tasks themselves and ``apart`` the
@@ -41,7 +41,7 @@ class GeneratedNetworks(Experiment, name="generated-networks"):
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
 
-    way: Literal["diffusion", "codes", "nearest", "noisy", "mean", "random", "restored"] = Field(
+    way: Literal["diffusion", "codes", "nearest", "noisy", "mean", "random", "begun", "restored"] = Field(
         "diffusion", description="where weights come from"
     )
     zoo: int = Field(150, ge=4, description="networks for other tasks")
@@ -78,9 +78,11 @@ class GeneratedNetworks(Experiment, name="generated-networks"):
         weights = taught(begun.expand(len(centres), -1), points, labels, self.training, 0.05)
         zoo, own = weights[: self.zoo], weights[self.zoo :]
         told = centres.flatten(1)
-        made = self._made(zoo, own, told[: self.zoo], told[self.zoo :], np.random.default_rng(seed), generator)  # [tries, tasks, size]
-        few, answers = drawn(centres[self.zoo :], self.shots, generator)
+        few, answers = drawn(centres[self.zoo :], self.shots, generator)  # before weights are made, so that all ways have the same
         held, wanted = drawn(centres[self.zoo :], 100, generator)
+        made = begun.expand(self.tries, self.tasks, -1)  # [tries, tasks, size]
+        if self.way != "begun":
+            made = self._made(zoo, own, told[: self.zoo], told[self.zoo :], np.random.default_rng(seed), generator)
         scores = torch.stack([right(one, few, answers) for one in made])
         best = made[scores.argmax(dim=0), torch.arange(self.tasks)]
         between = torch.cdist(zoo, zoo)

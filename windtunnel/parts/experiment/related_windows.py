@@ -57,28 +57,35 @@ class RelatedWindows(Experiment, name="related-windows"):
         again = random.permutation(len(documents))[: round(self.copies * len(documents))]
         source = random.integers(0, len(documents), len(again))
         documents, subject = np.concatenate([documents, nearly(documents[source], random)]), np.concatenate([subject, subject[source]])
+        asked = self._asked(np.random.default_rng((seed, 1)))  # drawn apart, so that every order is judged by the same
         windows = documents[self._windows(documents, subject, random)].reshape(-1, WINDOW * DOCUMENT)
         used = len({tuple(row) for row in windows.reshape(-1, DOCUMENT).tolist()}) / len({tuple(row) for row in documents.tolist()})
         model = made(seed, 1 + KEYS + VALUES, WINDOW * DOCUMENT, width=48)
         learn(model, windows, np.ones(windows.shape, bool), random, steps=self.steps, rate=self.rate, batch=48)
-        new = worlds(300, random)
-        last = told(new, random)
-        before = [told(new[random.permutation(300)], random) for _ in range(WINDOW - 1)]
-        other = told(new, random)
-        place = int(random.integers(WINDOW - 1))
-        known = np.array(
-            [
-                [pair in set(zip(one[1::2], one[2::2], strict=True)) for pair in zip(row[1::2], row[2::2], strict=True)]
-                for row, one in zip(last.tolist(), other.tolist(), strict=True)
-            ]
-        )
         found = {}
         for name in ("related", "unrelated"):
-            parts = [*before[:place], other if name == "related" else before[place], *before[place + 1 :], last]
             with torch.no_grad():
-                each = losses(model, torch.from_numpy(np.hstack(parts)))[:, -DOCUMENT + 1 :][:, 1::2].double().numpy()
-            found[name] = float(each[known].mean())
+                each = losses(model, torch.from_numpy(asked[name]))[:, -DOCUMENT + 1 :][:, 1::2].double().numpy()
+            found[name] = float(each[asked["known"]].mean())
         return {**found, "gain": found["unrelated"] - found["related"], "used": used}
+
+    def _asked(self, random: np.random.Generator) -> dict[str, np.ndarray]:
+        """Windows of subjects that were never in training: with another document of the last one's subject before it, and without.
+
+        ``known`` are the values of the last document that this one tells.
+        """
+        import numpy as np
+
+        new = worlds(300, random)
+        last, other = told(new, random), told(new, random)
+        before = [told(new[random.permutation(300)], random) for _ in range(WINDOW - 1)]
+        place = int(random.integers(WINDOW - 1))
+        known = [
+            [pair in set(zip(one[1::2], one[2::2], strict=True)) for pair in zip(row[1::2], row[2::2], strict=True)]
+            for row, one in zip(last.tolist(), other.tolist(), strict=True)
+        ]
+        related = np.hstack([*before[:place], other, *before[place + 1 :], last])
+        return {"related": related, "unrelated": np.hstack([*before, last]), "known": np.array(known)}
 
     def _windows(self, documents: np.ndarray, subject: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Places of the documents of each window, [windows, WINDOW], in a random order of windows."""

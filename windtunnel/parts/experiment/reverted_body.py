@@ -27,12 +27,13 @@ class RevertedBody(Experiment, name="reverted-body"):
     3, 4 to 6, 7 to 9). It is tuned on bright upright digits alone. ``body``: ``reverted``, from ``after`` to ``until`` of the steps
     weights walk back to what they were, by equal steps, and the head trains on; ``swapped``, at once, at the end; ``swapped-early``, at
     once, at ``until``, and the head trains on; ``frozen``, never tuned; ``tuned``, never taken back. The after-step `revert` does the
-    same in a run.
+    same in a run. The rate is chosen by accuracy on other bright upright digits, as a head that has to follow a body, or that has nothing
+    else, needs a higher one than a body that is tuned.
 
     Numbers are ``away``, the accuracy on varied digits, and ``alike``, that on bright upright ones.
     """
 
-    trial = Trial({"before": 4, "steps": 4})
+    trial = Trial({"before": 4, "steps": 4, "rates": (3e-3,)})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
@@ -43,7 +44,7 @@ class RevertedBody(Experiment, name="reverted-body"):
     before: int = Field(300, ge=1, description="steps on varied digits")
     steps: int = Field(150, ge=1, description="of tuning")
     images: int = Field(200, ge=10, le=800, description="of tuning")
-    rate: float = Field(3e-3, gt=0, description="learning rate")
+    rates: tuple[float, ...] = Field((3e-3, 1e-2, 3e-2), min_length=1, description="learning rates of tuning, of which one is chosen")
     width: int = Field(64, ge=1, description="of both hidden layers")
 
     @model_validator(mode="after")
@@ -57,7 +58,7 @@ class RevertedBody(Experiment, name="reverted-body"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.image.tiny import begun, classified, dealt, right, trained, turned
+        from windtunnel.kits.image.tiny import begun, best, classified, dealt, right, trained, turned
 
         random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
         data = dealt(self.name, random)
@@ -73,7 +74,7 @@ class RevertedBody(Experiment, name="reverted-body"):
         labels = data.labels[data.train]
         shown = torch.cat([varied(data.train) for _ in range(3)])
         first = trained(
-            begun((64, self.width, self.width, 10), seed), classified(shown, labels.repeat(3)), len(shown), self.before, self.rate, random
+            begun((64, self.width, self.width, 10), seed), classified(shown, labels.repeat(3)), len(shown), self.before, 3e-3, random
         )
         groups = torch.bucketize(data.labels, torch.tensor([3, 6]))  # 0 to 3, 4 to 6, 7 to 9
         head = begun((self.width, 3), seed + 1)
@@ -87,11 +88,14 @@ class RevertedBody(Experiment, name="reverted-body"):
             for name in BODY if part else ():
                 held[name] += part * (first[name] - held[name])
 
-        tuned = trained(
-            begun_with, classified(data.images[known], groups[known]), len(known), self.steps, self.rate, random, only=only, after=walked
-        )
-        if self.body == "swapped":
-            tuned |= {name: first[name] for name in BODY}
+        loss = classified(data.images[known], groups[known])
+
+        def flown(rate: float) -> Weights:
+            drawn = np.random.default_rng((seed, 1))
+            found = trained(begun_with, loss, len(known), self.steps, rate, drawn, only=only, after=walked)
+            return found | {name: first[name] for name in BODY if self.body == "swapped"}
+
+        tuned = best(self.rates, flown, lambda one: right(one, data.images[data.chosen], groups[data.chosen]))
         return {
             "away": right(tuned, varied(data.held), groups[data.held]),
             "alike": right(tuned, data.images[data.held], groups[data.held]),

@@ -21,13 +21,14 @@ class SupportiveTexts(Experiment, name="supportive-texts"):
     """The accuracy of looking up a key in context, after some more training on texts that were chosen from the pool.
 
     Han et al. 2023 (ORCA-ICL), arXiv:2306.15091: a text supports learning in context as far as its gradient points where that of prompts
-    with demonstrations does; the best ones are trained on once at a low rate, gradients are taken anew, and so on. A share ``maps`` of the
-    pool are texts that give keys values drawn anew in each, a token a pair, then ask for some of them; the rest are texts of a Markov chain
-    over other words. A small transformer has learned from the pool for a while.
+    with demonstrations does; the best ones are trained on once at a low rate, gradients are taken anew, and so on. A share ``maps`` of
+    the pool are texts that give keys values drawn anew in each, a token a pair, then ask for some of them; as many (``broken``) are of
+    the same tokens and answer with any value, so that tokens alone do not tell which support; the rest are texts of a Markov chain over
+    other words. A small transformer has learned from the pool for a while.
 
     ``gradient`` takes the texts with the highest cosine to the gradient of 64 prompts, over ``rounds`` rounds; ``random``, those of
-    ``lowest`` and of ``highest`` loss are the controls, ``maps`` takes texts that are maps (the bound), ``none`` stops where it is. All
-    train as many steps at the same rate.
+    ``lowest`` and of ``highest`` loss are the controls, ``tokens`` takes texts whose counts of tokens are nearest to those of the prompts
+    (the domain), ``maps`` texts that are maps (the bound), ``none`` stops where it is. All train as many steps at the same rate.
 
     ``accuracy`` is the share of new prompts whose value is right; ``precision`` the share of chosen texts that are maps, ``base`` that of
     the pool; ``before`` the accuracy before; ``loss`` nats a token on plain text afterwards.
@@ -38,9 +39,10 @@ class SupportiveTexts(Experiment, name="supportive-texts"):
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
 
-    how: Literal["gradient", "random", "lowest", "highest", "maps", "none"] = Field("gradient", description="what is chosen by")
+    how: Literal["gradient", "random", "lowest", "highest", "tokens", "maps", "none"] = Field("gradient", description="what is chosen by")
     pool: int = Field(3000, ge=50, description="texts")
     maps: float = Field(0.1, gt=0, lt=1, description="share of them that are maps")
+    broken: float = Field(0.1, ge=0, lt=1, description="share of them that look like maps and answer with any value")
     chosen: float = Field(0.1, gt=0, lt=1, description="share of the pool that is chosen")
     learning: int = Field(300, ge=1, description="steps on the pool before, 32 texts each")
     steps: int = Field(300, ge=1, description="steps on what is chosen, 32 texts each")
@@ -53,21 +55,27 @@ class SupportiveTexts(Experiment, name="supportive-texts"):
         import torch
 
         from windtunnel.kits.text.small import learn, losses, made
+        from windtunnel.kits.vectors import unit
 
         random = np.random.default_rng(seed)
         chain = np.exp(2 * random.standard_normal((WORDS, WORDS)))
         chain /= chain.sum(axis=1, keepdims=True)
-        is_map = random.random(self.pool) < self.maps
+        drawn = random.random(self.pool)
+        is_map, is_broken = drawn < self.maps, drawn >= 1 - self.broken
         pool = np.where(is_map[:, None], maps(self.pool, random), plain(chain, self.pool, random))
+        pool = np.where(is_broken[:, None], broken(self.pool, random), pool)
         model = made(seed, VOCABULARY, LENGTH, width=48)
         everything = np.ones(pool.shape, bool)
         learn(model, pool, everything, random, steps=self.learning, rate=self.rate, batch=32)
         tests, held = maps(400, random), plain(chain, 200, random)
+        prompts = [maps(64, random) for _ in range(self.rounds)]
         before, precision = looked_up(model, tests), []
-        for _ in range(self.rounds if self.how != "none" else 0):
+        for goal in prompts if self.how != "none" else ():
             count = max(round(self.chosen * self.pool / self.rounds), 1)
             if self.how == "gradient":
-                scores = likeness(model, pool, maps(64, random))
+                scores = likeness(model, pool, goal)
+            elif self.how == "tokens":
+                scores = unit(counts(pool)) @ unit(counts(goal).sum(axis=0, keepdims=True))[0]
             elif self.how in ("lowest", "highest"):
                 with torch.no_grad():
                     scores = losses(model, torch.from_numpy(pool)).mean(dim=1).numpy() * (-1 if self.how == "lowest" else 1)
@@ -102,6 +110,20 @@ def maps(count: int, random: np.random.Generator) -> np.ndarray:
     rows = np.arange(count)[:, None]
     asked = WORDS + KEYS * KEYS + np.stack([keys[rows, again], KEYS + values[rows, again]], axis=2)
     return np.hstack([WORDS + keys * KEYS + values, asked.reshape(count, -1)])
+
+
+def broken(count: int, random: np.random.Generator) -> np.ndarray:
+    """Texts like those of a map whose answers are any values."""
+    found = maps(count, random)
+    found[:, PAIRS + 1 :: 2] = WORDS + KEYS * KEYS + KEYS + random.integers(0, KEYS, (count, ASKED))
+    return found
+
+
+def counts(rows: np.ndarray) -> np.ndarray:
+    """How often each token is in each text, [texts, VOCABULARY]."""
+    import numpy as np
+
+    return np.stack([np.bincount(row, minlength=VOCABULARY) for row in rows])
 
 
 def looked_up(model: object, rows: np.ndarray) -> float:
