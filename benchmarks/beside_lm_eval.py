@@ -23,7 +23,7 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from windtunnel.core import registry
-from windtunnel.models.locate import located
+from windtunnel.models.locate import locate
 from windtunnel.slots import Source
 from windtunnel.study.evaluate import evaluate
 
@@ -70,7 +70,7 @@ def main(model: str, folder: str, glob: str, documents: int = 12, context: int =
         held = texts(folder, glob, documents)
         file.write_text("".join(json.dumps({"text": text}) + "\n" for text in held), encoding="utf-8")
         numbers, seconds = {}, {}
-        opened = located(model)  # a GGUF file is turned into a folder once, for both
+        opened = locate(model)  # a GGUF file is turned into a folder once, for both
         for who, measure in (("ours", lambda: ours(model, file, context)), ("theirs", lambda: theirs(opened, file, context))):
             began = time.process_time()
             numbers[who], seconds[who] = measure(), time.process_time() - began

@@ -4,7 +4,7 @@ A child process in a memory control group of CAP bytes (the kernel kills it at t
 times as large and trains a few steps. Needs the right to make control groups (root). ``python benchmarks/memory.py`` prints JSON.
 
 ``python benchmarks/memory.py FOLDER GLOB 0.2GB 1GB`` prepares samples of so much of one's own files instead, trains a few steps on each,
-and prints peak memory, CPU seconds and what lies in the cache, without a cap and so without any right.
+and prints peak memory of each stage, CPU seconds and what lies in the cache, without a cap and so without any right.
 """
 
 from __future__ import annotations
@@ -58,18 +58,36 @@ def write_corpus(folder: Path, size: int) -> None:
         number += 1
 
 
+STAGES = {"reading": "read", "read": "read", "comparing": "compare", "learning": "tokenizer", "encoding": "encode"}  # first words
+
+
 class Peak(threading.Thread):
-    """The most anonymous memory this process has held, looked at every 50 ms: pages of files the system can take back, these it cannot."""
+    """The most anonymous memory this process has held in each stage, looked at every 50 ms, and the CPU seconds it had taken at its end.
+
+    Pages of files the system can take back, anonymous ones it cannot.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.bytes = 0
+        self.stage = "start"
+        self.stages: dict[str, dict[str, float]] = {}
+
+    def told(self, line: str) -> None:
+        """Another stage begins where the first word of ``line`` names one."""
+        self.look()
+        self.stage = STAGES.get(line.split()[0], self.stage)
+
+    def look(self) -> None:
+        """Enter what is held now."""
+        found = re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        before = self.stages.get(self.stage, {}).get("peak_anonymous_bytes", 0)
+        held = max(before, int(found[1]) * 1024 if found else 0)
+        self.stages[self.stage] = {"peak_anonymous_bytes": held, "cpu_seconds_at_its_end": round(time.process_time(), 1)}
 
     def run(self) -> None:
         """Look until the process ends."""
         while True:
-            found = re.search(r"RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-            self.bytes = max(self.bytes, int(found[1]) * 1024 if found else 0)
+            self.look()
             time.sleep(0.05)
 
 
@@ -92,15 +110,17 @@ def child(corpus: str, out: str, group: str) -> None:
     anonymous = Peak()
     anonymous.start()
     began = time.perf_counter()
-    stream = prepare(recipe, Path(out) / "cache")
+    anonymous.stage = "read"
+    stream = prepare(recipe, Path(out) / "cache", anonymous.told)
     prepared = time.perf_counter()
+    anonymous.stage = "train"
     record = fly(recipe, 0, stream, Path(out) / "run")
     assert record["status"] == "finished", record["traceback"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     cache = sum(file.stat().st_size for file in (Path(out) / "cache").rglob("*") if file.is_file())
     found = {"prepare_seconds": prepared - began, "cpu_seconds": time.process_time(), "peak_resident_bytes": peak, "cache_bytes": cache}
-    found["peak_anonymous_bytes"] = anonymous.bytes
-    print(json.dumps(found | {"tokens": sum(stream.sizes("train").values())}))
+    sizes = {"bytes": sum(row["bytes"] for row in stream.table if row["what"] == "read"), "tokens": sum(stream.sizes("train").values())}
+    print(json.dumps(found | sizes | {"stages": anonymous.stages}))
 
 
 def measured(corpus: object, out: str, group: str = "") -> dict[str, float]:
