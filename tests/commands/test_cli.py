@@ -206,6 +206,7 @@ def test_a_report_needs_a_result(here: Path, capsys: pytest.CaptureFixture[str])
 
 def test_an_unknown_device_or_paper(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--device tpuu" in mistake(capsys, "train", "recipe.yaml", "--out", "x", "--device", "tpuu")
+    assert "checked on cpu and cuda alone" in mistake(capsys, "train", "recipe.yaml", "--out", "x", "--device", "mps")
     assert "no paper" in mistake(capsys, "reproduce", "g-stak")
     assert "nowhere.yaml" in mistake(capsys, "reproduce", "nowhere.yaml")
 
@@ -337,7 +338,8 @@ def test_train_and_export(here: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert "another recipe, seed or text" in mistake_of_run(capfd, "train", "recipe.yaml", "--seed", "4", "--out", "runs/x")
 
     assert run("export", "runs/x", "exported") == 0
-    assert "LlamaForCausalLM" in capfd.readouterr().out
+    said = capfd.readouterr()
+    assert "LlamaForCausalLM" in said.out and "it/s" not in said.err
     model = AutoModelForCausalLM.from_pretrained("exported")
     tokens = AutoTokenizer.from_pretrained("exported")("small wings fly", return_tensors="pt").input_ids
     trained = AutoModelForCausalLM.from_pretrained("runs/x/model")

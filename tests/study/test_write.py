@@ -65,6 +65,25 @@ def test_new_holds_out_as_much_as_small_sources_need(tmp_path):
     assert "no document of few would be" in (tmp_path / "study.yaml").read_text(encoding="utf-8")
 
 
+def test_new_leaves_out_what_is_too_small_to_be_split(tmp_path, capsys):
+    """Of three PDF files a third would have been held out, and of every other source too. Letters of the example stay as they are."""
+    texts = [f"lettre {number}: le système à été vérifié\u2028ce jour-là" for number in range(200)]
+    high = [text for text in texts if fraction(content_key(text)) > 0.25][:3]
+    few = tmp_path / "few"
+    few.mkdir()
+    for number, text in enumerate(high):
+        (few / f"{number}.txt").write_text(text, encoding="utf-8")
+    many = "".join(json.dumps({"text": text}) + "\n" for text in texts if text not in high)
+    (tmp_path / "many.jsonl").write_text(many, encoding="utf-8")
+    assert command("new", few, tmp_path / "many.jsonl", "--to", tmp_path / "study.yaml") == 0
+    assert "few: too few documents" in capsys.readouterr().out
+    study, text = load_study(tmp_path / "study.yaml"), (tmp_path / "study.yaml").read_text(encoding="utf-8")
+    assert list(study.corpus) == ["many"] and study.resolved["baseline"].split.test == 0.1 and f"  # few: {few}" in text
+    assert "le système à été vérifié ce jour-là" in text and "on many?" in text
+    assert command("new", few, "--to", tmp_path / "alone.yaml") == 0
+    assert list(load_study(tmp_path / "alone.yaml").corpus) == ["few"], "where there is nothing else"
+
+
 def test_documents_of_a_group_stand_where_their_group_does():
     source = make(Source, {"drawn-walks": {"count": 20}})
     keys = {group_key(f"walk {source.seed} {number}") for number in range(20)}
@@ -104,13 +123,14 @@ def test_new_says_which_column_is_the_text_and_what_became_of_the_rest(tmp_path,
     Path("tickets.csv").write_text(f"id;subject;body\n{rows}", encoding="utf-8")
     pages = folder(tmp_path / "pages, old")
     (pages / "a.css").write_text("h1 { color: red }")
-    (pages / "b.html").write_text("<html><body><p>a page of wings</p></body></html>")
+    for number in range(8):
+        (pages / f"b{number}.html").write_text(f"<html><body><p>page {number} of wings</p></body></html>")
     (pages / "c.png").write_bytes(b"\x89PNG\0\0")
     assert command("new", "tickets.csv", "pages, old", "--to", "study.yaml") == 0
     text = Path("study.yaml").read_text(encoding="utf-8")
     read = load_study(Path("study.yaml")).corpus
     assert read == {"tickets": {"files": {"path": "tickets.csv", "field": "body"}}, "pages-old": "pages, old"}
-    assert "'body' is taken" in text and "# HTML documents: text extracted (1)" in text and "# left out: binary file (1)" in text
+    assert "'body' is taken" in text and "# HTML documents: text extracted (8)" in text and "# left out: binary file (1)" in text
     alone = re.search(r"# the pages alone: (.*)", text)
     assert alone and yaml.safe_load(alone[1]) == {"pages-old": {"files": {"path": "pages, old", "glob": "**/*.html"}}}
 

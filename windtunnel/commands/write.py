@@ -71,6 +71,8 @@ def new(
         to.unlink(missing_ok=True)
         raise
     again = f" --out {out}" if out != OUT else ""
+    if left := [name for name in corpus if name not in study.corpus]:
+        said = f"{', '.join(left)}: too few documents to hold some out, written as a comment" + (f"; {said}" if said else "")
     print(f"{to}: {said + '; ' if said else ''}see what it costs: windtunnel check {to}{again}; fly it: windtunnel study {to}{again}")
 
 

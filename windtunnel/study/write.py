@@ -18,6 +18,7 @@ from windtunnel.data.corpus.split import SPLITS, shares_that_do, split_of
 from windtunnel.recipe import sources_from
 
 SMALL = 2_000_000  # bytes: with less text, even the smallest section reads it more than four times
+FEWEST = 8  # documents: for the sake of fewer, no larger share of all others is held out
 HELD_OUT = {"validation": 0.05, "test": 0.1}  # shares of documents
 SHARES = (0.0, 2.0)  # multiples of a source's own share that are flown
 NAMES = {0.0: "without-{}", 0.5: "half-{}", 2.0: "twice-{}"}
@@ -111,25 +112,30 @@ def first_study(
     """
     lines, bytes_in_all = [], 0
     looked_at = glances(sources_from(corpus), known)
+    too_few = without_the_fewest(looked_at)
     for name, glance in looked_at.items():
         about = glance.about()
-        bytes_in_all += about["bytes"]
+        bytes_in_all += 0 if name in too_few else about["bytes"]
         said = f"{about['estimated']} {about['documents']:,} documents, {about['bytes'] / 1e6:,.2g} MB".strip()
-        example = about["example"].encode("ascii", "backslashreplace").decode()[:60]
+        example = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in about["example"])[:60]
         lines.append(f"  # {said}; the first begins: {example}")
         lines += [f"  # {_counted(row)}" for row in glance.tally.rows()]
         beside, pages = (glance.tally.documents(what) for what in (AS_THEY_STAND, "HTML documents: text extracted"))
-        if isinstance(corpus[name], str) and beside and pages:
+        if isinstance(corpus[name], str) and beside and 2 * pages >= glance.rows:
             alone = {"files": {"path": corpus[name], "glob": "**/*.html"}}
             lines.append(f"  # the pages alone: {_flow(name)}: {_flow(alone)}")
         if isinstance(corpus[name], Mapping) and (field := corpus[name].get("files", {}).get("field")):
             lines.append(
                 f"  # no field is called text, so {field!r} is taken, which holds most; `template` joins several: docs/own-corpus.md"
             )
-        lines.append(f"  {_flow(name)}: {_flow(corpus[name])}")
+        if name in too_few:
+            lines.append(
+                "  # not taken: of so few documents a far larger share would have to be held out, and of all others too; to take them:"
+            )
+        lines.append(f"  {'# ' * (name in too_few)}{_flow(name)}: {_flow(corpus[name])}")
     small = f"  # {bytes_in_all / 1e6:.2g} MB in all is little: it will be read again and again, and verdicts are about that\n"
-    names = ", ".join(corpus)
-    shares, few = held_out_shares(looked_at)
+    names = ", ".join(name for name in corpus if name not in too_few)
+    shares, few = held_out_shares({name: glance for name, glance in looked_at.items() if name not in too_few})
     return FIRST.format(
         what=f"Which technique pays on {names}? Written by `windtunnel new`; change what you like.",
         file=file,
@@ -152,6 +158,16 @@ def _counted(row: Mapping[str, Any]) -> str:
     """A row of the table of the corpus, in words."""
     what, kept = re.subn(r"^(skipped|left out): ", "", row["what"])
     return f"{'left out: ' * bool(kept)}{what} ({row['documents']:,})"
+
+
+def without_the_fewest(looked_at: Mapping[str, Glance]) -> list[str]:
+    """The sources of fewer than :data:`FEWEST` documents for whose sake more would be held out of all; none where there are no others."""
+    found: list[str] = []
+    while (few := held_out_shares({name: glance for name, glance in looked_at.items() if name not in found})[1]) and (
+        looked_at[few].rows < FEWEST and len(looked_at) > len(found) + 1
+    ):
+        found.append(few)
+    return found
 
 
 def held_out_shares(looked_at: Mapping[str, Glance]) -> tuple[dict[str, float], str]:
