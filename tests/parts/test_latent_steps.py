@@ -43,3 +43,14 @@ def test_what_is_measured():
     assert found["written"] == 120 and 0 <= found["accuracy"] <= 1 and 20 / 60 <= found["thoughts"] <= 1
     with pytest.raises(PartError, match="seeds 61: there are 60 texts"):
         LatentSteps(texts=60, seeds=61).measure(0)
+    with pytest.raises(PartError, match="texts 400: 325 sums of 4 numbers"):
+        LatentSteps(terms=4, texts=400).measure(0)
+
+
+def test_no_sum_that_is_judged_was_told(monkeypatch):
+    told, judged = [], []
+    rows, written = LatentSteps._rows, LatentSteps._written
+    monkeypatch.setattr(LatentSteps, "_rows", lambda self, *given: told.extend(given[0].tolist()) or rows(self, *given))
+    monkeypatch.setattr(LatentSteps, "_written", lambda self, *given: judged.extend(given[1].tolist()) or written(self, *given))
+    LatentSteps(terms=4, texts=320, seeds=20, steps=1, how="answers").measure(170)
+    assert len(judged) == 300 and len({tuple(row) for row in told + judged}) == 620

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MODULUS = 5  # of sums
+JUDGED = 300  # sums
 PRIOR, POSTERIOR, PLAIN = MODULUS, MODULUS + 1, MODULUS + 2  # tokens that say how the rest is written
 
 
@@ -37,7 +38,7 @@ class LatentSteps(Experiment, name="latent-steps"):
     better: ClassVar[str] = "higher"
 
     how: Literal["em", "uniform", "shuffled", "seeds", "answers", "told"] = Field("em", description="where steps come from")
-    terms: int = Field(4, ge=3, description="numbers of a sum")
+    terms: int = Field(5, ge=3, le=9, description="numbers of a sum")
     texts: int = Field(800, ge=10, description="sums whose answer is told")
     seeds: int = Field(80, ge=2, description="of them that have their steps")
     samples: int = Field(4, ge=1, description="thoughts drawn for each text and iteration")
@@ -46,7 +47,11 @@ class LatentSteps(Experiment, name="latent-steps"):
     rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``accuracy``, ``thoughts`` and ``written``. Raises PartError for more ``seeds`` than texts."""
+        """``accuracy``, ``thoughts`` and ``written``.
+
+        Raises:
+            PartError: for more ``seeds`` than texts, or more texts than there are sums beside those that are judged.
+        """
         import numpy as np
 
         from windtunnel.kits.text.small import learn, made
@@ -54,7 +59,11 @@ class LatentSteps(Experiment, name="latent-steps"):
         if self.seeds > self.texts:
             raise PartError(f"{self.name}: seeds {self.seeds}: there are {self.texts} texts; lower it")
         random = np.random.default_rng(seed)
-        sums = random.integers(0, MODULUS, (self.texts + 300, self.terms))
+        count = MODULUS**self.terms
+        if self.texts + JUDGED > count:
+            raise PartError(f"{self.name}: texts {self.texts}: {count - JUDGED} sums of {self.terms} numbers are not judged; raise terms")
+        # Each sum once, so that none that is judged was learned by heart with its answer.
+        sums = random.choice(count, self.texts + JUDGED, replace=False)[:, None] // MODULUS ** np.arange(self.terms) % MODULUS
         running = sums.cumsum(axis=1)[:, 1:] % MODULUS
         answers, truth = running[:, -1:], running[:, :-1]
         texts, held = slice(0, self.texts), slice(self.texts, None)
