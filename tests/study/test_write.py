@@ -39,7 +39,8 @@ def command(*words: str) -> int:
 
 def test_new_writes_a_study_that_can_be_read(tmp_path, capsys):
     notes, more = folder(tmp_path / "My Notes"), folder(tmp_path / "more")
-    (tmp_path / "my-notes.jsonl").write_text(json.dumps({"text": "hello"}) + "\n", encoding="utf-8")
+    greetings = "".join(json.dumps({"text": f"hello {number}"}) + "\n" for number in range(60))
+    (tmp_path / "my-notes.jsonl").write_text(greetings, encoding="utf-8")
     to = tmp_path / "studies" / "mine.yaml"
     assert command("new", notes, more, tmp_path / "my-notes.jsonl", "builtin:stdlib", "--to", to) == 0
     study = load_study(to)
@@ -80,6 +81,12 @@ def test_new_leaves_out_what_is_too_small_to_be_split(tmp_path, capsys):
     study, text = load_study(tmp_path / "study.yaml"), (tmp_path / "study.yaml").read_text(encoding="utf-8")
     assert list(study.corpus) == ["many"] and study.resolved["baseline"].split.test == 0.1 and f"  # few: {few}" in text
     assert "le système à été vérifié ce jour-là" in text and "on many?" in text
+    only = tmp_path / "only"
+    only.mkdir()
+    for number, text in enumerate([text for text in texts if fraction(content_key(text)) > 0.6][:5]):
+        (only / f"{number}.txt").write_text(text, encoding="utf-8")  # no share below one half would do
+    assert command("new", only, few, tmp_path / "many.jsonl", "--to", tmp_path / "three.yaml") == 0
+    assert list(load_study(tmp_path / "three.yaml").corpus) == ["many"]
     assert command("new", few, "--to", tmp_path / "alone.yaml") == 0
     assert list(load_study(tmp_path / "alone.yaml").corpus) == ["few"], "where there is nothing else"
 

@@ -14,7 +14,7 @@ from windtunnel.core.errors import UserError
 
 def runs(out: OutOption = OUT, as_json: JsonOption = False) -> None:
     """List the runs that are stored: status, size, the number on test, and which studies need them."""
-    from windtunnel.report.words import storage
+    from windtunnel.report.words import plural, storage
     from windtunnel.study.stored import stored_runs
 
     found = stored_runs(out)
@@ -28,7 +28,8 @@ def runs(out: OutOption = OUT, as_json: JsonOption = False) -> None:
     answers().print(plain_table(("run", "status", "size", "seed", "on test", "needed by"), rows))
     idle = [run for run in found if not run.needed_by]
     if idle:
-        print(f"{len(idle)} runs are needed by no study ({storage(sum(run.bytes for run in idle))}): windtunnel clean --out {out}")
+        many, size = plural(len(idle), "run"), storage(sum(run.bytes for run in idle))
+        print(f"{many} {'is' if len(idle) == 1 else 'are'} needed by no study ({size}): windtunnel clean --out {out}")
 
 
 def du(out: OutOption = OUT, as_json: JsonOption = False) -> None:
@@ -68,8 +69,8 @@ def clean(
         total = storage(sum(one.bytes for one in found))
         if not yes:
             if not sys.stdin.isatty():
-                raise UserError(f"nothing was removed: nobody can answer here; give --yes to remove these {len(found)} ({total})")
-            if not typer.confirm(f"Remove these {len(found)} ({total})?", err=True):
+                raise UserError(f"nothing was removed: nobody can answer here; give --yes to remove what is listed ({total})")
+            if not typer.confirm(f"Remove what is listed ({total})?", err=True):
                 print("nothing was removed", file=sys.stderr)
                 return
         freed, left = remove(found)

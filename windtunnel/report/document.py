@@ -27,7 +27,7 @@ from windtunnel.report.elements import (
 from windtunnel.report.fairness import warnings
 from windtunnel.report.markup import markdown
 from windtunnel.report.reading import Reading
-from windtunnel.report.words import listing
+from windtunnel.report.words import listing, plural
 from windtunnel.study.result import BASELINE, StudyResult
 
 BESIDE = 440  # the width of the differences beside the verdicts
@@ -108,8 +108,8 @@ def banner(reading: Reading) -> str:
     if not reading.finished:
         progress = reading.result.progress
         done = progress.finished or sum(run.finished for run in reading.runs)
-        planned = f" of {progress.runs}" if progress.runs else ""
-        said = safe(f"This is what the study says so far: {done}{planned} runs are finished. Verdicts may change.")
+        whole = f"{done} of {plural(progress.runs, 'run')}" if progress.runs else plural(done, "run")
+        said = safe(f"This is what the study says so far: {whole} {'is' if done == 1 else 'are'} finished. Verdicts may change.")
         shown += f'<p class="banner" role="status"><strong>Not finished.</strong> {said}</p>\n'
     return shown
 

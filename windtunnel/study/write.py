@@ -161,12 +161,21 @@ def _counted(row: Mapping[str, Any]) -> str:
 
 
 def without_the_fewest(looked_at: Mapping[str, Glance]) -> list[str]:
-    """The sources of fewer than :data:`FEWEST` documents for whose sake more would be held out of all; none where there are no others."""
+    """The sources that are too small to be split; none where there are no others.
+
+    Of these no share of documents would leave something in each split, or they have fewer than :data:`FEWEST` and would want more held out
+    of all.
+    """
     found: list[str] = []
-    while (few := held_out_shares({name: glance for name, glance in looked_at.items() if name not in found})[1]) and (
-        looked_at[few].rows < FEWEST and len(looked_at) > len(found) + 1
-    ):
-        found.append(few)
+    while len(rest := {name: glance for name, glance in looked_at.items() if name not in found}) > 1:
+        shares, few = held_out_shares(rest)
+        parts = {name: {split_of(one, **shares) for one in glance.positions()} for name, glance in rest.items() if glance.whole}
+        hopeless = [name for name in parts if len(parts[name]) < len(SPLITS)]
+        if few and rest[few].rows < FEWEST:
+            hopeless.append(few)
+        if not hopeless:
+            break
+        found.append(hopeless[0])
     return found
 
 
