@@ -293,7 +293,7 @@ def saying_what_there_is(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         if (folder / "result.json").is_file():
-            said = f"{stop}; " if str(stop) else ""
+            said = "".join(f"{what}; " for what in stop.args)  # how to go on is said at the end of every command
             print(f"windtunnel: {said}what there is so far: windtunnel report {folder}", file=sys.stderr)
         raise
 

@@ -30,7 +30,13 @@ OnEvent = Callable[[str, Job, Any], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user or the system stopped the study; every run that was flying has written a checkpoint. Exit code 130."""
+    """The user or the system stopped the study; every run that was flying has written a checkpoint. Exit code 130.
+
+    It is made with what became of the runs, in words.
+    """
+
+    def __str__(self) -> str:
+        return f"interrupted: {self.args[0]}; give the same command to go on"
 
 
 @dataclass(frozen=True)
@@ -246,9 +252,7 @@ def fly_jobs_here(
 
 def _interrupted(records: Mapping[str, RunRecord], jobs: Sequence[Job]) -> Interrupted:
     finished = sum(record.finished for record in records.values())
-    return Interrupted(
-        f"interrupted: {finished} of {len(jobs)} runs finished, the others stopped at a checkpoint; give the same command to go on"
-    )
+    return Interrupted(f"{finished} of {len(jobs)} runs finished, the others stopped at a checkpoint")
 
 
 def _hand_out(pool: WorkerPool, pending: deque[_Waiting], tell: OnEvent) -> None:

@@ -60,9 +60,7 @@ def fly_jobs_on_ray(
             ray.shutdown()
     if signals.count:
         finished = sum(record.finished for record in records.values())
-        raise Interrupted(
-            f"interrupted: {finished} of {len(jobs)} runs finished, the others stopped at a checkpoint; give the same command to go on"
-        )
+        raise Interrupted(f"{finished} of {len(jobs)} runs finished, the others stopped at a checkpoint")
     return records
 
 

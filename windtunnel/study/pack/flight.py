@@ -162,7 +162,7 @@ class PackFlight:
         left = self.results.waiting
         self.say(f"{sum(one['status'] == 'finished' for one in self.results.runs.values())} runs finished, {left} left")
         if signals.count:
-            raise local.Interrupted("interrupted: what was flying has written a checkpoint; give the same command to go on")
+            raise local.Interrupted("what was flying has written a checkpoint")
         return self.results
 
     # What comes next --------------------------------------------------------------------------------------------------------------
