@@ -271,7 +271,7 @@ def main(*names: str) -> dict[str, Any]:
         for scene in names or SCENES:
             try:
                 found[scene] = SCENES[scene](folder, cache)
-            except (OSError, SystemExit) as error:
+            except (Exception, SystemExit) as error:  # the other scenes are told all the same
                 found[scene] = {"status": f"broke: {error}"}
                 for said in folder.glob("*.said"):
                     print(said.name, said.read_text()[-3000:], sep="\n", file=sys.stderr, flush=True)

@@ -1,17 +1,19 @@
 """Losses of models that two processes hold between them against one process, 50 steps: llama, vit and t5 in shards, llama cut by layer.
 
-``python benchmarks/mesh_loss.py [NAME ...]`` prints JSON. Each step is one as the loop makes it (loss over its targets, clipping, AdamW) on
-random rows, two for each process. Float64: ``furthest``, the largest relative difference of a loss. Float32: the same over the first three
-steps, and over all the largest difference over the largest one between two micro-batches of one process, which is rounding alone.
+``python benchmarks/mesh_loss.py [NAME ...]`` prints JSON. Runs of the loop itself on text or digits, four rows a step, two for each
+process. ``furthest`` is the largest relative difference of a loss; ``gap`` is that between two micro-batch splits in one process, of one,
+two or four rows at a time, which is rounding alone; ``over_gap`` is the first over the second. Float32 has ``furthest_in_3`` too, that of
+the first three steps.
 
-The norms of t5 compute their variance in float32 in transformers, also of a model in float64: what differs in the 16th place there can fall
-on either side of a number that float32 has, and differs in the 8th from then on. ``t5`` computes it in the model's own numbers;
-``t5, norms in float32`` shows the difference.
+In transformers the norms of llama round what they read to float32, and those of t5 their variance, also of a model in float64. What differs
+in the 16th place before is then the same, or differs in the 8th from there on, within one process too. ``llama`` and ``t5`` compute norms
+in the model's own numbers; ``NAME, norms in float32`` shows the difference.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sys
 import tempfile
@@ -20,45 +22,62 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.multiprocessing
-from two_ranks import free_port, one_of_two
+from two_ranks import SMALL, free_port, one_of_two
 
+from windtunnel.parts.start.scratch import Scratch
 from windtunnel.recipe import recipe_from
-from windtunnel.train.estimate import dry_batch
-from windtunnel.train.parallel.mesh import Mesh, laid_out
-from windtunnel.train.parallel.shard import add_up, shard
-from windtunnel.train.traced import repeated, untrained
+from windtunnel.recipe.resolve import resolve
+from windtunnel.slots import ALONE, Start
+from windtunnel.train.parallel.mesh import Mesh
+from windtunnel.train.run import fly, prepare
 
 STEPS, BATCH = 50, 4
-SMALL = {"layers": 2, "width": 32, "heads": 4}
-TEXT = {"corpus": {"text": "builtin:stdlib"}, "tokenizer": {"vocabulary": 512, "sentinels": 16}, "context": 32}
-IMAGES = {"corpus": {"digits": "builtin:digits"}, "encoding": "pixels", "objective": "masked-patches", "context": 8, "evaluations": "probe"}
-T5 = TEXT | {"model": {"family": "t5", **SMALL}, "objective": "span-corruption"}
+SPLITS = (4, 2, 1)  # rows at a time in one process
+SIZES = {"depth": 2, "layers": 2, "width": 32, "heads": 4}
+TEXT = SMALL | {"budget": {"steps": STEPS}, "batch": BATCH, "tokenizer": {"vocabulary": 512, "sentinels": 16}}
+IMAGES = {key: value for key, value in TEXT.items() if key not in ("tokenizer", "evaluation_tokens", "test_tokens")}
+IMAGES |= {"corpus": {"digits": "builtin:digits"}, "encoding": "pixels", "objective": "masked-patches", "context": 8}
+LLAMA = TEXT | {"model": {"family": "llama", **SIZES}}
+VIT = IMAGES | {"model": {"family": "vit", **SIZES}, "evaluations": "probe"}
+T5 = TEXT | {"model": {"family": "t5", **SIZES}, "objective": "span-corruption"}
 RECIPES: dict[str, tuple[dict[str, Any], Mesh]] = {
-    "llama": (TEXT | {"model": {"family": "llama", **SMALL}}, Mesh(shard=2)),
-    "vit": (IMAGES | {"model": {"family": "vit", **SMALL}}, Mesh(shard=2)),
+    "llama": (LLAMA, Mesh(shard=2)),
+    "llama, norms in float32": (LLAMA, Mesh(shard=2)),
+    "vit": (VIT, Mesh(shard=2)),
     "t5": (T5, Mesh(shard=2)),
     "t5, norms in float32": (T5, Mesh(shard=2)),
-    "llama, cut": (TEXT | {"model": {"family": "llama", **SMALL}}, Mesh(tensor=2)),
+    "llama, cut": (LLAMA, Mesh(tensor=2)),
 }
+
+
+class InFloat64(Start, name="in-float64"):
+    """A new model in float64."""
+
+    local = ""
+
+    def build(self, previous: Any, config: Any, seed: int, context: Any = ALONE) -> Any:
+        """As from scratch."""
+        return Scratch().build(previous, config, seed).double()
 
 
 @contextlib.contextmanager
 def norms_of(name: str) -> Iterator[None]:
-    """Norms of t5 in the model's own numbers, where ``name`` does not ask for those of transformers."""
+    """Norms in the model's own numbers, where ``name`` does not ask for those of transformers."""
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
     from transformers.models.t5.modeling_t5 import T5LayerNorm
-
-    theirs = T5LayerNorm.forward
 
     def own(self: Any, states: torch.Tensor) -> torch.Tensor:
         return self.weight * (states * torch.rsqrt(states.square().mean(-1, keepdim=True) + self.variance_epsilon))
 
-    T5LayerNorm.forward = theirs if "norms" in name else own
+    theirs = {norm: norm.forward for norm in (LlamaRMSNorm, T5LayerNorm)}
+    for norm in theirs if "norms" not in name else ():
+        norm.forward = own
     try:
         yield
     finally:
-        T5LayerNorm.forward = theirs
+        for norm, forward in theirs.items():
+            norm.forward = forward
 
 
 def dtypes(name: str) -> tuple[str, ...]:
@@ -66,54 +85,27 @@ def dtypes(name: str) -> tuple[str, ...]:
     return ("float64",) if "norms" in name else ("float64", "float32")
 
 
-def losses(name: str, dtype: str, micro_batch: int, mesh: Mesh | None = None) -> list[float]:
+def losses(name: str, dtype: str, micro_batch: int, folder: Path, mesh: Mesh | None = None) -> list[float]:
     """Of every step of the recipe ``name``, by this process alone or, on ``mesh``, by it and another."""
-    recipe = recipe_from({"budget": {"steps": STEPS}, "batch": BATCH, **RECIPES[name][0]})
-    (phase,) = recipe.phases
-    torch.manual_seed(0)
-    model = untrained(phase, recipe.encoding).to(getattr(torch, dtype))
-    shard(model, laid_out(mesh, torch.device("cpu")) if mesh else None)
-    optimizer = phase.optimizer.build(model, phase.model.learning_rate())
-    row, found = dry_batch(phase, recipe.encoding), []
-    apart = mesh is not None and mesh.readers > 1
-    for step in range(STEPS):
-        batch, random = repeated(row, BATCH), torch.Generator().manual_seed(step)
-        for key in ("tokens", "labels"):
-            if key in batch and "pixels" not in batch:
-                drawn = torch.randint(20, 400, batch[key].shape, generator=random)
-                batch[key] = torch.where((batch[key] < 0) | (batch[key] >= 490), batch[key], drawn)  # what stands for no text stays
-        if "pixels" in batch:
-            batch["pixels"] = torch.rand(batch["pixels"].shape, generator=random)
-        targets = int((batch["labels"] != -100).sum())
-        if apart:
-            own = BATCH // 2
-            batch = {key: value[dist.get_rank() * own : (dist.get_rank() + 1) * own] for key, value in batch.items()}
-        rows, total = len(batch["labels"]), torch.zeros((), dtype=model.dtype)
-        optimizer.zero_grad(set_to_none=True)
-        for first in range(0, rows, micro_batch):
-            add_up(model, last=first + micro_batch >= rows)
-            part = {key: value[first : first + micro_batch] for key, value in batch.items()}
-            loss = phase.objective.loss(model, part, frozenset())
-            value = (loss.counts.to(loss.values.dtype) * loss.values).sum() / targets
-            value.backward()
-            total += value.detach()
-        if apart:
-            dist.all_reduce(total)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        found.append(total.item())
+    fields = RECIPES[name][0] | {"micro_batch": micro_batch} | ({"start": "in-float64"} if dtype == "float64" else {})
+    recipe = resolve(recipe_from(fields))
+    out = folder / f"{name} {dtype} {micro_batch} {mesh}"
+    with norms_of(name):
+        record = fly(recipe, 0, prepare(recipe, folder / "cache"), out, threads=1, mesh=mesh, warn=lambda _: None)
+    if record.failure:
+        raise SystemExit(f"{out.name}: {record.traceback or record.failure.message}")
+    found = [float(json.loads(line)["loss"]) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert len(found) == STEPS, f"{len(found)} of {STEPS} steps are in the log"
     return found
 
 
-def work(rank: int, port: int, names: tuple[str, ...], file: str) -> None:
-    """One of two ranks; the first writes the losses to ``file``."""
-    found: dict[str, dict[str, list[float]]] = {}
+def work(rank: int, port: int, names: tuple[str, ...], folder: str) -> None:
+    """One of two ranks; the first writes the losses to ``folder``."""
     with one_of_two(rank, port):
         for name in names:
-            with norms_of(name):
-                found[name] = {dtype: losses(name, dtype, BATCH // 2, RECIPES[name][1]) for dtype in dtypes(name)}
-    if not rank:
-        Path(file).write_text(json.dumps(found))
+            found = {dtype: losses(name, dtype, BATCH // 2, Path(folder), RECIPES[name][1]) for dtype in dtypes(name)}
+            if not rank:
+                (Path(folder) / f"{name}.json").write_text(json.dumps(found))
 
 
 def apart(one: list[float], other: list[float]) -> float:
@@ -123,22 +115,22 @@ def apart(one: list[float], other: list[float]) -> float:
 
 def main(*names: str) -> dict[str, Any]:
     """All of :data:`RECIPES`, or those of ``names``."""
-    chosen = names or tuple(RECIPES)
-    torch.set_num_threads(1)
-    with tempfile.NamedTemporaryFile("r") as file:
-        torch.multiprocessing.spawn(work, (free_port(), chosen, file.name), nprocs=2)
-        both = json.load(file)
-    found: dict[str, Any] = {"steps": STEPS}
-    for name in chosen:
-        found[name] = {"mesh": str(RECIPES[name][1])}
-        for dtype in dtypes(name):
-            with norms_of(name):
-                one, split = (losses(name, dtype, size) for size in (BATCH, BATCH // 2))
-            two, gap = both[name][dtype], apart(one, split)
-            found[name][dtype] = {"furthest": apart(one, two), "gap": gap, "first_loss": one[0], "last_loss": one[-1]}
-            if dtype == "float32":
-                found[name][dtype] |= {"furthest_in_3": apart(one[:3], two[:3]), "over_gap": apart(one, two) / gap}
-        print(name, found[name], file=sys.stderr, flush=True)
+    chosen, found = names or tuple(RECIPES), dict[str, Any](steps=STEPS)
+    with tempfile.TemporaryDirectory() as place:
+        alone: dict[tuple[str, str], list[list[float]]] = {}
+        for name in chosen:
+            alone |= {(name, dtype): [losses(name, dtype, size, Path(place)) for size in SPLITS] for dtype in dtypes(name)}
+            print(name, "alone", file=sys.stderr, flush=True)
+        torch.multiprocessing.spawn(work, (free_port(), chosen, place), nprocs=2)
+        for name in chosen:
+            both = json.loads((Path(place) / f"{name}.json").read_text())
+            found[name] = {"mesh": str(RECIPES[name][1])}
+            for dtype, two in both.items():
+                one, gap = alone[name, dtype][0], max(apart(*pair) for pair in itertools.combinations(alone[name, dtype], 2))
+                found[name][dtype] = {"furthest": apart(one, two), "gap": gap, "over_gap": apart(one, two) / gap}
+                if dtype == "float32":
+                    found[name][dtype]["furthest_in_3"] = apart(one[:3], two[:3])
+                found[name][dtype] |= {"first_loss": one[0], "last_loss": one[-1]}
     return found
 
 

@@ -193,6 +193,11 @@ def test_an_address_needs_the_ray_engine(here: Path, capsys: pytest.CaptureFixtu
     assert "--engine ray" in mistake(capsys, "reproduce", "g-stack", "--address", "host:6379")
 
 
+def test_a_run_on_ray_is_not_stopped_by_its_forecast(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = mistake(capsys, "train", "study.yaml", "--out", "run", "--engine", "ray", "--forecast", "forecast.json", "--stop-above")
+    assert "--stop-above" in said and "leave it out" in said
+
+
 def test_a_report_needs_a_result(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere: no such file or folder" in mistake(capsys, "report", "nowhere")
     assert "notes: holds no result.json" in mistake(capsys, "report", "notes")

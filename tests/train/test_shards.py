@@ -14,9 +14,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
-from transformers import LlamaConfig
+from transformers import CLIPConfig, LlamaConfig
 
 from windtunnel.models.init import fresh
+from windtunnel.parts.family.clip import Clip
 from windtunnel.parts.start.checkpoint import Checkpoint
 from windtunnel.train import begin
 from windtunnel.train.parallel.shard import shard
@@ -40,6 +41,20 @@ def names_on(rank: int) -> set[str]:
 def test_a_rank_that_has_no_row_of_a_tied_weight_calls_it_as_the_others_do() -> None:
     names = names_on(0)
     assert names == names_on(3) and not {"model/lm_head.weight", "model/model.embed_tokens.weight"} <= names
+
+
+def test_clip_is_refused_because_torch_shards_no_scalar() -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 16}
+    text = {"vocab_size": 40, "max_position_embeddings": 8, "bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
+    images = {"image_size": 8, "patch_size": 4, "num_channels": 1}
+    model: Any = fresh(CLIPConfig(text_config=sizes | text, vision_config=sizes | images, projection_dim=16), 0)
+    assert "number without an axis" in Clip.local and model.logit_scale.ndim == 0
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        with pytest.raises(ValueError, match=r"scalar parameters.*logit_scale"):
+            shard(model, init_device_mesh("cpu", (2,), mesh_dim_names=("shard",)))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_a_layout_that_another_python_wrote_is_read() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -141,6 +142,8 @@ def train(
     from windtunnel.train.run import fly, prepare, prepare_needed
 
     check_engine(engine, address)
+    if stop_above and engine is Engine.ray:
+        raise UserError("--stop-above watches a run of this machine; leave it out with --engine ray, and the run is compared at its end")
     if arm is not None or flops is not None:
         recipe = arm_at(file, arm, flops, corpus, changed(settings, budget))
     else:
@@ -156,7 +159,8 @@ def train(
     how["loggers"] = [kind.value for kind in logger or ()]
     if engine is Engine.ray:
         check_device(device)
-        record = train_on_ray(recipe, seed, out, cache, laid or Mesh(data=processes), address=address, say=print, **how)
+        say = partial(console().print, markup=False, soft_wrap=True)
+        record = train_on_ray(recipe, seed, out, cache, laid or Mesh(data=processes), address=address, say=say, **how)
         finish(record, out, as_json, foretold, arm)
         return
     with at_work(out, laid.ranks if laid else processes, device, context.obj) as callbacks:

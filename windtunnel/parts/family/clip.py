@@ -44,7 +44,7 @@ class Clip(Family, name="clip"):
         }
     )
 
-    local = "its towers are called by themselves, not through the model whose weights they are"
+    local = "the scale of its scores is a number without an axis, which fully_shard does not take, and its towers are called by themselves"
 
     kind: ClassVar[str] = "image-text"
     reads: ClassVar[tuple[str, ...]] = ("pixels", "captions")
