@@ -82,3 +82,11 @@ def test_text_goes_before_a_chat_and_messages_may_be_something_else(tmp_path: Pa
     assert rows(tmp_path / "a.jsonl")[0]["text"] == "a river"
     write(tmp_path / "b.jsonl", [{"messages": 3, "name": "x"}])
     assert rows(tmp_path / "b.jsonl") == [{"messages": 3, "name": "x", "origin": "b.jsonl:1"}]
+
+
+def test_a_line_that_was_decoded_stands_in_the_table() -> None:
+    """The report counted such files and showed nothing of them, so that wrong letters could not be seen."""
+    tally = Tally("letters")
+    tally.count("decoded from cp1252", where="a.txt: Größe")
+    tally.count("skipped: binary file", where="b.png")
+    assert [row.get("examples") for row in tally.rows()] == [["a.txt: Größe"], None]

@@ -328,6 +328,25 @@ def test_a_wide_table_names_the_column_of_every_value_for_phones(tmp_path: Path)
     assert table.title in cards and "Every run" not in cards, "a hundred cards are no help"
 
 
+def test_the_source_that_decides_is_named_and_a_decoded_line_shown(tmp_path: Path) -> None:
+    """Read in an unfinished study on a test set of one's own: the first screen did not say whose number it was."""
+    result = example()
+    result["study"]["metric"], result["finished"] = "bits_per_byte/target", False
+    result["corpus"].append(
+        {"source": "tickets", "what": "decoded from cp1252", "documents": 1, "bytes": 0, "examples": ["a.csv: Größe;façade"]}
+    )
+    reading, html = Reading(result), "".join(parsed(page(result, tmp_path)).text)
+    assert "judged by bits per byte of target on" in html and "of target on the test split" in tables.verdicts(reading).title
+    assert "decoded from cp1252, as in a.csv: Größe;façade" in html and "baseline fly " in html and "baseline flew" not in html
+    assert "decoded" not in str(tables.removed(reading).rows)
+
+
+def test_a_name_stands_on_one_line_of_a_terminal() -> None:
+    result = example()
+    result["arms"] = {"whole-documents": {**result["arms"]["wsd"], "verdict": None}}
+    assert "whole-documents" in shown(result, 80) and "seeds" in shown(result, 80)
+
+
 # The same in every form ---------------------------------------------------------------------------------------------------------
 
 

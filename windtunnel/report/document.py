@@ -97,7 +97,7 @@ def subtitle(reading: Reading) -> str:
         else "A baseline without arms"
     )
     judges = "documents" if reading.unit_name == "token" else f"{reading.unit_name}s"
-    return f"{arms} · {reading.seeds()} · {reading.budget()} a run · judged by {reading.measure} on held-out test {judges}"
+    return f"{arms} · {reading.seeds()} · {reading.budget()} a run · judged by {reading.deciding} on held-out test {judges}"
 
 
 def banner(reading: Reading) -> str:

@@ -129,6 +129,12 @@ class Reading:
         return self.unit or self.metric.replace("_", " ") or "the primary metric"
 
     @property
+    def deciding(self) -> str:
+        """The same, with the source whose number it is, where one decides alone."""
+        source = self.metric.partition("/")[2]
+        return f"{self.unit} of {source}" if self.unit and source else self.measure
+
+    @property
     def confidence(self) -> str:
         """The level of the intervals, as ``95 %``."""
         known = finite(self.study.confidence)
@@ -303,11 +309,12 @@ class Reading:
     def honesty(self) -> list[str]:
         """What the verdicts rest on and what they cannot say, in a few sentences."""
         several = ", corrected for comparing several arms at once" if len(self.arms) > 1 else ""
+        flew = "flew" if self.finished else "fly"
         how = (
             f"Nothing was trained by a recipe: every setting of the experiment was measured with {self.seeds()}, and a seed gives all of "
             "them the same data, so differences are paired. "
             if self.trains_nothing
-            else f"Every arm and the baseline flew {self.seeds()} at a budget of {self.budget()} a run; seeds share "
+            else f"Every arm and the baseline {flew} {self.seeds()} at a budget of {self.budget()} a run; seeds share "
             "initialisation and document order with the baseline where shapes agree, so differences are paired. "
         )
         lines = [f"{how}Intervals are {self.confidence} intervals{several}."]

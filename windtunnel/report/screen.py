@@ -40,6 +40,9 @@ def terminal(result: StudyResult | Mapping[str, Any]) -> Any:
     return Group(*lines)
 
 
+NAME = 24  # characters of the name of an arm that stand on one line
+
+
 def verdict_table(reading: Reading) -> Any:
     """The table of verdicts as a rich one that fits 80 columns: means are left out, and each interval stands below its number."""
     from rich import box
@@ -56,7 +59,8 @@ def verdict_table(reading: Reading) -> Any:
             shown.append([index])
     for first, *below in shown:
         title = "\n".join(table.columns[index] for index in (first, *below))
-        drawn.add_column(Text(title), justify="left" if first in table.words else "right", overflow="fold")
+        whole = first == 0 and max((len(row[0]) for row in table.rows), default=0) <= NAME  # words of others break before a name does
+        drawn.add_column(Text(title), justify="left" if first in table.words else "right", overflow="fold", no_wrap=whole)
     for row in table.rows:
         cells = ["\n".join(visible(row[index]) for index in places if index == places[0] or row[index] != "–") for places in shown]
         drawn.add_row(*[Text(cell, style=COLOURS.get(row[1], "") if place == 1 else "") for place, cell in enumerate(cells)])

@@ -56,8 +56,8 @@ def verdicts(reading: Reading) -> Table:
                 DASH,
                 DASH,
                 DASH,
-                "1.00",
-                "1.00",
+                "1.00" if base.seeds else DASH,
+                "1.00" if base.seeds else DASH,
                 number(base.seeds, 0),
             )
         )
@@ -81,7 +81,7 @@ def verdicts(reading: Reading) -> Table:
     better = "negative is better" if reading.lower_is_better else "positive is better"
     level, direction = reading.confidence, "lower" if reading.lower_is_better else "higher"
     return Table(
-        f"Verdicts ({reading.measure}{'' if reading.trains_nothing else ' on the test split'}, {direction} is better)",
+        f"Verdicts ({reading.deciding}{'' if reading.trains_nothing else ' on the test split'}, {direction} is better)",
         (
             *("arm", "verdict", "mean", "difference", f"{level} interval"),
             *(["over documents, interval"] if documents else []),
@@ -340,15 +340,22 @@ def pruning_sweep(reading: Reading) -> Table:
     return Table("What can be removed at once", columns, rows, frozenset({0, 1, 2}), note if rows else "")
 
 
+CURATED = "curator "  # in the name of what a curator removed
+
+
 def corpus(reading: Reading) -> Table:
-    """What was read, skipped, removed and kept."""
-    rows = [(row.source, row.what, number(row.documents, 0), storage(row.bytes)) for row in reading.result.corpus]
+    """What was read, skipped, removed and kept; of what was decoded, a line in which that can be seen."""
+    rows = []
+    for row in reading.result.corpus:
+        line = "" if CURATED in row.what else "".join(f", as in {example}" for example in row.examples[:1])
+        rows.append((row.source, f"{row.what}{line}", number(row.documents, 0), storage(row.bytes)))
     return Table("What was read, skipped and removed", ("source", "what", "documents", "size"), rows, frozenset({0, 1}))
 
 
 def removed(reading: Reading) -> Table:
     """What curators removed: of every reason some documents."""
-    found = [(row.source, row.what.partition("curator ")[2], example) for row in reading.result.corpus for example in row.examples]
+    removed = [row for row in reading.result.corpus if CURATED in row.what]
+    found = [(row.source, row.what.partition(CURATED)[2], example) for row in removed for example in row.examples]
     title = "Documents that curators removed"
     return Table(title, ("source", "curator and reason", "for example"), found, frozenset({0, 1, 2}))
 

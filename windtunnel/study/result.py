@@ -347,7 +347,10 @@ class CorpusRow(ResultBlock):
     what: str = ""
     documents: int | float | None = None
     bytes: int | float | None = None
-    examples: list[str] = Field([], description="of what a curator removed: where some came from, why they went, and how they begin")
+    examples: list[str] = Field(
+        [],
+        description="of what a curator removed: where some came from, why they went, and how they begin; of what was decoded: a line of it",
+    )
 
 
 class StreamFacts(ResultBlock):

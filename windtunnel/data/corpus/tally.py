@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+SHOWN = ("curator ", "decoded from ")  # counts whose examples say more than how many there are
 EXAMPLES = 3  # places remembered for each count, so that the user can look at one without a list of a million files
 
 
@@ -38,11 +39,11 @@ class Tally:
     def rows(self) -> list[dict[str, Any]]:
         """Table rows: ``source``, ``what``, ``documents``, ``bytes`` (UTF-8 of the text, or of the file where a file was skipped).
 
-        What curators removed comes with ``examples``.
+        What curators removed, and what was decoded from another encoding than UTF-8, comes with ``examples``.
         """
         return [
             {"source": self.source, "what": what, "documents": n, "bytes": size}
-            | ({"examples": self.examples[what]} if "curator " in what and self.examples[what] else {})
+            | ({"examples": self.examples[what]} if any(one in what for one in SHOWN) and self.examples[what] else {})
             for what, (n, size) in self._counts.items()
         ]
 
