@@ -43,7 +43,9 @@ def test_numbers_are_those_of_transformers_and_models_are_paired(tmp_path):
     (tmp_path / "notes.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
     one, other = with_tokenizer(tmp_path / "one"), with_tokenizer(tmp_path / "other", layers=1)
     corpus = sources_from({"notes": str(tmp_path / "notes.jsonl")})
-    found = evaluate([str(one), str(other)], corpus, tmp_path / "cache", context=CONTEXT, batch=3, device="cpu")
+    said: list[str] = []
+    found = evaluate([str(one), str(other)], corpus, tmp_path / "cache", context=CONTEXT, batch=3, device="cpu", say=said.append)
+    assert f"encoding the documents for {one}" in said and not any("train" in line.split() or "train/" in line for line in said)
     first, second = found.data["numbers"]
     assert first["bits_per_byte"] == pytest.approx(direct(one, texts), rel=1e-5)
     assert second["bits_per_byte"] == pytest.approx(direct(other, texts), rel=1e-5)

@@ -239,7 +239,8 @@ def _documents(
     from windtunnel.kits.text.losses import document_losses
     from windtunnel.slots import Objective
 
-    stream = prepare_stream(corpus, encoding, cache=cache / "streams", progress=say)
+    say(f"encoding the documents for {model}")  # all of them are test documents, and splits are no business of whoever asks
+    stream = prepare_stream(corpus, encoding, cache=cache / "streams")
     judge = rolling(
         stream,
         "test",
