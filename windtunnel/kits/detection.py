@@ -45,6 +45,11 @@ def auroc(known: Array, other: Array) -> float:
     return float((ranks - len(known) * (len(known) + 1) / 2) / (len(known) * len(other)))
 
 
+def area(scores: Array, true: Array) -> float:
+    """:func:`auroc` of rows that are ``true`` (bool) against others; a half where all are alike, so that there is nothing to tell."""
+    return 0.5 if true.all() or not true.any() else auroc(scores[true], scores[~true])
+
+
 def false_positives(known: Array, other: Array, share: float = 0.95) -> float:
     """The share of ``other`` above the score that ``share`` of what is known exceed."""
     return float((other >= np.quantile(known, 1 - share)).mean())
