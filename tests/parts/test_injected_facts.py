@@ -18,4 +18,4 @@ def test_a_decay_that_is_known_is_found():
 
 def test_injections_teach_and_quiet_steps_forget():
     found = InjectedFacts(before=20, quiet=60, often=4, every=5, facts=8, rate=5e-3, batch=16).measure(270)
-    assert found["gain"] > 0 and found["decay"] > 0 and found["nats"] < 3.6
+    assert found["gain"] > 0 and found["decay"] > 0 and found["nats"] < 3.9
