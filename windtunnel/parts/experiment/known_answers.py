@@ -89,7 +89,7 @@ class KnownAnswers(Experiment, name="known-answers"):
     def _true(
         self,
         model: torch.nn.Module,
-        judged: tuple[Facts, Words, np.ndarray, np.ndarray],
+        judged: tuple[ToldFacts, Words, np.ndarray, np.ndarray],
         teaches: np.ndarray,
         shown: bool,
         random: np.random.Generator,
@@ -125,7 +125,7 @@ class KnownAnswers(Experiment, name="known-answers"):
         return area((last[:, words.no + 1] - last[:, words.no]).numpy(), correct[which, 0])
 
 
-class Facts(NamedTuple):
+class ToldFacts(NamedTuple):
     """Of each fact: its subject, its relation (0 or 1), its answer and how ``often`` it is told."""
 
     subject: np.ndarray
@@ -144,20 +144,20 @@ class Words:
         self.sign, self.blank, self.no = (self.first + ANSWERS + each for each in range(3))
         self.count = self.no + 2  # yes is behind no
 
-    def rows(self, facts: Facts) -> np.ndarray:
+    def rows(self, facts: ToldFacts) -> np.ndarray:
         """Subject, relation, answer."""
         import numpy as np
 
         return np.stack([facts.subject, self.relation + facts.relation, self.first + facts.answer], axis=1)
 
 
-def told(subjects: int, random: np.random.Generator) -> Facts:
+def told(subjects: int, random: np.random.Generator) -> ToldFacts:
     """Two facts of each subject; how often one is told says nothing of the other."""
     import numpy as np
 
     subject = np.tile(np.arange(subjects), 2)
     often = np.concatenate([random.permutation(np.resize(np.repeat(TOLD, 2), subjects)) for _ in range(2)])
-    return Facts(subject, np.repeat([0, 1], subjects), random.integers(ANSWERS, size=2 * subjects), often)
+    return ToldFacts(subject, np.repeat([0, 1], subjects), random.integers(ANSWERS, size=2 * subjects), often)
 
 
 def head(states: torch.Tensor, shares: np.ndarray, seed: int = 0) -> Callable[[torch.Tensor], np.ndarray]:
