@@ -53,7 +53,7 @@ class SmallAdditions(Experiment, name="small-additions"):
     width: int = Field(64, ge=4, description="of both hidden layers")
     training: int = Field(250, ge=1, description="steps before")
     steps: int = Field(100, ge=1, description="of tuning")
-    rates: tuple[float, ...] = Field((1e-3, 5e-3, 2e-2), min_length=1, description="of which one is chosen")
+    rates: tuple[float, ...] = Field((1e-3, 5e-3, 2e-2, 1e-1), min_length=1, description="of which one is chosen")
 
     @model_validator(mode="after")
     def _divides(self) -> SmallAdditions:
