@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from paired import median_interval, shares
 
 from windtunnel.core.registry import make
 from windtunnel.kits.text.vocabulary import Vocabulary
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
+from windtunnel.parts.objective.inverse_cloze import SIDES
 from windtunnel.slots import Objective
 
 SIZE, BATCH, CONTEXT, TEMPERATURE = 2048, 32, 96, 0.05
@@ -105,8 +107,17 @@ def compared(long: bool, pairs: int) -> dict[str, Any]:
             seconds[turn].append(time.process_time() - begin)
             values[turn].append(float(value.detach()))
     assert np.allclose(values[0], values[1], rtol=1e-3), "the two losses differ"
+    profiles = {who: shares(lambda way=way: way(drawn[0]).backward()) for who, way in zip(("ours", "theirs"), ways, strict=True)}  # type: ignore[misc]
     ratios = [mine / other for mine, other in zip(*(each[2:] for each in seconds), strict=True)]
-    return {"ratio": statistics.median(ratios), "ours": statistics.median(seconds[0][2:]), "theirs": statistics.median(seconds[1][2:])}
+    tokens = {"ours": [batch[name].size for batch in drawn for name in SIDES], "real": [int(batch["lengths"].sum()) for batch in drawn]}
+    return {
+        "ratio": statistics.median(ratios),
+        "interval": list(median_interval(ratios)),
+        "ours": statistics.median(seconds[0][2:]),
+        "theirs": statistics.median(seconds[1][2:]),
+        "padding_share_of_ours": 1 - sum(tokens["real"]) / sum(tokens["ours"]),
+        "profile": profiles,
+    }
 
 
 def main(pairs: int = 20) -> None:

@@ -67,3 +67,31 @@ def test_what_pieces_cost_more_is_counted(in_pieces):
     pieces, *_ = count_step(model, step, matrices=False)
     product = 2 * SIZE * model.config.hidden_size
     assert pieces - whole == 2 * LENGTH * product + 2 * product, "the head once more, and the logits of two last positions"
+
+
+def test_behind_a_frozen_head_nothing_is_made_twice(in_pieces):
+    batch, found = a_batch(masked=False), []
+    for _ in range(2):
+        model = build("llama")
+        model.get_output_embeddings().weight.requires_grad_(False)  # tied: the embedding is frozen with it
+
+        def step(model: torch.nn.Module = model) -> None:
+            loss = NextToken().loss(model, batch)
+            (loss.values * torch.linspace(0.5, 1, LENGTH)).sum().backward()
+
+        flops, *_ = count_step(model, step, matrices=False)
+        found.append((flops, [weight.grad for weight in model.parameters()]))
+        in_pieces()
+    (whole, gradients), (pieces, others) = found
+    assert pieces == whole + 2 * 2 * SIZE * model.config.hidden_size, "as many FLOPs, and the logits of two last positions"
+    assert sum(one is None for one in gradients) == 1
+    for one, other in zip(gradients, others, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):  # a frozen head under autocast, and nothing to learn at all
+        half = NextToken().loss(model, batch)
+    assert half.values.dtype == torch.float32
+    torch.testing.assert_close(half.values, NextToken().loss(model, batch).values, atol=0.03, rtol=0.03)
+    with torch.no_grad():
+        torch.testing.assert_close(NextToken().loss(model, batch).values, NextToken().loss(build("llama"), batch).values)

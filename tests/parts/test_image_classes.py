@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
+from windtunnel.data.corpus.fields import from_rows, sizes, value_bytes
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.image.patches import to_images
-from windtunnel.kits.image.pixels import Images
+from windtunnel.kits.image.pixels import Images, pixels_of, plain_file, read_image
 from windtunnel.models.init import config_for, family_of, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
@@ -46,13 +48,50 @@ def read(path: Path, **knobs: Any) -> tuple[list[dict[str, Any]], Tally]:
     return list(make(Source, {"image-folder": {"path": str(path), "size": 8, "channels": 1, **knobs}}).documents(tally)), tally
 
 
+def seen(document: dict[str, Any], size: int = 8, channels: int = 1) -> np.ndarray:
+    """The pixels of a document as the encoding reads them."""
+    pixels = pixels_of(pyarrow.array([document["image"]]), "mine", size, channels)[0]
+    return pixels[0] if channels == 1 else pixels.transpose(1, 2, 0)
+
+
 def test_classes_are_folders_and_every_image_comes_to_one_size(folder: Path) -> None:
     Image.new("RGB", (40, 9), (255, 0, 0)).save(folder / "down" / "wide.jpg")
     documents, tally = read(folder)
     assert len(documents) == 81 and {(one["class"], one["label"]) for one in documents} == {("across", 0), ("down", 1)}
-    assert {np.asarray(one["image"]).shape for one in documents} == {(8, 8)} and not tally.rows()
+    assert {seen(one).shape for one in documents} == {(8, 8)} and not tally.rows()
     assert documents[0]["origin"] == "across/0.png"
-    assert np.asarray(read(folder, channels=3)[0][-1]["image"]).shape == (8, 8, 3)
+    assert seen(read(folder, channels=3)[0][-1], channels=3).shape == (8, 8, 3)
+
+
+def test_pixels_that_are_kept_as_a_file_come_back_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    for image in (random.integers(0, 256, (5, 5), np.uint8), random.integers(0, 256, (5, 5, 3), np.uint8)):
+        data = plain_file(image)
+        assert np.array_equal(read_image(data), image), "Pillow reads it too"
+        smaller = pixels_of(pyarrow.array([data]), "x", 3, 1)[0]
+        assert smaller.shape == (1, 3, 3)
+        with monkeypatch.context() as patch:
+            patch.setattr(Image, "open", None)
+            kept = pixels_of(pyarrow.array([data]), "x", 5, 1 if image.ndim == 2 else 3)[0]
+        assert np.array_equal(kept, image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
+        with pytest.raises(UserError, match="x: not an image that can be read whole"):
+            pixels_of(pyarrow.array([data[:-9]]), "x", 5)
+
+
+def test_arrays_become_the_lists_that_they_stand_for() -> None:
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (4, 6, 3), np.uint8) for _ in range(3)]
+    whole, listed = (from_rows([{"image": image, "origin": "x"} for image in each]) for each in (images, [one.tolist() for one in images]))
+    assert whole.equals(listed)
+    assert from_rows([{"image": images[0]}, {"image": None}]).column(0).to_pylist() == [images[0].tolist(), None]
+    column = whole.column(0)
+    kept = pixels_of(column.slice(1), "x")
+    assert all(np.array_equal(one, image.transpose(2, 0, 1)) for one, image in zip(kept, images[1:], strict=True))
+    uneven = from_rows([{"image": image} for image in (images[0], images[1][:2], images[2][:, :2])]).column(0)
+    assert [one.shape for one in pixels_of(uneven, "x")] == [(3, 4, 6), (3, 2, 6), (3, 4, 2)]
+    alone = [value_bytes(uneven.slice(place, 1))[0] for place in range(3)]
+    assert value_bytes(uneven) == alone, "what stands for a value does not depend on those beside it"
+    assert sizes(whole).tolist() == [len(one or b"") for one in value_bytes(column)]
 
 
 def test_every_mode_of_pixels_comes_out_as_it_looks(tmp_path: Path) -> None:
@@ -66,7 +105,7 @@ def test_every_mode_of_pixels_comes_out_as_it_looks(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # held upside down
     turned.save(tmp_path / "turned.png", exif=exif)
-    found = {one["origin"]: np.asarray(one["image"]) for one in read(tmp_path)[0]}
+    found = {one["origin"]: seen(one) for one in read(tmp_path)[0]}
     assert found["deep.png"].mean() == pytest.approx(40000 / 65535 * 255, abs=1)
     assert found["clear.png"].min() == 255 and found["printed.jpg"].min() > 250 and found["bits.png"].min() == 255
     assert found["palette.gif"].max() == 0 and found["turned.png"][0].mean() == 255 and found["turned.png"][-1].mean() == 0

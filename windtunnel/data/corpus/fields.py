@@ -10,6 +10,7 @@ import base64
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +194,10 @@ def from_rows(rows: Sequence[Mapping[str, Any]]) -> pyarrow.RecordBatch:
 def _column(name: str, values: list[Any]) -> pyarrow.Array:
     import pyarrow
 
+    if any(hasattr(value, "dtype") and getattr(value, "ndim", 0) for value in values):
+        if (column := _of_arrays(values)) is not None:
+            return column
+        values = [value.tolist() if hasattr(value, "dtype") else value for value in values]
     try:
         column = pyarrow.array(values, pyarrow.large_string() if name in RESERVED else None)
         if "double" in str(column.type) and _has_truth(values):  # which pyarrow would take for 0 and 1 beside a real number
@@ -210,6 +215,25 @@ def _column(name: str, values: list[Any]) -> pyarrow.Array:
             written = [None if value is None else as_text(value).encode("utf-8", "replace").decode("utf-8") for value in values]  # type: ignore[union-attr]
             column = pyarrow.array(written, pyarrow.large_string())
     return column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
+
+
+def _of_arrays(values: Sequence[Any]) -> pyarrow.Array | None:
+    """Arrays of numpy as lists of lists of 64-bit numbers, as ``tolist`` would give; None where they differ in kind, or one is missing.
+
+    No Python object is made for a number, of which an image has many.
+    """
+    import numpy as np
+    import pyarrow
+
+    kinds = {(getattr(value, "dtype", None), getattr(value, "ndim", 0)) for value in values}
+    if len(kinds) > 1 or values[0].dtype.kind not in "iuf" or values[0].dtype == np.uint64:
+        return None
+    wide = np.float64 if values[0].dtype.kind == "f" else np.int64
+    column = pyarrow.array(np.concatenate([value.ravel() for value in values], dtype=wide))
+    for depth in reversed(range(values[0].ndim)):
+        lengths = np.concatenate([np.full(math.prod(value.shape[:depth]), value.shape[depth], np.int64) for value in values])
+        column = pyarrow.LargeListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]), column)
+    return column
 
 
 def _has_truth(values: Any) -> bool:
@@ -257,6 +281,8 @@ def _list_bytes(column: pyarrow.Array) -> list[bytes | None]:
     import numpy as np
     from pyarrow import compute, types
 
+    if (even := _even_bytes(column)) is not None:
+        return [row.tobytes() for row in even]
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     lengths = np.where(valid, compute.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False), 0)
     items = column.flatten()  # without those of null lists
@@ -280,6 +306,63 @@ def _list_bytes(column: pyarrow.Array) -> list[bytes | None]:
     ]
 
 
+def _even_width(column: pyarrow.Array) -> int | None:
+    """How many bytes stand for each value of a column that has no nulls, and whose lists, within lists too, have one length; else None."""
+    from pyarrow import types
+
+    form = column.type
+    if column.null_count or types.is_boolean(form):
+        return None
+    if types.is_primitive(form):
+        return int(form.bit_width // 8)
+    if not (types.is_large_list(form) or types.is_fixed_size_list(form)):
+        return None
+    items = column.flatten()
+    width, each = _even_width(items), _even_length(column)
+    if width is None or each is None:
+        return None
+    return 8 + each * (width if types.is_primitive(items.type) else 9 + width)
+
+
+def _even_length(column: pyarrow.Array) -> int | None:
+    """The length that all lists of a column have, None where they differ or there are none."""
+    from pyarrow import compute
+
+    least_most = compute.min_max(compute.list_value_length(column))
+    least, most = least_most["min"].as_py(), least_most["max"].as_py()
+    return int(most) if least == most and most else None
+
+
+def _even_bytes(column: pyarrow.Array) -> np.ndarray | None:
+    """What :func:`_list_bytes` gives, uint8 [rows, bytes], where :func:`_even_width` is known, else None.
+
+    An image has too many lists to look at each.
+    """
+    import numpy as np
+    from pyarrow import types
+
+    if _even_width(column) is None:
+        return None
+    if types.is_primitive(column.type):
+        raw, width = _raw(column)
+        return np.frombuffer(raw, np.uint8).reshape(-1, width)
+    items, each = column.flatten(), _even_length(column)
+    inner = _even_bytes(items)
+    assert inner is not None and each is not None
+    if not types.is_primitive(items.type):
+        inner = _behind(b"\1" + inner.shape[1].to_bytes(8, "little"), inner)
+    return _behind(each.to_bytes(8, "little"), inner.reshape(len(column), -1))
+
+
+def _behind(head: bytes, rows: np.ndarray) -> np.ndarray:
+    """Every row of bytes behind ``head``."""
+    import numpy as np
+
+    found = np.empty((len(rows), len(head) + rows.shape[1]), np.uint8)
+    found[:, : len(head)], found[:, len(head) :] = np.frombuffer(head, np.uint8), rows
+    return found
+
+
 def _raw(column: pyarrow.Array) -> tuple[bytes, int]:
     """The values of a column of one width as bytes, one after the other, and that width."""
     width, buffer = column.type.bit_width // 8, column.buffers()[1]
@@ -301,11 +384,18 @@ def sizes(rows: pyarrow.RecordBatch) -> np.ndarray:
     if written is None or written.null_count:
         for name in rows.schema.names:
             if name not in RESERVED:
-                total += np.array([len(one or b"") for one in value_bytes(rows.column(name))], dtype=np.int64)
+                column = rows.column(name)
+                width = None if _is_flat(column.type) else _even_width(column)
+                total += np.array([len(one or b"") for one in value_bytes(column)], dtype=np.int64) if width is None else width
     if written is None:
         return total
     length = compute.binary_length(written)
     return np.where(written.is_valid().to_numpy(zero_copy_only=False), length.fill_null(0).to_numpy(zero_copy_only=False), total)
+
+
+def _is_flat(form: pyarrow.DataType) -> bool:
+    """Whether values of a type hold no others."""
+    return not form.num_fields
 
 
 class Digest:

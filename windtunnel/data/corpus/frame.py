@@ -170,7 +170,7 @@ def _size(value: Any) -> int:
         return sum(map(_size, value.values()))
     if isinstance(value, (list, tuple)):
         return sum(map(_size, value)) if value and isinstance(value[0], (str, bytes, Mapping, list, tuple)) else 8 * len(value)
-    return int(getattr(value, "nbytes", 8))
+    return 8 * int(getattr(value, "size", 1))  # an array of numpy becomes numbers of 64 bits
 
 
 def frame(make: Callable[[], Iterator[pyarrow.RecordBatch]], columns: pyarrow.Schema) -> daft.DataFrame:

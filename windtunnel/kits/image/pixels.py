@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from windtunnel.core.errors import UserError, needing
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     import pyarrow
+
+
+PLAIN = re.compile(rb"P([56]) (\d+) (\d+) 255\n")
 
 
 class Images(NamedTuple):
@@ -48,6 +53,8 @@ def pixels_of(column: pyarrow.Array, where: str, size: int | None = None, channe
     """
     import numpy as np
 
+    if (whole := _even(column)) is not None:
+        return list(whole)
     found = []
     for value in column.to_pylist():
         if isinstance(value, dict):
@@ -61,7 +68,49 @@ def pixels_of(column: pyarrow.Array, where: str, size: int | None = None, channe
     return found
 
 
+def _even(column: pyarrow.Array) -> np.ndarray | None:
+    """Images that are rows of numbers from 0 to 255 and of one size, uint8 [images, channels, height, width]; None where they are not."""
+    import numpy as np
+    from pyarrow import compute, types
+
+    shape: list[int] = []
+    values = column
+    while types.is_large_list(values.type) or types.is_list(values.type) or types.is_fixed_size_list(values.type):
+        ends = compute.min_max(compute.list_value_length(values))
+        if values.null_count or not ends["max"].as_py() or ends["min"] != ends["max"]:
+            return None
+        shape.append(ends["max"].as_py())
+        values = values.flatten()
+    if len(shape) not in (2, 3) or not types.is_integer(values.type) or values.null_count:
+        return None
+    ends = compute.min_max(values)
+    if ends["min"].as_py() < 0 or ends["max"].as_py() > 255:
+        return None
+    pixels = values.to_numpy(zero_copy_only=False).astype(np.uint8).reshape(len(column), *shape)
+    return np.ascontiguousarray(pixels[:, None] if len(shape) == 2 else pixels.transpose(0, 3, 1, 2))
+
+
+def plain_file(image: np.ndarray) -> bytes:
+    """An image uint8 [height, width] or [height, width, 3] as the bytes of a file (PGM or PPM) that holds its pixels as they are."""
+    return f"P{5 if image.ndim == 2 else 6} {image.shape[1]} {image.shape[0]} 255\n".encode() + image.tobytes()
+
+
+def _plain(data: bytes) -> np.ndarray | None:
+    """What :func:`plain_file` was given, without Pillow; None for any other file."""
+    import numpy as np
+
+    head = PLAIN.match(data)
+    if head is None:
+        return None
+    shape = (int(head[3]), int(head[2]), *([3] if head[1] == b"6" else []))
+    return np.frombuffer(data, np.uint8, offset=head.end()).reshape(shape) if len(data) == head.end() + math.prod(shape) else None
+
+
 def _opened(data: bytes, where: str, size: int | None, channels: int | None) -> np.ndarray:
+    image = _plain(data)
+    ready = image is not None and (size is None or image.shape[:2] == (size, size))
+    if ready and image is not None and channels in (None, 1 if image.ndim == 2 else 3):
+        return image
     try:
         return read_image(data, size, channels)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.slots import Loss, Objective
@@ -27,8 +28,8 @@ def loss_of_labels(logits: torch.Tensor, labels: torch.Tensor, outputs: Any) -> 
 def loss_of_next(model: Any, batch: dict[str, torch.Tensor], needs: frozenset[str]) -> Loss:
     """Cross entropy of ``labels`` for a decoder that reads ``tokens``, with ``documents`` and ``positions`` where these are given.
 
-    Logits that nobody asks for and that would take more than :data:`LARGE` bytes are never held whole: they are made in pieces, and once
-    more in the backward pass. That takes a third more FLOPs for the head, which are counted.
+    Logits that nobody asks for and that would take more than :data:`LARGE` bytes are never held whole: they are made in pieces. Where the
+    head is trained they are made once more in the backward pass, which takes a third more FLOPs for the head, and these are counted.
     """
     from windtunnel.models.forward import forward, head_apart
 
@@ -54,9 +55,49 @@ def loss_in_pieces(head: Any, hidden: torch.Tensor, labels: torch.Tensor) -> tor
         return cross_entropy(precise(head(states)), targets, ignore_index=-100, reduction="none")
 
     rows = max(1, PIECE // (4 * head.weight.shape[0]))
+    if torch.is_grad_enabled() and hidden.requires_grad and not any(weight.requires_grad for weight in head.parameters()):
+        return _frozen_loss().apply(hidden.flatten(0, 1), head.weight, head.bias, labels.flatten(), rows).view_as(labels)
     pieces = zip(hidden.flatten(0, 1).split(rows), labels.flatten().split(rows), strict=True)
     values = [checkpoint(piece, *each, use_reentrant=False, preserve_rng_state=False) for each in pieces]
     return torch.cat(values).view_as(labels)
+
+
+@cache
+def _frozen_loss() -> Any:
+    """The loss in pieces behind a head that does not train, as an autograd function.
+
+    The gradient for a row of hidden states is that of its own loss times one number, which only the backward pass knows. So that gradient
+    is made beside the loss, while the logits are there, and no logits are made twice.
+    """
+    import torch
+    from torch.nn.functional import linear
+
+    class FrozenLoss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, labels: Any, rows: int) -> Any:
+            kind = hidden.device.type
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+            matrix = weight.to(dtype)  # once, and not for every piece
+            values = torch.empty(labels.shape, dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
+            slope = torch.empty_like(hidden)
+            for begin in range(0, len(labels), rows):
+                place = slice(begin, begin + rows)
+                logits = linear(hidden[place].to(dtype), matrix, None if bias is None else bias.to(dtype)).to(values.dtype)
+                counts, targets = labels[place] != -100, labels[place].clamp(min=0)[:, None]
+                odds = logits.log_softmax(dim=-1)
+                values[place] = -odds.gather(1, targets)[:, 0] * counts
+                chances = odds.exp_().scatter_add_(1, targets, torch.full_like(values[place], -1.0)[:, None])
+                slope[place] = ((chances * counts[:, None]).to(dtype) @ matrix).to(slope.dtype)
+            ctx.save_for_backward(slope)
+            return values
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, *gradients: Any) -> Any:
+            (slope,) = ctx.saved_tensors
+            return gradients[0][:, None].to(slope.dtype) * slope, None, None, None, None
+
+    return FrozenLoss
 
 
 def loss_of_arranged(model: Any, batch: dict[str, torch.Tensor], bidirectional: bool, needs: frozenset[str]) -> Loss:

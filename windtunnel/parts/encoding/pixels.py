@@ -61,17 +61,16 @@ class Pixels(Encoding, name="pixels"):
         import numpy as np
 
         tell("measuring the training images")
-        total, square, count = np.zeros(self.channels), np.zeros(self.channels), 0
+        shades, count = np.zeros((self.channels, 256), np.int64), 0  # how many pixels have each value: sums of them are exact
         known = set[int]()
         for source in corpus.sources:
             for images, labels in self._read(corpus, "train", source):
-                values = images / 255.0
-                total += values.mean(axis=(2, 3)).sum(axis=0)
-                square += (values**2).mean(axis=(2, 3)).sum(axis=0)
+                shades += [np.bincount(channel.ravel(), minlength=256) for channel in images.swapaxes(0, 1)]
                 count += len(images)
                 known.update(labels[labels >= 0].tolist())
-        mean = total / max(count, 1)
-        deviation = np.sqrt(np.maximum(square / max(count, 1) - mean**2, 1e-8))
+        share, values = shades / max(count * self.size**2, 1), np.arange(256) / 255
+        mean = share @ values
+        deviation = np.sqrt(np.maximum(share @ values**2 - mean**2, 1e-8))
         shape = (self.channels, self.size, self.size)
         return Fitted(
             fields={"pixels": Kind("|u1", shape), "label": Kind("<i8", fill=-1, along="document")},

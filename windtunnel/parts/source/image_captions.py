@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -18,6 +18,9 @@ from windtunnel.data.corpus.listing import listed, shown
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.image.pixels import read_image
 from windtunnel.parts.source.image_folder import SUFFIXES
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class ImageCaptions(StreamedSource, name="image-captions"):
@@ -133,12 +136,12 @@ def _said(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _pixels(file: Path, size: int, channels: int, tally: Tally, where: str) -> list[Any] | None:
+def _pixels(file: Path, size: int, channels: int, tally: Tally, where: str) -> np.ndarray | None:
     """The image in ``file`` as rows of pixels; None where there is none, which is counted unless the file is not there."""
     if not file.is_file():
         return None
     try:
-        return read_image(file, size, channels).tolist()
+        return read_image(file, size, channels)
     except OSError as error:
         tally.count("skipped: not an image that can be read whole", where=f"{where}: {error}")
         return None

@@ -15,7 +15,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.listing import listed, shown
 from windtunnel.data.corpus.tally import Tally
-from windtunnel.kits.image.pixels import read_image
+from windtunnel.kits.image.pixels import plain_file, read_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -27,9 +27,9 @@ class ImageFolder(StreamedSource, name="image-folder"):
     below ``path`` that it lies in (``cats/1.png``), or what the table ``labels`` says of it; images without one have no label. A file
     that is no image, is cut off, or has more pixels than Pillow opens without doubt is skipped and counted.
 
-    Documents have ``image`` (rows of pixels from 0 to 255), ``label``, ``class`` and, where ``group`` names a column of the table,
-    ``group``: images of one group, such as a patient or a scene, are never split. Rotations that a camera wrote into a file are undone.
-    It needs Pillow.
+    Documents have ``image`` (its pixels as the bytes of a PGM or PPM file), ``label``, ``class`` and, where ``group`` names a column of the
+    table, ``group``: images of one group, such as a patient or a scene, are never split. Rotations that a camera wrote into a file are
+    undone. It needs Pillow.
     """
 
     path: str = Field(min_length=1, description="the folder; ~ is the home folder")
@@ -64,7 +64,7 @@ class ImageFolder(StreamedSource, name="image-folder"):
                 continue
             read += 1
             found: dict[str, Any] = {
-                "image": image.tolist(),
+                "image": plain_file(image),
                 "label": -1 if name is None else numbers[name],
                 "class": name,
                 "origin": place,
