@@ -140,6 +140,20 @@ def test_a_glance_reads_the_beginning_and_more_where_that_is_too_little(tmp_path
     assert enlarge([one]) and one.whole and one.rows == 40 and not enlarge([one])
 
 
+def test_a_folder_has_no_more_documents_than_files(tmp_path, monkeypatch):
+    """The first files of the kernel's documentation are small, and 15,427 files were told to be 65,457 documents."""
+    from windtunnel.data.corpus import glance
+
+    monkeypatch.setattr(glance, "DOCUMENTS", 3)
+    monkeypatch.setattr(glance, "BYTES", 1)
+    folder = texts(tmp_path / "notes")
+    (folder / "zz.txt").write_text("a long one, " * 9999)
+    number = len(list(folder.iterdir()))
+    assert Glance("notes", Files(path=str(folder))).about()["documents"] == number
+    (folder / "a.jsonl").write_text("".join(json.dumps({"text": prose(number)}) + "\n" for number in range(9)))
+    assert Glance("notes", Files(path=str(folder))).about()["documents"] > number, "records of a file are not counted by files"
+
+
 def test_finished_runs_teach_what_they_really_take(tmp_path):
     """The CPU seconds of their records decide, not the clock, which other processes slow down."""
     file, out = study(texts(tmp_path / "notes")), tmp_path / "out"

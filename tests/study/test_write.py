@@ -20,7 +20,7 @@ from windtunnel.report.sources import sources
 from windtunnel.slots import Source
 from windtunnel.study import hours
 from windtunnel.study.file import load_study, study_from
-from windtunnel.study.write import named, which_sources
+from windtunnel.study.write import _megabytes, named, which_sources
 from windtunnel.train.run import prepare
 
 
@@ -89,6 +89,10 @@ def test_new_leaves_out_what_is_too_small_to_be_split(tmp_path, capsys):
     assert list(load_study(tmp_path / "three.yaml").corpus) == ["many"]
     assert command("new", few, "--to", tmp_path / "alone.yaml") == 0
     assert list(load_study(tmp_path / "alone.yaml").corpus) == ["few"], "where there is nothing else"
+
+
+def test_sizes_are_written_without_exponents():
+    assert [_megabytes(size) for size in (31_400, 2_500_000, 9_990_000, 42e6, 217e6, 4.3e9)] == ["0.031", "2.5", "10", "42", "217", "4,300"]
 
 
 def test_documents_of_a_group_stand_where_their_group_does():

@@ -116,7 +116,7 @@ def first_study(
     for name, glance in looked_at.items():
         about = glance.about()
         bytes_in_all += 0 if name in too_few else about["bytes"]
-        said = f"{about['estimated']} {about['documents']:,} documents, {about['bytes'] / 1e6:,.2g} MB".strip()
+        said = f"{about['estimated']} {about['documents']:,} documents, {_megabytes(about['bytes'])} MB".strip()
         example = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in about["example"])[:60]
         lines.append(f"  # {said}; the first begins: {example}")
         lines += [f"  # {_counted(row)}" for row in glance.tally.rows()]
@@ -133,7 +133,7 @@ def first_study(
                 "  # not taken: of so few documents a far larger share would have to be held out, and of all others too; to take them:"
             )
         lines.append(f"  {'# ' * (name in too_few)}{_flow(name)}: {_flow(corpus[name])}")
-    small = f"  # {bytes_in_all / 1e6:.2g} MB in all is little: it will be read again and again, and verdicts are about that\n"
+    small = f"  # {_megabytes(bytes_in_all)} MB in all is little: it will be read again and again, and verdicts are about that\n"
     names = ", ".join(name for name in corpus if name not in too_few)
     shares, few = held_out_shares({name: glance for name, glance in looked_at.items() if name not in too_few})
     return FIRST.format(
@@ -152,6 +152,11 @@ def first_study(
 def _flow(value: Any) -> str:
     """``value`` as YAML on one line."""
     return yaml.safe_dump(value, allow_unicode=True, width=math.inf, default_flow_style=True).strip().removesuffix("\n...")
+
+
+def _megabytes(size: float) -> str:
+    """In two figures, and all that stand before the point."""
+    return f"{size / 1e6:,.0f}" if size >= 1e7 else f"{size / 1e6:.2g}"
 
 
 def _counted(row: Mapping[str, Any]) -> str:

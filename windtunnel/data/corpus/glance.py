@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,13 +135,21 @@ class Glance:
             found.update(split_keys(*usable(batch, self.source.content_fields(), None)))
         return sorted(map(fraction, found))
 
+    def _one_a_file(self) -> bool:
+        """Whether every document that was read is a file of its own."""
+        origins = [origin for batch in self.first for origin in batch.column(ORIGIN).to_pylist()]
+        return not any(re.search(r":\d+$", origin) for origin in origins)
+
     def _counted(self) -> tuple[int, int, str]:
         rows, size = self.rows, self.bytes
         if self.whole:
             return rows, size, ""
         if self.tally.stored is not None:
             whole = max(size, self.tally.stored)
-            return max(rows, round(whole * rows / max(1, size))), whole, "about"
+            documents = round(whole * rows / max(1, size))
+            if self.tally.files is not None and self._one_a_file():  # the first of many may be smaller than most
+                documents = min(documents, self.tally.files)
+            return max(rows, documents), whole, "about"
         until, counted, held = time.monotonic() + COUNTING, 0, 0
         anew = documents_of(self.source, Tally(self.name))  # more may be read of the rest
         for batch in batches(itertools.takewhile(lambda _: time.monotonic() < until, anew)):

@@ -12,12 +12,14 @@ EXAMPLES = 3  # places remembered for each count, so that the user can look at o
 class Tally:
     """Counts of one source, in the order in which they first occurred. Safe to use from several threads.
 
-    ``stored`` is about how many bytes of text the source has, where it said so when reading began.
+    ``stored`` is about how many bytes of text the source has, and ``files`` how many files, where it said so when reading began and none
+    of them is an archive.
     """
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.stored: int | None = None
+        self.files: int | None = None
         self._counts: dict[str, list[int]] = {}
         self.examples: dict[str, list[str]] = {}
         self._lock = threading.Lock()

@@ -119,12 +119,15 @@ class Files(StreamedSource, name="files"):
 
     def documents(self, tally: Tally) -> Iterator[Document]:
         """The documents, file by file in the order of their names, each with its file (relative to the folder) and line."""
+        from windtunnel.data.corpus.opened import kind
+        from windtunnel.data.corpus.packed import ARCHIVES
         from windtunnel.data.corpus.sample import sampled
 
         root, files = self._files(tally)
         whole = _text_in(files)
         every = self._every(root, files, tally)
         tally.stored = whole if self.sample is None else min(self.sample, whole)
+        tally.files = None if any(kind(file) in ARCHIVES for file in files) else len(files)
         yield from every if self.sample is None else sampled(every, self.sample, whole, tally)
 
     def _every(self, root: Path, files: list[Path], tally: Tally) -> Iterator[Document]:
