@@ -196,6 +196,8 @@ def test_what_needs_whole_weights_is_refused(tiny, monkeypatch):
             refuse_unfit(tiny(**SAME[name]), Mesh(shard=2))
         refuse_unfit(tiny(**SAME[name]), Mesh(data=2))
     refuse_unfit(tiny(), Mesh(shard=2))
+    with pytest.raises(UserError, match=r"batch: 3 sequences cannot be shared out evenly to the 2 ranks of data=1,shard=2; take 1 or 3"):
+        refuse_unfit(tiny(batch=3), Mesh(shard=2))
 
 
 def test_a_mesh_is_read_and_what_is_none_is_refused():
