@@ -30,7 +30,7 @@ arms:
   mirrored: {objective: {classify: {patch: 4, mirror: true}}}
 """
 SHARED = "objective: {classify: {patch: 4}}, evaluations: labels, context: 8, batch: 8"
-BUDGET = "1.5e11"
+BUDGET = "1e11"
 
 
 def written(folder: Path, target: Path) -> None:

@@ -70,10 +70,10 @@ def chosen(folder: str, batch: int, context: int) -> tuple[str, str, dict[str, A
     found: dict[str, dict[str, float]] = {"ours": {}, "theirs": {}}
     for way, (precision, attention) in OURS.items():
         with opened(ours(folder, batch, context), precision, attention) as phase_run:
-            drawn = batches(phase_run, 3)
-            found["ours"][way] = min([step_seconds(phase_run) for _ in range(3)][1:])
+            drawn = batches(phase_run, 2)
+            found["ours"][way] = min([step_seconds(phase_run) for _ in range(2)][1:])
     for way, arguments in THEIRS.items():
-        found["theirs"][way] = min(trained(theirs(folder, way), examples(drawn), batch, 3, lambda: None, **arguments)[1:])
+        found["theirs"][way] = min(trained(theirs(folder, way), examples(drawn), batch, 2, lambda: None, **arguments)[1:])
     best = {who: min(ways, key=lambda way: ways[way]) for who, ways in found.items()}
     return best["ours"], best["theirs"], found
 

@@ -48,10 +48,12 @@ NAMES = (
     "mesh_loss",
     "elastic",
     "retrieval",
+    "input_pipeline",
+    "vision_steps",
 )
-# pilot and ranks_before need another checkout, beside_datatrove an environment with it and folders of text, harness a model and a task,
-# outside_laws and law_calibration tables, own_ladder results of studies/ladder.yaml, incremental fashion-mnist, contrastive
-# sentence-transformers
+# pilot and ranks_before need another checkout, beside_datatrove an environment with it and folders of text, harness a model and emoji,
+# lora_step a model, image_study and incremental fashion-mnist, outside_laws and law_calibration tables, own_ladder results of
+# studies/ladder.yaml, contrastive sentence-transformers
 # beside_lm_eval needs a model and text, extraction folders of pages and of PDFs
 
 

@@ -100,16 +100,16 @@ def compared(recipe: dict[str, Any], pairs: int) -> dict[str, Any]:
     """Everything of one family."""
     with opened({**SHARED, **recipe}, "float32") as phase_run:
         phase_run.model.train()
-        drawn = batches(phase_run, 4 * (pairs + WARM))
+        drawn = batches(phase_run, pairs + WARM)
         rows, size = examples(drawn), BATCH * SEQUENCE
         loss = check_same(phase_run, drawn)
         variants = [Variant(precision=one, attention=two) for one in ("float32", "bfloat16") for two in ("sdpa", "products")]
         mine = {}
         for variant in variants:
             use(phase_run, variant)
-            mine[variant] = least([step_seconds(phase_run) for _ in range(4)])
+            mine[variant] = least([step_seconds(phase_run) for _ in range(3)])
         best = min(mine, key=lambda variant: mine[variant])
-        others = {name: least(trained(theirs(phase_run.model), rows, size, 4, lambda: None, **given)) for name, given in PRECISIONS.items()}
+        others = {name: least(trained(theirs(phase_run.model), rows, size, 3, lambda: None, **given)) for name, given in PRECISIONS.items()}
         other = min(others, key=lambda name: others[name])
         use(phase_run, best)
 
