@@ -64,8 +64,9 @@ class InterfaceNames(Experiment, name="interface-names"):
         for place, each in enumerate(asked):
             others = [names[other] for other in random.permutation(len(names))[:40] if names[other] != each.name][:19]
             scores = np.array([model.score(each, name) for name in [each.name, *others]])
-            if (scores[1:] <= scores[0]).all():
-                right[place] = 1 / (scores == scores[0]).sum()  # ties are broken by chance
+            ties = np.abs(scores - scores[0]) < 1e-9
+            if (ties | (scores < scores[0])).all():
+                right[place] = 1 / ties.sum()  # by chance
         seen = np.array([(each.module, each.name) in there for each in asked])
 
         def mean(some: np.ndarray) -> float:
