@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from windtunnel.parts.experiment.interface_names import Blank, Counts, InterfaceNames, blanks, docwords, in_file, pieces
+from windtunnel.parts.experiment.interface_names import Blank, NameCounts, InterfaceNames, blanks, docwords, in_file, pieces
 
 CODE = '''
 """Tools that read and write parcels."""
@@ -41,7 +41,7 @@ def test_counts_prefer_what_was_read_and_what_goes_with_words():
         Blank("json", "dumps", "a", ("write",)),
         Blank("pickle", "dump_all", "b", ("write",)),
     ] * 3
-    plain, wordy = Counts(read, context=False), Counts(read, context=True)
+    plain, wordy = NameCounts(read, context=False), NameCounts(read, context=True)
     assert plain.score(Blank("json", "", "c", ()), "loads") > plain.score(Blank("json", "", "c", ()), "urlopen")
     assert plain.score(Blank("pickle", "", "c", ()), "dump") > plain.score(Blank("pickle", "", "c", ()), "open")  # by its piece alone
     asked = Blank("json", "", "c", ("parse",))

@@ -58,7 +58,7 @@ class InterfaceNames(Experiment, name="interface-names"):
         known = [each for each in every if each.file in read] if self.reads else []
         asked = [each for each in every if each.file not in read]
         asked = [asked[place] for place in random.permutation(len(asked))[: self.judged]]
-        model = Counts(known, self.context)
+        model = NameCounts(known, self.context)
         names, there = sorted({each.name for each in every}), {(each.module, each.name) for each in known}
         right = np.zeros(len(asked))
         for place, each in enumerate(asked):
@@ -84,7 +84,7 @@ class Blank(NamedTuple):
     words: tuple[str, ...]
 
 
-class Counts:
+class NameCounts:
     """What stood with what, in blanks that are filled."""
 
     def __init__(self, read: list[Blank], context: bool) -> None:
