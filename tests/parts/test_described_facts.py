@@ -30,6 +30,6 @@ def test_corrupted_years_lie_outside_and_true_ones_inside():
 
 
 def test_descriptions_tell_of_things_that_were_never_met():
-    read = {read: DescribedFacts(read=read, things=80, facts=400, own=0.0).measure(80) for read in ("regression", "usual")}
+    read = {read: DescribedFacts(read=read, things=400, facts=3000, own=0.0).measure(80) for read in ("regression", "usual")}
     swapped = DescribedFacts(read="swapped", things=20, facts=20, steps=1).measure(80)
     assert read["regression"]["unseen"] > read["usual"]["unseen"] + 0.1 and 0 <= swapped["unseen"] < 0.6
