@@ -284,3 +284,25 @@ PRETEXTS: dict[str, type[Pretext]] = {
     "classes": Classes,
     "neighbours": Neighbours,
 }
+
+
+def learned(knobs: Any, images: Tensor, labels: Tensor, seed: int, side: int) -> Pretext | None:
+    """The task ``knobs.pretext`` with its network, after ``knobs.steps`` on ``images``, whose patches have ``side`` pixels a side.
+
+    ``none`` leaves the network as it begins, and of ``pixels`` there is none. Knobs are those of the experiment `image-pretexts`.
+    """
+    if knobs.pretext == "pixels":
+        return None
+    _, patches, numbers = read(images[:1], side, knobs).shape
+    task = PRETEXTS.get(knobs.pretext, Pretext)(PatchNetwork(patches, numbers), side, numbers, patches, knobs)
+    if knobs.pretext == "none":
+        return task
+    random = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(task.parameters(), knobs.rate, weight_decay=0.01, fused=True)
+    for step in range(knobs.steps):
+        optimizer.param_groups[0]["lr"] = knobs.rate * min(1.0, (step + 1) / 20) * (1 - step / knobs.steps)
+        chosen = torch.randint(0, len(images), (min(knobs.batch, len(images)),), generator=random)
+        optimizer.zero_grad()
+        task.loss(images[chosen], labels[chosen], random).backward()
+        optimizer.step()
+    return task.eval()

@@ -76,6 +76,7 @@ class ImagePretexts(Experiment, name="image-pretexts"):
         import torch
 
         from windtunnel.kits.image.digits import digits
+        from windtunnel.kits.image.pretexts import learned
 
         found, random = digits(self.name), np.random.default_rng((seed, 0))
         held = random.random(len(found.target)) < 0.3
@@ -84,7 +85,7 @@ class ImagePretexts(Experiment, name="image-pretexts"):
         draws = [self._few(labels, ~held, random) for _ in range(4)]
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            task = self._taught(images[~held][: self.images], torch.from_numpy(coarse[~held]), seed)
+            task = learned(self, images[~held][: self.images], torch.from_numpy(coarse[~held]), seed, 1 if self.pooled else PATCH)
             features = self._features(task, images, seed)
             numbers = {"all_accuracy": right(features, labels, ~held, held), "parameters": 0.0}
             if task is not None:
@@ -123,31 +124,6 @@ class ImagePretexts(Experiment, name="image-pretexts"):
         for label in range(10):
             few[random.choice(np.nonzero(able & (labels == label))[0], self.shots, replace=False)] = True
         return few
-
-    def _taught(self, images: torch.Tensor, coarse: torch.Tensor, seed: int) -> Pretext | None:
-        """The task with its network, after all steps."""
-        import torch
-
-        from windtunnel.kits.image.patch_network import PatchNetwork
-        from windtunnel.kits.image.pretexts import PRETEXTS, Pretext, read
-
-        if self.pretext == "pixels":
-            return None
-        side = 1 if self.pooled else PATCH
-        _, patches, numbers = read(images[:1], side, self).shape
-        network = PatchNetwork(patches, numbers)
-        task = PRETEXTS.get(self.pretext, Pretext)(network, side, numbers, patches, self)
-        if self.pretext == "none":
-            return task
-        random = torch.Generator().manual_seed(seed)
-        optimizer = torch.optim.AdamW(task.parameters(), self.rate, weight_decay=0.01, fused=True)
-        for step in range(self.steps):
-            optimizer.param_groups[0]["lr"] = self.rate * min(1.0, (step + 1) / 20) * (1 - step / self.steps)
-            chosen = torch.randint(0, len(images), (min(self.batch, len(images)),), generator=random)
-            optimizer.zero_grad()
-            task.loss(images[chosen], coarse[chosen], random).backward()
-            optimizer.step()
-        return task.eval()
 
     def _features(self, task: Pretext | None, images: torch.Tensor, seed: int) -> np.ndarray:
         """Vectors [N, width] of images, float64."""
