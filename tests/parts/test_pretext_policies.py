@@ -21,7 +21,7 @@ def test_features_count_for_their_command_alone():
     )
 
 
-def test_what_lies_where_is_read_from_pixels_better_than_from_nothing_learned():
-    tiny = dict(labels=300, scenes=64, steps=1)
-    pixels, chance = (PretextPolicies(pretext=pretext, depth=2, **tiny).measure(80)["success"] for pretext in ("pixels", "none"))
-    assert pixels > chance + 0.03 and chance > 0.2
+def test_ways_are_read_from_pixels_and_not_from_two_numbers():
+    pixels = PretextPolicies(pretext="pixels", labels=600, scenes=64, steps=1).measure(80)
+    few = PretextPolicies(pretext="pixels", labels=20, scenes=64, steps=1).measure(80)
+    assert pixels["success"] > max(0.4, few["success"] + 0.05)
