@@ -44,9 +44,9 @@ class PooledStages(Experiment, name="pooled-stages"):
     pools: Many[int] = Field((8, 4, 2, 1), description="points of which each stage reads the largest, stage by stage")
     families: Many[str] = Field(FAMILIES, description="what is fitted")
     context: int = Field(3, ge=1, le=8, description="patches that are read")
-    series: int = Field(200, ge=2, description="fitted series of all families together, 12 patches each")
+    series: int = Field(80, ge=2, description="fitted series of all families together, 12 patches each")
     strength: float = Field(1.0, gt=0, description="of the ridge, per number that is read")
-    wide: int = Field(400, ge=0, description="rectified random sums that each stage reads too")
+    wide: int = Field(100, ge=0, description="rectified random sums that each stage reads too")
     own_scale: bool = Field(False, description="whether rows weigh by the variance of their window")
 
     def measure(self, seed: int) -> dict[str, float]:
