@@ -117,8 +117,8 @@ class DescribedFacts(Experiment, name="described-facts"):
         told = []
         with torch.no_grad():
             for each in asked:
-                rows = torch.from_numpy(np.repeat(each, YEARS, axis=0))
-                every = scores(rows, torch.arange(YEARS).repeat(len(each))).view(-1, YEARS)
+                repeated = torch.from_numpy(np.repeat(each, YEARS, axis=0))
+                every = scores(repeated, torch.arange(YEARS).repeat(len(each))).view(-1, YEARS)
                 told.append(stretch(every.double().numpy()))
         return told
 
