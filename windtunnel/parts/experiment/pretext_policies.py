@@ -92,14 +92,14 @@ class PretextPolicies(Experiment, name="pretext-policies"):
         return {"success": float(right.mean()), "far": float(right[held.clear].mean())}
 
 
-class Scenes:
+class CommandedScenes:
     """Images [N, SIZE, SIZE] of mean 0 and deviation 1, commands, right ways, and whether these are clear."""
 
     def __init__(self, images: torch.Tensor, commands: np.ndarray, ways: np.ndarray, clear: np.ndarray) -> None:
         self.images, self.commands, self.ways, self.clear = images, commands, ways, clear
 
 
-def scenes(random: np.random.Generator, count: int) -> Scenes:
+def scenes(random: np.random.Generator, count: int) -> CommandedScenes:
     """An agent and two things of different kinds that do not cover each other, and the way to the one that is named."""
     import numpy as np
     import torch
@@ -119,7 +119,7 @@ def scenes(random: np.random.Generator, count: int) -> Scenes:
     ways = 2 * axis + (off[np.arange(count), axis] > 0)
     clear = np.abs(np.abs(off[:, 0]) - np.abs(off[:, 1])) >= 3
     scaled = (images - images.mean()) / images.std()
-    return Scenes(torch.from_numpy(scaled).float(), kinds[np.arange(count), which], ways, clear)
+    return CommandedScenes(torch.from_numpy(scaled).float(), kinds[np.arange(count), which], ways, clear)
 
 
 def crossed(features: np.ndarray, commands: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ class TwoSensors(Experiment, name="two-sensors"):
         bare, known, held = (self._scenes(world, count, random) for count in (self.scenes, self.labels, 300))
         way = self._aligned(bare) if self.levels else np.eye(BANDS)
 
-        def read(some: Scenes) -> np.ndarray:
+        def read(some: SensedScenes) -> np.ndarray:
             regions = random.permutation(some.regions) if self.lost else some.regions
             found = some.seen[0] @ way
             if self.prototypes or self.place:
@@ -85,8 +85,8 @@ class TwoSensors(Experiment, name="two-sensors"):
         scenes = few_label_accuracy(means, commonest, np.arange(self.labels), np.arange(self.labels, len(means)))
         return {"points": points, "scenes": scenes}
 
-    def _scenes(self, world: tuple[np.ndarray, np.ndarray], count: int, random: np.random.Generator) -> Scenes:
-        """Scenes of both sensors."""
+    def _scenes(self, world: tuple[np.ndarray, np.ndarray], count: int, random: np.random.Generator) -> SensedScenes:
+        """SensedScenes of both sensors."""
         import numpy as np
 
         centres = random.uniform(0, SIDE, (count, THINGS, 1, 2))
@@ -99,9 +99,9 @@ class TwoSensors(Experiment, name="two-sensors"):
             of_thing = np.take_along_axis(random.standard_normal((count, THINGS, BANDS)), things[..., None], axis=1)
             noise = random.standard_normal((*looks.shape, BANDS))
             seen.append(world[0][sensor][looks] + self.clutter * (whole + of_thing) + self.noise * noise)
-        return Scenes(np.stack(seen), things, world[1][looks, regions[:, None]], regions)
+        return SensedScenes(np.stack(seen), things, world[1][looks, regions[:, None]], regions)
 
-    def _aligned(self, bare: Scenes) -> np.ndarray:
+    def _aligned(self, bare: SensedScenes) -> np.ndarray:
         """From points of the first sensor to features, [BANDS, width]."""
         import numpy as np
 
@@ -136,7 +136,7 @@ class TwoSensors(Experiment, name="two-sensors"):
         return (np.eye(REGIONS)[regions][:, None, :, None] * features[:, :, None]).reshape(*features.shape[:2], -1)
 
 
-class Scenes:
+class SensedScenes:
     """Both sensors' points [2, N, points, BANDS], the thing and the class of each point [N, points], and regions [N]."""
 
     def __init__(self, seen: np.ndarray, things: np.ndarray, classes: np.ndarray, regions: np.ndarray) -> None:
