@@ -41,6 +41,7 @@ NAMES = (
     "footprint",
     "rows",
     "shards",
+    "shard_cost",
     "sharded_parts",
     "mesh_memory",
     "rank_kills",
