@@ -89,6 +89,8 @@ def test_new_leaves_out_what_is_too_small_to_be_split(tmp_path, capsys):
     assert list(load_study(tmp_path / "three.yaml").corpus) == ["many"]
     assert command("new", few, "--to", tmp_path / "alone.yaml") == 0
     assert list(load_study(tmp_path / "alone.yaml").corpus) == ["few"], "where there is nothing else"
+    assert command("new", only, "--to", tmp_path / "only.yaml") == 2 and "too few documents" in capsys.readouterr().err
+    assert not (tmp_path / "only.yaml").exists()
 
 
 def test_sizes_are_written_without_exponents():

@@ -113,6 +113,8 @@ def first_study(
     lines, bytes_in_all = [], 0
     looked_at = glances(sources_from(corpus), known)
     too_few = without_the_fewest(looked_at)
+    if len(alone := [name for name in corpus if name not in too_few]) == 1 and not can_be_split(looked_at[alone[0]]):
+        raise UserError(f"corpus source {alone[0]!r}: too few documents to hold some out; add some (a long one can be cut into several)")
     for name, glance in looked_at.items():
         about = glance.about()
         bytes_in_all += 0 if name in too_few else about["bytes"]
@@ -163,6 +165,13 @@ def _counted(row: Mapping[str, Any]) -> str:
     """A row of the table of the corpus, in words."""
     what, kept = re.subn(r"^(skipped|left out): ", "", row["what"])
     return f"{'left out: ' * bool(kept)}{what} ({row['documents']:,})"
+
+
+def can_be_split(glance: Glance) -> bool:
+    """Whether some shares below one half leave a document in each split; of a source that was not read to its end there are enough."""
+    places = glance.positions()
+    usual = {split_of(place, **HELD_OUT) for place in places}
+    return not glance.whole or len(usual) == len(SPLITS) or shares_that_do(places, len(places), HELD_OUT) is not None
 
 
 def without_the_fewest(looked_at: Mapping[str, Glance]) -> list[str]:

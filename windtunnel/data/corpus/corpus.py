@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow
 
+LIKE = 0.6  # similarity from which on a field is taken for one that should be called `text`
 MANIFEST = "corpus.json"
 FORMAT = 2  # raised when the folder's layout or any rule that decides what is in it changes
 
@@ -155,7 +157,10 @@ class Corpus:
         fields = [name for name in self.schema(source).names if name not in (ORIGIN, GROUP)]
         if TEXT not in fields:
             how = "set `field` of the source, as in {files: {path: FILE, field: NAME}}"
-            raise SourceError(f"the documents of source {source!r} have no text; {how}; {nearest(TEXT, fields)}", source, more=False)
+            hint = nearest(TEXT, fields)
+            if not difflib.get_close_matches(TEXT, fields, n=1, cutoff=LIKE):  # `date` is no misspelling of it
+                hint = hint[max(0, hint.find("known:")) :]
+            raise SourceError(f"the documents of source {source!r} have no text; {how}; {hint}", source, more=False)
         for batch in self.rows(split, source, [TEXT]):
             yield [text or "" for text in batch.column(0).to_pylist()]
 
