@@ -113,8 +113,8 @@ def first_study(
     lines, bytes_in_all = [], 0
     looked_at = glances(sources_from(corpus), known)
     too_few = without_the_fewest(looked_at)
-    if len(alone := [name for name in corpus if name not in too_few]) == 1 and not can_be_split(looked_at[alone[0]]):
-        raise UserError(f"corpus source {alone[0]!r}: too few documents to hold some out; add some (a long one can be cut into several)")
+    if len(taken := [name for name in corpus if name not in too_few]) == 1 and not can_be_split(looked_at[taken[0]]):
+        raise UserError(f"corpus source {taken[0]!r}: too few documents to hold some out; add some (a long one can be cut into several)")
     for name, glance in looked_at.items():
         about = glance.about()
         bytes_in_all += 0 if name in too_few else about["bytes"]
