@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from windtunnel.parts.experiment.interface_names import Blank, NameCounts, InterfaceNames, blanks, docwords, in_file, pieces
+from windtunnel.parts.experiment.interface_names import Blank, InterfaceNames, NameCounts, blanks, docwords, in_file, pieces
 
 CODE = '''
 """Tools that read and write parcels."""
