@@ -156,7 +156,7 @@ class Watch:
             text += f": {record.error}"
         left = self.seconds_left()
         if done < len(self.status):
-            text += f" (about {duration(left)} left)" if left is not None else ""
+            text += f" (about {duration(left)} left)" if left else ""  # 0 where the last one has taken all steps, and is measured
         self._print(text)
 
     def _print(self, text: str) -> None:
