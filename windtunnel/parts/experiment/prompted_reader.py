@@ -19,9 +19,9 @@ TASKS = 2 * FORMS  # of which the left or the right one of two digits is read
 class PromptedReader(Experiment, name="prompted-reader"):
     """The share of digits that are read rightly, by one reader that is told the form and the place or by one for each.
 
-    Wang et al. 2024 (Platypus), arXiv:2408.14805: one encoder and decoder reads scene text, handwriting and formulas; prompts tell which, and
-    where to read. Here two of scikit-learn's digits stand side by side, as written, turned by a quarter, or dark for bright, and the left or
-    the right one is to be read: six tasks. A reader is a ridge regression on rectified random sums of pixels and prompt.
+    Wang et al. 2024 (Platypus), arXiv:2408.14805: one encoder and decoder reads scene text, handwriting and formulas; prompts tell which,
+    and where to read. Here two of scikit-learn's digits stand side by side, as written, turned by a quarter, or dark for bright, and the
+    left or the right one is to be read: six tasks. A reader is a ridge regression on rectified random sums of pixels and prompt.
 
     ``reader``: ``one``, all sums and all images, with six numbers more that tell the task; ``silent``, the same without these;
     ``each``, six readers with a sixth of the sums and of the images each; ``each-wide``, six with all sums each, and a sixth of the images.
