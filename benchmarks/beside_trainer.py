@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import compile_step
 from windtunnel.train.phase import PhaseRun
 from windtunnel.train.run import prepare
-from windtunnel.train.step import draw
+from windtunnel.train.step import clip, draw, gradients, update
 
 WARM = 2  # steps of each side before those that count
 
@@ -123,3 +124,41 @@ def by_turns(
     theirs = trained(model, examples, size, pairs + WARM, between, **arguments)
     seconds = {"ours": cpu[WARM:], "theirs": theirs[WARM:]}
     return {"pairs": pairs, "cpu_seconds": seconds, "wall_seconds_of_ours": wall[WARM:], **told(seconds["ours"], seconds["theirs"])}
+
+
+def stages(phase_run: PhaseRun, steps: int = 5) -> dict[str, float]:
+    """CPU seconds of what our step consists of, the median of some steps each."""
+    seconds: dict[str, list[float]] = {"draw": [], "gradients": [], "clip": [], "update": []}
+    for _ in range(steps):
+        progress, marks = phase_run.progress(), [time.process_time()]
+        batch = draw(phase_run, progress)
+        marks.append(time.process_time())
+        gradients(phase_run, batch, progress)
+        marks.append(time.process_time())
+        clip(phase_run)
+        marks.append(time.process_time())
+        update(phase_run, progress)
+        marks.append(time.process_time())
+        for name, begin, end in zip(seconds, marks, marks[1:], strict=False):
+            seconds[name].append(end - begin)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def plain_stages(model: Any, inputs: dict[str, torch.Tensor], autocast: bool, steps: int = 5) -> dict[str, float]:
+    """The same of the model as transformers has it, without a trainer: what none can leave out."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    seconds: dict[str, list[float]] = {"gradients": [], "clip": [], "update": []}
+    for _ in range(steps):
+        marks = [time.process_time()]
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = model(**inputs).loss
+        loss.backward()
+        marks.append(time.process_time())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        marks.append(time.process_time())
+        optimizer.step()
+        marks.append(time.process_time())
+        for name, begin, end in zip(seconds, marks, marks[1:], strict=False):
+            seconds[name].append(end - begin)
+    return {name: statistics.median(each) for name, each in seconds.items()}

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from paired import median_interval, shares
+from paired import median_interval
 
 from windtunnel.core.registry import make
 from windtunnel.kits.text.vocabulary import Vocabulary
@@ -107,7 +107,6 @@ def compared(long: bool, pairs: int) -> dict[str, Any]:
             seconds[turn].append(time.process_time() - begin)
             values[turn].append(float(value.detach()))
     assert np.allclose(values[0], values[1], rtol=1e-3), "the two losses differ"
-    profiles = {who: shares(lambda way=way: way(drawn[0]).backward()) for who, way in zip(("ours", "theirs"), ways, strict=True)}  # type: ignore[misc]
     ratios = [mine / other for mine, other in zip(*(each[2:] for each in seconds), strict=True)]
     tokens = {"ours": [batch[name].size for batch in drawn for name in SIDES], "real": [int(batch["lengths"].sum()) for batch in drawn]}
     return {
@@ -116,7 +115,6 @@ def compared(long: bool, pairs: int) -> dict[str, Any]:
         "ours": statistics.median(seconds[0][2:]),
         "theirs": statistics.median(seconds[1][2:]),
         "padding_share_of_ours": 1 - sum(tokens["real"]) / sum(tokens["ours"]),
-        "profile": profiles,
     }
 
 

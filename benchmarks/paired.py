@@ -46,15 +46,3 @@ def told(ours: list[float], theirs: list[float]) -> dict[str, Any]:
     """The median of the ratios of pairs, its interval, and the load of the machine."""
     ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
     return {"ratio": statistics.median(ratios), "interval": list(median_interval(ratios)), "load": os.getloadavg()[0]}
-
-
-def shares(step: Callable[[], Any], most: int = 8) -> dict[str, float]:
-    """What share of the CPU time of ``step`` each operation of torch takes by itself, the largest first."""
-    import torch
-
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        step()
-    spent = {row.key: row.self_cpu_time_total for row in profile.key_averages()}
-    total = sum(spent.values())
-    largest = sorted(spent, key=lambda key: spent[key], reverse=True)[:most]
-    return {key: round(spent[key] / total, 3) for key in largest}

@@ -1,11 +1,11 @@
 """A training step of ViT and of CLIP beside that of transformers' Trainer: the same model, batches, optimizer and one thread.
 
-``python benchmarks/vision_steps.py [PAIRS]`` prints JSON: for each family the ratio of CPU seconds of steps by turns in one process, ours
-over Trainer's; at most 0.9 is asked. Images are of 32 pixels, 64 in a step, and are ready as arrays for Trainer; ours are drawn from a
-stream, scaled and cut into patches in each step. Each side computes in what is fastest for it: float32 or bfloat16 under autocast, and ours
-also with plain products for attention; that way is then compiled on both sides, and kept where it is faster. ``uncompiled`` is the ratio
-without compiling, and ``products`` that of our step with fused attention to the same with products, in the precision that was chosen. That
-both begin with the same loss is checked.
+``python benchmarks/vision_steps.py [PAIRS [compile]]`` prints JSON: for each family the ratio of CPU seconds of steps by turns in one
+process, ours over Trainer's; at most 0.9 is asked. Images are of 32 pixels, 64 in a step, and are ready as arrays for Trainer; ours are
+drawn from a stream, scaled and cut into patches in each step. Each side computes in what is fastest for it: float32 or bfloat16 under
+autocast, and ours also with plain products for attention. With ``compile`` that way is then compiled on both sides too, and
+``ratio_of_fastest`` has the better of the two on each. ``stages`` says what a step consists of, and what the model alone takes. That both
+begin with the same loss is checked.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import time
 from typing import Any
 
 import torch
-from beside_trainer import WARM, batches, by_turns, opened, trained
+from beside_trainer import WARM, batches, by_turns, opened, plain_stages, stages, trained
 
 from windtunnel.kits.image.patches import to_images
+from windtunnel.models.attention import FUSED, set_attention
 from windtunnel.train.compiled import compile_model, set_compiled
 from windtunnel.train.measure import compile_step
 from windtunnel.train.variant import Variant, step_seconds, use
@@ -96,10 +97,12 @@ def least(seconds: list[float]) -> float:
     return min(seconds[1:])
 
 
-def compared(recipe: dict[str, Any], pairs: int) -> dict[str, Any]:
+def compared(recipe: dict[str, Any], pairs: int, compiling: bool) -> dict[str, Any]:
     """Everything of one family."""
     with opened({**SHARED, **recipe}, "float32") as phase_run:
         phase_run.model.train()
+        original = copy.deepcopy(phase_run.model)
+        set_attention(original, FUSED)  # as transformers has it
         drawn = batches(phase_run, pairs + WARM)
         rows, size = examples(drawn), BATCH * SEQUENCE
         loss = check_same(phase_run, drawn)
@@ -109,41 +112,41 @@ def compared(recipe: dict[str, Any], pairs: int) -> dict[str, Any]:
             use(phase_run, variant)
             mine[variant] = least([step_seconds(phase_run) for _ in range(3)])
         best = min(mine, key=lambda variant: mine[variant])
-        others = {name: least(trained(theirs(phase_run.model), rows, size, 3, lambda: None, **given)) for name, given in PRECISIONS.items()}
+        others = {name: least(trained(theirs(original), rows, size, 3, lambda: None, **given)) for name, given in PRECISIONS.items()}
         other = min(others, key=lambda name: others[name])
         use(phase_run, best)
 
         def turns(**given: Any) -> dict[str, Any]:
-            return by_turns(theirs(phase_run.model), rows, size, lambda: step_seconds(phase_run), pairs, **given)
+            return by_turns(theirs(original), rows, size, lambda: step_seconds(phase_run), pairs, **given)
 
-        plain = turns(**PRECISIONS[other])
-        compile_model(phase_run.model)
-        compile_step(phase_run)
-        step_seconds(phase_run)
-        both = turns(**PRECISIONS[other], torch_compile=True)
-        set_compiled(phase_run.model, None)
-        medians = {who: [statistics.median(one["cpu_seconds"][who]) for one in (plain, both)] for who in ("ours", "theirs")}
-        fastest = {who: min(each) for who, each in medians.items()}
         found = {"loss": loss, "ways": {"ours": f"{best.precision}, {best.attention}", "theirs": other}}
+        found["uncompiled"] = turns(**PRECISIONS[other])
+        inputs = {name: torch.stack([row[name] for row in rows[:size]]) for name in rows[0]}
+        found["stages"] = {"ours": stages(phase_run), "without a trainer": plain_stages(theirs(original), inputs, other == "bfloat16")}
+        if compiling:
+            compile_model(phase_run.model)
+            compile_step(phase_run)
+            step_seconds(phase_run)
+            found["compiled"] = turns(**PRECISIONS[other], torch_compile=True)
+            set_compiled(phase_run.model, None)
+        measured = [found[key]["cpu_seconds"] for key in ("uncompiled", "compiled") if key in found]
+        fastest = {who: min(statistics.median(one[who]) for one in measured) for who in ("ours", "theirs")}
         return found | {
             "cpu_seconds_of_ways": {
                 "ours": {f"{one.precision}, {one.attention}": seconds for one, seconds in mine.items()},
                 "theirs": others,
             },
-            "median_cpu_seconds": {who: dict(zip(("uncompiled", "compiled"), each, strict=True)) for who, each in medians.items()},
             "ratio_of_fastest": fastest["ours"] / fastest["theirs"],
-            "uncompiled": plain,
-            "compiled": both,
         }
 
 
-def main(pairs: int = 10) -> dict[str, Any]:
+def main(pairs: int = 10, compiling: bool = False) -> dict[str, Any]:
     torch.set_num_threads(1)
-    return {"asked": ASKED, "images": BATCH * SEQUENCE, **{name: compared(recipe, pairs) for name, recipe in RECIPES.items()}}
+    return {"asked": ASKED, "images": BATCH * SEQUENCE, **{name: compared(recipe, pairs, compiling) for name, recipe in RECIPES.items()}}
 
 
 if __name__ == "__main__":
     began = time.time()
     with contextlib.redirect_stdout(sys.stderr):
-        result = main(*map(int, sys.argv[1:]))
+        result = main(*map(int, sys.argv[1:2]), compiling="compile" in sys.argv)
     print(json.dumps(result | {"seconds": time.time() - began}, indent=1))
