@@ -36,7 +36,7 @@ class InjectedFacts(Experiment, name="injected-facts"):
     the gain of all injections that is left at the end, ``told_decay`` the decay for the words told, ``nats`` the loss on texts at the end.
     """
 
-    trial = Trial({"before": 2, "often": 2, "every": 2, "quiet": 4, "batch": 4})
+    trial = Trial({"before": 2, "often": 2, "every": 2, "quiet": 20, "batch": 4})
 
     unit: ClassVar[str] = "share lost with each tenfold of steps"
     better: ClassVar[str] = "lower"
@@ -48,7 +48,7 @@ class InjectedFacts(Experiment, name="injected-facts"):
     often: int = Field(TAUGHT, ge=1, le=TAUGHT, description="injections")
     every: int = Field(12, ge=1, description="steps between injections")
     before: int = Field(200, ge=0, description="steps of texts before")
-    quiet: int = Field(300, ge=4, description="steps of texts after")
+    quiet: int = Field(300, ge=20, description="steps of texts after")
     batch: int = Field(32, ge=2, description="texts of a step")
     rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
 
