@@ -314,3 +314,6 @@ def test_the_command_line_starts_ranks_and_stops_them(tiny, tmp_path, corpus, wa
     refused = warm.run("train", "uneven.yaml", "--out", "uneven", "--cache", "cache", "--ranks", "2", folder=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.count("use --ranks 1 or 3") == 1
+    refused = warm.run("train", "uneven.yaml", "--out", "uneven", "--cache", "cache", "--mesh", "shard=2", folder=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.count("3 sequences cannot be shared out evenly to the 2 ranks of data=1,shard=2; take 1 or 3") == 1
