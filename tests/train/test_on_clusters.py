@@ -51,16 +51,6 @@ def test_a_run_that_is_disturbed_comes_to_what_it_would_have(scene: str) -> None
     assert elastic.right(found), found
 
 
-@pytest.mark.timeout(420)
-def test_objectives_and_families_on_shards_are_equal_to_one_process() -> None:
-    import sharded_parts
-
-    kinds = ("Objective", "Family")
-    found = sharded_parts.main(*{part.name for key, part in sharded_parts.parts().items() if key.startswith(kinds)})
-    print(json.dumps(found))
-    assert not {key: told for key, told in found.items() if not (told.get("equal") or told.keys() & {"refused", "untried"})}
-
-
 def apart(one: Path, other: Path) -> float:
     """The largest relative difference of a loss or of the norm of a gradient."""
     pairs = [(mine[key], theirs[key]) for mine, theirs in zip(lines(one), lines(other), strict=True) for key in ("loss", "gradient_norm")]

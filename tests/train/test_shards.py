@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.testing._internal.distributed.fake_pg import FakeStore
-from transformers import CLIPConfig, LlamaConfig
+from transformers import CLIPConfig, LlamaConfig, ViTConfig
 
 from windtunnel.models.init import fresh
 from windtunnel.parts.family.clip import Clip
@@ -55,6 +55,18 @@ def test_clip_is_refused_because_torch_shards_no_scalar() -> None:
             shard(model, init_device_mesh("cpu", (2,), mesh_dim_names=("shard",)))
     finally:
         dist.destroy_process_group()
+
+
+def test_a_model_without_a_head_keeps_hidden_states_in_shards_too() -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model: Any = fresh(ViTConfig(image_size=8, patch_size=4, num_channels=1, architectures=["ViTModel"], **sizes), 0)
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=1)
+    try:
+        shard(model, init_device_mesh("cpu", (1,), mesh_dim_names=("shard",)))
+        states = model(pixel_values=torch.zeros(1, 1, 8, 8), output_hidden_states=True).hidden_states
+    finally:
+        dist.destroy_process_group()
+    assert len(states) == 3 and all(each.shape == (1, 5, 16) for each in states)
 
 
 def test_a_layout_that_another_python_wrote_is_read() -> None:

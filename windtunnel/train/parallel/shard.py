@@ -55,6 +55,7 @@ def shard(model: Any, mesh: DeviceMesh | None, *, bfloat16: bool = False, offloa
     for block in blocks:
         fully_shard(block, mesh=mesh, mp_policy=MixedPrecisionPolicy(**(half if bfloat16 else {})), **where)
     fully_shard(model, mesh=mesh, **where)
+    recording_as_before(model)
     for block, following in pairwise(blocks):
         block.set_modules_to_forward_prefetch([following])
         following.set_modules_to_backward_prefetch([block])
@@ -63,6 +64,17 @@ def shard(model: Any, mesh: DeviceMesh | None, *, bfloat16: bool = False, offloa
         module.set_force_sum_reduction_for_comms(True)  # gloo has no sum with a factor
     model.one_pass = lambda act: act()
     register_fsdp_forward_method(model, "one_pass")
+
+
+def recording_as_before(model: Any) -> None:
+    """Let ``model`` keep hidden states and attentions when it is asked to.
+
+    transformers looks up by the name of a class what its models can keep, and ``fully_shard`` has made the model one of another class: a
+    model without a head of its own (``ViTModel``) would leave them out in silence.
+    """
+    from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
+
+    _CAN_RECORD_REGISTRY[model] = model._can_record_outputs
 
 
 def at_rest(model: Any) -> None:
