@@ -138,6 +138,7 @@ def train(
     from windtunnel.recipe.resolve import resolve
     from windtunnel.train import ranks
     from windtunnel.train.on_ray import train_on_ray
+    from windtunnel.train.parallel.local import refuse_local
     from windtunnel.train.parallel.mesh import Mesh
     from windtunnel.train.run import fly, prepare, prepare_needed
 
@@ -150,6 +151,8 @@ def train(
         document = Document(file, changed(settings, budget))
         recipe = resolve(load_recipe(document, sources(corpus)), document)
     laid = mesh_of(mesh, processes, recipe, device, recompute)
+    if laid is not None and laid.parts > 1:
+        refuse_local(recipe, laid)  # once, before there are processes that would each say so
     if offload and (laid is None or laid.parts == 1):
         raise UserError("--offload is for a model in shards; add --mesh shard=N")
     if stop_above and forecast is None:
