@@ -97,6 +97,11 @@ def test_neighbours_keep_more_within_a_class_than_cross_entropy():
     assert within["neighbours"] > within["classes"]
 
 
+def test_frames_are_drawn_by_the_network_before_it_is_tuned():
+    probed, tuned = (ImagePretexts(pretext="masked", frames=3, reading=reading, steps=2).measure(80) for reading in ("probe", "tune"))
+    assert tuned["gap"] == probed["gap"] and tuned["all_accuracy"] == probed["all_accuracy"]
+
+
 @pytest.mark.parametrize(
     ("knobs", "said"),
     [

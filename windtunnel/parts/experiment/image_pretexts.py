@@ -90,12 +90,12 @@ class ImagePretexts(Experiment, name="image-pretexts"):
             numbers = {"all_accuracy": right(features, labels, ~held, held), "parameters": 0.0}
             if task is not None:
                 numbers["parameters"] = float(sum(each.numel() for each in task.network.parameters()))
+            if self.frames > 1 and task is not None:  # before tuning, which changes the network
+                numbers["gap"], numbers["copied"] = filled(task, images[held])
             if self.reading == "tune" and task is not None:
                 accuracy = self._tuned(task, images, torch.from_numpy(labels), draws[0], held)
             else:
                 accuracy = float(np.mean([right(features, labels, few, held) for few in draws]))
-            if self.frames > 1 and task is not None:
-                numbers["gap"], numbers["copied"] = filled(task, images[held])
         if self.pretext in ("classes", "neighbours"):
             numbers["within"] = within(features[held], coarse[held])
         return {"accuracy": accuracy, **numbers}
