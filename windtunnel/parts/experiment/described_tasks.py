@@ -32,7 +32,7 @@ class DescribedTasks(Experiment, name="described-tasks"):
 
     A task of ``verbs`` orders the five symbols of a string in one of five ways and moves each on in the alphabet by 0 to 4; its definition
     is the two verbs. Of 25 tasks 6 are held out. A task of ``rules`` replaces one of 10 symbols by another wherever it stands; the
-    definition is the two symbols, one string of five has no place for it, and a third of all 90 rules are held out. ``told`` is what the
+    definition is the two symbols, 12 strings of 100 have no place for it, and a third of all 90 rules are held out. ``told`` is what the
     network reads beside the string: the ``definition``, a ``number`` of the task, or ``nothing``. ``tasks`` of those not held out are
     trained on; ``narrow`` takes them from the first half of the alphabet. ``example`` shows one string of the task and what became of it,
     too.
