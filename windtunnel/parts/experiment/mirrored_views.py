@@ -32,11 +32,10 @@ class MirroredViews(Experiment, name="mirrored-views"):
 
     ``tune``: ``code``, a new code alone; ``full``, all weights too; ``low-rank``, for each layer a product of rank ``rank``. ``mirror`` is
     the weight of that term. ``lopsided`` moves one blob of each pair of the new body, so that the term says what is not so. Rates are
-    chosen on two views of the given range.
+    chosen on two further views of the given range.
 
-    Numbers are ``profile``, the squared error of views of more than 52 degrees on either side over the variance of
-    pixels between bodies seen from there; ``front``, of
-    views in the given range; and ``trained``, how many numbers are tuned.
+    Numbers are ``profile``, the squared error of views of 52 degrees or more on either side over the variance of pixels between bodies
+    seen from there; ``front``, of views in the given range; and ``trained``, how many numbers are tuned.
     """
 
     trial = Trial({"bodies": 8, "training": 3, "steps": 3, "rates": (1e-2,)})
@@ -68,7 +67,7 @@ class MirroredViews(Experiment, name="mirrored-views"):
         def seen(angles: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(drawn(np.repeat(body, len(angles), axis=0), angles)).float()
 
-        given, other = random.uniform(*FRONT, self.views), np.linspace(*FRONT, 2)
+        given, other = random.uniform(*FRONT, self.views), np.linspace(*FRONT, 4)[1:3]
         angles = np.concatenate([np.linspace(-GRID, -FRONT[1], 8), np.linspace(FRONT[1], GRID, 8)[1:]])
         pictures = seen(given)
         begun = {"code": codes.mean(dim=0)}
@@ -108,7 +107,7 @@ class MirroredViews(Experiment, name="mirrored-views"):
             with torch.no_grad():
                 return float((shown(held, torch.from_numpy(angles).float()) - true).square().mean() / np.mean(usual))
 
-        found = best(self.rates, flown, lambda held: -error(held, other + 0.1))
+        found = best(self.rates, flown, lambda held: -error(held, other))
         return {
             "profile": error(found, angles),
             "front": error(found, np.linspace(*FRONT, 12)),
