@@ -73,23 +73,23 @@ class FoolingImage(Experiment, name="fooling-image"):
             torch.manual_seed(seed)
             towers = made(data[0].shape[1], data[1].shape[1])
         fit(towers, *data, self.training, random, self.scale)
-        shown = self._shown(towers, words[: self.captions], images[: self.captions], data[0], bound, 0.0, random)
+        shown = self._shown(towers, words[: self.captions], images[: self.captions], data, bound, 0.0, random)
         moved = self.share if self.defence == "shift" else 0.0
         if self.defence == "sink":
             fit(towers, *data, self.training // 3, random, self.scale, sink=shown)
         if self.aware:
-            shown = self._shown(towers, words[: self.captions], images[: self.captions], data[0], bound, moved, random)
+            shown = self._shown(towers, words[: self.captions], images[: self.captions], data, bound, moved, random)
         with torch.no_grad():
-            gap = (towers[0](data[0]).mean(dim=0) - towers[1](data[1]).mean(dim=0)) * moved
+            gap = moved * apart(towers, *data)
             seen, said = unit(towers[0](images) - gap), unit(towers[1](words) + gap)
             score = said @ unit(towers[0](shown) - gap)[0]
             fooled = score > (said * seen).sum(dim=1)
             nearest = (seen[-100:] @ said[-100:].T).argmax(dim=1) == torch.arange(100)
-            apart = (seen.mean(dim=0) - said.mean(dim=0)).norm()
+            left = (seen.mean(dim=0) - said.mean(dim=0)).norm()
         parts = fooled[: self.captions], fooled[self.captions :]
         return {
             **{name: float(part.float().mean()) for name, part in zip(("fooled", "unseen"), parts, strict=True)},
-            "gap": float(apart),
+            "gap": float(left),
             "retrieval": float(nearest.float().mean()),
         }
 
@@ -98,7 +98,7 @@ class FoolingImage(Experiment, name="fooling-image"):
         towers: Any,
         words: torch.Tensor,
         own: torch.Tensor,
-        real: torch.Tensor,
+        data: tuple[torch.Tensor, torch.Tensor],
         bound: torch.Tensor,
         moved: float,
         random: np.random.Generator,
@@ -106,12 +106,13 @@ class FoolingImage(Experiment, name="fooling-image"):
         """The image [1, pixels] that is to fool."""
         import torch
 
+        real, _ = data
         if self.image == "random":
             return torch.from_numpy(random.standard_normal((1, real.shape[1]))).float() * real.std()
         if self.image == "mean":
             return own.mean(dim=0, keepdim=True)
         with torch.no_grad():
-            gap = (towers[0](real).mean(dim=0) - towers[1](words).mean(dim=0)) * moved
+            gap = moved * apart(towers, *data)
             said = unit(towers[1](words) + gap)
             least = (unit(towers[0](real) - gap) @ said.T).amin(dim=1)
         if self.image == "mixed":
@@ -133,6 +134,13 @@ def unit(vectors: torch.Tensor) -> torch.Tensor:
     import torch
 
     return torch.nn.functional.normalize(vectors, dim=-1)
+
+
+def apart(towers: Any, images: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """The mean vector of images less that of captions, [WIDTH]."""
+    import torch
+
+    return torch.as_tensor(towers[0](images).mean(dim=0) - towers[1](words).mean(dim=0))
 
 
 def made(pixels: int, words: int) -> Any:
