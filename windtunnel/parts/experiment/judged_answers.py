@@ -33,9 +33,9 @@ class JudgedAnswers(Experiment, name="judged-answers"):
     words of one meaning are near one another. A judge is a ridge regression on what the model has inside when it reads question and answer:
     the mean and the last state, and of each word of the answer the log-probability and the entropy of what could stand there; with the
     reference it also sees the mark. ``judge`` was taught by marks; ``distilled`` by the mean of marks and of what the judge with the
-    reference says; ``likelihood``, the mean log-probability of the words, is the rival that needs no teaching, and ``shuffled`` a judge
-    taught by the marks of other answers. ``exact`` was taught by what is right, a bound. Judges learn on half of the keys, and are judged
-    on the other.
+    reference says, which is told the very mark that it learns, so that this can be no better than ``judge``; ``likelihood``, the mean
+    log-probability of the words, is the rival that needs no teaching, and ``shuffled`` a judge taught by the marks of other answers.
+    ``exact`` was taught by what is right, a bound. Judges learn on half of the keys, and are judged on the other.
 
     ``best`` is the share of questions that the judge's choice of 8 samples answers, ``likeliest`` the choice by likelihood, ``any`` of a
     random one; ``kept`` and ``kept_likelihood`` the share right among the half of all answers that either keeps.
