@@ -21,12 +21,13 @@ BATCH = 64
 class AlignedLayers(Experiment, name="aligned-layers"):
     """Accuracy, and how well what a network shows as its reason lies on the digit it names, of B-cos networks by where they come from.
 
-    Arya et al. 2024, arXiv:2411.00715 (B-cosification) on B-cos networks (Böhle et al. 2022, arXiv:2205.10268): a layer gives
-    (w x) |w x / ||x|| |^(B - 1), where ||x|| is the length of the patch that the kernel w sees, and w is not normalised, as in the released
-    conversion. An image x is given as [x, 1 - x], the first kernels of an ordinary network become [w, -w] / 2, and training goes on with
-    B = 2; rectifiers stay, as released. Every layer of a network with B = 2 begins scaled so that its numbers are as large as the ordinary
-    network's on the training images, in the place of the released norms. The network has two convolutions and one of size 1 before the
-    mean over places, and never a bias but -log 9 on its logits.
+    Arya et al. 2024, arXiv:2411.00715 (B-cosification) on B-cos networks (Böhle et al. 2022, arXiv:2205.10268): a layer gives (w x) |w x /
+    ||x|| |^(B - 1), where ||x|| is the length of the patch that the kernel w sees, and w is not normalised, as in the released conversion.
+    An image x is given as [x, 1 - x], the first kernels of an ordinary network become [w, -w] / 2 (here they are of that form when it
+    begins, and are then trained as six-channel ones are there), and training goes on with B = 2; rectifiers stay, as released. Every layer
+    of a network with B = 2 begins scaled so that its numbers are as large as the ordinary network's on the training images, in the place of
+    the released norms. The network has two convolutions and one of size 1 before the mean over places, and never a bias but -log 9 on its
+    logits.
 
     ``way``: ``ordinary``, trained for ``before`` steps and ``steps`` more; ``converted``, B = 2 after ``before`` ordinary steps, then
     ``steps``; ``scratch``, B = 2 from the beginning, for ``steps``; ``scratch-long``, for both. The loss is binary cross entropy for each

@@ -26,7 +26,7 @@ class AnswerPriors(Experiment, name="answer-priors"):
     whose states foretell how likely an answer is by itself can be found by reading logits out of them; tuning these layers alone on a few
     easy prompts brings accuracy on answers that were not among them, and errors lean no more.
 
-    Two words with one of six initials each stand for one of 36 acronyms. In training acronyms have Zipf frequencies of exponent ``skew``,
+    Two words with one of seven initials each stand for one of 49 acronyms. In training acronyms have Zipf frequencies of exponent ``skew``,
     in texts of acronyms alone and in the task, so a model learns the common ones first. Judged are all alike. ``before`` is the share
     right, ``lean_before`` the correlation over acronyms of the share wrong with minus the logarithm of the frequency. Then one block alone
     is tuned on prompts whose answers are half of the acronyms, all alike, and the other half is judged: ``chosen`` by the block whose

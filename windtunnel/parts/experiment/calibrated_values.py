@@ -25,7 +25,7 @@ class CalibratedValues(Experiment, name="calibrated-values"):
     on alone, forwards and backwards in turn, with rewards by a classifier. Here a point moves on a grid of 7 x 7 places, a tenth of its
     moves goes astray, and values are a table for each direction, which begins at random numbers up to
     ``unknown``, so that what was never done looks good. ``demonstrations`` of both directions take the shortest way in
-    ``expert`` of their steps; records of other goals bring what lies elsewhere, without reward.
+    ``expert`` of their steps; records of other goals bring what lies elsewhere, rewarded only where they come by the goal.
 
     ``values``: ``calibrated``, the gradient that pushes the value of an action down stops where it is below the recorded return from there
     on; ``conservative``, it does not; ``plain`` has none of it; ``cloned``, the policy repeats what was done most in a place and learns
@@ -33,7 +33,7 @@ class CalibratedValues(Experiment, name="calibrated-values"):
     ``resets`` puts the point back before every attempt. ``mistaken`` is how often the classifier takes a place beside the goal for it.
 
     Numbers are ``late``, the success of the last quarter of the attempts; ``early``, that of the first 20; ``offline``, that of the policy
-    before it learns online; and ``dip``, how far the lowest mean of ten attempts in a row lies below it.
+    before it learns online; and ``dip``, how far the lowest mean of ten attempts in a row, of the first 60, lies below it.
     """
 
     trial = Trial({"attempts": 24, "sweeps": 5})

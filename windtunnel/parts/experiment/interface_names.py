@@ -31,8 +31,8 @@ class InterfaceNames(Experiment, name="interface-names"):
     Code are files of Python's library, half of which are read, by whole files. The model counts: how often a name stood behind its module,
     how often its pieces (``load``, ``s``) stood behind the module's pieces, and how often a name and its pieces went with words of the
     docstring of the function or file around; it adds up logarithms. ``form`` is ``import`` or ``call``. The other 19 names are of the same
-    form, of any module. ``seen`` is about names that were read behind that module, ``unseen`` about others, ``first`` about all; ``five``
-    is the share among the first five of all. Chance is 0.05, and 0.25 for five.
+    form, of any module. ``seen`` is about names that were read behind that module, ``unseen`` about others, ``first`` about all. Chance is
+    0.05.
     """
 
     trial = Trial({"judged": 20})

@@ -12,13 +12,8 @@ from windtunnel.slots import Experiment
 if TYPE_CHECKING:
     import numpy as np
 
-STEPS, TOPICS, SEEN, LINE, BATCH = (
-    5,
-    20,
-    24,
-    16,
-    64,
-)  # of an episode; topics; numbers of a picture or word, and of a line; episodes of a step
+STEPS, TOPICS = 5, 20  # of an episode; topics
+SEEN, LINE, BATCH = 24, 16, 64  # numbers of a picture or word, and of a line; episodes of a step
 
 
 class OrderedLines(Experiment, name="ordered-lines"):

@@ -28,8 +28,9 @@ class WornSensors(Experiment, name="worn-sensors"):
 
     ``pretext``: ``masked``, squared error of pieces of eight points of a channel, ``ratio`` of them hidden; ``change``, which of five
     changes was made; ``none``. Then all weights and a new head are tuned on ``labelled`` people. ``reading: trees`` are boosted trees on
-    the mean, deviation, mean absolute difference and zero crossings of each channel, the place of the paper's XGBoost. Segments are scaled
-    by the deviation of their channel. Rates are chosen on two further labelled people.
+    the mean, mean absolute difference, zero crossings, largest value over the mean and covariance four points apart of each channel, in the
+    place of the paper's XGBoost; nothing of them is tuned. Segments are scaled by the deviation of their channel. Rates are chosen on two
+    further labelled people.
 
     Numbers are ``accuracy``, of the segments of 20 new people, and ``alike``, of new segments of the labelled people.
     """

@@ -129,7 +129,7 @@ def fitted(names: np.ndarray, texts: np.ndarray, answers: np.ndarray, pull: floa
     import numpy as np
 
     scale = np.linalg.norm(texts, axis=1).mean()
-    weights, bias = np.eye(names.shape[1]), 0.0
+    weights = np.eye(names.shape[1])
     slope = 1 / max(1e-9, float((((names * texts).sum(axis=1)) / scale).std()))  # so that logits begin with a deviation of 1
     texts = texts / scale * slope
     bias = -float(((names @ weights) * texts).sum(axis=1).mean())
