@@ -3,7 +3,8 @@
 ``python benchmarks/lora_step.py MODEL [PAIRS [BATCH [CONTEXT]]]`` prints JSON: the ratio of CPU seconds of steps by turns in one process
 (at most 0.9 is asked), and of peak memory, each side in a process of its own (at most 0.8). MODEL is a folder that transformers loads.
 Each side computes in what is fastest for it: ours in float32 or under autocast with fused attention or plain products, theirs in float32,
-under autocast or with frozen weights in bfloat16, all without compiling. ``causes`` has CPU seconds of our step with one thing less.
+under autocast or with frozen weights in bfloat16, with either attention (`eager` in transformers), all without
+compiling. ``causes`` has CPU seconds of our step with one thing less.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from windtunnel.train.variant import step_seconds
 ASKED = {"ratio": 0.9, "memory": 0.8}
 OURS = {"float32": ("float32", "sdpa"), "bfloat16": ("bfloat16", "sdpa"), "bfloat16, products": ("bfloat16", "products")}
 THEIRS: dict[str, dict[str, Any]] = {"float32": {}, "autocast": {"bf16": True}, "bfloat16 weights": {"bf16": True}}
+THEIRS |= {f"{way}, eager": arguments for way, arguments in THEIRS.items()}
 
 
 def ours(folder: str, batch: int, context: int) -> dict[str, Any]:
@@ -49,8 +51,8 @@ def theirs(folder: str, way: str) -> Any:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.bfloat16 if way == "bfloat16 weights" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    dtype = torch.bfloat16 if way.startswith("bfloat16 weights") else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager" if way.endswith("eager") else "sdpa")
     return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
 
 
