@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from windtunnel.kits.text.linear_attention import additive, gated, softmaxed
+from windtunnel.kits.text.linear_attention import gated, softmaxed
 from windtunnel.kits.text.small import made
 from windtunnel.kits.text.windowed import chances, language
 from windtunnel.parts.experiment.converted_attention import AGAIN, BEGIN, COPIED, LENGTH, WORDS, Converted, texts, told
@@ -24,20 +24,6 @@ def test_a_gated_recurrence_place_by_place():
         state = kept[:, :, place, :, None].exp() * state + key[:, :, place, :, None] * value[:, :, place, None]
         found.append((query[:, :, place, None] @ state)[:, :, 0])
     assert torch.allclose(gated(query, key, value, kept), torch.stack(found, dim=2), atol=1e-4)
-
-
-def test_an_additive_recurrence_place_by_place():
-    query, key, value, _ = drawn()
-    weight, state, found = torch.zeros(2, 3, 4), torch.zeros(2, 3, 4, 4), []
-    for place in range(9):
-        now = key[:, :, place].exp()
-        state = (weight / (weight + now))[..., None] * state + (now / (weight + now))[..., None] * value[:, :, place, None]
-        weight = weight + now
-        found.append((query[:, :, place, None] @ state)[:, :, 0])
-    once = torch.stack(found, dim=2)
-    assert torch.allclose(additive(query, key, value), once, atol=1e-5)
-    whole = additive(query, key, value, both_ways=True)
-    assert torch.allclose(whole[:, :, -1], once[:, :, -1], atol=1e-5) and not torch.allclose(whole[:, :, 0], once[:, :, 0], atol=1e-2)
 
 
 def test_a_window_as_long_as_the_text_is_attention():

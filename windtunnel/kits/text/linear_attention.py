@@ -28,16 +28,3 @@ def gated(query: Tensor, key: Tensor, value: Tensor, kept: Tensor) -> Tensor:
     along = kept.cumsum(dim=2)
     scores = (query * along.exp()) @ (key * (-along).exp()).transpose(2, 3)
     return scores.masked_fill(~visible(query.shape[2]), 0.0) @ value
-
-
-def additive(query: Tensor, key: Tensor, value: Tensor, both_ways: bool = False) -> Tensor:
-    """q S with S the running softmax over places of each channel of the key: S = sum over j of exp(k_j) / (sum over i of exp(k_i)) v_j'.
-
-    Qin et al. 2024 (LightNet), arXiv:2405.21022: z_t = z_(t-1) + exp(k_t), S_t = (z_(t-1) / z_t) S_(t-1) + (exp(k_t) / z_t) v_t'.
-    ``both_ways`` lets every place see all others, in the same one pass.
-    """
-    weight = (key - key.amax(dim=2, keepdim=True)).exp()
-    if both_ways:
-        return query @ ((weight / weight.sum(dim=2, keepdim=True)).transpose(2, 3) @ value)
-    scores = (query / weight.cumsum(dim=2).clamp(min=1e-20)) @ weight.transpose(2, 3)
-    return scores.masked_fill(~visible(query.shape[2]), 0.0) @ value
