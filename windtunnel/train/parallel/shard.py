@@ -72,9 +72,11 @@ def recording_as_before(model: Any) -> None:
     transformers looks up by the name of a class what its models can keep, and ``fully_shard`` has made the model one of another class: a
     model without a head of its own (``ViTModel``) would leave them out in silence.
     """
-    from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY
+    from transformers.utils import output_capturing
 
-    _CAN_RECORD_REGISTRY[model] = model._can_record_outputs
+    registry = getattr(output_capturing, "_CAN_RECORD_REGISTRY", None)  # private: another release may look elsewhere
+    if registry is not None:
+        dict.__setitem__(registry, str(model.__class__), model._can_record_outputs)  # releases before took names, later ones models
 
 
 def at_rest(model: Any) -> None:
