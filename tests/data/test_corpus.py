@@ -636,7 +636,8 @@ def test_the_fingerprint_covers_every_field(tmp_path: Path) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_the_bytes_of_values_tell_values_apart_and_nothing_else(data: st.DataObject) -> None:
-    from windtunnel.data.corpus.fields import stored, value_bytes
+    from windtunnel.data.corpus.digest import value_bytes
+    from windtunnel.data.corpus.fields import stored
 
     forms = {
         pyarrow.int16(): st.integers(-300, 300),

@@ -13,7 +13,8 @@ import torch
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
-from windtunnel.data.corpus.fields import from_rows, sizes, value_bytes
+from windtunnel.data.corpus.digest import sizes, value_bytes
+from windtunnel.data.corpus.fields import from_rows
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.image.patches import to_images
 from windtunnel.kits.image.pixels import Images, pixels_of, plain_file, read_image

@@ -104,7 +104,8 @@ def _spent(cpu: float, seconds: float, more: Mapping[str, float] | None = None) 
 
 def read_stage(name: str, source: Source, work: Path, say: Say) -> Stage:
     """The documents of a source that hold something, in shards; found there where the source looks as it did."""
-    from windtunnel.data.corpus.fields import ORIGIN, sizes
+    from windtunnel.data.corpus.digest import sizes
+    from windtunnel.data.corpus.fields import ORIGIN
     from windtunnel.data.corpus.frame import batches, documents_of
     from windtunnel.data.corpus.reading import encodable, usable
     from windtunnel.data.corpus.tally import Tally

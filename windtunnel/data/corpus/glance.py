@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PrivateAttr
 
 from windtunnel.core.errors import UserError
-from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, sizes, text_of
+from windtunnel.data.corpus.digest import sizes
+from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, text_of
 from windtunnel.data.corpus.frame import Document, StreamedSource, batches, documents_of
 from windtunnel.data.corpus.split import fraction, split_keys
 from windtunnel.data.corpus.tally import Tally

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from windtunnel.core.errors import PartError
-from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, sizes, text_of
+from windtunnel.data.corpus.digest import sizes
+from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, text_of
 from windtunnel.data.corpus.frame import batches, engine, frame, streamed_rows
 from windtunnel.data.corpus.victims import schema
 from windtunnel.slots import Curator, CuratorContext

@@ -28,7 +28,8 @@ from windtunnel.core.files import naming, publish, remove_abandoned, temporary_f
 from windtunnel.core.keys import differing
 from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, Corpus
 from windtunnel.data.corpus.curation import OWN, Curation, decisive
-from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, conform, described, plain_schema, sizes, text_of
+from windtunnel.data.corpus.digest import sizes
+from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, conform, described, plain_schema, text_of
 from windtunnel.data.corpus.judging import curated, numbered, of_source
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
 from windtunnel.data.corpus.placing import Placing

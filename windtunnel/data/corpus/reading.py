@@ -12,7 +12,8 @@ import numpy as np
 
 from windtunnel.core.errors import SourceError, UserError, nearest
 from windtunnel.core.part import Part
-from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes
+from windtunnel.data.corpus.digest import sizes
+from windtunnel.data.corpus.fields import ORIGIN, TEXT
 from windtunnel.data.corpus.frame import Document, batches, documents_of
 from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.shards import Shard

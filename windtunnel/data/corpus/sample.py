@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from windtunnel.data.corpus.fields import ORIGIN, TEXT, sizes, text_of
+from windtunnel.data.corpus.digest import sizes
+from windtunnel.data.corpus.fields import ORIGIN, TEXT, text_of
 from windtunnel.data.corpus.frame import Document
 from windtunnel.data.corpus.tally import Tally
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.data.corpus import frame
-from windtunnel.data.corpus.fields import ORIGIN, Digest, conform, one_batch, plain_schema, sizes, widened
+from windtunnel.data.corpus.digest import Digest, sizes
+from windtunnel.data.corpus.fields import ORIGIN, conform, one_batch, plain_schema, widened
 
 if TYPE_CHECKING:
     import pyarrow

@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, text_of, value_bytes
+from windtunnel.data.corpus.digest import value_bytes
+from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, text_of
 
 if TYPE_CHECKING:
     import numpy as np
