@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from paired import median_interval
+from paired import alternating, median_interval
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -45,13 +45,6 @@ def spent() -> float:
     """CPU seconds of this process and of those that it has started and that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-def timed(act: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of ``act``, and what it gives."""
-    began = spent()
-    found = act()
-    return spent() - began, found
 
 
 class Arrays(Dataset):  # type: ignore[type-arg]
@@ -146,12 +139,9 @@ def write_files(folder: Path) -> list[Path]:
 
 
 def by_turns(first: Callable[[], Any], second: Callable[[], Any], pairs: int) -> tuple[list[float], list[float]]:
-    """CPU seconds of both, in alternating order."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for pair in range(pairs):
-        for who in (0, 1) if pair % 2 else (1, 0):
-            seconds[who].append(timed((first, second)[who])[0])
-    return seconds
+    """CPU seconds of both, with those of the workers that they started."""
+    seconds = alternating({"first": lambda _: first(), "second": lambda _: second()}, pairs, spent=spent)["cpu_seconds"]
+    return seconds["first"], seconds["second"]
 
 
 def arrays(pairs: int, folder: Path) -> dict[str, Any]:
@@ -179,10 +169,13 @@ def jpeg(pairs: int, folder: Path) -> dict[str, Any]:
     once()  # what is imported on the way is no cost of images
     count = FILES // BATCH * BATCH
     preparing, theirs_first = by_turns(once, lambda: theirs(Files(files), 1), pairs)
-    reading, theirs_three = by_turns(lambda: ours(streams[0], 3 * count), lambda: theirs(Files(files), 4), pairs)
-    decoding, _ = timed(lambda: [np.array(Image.open(file).convert("RGB")) for file in files])
+    reading, theirs_four = by_turns(lambda: ours(streams[0], 3 * count), lambda: theirs(Files(files), 4), pairs)
+    began = spent()
+    for file in files:
+        np.array(Image.open(file).convert("RGB"))
+    decoding = spent() - began
     epoch = [each / 3 for each in reading]
-    later = [(four - first) / 3 for four, first in zip(theirs_three, theirs_first, strict=True)]
+    later = [(four - first) / 3 for four, first in zip(theirs_four, theirs_first, strict=True)]
     ratios = {}
     for n in COUNTS:
         each = [
@@ -198,7 +191,7 @@ def jpeg(pairs: int, folder: Path) -> dict[str, Any]:
         | {"decoding": 1e3 * decoding / FILES},
         "after": ratios,
         "even_after": (float(np.median(preparing)) - float(np.median(theirs_first)) + float(np.median(later))) / saved,
-        "cpu_seconds": {"preparing": preparing, "reading_three": reading, "theirs_one": theirs_first, "theirs_four": theirs_three},
+        "cpu_seconds": {"preparing": preparing, "reading_three": reading, "theirs_one": theirs_first, "theirs_four": theirs_four},
     }
 
 

@@ -23,19 +23,25 @@ def median_interval(values: list[float]) -> tuple[float, float]:
     return ordered[max(left_out, 1) - 1], ordered[n - max(left_out, 1)]
 
 
-def alternating(ways: dict[str, Callable[[int], Any]], pairs: int, seen: Callable[[str, int, Any], None] | None = None) -> dict[str, Any]:
+def alternating(
+    ways: dict[str, Callable[[int], Any]],
+    pairs: int,
+    seen: Callable[[str, int, Any], None] | None = None,
+    spent: Callable[[], float] = time.process_time,
+) -> dict[str, Any]:
     """CPU and wall seconds of each of two ``ways``, called by turns with the number of the pair, and the ratios of the first to the second.
 
-    ``seen`` is handed the name, the pair and what the call gave.
+    ``seen`` is handed the name, the pair and what the call gave. ``spent`` tells the CPU seconds so far: those of this process, or of
+    others too.
     """
     names = list(ways)
     cpu: dict[str, list[float]] = {name: [] for name in names}
     wall: dict[str, list[float]] = {name: [] for name in names}
     for pair in range(pairs):
         for name in names if pair % 2 else names[::-1]:
-            began, clock = time.process_time(), time.perf_counter()
+            began, clock = spent(), time.perf_counter()
             found = ways[name](pair)
-            cpu[name].append(time.process_time() - began)
+            cpu[name].append(spent() - began)
             wall[name].append(time.perf_counter() - clock)
             if seen is not None:
                 seen(name, pair, found)
