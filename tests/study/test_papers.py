@@ -163,13 +163,18 @@ def test_a_verdict_is_what_every_point_of_the_interval_says(relation, by, one, o
     low, high = sorted((one, other))
     verdict = decide(Expectation(arm="a", relation=relation, by=by), low, high)
     point = min(max(low + where * (high - low), low), high)
-    fulfilled = {"better": point > by, "not-worse": point > -by, "worse": point < -by}[relation]
+    fulfilled = {"better": point > by, "not-worse": point >= -by, "worse": point < -by}[relation]
     if verdict == "reproduced":
         assert fulfilled
     if verdict == "not reproduced":
         assert not fulfilled
     if low == high and point not in (by, -by):
         assert verdict != "undecided"
+
+
+def test_what_is_equal_is_not_worse_and_not_better():
+    same = {relation: decide(Expectation(arm="a", relation=relation), 0.0, 0.0) for relation in ("better", "not-worse", "worse")}
+    assert same == {"better": "undecided", "not-worse": "reproduced", "worse": "undecided"}
 
 
 def test_an_end_that_is_not_known_decides_nothing_on_its_side():

@@ -124,4 +124,4 @@ def _fulfilled(gain: np.ndarray, claim: Finding) -> np.ndarray:
     """Whether each improvement is what the claim says, as :func:`windtunnel.study.claims.decide` has it of an interval."""
     if claim.relation == "worse":
         return np.asarray(-gain > claim.by)
-    return np.asarray(gain > (-claim.by if claim.relation == "not-worse" else claim.by))
+    return np.asarray(gain >= -claim.by if claim.relation == "not-worse" else gain > claim.by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, Literal
@@ -120,7 +121,8 @@ def decide(expectation: Expectation, low: float | None, high: float | None) -> O
     """What an interval says about an expectation; None is an end that is not known (as far out as can be).
 
     The interval is of the arm's improvement, or of the law's number. Reproduced if the whole interval fulfils the expectation, not
-    reproduced if none of it does, else undecided.
+    reproduced if none of it does, else undecided. What is equal is not worse; whether it is better is left undecided, because numbers are
+    equal to the last digit where neither side rises from the floor.
     """
     low = -math.inf if low is None else low
     high = math.inf if high is None else high
@@ -132,8 +134,8 @@ def decide(expectation: Expectation, low: float | None, high: float | None) -> O
         return "not reproduced" if high < least or low > most else "undecided"
     if expectation.relation == "worse":
         low, high = -high, -low
-    least = -expectation.by if expectation.relation == "not-worse" else expectation.by
-    if low > least:
+    holds, least = (operator.ge, -expectation.by) if expectation.relation == "not-worse" else (operator.gt, expectation.by)
+    if holds(low, least):
         return "reproduced"
     return "not reproduced" if high < least else "undecided"
 
