@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Curator, CuratorContext
 from windtunnel.study import stages
 from windtunnel.study.curate import load_curation
+from windtunnel.study.launch.mapped import call_on_node, mapping
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmn" for b in "aeio" for c in "rstx"]
 CURATORS = [{"near-duplicates": {"similarity": 0.5}}, {"length": {"shortest": 60}}]
@@ -90,10 +93,46 @@ def test_killed_anywhere_it_goes_on_to_the_same_end(folder: Path, monkeypatch: p
     assert len(documents(folder / "cut")) == 41 and more["key"] != found["key"]
 
 
-def test_two_workers_give_what_one_gives(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "_pool", lambda workers: stages.contextlib.nullcontext(lambda act, jobs: [*map(act, jobs)]))
-    one = wt.curate(sources(folder), folder / "out", curators=CURATORS[:1], workers=2, quiet=True)
-    assert sum(entry["documents"] for entry in one["files"]) == 41
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """Ray with two processors."""
+    ray = pytest.importorskip("ray")
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init(num_cpus=2, address="local", include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_two_workers_give_what_one_gives(
+    folder: Path, capsys: pytest.CaptureFixture[str], engine: str, request: pytest.FixtureRequest
+) -> None:
+    if engine == "ray":
+        request.getfixturevalue("cluster")
+    one = wt.curate(sources(folder), folder / "one", curators=CURATORS, quiet=True)
+    two = wt.curate(sources(folder), folder / "two", curators=CURATORS, workers=2, engine=engine)
+    assert "judged 2 of 2" in capsys.readouterr().out, "a shard each"
+    assert two["files"] == one["files"] and two["key"] == one["key"] and documents(folder / "two") == documents(folder / "one")
+    victims = [parquet.read_table(folder / name / "victims.parquet").to_pylist() for name in ("one", "two")]
+    assert victims[0] == victims[1] and victims[0]
+
+
+def test_a_node_that_does_not_see_the_folder_says_so(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"does not see .*/elsewhere: the output folder has to be on storage that every node mounts"):
+        call_on_node(len, [], folder / "elsewhere", [])
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_a_ray_worker_refuses_is_told_as_it_is_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    with pytest.raises(UserError, match="no number"), mapping(2, "ray", None, folder) as mapped:
+        list(mapped(refuse, ["1", "x"]))
+
+
+def refuse(job: str) -> int:
+    if not job.isdigit():
+        raise UserError(f"{job!r} is no number")
+    return int(job)
 
 
 @pytest.mark.parametrize(

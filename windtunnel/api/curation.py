@@ -15,6 +15,8 @@ def curate(
     *,
     curators: Sequence[Any] | None = None,
     workers: int = 1,
+    engine: str = "local",
+    address: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Let curators act on documents and write what stays, what went and why to ``out``; returns the result. Called again, it goes on.
@@ -25,7 +27,9 @@ def curate(
         corpus: a file with ``corpus`` and ``curators``; or, with ``curators``, sources by name.
         out: where all goes.
         curators: in order, as YAML writes them: ``[{"near-duplicates": {"similarity": 0.7}}]``.
-        workers: processes that judge side by side.
+        workers: processes that judge side by side, or with ``engine="ray"`` tasks.
+        engine: ``local`` or ``ray``; the documents are the same.
+        address: of a running Ray cluster, whose nodes see ``out`` (default: one that is started here).
         quiet: show nothing.
 
     Raises:
@@ -39,6 +43,6 @@ def curate(
         recipe = curation_from({"corpus": expanded(corpus), "curators": list(curators or ())})
     else:
         recipe = load_curation(corpus)
-    result = run(recipe, Path(out), workers=workers, progress=None if quiet else print)
+    result = run(recipe, Path(out), workers=workers, engine=engine, address=address, progress=None if quiet else print)
     page(result, Path(out))
     return result

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from windtunnel.commands.console import answers, console, plain_table, print_json
-from windtunnel.commands.options import CorpusOption, JsonOption, SetOption, sources
+from windtunnel.commands.options import AddressOption, CorpusOption, Engine, JsonOption, SetOption, check_engine, sources
 
 
 def curate(
@@ -18,6 +18,8 @@ def curate(
     corpus: CorpusOption = None,
     settings: SetOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="processes that judge documents side by side")] = 1,
+    engine: Annotated[Engine, typer.Option("--engine", help="judge here, or as Ray tasks")] = Engine.local,
+    address: AddressOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Clean, deduplicate and choose documents; write what stays, and what went and why. Given again, it goes on where it was.
@@ -31,8 +33,13 @@ def curate(
     from windtunnel.study.curate import curate as run
     from windtunnel.study.curate import load_curation
 
+    check_engine(engine, address)
     recipe = load_curation(Document(file, settings or ()), sources(corpus))
-    result = run(recipe, out, workers=workers, progress=lambda line: console().print(escape(line), soft_wrap=True))
+
+    def say(line: str) -> None:
+        console().print(escape(line), soft_wrap=True)
+
+    result = run(recipe, out, workers=workers, engine=engine.value, address=address, progress=say)
     report = page(result, out)
     if as_json:
         print_json(result)

@@ -21,6 +21,7 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import locked, naming, remove_abandoned, sync, temporary_folder, write_json
 from windtunnel.recipe import Document, Recipe, recipe_from
 from windtunnel.recipe.nesting import NestedError
+from windtunnel.study.launch.mapped import Mapped, mapping
 from windtunnel.study.stages import Stage, judged_stage, read_stage, whole_stage
 from windtunnel.train.curation import SPENT
 
@@ -58,7 +59,9 @@ def curation_from(data: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def curate(recipe: Recipe, out: Path, *, workers: int = 1, progress: Say | None = None) -> dict[str, Any]:
+def curate(
+    recipe: Recipe, out: Path, *, workers: int = 1, engine: str = "local", address: str | None = None, progress: Say | None = None
+) -> dict[str, Any]:
     """Read the corpus of ``recipe``, let its curators act on all of it, and write what stays to ``out``; the result, as it is stored.
 
     ``out/documents`` holds parquet files by source, with all fields; ``out/victims.parquet`` what was removed and why;
@@ -67,7 +70,9 @@ def curate(recipe: Recipe, out: Path, *, workers: int = 1, progress: Say | None 
     Args:
         recipe: of which the corpus and the curators count.
         out: a folder; what else lies in it stays.
-        workers: processes that judge shards side by side.
+        workers: processes, or with ``engine="ray"`` tasks, that judge shards side by side.
+        engine: ``local`` or ``ray``; the documents are the same.
+        address: of a running Ray cluster, whose nodes see ``out`` (default: one that is started here).
         progress: is told what is being done, a line at a time.
 
     Raises:
@@ -84,11 +89,12 @@ def curate(recipe: Recipe, out: Path, *, workers: int = 1, progress: Say | None 
         read = len(stages)
         current = Stage.joined(stages)
         journal = _curation(recipe, out, say)
-        for curator in recipe.curators:
-            current = _stage_of(curator, current, journal, out / "work", workers, say)
-            if not any(shard["documents"] for shard in current.facts["shards"]):
-                raise UserError(f"curator {curator.name!r} removed every document")
-            stages.append(current)
+        with mapping(workers, engine, address, out) as mapped:
+            for curator in recipe.curators:
+                current = _stage_of(curator, current, journal, out / "work", mapped, say)
+                if not any(shard["documents"] for shard in current.facts["shards"]):
+                    raise UserError(f"curator {curator.name!r} removed every document")
+                stages.append(current)
         told = [FORMAT, [stage.folder.name for stage in stages], current.content()]
         key = hashlib.blake2b(json.dumps(told).encode(), digest_size=10).hexdigest()
         known = _known(out, key)
@@ -108,11 +114,11 @@ def _curation(recipe: Recipe, out: Path, say: Say) -> Any:
     return curation_of(recipe, held_models(recipe, out / "cache", say), out / "work" / "curating")
 
 
-def _stage_of(curator: Any, before: Stage, curation: Any, work: Path, workers: int, say: Say) -> Stage:
+def _stage_of(curator: Any, before: Stage, curation: Any, work: Path, mapped: Mapped[Any, Any], say: Say) -> Stage:
     from windtunnel.data.corpus.judging import Judge
 
     if isinstance(curator, Judge):
-        return judged_stage(curator, before, curation, work, workers, say)
+        return judged_stage(curator, before, curation, work, mapped, say)
     return whole_stage(curator, before, curation, work, say)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from windtunnel.data.corpus.judging import Judge
     from windtunnel.data.corpus.victims import Victims
     from windtunnel.slots import Curator, Source
+    from windtunnel.study.launch.mapped import Mapped
 
 FORMAT = 1  # raised when any rule changes that decides what is in a stage
 SHARD = 48 << 20  # bytes of documents in a shard, the piece that is judged, kept and found again by itself
@@ -254,8 +254,8 @@ def whole_stage(curator: Curator, before: Stage, curation: Curation, work: Path,
         return _finished(new, folder, facts | _removed([victims], ["victims.parquet"] if victims.counts else []))
 
 
-def judged_stage(curator: Judge, before: Stage, curation: Curation, work: Path, workers: int, say: Say) -> Stage:
-    """What a curator makes that judges documents one at a time: shard by shard, side by side; what is there counts."""
+def judged_stage(curator: Judge, before: Stage, curation: Curation, work: Path, mapped: Mapped[Any, Any], say: Say) -> Stage:
+    """What a curator makes that judges documents one at a time: shard by shard, as ``mapped`` maps; what is there counts."""
     from windtunnel.data.corpus.judging import decided, scanned
     from windtunnel.data.corpus.tally import Tally
 
@@ -269,21 +269,20 @@ def judged_stage(curator: Judge, before: Stage, curation: Curation, work: Path, 
         jobs.append((curator, before, shard, start, folder, number))
         start += shard["documents"]
     began, tally = time.monotonic(), Tally("all sources")
-    with _pool(workers if len(jobs) > 1 else 1) as mapped:
-        spent = 0.0
-        if curator.scans and not (scratch / "decided.npz").exists():
-            for done, seconds in enumerate(mapped(_scan, jobs), 1):
-                spent += seconds
-                say(f"{curator.name}: looked at {done} of {len(jobs)} shards")
-            cpu, paid = time.process_time(), dict(curation.spent)
-            names = sorted(path.name.removesuffix(".names") for path in scratch.glob("*.names"))
-            decided(curator, curation.context(curator, tally), (scanned(curator, None, scratch / name) for name in names), scratch)
-            look = {"cpu_seconds": spent + time.process_time() - cpu, "table": tally.rows(), "spent": _since(paid, curation)}
-            write_json(folder / "scanned.json", look)
-        entries = []
-        for done, entry in enumerate(mapped(_judge, jobs), 1):
-            entries.append(entry)
-            say(f"{curator.name}: judged {done} of {len(jobs)} shards")
+    spent = 0.0
+    if curator.scans and not (scratch / "decided.npz").exists():
+        for done, seconds in enumerate(mapped(_scan, jobs), 1):
+            spent += seconds
+            say(f"{curator.name}: looked at {done} of {len(jobs)} shards")
+        cpu, paid = time.process_time(), dict(curation.spent)
+        names = sorted(path.name.removesuffix(".names") for path in scratch.glob("*.names"))
+        decided(curator, curation.context(curator, tally), (scanned(curator, None, scratch / name) for name in names), scratch)
+        look = {"cpu_seconds": spent + time.process_time() - cpu, "table": tally.rows(), "spent": _since(paid, curation)}
+        write_json(folder / "scanned.json", look)
+    entries = []
+    for done, entry in enumerate(mapped(_judge, jobs), 1):
+        entries.append(entry)
+        say(f"{curator.name}: judged {done} of {len(jobs)} shards")
     return _gathered(curator, folder, entries, time.monotonic() - began)
 
 
@@ -315,26 +314,6 @@ def _gathered(curator: Judge, folder: Path, entries: list[dict[str, Any]], secon
     write_json(folder / FACTS, facts)
     shutil.rmtree(folder / "scans", ignore_errors=True)
     return Stage(folder, facts)
-
-
-def _pool(workers: int) -> Any:
-    """What maps a function over jobs, in order, in so many processes."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    if workers == 1:
-        return contextlib.nullcontext(map)
-
-    @contextlib.contextmanager
-    def processes() -> Iterator[Any]:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            try:
-                yield pool.map
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-    return processes()
 
 
 Job = tuple["Judge", Stage, Mapping[str, Any], int, Path, int]
