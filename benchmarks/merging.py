@@ -34,18 +34,20 @@ def anonymous() -> int:
 def child(side: str, config: str, out: str, model: str) -> None:
     """One merge; prints CPU seconds of the whole process and what anonymous memory rose by after imports."""
     import torch
-    from transformers import AutoConfig
 
     torch.set_num_threads(1)
-    AutoConfig.from_pretrained(model, local_files_only=True)  # what that imports is imported late
     if side == "ours":
-        from windtunnel.train.merge import merge_models, read_merge
+        from windtunnel.commands.main import app
+        from windtunnel.train import merge as _late  # noqa: F401
 
         def merge() -> None:
-            merge_models(read_merge(config), Path(out))
+            app(["merge", config, out], standalone_mode=False)
 
     else:
         from mergekit.scripts.run_yaml import main as run
+        from transformers import AutoConfig
+
+        AutoConfig.from_pretrained(model, local_files_only=True)  # what that imports is imported late
 
         def merge() -> None:
             run.main(args=[config, out, "--copy-tokenizer", "--num-threads", "1", "--quiet"], standalone_mode=False)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import filecmp
+import functools
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from windtunnel.recipe.yaml import Document
 from windtunnel.slots import Start
 
 TOKENIZER = "tokenizer.json"
-PIECE = 1 << 17  # numbers of a weight that are merged at a time, where each is merged by itself
+PIECE = 1 << 16  # numbers of a weight that are merged at a time, where each is merged by itself; larger ones are mapped and faulted in anew
 FLOATS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
@@ -90,7 +91,8 @@ def merge_models(recipe: MergeRecipe, out: Path) -> dict[str, Any]:
         models = {path: Weights(folder, opened) for path, folder in folders.items()}
         refuse_other_models(folders, models, first)
         with temporary_folder(out.parent, f"{out.name}.partial-") as partial:
-            count, size = _write(recipe, models, first, _config(folders[first]), partial / "model.safetensors")
+            config = functools.cache(lambda: _config(folders[first]))
+            count, size = _write(recipe, models, first, config, partial / "model.safetensors")
             _copy_config(folders[first], partial, recipe.dtype)
             copy_beside(folders[first], partial)
             if out.is_dir():
@@ -140,9 +142,9 @@ def refuse_adapter(path: str, folder: Path) -> None:
 
 def refuse_other_models(folders: Mapping[str, Path], models: Mapping[str, Weights], first: str) -> None:
     """Raise PartError where models differ in kind, shapes or tokenizers from the model ``first``; it says what would merge them."""
-    kind = _config(folders[first]).model_type
+    kind = _family_name(folders[first])
     for path, folder in folders.items():
-        if (other := _config(folder).model_type) != kind:
+        if (other := _family_name(folder)) != kind:
             raise PartError(f"{path}: {folder} is a {other} and {first} a {kind}; weights of two families cannot be added")
         one, two = models[first], models[path]
         names = sorted(one.kinds.keys() | two.kinds.keys())
@@ -184,6 +186,15 @@ def _config(folder: Path) -> Any:
     return config_in(folder)
 
 
+def _family_name(folder: Path) -> str:
+    """The ``model_type`` of the model in ``folder``, read here: what transformers imports for a configuration takes three CPU seconds."""
+    file = folder / "config.json"
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PartError(f"{file}: not a configuration that transformers reads: {type(error).__name__}: {error}") from error
+
+
 def _copy_config(here: Path, there: Path, dtype: str) -> None:
     """Copy the configurations of the model, with the type of numbers that is written."""
     for name in ("config.json", "generation_config.json"):
@@ -195,7 +206,7 @@ def _copy_config(here: Path, there: Path, dtype: str) -> None:
         (there / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 
-def _write(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, config: Any, path: Path) -> tuple[int, int]:
+def _write(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, config: Callable[[], Any], path: Path) -> tuple[int, int]:
     """Write the merged tensors to ``path`` as safetensors; returns how many there are and how many bytes.
 
     The header comes first in that format and needs only shapes and types, so tensors follow one by one as they are made.
@@ -222,7 +233,9 @@ def _write(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, confi
     return len(header), path.stat().st_size
 
 
-def _merged(recipe: MergeRecipe, models: Mapping[str, Weights], first: str, config: Any, header: Mapping[str, Any]) -> Iterator[Any]:
+def _merged(
+    recipe: MergeRecipe, models: Mapping[str, Weights], first: str, config: Callable[[], Any], header: Mapping[str, Any]
+) -> Iterator[Any]:
     """The merged tensors in the order of ``header``, flat, as they are stored, and where the merge allows it in pieces.
 
     Raises PartError at the end where none has changed.

@@ -106,9 +106,9 @@ def test_ranks_of_shifts_take_the_place_of_weights():
     base, one, other = GIVEN.values()
     ranked = part(scale="shift-ranks")
     wanted = by_shift_ranks(base, [one - base, other - base])
-    assert torch.allclose(ranked.merged("model.layers.0.mlp.up_proj.weight", GIVEN, config, 0), base + wanted, atol=1e-5)
+    assert torch.allclose(ranked.merged("model.layers.0.mlp.up_proj.weight", GIVEN, lambda: config, 0), base + wanted, atol=1e-5)
     by_token = by_shift_ranks(base.T, [(one - base).T, (other - base).T]).T
-    assert torch.allclose(ranked.merged("model.embed_tokens.weight", GIVEN, config, 0), base + by_token, atol=1e-5)
+    assert torch.allclose(ranked.merged("model.embed_tokens.weight", GIVEN, lambda: config, 0), base + by_token, atol=1e-5)
     assert not torch.allclose(wanted, by_token, atol=1e-3) and not ranked.each_by_itself()
     with pytest.raises(ValueError, match="leave out weights"):
         part(scale="shift-ranks", weights=[1.0, 1.0])

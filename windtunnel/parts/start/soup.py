@@ -13,7 +13,7 @@ from windtunnel.parts.start.checkpoint import refuse_other_sizes, refuse_other_t
 from windtunnel.slots import ALONE, Evaluation, Start, StartContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -81,7 +81,7 @@ class Soup(Start, name="soup"):
         """Whether :meth:`merged` makes every number from those in its place alone, so that a weight may be merged in pieces."""
         return True
 
-    def merged(self, name: str, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
+    def merged(self, name: str, given: Mapping[str, Tensor], config: Callable[[], Any], seed: int) -> Tensor:
         """The weight ``name`` of the average from that of each model in ``given``, by the path of its field."""
         states = [{name: given[f"ingredients.{number}"]} for number in range(len(self.ingredients))]
         return average(states, self.weights or (1.0,) * len(states))[name]
@@ -126,9 +126,10 @@ def average(states: Sequence[Any], weights: Sequence[float]) -> dict[str, Any]:
         tensors = [state[name] for state in states]
         if not tensors[0].is_floating_point():
             return tensors[0]
-        total = torch.zeros_like(tensors[0], dtype=torch.float64)
-        for tensor, weight in zip(tensors, weights, strict=True):
-            total += tensor.double() * (weight / sum(weights))
+        first, *shares = (weight / sum(weights) for weight in weights)
+        total = tensors[0].to(torch.float64, copy=True).mul_(first)
+        for tensor, share in zip(tensors[1:], shares, strict=True):
+            total.add_(tensor.double(), alpha=share)
         return total.to(tensors[0].dtype)
 
     return {name: mean(name) for name in states[0]}

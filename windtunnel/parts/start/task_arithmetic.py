@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -107,7 +107,7 @@ class TaskArithmetic(Start, name="task-arithmetic"):
         changed = False
         with torch.no_grad():
             for name, weight in result.named_parameters():
-                value = self.merged(name, {path: state[name] for path, state in states.items()}, config, seed)
+                value = self.merged(name, {path: state[name] for path, state in states.items()}, lambda: config, seed)
                 changed |= not torch.equal(value, weight)
                 weight.copy_(value)
         if not changed:
@@ -118,10 +118,10 @@ class TaskArithmetic(Start, name="task-arithmetic"):
         """Whether :meth:`merged` makes every number from those in its place alone, so that a weight may be merged in pieces."""
         return self.mask == "none" and self.without is None and self.scale == "weights"
 
-    def merged(self, name: str, given: Mapping[str, Tensor], config: Any, seed: int) -> Tensor:
+    def merged(self, name: str, given: Mapping[str, Tensor], config: Callable[[], Any], seed: int) -> Tensor:
         """The weight ``name`` of the result from that of each model in ``given`` (by the path of its field), in its own dtype.
 
-        ``config`` is the transformers configuration of the models.
+        ``config`` gives the transformers configuration of the models, asked for where the names of weights do not say enough.
         """
         import torch
 
@@ -137,11 +137,11 @@ class TaskArithmetic(Start, name="task-arithmetic"):
             total = total + weight * self._delta(name, base, given, number, seed)
         return total.to(onto.dtype)
 
-    def _ranked(self, name: str, base: Tensor, deltas: list[Tensor], config: Any) -> Tensor:
+    def _ranked(self, name: str, base: Tensor, deltas: list[Tensor], config: Callable[[], Any]) -> Tensor:
         from windtunnel.kits.weights.deltas import by_shift_ranks
         from windtunnel.models.init import family_of
 
-        if name.removesuffix(".weight") in family_of(config).places(config).embeddings:
+        if name.removesuffix(".weight") in family_of(config()).places(config()).embeddings:
             return by_shift_ranks(base.T, [delta.T for delta in deltas]).T
         return by_shift_ranks(base, deltas)
 
@@ -165,10 +165,10 @@ class TaskArithmetic(Start, name="task-arithmetic"):
             return delta * kept / (self.density if self.q is None else self.q)
         return delta * size_mask(delta, self.density, self.drop_top, self.per, f"task-arithmetic: {name}")
 
-    def _touches(self, name: str, config: Any) -> bool:
-        from windtunnel.models.init import family_of
-
+    def _touches(self, name: str, config: Callable[[], Any]) -> bool:
         if self.layers is None:
             return True
-        stacks = family_of(config).places(config).stacks
+        from windtunnel.models.init import family_of
+
+        stacks = family_of(config()).places(config()).stacks
         return any(name.startswith(f"{stack}.{layer}.") for stack in stacks for layer in range(self.layers))
