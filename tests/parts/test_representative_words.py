@@ -6,9 +6,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
+from windtunnel.kits.text.attended import attended, attention
+from windtunnel.kits.text.small import made
 from windtunnel.parts.experiment import representative_words as part
 from windtunnel.slots import Experiment
 
@@ -50,6 +53,43 @@ def test_preferences_teach_to_rank_and_chance_does_not(monkeypatch):
         return sum(one["reciprocal"] for one in found) / 6
 
     assert reciprocal("likelier") > 0.8 and reciprocal("sentences") > 0.8 and reciprocal("shuffled") < 0.7
+
+
+def test_attention_is_saturated_and_set_against_that_of_all(monkeypatch):
+    some = library(4)
+    monkeypatch.setattr(part, "docstrings", lambda most, who: some)
+    attended = np.zeros((4, len(some.number)))
+    attended[:, :3] = [[0.5, 0.4, 0.1]] * 4
+    attended[2, :3] = [0.1, 0.5, 0.4]
+    monkeypatch.setattr(part, "term_attention", lambda *_: attended)
+    found = {}
+    for distribution in ("attention", "contrast"):
+        experiment = make(Experiment, {"representative-words": {"distribution": distribution}})
+        found[distribution] = experiment._chances(some, part.counted(some), 0)
+    plain = attended / (attended + 0.01)
+    plain /= plain.sum(axis=1, keepdims=True)
+    assert np.allclose(found["attention"], plain)
+    mean = plain[:, 2].mean()
+    assert found["contrast"][2, 2] == pytest.approx(-plain[2, 2] * math.log(mean)) and (found["contrast"][:, 3:] == 0).all()
+
+
+def test_an_encoder_attends_to_all_words_and_sums_over_their_places():
+    documents = [[0, 1, 2, 0, 1] * 8, [3, 4, 3]]
+    found = attended(documents, 6, 2, 310)
+    assert np.allclose(found.sum(axis=1), 1) and (found[0, 3:] == 0).all() and (found[1, [0, 1, 2, 5]] == 0).all()
+    model = made(311, 9, 33, width=8, causal=False)
+    tokens = torch.arange(6).reshape(1, 6)
+    seen = list[torch.Tensor]()
+    monkey = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query, key, value, **options):
+        seen.append((query @ key.transpose(2, 3) / 2**0.5).softmax(dim=3)[:, :, 0].mean(dim=1))
+        return monkey(query, key, value, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+        model(tokens)
+    assert torch.allclose(attention(model, tokens), seen[-1], atol=1e-6)
 
 
 def test_without_docstrings_it_says_so(monkeypatch):

@@ -14,7 +14,8 @@ class SmallDecoder(torch.nn.Module):
     """Of each place of a row, what the places up to it tell: [rows, places, ``outputs``].
 
     Rows are float32 [rows, places, ``inputs``], or with ``tokens`` int64 [rows, places] below ``inputs``. Positions are learned, norms
-    stand before attention and before the inner layer, which is four times as wide. ``both_ways`` lets places see those behind them too.
+    stand before attention and before the inner layer, which is four times as wide. ``both_ways`` lets places see those behind them too:
+    all of them, or, as a number, so many that a row begins with.
     """
 
     def __init__(
@@ -38,14 +39,16 @@ class SmallDecoder(torch.nn.Module):
             self.blocks = torch.nn.TransformerEncoder(block, layers, torch.nn.LayerNorm(width), enable_nested_tensor=False)
             self.write = torch.nn.Linear(width, outputs)
 
-    def states(self, rows: torch.Tensor, both_ways: bool = False) -> torch.Tensor:
+    def states(self, rows: torch.Tensor, both_ways: bool | int = False) -> torch.Tensor:
         """What stands before the last layer, [rows, places, width]."""
         count = rows.shape[1]
         found = self.read(rows) + self.positions[:count]
-        mask = None if both_ways else torch.nn.Transformer.generate_square_subsequent_mask(count)
-        return torch.as_tensor(self.blocks(found, mask=mask, is_causal=not both_ways))
+        mask = None if both_ways is True else torch.nn.Transformer.generate_square_subsequent_mask(count)
+        if mask is not None:
+            mask[:, : int(both_ways)] = 0
+        return torch.as_tensor(self.blocks(found, mask=mask, is_causal=both_ways is False))
 
-    def forward(self, rows: torch.Tensor, both_ways: bool = False) -> torch.Tensor:
+    def forward(self, rows: torch.Tensor, both_ways: bool | int = False) -> torch.Tensor:
         """What the class says, of ``rows``."""
         return torch.as_tensor(self.write(self.states(rows, both_ways)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 WORDS = 3  # of a set on average
 COMMON = 1e-3  # frequency above which words are left out at times
-SATURATION = 1.2
+SATURATION, SATURATED = 1.2, 0.01
 RATE, ROUNDS = 0.05, 3
 FEWEST = 30  # words of a body
 
@@ -31,7 +32,14 @@ class RepresentativeWords(Experiment, name="representative-words"):
     features of a set and a document, means over words of whether a word occurs, the logarithm and the saturation of how often, and the
     first and the third times the word's rarity. So it is asked what preferences teach, and not what a network makes of them.
 
-    Documents are Python's docstrings, of which the first line is the query and the rest is searched. ``bm25`` is told beside.
+    ``distribution`` is what sets are drawn from. Ma et al. 2021, arXiv:2104.09791 (B-PROP), have for the ``unigram`` model above a term
+    distribution of BERT's: the last layer's ``attention`` from the first place to words, averaged over heads, summed over a word's
+    places and saturated, a / (a + 0.01); and in ``contrast`` its divergence from randomness, -p(w|document) log p(w), with the mean over
+    documents for p(w), scaled to a sum of 1. The encoder is small, of two layers, and learns masked words and whether two stretches follow
+    each other in ``learned`` steps, on the bodies; there BERT is trained on, and the ranker is BERT.
+
+    Documents are Python's docstrings, of which the first line is the query and the rest is searched. ``bm25`` is told beside, and
+    ``overlap``, the chance that a drawn word stands in the first line.
     """
 
     trial = Trial({"pairs": 50, "queries": 20, "most": 60})
@@ -40,12 +48,14 @@ class RepresentativeWords(Experiment, name="representative-words"):
     better: ClassVar[str] = "higher"
 
     taught: Literal["likelier", "shuffled", "sentences"] = Field("likelier", description="what the ranker prefers in training")
+    distribution: Literal["unigram", "attention", "contrast"] = Field("unigram", description="what sets of words are drawn from")
+    learned: int = Field(300, ge=1, description="steps of the encoder, 32 stretches each")
     pairs: int = Field(3000, ge=1, description="that it learns from")
     queries: int = Field(300, ge=1, description="that it is judged on")
     most: int = Field(5000, ge=10, description="documents that are searched, at most")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``reciprocal`` and ``bm25``.
+        """``reciprocal``, ``bm25`` and ``overlap``.
 
         Raises:
             PartError: where this Python has no docstrings.
@@ -58,7 +68,8 @@ class RepresentativeWords(Experiment, name="representative-words"):
         library = docstrings(self.most, self.name)
         counts = counted(library)
         asked = random.permutation(len(library.queries))[: self.queries]
-        weights = self._weights(library, counts, random)
+        chance = self._chances(library, counts, seed)
+        weights = self._weights(library, counts, chance, random)
         ranks = []
         for place in asked:
             words = [library.number[word] for word in library.queries[place] if word in library.number]
@@ -67,9 +78,24 @@ class RepresentativeWords(Experiment, name="representative-words"):
         others = np.setdiff1d(np.arange(len(library.queries)), asked)
         order = np.concatenate([asked, others])
         bm25 = bm25_ranks([library.queries[place] for place in order], [library.bodies[place] for place in order])[: len(asked)]
-        return {"reciprocal": float(np.mean(1 / np.array(ranks))), "bm25": float(np.mean(1 / (1 + bm25)))}
+        drawn = chance * counts.kept if self.distribution == "unigram" else chance
+        own = [[library.number[word] for word in set(query) if word in library.number] for query in library.queries]
+        overlap = np.mean([row[words].sum() / row.sum() for row, words in zip(drawn, own, strict=True)])
+        reciprocal = {"reciprocal": float(np.mean(1 / np.array(ranks))), "bm25": float(np.mean(1 / (1 + bm25)))}
+        return {**reciprocal, "overlap": float(overlap)}
 
-    def _weights(self, library: Library, counts: Counts, random: np.random.Generator) -> np.ndarray:
+    def _chances(self, library: Library, counts: Counts, seed: int) -> np.ndarray:
+        """Of each word in each document, [documents, words], up to a factor for each document."""
+        import numpy as np
+
+        if self.distribution == "unigram":
+            return counts.often + counts.mean * counts.background  # over length + mu, which all share
+        attended = term_attention(self.most, self.learned, seed, self.name)
+        found = attended / (attended + SATURATED)
+        found /= found.sum(axis=1, keepdims=True)
+        return found if self.distribution == "attention" else -found * np.log(np.maximum(found.mean(axis=0), 1e-12))
+
+    def _weights(self, library: Library, counts: Counts, chances: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Of the features, by a hinge loss of 1 over pairs: [features]."""
         import numpy as np
 
@@ -84,8 +110,8 @@ class RepresentativeWords(Experiment, name="representative-words"):
                 if other != place:
                     differences.append(features(own, place, counts, taken) - features(own, other, counts))
                 continue
-            model = counts.often[place] + counts.mean * counts.background  # over length + mu, which both sets share
-            chance = (model * counts.kept).cumsum()
+            model = chances[place]
+            chance = (model * counts.kept if self.distribution == "unigram" else model).cumsum()
             size = max(1, int(random.poisson(WORDS)))
             one, two = np.searchsorted(chance, random.random((2, size)) * chance[-1]).clip(max=len(chance) - 1)
             likelier = np.log(model[one]).sum() - np.log(model[two]).sum()
@@ -120,6 +146,15 @@ class Counts(NamedTuple):
     background: np.ndarray
     kept: np.ndarray
     mean: float
+
+
+@functools.lru_cache(4)
+def term_attention(most: int, steps: int, seed: int, part: str) -> np.ndarray:
+    """What an encoder attends to in each document, summed over the places of a word, [documents, words]."""
+    from windtunnel.kits.text.attended import attended
+
+    library = docstrings(most, part)
+    return attended([[library.number[word] for word in body] for body in library.bodies], len(library.number), steps, seed)
 
 
 def docstrings(most: int, part: str) -> Library:
