@@ -25,10 +25,10 @@ class TaughtEncoder(Experiment, name="taught-encoder"):
 
     Zhong et al. 2022 (E2S2), arXiv:2205.14912: sequence-to-sequence denoising teaches the encoder through the decoder alone. Two losses of
     its own are added: the words that were masked, replaced or shuffled, told from the encoder's states, and InfoNCE between sentence
-    vectors of two noisy views of a line among those of the batch. Here ``denoise`` and ``contrast`` weigh them; of each line a share of 0.15
-    of words is masked, 0.1 replaced by any word, and 0.1 changes places with the next. A sentence vector is the mean state, where the paper
-    has prompts for it, and the two terms of reconstruction it adds up are one, on the line with all noise. It went on from BART and T5;
-    this begins from nothing.
+    vectors of two noisy views of a line among those of the batch. Here ``denoise`` and ``contrast`` weigh them; of each line a share of
+    0.15 of words is masked, 0.1 replaced by any word, and 0.1 changes places with the next. A sentence vector is the mean state, where the
+    paper has prompts for it, and the two terms of reconstruction it adds up are one, on the line with all noise. It went on from BART and
+    T5; this begins from nothing.
 
     Lines are of Python's docstrings, ten of their 800 most frequent words. ``module`` is the share right of a ridge regression from mean
     states of lines without noise to one of 12 modules (50 lines of each to learn from, 50 to judge on; none in training), ``repaired`` the
