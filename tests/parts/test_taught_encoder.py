@@ -68,12 +68,12 @@ def test_probes_tell_modules_whose_rows_are_apart():
     every = ["\n".join(f"{text} {chr(97 + line % 26) * 2} {chr(97 + line // 26) * 4}" for line in range(40)) for text in texts]
     rows, modules = by_module.rows_by_module("x", every, 100, 12, 6, True)
     assert len(rows) == 480 and (np.bincount(modules) == 40).all()
-    split, known = by_module.split("x", rows, modules, by_module.Probe(8, 4, 8), np.random.default_rng(1))
+    split, known = by_module.split("x", rows, modules, by_module.ProbeRows(8, 4, 8), np.random.default_rng(1))
     assert {name: len(some) for name, some in split.items()} == {"learned": 96, "choosing": 48, "judged": 96, "trained": 240}
-    counts = {name: by_module.counts(split[name], 100) for name in by_module.Probe._fields}
+    counts = {name: by_module.counts(split[name], 100) for name in by_module.ProbeRows._fields}
     assert by_module.probed(counts, known)[1] > 0.95
     with pytest.raises(PartError, match="has 40 rows"):
-        by_module.split("x", rows, modules, by_module.Probe(20, 4, 8), np.random.default_rng(1))
+        by_module.split("x", rows, modules, by_module.ProbeRows(20, 4, 8), np.random.default_rng(1))
     with pytest.raises(PartError, match="too few docstrings"):
         by_module.rows_by_module("x", every[:3], 100, 12, 6, True)
 

@@ -17,7 +17,7 @@ RIDGES = (1e-2, 1e-1, 1.0)
 Rows = NDArray[Any]
 
 
-class Probe(NamedTuple):
+class ProbeRows(NamedTuple):
     """How many rows of each module a probe learns from, is chosen on and is judged on."""
 
     learned: int
@@ -55,7 +55,7 @@ def rows_by_module(part: str, texts: Sequence[str], words: int, length: int, lea
     return rows, rank[[number for _, number in told]]
 
 
-def split(part: str, rows: Rows, modules: Rows, probe: Probe, random: np.random.Generator) -> tuple[dict[str, Rows], dict[str, Rows]]:
+def split(part: str, rows: Rows, modules: Rows, probe: ProbeRows, random: np.random.Generator) -> tuple[dict[str, Rows], dict[str, Rows]]:
     """Rows ``learned``, ``choosing`` and ``judged`` of CLASSES modules, as many of each, and all others, ``trained``; and their modules.
 
     Raises PartError, for ``part``, where a module has not twice as many as the probe takes.

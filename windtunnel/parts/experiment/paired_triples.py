@@ -26,7 +26,7 @@ TASKS = {"read": ("read",), "write": ("write",), "both": ("read", "write")} | di
 )
 
 
-class World(NamedTuple):
+class SmallGraph(NamedTuple):
     """A knowledge graph: ``pairs`` of entities [pairs, 2], the relation of each, and the ``verbs`` [RELATIONS, verbs]."""
 
     pairs: np.ndarray
@@ -94,16 +94,16 @@ class PairedTriples(Experiment, name="paired-triples"):
         return {"relation": _tuned(network, *further, self.labelled, seed), **nats}
 
 
-def drawn(pairs: int, verbs: int, random: np.random.Generator) -> World:
+def drawn(pairs: int, verbs: int, random: np.random.Generator) -> SmallGraph:
     """So many different pairs of entities with relations, and the verbs of each relation."""
     import numpy as np
 
     both = random.permutation(ENTITIES * ENTITIES)[:pairs]
     told = random.permutation(VERBS)[: RELATIONS * verbs].reshape(RELATIONS, verbs)
-    return World(np.stack([both // ENTITIES, both % ENTITIES], axis=1), random.integers(0, RELATIONS, pairs), told)
+    return SmallGraph(np.stack([both // ENTITIES, both % ENTITIES], axis=1), random.integers(0, RELATIONS, pairs), told)
 
 
-def sentences(which: np.ndarray, world: World, random: np.random.Generator) -> np.ndarray:
+def sentences(which: np.ndarray, world: SmallGraph, random: np.random.Generator) -> np.ndarray:
     """A sentence about each of the pairs at ``which``, int64 [rows, LENGTH]; places of the triple are blank."""
     import numpy as np
 

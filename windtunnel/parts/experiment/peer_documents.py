@@ -22,7 +22,7 @@ OUTPUTS = ATTRIBUTES + VALUES
 BATCH, CHOOSING, TESTED, WIDTH, TUNED = 48, 100, 500, 48, (5e-4, 2e-3)
 
 
-class Read(NamedTuple):
+class SentencePlaces(NamedTuple):
     """What a model reads, int64 [rows, 1 + DOCUMENTS * TOLD] each: the question and all sentences, ``sign``, ``document``, ``attribute``
     and ``value`` (NOTHING: none); and what is told at each place, ``attributes`` and ``values`` (NOTHING: nothing).
     """
@@ -116,7 +116,7 @@ def missing(which: np.ndarray) -> np.ndarray:
     return np.asarray((~(which[:, :, None] == np.arange(FACTS)).any(axis=1)).argmax(axis=1))
 
 
-def read(documents: np.ndarray) -> Read:
+def read(documents: np.ndarray) -> SentencePlaces:
     """Whole documents without a question; nothing is told."""
     import numpy as np
 
@@ -126,10 +126,10 @@ def read(documents: np.ndarray) -> Read:
     sign[:, 1:], document[:, 1:] = 0, np.repeat(np.arange(DOCUMENTS), TOLD)
     flat = documents.reshape(count, -1, 2)
     attribute[:, 1:], value[:, 1:] = flat[..., 0], flat[..., 1]
-    return Read(sign, document, attribute, value, nothing.copy(), nothing.copy())
+    return SentencePlaces(sign, document, attribute, value, nothing.copy(), nothing.copy())
 
 
-def pretext(taught: str, documents: np.ndarray, random: np.random.Generator) -> Read:
+def pretext(taught: str, documents: np.ndarray, random: np.random.Generator) -> SentencePlaces:
     """What is read and told in training in the way of ``taught``."""
     import numpy as np
 
@@ -160,7 +160,7 @@ def pretext(taught: str, documents: np.ndarray, random: np.random.Generator) -> 
     return found
 
 
-def asked(documents: np.ndarray, which: np.ndarray) -> Read:
+def asked(documents: np.ndarray, which: np.ndarray) -> SentencePlaces:
     """The task: whole documents, the attribute of the sentence at ``which``, and its value."""
     import numpy as np
 
@@ -170,18 +170,18 @@ def asked(documents: np.ndarray, which: np.ndarray) -> Read:
     return found
 
 
-def away(rows: Read, gone: np.ndarray) -> None:
+def away(rows: SentencePlaces, gone: np.ndarray) -> None:
     """Takes the sentences at ``gone`` out of ``rows``; the question stays."""
     gone[:, 0] = False
     for each in (rows.sign, rows.document, rows.attribute, rows.value):
         each[gone] = NOTHING
 
 
-def without(rows: Read) -> Read:
+def without(rows: SentencePlaces) -> SentencePlaces:
     """``rows`` of the task without the documents that tell what is asked."""
     import numpy as np
 
-    found = Read(*(each.copy() for each in rows))
+    found = SentencePlaces(*(each.copy() for each in rows))
     telling = rows.attribute == rows.attribute[:, :1]
     gone = np.zeros_like(telling)
     for document in range(DOCUMENTS):
@@ -191,12 +191,12 @@ def without(rows: Read) -> Read:
     return found
 
 
-def at(rows: Read, places: np.ndarray) -> Read:
+def at(rows: SentencePlaces, places: np.ndarray) -> SentencePlaces:
     """Some of ``rows``."""
-    return Read(*(each[places] for each in rows))
+    return SentencePlaces(*(each[places] for each in rows))
 
 
-def logits_of(model: torch.nn.Module, rows: Read) -> torch.Tensor:
+def logits_of(model: torch.nn.Module, rows: SentencePlaces) -> torch.Tensor:
     """Attributes and values told at each place, [rows, places, OUTPUTS]."""
     import torch
 
@@ -205,7 +205,7 @@ def logits_of(model: torch.nn.Module, rows: Read) -> torch.Tensor:
     return torch.as_tensor(model(torch.cat(parts, dim=2).float(), True))
 
 
-def nats(model: torch.nn.Module, rows: Read) -> torch.Tensor:
+def nats(model: torch.nn.Module, rows: SentencePlaces) -> torch.Tensor:
     """The mean loss of values that are told and, where there are any, that of attributes."""
     import torch
 
@@ -217,7 +217,7 @@ def nats(model: torch.nn.Module, rows: Read) -> torch.Tensor:
     return torch.stack(losses).sum()
 
 
-def right(model: torch.nn.Module, rows: Read) -> float:
+def right(model: torch.nn.Module, rows: SentencePlaces) -> float:
     """The share of ``rows`` whose likeliest value at the question is that asked for."""
     import torch
 

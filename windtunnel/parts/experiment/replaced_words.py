@@ -60,8 +60,8 @@ class ReplacedWords(Experiment, name="replaced-words"):
         random = np.random.default_rng(seed)
         rows, numbers = by_module.rows_by_module(self.name, sources(), WORDS, LENGTH - 1, LENGTH - 1, False)
         rows = np.concatenate([np.full((len(rows), 1), by_module.START), rows], axis=1)
-        texts, modules = by_module.split(self.name, rows, numbers, by_module.Probe(*PROBE), random)
-        probes = {name: texts[name] for name in by_module.Probe._fields}
+        texts, modules = by_module.split(self.name, rows, numbers, by_module.ProbeRows(*PROBE), random)
+        probes = {name: texts[name] for name in by_module.ProbeRows._fields}
         count = by_module.WORD + WORDS
         encoder = SmallDecoder(count, 1 if self.taught == "replaced" else count, LENGTH, width=WIDTH, tokens=True, seed=seed)
         first = torch.nn.ModuleList([encoder])

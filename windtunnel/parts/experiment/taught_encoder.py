@@ -57,8 +57,8 @@ class TaughtEncoder(Experiment, name="taught-encoder"):
 
         random = np.random.default_rng(seed)
         rows, numbers = by_module.rows_by_module(self.name, docstrings(), WORDS, LENGTH, LEAST, True)
-        texts, modules = by_module.split(self.name, rows, numbers, by_module.Probe(*PROBE), random)
-        probes = {name: texts[name] for name in by_module.Probe._fields}
+        texts, modules = by_module.split(self.name, rows, numbers, by_module.ProbeRows(*PROBE), random)
+        probes = {name: texts[name] for name in by_module.ProbeRows._fields}
         count = by_module.WORD + WORDS
         order = random.integers(len(texts["trained"]), size=(self.steps, BATCH))
         first = torch.nn.ModuleList([SmallEncoderDecoder(count, LENGTH + 1, width=WIDTH, seed=seed), _head(count, seed)])
