@@ -28,3 +28,16 @@ def gated(query: Tensor, key: Tensor, value: Tensor, kept: Tensor) -> Tensor:
     along = kept.cumsum(dim=2)
     scores = (query * along.exp()) @ (key * (-along).exp()).transpose(2, 3)
     return scores.masked_fill(~visible(query.shape[2]), 0.0) @ value
+
+
+def additive(query: Tensor, key: Tensor, value: Tensor, *, both_ways: bool = False) -> Tensor:
+    """q S with S = diag(z before / z) S + (exp k / z) v' at every place, where z is the running sum of exp k.
+
+    Each channel of a key weights places by exp(k_i) / sum of exp(k_j) over what is seen: a softmax over places, in which order plays no
+    part (Qin et al. 2024, LightNet, arXiv:2405.21022). ``both_ways`` every place sees all, and there is one sum for all of them.
+    """
+    weights = (key - key.amax(dim=2, keepdim=True)).exp()
+    if both_ways:
+        return query @ ((weights / weights.sum(dim=2, keepdim=True)).transpose(2, 3) @ value)
+    scores = (query / weights.cumsum(dim=2).clamp(min=1e-20)) @ weights.transpose(2, 3)
+    return scores.masked_fill(~visible(query.shape[2]), 0.0) @ value
