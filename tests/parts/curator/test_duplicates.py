@@ -216,3 +216,23 @@ def test_through_daft_it_says_the_same():
     found = near().curate(frame(lambda: iter([rows]), rows.schema), CuratorContext(None))
     table = pyarrow.Table.from_batches(list(streamed_rows(found)))
     assert table["removed"].to_pylist() == reasons(near(), texts, 99) and table["text"].to_pylist() == texts
+
+
+def test_paragraphs_that_are_alike_go_and_headings_stay():
+    chance = random.Random(3)
+    words = [chance.choices(WORDS, k=30) for _ in range(4)]
+    first, second, third, fourth = (" ".join(each) for each in words)
+    copy = " ".join([*words[0][:15], "another", *words[0][16:]])
+    texts = [
+        f"Notes\n\n{first}\n\n{second}",
+        f"Notes\n\n{copy.upper()}\n \n{third}\n\nNotes",
+        f"{second}\n\n\n{first}",
+        f"{fourth}\n\n{fourth}",
+        None,
+        f"{'漢字仮名交じり文' * 4}\n\n{'漢字仮名交じり文' * 4}",
+    ]
+    part = near(unit="paragraph", similarity=0.6)
+    (rows,) = numbered(of_source(iter([batch(texts)]), "notes"))
+    after, reasons_ = part.judge(rows, part.decide([part.scan(rows)], CuratorContext(None)))
+    assert after["text"].to_pylist() == [texts[0], f"Notes\n\n{third}\n\nNotes", "", fourth, None, "漢字仮名交じり文" * 4]
+    assert reasons_[:2] == [None, None] and reasons_[2] == "duplicate: of file 0" and reasons_[3:] == [None] * 3

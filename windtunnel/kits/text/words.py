@@ -38,12 +38,14 @@ class WordHashes(NamedTuple):
         document: int64 [words]: which text each is of, ascending.
         length: int64 [words]: its characters.
         number: bool [words]: whether it is made of digits alone.
+        begin: int64 [words]: the character of the text in lower case at which it begins.
     """
 
     hashes: np.ndarray
     document: np.ndarray
     length: np.ndarray
     number: np.ndarray
+    begin: np.ndarray
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
@@ -73,49 +75,56 @@ def _powers(count: int) -> np.ndarray:
 
 def words_of(texts: Sequence[str]) -> WordHashes:
     """The words of ``texts``."""
-    found = [_words(codes, document) for codes, document in _pieces(texts)]
+    found = [_words(*piece) for piece in _pieces(texts)]
     if not found:
-        return WordHashes(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
+        return _no_words()
     return WordHashes(*(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
 
 
-def _pieces(texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Character codes with the number of their text, about :data:`PIECE` at a time; a longer text is cut between two words."""
-    held: list[str] = []
-    numbers: list[int] = []
+def _no_words() -> WordHashes:
+    whole = np.zeros(0, np.int64)
+    return WordHashes(np.zeros(0, np.uint64), whole, whole, np.zeros(0, bool), whole)
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Character codes with the number of their text and their place in it, about :data:`PIECE` at a time; a longer text is cut
+    between two words."""
+    held: list[tuple[int, int, str]] = []
     size = 0
     for number, text in enumerate(texts):
-        for part in _parts(text.lower()):
+        for start, part in _parts(text.lower()):
             if held and size + len(part) > PIECE:
-                yield _joined(held, numbers)
-                held, numbers, size = [], [], 0
-            held.append(part)
-            numbers.append(number)
+                yield _joined(held)
+                held, size = [], 0
+            held.append((number, start, part))
             size += len(part)
     if held:
-        yield _joined(held, numbers)
+        yield _joined(held)
 
 
-def _parts(text: str) -> Iterator[str]:
+def _parts(text: str) -> Iterator[tuple[int, str]]:
     start = 0
     while len(text) - start > PIECE:
         stop = max(text.rfind(mark, start + PIECE // 2, start + PIECE) for mark in " \n")
         stop = start + PIECE if stop < 0 else stop
-        yield text[start:stop]
+        yield start, text[start:stop]
         start = stop
-    yield text[start:]
+    yield start, text[start:]
 
 
-def _joined(texts: list[str], numbers: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _joined(held: list[tuple[int, int, str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    numbers, starts, texts = zip(*held, strict=True)
     codes = np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le", "surrogatepass"), np.uint32)
-    return codes, np.repeat(np.array(numbers, np.int64), [len(text) + 1 for text in texts])
+    lengths = np.array([len(text) + 1 for text in texts])
+    before = np.cumsum(lengths) - lengths
+    return codes, np.repeat(np.array(numbers), lengths), np.arange(len(codes)) + np.repeat(np.array(starts) - before, lengths)
 
 
-def _words(codes: np.ndarray, document: np.ndarray) -> WordHashes:
+def _words(codes: np.ndarray, document: np.ndarray, place: np.ndarray) -> WordHashes:
     kind = _kinds()[np.minimum(codes, _BEYOND)]
     inside = np.flatnonzero(kind)
     if not len(inside):
-        return WordHashes(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool))
+        return _no_words()
     kind = kind[inside]
     alone = kind == UNSPACED
     begins = np.ones(len(inside), bool)
@@ -124,11 +133,11 @@ def _words(codes: np.ndarray, document: np.ndarray) -> WordHashes:
     length = np.diff(np.append(starts, len(inside)))
     with np.errstate(over="ignore"):
         # A polynomial of scattered codes: sums of products, which wrap round, in one pass over the characters.
-        place = np.arange(len(inside)) - np.repeat(starts, length)
-        terms = mixed(codes[inside].astype(np.uint64)) * _powers(1 << int(length.max()).bit_length())[place]
+        within = np.arange(len(inside)) - np.repeat(starts, length)
+        terms = mixed(codes[inside].astype(np.uint64)) * _powers(1 << int(length.max()).bit_length())[within]
         hashes = mixed(np.add.reduceat(terms, starts) ^ length.astype(np.uint64))
     digits = np.logical_and.reduceat(kind == DIGIT, starts)
-    return WordHashes(hashes, document[inside[starts]], length, digits)
+    return WordHashes(hashes, document[inside[starts]], length, digits, place[inside[starts]])
 
 
 def runs(words: WordHashes, size: int) -> tuple[np.ndarray, np.ndarray]:
