@@ -128,7 +128,7 @@ class NearDuplicates(Judge, name="near-duplicates"):
             if self.unit == "paragraph":
                 last = int(np.searchsorted(found["row"], rows[place], side="right"))
                 gone = {int(one) for one in found["paragraph"][which:last]}
-                left = [one for number, one in enumerate(_paragraphs(texts[place])) if number not in gone]
+                left = [one for number, one in enumerate(_paragraphs(texts[place] or "")) if number not in gone]
                 texts[place] = "\n\n".join(left)
                 if any(one.strip() for one in left):
                     continue
