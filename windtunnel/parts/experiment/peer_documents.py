@@ -61,7 +61,7 @@ class PeerDocuments(Experiment, name="peer-documents"):
     better: ClassVar[str] = "higher"
 
     taught: Literal["questions", "alone", "sentences", "single", "spans", "none"] = Field("questions", description="what training asks for")
-    steps: int = Field(600, ge=1, description="of training, 48 clusters each")
+    steps: int = Field(200, ge=1, description="of training, 48 clusters each")
     tuned: int = Field(60, ge=1, description="questions to tune on")
     tuning: int = Field(60, ge=1, description="steps on them, 48 each")
     rate: float = Field(3e-3, gt=0, description="learning rate of AdamW in training")
