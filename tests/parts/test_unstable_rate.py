@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from windtunnel.parts.experiment.unstable_rate import LENGTH, WIDTH, WORDS, UnstableRate, deep, nats, rounded_to_four_bits, spikes
+from windtunnel.parts.experiment.unstable_rate import LENGTH, WIDTH, WORDS, UnstableRate, deep, jump, nats, rounded_to_four_bits
 
 
 def test_shrinking_changes_gradients_of_embeddings_and_nothing_else():
@@ -45,7 +45,7 @@ def test_sixteen_values_a_row_are_left():
 
 def test_a_jump_is_above_what_was_before_and_a_fall_is_none():
     calm = [3.0 - 0.01 * step for step in range(40)]
-    assert spikes(calm) == 0
-    calm[20] += 0.5
+    assert jump(calm) < 0
     calm[30] -= 1
-    assert spikes(calm) == 1 and spikes([*calm, float("nan")]) == 2
+    calm[20] += 0.5
+    assert jump(calm) == pytest.approx(2.8 + 0.5 - np.mean(calm[:20])) and jump([*calm, float("nan")]) == 10

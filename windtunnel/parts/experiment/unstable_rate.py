@@ -12,12 +12,12 @@ from windtunnel.slots import Experiment
 if TYPE_CHECKING:
     import torch
 
-WORDS, LENGTH, BATCH, SPIKE, WINDOW, WIDTH, HEADS = 32, 16, 32, 0.3, 20, 32, 4
+WORDS, LENGTH, BATCH, WINDOW, WIDTH, HEADS, BROKEN = 32, 16, 32, 20, 32, 4, 10.0
 BETAS = (0.9, 0.95)
 
 
 class UnstableRate(Experiment, name="unstable-rate"):
-    """How often the loss of a deep transformer jumps in training, and at which loss it ends.
+    """How far the loss of a deep transformer jumps in training, and at which loss it ends.
 
     Zeng et al. 2023 (GLM-130B), arXiv:2210.02414: jumps of the loss come with gradients of the embeddings that are far larger than those of
     other layers; embeddings a + (embeddings without gradient) (1 - a), with a = 0.1, shrinks these, and training went on. Norms stand
@@ -26,15 +26,15 @@ class UnstableRate(Experiment, name="unstable-rate"):
     matrix is scaled by its largest weight over 7 and rounded, embeddings, norms and the head left alone. AdamW has betas 0.9 and 0.95.
     Numbers are of single precision, whereas that model was trained in half precision; gaps are not filled, next words are told.
 
-    Sequences are of a language whose next word depends on the last two. ``spikes`` are steps whose loss is more than 0.3 nats above the
-    mean of the last 20, ``loss`` the mean of the last 20 steps, ``entropy`` what no model is below; ``ratio`` the gradient norm of the
-    embeddings over that of all else, its median over steps, before clipping. ``fresh`` is the loss on new sequences, ``rounded``
-    that with weights of 4 bits.
+    Sequences are of a language whose next word depends on the last two. ``jump`` is the most that the loss of a step lies above the mean of
+    the 20 before it, in nats (10 where it is no number), ``loss`` the mean of the last 20 steps, ``entropy`` what no model is below;
+    ``embedding`` the gradient norm of the embeddings and ``others`` that of all else, medians over steps before clipping. ``fresh``
+    is the loss on new sequences, ``rounded`` that with weights of 4 bits.
     """
 
     trial = Trial({"steps": 8, "layers": 2})
 
-    unit: ClassVar[str] = "steps"
+    unit: ClassVar[str] = "nats"
 
     norm: Literal["post", "deep", "pre"] = Field("deep", description="where norms stand; deep: post, with larger shortcuts")
     shrink: float = Field(1.0, gt=0, le=1, description="share of the gradient that reaches the embeddings")
@@ -45,7 +45,7 @@ class UnstableRate(Experiment, name="unstable-rate"):
     rate: float = Field(0.01, gt=0, description="learning rate of AdamW")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """The six numbers."""
+        """The seven numbers."""
         import numpy as np
         import torch
 
@@ -56,7 +56,7 @@ class UnstableRate(Experiment, name="unstable-rate"):
         fresh = drawn(odds, 8 * BATCH, LENGTH + 1, random)
         model = deep(self, seed)
         optimizer = torch.optim.AdamW(model.parameters(), self.rate, betas=BETAS, fused=True)
-        losses, ratios = list[float](), list[float]()
+        losses, firsts, others = list[float](), list[float](), list[float]()
         for step in range(self.steps):
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * min(1.0, (step + 1) / (self.warm + 1))
@@ -64,8 +64,8 @@ class UnstableRate(Experiment, name="unstable-rate"):
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             norms = {name: float(weight.grad.norm()) for name, weight in model.named_parameters() if weight.grad is not None}
-            first = norms.pop("embedding.weight")
-            ratios.append(first / max(1e-12, float(np.linalg.norm(list(norms.values())))))
+            firsts.append(norms.pop("embedding.weight"))
+            others.append(float(np.linalg.norm(list(norms.values()))))
             if self.clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip)
             optimizer.step()
@@ -76,21 +76,24 @@ class UnstableRate(Experiment, name="unstable-rate"):
             rounded_to_four_bits(model)
             after = float(nats(model, tokens))
         return {
-            "spikes": float(spikes(losses)),
+            "jump": jump(losses),
             "loss": float(np.mean(losses[-WINDOW:])),
-            "ratio": float(np.median(ratios)),
+            "embedding": float(np.median(firsts)),
+            "others": float(np.median(others)),
             "fresh": before,
             "rounded": after,
             "entropy": float(-np.log(odds[fresh[:, :-2], fresh[:, 1:-1], fresh[:, 2:]]).mean()),
         }
 
 
-def spikes(losses: list[float]) -> int:
-    """How many of ``losses``, from the sixth on, are more than SPIKE above the mean of the last WINDOW before them, or no number."""
+def jump(losses: list[float]) -> float:
+    """The most that one of ``losses``, from the sixth on, lies above the mean of the last WINDOW before it; BROKEN where one is no number."""
     import numpy as np
 
     told = np.array(losses)
-    return sum(not told[place] - told[max(0, place - WINDOW) : place].mean() <= SPIKE for place in range(5, len(told)))
+    if not np.isfinite(told).all():
+        return BROKEN
+    return max(float(told[place] - told[max(0, place - WINDOW) : place].mean()) for place in range(5, len(told)))
 
 
 def nats(model: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
