@@ -87,7 +87,7 @@ class UnstableRate(Experiment, name="unstable-rate"):
 
 
 def jump(losses: list[float]) -> float:
-    """The most that one of ``losses``, from the sixth on, lies above the mean of the last WINDOW before it; BROKEN where one is no number."""
+    """The most that one of ``losses``, from the sixth on, lies above the mean of the WINDOW before it; BROKEN where one is no number."""
     import numpy as np
 
     told = np.array(losses)
