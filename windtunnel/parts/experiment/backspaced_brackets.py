@@ -54,7 +54,7 @@ class BackspacedBrackets(Experiment, name="backspaced-brackets"):
 
     taught: Literal["likelihood", "cloned", "matched", "both"] = Field("likelihood", description="how training goes on")
     length: int = Field(16, ge=4, multiple_of=2, description="brackets of a string")
-    steps: int = Field(400, ge=1, description="of likelihood, 32 strings each")
+    steps: int = Field(250, ge=1, description="of likelihood, 32 strings each")
     further: int = Field(100, ge=1, description="steps in the way of taught")
     noise: float = Field(0.1, ge=0, lt=1, description="share of places before which a wrong bracket and a backspace stand")
     gamma: float = Field(0.98, gt=0, lt=1, description="discount of a step")

@@ -148,7 +148,7 @@ class Counts(NamedTuple):
     mean: float
 
 
-@functools.lru_cache(4)
+@functools.lru_cache(8)
 def term_attention(most: int, steps: int, seed: int, part: str) -> np.ndarray:
     """What an encoder attends to in each document, summed over the places of a word, [documents, words]."""
     from windtunnel.kits.text.attended import attended

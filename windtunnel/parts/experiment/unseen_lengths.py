@@ -42,9 +42,9 @@ class UnseenLengths(Experiment, name="unseen-lengths"):
     better: ClassVar[str] = "higher"
 
     task: Literal["counting", "copying", "repeating", "parity", "hinted"] = Field("copying", description="what is done")
-    longest: int = Field(6, ge=2, description="sequences of training")
-    steps: int = Field(600, ge=1, description="of training, 48 examples each")
-    layers: int = Field(2, ge=1, description="of the decoder")
+    longest: int = Field(8, ge=2, description="sequences of training")
+    steps: int = Field(800, ge=1, description="of training, 48 examples each")
+    layers: int = Field(3, ge=1, description="of the decoder")
     width: int = Field(48, ge=4, multiple_of=4, description="of the decoder")
     rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
 
