@@ -28,7 +28,7 @@ class RotationScheme(NamedTuple):
 
 
 SCHEMES = {
-    "clex": RotationScheme("flow", True),
+    "learned": RotationScheme("flow", True),
     "spread_interpolated": RotationScheme("interpolated", True),
     "spread_ntk": RotationScheme("ntk", True),
     "spread_plain": RotationScheme("plain", True),
@@ -53,8 +53,8 @@ class ContinuousRotations(Experiment, name="continuous-rotations"):
     is chosen by the loss of such tuning on other texts.
 
     A text is filler, six symbols, filler and the same six; the last six but one of them count. NAME/1 to NAME/8 are shares for texts of
-    1 to 8 lengths, ``untuned/`` those of the model before, ``clex_middle/4`` the share at 4 lengths for t = 2. The first number is
-    ``clex/4``.
+    1 to 8 lengths, ``untuned/`` those of the model before, ``learned_middle/4`` the share at 4 lengths for t = 2. The first number is
+    ``learned/4``.
     """
 
     trial = Trial({"steps": 1, "tuning": 1, "judged": 4, "rates": [0.001], "length": 16})
@@ -64,7 +64,7 @@ class ContinuousRotations(Experiment, name="continuous-rotations"):
 
     length: int = Field(40, ge=2 * COPIED + 2, description="symbols of a text in training and tuning")
     most: int = Field(4, ge=2, description="lengths that tuning spreads positions over, at most")
-    steps: int = Field(800, ge=1, description="of training, 32 texts each")
+    steps: int = Field(1500, ge=1, description="of training, 32 texts each")
     tuning: int = Field(150, ge=1, description="steps of tuning, 32 texts each")
     judged: int = Field(120, ge=1, description="texts of each length")
     width: int = Field(64, ge=16, multiple_of=16, description="of the model")
@@ -103,9 +103,9 @@ class ContinuousRotations(Experiment, name="continuous-rotations"):
 
             ready = best(self.rates, tuned, fit)
             found |= {f"{name}/{times}": right(ready, rows, times) for times, rows in texts.items()}
-            if name == "clex":
-                found["clex_middle/4"] = right(ready, texts[4], 2)
-        return {name: found[name] for name in ("clex/4", *(name for name in found if name != "clex/4"))}
+            if name == "learned":
+                found["learned_middle/4"] = right(ready, texts[4], 2)
+        return {name: found[name] for name in ("learned/4", *(name for name in found if name != "learned/4"))}
 
     def _loss(self, model: torch.nn.Module, random: np.random.Generator, spread: bool) -> torch.Tensor:
         """Of texts of training length, all symbols of which count; ``spread`` their positions over 1 to ``most`` lengths."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Learner = torch.nn.Module
 
-MODULUS, TERMS, JUDGED, BATCH = 5, 5, 300, 32
+MODULUS, TERMS, JUDGED, BATCH = 7, 5, 300, 32
 THINK, AGAIN = MODULUS, MODULUS + 1  # the signs before an answer with its steps, and before another one
 STEPS = TERMS - 1  # tokens of an answer: running sums, the last of which is the result
 WRONG = 0.5  # share of drafts shown before an answer that have a wrong step
@@ -31,7 +31,7 @@ class PreferredSteps(Experiment, name="preferred-steps"):
     Kullback-Leibler divergence of preferences with smoothed labels (EXO, Ji et al. 2024, arXiv:2402.00856), against the model before the
     stage; thoughts may be masked there, so that the result alone counts. At inference the model reads its answer and writes another.
 
-    A question is the sum of five numbers modulo 5, its steps are running sums. The model first learns ``few`` questions with true answers,
+    A question is the sum of five numbers modulo 7, its steps are running sums. The model first learns ``few`` questions with true answers,
     half of them behind a draft that is to be revised, of which half have a wrong step; tuning has ``questions`` more, whose true answers
     are the chosen ones: nothing is retrieved here and no teacher writes them. ``how``: ``tuned`` is the likelihood of chosen answers alone;
     ``odds`` the first stage alone; ``masked`` the first and then the second with thoughts masked, ``whole`` without the mask. All take the

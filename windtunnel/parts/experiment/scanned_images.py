@@ -49,7 +49,7 @@ class ScannedImages(Experiment, name="scanned-images"):
     scans: Literal[1, 2, 4] = Field(1, description="orders in which an image is read")
     asked: Literal["each", "mean"] = Field("each", description="places whose answers count: each by itself, or the mean of all")
     text: bool = Field(False, description="whether it reads texts, and not images")
-    steps: int = Field(200, ge=1, description="of training, 24 images or texts each")
+    steps: int = Field(300, ge=1, description="of training, 24 images or texts each")
     rates: tuple[float, ...] = Field((3e-3, 1e-2), min_length=1, description="learning rates of AdamW, of which one is chosen")
 
     @model_validator(mode="after")
