@@ -173,7 +173,7 @@ def anatomy(model: Any) -> Anatomy:
     places = family.places(config)
     of: Callable[[str], Any] = model.get_submodule
     stacks = {
-        stack: tuple(_block(sizes, place, f"{stack}.{i}", i, module) for i, module in enumerate(of(stack)))
+        stack: tuple(_block({**sizes, **family.layer(config, i)}, place, f"{stack}.{i}", i, module) for i, module in enumerate(of(stack)))
         for stack, place in places.stacks.items()
     }
     head, transform = places.head, places.transform

@@ -198,6 +198,10 @@ class Family(Part):
             found["key_value_heads"] = found["heads"]
         return {key: found[key] for key in (*SIZES, *cls.model_fields) if key in found}
 
+    def layer(self, config: Any, number: int) -> dict[str, int]:
+        """``heads`` and ``key_value_heads`` of layer ``number`` of each stack where layers differ; empty: all have those of the model."""
+        return {}
+
     def positions(self, config: Any) -> int | None:
         """How many positions a model of ``config`` has learned; None where positions are computed, so that any number of them will do."""
         return None

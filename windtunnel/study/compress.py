@@ -7,101 +7,16 @@ packs them is reckoned, not written.
 from __future__ import annotations
 
 import math
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from windtunnel.core.errors import UserError
+from windtunnel.kits.weights.smaller import Way, bits_of, way_of
 from windtunnel.slots import Source
 from windtunnel.study.evaluate import BATCH
-
-BITS = 16  # of every number that is not compressed, in the sizes that are reckoned
-
-
-@dataclass(frozen=True)
-class Rounding:
-    """``4bit`` or ``4bit-64``: round to so many bits, in groups of 32 or so many inputs; the part `quantize-weights`."""
-
-    form: ClassVar[str] = r"([2-8])bit(?:-(\d+))?"
-    bits: int
-    group: int = 32
-
-    def apply(self, model: Any) -> None:
-        """Change the weights in place. Raises PartError where groups do not divide the inputs of a matrix."""
-        from windtunnel.core import registry
-        from windtunnel.slots import Structure
-
-        part = registry.make(Structure, {"quantize-weights": {"bits": self.bits, "group": self.group}})
-        part.apply(model)
-        part.remove(model)
-
-    def bits_of(self, out: int, inside: int) -> float:
-        """How many bits a matrix [out, in] takes."""
-        return out * inside * (self.bits + BITS / self.group)
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """``2:4``: of every 4 consecutive inputs of an output keep the 2 of the largest magnitude."""
-
-    form: ClassVar[str] = r"(\d+):(\d+)"
-    kept: int
-    size: int
-
-    def apply(self, model: Any) -> None:
-        """Change the weights in place. Raises PartError where groups do not divide the inputs of a matrix."""
-        import torch
-
-        from windtunnel.kits.weights.masks import keep_highest
-        from windtunnel.models.anatomy import linears
-
-        modules: dict[str, Any] = linears(model)
-        masks = keep_highest(modules, self.kept / self.size, group=(self.kept, self.size), part=f"{self.kept}:{self.size}")
-        with torch.no_grad():
-            for name, module in modules.items():
-                module.weight.mul_(masks[name])
-
-    def bits_of(self, out: int, inside: int) -> float:
-        """How many bits a matrix [out, in] takes: what is kept, and its place within its group."""
-        return out * inside * self.kept / self.size * (BITS + math.ceil(math.log2(self.size)))
-
-
-@dataclass(frozen=True)
-class Factorisation:
-    """``svd-50%``: the best two thin factors (Eckart and Young) that have so many percent of a matrix's numbers together."""
-
-    form: ClassVar[str] = r"svd-(\d+)%"
-    percent: int
-
-    def rank(self, out: int, inside: int) -> int:
-        """The inner size of the factors of a matrix [out, in], 1 at the least."""
-        return max(1, int(self.percent / 100 * out * inside / (out + inside)))
-
-    def apply(self, model: Any) -> None:
-        """Change the weights in place, to the product of the factors."""
-        import torch
-
-        from windtunnel.kits.weights.factors import truncated
-        from windtunnel.models.anatomy import linears, transposed
-
-        found: dict[str, Any] = linears(model)
-        with torch.no_grad():
-            for module in found.values():
-                weight = module.weight.T if transposed(module) else module.weight
-                left, right = truncated(weight.detach(), self.rank(*weight.shape), 1.0)
-                weight.copy_(left @ right)
-
-    def bits_of(self, out: int, inside: int) -> float:
-        """How many bits the factors of a matrix [out, in] take."""
-        return BITS * self.rank(out, inside) * (out + inside)
-
-
-WAYS = (Rounding, Pattern, Factorisation)
-Way = Rounding | Pattern | Factorisation
 
 
 def ways_of(text: str) -> dict[str, Way]:
@@ -114,13 +29,10 @@ def ways_of(text: str) -> dict[str, Way]:
     for name in (part.strip() for part in text.split(",")):
         if name in found:
             raise UserError(f"--to {text}: {name} stands there twice")
-        match, kind = next(((match, kind) for kind in WAYS if (match := re.fullmatch(kind.form, name))), (None, None))
-        if match is None or kind is None:
-            raise UserError(f"--to {name}: write 4bit (2 to 8, in groups of 32; 4bit-64: of 64), 2:4 (2 of every 4 are kept) or svd-50%")
-        numbers = [int(number) for number in match.groups() if number is not None]
-        if 0 in numbers or (kind is Pattern and numbers[0] >= numbers[1]) or (kind is Factorisation and numbers[0] >= 100):
-            raise UserError(f"--to {name}: leaves nothing, or takes nothing away")
-        found[name] = kind(*numbers)
+        try:
+            found[name] = way_of(name)
+        except ValueError as error:
+            raise UserError(f"--to {error}") from error
     return found
 
 
@@ -172,12 +84,11 @@ def compress(
     if not before:
         raise UserError(f"{model}: its blocks hold no weight matrix, so there is nothing to compress")
     shapes = [tuple(weight.shape) for weight in before.values()]
-    rest = BITS * (sum(weight.numel() for weight in loaded.parameters()) - sum(out * inside for out, inside in shapes))
-    whole = rest + sum(BITS * out * inside for out, inside in shapes)
+    whole = bits_of(loaded, shapes, None)
     rows: list[dict[str, Any]] = [{"way": "none", "folder": model, "megabytes": whole / 8e6, "share": 1.0, "changed": 0.0, "seconds": 0.0}]
     try:
         for name, way in ways.items():
-            bits = rest + sum(way.bits_of(out, inside) for out, inside in shapes)
+            bits = bits_of(loaded, shapes, way)
             row = {"way": name, "folder": str(folders[name]), "megabytes": bits / 8e6, "share": bits / whole}
             rows.append(row | _written(model, name, way, before, folders[name], say))
         found = None

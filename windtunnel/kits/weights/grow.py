@@ -38,6 +38,10 @@ def refuse_growth(there: Any, here: Any, who: str, grown: Collection[str]) -> No
     ``grown`` names sizes as a recipe's ``model`` does. Those may differ, but not shrink; growing them is checked by the caller.
     """
     before, after = sizes_of(there), sizes_of(here)
+    if family_of(there).layer(there, 0):
+        raise PartError(
+            f"{who}: {before['family']} has layers of their own sizes, which do not grow; begin from scratch, or grow an even model"
+        )
     for key in before:
         if key not in grown and before[key] != after[key]:
             raise PartError(
