@@ -73,15 +73,16 @@ def test_every_family_goes_round_to_the_last_bit(family, form, tmp_path):
     assert (form == "sharded") == (len(list(there.glob("*.safetensors"))) > 1)
     model = load(there)
     assert model.dtype == torch.float32 and model.training
+    known = {"local_files_only": True, "trust_remote_code": True}  # some bring code of windtunnel's own
     for dtype in (torch.float32, torch.bfloat16):
-        theirs = AUTO[KINDS[family]].from_pretrained(there, local_files_only=True, dtype=dtype)
+        theirs = AUTO[KINDS[family]].from_pretrained(there, dtype=dtype, **known)
         here = export(model, tmp_path / str(dtype), dtype=dtype, shard="20KB" if form == "sharded" else "5GB")
-        ours = AUTO[KINDS[family]].from_pretrained(here, local_files_only=True)
+        ours = AUTO[KINDS[family]].from_pretrained(here, **known)
         assert ours.dtype == dtype and json.loads((here / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
         assert (form == "sharded") == (len(list(here.glob("*.safetensors"))) > 1)
         assert torch.equal(logits_of(ours), logits_of(theirs))
         assert model.dtype == torch.float32, "the model itself stays as it was"
-    assert torch.equal(logits_of(model), logits_of(AUTO[KINDS[family]].from_pretrained(tmp_path / "torch.float32", local_files_only=True)))
+    assert torch.equal(logits_of(model), logits_of(AUTO[KINDS[family]].from_pretrained(tmp_path / "torch.float32", **known)))
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,7 @@ class Evaluation(Part):
     shares: ClassVar[bool] = False
     unit: ClassVar[str] = ""
     better: ClassVar[str] = "lower"
+    timed: ClassVar[tuple[str, ...]] = ()  # what the names of numbers begin with that are measured speeds, which differ from run to run
 
     def pinned(self) -> Self:
         """The same evaluation with the content of the files that it reads written down, so that a run's key tells when they change."""

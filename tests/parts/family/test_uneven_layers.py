@@ -17,6 +17,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.models.sizes import sizes_of
 from windtunnel.slots import Start
 
+PROFILE = {"attention": (0.5, 1.0), "inner": (0.5, 4.0)}
 SIZES = {"layers": 4, "width": 64, "heads": 8, "key_value_heads": 4, "intermediate": 160}
 
 
@@ -40,7 +41,7 @@ def test_layers_go_along_a_line_with_the_weights_of_an_even_model() -> None:
 
 
 def test_even_shares_are_the_even_model() -> None:
-    even, same = build("qwen3", **SIZES), build("uneven-layers", **SIZES, attention=(1.0, 1.0), inner=(1.0, 1.0))
+    even, same = build("qwen3", **SIZES), build("uneven-layers", **SIZES)
     same.load_state_dict(even.state_dict())
     tokens = random_tokens(2, 12)
     assert torch.equal(forward(even, tokens).logits, forward(same, tokens).logits)
@@ -49,7 +50,7 @@ def test_even_shares_are_the_even_model() -> None:
 def test_an_export_loads_with_its_code_and_generates_as_it_reads(tmp_path) -> None:
     from transformers import AutoModelForCausalLM
 
-    model = build("uneven-layers", **SIZES).eval()
+    model = build("uneven-layers", **SIZES, **PROFILE).eval()
     export(model, tmp_path / "out")
     tokens = random_tokens(1, 10)
     own = load(tmp_path / "out").eval()
@@ -57,7 +58,7 @@ def test_an_export_loads_with_its_code_and_generates_as_it_reads(tmp_path) -> No
     logits = forward(model, tokens).logits
     assert torch.allclose(forward(own, tokens).logits, logits, atol=1e-6) and torch.allclose(theirs(tokens).logits, logits, atol=1e-5)
     told = sizes_of(own.config)
-    assert told["attention"] == [0.5, 1.0] and ModelSettings.model_validate(told).family.inner == (0.5, 4.0)  # type: ignore[attr-defined]
+    assert told["attention"] == (0.5, 1.0) and ModelSettings.model_validate(told).family.inner == (0.5, 4.0)  # type: ignore[attr-defined]
     written = theirs.generate(tokens, max_new_tokens=6, do_sample=False)
     for _ in range(6):
         tokens = torch.cat([tokens, theirs(tokens, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
@@ -68,6 +69,8 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValidationError, match="both ends have to be above 0"):
         ModelSettings(family="uneven-layers", depth=4, inner=(0.0, 1.0))
     with pytest.raises(ValidationError, match="heads take all weights of the blocks"):
-        ModelSettings(family="uneven-layers", **SIZES, attention=(3.0, 3.0))
+        ModelSettings(family="uneven-layers", **SIZES, attention=(5.0, 5.0))
     with pytest.raises(PartError, match="layers of their own sizes"):
-        make(Start, {"stack": {"factor": 2}}).build(build("uneven-layers"), config_of("uneven-layers", layers=4), None)
+        make(Start, {"stack": {"factor": 2}}).build(
+            build("uneven-layers", **PROFILE), config_of("uneven-layers", layers=4, **PROFILE), None
+        )
