@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -71,7 +72,7 @@ class GraphSources(Experiment, name="graph-sources"):
             "harmful": float((worth < 0).mean()),
         }
 
-    def _drawn(self, kinds: list[str] | tuple[str, ...], dense: float, random: np.random.Generator) -> np.ndarray:
+    def _drawn(self, kinds: Sequence[str], dense: float, random: np.random.Generator) -> np.ndarray:
         """Adjacencies [graphs, NODES, NODES] of the mean of ``kinds``, each graph a fifth denser or sparser than ``dense`` at most."""
         import numpy as np
 

@@ -77,7 +77,7 @@ class LinearTables(Experiment, name="linear-tables"):
             learn(own, rows, counted, np.random.default_rng((seed, 1)), steps=self.tuning, rate=rate)
             return own
 
-        found = {}
+        found: dict[str, float] = {}
         for tasks in [TASKS] if self.tuned_on == "all" else [(task,) for task in TASKS]:
             kept = best(
                 self.rates,

@@ -166,10 +166,10 @@ class Prompted(NamedTuple):
         import torch
         from torch import nn
 
-        actors = [nn.Sequential(nn.Linear(2 * width, 32), nn.Tanh(), nn.Linear(32, out)) for out in (1, FEATURES)]
+        choose, write = (nn.Sequential(nn.Linear(2 * width, 32), nn.Tanh(), nn.Linear(32, out)) for out in (1, FEATURES))
         critic = nn.Sequential(nn.Linear(width, 32), nn.Tanh(), nn.Linear(32, 1))
         own = copy.deepcopy(network).requires_grad_(prompt == "tuned")
-        return cls(own, nn.Linear(width, 2), nn.Parameter(torch.zeros(FEATURES)), *actors, critic, prompt, budget)
+        return cls(own, nn.Linear(width, 2), nn.Parameter(torch.zeros(FEATURES)), choose, write, critic, prompt, budget)
 
     def said(self, nodes: torch.Tensor, near: torch.Tensor) -> torch.Tensor:
         """Logits [graphs, 2]."""
@@ -246,8 +246,8 @@ class Prompted(NamedTuple):
                 odds, means, foretold = self.acted(state, graphs.near)
                 gain = (wanted - foretold).detach()
                 gain = (gain - gain.mean()) / (gain.std() + 1e-6)
-                now = log_chance(odds, means, place, vector)
-                for old, new in zip(chance, now, strict=True):  # of the node, and of the vector
+                chances = log_chance(odds, means, place, vector)
+                for old, new in zip(chance, chances, strict=True):  # of the node, and of the vector
                     ratio = (new - old).exp()
                     loss = loss - torch.minimum(ratio * gain, ratio.clamp(1 - CLIP, 1 + CLIP) * gain).mean()
                 loss = loss + 0.5 * ((wanted - foretold) ** 2).mean() + 0.01 * (odds.exp() * odds).sum(dim=1).mean()
