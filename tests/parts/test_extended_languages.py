@@ -16,13 +16,13 @@ from windtunnel.parts.experiment.extended_languages import (
     VOCABULARY,
     WORDS,
     ExtendedLanguages,
-    World,
+    MadeLanguages,
     behind,
 )
 
 
 def test_languages_share_some_words_and_no_order():
-    world = World(np.random.default_rng(0))
+    world = MadeLanguages(np.random.default_rng(0))
     assert len(np.unique(world.tokens)) == VOCABULARY - FIRST and all(len(set(row)) == WORDS for row in world.tokens.tolist())
     assert ((world.tokens == world.tokens[0]).all(axis=0)).sum() == COMMON
     assert len({tuple(order) for order in world.orders}) == LANGUAGES and all(sorted(order) == list(range(6)) for order in world.orders)
@@ -33,7 +33,7 @@ def test_languages_share_some_words_and_no_order():
 
 
 def test_rows_hold_a_sentence_and_its_translation_or_a_gap_and_the_whole():
-    world = World(np.random.default_rng(2))
+    world = MadeLanguages(np.random.default_rng(2))
     meanings = world.meanings(20, np.random.default_rng(3))
     rows = world.pairs(3, 0, meanings)
     assert rows.shape == (20, ROW) and (rows[:, 0] == 6).all() and (rows[:, 1 + LONGEST] == 3).all()

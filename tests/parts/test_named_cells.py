@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from windtunnel.parts.experiment.named_cells import FRESH, NAMES, NamedCells, World, filling, is_sign, made, pretrain, told_cells, tuned
+from windtunnel.parts.experiment.named_cells import (
+    FRESH,
+    NAMES,
+    MadeColumns,
+    NamedCells,
+    filling,
+    is_sign,
+    made,
+    pretrain,
+    told_cells,
+    tuned,
+)
 
 
 def test_a_column_means_the_same_in_all_tables():
     random = np.random.default_rng(0)
-    world, columns = World(random), np.array([3, NAMES - 2, 5, NAMES, NAMES + 1])
+    world, columns = MadeColumns(random), np.array([3, NAMES - 2, 5, NAMES, NAMES + 1])
     assert is_sign(columns).tolist() == [False, True, False, False, True]
     names, cells, labels = world.table(columns, 4000, random)
     assert (names == columns).all() and cells.mean() == pytest.approx(0, abs=0.1) and 0.4 < labels.mean() < 0.6
@@ -26,7 +37,7 @@ def test_signs_cost_nats_and_numbers_squares():
 
 def test_masked_cells_are_told_by_the_others():
     random = np.random.default_rng(1)
-    world = World(random)
+    world = MadeColumns(random)
     world.sums[:] = world.sums[0]  # one cause, which every column tells
     tables = [world.table(random.permutation(NAMES)[:6], 64, random) for _ in range(20)]
     model = made(0, 16)
@@ -46,7 +57,7 @@ def test_tuning_reads_the_label_where_it_is_asked_for_and_leaves_the_model():
 
 
 def test_fresh_columns_are_read_or_left_out():
-    world = World(np.random.default_rng(4))
+    world = MadeColumns(np.random.default_rng(4))
     read, ignored = (NamedCells(fresh=1, ignored=leave)._new(world, np.random.default_rng(5)) for leave in (False, True))
     assert (read[0] >= NAMES).sum() == 1 and read[0].max() < NAMES + FRESH
     assert (ignored[0] == read[0][:5]).all() and (ignored[1] == read[1][:, :5]).all()

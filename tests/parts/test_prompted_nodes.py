@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from windtunnel.parts.experiment.prompted_nodes import FEATURES, NODES, Graphs, Prompted, PromptedNodes, learned, log_chance
+from windtunnel.parts.experiment.prompted_nodes import FEATURES, NODES, MotifGraphs, Prompted, PromptedNodes, learned, log_chance
 
 
 @pytest.fixture(scope="module")
 def network():
-    return learned(Graphs.drawn(60, np.random.default_rng(0)), 8, 30, np.random.default_rng(1), 0)
+    return learned(MotifGraphs.drawn(60, np.random.default_rng(0)), 8, 30, np.random.default_rng(1), 0)
 
 
 def test_graphs_differ_in_their_motif():
-    graphs = Graphs.drawn(20, np.random.default_rng(2))
+    graphs = MotifGraphs.drawn(20, np.random.default_rng(2))
     edges = graphs.near.sum(dim=(1, 2)) / 2
     assert (edges == edges[0]).all() and torch.equal(graphs.near, graphs.near.transpose(1, 2))
     for near, label, motif in zip(graphs.near, graphs.labels, graphs.motif, strict=True):
@@ -26,7 +26,7 @@ def test_graphs_differ_in_their_motif():
 @pytest.mark.parametrize(("prompt", "count"), [("all", NODES), ("random", 4), ("greedy", 4), ("none", 0), ("tuned", 0)])
 def test_prompts_go_to_as_many_nodes_as_they_may(network, prompt, count):
     torch.manual_seed(0)
-    graphs = Graphs.drawn(3, np.random.default_rng(3))
+    graphs = MotifGraphs.drawn(3, np.random.default_rng(3))
     own = Prompted.made(network, 8, prompt, 4)
     with torch.no_grad():
         own.vector.normal_()
@@ -48,7 +48,7 @@ def test_chances_are_those_of_a_choice_and_a_normal_vector():
 
 def test_the_policy_learns_to_lower_the_loss(network):
     torch.manual_seed(1)
-    graphs = Graphs.drawn(10, np.random.default_rng(4))
+    graphs = MotifGraphs.drawn(10, np.random.default_rng(4))
     own = Prompted.made(network, 8, "policy", 3)
     optimizer = torch.optim.AdamW([weight for each in (own.choose, own.write, own.critic) for weight in each.parameters()], 1e-2)
 

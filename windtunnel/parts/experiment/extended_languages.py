@@ -67,7 +67,7 @@ class ExtendedLanguages(Experiment, name="extended-languages"):
         from windtunnel.kits.text.small import learn, made
 
         random, reading = np.random.default_rng(seed).spawn(2)
-        world = World(random)
+        world = MadeLanguages(random)
         model = made(seed, VOCABULARY, ROW, width=64)
         if self.before != "nothing":
             for languages in (PIVOT + OLD, PIVOT + OLD + (NEW if self.before == "all" else ())):
@@ -105,7 +105,7 @@ class ExtendedLanguages(Experiment, name="extended-languages"):
         }
 
 
-class World:
+class MadeLanguages:
     """Words and word orders of all languages, and what is said of what.
 
     A meaning is a row of six words, each from 0 to ``WORDS`` or -1 where there is none: subject, its adjective, verb, adverb, object, its

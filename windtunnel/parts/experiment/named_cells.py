@@ -61,7 +61,7 @@ class NamedCells(Experiment, name="named-cells"):
         import numpy as np
 
         random, tuning = np.random.default_rng(seed).spawn(2)
-        world = World(random)
+        world = MadeColumns(random)
         before = [world.table(random.permutation(NAMES)[:SHOWN], 64, random)[:2] for _ in range(self.tables)]
         new = [self._new(world, random) for _ in range(3 + self.judged)]
         model: Any = None
@@ -91,7 +91,7 @@ class NamedCells(Experiment, name="named-cells"):
             filled = told_cells(model, [table for table in new if self.fresh == 0], tuning)
         return {"area": float(np.mean([told(table, setting, slice(CHOOSING, None)) for table in new[3:]])), "filled": filled}
 
-    def _new(self, world: World, random: np.random.Generator) -> Table:
+    def _new(self, world: MadeColumns, random: np.random.Generator) -> Table:
         """A new table, whose columns are as they are to be read."""
         import numpy as np
 
@@ -105,7 +105,7 @@ class NamedCells(Experiment, name="named-cells"):
         return columns, cells, labels
 
 
-class World:
+class MadeColumns:
     """What columns mean: sums of causes, the first half of the ``NAMES`` bent numbers and the second half signs, as with ``FRESH``."""
 
     def __init__(self, random: np.random.Generator) -> None:
@@ -137,7 +137,7 @@ def is_sign(columns: np.ndarray) -> np.ndarray:
     return np.where(columns < NAMES, columns >= NAMES // 2, columns % 2 == 1)
 
 
-class Read(NamedTuple):
+class ReadCells(NamedTuple):
     """What a network makes of rows: ``asked`` [rows, width], where the name that is asked for stands, and ``cells`` [rows, columns]."""
 
     asked: torch.Tensor
@@ -160,7 +160,7 @@ def made(seed: int, width: int) -> Any:
             self.blocks = nn.ModuleList(SmallBlock(width, 4, causal=False) for _ in range(2))
             self.norm, self.number = nn.LayerNorm(width), nn.Linear(width, 1)
 
-        def forward(self, columns: torch.Tensor, cells: torch.Tensor, hidden: torch.Tensor, asked: int = NAMES + FRESH) -> Read:
+        def forward(self, columns: torch.Tensor, cells: torch.Tensor, hidden: torch.Tensor, asked: int = NAMES + FRESH) -> ReadCells:
             names = self.names(columns)
             values = torch.where(hidden[..., None], self.masked, self.value(cells[..., None]))
             gate = torch.sigmoid(self.gate(torch.cat([names, values], dim=-1)))
@@ -171,7 +171,7 @@ def made(seed: int, width: int) -> Any:
             for block in self.blocks:
                 states = block(states)
             states = self.norm(states)
-            return Read(states[:, 0], self.number(states[:, 1:])[..., 0])
+            return ReadCells(states[:, 0], self.number(states[:, 1:])[..., 0])
 
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)

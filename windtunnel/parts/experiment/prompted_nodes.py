@@ -60,8 +60,8 @@ class PromptedNodes(Experiment, name="prompted-nodes"):
         import torch
 
         random = np.random.default_rng(seed)
-        network = learned(Graphs.drawn(200, random), self.width, self.before, random, seed)
-        few, chosen, held = (Graphs.drawn(count, random) for count in (self.shots, CHOOSING, HELD))
+        network = learned(MotifGraphs.drawn(200, random), self.width, self.before, random, seed)
+        few, chosen, held = (MotifGraphs.drawn(count, random) for count in (self.shots, CHOOSING, HELD))
 
         def tried(rate: float) -> tuple[float, Any]:
             with torch.random.fork_rng(devices=()):
@@ -78,7 +78,7 @@ class PromptedNodes(Experiment, name="prompted-nodes"):
         return {"right": right, "touched": float(where.mean()), "on_motif": float((where * held.motif).sum() / max(float(touched), 1.0))}
 
 
-class Graphs(NamedTuple):
+class MotifGraphs(NamedTuple):
     """``nodes`` [graphs, NODES, FEATURES], ``near`` [graphs, NODES, NODES], ``labels`` [graphs], ``motif`` [graphs, NODES]."""
 
     nodes: torch.Tensor
@@ -87,7 +87,7 @@ class Graphs(NamedTuple):
     motif: torch.Tensor
 
     @classmethod
-    def drawn(cls, count: int, random: np.random.Generator) -> Graphs:
+    def drawn(cls, count: int, random: np.random.Generator) -> MotifGraphs:
         """``count`` graphs of each of two classes."""
         import numpy as np
         import torch
@@ -109,7 +109,7 @@ class Graphs(NamedTuple):
         return cls(*(torch.from_numpy(each) for each in (nodes, near, labels, motif)))
 
 
-def learned(graphs: Graphs, width: int, steps: int, random: np.random.Generator, seed: int) -> Any:
+def learned(graphs: MotifGraphs, width: int, steps: int, random: np.random.Generator, seed: int) -> Any:
     """A network of two layers of sums over neighbours that tells edges which were left out from pairs without an edge."""
     import torch
     from torch import nn
@@ -177,7 +177,7 @@ class Prompted(NamedTuple):
 
         return torch.as_tensor(self.head(self.network(nodes, near).mean(dim=1)))
 
-    def learn(self, graphs: Graphs, steps: int, rate: float) -> None:
+    def learn(self, graphs: MotifGraphs, steps: int, rate: float) -> None:
         """Steps on all ``graphs``, of the head and in turn of what prompts."""
         import torch
 
@@ -194,7 +194,7 @@ class Prompted(NamedTuple):
             loss.backward()
             optimizer.step()
 
-    def places(self, graphs: Graphs) -> torch.Tensor:
+    def places(self, graphs: MotifGraphs) -> torch.Tensor:
         """Which nodes get the one vector, [graphs, NODES]."""
         import torch
 
@@ -222,7 +222,7 @@ class Prompted(NamedTuple):
         beside = torch.cat([states, mean[:, None].expand_as(states)], dim=-1)
         return self.choose(beside)[..., 0].log_softmax(dim=1), self.write(beside), self.critic(mean)[:, 0]
 
-    def _practise(self, graphs: Graphs, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    def _practise(self, graphs: MotifGraphs, optimizer: torch.optim.Optimizer) -> torch.Tensor:
         """An episode on every graph and what the actors learn of it; the nodes at its end."""
         import torch
 
@@ -256,7 +256,7 @@ class Prompted(NamedTuple):
             optimizer.step()
         return nodes
 
-    def told(self, graphs: Graphs) -> tuple[float, torch.Tensor]:
+    def told(self, graphs: MotifGraphs) -> tuple[float, torch.Tensor]:
         """The share of graphs named rightly, and which nodes were prompted [graphs, NODES]; the policy takes its likeliest."""
         import torch
 
