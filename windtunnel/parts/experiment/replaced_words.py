@@ -46,7 +46,7 @@ class ReplacedWords(Experiment, name="replaced-words"):
 
     taught: Literal["replaced", "masked"] = Field("replaced", description="what the encoder tells")
     window: int = Field(8, ge=0, description="places on either side that a place sees, besides the first; 0: all")
-    gigaflops: float = Field(400.0, gt=0, description="of training, with each rate")
+    gigaflops: float = Field(100.0, gt=0, description="of training, with each rate")
     rates: tuple[float, ...] = Field((1e-3, 3e-3), min_length=1, description="learning rates of AdamW that are tried")
 
     def measure(self, seed: int) -> dict[str, float]:
