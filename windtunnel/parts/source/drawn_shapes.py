@@ -14,15 +14,6 @@ from windtunnel.data.corpus.tally import Tally
 if TYPE_CHECKING:
     import numpy as np
 
-COLOURS = {
-    "red": (220, 40, 40),
-    "green": (40, 170, 60),
-    "blue": (50, 80, 220),
-    "yellow": (230, 210, 50),
-    "purple": (150, 60, 190),
-    "black": (20, 20, 20),
-}
-SHAPES = ("circle", "square", "triangle", "cross", "ring")
 PLACES = {"top left": (0.3, 0.3), "top right": (0.3, 0.7), "bottom left": (0.7, 0.3), "bottom right": (0.7, 0.7), "middle": (0.5, 0.5)}
 SIZES = {"small": 0.14, "large": 0.24}
 
@@ -53,6 +44,8 @@ class DrawnShapes(StreamedSource, name="drawn-shapes"):
         """The drawings, one after the other."""
         import numpy as np
 
+        from windtunnel.kits.image.scenes import SHAPES
+
         random = np.random.default_rng(self.seed)
         drawn = [self._drawn(random) for _ in range(self.count)]
         captions = np.arange(self.count)
@@ -77,18 +70,14 @@ class DrawnShapes(StreamedSource, name="drawn-shapes"):
         """An image uint8 [size, size, 3], its caption and its shape."""
         import numpy as np
 
+        from windtunnel.kits.image.scenes import COLOURS, SHAPES, insides
+
         colour, shape, place, size = (str(random.choice(list(kind))) for kind in (COLOURS, SHAPES, PLACES, SIZES))
         down, across = np.array(PLACES[place]) + random.uniform(-0.05, 0.05, 2)
         radius = SIZES[size] * random.uniform(0.9, 1.1)
         y, x = (np.indices((self.size, self.size)) + 0.5) / self.size
         y, x = (y - down) / radius / np.cos(np.radians(self.tilt)), (x - across) / radius
-        inside = {
-            "circle": x**2 + y**2 < 1,
-            "square": np.maximum(abs(x), abs(y)) < 0.9,
-            "triangle": (y < 0.8) & (abs(x) < (y + 1) / 1.8),
-            "cross": (np.minimum(abs(x), abs(y)) < 0.3) & (np.maximum(abs(x), abs(y)) < 1),
-            "ring": abs(np.sqrt(x**2 + y**2) - 0.75) < 0.28,
-        }[shape]
+        inside = insides(y, x)[shape]
         image = self.light * np.where(inside[..., None], COLOURS[colour], (235, 235, 235)) + random.normal(0, 8, (self.size, self.size, 3))
         where = "in the middle" if place == "middle" else f"at the {place}"
         return np.clip(image, 0, 255).astype(np.uint8), f"a {size} {colour} {shape} {where}", shape
