@@ -41,8 +41,12 @@ class SmallDecoder(torch.nn.Module):
 
     def states(self, rows: torch.Tensor, both_ways: bool | int = False) -> torch.Tensor:
         """What stands before the last layer, [rows, places, width]."""
-        count = rows.shape[1]
-        found = self.read(rows) + self.positions[:count]
+        return self.through(self.read(rows), both_ways)
+
+    def through(self, vectors: torch.Tensor, both_ways: bool | int = False) -> torch.Tensor:
+        """The same of rows that were read [rows, places, width]."""
+        count = vectors.shape[1]
+        found = vectors + self.positions[:count]
         mask = None if both_ways is True else torch.nn.Transformer.generate_square_subsequent_mask(count)
         if mask is not None:
             mask[:, : int(both_ways)] = 0
