@@ -58,7 +58,7 @@ class TokenReader(nn.Module):
         """What stands at image vectors and words before the last layer."""
         said = self.decoder.read(functional.pad(one_hot(words), (self.numbers, 0)))
         mixed = self.knobs.attention == "mixed"
-        return self.decoder.through(torch.cat([seen, said], dim=1), seen=self.tiles if mixed else 0)
+        return self.decoder.through(torch.cat([seen, said], dim=1), self.tiles if mixed else False)
 
     def losses(self, vectors: Tensor, words: Tensor, random: torch.Generator, beta: float) -> tuple[Tensor, Tensor]:
         """The cross entropy of captions, and the smooth absolute distance of the original vectors from those drawn at all places."""
