@@ -53,7 +53,7 @@ class ChannelAttention(nn.Module):
         return mixed
 
 
-class Block(nn.Module):
+class TwofoldBlock(nn.Module):
     """Two attentions, each followed by an inner layer, with norms before and what came in added after.
 
     Between the two stands a convolution of each number with its neighbours, so that no kind is blind to places.
@@ -93,8 +93,8 @@ class DualNetwork(nn.Module):
         super().__init__()
         self.size, self.outputs, side = size, outputs, size // PATCH
         self.embed, self.places = nn.Linear(3 * PATCH**2, widths[0]), nn.Parameter(0.02 * torch.randn(side**2, widths[0]))
-        self.down = nn.ModuleList(Block(width, kinds) for width in widths)
-        self.up = nn.ModuleList(Block(width, kinds) for width in widths[:2])
+        self.down = nn.ModuleList(TwofoldBlock(width, kinds) for width in widths)
+        self.up = nn.ModuleList(TwofoldBlock(width, kinds) for width in widths[:2])
         self.merge = nn.ModuleList(nn.Linear(4 * one, two) for one, two in itertools.pairwise(widths))
         self.split = nn.ModuleList(nn.Linear(two, 4 * one) for one, two in itertools.pairwise(widths))
         self.join = nn.ModuleList(nn.Linear(2 * width, width) for width in widths[:2])
