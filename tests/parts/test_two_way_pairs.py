@@ -57,7 +57,7 @@ def test_the_caption_cannot_look_ahead():
 
 def test_both_ways_are_learned():
     learned = {way: TwoWayPairs(learned=way, pairs=300, steps=30, judged=32)._learned for way in ("captions", "pictures")}
-    found = written(np.random.default_rng(0), 300, 24, 2)
+    found = written(np.random.default_rng(0), 300, 24, 1)
     vectors = Compressed.of(found.images, 12, VECTOR)(found.images)
     (words, _), (_, drawn) = (losses(each(vectors, found.captions, 3e-3, 0), vectors, found.captions) for each in learned.values())
     blank = losses(SmallDecoder(VECTOR + WORDS, VECTOR + WORDS, TILES + SAID + 2, width=48, seed=0), vectors, found.captions)
