@@ -1,4 +1,4 @@
-"""Scenes are what they say: masks lie where paint does, in different quarters, and boxes hold them."""
+"""DrawnScenes are what they say: masks lie where paint does, in different quarters, and boxes hold them."""
 
 from __future__ import annotations
 

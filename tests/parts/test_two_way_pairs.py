@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from windtunnel.kits.image.written import CELL, COLOUR, SHAPE, WORDS, Compressed, joined, written
+from windtunnel.kits.image.written import CELL, COLOUR, SHAPE, WORDS, TileAxes, joined, written
 from windtunnel.kits.small_decoder import SmallDecoder
 from windtunnel.parts.experiment.two_way_pairs import SAID, TILES, VECTOR, TwoWayPairs, draws, losses, nearest, terms, writes
 
@@ -23,7 +23,7 @@ def test_captions_tell_what_is_seen():
 
 def test_principal_numbers_have_deviation_one_and_no_likeness():
     images = written(np.random.default_rng(0), 200, 24, 2).images
-    rows = Compressed.of(images, 12, 8)(images).flatten(0, 1)
+    rows = TileAxes.of(images, 12, 8)(images).flatten(0, 1)
     assert torch.allclose(rows.T @ rows / len(rows), torch.eye(8), atol=1e-2)
 
 
@@ -58,7 +58,7 @@ def test_the_caption_cannot_look_ahead():
 def test_both_ways_are_learned():
     learned = {way: TwoWayPairs(learned=way, pairs=300, steps=30, judged=32)._learned for way in ("captions", "pictures")}
     found = written(np.random.default_rng(0), 300, 24, 1)
-    vectors = Compressed.of(found.images, 12, VECTOR)(found.images)
+    vectors = TileAxes.of(found.images, 12, VECTOR)(found.images)
     (words, _), (_, drawn) = (losses(each(vectors, found.captions, 3e-3, 0), vectors, found.captions) for each in learned.values())
     blank = losses(SmallDecoder(VECTOR + WORDS, VECTOR + WORDS, TILES + SAID + 2, width=48, seed=0), vectors, found.captions)
     assert words < 0.9 * blank[0] and drawn < blank[1]

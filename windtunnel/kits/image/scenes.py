@@ -31,7 +31,7 @@ def insides(down: NDArray[np.floating], across: NDArray[np.floating]) -> dict[st
     }
 
 
-class Scenes(NamedTuple):
+class DrawnScenes(NamedTuple):
     """``images`` float32 [N, 3, size, size], about -1 to 1, and of each object, at most one in a quarter, what it is.
 
     ``shapes``, ``colours`` and ``cells`` (the quarter, row by row) are [N, objects], ``middles`` [N, objects, 2] and ``radii`` [N, objects]
@@ -56,7 +56,7 @@ def scenes(
     radius: tuple[float, float] = (0.13, 0.21),
     uneven: float = 0.3,
     noise: float = 0.1,
-) -> Scenes:
+) -> DrawnScenes:
     """A scene for each row of ``shapes`` and ``colours`` [N, objects], numbers of :data:`SHAPES` and :data:`COLOURS`.
 
     Objects lie in different quarters, a little off the middle, with a ``radius`` from least to most. The ground is grey, tinted and falls
@@ -79,10 +79,10 @@ def scenes(
     for number in range(objects):
         images = np.where(masks[:, number, None], paint[:, number, :, None, None], images)
     images = images + noise * random.standard_normal(images.shape)
-    return Scenes(images.astype(np.float32), shapes, colours, cells, middles, radii, masks)
+    return DrawnScenes(images.astype(np.float32), shapes, colours, cells, middles, radii, masks)
 
 
-def lone_shapes(random: np.random.Generator, count: int, size: int) -> Scenes:
+def lone_shapes(random: np.random.Generator, count: int, size: int) -> DrawnScenes:
     """Scenes of one shape of any colour and size, in any quarter: what is asked is the shape, and everything else is in the way."""
     shapes, colours = (random.integers(0, len(kinds), (count, 1)) for kinds in (SHAPES, COLOURS))
     return scenes(random, shapes, colours, size, radius=(0.13, 0.23), noise=0.2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from windtunnel.kits.image.patches import to_patches
-from windtunnel.kits.image.scenes import COLOURS, SHAPES, Scenes, scenes
+from windtunnel.kits.image.scenes import COLOURS, SHAPES, DrawnScenes, scenes
 
 CELLS = 4  # quarters of an image
 CELL, COLOUR, SHAPE = 0, CELLS, CELLS + len(COLOURS)  # where the words of each begin
@@ -22,7 +22,7 @@ class Written(NamedTuple):
 
     images: Tensor
     captions: Tensor
-    scenes: Scenes
+    scenes: DrawnScenes
 
 
 def written(random: np.random.Generator, count: int, size: int, objects: int, *, uneven: float = 0.1, noise: float = 0.05) -> Written:
@@ -41,7 +41,7 @@ def written(random: np.random.Generator, count: int, size: int, objects: int, *,
     return Written(torch.from_numpy(made.images), torch.from_numpy(captions), made)
 
 
-class Compressed(NamedTuple):
+class TileAxes(NamedTuple):
     """Images as a short row of vectors: one for each tile, its leading ``axes`` [numbers, width] brought to deviation 1."""
 
     middle: Tensor
@@ -49,7 +49,7 @@ class Compressed(NamedTuple):
     tile: int
 
     @classmethod
-    def of(cls, images: Tensor, tile: int, width: int) -> Compressed:
+    def of(cls, images: Tensor, tile: int, width: int) -> TileAxes:
         """From the principal axes of the tiles of ``images``."""
         rows = to_patches(images, tile).flatten(0, 1).double()
         middle = rows.mean(dim=0)

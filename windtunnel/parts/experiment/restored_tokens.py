@@ -62,11 +62,11 @@ class RestoredTokens(Experiment, name="restored-tokens"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.image.written import Compressed, written
+        from windtunnel.kits.image.written import TileAxes, written
 
         random = np.random.default_rng(seed)
         known, asked, chosen, judged = (written(random, count, SIZE, OBJECTS) for count in (self.pairs, self.asked, 100, self.judged))
-        compress = Compressed.of(known.images, TILE, VECTOR)
+        compress = TileAxes.of(known.images, TILE, VECTOR)
         with torch.random.fork_rng(devices=()):
             best: tuple[float, Any, Any] | None = None
             for rate in RATES:

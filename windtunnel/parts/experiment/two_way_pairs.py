@@ -54,11 +54,11 @@ class TwoWayPairs(Experiment, name="two-way-pairs"):
         import torch
 
         from windtunnel.kits.image.tiny import best
-        from windtunnel.kits.image.written import Compressed, written
+        from windtunnel.kits.image.written import TileAxes, written
 
         random = np.random.default_rng(seed)
         known, chosen, judged = (written(random, count, SIZE, SAID // 3) for count in (self.pairs, 200, self.judged))
-        compress = Compressed.of(known.images, TILE, VECTOR)
+        compress = TileAxes.of(known.images, TILE, VECTOR)
         sets = [(compress(each.images), each.captions) for each in (known, chosen, judged)]
 
         def loss_on_others(decoder: SmallDecoder) -> float:
