@@ -35,7 +35,9 @@ def world() -> np.ndarray:
 
 def test_tokens_of_domains_are_apart():
     which = np.stack(np.divmod(np.arange(SUBJECTS * ASPECTS), ASPECTS), axis=1)
-    sets = [set(facts(world(), domain, which)[:, -3:].ravel().tolist()) for domain in (GENERAL, OWN)]
+    some = facts(world(), OWN, which, np.random.default_rng(377))
+    assert all(row[-4:].tolist() in row[: 4 * TOLD].reshape(TOLD, 4).tolist() for row in some)
+    sets = [set(facts(world(), domain, which, np.random.default_rng(376))[:, -3:].ravel().tolist()) for domain in (GENERAL, OWN)]
     assert sets[0].isdisjoint(sets[1]) and max(sets[1]) < BLANK and min(sets[0]) >= SUBJECT
 
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-ITEMS, LONG, SHORT = 24, 10, 2  # on the circle, of a list, and of one that is no longer than gaps
+ITEMS, LONG, SHORT = 14, 10, 2  # on the circle, of a list, and of one that is no longer than gaps
 GOES, STOP, START, END, BLANK, GAP = range(ITEMS, ITEMS + 6)
 GAPS = 4  # of a text in training
 PLACES = LONG + 8
-BATCH, WIDTH = 48, 48
+BATCH, WIDTH = 32, 48
 
 
 class InfilledWords(Experiment, name="infilled-words"):
@@ -27,7 +27,7 @@ class InfilledWords(Experiment, name="infilled-words"):
     first word alone is kept, and the gap moves behind it, until the model writes the stop. So a model that learned short gaps writes long
     outputs, and has read what it wrote in both directions.
 
-    A text names two items, then a sign, all items that lie between them on a circle of 24, the second item, and a stop: 2 to 10 items. The
+    A text names two items, then a sign, all items that lie between them on a circle of 14, the second item, and a stop: 2 to 10 items. The
     circle is the seed's. Training masks ``share`` of the tokens of texts, in spans of geometric length (mean ``span``), each behind a
     sentinel of its own, and the decoder writes sentinels and spans (Raffel et al. 2020, arXiv:1910.10683). There the task was learned from
     exemplars in the prompt; here it is in the training text, so that a small model knows it.
@@ -43,11 +43,11 @@ class InfilledWords(Experiment, name="infilled-words"):
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
 
-    span: float = Field(2.0, ge=1, description="mean length of a gap in training")
-    share: float = Field(0.3, gt=0, lt=1, description="of the tokens of a text that are in gaps")
-    steps: int = Field(600, ge=1, description="of training, 48 texts each")
+    span: float = Field(3.0, ge=1, description="mean length of a gap in training")
+    share: float = Field(0.5, gt=0, lt=1, description="of the tokens of a text that are in gaps")
+    steps: int = Field(1000, ge=1, description="of training, 32 texts each")
     judged: int = Field(100, ge=1, description="texts")
-    rates: tuple[float, ...] = Field((1e-3, 3e-3), min_length=1, description="learning rates of AdamW, of which one is chosen")
+    rates: tuple[float, ...] = Field((3e-3,), min_length=1, description="learning rates of AdamW, of which one is chosen")
 
     def measure(self, seed: int) -> dict[str, float]:
         """The numbers above."""

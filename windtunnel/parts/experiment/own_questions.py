@@ -35,13 +35,13 @@ class OwnQuestions(Experiment, name="own-questions"):
     model is asked.
 
     Facts are a subject, an aspect and a value, in a general domain and in the own one, which have no token of subjects, aspects and values
-    in common. The base reads all facts of both, questions of the general domain behind three facts of which one answers, and ``general`` of
-    these questions without facts; of the own domain ``few`` questions with answers. Then it draws questions of the own domain after the
-    sign that begins them; those that are no question, come twice, or are of the last half of the subjects are dropped. ``retrieved``
-    answers them behind the fact of the domain's texts with the same subject and aspect and two others, ``recalled`` with nothing at hand;
-    ``generic`` is tuned on true answers of general questions, as many; ``gold`` on the same own questions with true answers, the bound. All
-    take the same steps from the same base, all weights of it, where the paper has LoRA, at a rate that is chosen by the loss on the last
-    fifth of what they are tuned on, which is left out of it.
+    in common. The base reads texts of both, three facts of which one is said again, questions of the general domain behind three facts of
+    which one answers, and ``general`` of these questions without facts; of the own domain ``few`` questions with answers. Then it draws
+    questions of the own domain after the sign that begins them; those that are no question, come twice, or are of the last half of the
+    subjects are dropped. ``retrieved`` answers them behind the fact of the domain's texts with the same subject and aspect and two others,
+    ``recalled`` with nothing at hand; ``generic`` is tuned on true answers of general questions, as many; ``gold`` on the same own
+    questions with true answers, the bound. All take the same steps from the same base, all weights of it, where the paper has LoRA, at a
+    rate that is chosen by the loss on the last fifth of what they are tuned on, which is left out of it.
 
     Judged are questions about the last half of the subjects: only their facts were read. ``base`` is that of the base, ``labels`` and
     ``labels_recalled`` the shares of own answers that are true, ``asked`` how many own questions are kept.
@@ -73,7 +73,7 @@ class OwnQuestions(Experiment, name="own-questions"):
         general = every[random.permutation(len(every))]
         base = made(seed, BLANK + 1, LENGTH, width=self.width)
         texts = [
-            *([facts(world, domain, every) for domain in range(DOMAINS)]),
+            *(facts(world, domain, every, random) for domain in range(DOMAINS) for _ in range(3)),
             *(questions(world, GENERAL, general, random, told=True) for _ in range(4)),
             questions(world, GENERAL, general[: self.general], random),
             questions(world, OWN, known[random.permutation(len(known))[: self.few]], random),
@@ -137,12 +137,10 @@ class OwnQuestions(Experiment, name="own-questions"):
         return best(self.rates, tuned, fit)
 
 
-def facts(world: np.ndarray, domain: int, which: np.ndarray) -> np.ndarray:
-    """A fact in each row, the last four tokens: the sign, subject, aspect and value of ``which`` [rows, 2]."""
-    import numpy as np
-
-    rows = np.full((len(which), LENGTH), BLANK)
-    rows[:, -4:] = fact(world, domain, which)
+def facts(world: np.ndarray, domain: int, which: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Texts of three facts, the sign, subject, aspect and value of each, and then again the one of ``which`` [rows, 2]."""
+    rows = questions(world, domain, which, random, told=True)
+    rows[:, -5], rows[:, -4:] = BLANK, fact(world, domain, which)
     return rows
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Learner = torch.nn.Module
 
-MODULUS, TERMS, JUDGED, BATCH = 7, 5, 300, 32
+MODULUS, TERMS, JUDGED, BATCH = 5, 5, 300, 32
 THINK, AGAIN = MODULUS, MODULUS + 1  # the signs before an answer with its steps, and before another one
 STEPS = TERMS - 1  # tokens of an answer: running sums, the last of which is the result
 WRONG = 0.5  # share of drafts shown before an answer that have a wrong step
@@ -31,7 +31,7 @@ class PreferredSteps(Experiment, name="preferred-steps"):
     Kullback-Leibler divergence of preferences with smoothed labels (EXO, Ji et al. 2024, arXiv:2402.00856), against the model before the
     stage; thoughts may be masked there, so that the result alone counts. At inference the model reads its answer and writes another.
 
-    A question is the sum of five numbers modulo 7, its steps are running sums. The model first learns ``few`` questions with true answers,
+    A question is the sum of five numbers modulo 5, its steps are running sums. The model first learns ``few`` questions with true answers,
     half of them behind a draft that is to be revised, of which half have a wrong step; tuning has ``questions`` more, whose true answers
     are the chosen ones: nothing is retrieved here and no teacher writes them. ``how``: ``tuned`` is the likelihood of chosen answers alone;
     ``odds`` the first stage alone; ``masked`` the first and then the second with thoughts masked, ``whole`` without the mask. All take the
@@ -50,11 +50,11 @@ class PreferredSteps(Experiment, name="preferred-steps"):
     how: Literal["tuned", "odds", "masked", "whole"] = Field("odds", description="what tuning lowers")
     few: int = Field(150, ge=1, le=1000, description="questions that the model learns first")
     questions: int = Field(700, gt=100, le=1800, description="of tuning, the last 100 of which choose the rate")
-    steps: int = Field(400, ge=1, description="of learning first, 32 questions each")
-    tuning: int = Field(120, ge=2, description="steps of tuning, 32 questions each")
-    renewed: int = Field(30, ge=1, description="steps after which rejected answers are written anew")
+    steps: int = Field(150, ge=1, description="of learning first, 32 questions each")
+    tuning: int = Field(40, ge=2, description="steps of tuning, 32 questions each")
+    renewed: int = Field(10, ge=1, description="steps after which rejected answers are written anew")
     beta: float = Field(0.1, gt=0, description="weight of the odds, and of the second stage's preferences")
-    rates: tuple[float, ...] = Field((3e-4, 1e-3), min_length=1, description="learning rates of AdamW in tuning, of which one is chosen")
+    rates: tuple[float, ...] = Field((1e-4, 3e-4), min_length=1, description="learning rates of AdamW in tuning, of which one is chosen")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``accuracy``, ``before``, ``revised`` and ``voted``."""
