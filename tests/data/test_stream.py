@@ -39,7 +39,9 @@ from windtunnel.kits.text.encoded import text_of
 from windtunnel.kits.text.tokenise import encode_documents, slices
 from windtunnel.parts.encoding.bpe import Bpe
 from windtunnel.parts.packing.whole_documents import best_fit
-from windtunnel.slots import Documents, Mixture, Packing, Progress, Source
+from windtunnel.recipe import recipe_from
+from windtunnel.slots import Curator, Documents, Mixture, Packing, Progress, Source
+from windtunnel.train.step import drawn_from, loader_of
 
 PROGRESS = Progress(step=0, steps=1, tokens=0, step_tokens=0, sequences=0, done=0.0, overall=0.0, phase=0)
 CONTEXT = 16
@@ -807,3 +809,22 @@ def test_what_cannot_be_drawn_is_refused(stream):
 
     with pytest.raises(UserError, match=r"the share of source 'code' is -1\.0"):
         loader(stream, mixture=Wrong.model_construct()).rows(PROGRESS, {})
+
+
+def test_a_source_that_curators_emptied_is_not_drawn_from_unless_it_is_named(tmp_path: Path) -> None:
+    for name, length in (("long", 40), ("short", 5)):
+        rows = [{"text": words(length, 1000 * length + number)} for number in range(60)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sources = {name: make(Source, {"files": {"path": str(tmp_path / f"{name}.jsonl")}}) for name in ("long", "short")}
+    said = {"corpus": {name: str(tmp_path / f"{name}.jsonl") for name in sources}, "budget": {"steps": 2}, "context": 16, "batch": 2}
+    found = {}
+    for least in (1, 100):
+        kept = {"curators": [make(Curator, {"length": {"shortest": least}})], "cache": tmp_path / "corpora"}
+        corpus = prepare_corpus(sources, validation=0.2, test=0.2, near_duplicates=1.0, **kept)
+        found[least] = prepare_stream(corpus, vocabulary=VOCABULARY, sentinels=SENTINELS, cache=tmp_path / "streams")
+    assert found[1].emptied() == frozenset() and found[100].emptied() == {"short"} and found[100].sizes("test")["short"]
+    recipe = recipe_from(said)
+    assert [drawn_from(recipe, recipe.phases[0], stream) for stream in found.values()] == [("long", "short"), ("long",)]
+    named = recipe_from({**said, "sources": ["short"]})
+    with pytest.raises(UserError, match=r"source 'short' has no train tokens .*removed: curator length: "):
+        loader_of(named, named.phases[0], found[100], 0, {}).check()

@@ -26,6 +26,7 @@ import numpy as np
 
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.data.corpus.tally import REMOVED_BY_CURATOR
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Facts, Kind
 from windtunnel.slots.evaluation import PLACE
@@ -115,6 +116,11 @@ class Stream:
     def sizes(self, split: str) -> dict[str, int]:
         """Units of each source (for text tokens, separators included)."""
         return {source: entry["units"] for source, entry in self._split(split).items()}
+
+    def emptied(self) -> frozenset[str]:
+        """Sources of which curators have removed every training document."""
+        by_curators = {row["source"] for row in self.table if row["what"].startswith(REMOVED_BY_CURATOR)}
+        return frozenset(source for source, size in self.sizes("train").items() if source in by_curators and not size)
 
     def bytes(self, split: str) -> dict[str, int]:
         """Bytes of what the documents of each source were made of (for text, in UTF-8)."""

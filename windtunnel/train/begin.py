@@ -24,7 +24,7 @@ from windtunnel.train.log import RunContext
 from windtunnel.train.parallel.shard import hold, shard
 from windtunnel.train.parallel.stored import fill, put_together
 from windtunnel.train.spend import Account, Stopwatch
-from windtunnel.train.step import reseed
+from windtunnel.train.step import drawn_from, reseed
 
 
 def begin(recipe: Recipe, index: int, previous: Any, stream: Stream, seed: int, run_context: RunContext, spent: Account) -> Any:
@@ -135,7 +135,7 @@ def start_context(
         models={name: run_context.model_of(one, seed) for name, one in trained.items()},
         stream=stream,
         processors={name: run_context.processor_of(one, seed) for name, one in trained.items() if phase.start and phase.start.other_tokens},
-        sources=recipe.trained_on(phase),
+        sources=drawn_from(recipe, phase, stream),
         counted=counted,
         rows=rows,
         judge=judge,

@@ -30,7 +30,7 @@ def loader_of(recipe: Recipe, phase: Phase, stream: Stream, seed: int, cursors: 
     return Loader(
         stream,
         split="train",
-        sources=recipe.trained_on(phase),
+        sources=drawn_from(recipe, phase, stream),
         context=phase.context,
         sequences=phase.batch * (phase.selection.candidates if phase.selection else 1),
         mixture=phase.mixture,
@@ -38,6 +38,12 @@ def loader_of(recipe: Recipe, phase: Phase, stream: Stream, seed: int, cursors: 
         seed=seed,
         cursors=cursors,
     )
+
+
+def drawn_from(recipe: Recipe, phase: Phase, stream: Stream) -> tuple[str, ...]:
+    """The sources that ``phase`` trains on: those it names, or all of which curators have left something."""
+    emptied = frozenset() if phase.sources else stream.emptied()
+    return tuple(source for source in recipe.trained_on(phase) if source not in emptied)
 
 
 def draw(phase_run: PhaseRun, progress: Progress) -> dict[str, Any]:

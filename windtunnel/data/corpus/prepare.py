@@ -36,7 +36,7 @@ from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.reading import Say, check_split, chosen, look_of, read_one, reading_versions, usable, without_foreign
 from windtunnel.data.corpus.shards import Fields, new_shards, read_rows
 from windtunnel.data.corpus.split import SPLITS, Seen
-from windtunnel.data.corpus.tally import Tally
+from windtunnel.data.corpus.tally import REMOVED_BY_CURATOR, Tally
 from windtunnel.data.corpus.victims import VICTIMS, Victims, shown
 from windtunnel.slots import Curator, Source
 from windtunnel.slots.curator import ROW
@@ -294,11 +294,10 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
         except (ValueError, KeyError) as error:
             raise PartError(f"curator {curator.name!r} gave a table that is no longer one of documents: {error}") from error
     work.victims.append(victims)
+    if not any(written[name]["documents"] for name in content):
+        raise UserError(f"curator {curator.name!r} removed all training documents of {', '.join(map(repr, content))}")
     for name in content:
         before, after = work.entries["train", name], written[name]
-        if not after["documents"]:
-            count = f"all of its {before['documents']:,} training documents"
-            raise UserError(f"corpus source {name!r}: curator {curator.name!r} removed {count}")
         removed = before["documents"] - after["documents"]
         reasons = victims.counts.get(name, {})
         alone = {*reasons} <= {curator.name}
@@ -306,7 +305,7 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
             what = "removed" if removed >= 0 else "added"
             work.tallies[name].count(f"{what}: curator {curator.name}", abs(removed), abs(before["bytes"] - after["bytes"]))
         for reason, (number, size) in reasons.items():
-            what = f"removed: curator {curator.name}" + (f": {reason}" if reason != curator.name else "")
+            what = f"{REMOVED_BY_CURATOR}{curator.name}" + (f": {reason}" if reason != curator.name else "")
             work.tallies[name].count(what, 0 if alone else number, 0 if alone else size)
             work.tallies[name].examples[what] = [shown(example) for example in victims.examples[name, reason]]
         work.replace(name, after)

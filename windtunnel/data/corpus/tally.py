@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 SHOWN = ("curator ", "decoded from ")  # counts whose examples say more than how many there are
+REMOVED_BY_CURATOR = "removed: curator "  # what counts of removed training documents begin with
 EXAMPLES = 3  # places remembered for each count, so that the user can look at one without a list of a million files
 
 
