@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +17,7 @@ NODES, HUBS, STEPS = 40, 10, 8  # of a graph, those of them with many edges, and
 # The chance of an edge between two hubs, a hub and another node, and two others. Degrees are alike but in the last: 12 and 4.
 KINDS = {"core": (0.6, 0.2, 0.067), "apart": (0.9, 0.1, 0.1), "across": (0.0, 0.4, 0.0), "chance": (0.15, 0.15, 0.15)}
 MIXED = (("core", "across"), ("apart", "across"))  # targets that lie between two families
+DISTANCES = ("graphon", "degrees", "spectrum", "density")
 SMOOTH = 0.005  # entropy of couplings, in squared chances
 
 
@@ -37,10 +37,10 @@ class GraphSources(Experiment, name="graph-sources"):
     ``draws`` of labelled pairs. The pull towards where it began is one of three, which
     each chooses on half of the other pairs, and the other half is judged.
 
-    ``distance``: ``graphon``; ``degrees``, between sorted mean degrees; ``spectrum``, between mean eigenvalues; ``density``, of edges.
-    Numbers are ``correlation``, over all pairs of a source and a target (Spearman); ``chosen``, the worth of the source that is foretold to
-    be best, mean over targets; ``best``, that of the one that is; ``anyone``, the mean over sources; and ``harmful``, the share of pairs
-    with worth below 0.
+    Numbers are rank correlations (Spearman) over all pairs of a source and a target, of worth with the nearness by ``graphon``; and by
+    three that are simpler: ``degrees``, the distance of sorted mean degrees; ``spectrum``, of mean eigenvalues; ``density``, of shares of
+    edges. ``chosen`` is the worth of the source that the graphon foretells to be best, mean over targets; ``best``, that of the one that
+    is; ``anyone``, the mean over sources; and ``harmful``, the share of pairs with worth below 0.
     """
 
     trial = Trial({"graphs": 8, "draws": 2})
@@ -48,13 +48,12 @@ class GraphSources(Experiment, name="graph-sources"):
     unit: ClassVar[str] = "rank correlation"
     better: ClassVar[str] = "higher"
 
-    distance: Literal["graphon", "degrees", "spectrum", "density"] = Field("graphon", description="what foretells")
     graphs: int = Field(40, ge=8, description="of each family and density")
     labels: int = Field(12, ge=4, multiple_of=2, description="labelled pairs of a target")
     draws: int = Field(20, ge=1, description="of labels")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """``correlation``, ``chosen``, ``best``, ``anyone`` and ``harmful``."""
+        """Correlations of ``graphon``, ``degrees``, ``spectrum`` and ``density``; then ``chosen``, ``best``, ``anyone`` and ``harmful``."""
         import numpy as np
         from scipy.stats import spearmanr
 
@@ -62,10 +61,10 @@ class GraphSources(Experiment, name="graph-sources"):
         sources = [self._drawn([kind], dense, random) for kind in KINDS for dense in (0.75, 1.25)]
         targets = [self._drawn(kinds, 1.0, random) for kinds in (*([kind] for kind in KINDS), *MIXED)]
         worth = self._worth(sources, targets, labelling)
-        foretold = -np.array([[self._apart(source, target) for target in targets] for source in sources])
-        chosen = worth[foretold.argmax(axis=0), np.arange(len(targets))]
+        near = {name: -np.array([[apart(name, source, target) for target in targets] for source in sources]) for name in DISTANCES}
+        chosen = worth[near["graphon"].argmax(axis=0), np.arange(len(targets))]
         return {
-            "correlation": float(spearmanr(foretold.ravel(), worth.ravel()).statistic),
+            **{name: float(spearmanr(each.ravel(), worth.ravel()).statistic) for name, each in near.items()},
             "chosen": float(chosen.mean()),
             "best": float(worth.max(axis=0).mean()),
             "anyone": float(worth.mean()),
@@ -92,27 +91,30 @@ class GraphSources(Experiment, name="graph-sources"):
         for column, target in enumerate(targets):
             numbers, edge = pairs(target, random)
             sides = [np.flatnonzero(edge == one) for one in (False, True)]
-            draws = [np.concatenate([random.choice(side, self.labels // 2, replace=False) for side in sides]) for _ in range(self.draws)]
+            half = self.labels // 2
+            draws = np.stack([np.concatenate([random.choice(side, half, replace=False) for side in sides]) for _ in range(self.draws)])
             nothing, *reached = (reached_from(start, numbers, edge, draws) for start in (np.zeros(WIDE), *begun))
             found[:, column] = np.array(reached) - nothing
         return found
 
-    def _apart(self, source: np.ndarray, target: np.ndarray) -> float:
-        """How far a source is from a target."""
-        import numpy as np
 
-        if self.distance == "graphon":
-            order = source.sum(axis=(1, 2)).argsort()
-            halves = [graphon(source[part]) for part in np.array_split(order, 2)]
-            wanted = graphon(target)
-            return min(moved(share * halves[0] + (1 - share) * halves[1], wanted) for share in np.linspace(0, 1, 5))
-        if self.distance == "density":
-            return float(abs(source.mean() - target.mean()))
-        if self.distance == "degrees":
-            read = [np.sort(graphs.sum(axis=2), axis=1).mean(axis=0) for graphs in (source, target)]
-        else:
-            read = [np.linalg.eigvalsh(graphs).mean(axis=0) for graphs in (source, target)]
-        return float(np.linalg.norm(read[0] - read[1]))
+def apart(name: str, source: np.ndarray, target: np.ndarray) -> float:
+    """How far graphs of a source [graphs, NODES, NODES] are from those of a target, by the distance ``name``."""
+    import numpy as np
+
+    if name == "graphon":
+        order = source.sum(axis=(1, 2)).argsort()
+        halves = [graphon(source[part]) for part in np.array_split(order, 2)]
+        wanted = graphon(target)
+        share = np.linspace(0, 1, 5)[:, None, None]
+        return float(moved(share * halves[0] + (1 - share) * halves[1], wanted).min())
+    if name == "density":
+        return float(abs(source.mean() - target.mean()))
+    if name == "degrees":
+        read = [np.sort(graphs.sum(axis=2), axis=1).mean(axis=0) for graphs in (source, target)]
+    else:
+        read = [np.linalg.eigvalsh(graphs).mean(axis=0) for graphs in (source, target)]
+    return float(np.linalg.norm(read[0] - read[1]))
 
 
 WIDE, PULLS = 8, (0.01, 0.1, 1.0)  # numbers of a pair, a constant included, and pulls to choose from
@@ -148,33 +150,37 @@ def pairs(graphs: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, 
 
 
 def fitted(numbers: np.ndarray, edge: np.ndarray, start: np.ndarray, pull: float) -> np.ndarray:
-    """Weights of a logistic regression [WIDE], with half of ``pull`` times their squared distance from ``start`` (Newton's method)."""
+    """Weights [..., WIDE] of logistic regressions on ``numbers`` [..., pairs, WIDE], by Newton's method.
+
+    To the mean loss is added half of ``pull`` times the squared distance from ``start``.
+    """
     import numpy as np
 
-    weights = start.copy()
+    weights = np.broadcast_to(start, (*numbers.shape[:-2], numbers.shape[-1])).copy()
+    turned = np.swapaxes(numbers, -1, -2)
     for _ in range(15):
-        odds = 1 / (1 + np.exp(-np.clip(numbers @ weights, -30, 30)))
-        slope = numbers.T @ (odds - edge) / len(edge) + pull * (weights - start)
-        curve = (numbers * (odds * (1 - odds))[:, None]).T @ numbers / len(edge) + pull * np.eye(len(start))
-        step = np.linalg.solve(curve, slope)
-        weights = weights - step * min(1.0, 2.0 / max(float(np.linalg.norm(step)), 1e-9))
+        odds = 1 / (1 + np.exp(-np.clip((numbers @ weights[..., None])[..., 0], -30, 30)))
+        slope = (turned @ (odds - edge)[..., None])[..., 0] / edge.shape[-1] + pull * (weights - start)
+        curve = turned @ (numbers * (odds * (1 - odds))[..., None]) / edge.shape[-1] + pull * np.eye(len(start))
+        step = np.linalg.solve(curve, slope[..., None])[..., 0]
+        weights -= step * np.minimum(1.0, 2.0 / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), 1e-9))
     return weights
 
 
-def reached_from(start: np.ndarray, numbers: np.ndarray, edge: np.ndarray, draws: list[np.ndarray]) -> float:
-    """The accuracy of telling ``edge`` of pairs, going on from ``start`` with each of ``draws`` of labelled ones, mean over these.
+def reached_from(start: np.ndarray, numbers: np.ndarray, edge: np.ndarray, draws: np.ndarray) -> float:
+    """The accuracy of telling ``edge`` of pairs, going on from ``start`` with each of ``draws`` [draws, labels], mean over these.
 
     Even pairs choose the pull towards the start, odd ones are judged.
     """
     import numpy as np
 
-    rights = np.zeros((len(PULLS), 2, len(draws)))
-    for (row, pull), (place, few) in itertools.product(enumerate(PULLS), enumerate(draws)):
-        right = (numbers @ fitted(numbers[few], edge[few], start, pull) > 0) == edge
-        for side in (0, 1):
-            rights[row, side, place] = right[np.setdiff1d(np.arange(side, len(edge), 2), few)].mean()
-    means = rights.mean(axis=2)
-    return float(means[means[:, 0].argmax(), 1])
+    unseen = np.ones((len(draws), len(edge)), bool)
+    np.put_along_axis(unseen, draws, False, axis=1)
+    rights = []  # of the pairs to choose the pull by, and of those that are judged
+    for pull in PULLS:
+        right = ((fitted(numbers[draws], edge[draws], start, pull) @ numbers.T > 0) == edge) & unseen
+        rights.append([float((right[:, side::2].sum(axis=1) / unseen[:, side::2].sum(axis=1)).mean()) for side in (0, 1)])
+    return max(rights, key=lambda each: each[0])[1]
 
 
 def graphon(graphs: np.ndarray) -> np.ndarray:
@@ -187,25 +193,26 @@ def graphon(graphs: np.ndarray) -> np.ndarray:
     return np.asarray(rows.reshape(STEPS, side, STEPS, side).mean(axis=(1, 3)))
 
 
-def moved(first: np.ndarray, second: np.ndarray) -> float:
-    """The Gromov-Wasserstein distance of step functions with equal weights, of squares, at the coupling with ``SMOOTH`` entropy.
+def moved(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The Gromov-Wasserstein distance of step functions [..., STEPS, STEPS] with equal weights, of squares, with ``SMOOTH`` entropy.
 
     The problem is not convex: it begins from the coupling of all with all and from that of equals, and the smaller distance counts.
     """
     import numpy as np
 
-    weight = np.full(len(first), 1 / len(first))
-    fixed = (first**2 @ weight)[:, None] + (second**2 @ weight)[None]
+    size = first.shape[-1]
+    weight = np.full(size, 1 / size)
+    fixed = (first**2 @ weight)[..., :, None] + (second**2 @ weight)[..., None, :]
     found = []
     for equal in (0.0, 0.9):
-        coupling = (1 - equal) * np.outer(weight, weight) + equal * np.diag(weight)
+        coupling = np.broadcast_to((1 - equal) * np.outer(weight, weight) + equal * np.diag(weight), fixed.shape)
         for _ in range(20):
-            cost = fixed - 2 * first @ coupling @ second.T
-            kernel = np.exp(-2 * (cost - cost.min()) / SMOOTH) + 1e-200
-            left = np.ones(len(first))
+            cost = fixed - 2 * first @ coupling @ second.swapaxes(-1, -2)
+            kernel = np.exp(-2 * (cost - cost.min(axis=(-1, -2), keepdims=True)) / SMOOTH) + 1e-200
+            left = np.ones((*fixed.shape[:-1], 1))
             for _ in range(30):
-                right = weight / (kernel.T @ left)
-                left = weight / (kernel @ right)
-            coupling = left[:, None] * kernel * right
-        found.append(float(((fixed - 2 * first @ coupling @ second.T) * coupling).sum()))
-    return min(found)
+                right = weight[:, None] / (kernel.swapaxes(-1, -2) @ left)
+                left = weight[:, None] / (kernel @ right)
+            coupling = left * kernel * right.swapaxes(-1, -2)
+        found.append(((fixed - 2 * first @ coupling @ second.swapaxes(-1, -2)) * coupling).sum(axis=(-1, -2)))
+    return np.minimum(*found)
