@@ -79,7 +79,10 @@ def same_pace(recipe: Recipe, phase: Phase) -> str:
     plain = phase.model_copy(update={"share": 1.0, "start": None, "sources": None, "clip": phase.clip and 1.0})
     dumped = plain.model_dump(mode="json", exclude={"schedule", "mixture", "optimizer"})
     knobs = {name: value for name, value in phase.optimizer.model_dump(mode="json").items() if not isinstance(value, float)}
-    return json.dumps([dumped, phase.optimizer.name, knobs, recipe.encoding.model_dump(mode="json"), recipe.micro_batch], sort_keys=True)
+    encoding = recipe.encoding.model_dump(mode="json")
+    for knobs_of in encoding.values():  # how long a run was whose vocabulary it takes costs no step anything, and may not be known yet
+        (knobs_of.get("recipe") or {}).pop("budget", None)
+    return json.dumps([dumped, phase.optimizer.name, knobs, encoding, recipe.micro_batch], sort_keys=True)
 
 
 def pace_of(recipe: Recipe, index: int, stream: Stream, device: torch.device, variant: Variant) -> Pace:
