@@ -47,7 +47,7 @@ class OwnQuestions(Experiment, name="own-questions"):
     ``labels_recalled`` the shares of own answers that are true, ``asked`` how many own questions are kept.
     """
 
-    trial = Trial({"steps": 20, "tuning": 2, "drawn": 60, "rates": [0.001]})
+    trial = Trial({"steps": 20, "tuning": 2, "drawn": 8000, "width": 16, "rates": [0.001]})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
@@ -61,7 +61,7 @@ class OwnQuestions(Experiment, name="own-questions"):
     rates: tuple[float, ...] = Field((3e-4, 1e-3), min_length=1, description="learning rates of AdamW in tuning, of which one is chosen")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """The numbers above, ``retrieved`` first. Raises PartError where the base draws fewer than ten questions that can be kept."""
+        """The numbers above, ``retrieved`` first. Raises PartError where the base draws fewer than five questions that can be kept."""
         import numpy as np
 
         from windtunnel.kits.text.small import learn, made
@@ -81,7 +81,7 @@ class OwnQuestions(Experiment, name="own-questions"):
         rows = np.concatenate(texts)
         learn(base, rows, rows != BLANK, random, steps=self.steps, rate=3e-3, batch=BATCH)
         asked = self._asked(base, random)
-        if len(asked) < 10:
+        if len(asked) < 5:
             raise PartError(f"{self.name}: the base draws {len(asked)} questions that can be kept; raise steps, few or drawn")
         behind = questions(world, OWN, asked, random, told=True)
         own = {"retrieved": answered(base, behind), "recalled": answered(base, questions(world, OWN, asked, random))}
