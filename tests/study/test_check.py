@@ -191,6 +191,18 @@ def pace(step: float, **more: float) -> Pace:
     return Pace(step=step, **{**values, **more})
 
 
+def test_how_long_a_run_is_whose_vocabulary_is_taken_changes_no_pace(tmp_path):
+    """A study is timed before it is sized, and both meet in the same pace."""
+    file = study(texts(tmp_path / "notes"), recipes={"base": {"share": 0.5}}, arms={"one": {"tokenizer": {"recipe": "base"}}})
+    before = file.resolved["one"]
+    base = before.encoding.recipe
+    after = before.encoding.model_copy(update={"recipe": base.model_copy(update={"budget": Budget(flops=9e9)})})
+    sized = before.model_copy(update={"encoding": after})
+    assert base is not None and same_pace(before, before.phases[0]) == same_pace(sized, sized.phases[0])
+    smaller = before.model_copy(update={"encoding": before.encoding.model_copy(update={"vocabulary": 700})})
+    assert same_pace(before, before.phases[0]) != same_pace(smaller, smaller.phases[0])
+
+
 def test_a_trip_counts_phases_teachers_and_evaluation(tmp_path):
     phases = [{"share": 0.5, "model": {"layers": 1}}, {"share": 0.5, "start": {"stack": {"factor": 2}}}]
     grown = recipe_from(
