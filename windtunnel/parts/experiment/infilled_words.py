@@ -17,7 +17,7 @@ ITEMS, LONG, SHORT = 14, 10, 2  # on the circle, of a list, and of one that is n
 GOES, STOP, START, END, BLANK, GAP = range(ITEMS, ITEMS + 6)
 GAPS = 4  # of a text in training
 PLACES = LONG + 8
-BATCH, WIDTH = 32, 48
+BATCH = 32
 
 
 class InfilledWords(Experiment, name="infilled-words"):
@@ -56,6 +56,7 @@ class InfilledWords(Experiment, name="infilled-words"):
 
         from windtunnel.kits.image.tiny import best
         from windtunnel.kits.small_decoder import descend
+        from windtunnel.kits.small_encoder_decoder import SmallEncoderDecoder
         from windtunnel.kits.text.circle import circle
 
         random = np.random.default_rng(seed)
@@ -63,7 +64,7 @@ class InfilledWords(Experiment, name="infilled-words"):
         chosen = self._batch(after, random)
 
         def learned(rate: float) -> torch.nn.Module:
-            model, own = encoder_decoder(seed), np.random.default_rng((seed, 1))
+            model, own = SmallEncoderDecoder(GAP + GAPS, PLACES, blank=BLANK, seed=seed), np.random.default_rng((seed, 1))
             descend(model, lambda step: loss(model, *self._batch(after, own)), self.steps, rate)
             return model
 
@@ -148,35 +149,6 @@ def loss(model: torch.nn.Module, given: torch.Tensor, wanted: torch.Tensor) -> t
     import torch
 
     return torch.nn.functional.cross_entropy(model(given, wanted[:, :-1]).transpose(1, 2), wanted[:, 1:], ignore_index=BLANK)
-
-
-def encoder_decoder(seed: int) -> torch.nn.Module:
-    """Two layers each, learned positions: logits [rows, written, tokens] of what is read and what was written so far."""
-    import torch
-    from torch import Tensor, nn
-
-    class EncoderDecoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.tokens, self.read, self.write = (nn.Embedding(size, WIDTH) for size in (GAP + GAPS, PLACES, PLACES))
-            sizes = (WIDTH, 4, 4 * WIDTH, 0.0, "gelu")
-            reader = nn.TransformerEncoderLayer(*sizes, batch_first=True, norm_first=True)
-            writer = nn.TransformerDecoderLayer(*sizes, batch_first=True, norm_first=True)
-            self.encoder = nn.TransformerEncoder(reader, 2, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
-            self.decoder = nn.TransformerDecoder(writer, 2, nn.LayerNorm(WIDTH))
-            self.head = nn.Linear(WIDTH, GAP + GAPS)
-
-        def forward(self, given: Tensor, written: Tensor) -> Tensor:
-            blank = given == BLANK
-            memory = self.encoder(self.tokens(given) + self.read.weight[: given.shape[1]], src_key_padding_mask=blank)
-            mask = nn.Transformer.generate_square_subsequent_mask(written.shape[1])
-            state = self.tokens(written) + self.write.weight[: written.shape[1]]
-            found = self.decoder(state, memory, tgt_mask=mask, memory_key_padding_mask=blank, tgt_is_causal=True)
-            return torch.as_tensor(self.head(found))
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return EncoderDecoder()
 
 
 def told(model: torch.nn.Module, given: list[list[int]], most: int) -> list[list[int]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CLASSES, LEVELS, PLACES, BATCH = 10, 17, 64, 24
 KINDS: tuple[Kind, ...] = ("attention", "diagonal")
-WAYS = ("spt", "scratch", "longer")
+WAYS = ("pretrained", "scratch", "longer")
 
 
 class PretrainedInputs(Experiment, name="pretrained-inputs"):
@@ -29,14 +29,15 @@ class PretrainedInputs(Experiment, name="pretrained-inputs"):
     other data, both gain and the difference nearly goes.
 
     ``attention`` and ``diagonal`` (a diagonal state-space model, S4D) are causal networks of two layers that read a digit's pixels one
-    after another, each one of 17 tokens, and tell the class by the mean over places. ``spt`` foretells the next pixel of the ``labelled``
-    images for ``first`` steps and then learns their labels for ``steps``, ``scratch`` has the last alone, ``longer`` learns labels for as
-    many steps as both together. The rate of learning labels is chosen for each on other digits; foretelling has one rate, the largest of
-    ``rates``. ``attention_gain`` and ``diagonal_gain`` are the shares that ``spt`` adds to ``longer``; ``gap_longer`` and ``gap_spt`` how
-    far attention lies behind. ``attention_bits`` and ``diagonal_bits`` are the bits of a pixel on new digits after the first steps.
+    after another, each one of 17 tokens, and tell the class by the mean over places. ``pretrained`` foretells the next pixel of the
+    ``labelled`` images for ``first`` steps and then learns their labels for ``steps``, ``scratch`` has the last alone, ``longer`` learns
+    labels for as many steps as both together. The rate of learning labels is chosen for each on other digits; foretelling has one rate, the
+    largest of ``rates``. ``attention_gain`` and ``diagonal_gain`` are the shares that ``pretrained`` adds to ``longer``; ``gap_longer`` and
+    ``gap_pretrained`` how far attention lies behind. ``attention_bits`` and ``diagonal_bits`` are the bits of a pixel on new digits after
+    the first steps.
     """
 
-    trial = Trial({"steps": 1, "first": 1, "rates": [0.003], "labelled": 20, "width": 8})
+    trial = Trial({"steps": 1, "first": 1, "rates": [0.003], "labelled": 20, "width": 8, "judged": 8})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
@@ -44,11 +45,12 @@ class PretrainedInputs(Experiment, name="pretrained-inputs"):
     labelled: int = Field(200, ge=10, le=800, description="images to learn from, pixels and labels")
     first: int = Field(400, ge=1, description="steps of foretelling pixels, 24 images each")
     steps: int = Field(250, ge=1, description="of learning labels, 24 images each")
+    judged: int = Field(400, ge=1, description="images to choose by, and as many others to be judged on; at most a quarter of all each")
     width: int = Field(32, ge=8, multiple_of=8, description="of the networks")
     rates: tuple[float, ...] = Field((3e-3, 1e-2), min_length=1, description="learning rates of AdamW, of which one is chosen")
 
     def measure(self, seed: int) -> dict[str, float]:
-        """The numbers above, ``attention_spt`` first."""
+        """The numbers above, ``attention_pretrained`` first."""
         import numpy as np
         import torch
 
@@ -57,6 +59,7 @@ class PretrainedInputs(Experiment, name="pretrained-inputs"):
 
         random = np.random.default_rng(seed)
         data = dealt(self.name, random)
+        data = data._replace(chosen=data.chosen[: self.judged], held=data.held[: self.judged])
         found = dict[str, float]()
         for kind in KINDS:
             begun = made(seed, kind, self.width, PLACES, LEVELS, {"class": CLASSES, "next": LEVELS}, tokens=True)
@@ -65,16 +68,16 @@ class PretrainedInputs(Experiment, name="pretrained-inputs"):
                 found[f"{kind}_bits"] = float(foretold(learned, pixels(data, data.held)) / np.log(2))
             for way in WAYS:
                 steps = self.steps + (self.first if way == "longer" else 0)
-                base = learned if way == "spt" else begun
+                base = learned if way == "pretrained" else begun
                 ends = {rate: self._told(base, data, steps, rate, seed) for rate in self.rates}
                 chosen = {rate: share_right(logits[: len(data.chosen)], data.labels[data.chosen]) for rate, logits in ends.items()}
                 held = ends[best(self.rates, lambda rate: rate, chosen.__getitem__)][len(data.chosen) :]
                 found[f"{kind}_{way}"] = share_right(held, data.labels[data.held])
         for kind in KINDS:
-            found[f"{kind}_gain"] = found[f"{kind}_spt"] - found[f"{kind}_longer"]
+            found[f"{kind}_gain"] = found[f"{kind}_pretrained"] - found[f"{kind}_longer"]
         for way in WAYS:
             found[f"gap_{way}"] = found[f"diagonal_{way}"] - found[f"attention_{way}"]
-        return {name: found[name] for name in ("attention_spt", *(name for name in found if name != "attention_spt"))}
+        return {name: found[name] for name in ("attention_pretrained", *(name for name in found if name != "attention_pretrained"))}
 
     def _foretelling(self, begun: MixedNetwork, data: Dealt, seed: int) -> MixedNetwork:
         """A copy of the network that learned the next pixels of the images to learn from."""
