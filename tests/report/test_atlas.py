@@ -8,7 +8,7 @@ import pytest
 from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.report.atlas import document, drawing, entries
-from windtunnel.study.known import known_papers, not_built
+from windtunnel.study.known import KnownPaper, known_papers, not_built
 from windtunnel.study.papers import list_papers, load_paper
 from windtunnel.study.surveys import load_surveys
 
@@ -48,16 +48,19 @@ def test_a_paper_without_results_is_not_flown_and_one_flown_elsewhere_is(tmp_pat
 
 
 def test_what_nobody_has_built_has_a_row_until_a_paper_answers_it(found, tmp_path):
+    assert {one.name for one in not_built([])} == {one.name for one in known_papers()}
     missing = not_built(list_papers())
     answered = {slug for paper in list_papers() for slug in paper.papers}
     assert len(known_papers()) == len({paper.name for paper in known_papers()}) == 344
     assert {paper.name for paper in missing} == {paper.name for paper in known_papers()} - answered
+    assert "nobody has built" not in document(found, [one for one in missing if one.here]) + document(found)
+    missing = [*missing, KnownPaper("unheard-of", "A Paper That Nobody Has Built", "data")]
     text = document(found, missing)
     surveys = [paper for paper in missing if paper.here]
     assert {paper.name for paper in surveys} == set(load_surveys().surveys) - answered
     assert 'data-outcome="survey"' in rows(text)["ptm-survey"] and f"{surveys[0].here} here" in rows(text)[surveys[0].name]
     assert f"; {len(missing) - len(surveys)} more that nobody has built" in text and set(rows(text)) >= {paper.name for paper in missing}
-    assert 'data-outcome="not built"' in rows(text)[missing[0].name] and "not built" not in rows(text)["g-stack"]
+    assert 'data-outcome="not built"' in rows(text)["unheard-of"] and "not built" not in rows(text)["g-stack"]
     (tmp_path / "known.yaml").write_text("laws: {one: One}")
     assert [paper.area for paper in known_papers(tmp_path)] == ["laws"]
     (tmp_path / "known.yaml").write_text("lawz: {one: One}")

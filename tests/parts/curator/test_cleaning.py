@@ -10,6 +10,7 @@ import pytest
 from windtunnel.core.registry import make
 from windtunnel.data.corpus.judging import numbered, of_source
 from windtunnel.kits.text import measures
+from windtunnel.parts.curator import normalise
 from windtunnel.parts.curator.cascade import RULES
 from windtunnel.parts.curator.language import languages
 from windtunnel.parts.curator.personal_data import masked
@@ -75,7 +76,9 @@ def test_measures_of_runs_are_those_of_plain_python():
     assert found["commonest run of 2 words"][4] == 0, "a run that occurs once is no repetition"
 
 
-def test_text_is_written_in_one_way_and_boilerplate_goes():
+@pytest.mark.parametrize("piece", [1 << 20, 1])
+def test_text_is_written_in_one_way_and_boilerplate_goes(monkeypatch, piece):
+    monkeypatch.setattr(normalise, "PIECE", piece)
     part = make(Curator, {"normalise": {"documents": 3, "boilerplate": 0.5}})
     menu = "Home | Products | About us"
     texts = [f"{menu}\r\n\r\n\r\n\r\nCafe\u0301 number {n} \u200b\t \r\n\ufeffend" for n in range(4)] + [f"{menu}\n", None, "}\n}\n}"]

@@ -193,6 +193,18 @@ def _mapped(place: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     return found
 
 
+def by_share(scans: Sequence[Mapping[str, np.ndarray]], name: str, most: int) -> Iterator[list[np.ndarray]]:
+    """The places of the hashes ``name`` in each of ``scans``, for one share of all hashes after the other, of about ``most`` each.
+
+    Equal hashes are in one share, so what is asked of them is answered share by share, in memory that does not grow with the corpus.
+    """
+    import numpy as np
+
+    count = np.uint64(max(1, -(-sum(len(scan[name]) for scan in scans) // most)))
+    for share in range(int(count)):
+        yield [np.flatnonzero(scan[name] % count == share) for scan in scans]
+
+
 def decided(
     curator: Judge, context: CuratorContext, scans: Iterator[Mapping[str, np.ndarray]] | Sequence[Mapping[str, np.ndarray]], scratch: Path
 ) -> dict[str, np.ndarray]:

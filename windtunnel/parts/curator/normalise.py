@@ -11,7 +11,7 @@ from pydantic import Field
 
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.fields import TEXT, text_of
-from windtunnel.data.corpus.judging import Judge, Reasons, replaced
+from windtunnel.data.corpus.judging import Judge, Reasons, by_share, replaced
 from windtunnel.slots import CuratorContext
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _INVISIBLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u2060\ufeff]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\u0085\u2028\u2029]")
 _TRAILING = re.compile(r"[ \t\u00a0\u3000]+$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n{3,}")
+PIECE = 1 << 20  # lines that are counted together: some 60 MB of memory
 
 
 class Normalise(Judge, name="normalise"):
@@ -71,12 +72,15 @@ class Normalise(Judge, name="normalise"):
         """The lines that are boilerplate."""
         import numpy as np
 
-        lines = np.concatenate([scan["lines"] for scan in scans])
-        counts = np.concatenate([scan["counts"] for scan in scans])
-        known, which = np.unique(lines, return_inverse=True)
-        total = np.bincount(which, weights=counts, minlength=len(known))
         least = max(self.documents, self.boilerplate * sum(int(scan["documents"][0]) for scan in scans))
-        return {"lines": known[total >= least]}
+        found = [np.zeros(0, np.uint64)]
+        for places in by_share(scans, "lines", PIECE):
+            lines, counts = (
+                np.concatenate([scan[name][own] for scan, own in zip(scans, places, strict=True)]) for name in ("lines", "counts")
+            )
+            known, which = np.unique(lines, return_inverse=True)
+            found.append(known[np.bincount(which, weights=counts, minlength=len(known)) >= least])
+        return {"lines": np.concatenate(found)}
 
     def judge(self, documents: pyarrow.RecordBatch, found: Mapping[str, np.ndarray]) -> tuple[pyarrow.RecordBatch, Reasons]:
         """The documents, written anew; those that are nothing but boilerplate go."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.trial import Trial
 from windtunnel.data.corpus.fields import TEXT, text_of
-from windtunnel.data.corpus.judging import Judge, Reasons, replaced
+from windtunnel.data.corpus.judging import Judge, Reasons, by_share, replaced
 from windtunnel.slots import CuratorContext
 from windtunnel.slots.curator import ROW
 
@@ -57,12 +57,9 @@ class RepeatedPassages(Judge, name="repeated-passages"):
         """The runs that occur more than once, sorted, and where each stands first, as :func:`_places` has it."""
         import numpy as np
 
-        total = sum(len(scan["runs"]) for scan in scans)
-        pieces = np.uint64(max(1, -(-total // PIECE)))
         repeated = [np.zeros(0, np.uint64)]
         places = [np.zeros(0, np.uint64)]
-        for piece in range(int(pieces)):  # a share of all hashes at a time, so that memory does not grow with the corpus
-            found = [np.flatnonzero(scan["runs"] % pieces == piece) for scan in scans]
+        for found in by_share(scans, "runs", PIECE):
             hashes = np.concatenate([scan["runs"][which] for scan, which in zip(scans, found, strict=True)] or repeated)
             where = np.concatenate(
                 [_places(scan["row"], scan["counts"])[which] for scan, which in zip(scans, found, strict=True)] or places
