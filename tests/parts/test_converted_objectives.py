@@ -92,5 +92,7 @@ def test_what_is_ranked_is_offered():
 
 
 def test_a_conversion_trains():
-    found = ConvertedObjectives(steps=2, before=2, source="causal-next", shape="prefix", taught="spans", tuning=1).measure(296)
+    found = ConvertedObjectives(steps=2, before=2, source="causal-next", shape="prefix", taught="spans", tuning=1, rates=(0.003,)).measure(
+        296
+    )
     assert set(found) == {"zero_shot", "lookup", "tuned", "nats"} and 2 < found["nats"] < 5

@@ -81,7 +81,9 @@ def test_all_places_are_used():
 
 
 def test_training_learns_to_count():
-    few, more = (UnseenLengths(task="counting", longest=2, steps=steps, layers=1, width=16, rate=0.01).measure(282) for steps in (1, 60))
+    few, more = (
+        UnseenLengths(task="counting", longest=2, steps=steps, layers=1, width=16, rates=(0.01,)).measure(282) for steps in (1, 60)
+    )
     assert few["seen"] < 0.1 < 0.3 < more["seen"]
     model = SmallDecoder(40, 40, 20, width=8, tokens=True, seed=3)
     assert right(model, padded([example("copying", 3, 24, np.random.default_rng(283))])) == 0

@@ -41,10 +41,11 @@ class ConvertedObjectives(Experiment, name="converted-objectives"):
 
     ``before`` are steps in another way first (``source``), with the same weights, as a conversion. ``nats`` is the loss on new
     documents by the objective at the end, in its own units (nats of each target); compare it within one. An encoder-decoder has as many
-    layers on each side as a decoder in all, so a token costs the same and there are twice the weights.
+    layers on each side as a decoder in all, so a token costs the same and there are twice the weights. The rate of each arm is chosen by
+    the loss of its objective on other documents; tuning takes a third of it.
     """
 
-    trial = Trial({"steps": 2, "tuning": 2})
+    trial = Trial({"steps": 2, "tuning": 2, "rates": [0.003]})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
@@ -56,37 +57,47 @@ class ConvertedObjectives(Experiment, name="converted-objectives"):
     source: Literal["causal-next", "prefix-spans"] = Field("prefix-spans", description="what that way is")
     tuning: int = Field(100, ge=1, description="steps on tasks, 48 examples each")
     tasks: int = Field(2, ge=1, description="one document in so many is a task")
-    rate: float = Field(3e-3, gt=0, description="learning rate of AdamW; a third of it in tuning")
+    rates: tuple[float, ...] = Field((1.5e-3, 3e-3), min_length=1, description="learning rates of AdamW, of which one is chosen")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``zero_shot``, ``lookup``, ``tuned`` and ``nats``."""
         import numpy as np
         import torch
 
+        from windtunnel.kits.image.tiny import best
         from windtunnel.kits.small_decoder import descend
         from windtunnel.kits.text.windowed import chances, language
 
         random = np.random.default_rng(seed)
         odds = chances(language(SYMBOLS, random, sharpness=1.5))
-        held, asked = documents(odds, 8 * JUDGED, self.tasks, random), [tasks(JUDGED, kind, random) for kind in range(len(TASKS))]
+        chosen, held = (documents(odds, 8 * JUDGED, self.tasks, random) for _ in range(2))
+        asked = [tasks(JUDGED, kind, random) for kind in range(len(TASKS))]
         known = np.concatenate([tasks(EXAMPLES // len(TASKS), kind, random, True) for kind in range(len(TASKS))])
         later = [tasks(JUDGED, kind, random, True) for kind in range(len(TASKS))]
         order = random.integers(len(known), size=(self.tuning, BATCH))
-        model, gaps = made(self.shape, seed), np.random.default_rng([seed, 2])
 
-        def pretrain(shape: Shape, taught: str, steps: int) -> None:
-            def loss(step: int) -> torch.Tensor:
-                return nats(model, shape, pairs(documents(odds, BATCH, self.tasks, random), shape, taught, gaps))
+        def learned(rate: float) -> tuple[Any, float]:
+            model, own, gaps = made(self.shape, seed), np.random.default_rng([seed, 3]), np.random.default_rng([seed, 2])
 
-            descend(model, loss, steps, self.rate)
+            def pretrain(shape: Shape, taught: str, steps: int) -> None:
+                def loss(step: int) -> torch.Tensor:
+                    return nats(model, shape, pairs(documents(odds, BATCH, self.tasks, own), shape, taught, gaps))
 
-        if self.before:
-            pretrain(*(("causal", "next") if self.source == "causal-next" else ("prefix", "spans")), self.before)  # type: ignore[arg-type]
-        pretrain(self.shape, self.taught, self.steps)
-        with torch.no_grad():
-            told = float(nats(model, self.shape, pairs(held, self.shape, self.taught, np.random.default_rng([seed, 1]))))
+                descend(model, loss, steps, rate)
+
+            if self.before:
+                pretrain(*(("causal", "next") if self.source == "causal-next" else ("prefix", "spans")), self.before)  # type: ignore[arg-type]
+            pretrain(self.shape, self.taught, self.steps)
+            return model, rate
+
+        def told_of(model: Any, rows: np.ndarray) -> float:
+            with torch.no_grad():
+                return float(nats(model, self.shape, pairs(rows, self.shape, self.taught, np.random.default_rng([seed, 1]))))
+
+        model, rate = best(self.rates, learned, lambda one: -told_of(one[0], chosen))
+        told = told_of(model, held)
         shares = [ranked(model, self.shape, self.taught, rows) for rows in asked]
-        descend(model, lambda step: nats(model, self.shape, prompted(known[order[step]])), self.tuning, self.rate / 3)
+        descend(model, lambda step: nats(model, self.shape, prompted(known[order[step]])), self.tuning, rate / 3)
         tuned = [ranked(model, self.shape, "next", rows) for rows in later]
         return {"zero_shot": float(np.mean(shares)), "lookup": shares[0], "tuned": float(np.mean(tuned)), "nats": told}
 

@@ -33,10 +33,10 @@ class UnseenLengths(Experiment, name="unseen-lengths"):
     As there, examples begin at random places of a table of learned positions, so that all are trained; here all of a step begin at one
     place, and contexts are not filled with more examples. Lengths of training are equally likely from 1 to ``longest``. ``longer`` is
     judged greedily on lengths above that, to twice as much, ``seen`` on those of training; chance of the parity is 1 in 2. Symbols are 4
-    times ``longest``.
+    times ``longest``. The rate of each task is chosen by the loss on other examples of training lengths.
     """
 
-    trial = Trial({"steps": 2, "longest": 3})
+    trial = Trial({"steps": 2, "longest": 3, "rates": [0.003]})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
@@ -46,28 +46,37 @@ class UnseenLengths(Experiment, name="unseen-lengths"):
     steps: int = Field(800, ge=1, description="of training, 48 examples each")
     layers: int = Field(3, ge=1, description="of the decoder")
     width: int = Field(48, ge=4, multiple_of=4, description="of the decoder")
-    rate: float = Field(3e-3, gt=0, description="learning rate of AdamW")
+    rates: tuple[float, ...] = Field((1e-3, 3e-3), min_length=1, description="learning rates of AdamW, of which one is chosen")
 
     def measure(self, seed: int) -> dict[str, float]:
         """``longer`` and ``seen``."""
         import numpy as np
         import torch
 
+        from windtunnel.kits.image.tiny import best
         from windtunnel.kits.small_decoder import SmallDecoder, descend
 
         random = np.random.default_rng(seed)
         most = 2 * self.longest
         places = max(len(row) for row in (example(self.task, most, 2 * most, random) for _ in range(20)))
         count = SYMBOL + 2 * most
-        model = SmallDecoder(count, count, places, width=self.width, layers=self.layers, tokens=True, seed=seed)
 
-        def loss(step: int) -> torch.Tensor:
-            rows = padded([example(self.task, int(size), 2 * most, random) for size in random.integers(1, self.longest + 1, BATCH)])
+        def loss(model: SmallDecoder, examples: int, random: np.random.Generator) -> torch.Tensor:
+            rows = padded([example(self.task, int(size), 2 * most, random) for size in random.integers(1, self.longest + 1, examples)])
             tokens = torch.from_numpy(rows)
             logits = shifted(model, tokens[:, :-1], int(random.integers(places - rows.shape[1] + 1)))
             return torch.nn.functional.cross_entropy(logits.transpose(1, 2), torch.from_numpy(wanted(rows)), ignore_index=BLANK)
 
-        descend(model, loss, self.steps, self.rate)
+        def learned(rate: float) -> SmallDecoder:
+            model = SmallDecoder(count, count, places, width=self.width, layers=self.layers, tokens=True, seed=seed)
+            own = np.random.default_rng([seed, 1])
+            descend(model, lambda step: loss(model, BATCH, own), self.steps, rate)
+            return model
+
+        def fits(model: SmallDecoder) -> float:
+            return -float(loss(model, JUDGED, np.random.default_rng([seed, 2])).detach())
+
+        model = best(self.rates, learned, fits)
         found = dict[str, float]()
         for name, least, last in (("longer", self.longest + 1, most), ("seen", 1, self.longest)):
             rows = [example(self.task, int(size), 2 * most, random) for size in random.integers(least, last + 1, JUDGED)]
