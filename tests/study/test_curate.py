@@ -6,8 +6,10 @@ import importlib.metadata
 import json
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pyarrow import parquet
@@ -20,6 +22,7 @@ from windtunnel.slots import Curator, CuratorContext
 from windtunnel.study import stages
 from windtunnel.study.curate import load_curation
 from windtunnel.study.launch.mapped import call_on_node, mapping
+from windtunnel.train.joining import start
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmn" for b in "aeio" for c in "rstx"]
 CURATORS = [{"near-duplicates": {"similarity": 0.5}}, {"length": {"shortest": 60}}]
@@ -203,3 +206,11 @@ def test_stages_are_named_by_what_decides_the_text_and_need_no_other_package(mon
     name = stages._named("read", "notes")
     monkeypatch.setattr("windtunnel.data.corpus.reading.READING", 0)
     assert stages._named("read", "notes") != name
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", "nowhere.invalid:6379"])
+def test_a_cluster_that_is_not_there_is_named_at_once(address: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match=f"cannot reach the Ray cluster at {address}: "):
+        start(SimpleNamespace(init=lambda **_: pytest.fail("Ray would try for minutes")), address)
+    assert time.monotonic() - began < 10
