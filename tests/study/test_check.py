@@ -16,9 +16,9 @@ from windtunnel.data.corpus.glance import Glance, enlarge
 from windtunnel.parts.source.files import Files
 from windtunnel.recipe import Budget, recipe_from
 from windtunnel.study.check import check_study, summary
+from windtunnel.study.entry import Entry
 from windtunnel.study.file import study_from
 from windtunnel.study.plan import plan
-from windtunnel.study.result import Entry
 from windtunnel.study.visible import noise_of, smallest_visible
 from windtunnel.train.pace import Pace, same_pace, trip
 from windtunnel.train.record import RunRecord, Totals, write_record

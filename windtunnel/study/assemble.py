@@ -10,7 +10,8 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
 from windtunnel.slots import ByDocument
-from windtunnel.study.result import BASELINE, SETTLED, Entry, StudyResult
+from windtunnel.study.entry import Entry
+from windtunnel.study.result import BASELINE, SETTLED, StudyResult
 from windtunnel.train.record import RunRecord
 
 if TYPE_CHECKING:

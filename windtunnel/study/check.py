@@ -15,12 +15,13 @@ from windtunnel.data.corpus.glance import Glance
 from windtunnel.recipe import Budget, Recipe, data_key, needed
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import Progress
+from windtunnel.study.entry import Entry
 from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
 from windtunnel.study.look import Survey, look
 from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, needed_by, of_curators, plan, refuse_what_cannot_fly, run_of
-from windtunnel.study.result import BASELINE, Entry
+from windtunnel.study.result import BASELINE
 from windtunnel.study.tune import with_knobs
 from windtunnel.study.visible import noise_before, noise_of, smallest_visible, told
 from windtunnel.train.curation import PLAIN, SEED

@@ -28,13 +28,14 @@ from windtunnel.slots import ByDocument
 from windtunnel.study.assemble import assemble
 from windtunnel.study.check import check_study, summary
 from windtunnel.study.decisions import flops_of_budget, variant_of, work_of
+from windtunnel.study.entry import Entry
 from windtunnel.study.file import StudyFile, load_study, study_from
 from windtunnel.study.launch.worker import FLY
 from windtunnel.study.pilots import Means, Pilots
 from windtunnel.study.plan import at_one_budget, plan, refuse_what_cannot_fly
 from windtunnel.study.prior import noise_of_section
 from windtunnel.study.records import folders_of, of_several_machines, save
-from windtunnel.study.result import BASELINE, Entry, StudyResult
+from windtunnel.study.result import BASELINE, StudyResult
 from windtunnel.study.seeds import as_begun
 from windtunnel.study.trials import tuned
 from windtunnel.train import documents

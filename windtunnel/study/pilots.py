@@ -13,13 +13,14 @@ from windtunnel.core.keys import Variant
 from windtunnel.core.shared import Share
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe, data_key, needed
+from windtunnel.study.entry import Entry
 from windtunnel.study.flying import write_stage
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import FLY, Job, failed
 from windtunnel.study.plan import needed_by, run_of, shorter_of
 from windtunnel.study.records import bring, known, shared
-from windtunnel.study.result import BASELINE, SETTLED, Entry
+from windtunnel.study.result import BASELINE, SETTLED
 from windtunnel.train.record import RunRecord, has_weights
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import Budget, Recipe, at_rate, data_key, each_recipe, held_by, held_by_curators, needed, run_name, times
+from windtunnel.study.entry import Entry
 from windtunnel.study.file import StudyFile
-from windtunnel.study.result import BASELINE, Entry
+from windtunnel.study.result import BASELINE
 
 VARIANT, BUDGET = "variant.json", "budget-{}.json"  # in the folder of a study: how its steps are computed, its budget in FLOPs
 

@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from windtunnel.core.settings import Settings, unit
-from windtunnel.study.result import BASELINE, Entry
+from windtunnel.study.entry import Entry
+from windtunnel.study.result import BASELINE
 from windtunnel.train.record import RunRecord
 
 

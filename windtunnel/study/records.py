@@ -16,7 +16,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_text
 from windtunnel.core.settings import plain
 from windtunnel.core.shared import Share
-from windtunnel.study.result import Entry
+from windtunnel.study.entry import Entry
 from windtunnel.train.record import FORMAT, RunRecord, finished_record, write_record
 
 FOLDER = "records"  # beside a study file, where records are looked for without being asked

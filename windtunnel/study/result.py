@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure, JsonBlock
-from windtunnel.recipe import Recipe
 
 FORMAT = 2
 BASELINE = "baseline"
 SETTLED = ("finished", "failed")
 Verdict = Literal["helps", "hurts", "no difference", "undecided", "failed"]
 Outcome = Literal["reproduced", "not reproduced", "undecided"]  # of a paper
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run that a study needs, and where it is stored (``folder`` below the output folder)."""
-
-    arm: str
-    multiple: float
-    seed: int
-    recipe: Recipe
-    key: str
-    folder: str
-    variant: Variant | None = None  # of the study
-    rate: float = 1.0  # what its learning rates are multiplied with
-
-    @property
-    def label(self) -> str:
-        """What it is called while it flies."""
-        budget = "" if self.multiple == 1.0 else f" at {self.multiple:g} budgets"
-        return f"{self.arm}{budget}" + ("" if self.rate == 1.0 else f" at {self.rate:g} times its rates")
 
 
 class ResultBlock(JsonBlock):

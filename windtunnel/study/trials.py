@@ -9,10 +9,10 @@ from typing import Any
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import Failure
 from windtunnel.recipe import Recipe
+from windtunnel.study.entry import Entry
 from windtunnel.study.file import StudyFile
 from windtunnel.study.pilots import Pilots
 from windtunnel.study.plan import run_of
-from windtunnel.study.result import Entry
 from windtunnel.study.tune import best, beyond, with_knobs
 from windtunnel.train.record import RunRecord
 

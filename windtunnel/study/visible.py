@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from windtunnel.recipe import Recipe
+from windtunnel.study.entry import Entry
 from windtunnel.study.prior import noise_of_section
-from windtunnel.study.result import BASELINE, Entry
+from windtunnel.study.result import BASELINE
 from windtunnel.study.section import levels
 from windtunnel.train.record import RunRecord
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import holder, locked
 from windtunnel.models.locate import STANDING_IN
+from windtunnel.study.entry import Entry
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
 from windtunnel.study.launch.worker import FLY, Job
@@ -23,7 +24,6 @@ from windtunnel.study.pack.known import KnownStudy, models_here
 from windtunnel.study.pack.manifest import FORMATS, Manifest, Slot, read, version
 from windtunnel.study.pack.results import Results, read_results, seal, sealed, write_results
 from windtunnel.study.pilots import Means
-from windtunnel.study.result import Entry
 from windtunnel.train.record import RunRecord, finished_record
 
 GRACE = 20.0  # seconds before the end, or a twentieth of the time if that is less, at which what still flies writes a checkpoint

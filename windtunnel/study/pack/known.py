@@ -13,11 +13,12 @@ from windtunnel.core import outside
 from windtunnel.data.cut import restore
 from windtunnel.recipe import Recipe
 from windtunnel.study.decisions import Work, flops_of_budget, shapes_of, variant_of
+from windtunnel.study.entry import Entry
 from windtunnel.study.launch.worker import Job
 from windtunnel.study.pack.manifest import STREAMS, Packed, Slot
 from windtunnel.study.pilots import Means, Pilots
 from windtunnel.study.plan import at_one_budget, needed_by, run_of, shorter_of
-from windtunnel.study.result import BASELINE, SETTLED, Entry
+from windtunnel.study.result import BASELINE, SETTLED
 from windtunnel.study.trials import trial_row
 from windtunnel.study.tune import Tune, best, with_knobs
 from windtunnel.train.record import read_record
