@@ -12,8 +12,8 @@ from windtunnel.laws import OF_TABLES
 from windtunnel.laws.advantage import planted_table
 from windtunnel.laws.claims import check_law, reproduce, table_of
 from windtunnel.report.atlas import document, entries
+from windtunnel.report.expectations import expected
 from windtunnel.report.reading import Reading
-from windtunnel.report.tables import expected
 from windtunnel.study.claims import Expectation, FittedLaw, decide, number_of
 from windtunnel.study.expectations import judge
 from windtunnel.study.lenient import as_result

@@ -17,13 +17,13 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.shipped import AREAS, library, paper_files
 from windtunnel.laws.claims import reproduce
 from windtunnel.report import markdown
+from windtunnel.report.expectations import expected
 from windtunnel.report.reading import Reading
-from windtunnel.report.tables import expected
 from windtunnel.study.assemble import finite
 from windtunnel.study.claims import Expectation, decide
 from windtunnel.study.expectations import judge, overall, usual_direction
 from windtunnel.study.papers import list_papers, load_paper, measured
-from windtunnel.study.result import PaperResult
+from windtunnel.study.result import Finding, PaperResult
 from windtunnel.study.results import load
 from windtunnel.study.scales import overridden
 
@@ -273,7 +273,10 @@ def test_an_improvement_is_relative_paired_and_knows_its_direction(tmp_path):
     found = judge(paper(tmp_path, "[{arm: wide, metric: forward, direction: higher, by: 0.2}]"), "cpu", result(moved, gain))
     absolute = found.expectations[0]
     assert absolute.improvement.mean == pytest.approx(-0.3) and not absolute.relative and first.relative
-    rows = [expected(Reading(PaperResult(expectations=[entry]))).rows[0] for entry in (absolute, first)]
+    zero = {"values": {"wide": {0: 0.5, 1: 0.7}, "baseline": {0: 0.01, 1: 0.02}}, "improvement": {"mean": 39.0, "low": 20.0}}
+    far = Finding.model_validate(first.plain() | zero)
+    rows = [expected(Reading(PaperResult(expectations=[entry]))).rows[0] for entry in (absolute, first, far)]
+    assert rows[2][3] == "0.6 against 0.015 (+2,000.0% to …)"
     assert rows[0][1:3] == ("better by more than 0.2 than baseline", "forward") and rows[0][3].startswith("−0.300 (")
     assert rows[1][1:3] == ("better by more than 5% than baseline", "bits per byte") and rows[1][3].startswith("+10.0% (")
     with pytest.raises(UserError, match="did you mean 'accuracy'"):

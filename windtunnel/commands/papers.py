@@ -172,9 +172,9 @@ def show_surveys(as_json: bool) -> None:
 
 def show_paper(paper: Paper) -> None:
     """One paper in full."""
+    from windtunnel.report.expectations import expected
     from windtunnel.report.reading import Reading
     from windtunnel.report.screen import verdict_table
-    from windtunnel.report.tables import expected
     from windtunnel.study.papers import measured
 
     screen = Console(highlight=False)
@@ -233,8 +233,8 @@ def reproduce(
     """
     from windtunnel.laws import claims
     from windtunnel.report import write_report
+    from windtunnel.report.expectations import expected
     from windtunnel.report.reading import Reading
-    from windtunnel.report.tables import expected
     from windtunnel.study import papers as library
     from windtunnel.study.results import read_result
 

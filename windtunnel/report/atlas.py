@@ -13,8 +13,8 @@ from pathlib import Path
 
 from windtunnel.report import charts
 from windtunnel.report.elements import framed, safe, section, to_file
-from windtunnel.report.tables import law_number
-from windtunnel.report.words import DASH, duration, finite, percent, signed
+from windtunnel.report.expectations import improved, law_number
+from windtunnel.report.words import DASH, duration, finite
 from windtunnel.study.known import KnownPaper
 from windtunnel.study.papers import Paper, measured
 from windtunnel.study.result import Finding, PaperResult
@@ -195,12 +195,8 @@ def improvement(finding: Finding | None) -> str:
     if finding.law:
         return f'<span title="{safe(f"{finding.law}: {finding.number}")}">{safe(law_number(finding.improvement))}</span>'
     low, high = finite(finding.improvement.low), finite(finding.improvement.high)
-
-    def shown(value: float | None) -> str:
-        return "…" if value is None else percent(value) if finding.relative else signed(value)
-
     title = safe(f"{finding.arm} against {finding.rival}: {finding.metric.replace('_', ' ')}")
-    text = f'<span title="{title}">{shown(mean)} ({shown(low)} to {shown(high)})</span>'
+    text = f'<span title="{title}">{safe(improved(finding))}</span>'
     return text + (drawing(mean, low, high) if finding.relative else "")
 
 

@@ -20,11 +20,12 @@ from windtunnel.core.shipped import PAGES, library, paper_files
 from windtunnel.recipe.yaml import Document
 from windtunnel.report.adaptation import change
 from windtunnel.report.coverage import coverage_page
+from windtunnel.report.expectations import expected
 from windtunnel.report.fields import result_page
 from windtunnel.report.markup import cells, code, escaped, table_of
 from windtunnel.report.reading import Reading
 from windtunnel.report.reference import keys_page
-from windtunnel.report.tables import expected, transfer_table, verdicts
+from windtunnel.report.tables import transfer_table, verdicts
 from windtunnel.report.words import mapping
 from windtunnel.study.lenient import paper_result
 from windtunnel.study.result import PaperResult

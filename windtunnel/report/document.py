@@ -24,6 +24,7 @@ from windtunnel.report.elements import (
     swatch,
     to_file,
 )
+from windtunnel.report.expectations import expected
 from windtunnel.report.fairness import warnings
 from windtunnel.report.markup import markdown
 from windtunnel.report.reading import Reading
@@ -58,7 +59,7 @@ def document(result: StudyResult | Mapping[str, Any], forecast: ForecastResult |
     found = reading.result
     name, version = reading.study.name or "study", found.versions.get("windtunnel", "")
     sections = (
-        section("What the paper leads us to expect", html_table(tables.expected(reading))),
+        section("What the paper leads us to expect", html_table(expected(reading))),
         outlook_section(forecast) if forecast else "",
         verdicts(reading),
         section("The numbers", html_table(tables.verdicts(reading)), folded_looks(reading)),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from windtunnel.report.expectations import expected
 from windtunnel.report.fairness import warnings
 from windtunnel.report.rates import sentences
 from windtunnel.report.reading import Reading
@@ -56,7 +57,8 @@ def markdown(result: StudyResult | Mapping[str, Any]) -> str:
     blocks += [escaped(line) for line in sentences(reading)]
     blocks.append(escaped(" ".join([*reading.honesty(), reading.multiplicity()])))
     blocks.append("\n".join(f"> Warning: {escaped(line)}\n>" for line in warnings(reading)).rstrip(">\n"))
-    for table in every(reading):
+    claims = expected(reading)
+    for table in [*([claims] if claims.rows else []), *every(reading)]:
         blocks += [f"## {escaped(table.title)}", cells(table), escaped(table.note)]
     failed = [f"- {escaped(line)}" for line in failures(reading)]
     if failed:

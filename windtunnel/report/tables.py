@@ -20,14 +20,13 @@ from windtunnel.report.words import (
     gain_interval,
     listing,
     number,
-    percent,
     plural,
     scientific,
     signed,
     storage,
     times,
 )
-from windtunnel.study.result import BASELINE, Arm, Costs, Estimate, Finding, Improvement, PaperResult, Transfer, Tuning
+from windtunnel.study.result import BASELINE, Arm, Costs, Estimate, Transfer, Tuning
 
 
 @dataclass(frozen=True)
@@ -202,53 +201,6 @@ def parameters(arm: Costs) -> str:
     return count(whole) if active in (None, whole) else f"{count(whole)} ({count(active)} active)"
 
 
-def expected(reading: Reading) -> Table:
-    """What a paper leads us to expect, and what was measured of it; an end of an interval that is not known is left open."""
-    found = reading.result.expectations if isinstance(reading.result, PaperResult) else []
-    rows = [_of_law(entry) if entry.law else _of_arm(entry) for entry in found]
-    kinds = {bool(entry.law) for entry in found}
-    first, last = {True: ("law", "number"), False: ("arm", "improvement")}[True in kinds] if len(kinds) < 2 else ("arm or law", "measured")
-    columns = (first, "expected", "in", last, "verdict", "note")
-    arms = f"Above zero is better; {reading.confidence} intervals over seeds. " if False in kinds else ""
-    note = f"{arms}An expectation is reproduced if its whole interval fulfils it."
-    return Table("What the paper leads us to expect", columns, rows, frozenset({0, 1, 2, 4, 5}), note if rows else "")
-
-
-def _of_arm(entry: Finding) -> tuple[str, ...]:
-    improvement = entry.improvement
-
-    def shown(value: float | None, unknown: str) -> str:
-        return unknown if finite(value) is None else percent(value) if entry.relative else signed(value)
-
-    found = f"{shown(improvement.mean, DASH)} ({shown(improvement.low, '…')} to {shown(improvement.high, '…')})"
-    limit = f"{100 * entry.by:g}%" if entry.relative else f"{entry.by:g}"
-    margin = f" by {'at most' if entry.relation == 'not-worse' else 'more than'} {limit}" if entry.by else ""
-    relation = "worse" if entry.relation == "not-worse" and entry.by else entry.relation.replace("-", " ")
-    return (
-        entry.arm,
-        f"{relation}{margin} than {entry.rival}",
-        entry.metric.replace("_", " "),
-        found,
-        entry.verdict,
-        entry.note or DASH,
-    )
-
-
-def _of_law(entry: Finding) -> tuple[str, ...]:
-    low, high = entry.between or (None, None)
-    said = f"at most {high:g}" if low is None else f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
-    return (entry.law, said, entry.number.replace("_", " "), law_number(entry.improvement), entry.verdict, entry.note or DASH)
-
-
-def law_number(found: Improvement) -> str:
-    """A number of a law, with its interval where it has one."""
-    mean, low, high = (finite(end) for end in (found.mean, found.low, found.high))
-    if mean is None:
-        return DASH
-    ends = [("…" if end is None else f"{end:.4g}") for end in (low, high)]
-    return f"{mean:.4g}" if low == mean == high else f"{mean:.4g} ({ends[0]} to {ends[1]})"
-
-
 def trials(reading: Reading) -> Table:
     """The measure on validation of every trial: a row for each arm, a column for each setting."""
     tuning = reading.result.tuning or Tuning()
@@ -383,8 +335,8 @@ def runs(reading: Reading) -> Table:
 
 
 def every(reading: Reading) -> list[Table]:
-    """All tables that have rows, in the order they are read."""
-    made = (expected, verdicts, looks, over_rates, transfer_table, pruning_sweep, costs, others, trials, corpus, removed, runs)
+    """All tables of a study that have rows, in the order they are read."""
+    made = (verdicts, looks, over_rates, transfer_table, pruning_sweep, costs, others, trials, corpus, removed, runs)
     return [table for make in made if (table := make(reading)).rows]
 
 
