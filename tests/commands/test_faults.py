@@ -229,6 +229,8 @@ def test_check_finds_what_would_not_fly(here: Path, mistake: Callable[..., str],
     rewrite("study.yaml", old, new)
     message = mistake("check", "study.yaml")
     assert says in message
+    if "may spend" in says:
+        assert says in mistake("study", "study.yaml", "--out", "flown") and not Path("flown/cache").exists()
     if line is not None:  # a recipe's own fields stand three lines further down in the study
         assert f"study.yaml:{line if line < 3 else line + 3}: " in message
 

@@ -20,7 +20,7 @@ from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
 from windtunnel.study.launch.watch import duration
 from windtunnel.study.look import Survey, look
-from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, needed_by, of_curators, plan, refuse_what_cannot_fly, run_of
+from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, needed_by, of_curators, plan, refuse_what_cannot_fly, roughly, run_of
 from windtunnel.study.result import BASELINE
 from windtunnel.study.tune import with_knobs
 from windtunnel.study.visible import noise_before, noise_of, smallest_visible, told
@@ -66,9 +66,8 @@ def check_study(
     variant, here = _variant(study, out), local.workers_here(workers, threads, device)
     seen: Survey | None = None
     if timed:
-        roughly = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
-        refuse_what_cannot_fly(plan(study, roughly, dict.fromkeys(roughly, ""), variant))
-        seen = _look([*study.resolved.values(), *(run.recipe for run in _trials(study, roughly, variant))], variant, here, known)
+        trials = _trials(study, roughly(study, variant), variant)
+        seen = _look([*study.resolved.values(), *(run.recipe for run in trials)], variant, here, known)
 
     def budget(base: Recipe) -> float:
         return _counted(study, out, base, variant) or (seen.budget(base) if seen else estimate(base)["own_flops"])

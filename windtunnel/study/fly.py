@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.core import outside
 from windtunnel.core.errors import ADVICE, DiskError, UserError
 from windtunnel.core.files import holder, locked, refuse_address, write_json
+from windtunnel.core.keys import Variant
 from windtunnel.core.shared import Share
 from windtunnel.recipe import Recipe
 from windtunnel.recipe.section import KEY as SECTION
@@ -32,7 +33,7 @@ from windtunnel.study.entry import Entry
 from windtunnel.study.file import StudyFile, load_study, study_from
 from windtunnel.study.launch.worker import FLY
 from windtunnel.study.pilots import Means, Pilots
-from windtunnel.study.plan import at_one_budget, plan, refuse_what_cannot_fly
+from windtunnel.study.plan import at_one_budget, plan, refuse_what_cannot_fly, roughly
 from windtunnel.study.prior import noise_of_section
 from windtunnel.study.records import folders_of, of_several_machines, save
 from windtunnel.study.result import BASELINE, StudyResult
@@ -121,6 +122,7 @@ def fly_study(
 def flown(study: StudyFile, folder: Path, means: Means, save_records: Path | None) -> StudyResult:
     """The result of ``study``, in ``folder``: prepare the data, decide what holds for all runs, tune, and fly seeds while any is wanted."""
     recipes = study.resolved
+    roughly(study, Variant())  # a budget below one step is told before an hour of reading
     pilots = Pilots(study.name, means)
     pilots.prepare(recipes)
     base, stream = recipes[BASELINE], pilots.streams[BASELINE]

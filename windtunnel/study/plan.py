@@ -121,6 +121,15 @@ def of_curators(recipe: Recipe) -> list[Recipe]:
     return list({one.identity(): one for each in every for one in held_by_curators(each)}.values())
 
 
+def roughly(study: StudyFile, variant: Variant) -> dict[str, Recipe]:
+    """The recipes of ``study`` with budgets estimated before anything is read or timed; refuses what could not fly even so."""
+    from windtunnel.train.estimate import estimate
+
+    recipes = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
+    refuse_what_cannot_fly(plan(study, recipes, dict.fromkeys(recipes, ""), variant))
+    return recipes
+
+
 def refuse_what_cannot_fly(entries: Sequence[Entry]) -> None:
     """Say before anything flies that a run cannot. The run itself knows the exact cost of a step; here it is estimated."""
     for entry in {entry.key: entry for entry in entries}.values():
