@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from windtunnel.parts.experiment.consensus_labels import ConsensusLabels, agreement, ridge
+from windtunnel.parts.experiment.consensus_labels import ConsensusLabels, agreement, held_to
 
 
 def test_a_prediction_far_from_the_others_loses_its_weight():
@@ -17,8 +17,8 @@ def test_a_prediction_far_from_the_others_loses_its_weight():
 def test_a_strong_ridge_holds_the_layer():
     random = np.random.default_rng(0)
     features, wanted, about = random.standard_normal((30, 4)), random.standard_normal((30, 3)), random.standard_normal((4, 3))
-    assert ridge(features, wanted, 1e9, about) == pytest.approx(about, abs=1e-6)
-    assert ridge(features, wanted, 0.0, about) == pytest.approx(np.linalg.lstsq(features, wanted, rcond=None)[0])
+    assert held_to(about, features, wanted, 1e9) == pytest.approx(about, abs=1e-6)
+    assert held_to(about, features, wanted, 0.0) == pytest.approx(np.linalg.lstsq(features, wanted, rcond=None)[0])
 
 
 def test_agreed_labels_teach_and_own_ones_do_not():

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from windtunnel.parts.experiment.judged_answers import BLANK, KEYS, MEANINGS, WAYS, JudgedAnswers, cosines, meaning, reading, ridge, said
+from windtunnel.parts.experiment.judged_answers import (
+    BLANK,
+    KEYS,
+    MEANINGS,
+    WAYS,
+    JudgedAnswers,
+    cosines,
+    meaning,
+    reading,
+    regression,
+    said,
+)
 
 
 def test_answers_say_what_is_true_in_any_word():
@@ -28,9 +39,9 @@ def test_marks_know_no_order_and_leave_out_what_is_no_word():
     assert cosines(vectors, one, np.array([[KEYS, BLANK]])) == pytest.approx([0.5**0.5])
 
 
-def test_a_ridge_is_a_regression():
+def test_a_regression_finds_what_is_linear():
     given = np.random.default_rng(201).standard_normal((500, 3))
-    assert np.corrcoef(ridge(given, given @ [1.0, -2.0, 0.0] + 3)(given), given @ [1.0, -2.0, 0.0])[0, 1] > 0.999
+    assert np.corrcoef(regression(given, given @ [1.0, -2.0, 0.0] + 3)(given), given @ [1.0, -2.0, 0.0])[0, 1] > 0.999
 
 
 def test_likelihoods_are_those_of_words():

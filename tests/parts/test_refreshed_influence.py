@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from windtunnel.core.errors import PartError
+from windtunnel.kits.ridge import ridge_with_constant
 from windtunnel.parts.experiment.refreshed_influence import (
+    RIDGE,
     WORDS,
     RefreshedInfluence,
     counts,
@@ -14,7 +16,6 @@ from windtunnel.parts.experiment.refreshed_influence import (
     gradient,
     influence,
     loss,
-    ridge,
     shares,
     world,
 )
@@ -38,7 +39,7 @@ def test_documents_like_the_reference_help_most():
     found = influence(np.zeros((WORDS, WORDS)), documents, reference)
     mine = documents[:, :8, :8].sum(axis=(1, 2)) > 0
     assert found[mine].min() > found[~mine].max()
-    beta = ridge(shares(documents), found)
+    beta = ridge_with_constant(shares(documents), found, RIDGE / len(documents) ** 2)
     assert np.corrcoef(np.hstack([shares(documents), np.ones((120, 1))]) @ beta, found)[0, 1] > 0.9
 
 

@@ -75,16 +75,3 @@ def on_circle(random: np.random.Generator, count: int, radius: float = 2.0) -> A
     """Goals [count, 2] on a circle."""
     angle = random.uniform(0, 2 * np.pi, count)
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-def ridge(inputs: Array, targets: Array, weight: float) -> Array:
-    """The weights [columns + 1, numbers] of a ridge regression, the last row a constant that is not shrunk."""
-    wide = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1)
-    shrunk = weight * len(inputs) * np.eye(wide.shape[1])
-    shrunk[-1, -1] = 1e-9
-    return np.asarray(np.linalg.solve(wide.T @ wide + shrunk, wide.T @ targets))
-
-
-def applied(weights: Array, inputs: Array) -> Array:
-    """What :func:`ridge` foretells."""
-    return np.asarray(inputs @ weights[:-1] + weights[-1])

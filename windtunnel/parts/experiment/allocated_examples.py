@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class AllocatedExamples(Experiment, name="allocated-examples"):
             outputs = inputs @ weights + self.noise * random.standard_normal(GRID[-1])
             for number, shown in enumerate(GRID):
                 x, y = inputs[:shown], outputs[:shown]
-                fitted = np.linalg.solve(x.T @ x + max(self.noise**2, 1e-6) * width * np.eye(width), x.T @ y)
+                fitted = ridge(x, y, max(self.noise**2, 1e-6) * width)
                 nearest = y[np.argmin(((x - asked) ** 2).sum(axis=1))] if shown else 0.0
                 for name, answer in (("ridge", asked @ fitted), ("nearest", nearest)):
                     right[name][query, number] = abs(answer - asked @ weights) <= NEAR

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -163,5 +164,5 @@ def judged(pixels: np.ndarray, labels: np.ndarray, held: np.ndarray, truth: np.n
         return np.hstack([images, across.reshape(len(images), -1), down.reshape(len(images), -1), np.ones((len(images), 1))])
 
     inputs = wide(pixels)
-    weights = np.linalg.solve(inputs.T @ inputs + np.eye(inputs.shape[1]), inputs.T @ (2.0 * np.eye(10)[labels] - 1))
+    weights = ridge(inputs, 2.0 * np.eye(10)[labels] - 1, 1.0)
     return float(((wide(held) @ weights).argmax(axis=1) == truth).mean())

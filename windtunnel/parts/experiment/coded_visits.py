@@ -47,7 +47,7 @@ class CodedVisits(Experiment, name="coded-visits"):
         import torch
 
         from windtunnel.kits.detection import auroc
-        from windtunnel.kits.trajectory.points import applied, ridge
+        from windtunnel.kits.ridge import applied, ridge_with_constant
 
         random = np.random.default_rng(seed)
         chain = random.dirichlet(np.full(STATES, 0.3), STATES)
@@ -70,7 +70,8 @@ class CodedVisits(Experiment, name="coded-visits"):
         def area(strength: float, judged: list[np.ndarray]) -> float:
             found = []
             for (rows, _), asked in zip(draws, judged, strict=True):
-                scores = applied(ridge(features[rows], np.where(ill[rows], 1.0, -1.0)[:, None], strength), features[asked])[:, 0]
+                weights = ridge_with_constant(features[rows], np.where(ill[rows], 1.0, -1.0), strength)
+                scores = applied(weights, features[asked])
                 found.append(auroc(scores[ill[asked]], scores[~ill[asked]]))
             return float(np.mean(found))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ConsensusLabels(Experiment, name="consensus-labels"):
 
         many = random.standard_normal((600, 3))
         features, _ = seen(many, 1.0)
-        layer = ridge(features.reshape(-1, self.width), np.repeat(many, self.views, axis=0), 1e-3, np.zeros((self.width, 3)))
+        layer = held_to(np.zeros((self.width, 3)), features.reshape(-1, self.width), np.repeat(many, self.views, axis=0), 1e-3)
         scene, others = random.standard_normal((2, self.points, 3))
         shown, away = seen(scene, self.far)
         asked, _ = seen(others, self.far)
@@ -84,7 +85,7 @@ class ConsensusLabels(Experiment, name="consensus-labels"):
             target = np.repeat(agreed[:, None], self.views, axis=1)
             weight = np.repeat((sure >= np.median(sure))[:, None].astype(float), self.views, axis=1)
         kept = weight.ravel() > 0
-        found = ridge(shown.reshape(-1, self.width)[kept], target.reshape(-1, 3)[kept], self.strength, layer)
+        found = held_to(layer, shown.reshape(-1, self.width)[kept], target.reshape(-1, 3)[kept], self.strength)
         if self.rank:
             left, sizes, right = np.linalg.svd(found - layer, full_matrices=False)
             found = layer + (left[:, : self.rank] * sizes[: self.rank]) @ right[: self.rank]
@@ -112,10 +113,8 @@ def agreement(said: Array, confidence: Array) -> tuple[Array, Array]:
     return np.asarray(mean), np.asarray(weight.sum(axis=1))
 
 
-def ridge(features: Array, wanted: Array, strength: float, about: Array) -> Array:
+def held_to(about: Array, features: Array, wanted: Array, strength: float) -> Array:
     """The layer [in, out] of least squares that is held to ``about`` by ``strength`` times the features' mean square, for each row."""
-    import numpy as np
 
-    product = features.T @ features
-    held = strength * np.trace(product) / len(product) * np.eye(len(product))
-    return np.asarray(about + np.linalg.solve(product + held, features.T @ (wanted - features @ about)))
+    held = strength * (features**2).sum() / features.shape[1]
+    return about + ridge(features, wanted - features @ about, held)

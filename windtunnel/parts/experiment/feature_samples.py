@@ -41,7 +41,7 @@ class FeatureSamples(Experiment, name="feature-samples"):
 
         from windtunnel.kits.flow import Flow
         from windtunnel.kits.image.planted import COUNTS, PairTowers, PairWorld, drawn_attributes, shuffled, told
-        from windtunnel.kits.trajectory.points import applied, ridge
+        from windtunnel.kits.ridge import applied, ridge_with_constant
 
         random = np.random.default_rng(seed)
         world, attributes = PairWorld.drawn(random), drawn_attributes(random, self.pairs)
@@ -62,11 +62,11 @@ class FeatureSamples(Experiment, name="feature-samples"):
                 with torch.no_grad():
                     features = towers.images(images).double().numpy()
             mean, scale = features.mean(axis=0), features.std() + 1e-9
-            decode = ridge((features - mean) / scale, images, 1e-3)
+            decode = ridge_with_constant((features - mean) / scale, images, 1e-3)
             condition = torch.from_numpy(np.concatenate([words, given])).float()
             repeated = condition[self.pairs :].repeat_interleave(4, dim=0)
             if self.target == "towers-mean":
-                made = np.repeat(applied(ridge(words, (features - mean) / scale, 1e-3), given), 4, axis=0)
+                made = np.repeat(applied(ridge_with_constant(words, (features - mean) / scale, 1e-3), given), 4, axis=0)
             else:
                 flow = Flow(16, condition.shape[1], 96)
                 flow.learn(torch.from_numpy((features - mean) / scale).float(), condition[: self.pairs], self.steps, random)
@@ -74,7 +74,7 @@ class FeatureSamples(Experiment, name="feature-samples"):
         drawn = applied(decode, made)
         right = []
         for place in (0, 1, 3):
-            judge = ridge(images, np.eye(COUNTS[place])[attributes[:, place]], 1e-2)
+            judge = ridge_with_constant(images, np.eye(COUNTS[place])[attributes[:, place]], 1e-2)
             right.append((applied(judge, drawn).argmax(axis=1) == np.repeat(asked[:, place], 4)).mean())
         clean = np.mean([world.seen(np.where(np.arange(4) == 2, size, asked), random, 0.0) for size in range(COUNTS[2])], axis=0)
         within = drawn.reshape(200, 4, -1).var(axis=1, ddof=1).mean()

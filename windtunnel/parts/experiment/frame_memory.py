@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class FrameMemory(Experiment, name="frame-memory"):
         inputs = np.concatenate([places, ages, products], axis=1)
         scaled = (inputs - inputs[train].mean(axis=0)) / (inputs[train].std(axis=0) + 1e-6)
         own, mean = scaled[train], targets[train].mean(axis=0)
-        weights = np.linalg.solve(own.T @ own + 0.01 * len(own) * np.eye(own.shape[1]), own.T @ (targets[train] - mean))
+        weights = ridge(own, targets[train] - mean, 0.01 * len(own))
         wrong = ((scaled[~train] @ weights + mean - targets[~train]) ** 2).mean()
         return {"error": float(wrong / ((targets[~train] - targets[train].mean(axis=0)) ** 2).mean())}
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -134,5 +135,5 @@ class FrozenHeads(Experiment, name="frozen-heads"):
         wide = np.concatenate([read, np.ones((len(read), 1))], axis=1)
         shown = wide[train]
         held_by = 1e-2 * np.trace(shown.T @ shown) / shown.shape[1]
-        layer = np.linalg.solve(shown.T @ shown + held_by * np.eye(shown.shape[1]), shown.T @ np.eye(10)[labels[train]])
+        layer = ridge(shown, np.eye(10)[labels[train]], held_by)
         return float(((wide[held] @ layer).argmax(axis=1) == labels[held]).mean())

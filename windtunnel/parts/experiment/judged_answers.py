@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class JudgedAnswers(Experiment, name="judged-answers"):
         teaches = np.isin(keys, random.permutation(KEYS)[: KEYS // 2])
 
         def judge(features: np.ndarray, target: np.ndarray) -> np.ndarray:
-            return ridge(features[teaches], target[teaches])(features)
+            return regression(features[teaches], target[teaches])(features)
 
         informed = judge(np.hstack([read.inside, marks[:, None]]), marks)
         scores = {
@@ -148,11 +149,9 @@ def reading(model: torch.nn.Module, rows: np.ndarray) -> Read:
         return Read(inside.double().numpy(), told.mean(dim=1).double().numpy())
 
 
-def ridge(given: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def regression(given: np.ndarray, target: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A linear regression with a small ridge, as a function."""
-    import numpy as np
-
     centre, scale = given.mean(axis=0), given.std(axis=0) + 1e-9
     some = (given - centre) / scale
-    weights = np.linalg.solve(some.T @ some + 0.01 * len(some) * np.eye(some.shape[1]), some.T @ (target - target.mean()))
+    weights = ridge(some, target - target.mean(), 0.01 * len(some))
     return lambda more: (more - centre) / scale @ weights

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class LongFilters(Experiment, name="long-filters"):
         centre, scale = given[known].mean(axis=0), given[known].std(axis=0) + 1e-9
         given = (given - centre) / scale
         some, wanted = given[known], labels[known] - 0.5
-        weights = np.linalg.solve(some.T @ some + len(some) * np.eye(some.shape[1]) / 2, some.T @ wanted)
+        weights = ridge(some, wanted, len(some) / 2)
         right = ((given[new] @ weights > 0) == labels[new]).mean()
         spent = BASES * (3 * 2 * self.length * np.log2(2 * self.length) + 2 * self.length)
         return {"right": float(right), "products": float(spent / self.length**2)}

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def datamodel(subsets: np.ndarray, found: np.ndarray, fitted: int) -> tuple[np.n
 
     x, y = subsets[:fitted] - 0.5, found[:fitted].reshape(fitted, -1)
     mean = y.mean(axis=0)
-    beta = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ (y - mean))
+    beta = ridge(x, y - mean, RIDGE)
     told, true = (subsets[fitted:] - 0.5) @ beta, found[fitted:].reshape(len(found) - fitted, -1)
     told, true = told - told.mean(axis=0), true - true.mean(axis=0)
     each = (told * true).sum(axis=0) / np.maximum(np.sqrt((told**2).sum(axis=0) * (true**2).sum(axis=0)), 1e-12)

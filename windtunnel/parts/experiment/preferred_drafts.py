@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -91,10 +92,9 @@ def draft(task: np.ndarray, style: int, random: np.random.Generator) -> tuple[np
 
 def read(inputs: np.ndarray, answers: np.ndarray, task: np.ndarray, eye: np.ndarray, random: np.random.Generator) -> float:
     """The squared error, over the variance, of a ridge regression on one draft as the student sees it."""
-    import numpy as np
 
     seen = inputs + eye * random.standard_normal(inputs.shape)
-    found = np.linalg.solve(seen.T @ seen + RIDGE * np.eye(WIDTH), seen.T @ answers)
+    found = ridge(seen, answers, RIDGE)
     return float(((found - task) ** 2).sum() / (task**2).sum())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class PromptedReader(Experiment, name="prompted-reader"):
         """From sums to digits [sums + 1, 10]."""
         import numpy as np
 
-        ridge = self.strength * len(inputs) * (inputs**2).mean() * np.eye(inputs.shape[1])
-        return np.asarray(np.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ np.eye(10)[labels]))
+        return ridge(inputs, np.eye(10)[labels], self.strength * len(inputs) * (inputs**2).mean())
 
 
 def pages(images: np.ndarray, labels: np.ndarray, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -97,5 +98,5 @@ def judged(images: np.ndarray, labels: np.ndarray, train: np.ndarray, held: np.n
 
     inputs = read(shown)
     shrunk = {"loose": 1e-4, "strict": 10.0}.get(choice or "", 0.1)
-    weights = np.linalg.solve(inputs.T @ inputs + shrunk * np.eye(inputs.shape[1]), inputs.T @ np.eye(10)[wanted])
+    weights = ridge(inputs, np.eye(10)[wanted], shrunk)
     return float(((read(asked) @ weights).argmax(axis=1) == labels[held]).mean())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class RatedText(Experiment, name="rated-text"):
         inputs = (inputs - inputs[: self.annotated].mean(axis=0)) / (inputs[: self.annotated].std(axis=0) + 1e-9)
         wide = np.hstack([inputs, np.ones((len(inputs), 1))])
         wanted = np.array([one.ratings for one in known], float)
-        first = wide[: self.annotated]
-        told = (wide @ np.linalg.solve(first.T @ first + np.eye(wide.shape[1]), first.T @ wanted))[self.annotated :]
+        told = (wide @ ridge(wide[: self.annotated], wanted, 1.0))[self.annotated :]
         chosen = self._chosen(pool, told, chance)
         amount = round(1.5 * self.words) if self.how == "half-more" else self.words
         texts = [pool[place].text for place in chosen]

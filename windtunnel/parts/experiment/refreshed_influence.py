@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge_with_constant
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class RefreshedInfluence(Experiment, name="refreshed-influence"):
                 else:
                     if beta is None or self.how == "refreshed":
                         known = influence(table, pool[: self.probes], reference)
-                        beta = ridge(shares(pool[: self.probes]), known)
+                        beta = ridge_with_constant(shares(pool[: self.probes]), known, RIDGE / self.probes**2)
                     scores = np.hstack([shares(pool), np.ones((len(pool), 1))]) @ beta
                     true = influence(table, pool[self.probes : 2 * self.probes], reference)
                     agreement.append(spearmanr(scores[self.probes : 2 * self.probes], true).statistic)
@@ -158,13 +159,3 @@ def influence(table: np.ndarray, documents: np.ndarray, reference: np.ndarray, r
 
     before = loss(table, reference)
     return np.array([before - loss(table - rate * gradient(table, one), reference) for one in documents])
-
-
-def ridge(inputs: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Weights and, last, the constant; ``inputs`` [rows, width] are shares, so what is punished is small."""
-    import numpy as np
-
-    wide = np.hstack([inputs, np.ones((len(inputs), 1))])
-    punished = RIDGE / len(inputs) * np.eye(wide.shape[1])
-    punished[-1, -1] = 1e-9
-    return np.linalg.solve(wide.T @ wide + punished, wide.T @ values)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -118,6 +119,6 @@ def unexplained(learned: np.ndarray, held: np.ndarray, worth: np.ndarray) -> flo
         return members[:, upper[0]] * members[:, upper[1]]
 
     inputs, others = pairs(learned), pairs(held)
-    weights = np.linalg.solve(inputs.T @ inputs + 0.1 * np.eye(inputs.shape[1]), inputs.T @ (inputs @ worth[upper]))
+    weights = ridge(inputs, inputs @ worth[upper], 0.1)
     true = others @ worth[upper]
     return float(((others @ weights - true) ** 2).mean() / true.var())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -128,6 +129,6 @@ def learned_values(texts: np.ndarray, good: np.ndarray) -> np.ndarray:
     left = np.broadcast_to(np.arange(length)[::-1], (count, length)) / length
     one = np.eye(LETTERS)[texts]
     features = np.concatenate([one, one * left[..., None]], axis=2).reshape(-1, 2 * LETTERS)
-    weights = np.linalg.solve(features.T @ features + RIDGE * np.eye(2 * LETTERS), features.T @ ahead.ravel())
+    weights = ridge(features, ahead.ravel(), RIDGE)
     found: np.ndarray = good + weights[:LETTERS] + (np.arange(length) / length)[:, None] * weights[LETTERS:]
     return found

@@ -47,7 +47,8 @@ class WalkFeatures(Experiment, name="walk-features"):
         import torch
         from torch import nn
 
-        from windtunnel.kits.trajectory.points import SEEN, PointWorld, applied, on_circle, ridge
+        from windtunnel.kits.ridge import applied, ridge_with_constant
+        from windtunnel.kits.trajectory.points import SEEN, PointWorld, on_circle
 
         random = np.random.default_rng(seed)
         world = PointWorld.drawn(random, self.others)
@@ -70,13 +71,13 @@ class WalkFeatures(Experiment, name="walk-features"):
         def scaled(observations: np.ndarray) -> np.ndarray:
             return (features(observations) - mean) / spread
 
-        acting = ridge(scaled(shown), few.actions.reshape(-1, 2), 0.01)
+        acting = ridge_with_constant(scaled(shown), few.actions.reshape(-1, 2), 0.01)
         asked = np.random.default_rng((seed, 1))  # the same starts for every task
         success = world.reached(lambda seen: applied(acting, scaled(seen)), asked, np.repeat(goal, 100, axis=0), 25)
 
         def explained(targets: np.ndarray) -> float:
             half = len(known) // 2
-            weights = ridge(scaled(known[:half]), targets[:half], 1e-3)
+            weights = ridge_with_constant(scaled(known[:half]), targets[:half], 1e-3)
             left = ((applied(weights, scaled(known[half:])) - targets[half:]) ** 2).sum()
             return float(1 - left / ((targets[half:] - targets[half:].mean(axis=0)) ** 2).sum())
 

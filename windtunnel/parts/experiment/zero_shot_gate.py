@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -108,11 +109,11 @@ def _experts(features: np.ndarray, labels: np.ndarray, train: np.ndarray, descri
     means = np.stack([shown[mine == label].mean(axis=0) for label in range(count)])
     rest = shown - means[mine]
     precision = np.linalg.inv(rest.T @ rest / len(rest) + 1e-3 * np.eye(features.shape[1]))
-    ridge = np.linalg.solve(shown.T @ shown + RIDGE * np.eye(shown.shape[1]), shown.T @ described[mine])
+    described_by = ridge(shown, described[mine], RIDGE)
 
     def answered(asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         seen = asked @ precision @ means.T - 0.5 * ((means @ precision) * means).sum(axis=1)
-        return softmax(seen), softmax(10 * unit(asked @ ridge) @ unit(described).T)
+        return softmax(seen), softmax(10 * unit(asked @ described_by) @ unit(described).T)
 
     return answered
 
