@@ -10,8 +10,10 @@ import shutil
 import sys
 import tempfile
 import types
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -421,6 +423,23 @@ def test_near_duplicates_of_held_out_documents_leave_training_and_others_stay(tm
     held = signatures([text for split in ("validation", "test") for source in "ab" for text in texts(corpus, split, source)])
     for signature in signatures(sorted(training)):
         assert similarity(held, signature).max() < 0.8
+
+
+@pytest.mark.parametrize("kind", ["bytes", "numbers"])
+def test_a_caption_that_recurs_is_no_copy_unless_its_image_is(kind: str, tmp_path: Path) -> None:
+    def rows(images: Iterable[int], ending: str) -> dict[str, list[Any]]:
+        pictures = [bytes([number]) * 40 if kind == "bytes" else [number] * 40 for number in images]
+        sides = ("left", "right")
+        return {"image": pictures, "text": [f"a small red circle at the bottom {sides[number % 2]}{ending}" for number in images]}
+
+    for name, images, ending in (("a", range(60), ""), ("b", range(120), " .")):
+        parquet.write_table(pyarrow.table(rows(images, ending)), tmp_path / f"{name}.parquet")
+    pairs = {name: files(tmp_path / f"{name}.parquet", content=["image", "text"]) for name in "ab"}
+    corpus = flown(tmp_path / "cache", pairs, near=0.3)
+    kept = {name: sum(len(texts(corpus, split, name)) for split in SPLITS) for name in "ab"}
+    removed = {name: counts(corpus, name).get("removed: near-duplicate of held-out", 0) for name in "ab"}
+    assert 60 - kept["a"] == removed["a"] and removed["a"] + removed["b"] > 10, "one image with two captions that are nearly the same"
+    assert removed["b"] < 60 and kept["b"] > 60, "images that only one of the sources has are nobody's copies"
 
 
 @settings(max_examples=25, deadline=None)

@@ -35,7 +35,7 @@ from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, si
 from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.reading import Say, check_split, chosen, look_of, read_one, reading_versions, usable, without_foreign
 from windtunnel.data.corpus.shards import Fields, new_shards, read_rows
-from windtunnel.data.corpus.split import SPLITS, Seen
+from windtunnel.data.corpus.split import SPLITS, Seen, content_keys
 from windtunnel.data.corpus.tally import REMOVED_BY_CURATOR, Tally
 from windtunnel.data.corpus.victims import VICTIMS, Victims, shown
 from windtunnel.slots import Curator, Source
@@ -123,6 +123,8 @@ def _pointer(
     everything: list[Any] = [FORMAT, reading_versions(), settings, looks]
     if curation.runs:
         everything.append(sorted(curation.runs))
+    if any(TEXT in source.content_fields() and len(source.content_fields()) > 1 for source in sources.values()):
+        everything.append("what is beside text counts")  # what was prepared before lacks pairs whose caption recurs
     return cache / f"key-{hashlib.blake2b(json.dumps(everything).encode(), digest_size=16).hexdigest()}.json"
 
 
@@ -203,7 +205,7 @@ def _build(
             read_one(sources[name], work.tallies[name], shards, seen, placing, say)
         work.entries.update({(split, name): entry for split, entry in written.items()})
         check_split(work.tallies[name], work.entries, placing)
-    _remove_copies(work, trained, settings["near_duplicates"], say)
+    _remove_copies(work, trained, {name: sources[name].content_fields() for name in names}, settings["near_duplicates"], say)
     curated: list[dict[str, Any]] = []
     for curator in curators:
         curated += _curate(work, curator, curation, {name: sources[name].content_fields() for name in trained}, say)
@@ -236,16 +238,21 @@ def _build(
     return fingerprint
 
 
-def _remove_copies(work: _Work, trained: Sequence[str], threshold: float, say: Say) -> None:
-    """Rewrite the training shards of ``trained`` without near-duplicates of any held-out document. Texts alone are compared."""
+def _remove_copies(work: _Work, trained: Sequence[str], content: Mapping[str, tuple[str, ...]], threshold: float, say: Say) -> None:
+    """Rewrite the training shards of ``trained`` without near-duplicates of any held-out document.
+
+    Texts are compared. Where the ``content`` of a document holds more than words, an image beside its caption, that has to be the same
+    too: short captions recur, and with other images they are no copies.
+    """
     names = [name for name in work.names if work.has_text(name)]
     if not names:
         return
     say("comparing training documents with held-out ones")
-    held_out = [np.zeros((0, HASHES), dtype=np.uint32)]
+    held_out, beside = [np.zeros((0, HASHES), dtype=np.uint32)], set()
     for split, name in itertools.product(("validation", "test"), names):
         for batch in read_rows(work.folder / work.entries[split, name]["file"]):
             held_out.append(signatures([text for text in text_of(batch) if text]))
+            beside.update(_beside_text(batch, content[name]))
     index = HeldOutSignatures(np.concatenate(held_out), threshold)
     del held_out
     for name in (name for name in names if name in trained):
@@ -255,6 +262,7 @@ def _remove_copies(work: _Work, trained: Sequence[str], threshold: float, say: S
                 there = np.array([bool(text) for text in texts], dtype=bool)
                 copies = np.zeros(len(texts), dtype=bool)
                 copies[there] = index.copies(signatures([text for text in texts if text]))
+                copies &= [key is None or key in beside for key in _beside_text(batch, content[name])]
                 removed = chosen(batch, copies)
                 for size, origin in zip(sizes(removed).tolist(), removed.column(ORIGIN).to_pylist(), strict=True):
                     work.tallies[name].count("removed: near-duplicate of held-out", size=size, where=origin)
@@ -265,6 +273,15 @@ def _remove_copies(work: _Work, trained: Sequence[str], threshold: float, say: S
                 f"corpus source {name!r}: every training document is nearly a copy of a held-out one (similarity {threshold:g} or more); "
                 "add documents that differ, or raise split.near_duplicates"
             )
+
+
+def _beside_text(rows: pyarrow.RecordBatch, content: Sequence[str]) -> list[bytes | None]:
+    """The key of what a document is made of beside words, such as its image; None where that is nothing."""
+    from pyarrow.types import is_binary, is_large_binary, is_nested
+
+    kinds = is_binary, is_large_binary, is_nested
+    other = [name for name in content if name in rows.schema.names and any(kind(rows.schema.field(name).type) for kind in kinds)]
+    return content_keys(rows, other) if other else [None] * rows.num_rows
 
 
 def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[str, tuple[str, ...]], say: Say) -> list[dict[str, Any]]:
