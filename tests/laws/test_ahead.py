@@ -6,7 +6,7 @@ import pytest
 
 from windtunnel.laws.ahead import claims_ahead
 from windtunnel.study.lenient import paper_result
-from windtunnel.study.result import PaperResult
+from windtunnel.study.paper_result import PaperResult
 
 
 def measured_at(flops: float, gains: dict[str, float], *, relation: str = "better", by: float = 0.0, **more: Any) -> PaperResult:

@@ -22,8 +22,8 @@ from windtunnel.report.reading import Reading
 from windtunnel.study.assemble import finite
 from windtunnel.study.claims import Expectation, decide
 from windtunnel.study.expectations import judge, overall, usual_direction
+from windtunnel.study.paper_result import Finding, PaperResult
 from windtunnel.study.papers import list_papers, load_paper, measured
-from windtunnel.study.result import Finding, PaperResult
 from windtunnel.study.results import load
 from windtunnel.study.scales import overridden
 

@@ -13,7 +13,8 @@ from windtunnel.report.reading import Reading
 from windtunnel.study.assemble import finite
 from windtunnel.study.format_1 import upgraded
 from windtunnel.study.lenient import as_result
-from windtunnel.study.result import FORMAT, About, PaperResult, RunTotals, StudyResult
+from windtunnel.study.paper_result import PaperResult
+from windtunnel.study.result import FORMAT, About, RunTotals, StudyResult
 from windtunnel.study.results import load
 
 FIRST = sorted(path for path in [*ROOT.glob("papers/**/*.json"), *ROOT.glob("studies/results/*.json")])

@@ -16,7 +16,8 @@ from pydantic import Field
 from windtunnel.core.typed import JsonBlock, Number
 from windtunnel.laws.forecast import Bounds
 from windtunnel.laws.order import Posterior, gather
-from windtunnel.study.result import BASELINE, Finding, PaperResult
+from windtunnel.study.paper_result import Finding, PaperResult
+from windtunnel.study.result import BASELINE
 
 TIMES = (10.0, 100.0)  # the largest budget flown: the second is beyond what anything here verifies
 LEVEL = (10.0, 90.0)  # percentiles of an interval of 80 percent

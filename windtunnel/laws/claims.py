@@ -20,8 +20,9 @@ from windtunnel.laws import OF_TABLES
 from windtunnel.study.claims import FittedLaw
 from windtunnel.study.expectations import judge
 from windtunnel.study.lenient import paper_result
+from windtunnel.study.paper_result import PaperResult
 from windtunnel.study.papers import Paper, flown, load_paper
-from windtunnel.study.result import BASELINE, Costs, PaperResult, Run, StudyResult
+from windtunnel.study.result import BASELINE, Costs, Run, StudyResult
 from windtunnel.study.results import save
 
 COUNTS = ("parameters", "active_parameters")  # of an arm, in every row of its runs

@@ -16,8 +16,8 @@ from windtunnel.report.elements import framed, safe, section, to_file
 from windtunnel.report.expectations import improved, law_number
 from windtunnel.report.words import DASH, duration, finite
 from windtunnel.study.known import KnownPaper
+from windtunnel.study.paper_result import Finding, PaperResult
 from windtunnel.study.papers import Paper, measured
-from windtunnel.study.result import Finding, PaperResult
 
 NOT_FLOWN = "not flown"
 NOT_BUILT, SURVEY = "not built", "survey"

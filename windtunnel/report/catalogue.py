@@ -28,7 +28,7 @@ from windtunnel.report.reference import keys_page
 from windtunnel.report.tables import transfer_table, verdicts
 from windtunnel.report.words import mapping
 from windtunnel.study.lenient import paper_result
-from windtunnel.study.result import PaperResult
+from windtunnel.study.paper_result import PaperResult
 from windtunnel.study.results import load
 
 

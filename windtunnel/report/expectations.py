@@ -7,7 +7,7 @@ import math
 from windtunnel.report.reading import Reading
 from windtunnel.report.tables import Table
 from windtunnel.report.words import DASH, finite, percent, signed
-from windtunnel.study.result import Finding, Improvement, PaperResult
+from windtunnel.study.paper_result import Finding, Improvement, PaperResult
 
 
 def expected(reading: Reading) -> Table:

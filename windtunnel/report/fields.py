@@ -7,6 +7,7 @@ from typing import Any
 
 from windtunnel.core.typed import Failure, JsonBlock
 from windtunnel.report.markup import escaped, table_of
+from windtunnel.study.paper_result import Finding, Improvement, PaperResult
 from windtunnel.study.result import (
     About,
     Arm,
@@ -17,11 +18,8 @@ from windtunnel.study.result import (
     CorpusRow,
     Estimate,
     Evaluated,
-    Finding,
-    Improvement,
     Look,
     OverDocuments,
-    PaperResult,
     Point,
     Run,
     RunsSoFar,

@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.settings import Many, Settings, unit
-from windtunnel.study.result import BASELINE, Finding, Improvement, Outcome
+from windtunnel.study.paper_result import Finding, Improvement, Outcome
+from windtunnel.study.result import BASELINE
 
 GAIN = "compute_gain"  # a metric that the study itself finds
 

@@ -11,18 +11,8 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.study.assemble import finite
 from windtunnel.study.claims import GAIN, Expectation, decide, finding_of_law
 from windtunnel.study.lenient import as_result
-from windtunnel.study.result import (
-    FORMAT,
-    Arm,
-    Baseline,
-    ComputeGain,
-    Finding,
-    Improvement,
-    Outcome,
-    PaperResult,
-    Run,
-    StudyResult,
-)
+from windtunnel.study.paper_result import Finding, Improvement, Outcome, PaperResult
+from windtunnel.study.result import FORMAT, Arm, Baseline, ComputeGain, Run, StudyResult
 from windtunnel.study.seeds import Race
 
 if TYPE_CHECKING:

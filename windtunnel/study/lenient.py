@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from windtunnel.core.typed import JsonBlock
-from windtunnel.study.result import PaperResult, StudyResult
+from windtunnel.study.paper_result import PaperResult
+from windtunnel.study.result import StudyResult
 
 Some = TypeVar("Some", bound=JsonBlock)
 

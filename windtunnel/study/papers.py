@@ -23,11 +23,8 @@ from windtunnel.study.claims import GAIN, Expectation, FittedLaw
 from windtunnel.study.experiment import KEY, ExperimentFile, do, experiment_from
 from windtunnel.study.file import StudyFile, study_from
 from windtunnel.study.lenient import paper_result
-from windtunnel.study.result import (
-    BASELINE,
-    PaperResult,
-    StudyResult,
-)
+from windtunnel.study.paper_result import PaperResult
+from windtunnel.study.result import BASELINE, StudyResult
 from windtunnel.study.results import load
 from windtunnel.study.scales import overridden
 
