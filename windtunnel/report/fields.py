@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from windtunnel.core.typed import Failure, JsonBlock
@@ -72,8 +73,7 @@ def section(block: type[JsonBlock]) -> str:
 def kind(annotation: Any) -> str:
     """A type as a reader writes it; an alternative bar would end the cell of a table."""
     text = annotation.__name__ if isinstance(annotation, type) and not getattr(annotation, "__args__", None) else str(annotation)
-    for word in ("typing.", "windtunnel.study.result.", "windtunnel.train.record.", "windtunnel.core.typed.", "windtunnel.core.keys."):
-        text = text.replace(word, "")
+    text = re.sub(r"\b(?:typing|windtunnel(?:\.\w+)+)\.", "", text)
     if "Annotated[float" in text:
         text = text[: text.index("Annotated[float")] + "float" + "]" * text.count("dict[")
     return text.replace(" | ", " or ")
