@@ -88,6 +88,26 @@ def held_out(
     )
 
 
+def choices(model: torch.nn.Module, held_out: HeldOut, objective: Objective) -> dict[str, tuple[float, int, int]]:
+    """How ``model`` chooses among classes, wherever a held-out batch has a label: nats, how many are right and how many there are.
+
+    By source, without those that have no label.
+    """
+    found: dict[str, tuple[float, int, int]] = {}
+    for source in held_out.sources:
+        nats, right, count = 0.0, 0, 0
+        for batch in held_out.batches(source, objective):
+            with torch.no_grad(), entered(held_out.precision):
+                loss = objective.loss(model, batch)
+            named = loss.outputs.logits.argmax(dim=-1).view_as(batch["labels"])
+            nats += float(loss.values[loss.counts].double().sum())
+            right += int((named == batch["labels"])[loss.counts].sum())
+            count += int(loss.counts.sum())
+        if count:
+            found[source] = (nats, right, count)
+    return found
+
+
 def entered(precision: Any) -> AbstractContextManager[Any]:
     """``precision`` as a context manager to enter, whether it is one or a function that makes one."""
     manager: AbstractContextManager[Any] = precision if hasattr(type(precision), "__enter__") else precision()

@@ -35,25 +35,12 @@ class ActionBits(Evaluation, name="action-bits"):
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """The numbers overall, then by source. Raises PartError where no held-out step has an action."""
-        import torch
-
-        from windtunnel.data.held_out import entered
+        from windtunnel.data.held_out import choices
 
         objective = held_out.objective.measured_by()
         if not self.measures(objective):
             raise PartError(f"action-bits: needs a model that says actions, not one trained with {objective.name}")
-        sums: dict[str, tuple[float, int, int]] = {}
-        for source in held_out.sources:
-            nats, right, count = 0.0, 0, 0
-            for batch in held_out.batches(source, objective):
-                with torch.no_grad(), entered(held_out.precision):
-                    loss = objective.loss(model, batch)
-                said = loss.outputs.logits.argmax(dim=-1).view_as(batch["labels"])
-                nats += float(loss.values[loss.counts].double().sum())
-                right += int((said == batch["labels"])[loss.counts].sum())
-                count += int(loss.counts.sum())
-            if count:
-                sums[source] = (nats, right, count)
+        sums = choices(model, held_out, objective)
         if not sums:
             raise PartError("action-bits: no held-out step that was read has an action; hold out more, or read more of them")
         nats, right, count = (sum(column) for column in zip(*sums.values(), strict=True))

@@ -49,25 +49,12 @@ class Labels(Evaluation, name="labels"):
         Raises:
             PartError: for a model that was not trained to name classes, and where no held-out document has a label.
         """
-        import torch
-
-        from windtunnel.data.held_out import entered
+        from windtunnel.data.held_out import choices
 
         objective = held_out.objective.measured_by()
         if not self.measures(objective):
             raise PartError(f"labels: needs a model that names classes, not one trained with {objective.name}; use the evaluation probe")
-        sums: dict[str, tuple[float, int, int]] = {}
-        for source in held_out.sources:
-            nats, right, count = 0.0, 0, 0
-            for batch in held_out.batches(source, objective):
-                with torch.no_grad(), entered(held_out.precision):
-                    loss = objective.loss(model, batch)
-                named = loss.outputs.logits.argmax(dim=-1).view_as(batch["labels"])
-                nats += float(loss.values[loss.counts].double().sum())
-                right += int((named == batch["labels"])[loss.counts].sum())
-                count += int(loss.counts.sum())
-            if count:
-                sums[source] = (nats, right, count)
+        sums = choices(model, held_out, objective)
         if not sums:
             raise PartError("labels: no held-out document that was read has a label; hold out more, or read more of them")
         nats, right, count = (sum(column) for column in zip(*sums.values(), strict=True))
