@@ -27,6 +27,7 @@ from pyarrow import parquet
 from windtunnel.commands import main as cli
 from windtunnel.commands.options import sources
 from windtunnel.core.errors import UserError
+from windtunnel.study.file import load_study
 
 FIELDS = """\
 model: {depth: 2, width: 32, heads: 2}
@@ -206,10 +207,10 @@ def test_one_long_document_among_short_ones(here: Path, command: Command) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
-        ("depth: 2,", "depth: 0,", 3, "model.depth: Input should be greater than or equal to 1"),
+        ("depth: 2,", "depth: 0,", 3, "model.depth: expected a number of at least 1, not 0"),
         ("depth: 2,", "depth: 2, family: lama,", 3, "model.family: no Family is called 'lama'; did you mean 'llama'?"),
         ("heads: 2", "heads: 7", 3, "model: 7 heads do not divide width 32; these do: 1, 2, 4"),
-        ("batch: 4", "batch: -4", 5, "batch: Input should be greater than or equal to 1"),
+        ("batch: 4", "batch: -4", 5, "batch: expected a number of at least 1, not -4"),
         ("batch: 4", "mixture: {fixed: {shares: {notes: 0}}}", 5, "mixture.shares: no source has a share above 0"),
         ("batch: 4", "mixture: {fixed: {shares: {notes: -1}}}", 5, "mixture.shares: the share of source 'notes' is -1"),
         ("batch: 4", "mixture: {fixed: {shares: {nots: 1}}}", 5, "no source is called 'nots'; did you mean 'notes'?"),
@@ -233,6 +234,34 @@ def test_check_finds_what_would_not_fly(here: Path, mistake: Callable[..., str],
         assert says in mistake("study", "study.yaml", "--out", "flown") and not Path("flown/cache").exists()
     if line is not None:  # a recipe's own fields stand three lines further down in the study
         assert f"study.yaml:{line if line < 3 else line + 3}: " in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("seeds=1000000000000000000000000", "seeds: a study has at most 10,000 seeds"),
+        ("parts=5", "parts.0: expected the name of a Python file, not 5"),
+        ("baseline.evaluations=[]", "baseline.evaluations: expected at least 1 entry, not ()"),
+        ("baseline.phases={}", "baseline.phases: expected a list of phases"),
+        ("baseline.optimizer=[1]", "baseline.optimizer: an Optimizer is written as its name"),
+        ("baseline.clip=0", "baseline.clip: expected a number above 0, not 0"),
+        ("baseline.split.test=0.7", "baseline.split.test: expected a number below 0.5, not 0.7"),
+        ("baseline.batch=.inf", "baseline.batch: expected a finite whole number, not inf"),
+        ("arms.flat=5", "arms.flat: expected a mapping of what differs from the baseline, not 5"),
+        ('arms={" ": {batch: 2}}', "the name of an arm is at least a letter, and on one line"),
+        ('corpus={"a\\tb": notes}', "the name of a source is at least a letter, and on one line"),
+    ],
+)
+def test_values_that_no_study_can_have_are_told_in_words(here: Path, setting: str, says: str) -> None:
+    with pytest.raises(UserError) as told:
+        load_study(Path("study.yaml"), changes=[setting])
+    assert says in str(told.value)
+
+
+def test_a_knob_that_is_missing_is_told_where_its_part_stands(here: Path) -> None:
+    rewrite("study.yaml", "{notes: notes}", "{2024: {files: {glob: '*.md'}}}")
+    with pytest.raises(UserError, match=r"study.yaml:1: corpus\.2024\.path: must be given"):
+        load_study(Path("study.yaml"))
 
 
 def test_a_file_of_another_kind_says_which_command_it_is_for(here: Path, mistake: Callable[..., str]) -> None:

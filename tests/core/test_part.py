@@ -285,7 +285,7 @@ def test_a_mapping_where_a_number_belongs_and_the_reverse(tmp_path: Path) -> Non
 
 def test_depth_zero(tmp_path: Path) -> None:
     message = refused(tmp_path, RECIPE.replace("depth: 2", "depth: 0"))
-    assert "recipe.yaml:4: model.depth: " in message and "greater than or equal to 1" in message
+    assert "recipe.yaml:4: model.depth: " in message and "at least 1" in message
 
 
 @pytest.mark.parametrize("budget", ["{flops: 1e12, steps: 3}", "{}"])

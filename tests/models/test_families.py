@@ -81,7 +81,7 @@ def test_a_mistake_in_a_family_points_to_its_line(tmp_path: Path, mistral: Any) 
         "family: mistral, windw: 5": "model.windw: unknown key 'windw'; did you mean 'window'? known: depth, dropout, family",
         "family: mistral, widht: 64": "model.widht: unknown key 'widht'; did you mean 'width'? known: depth, dropout, family",
         "window: 5": "model.window: unknown key 'window'; ",
-        "family: mistral, window: 0": "model.window: Input should be greater than or equal to 1",
+        "family: mistral, window: 0": "model.window: expected a number of at least 1, not 0",
         "family: {mistral: 5}": "model.family: a family is written as its name, its own settings beside the sizes, not as {'mistral': 5}",
         "family: [mistral]": "model.family: a family is written as its name, its own settings beside the sizes, not as ['mistral']",
         "family: {mistral: {windw: 5}}": "model.windw: unknown key 'windw'; did you mean 'window'? known: depth, dropout, family",

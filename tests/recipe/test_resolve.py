@@ -120,7 +120,7 @@ def test_what_is_wrong_with_a_file_is_told_before_anything_is_opened(closed: Non
             "{family: bert}",
             "objective span-corruption needs a model of kind encoder-decoder, decoder; bert is of kind encoder",
         ),
-        ("{heads: 3}", "{depth: 0}", "recipe.yaml:3: model.depth: Input should be greater than or equal to 1"),
+        ("{heads: 3}", "{depth: 0}", "recipe.yaml:3: model.depth: expected a number of at least 1, not 0"),
         ("{checkpoint: owner/model}", "{checkpont: owner/model}", "recipe.yaml:5: start: no Start is called 'checkpont'; did you mean"),
     ):
         with pytest.raises(UserError) as error:

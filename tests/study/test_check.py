@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from windtunnel.core.errors import SourceError, UserError
@@ -170,6 +171,28 @@ def test_finished_runs_teach_what_they_really_take(tmp_path):
 def test_what_tuning_tries_is_timed_too(tmp_path):
     found = check_study(study(texts(tmp_path / "notes"), arms={}, curve=[1.0], tune={"batch": [2, 4], "share": 0.5}), workers=1)
     assert found["trials"] == 2 and found["runs"] == 4 and found["cpu_seconds"] > found["preparing"]
+
+
+def test_runs_at_other_rates_take_what_those_at_their_own_take(tmp_path):
+    found = check_study(study(texts(tmp_path / "notes"), curve=[1.0], rates=[0.5, 2]), workers=1)
+    assert found["runs"] == 4 + 8 and found["cpu_seconds"] > found["preparing"]
+
+
+def test_steps_too_heavy_to_be_timed_are_reckoned(tmp_path, monkeypatch):
+    from windtunnel.study import look as module
+
+    monkeypatch.setattr(module, "HEAVY", 0.0)
+    monkeypatch.setattr(module, "pace_of", None)  # it would not be heavy
+    monkeypatch.setattr(module, "first_time", None)
+    file = study(texts(tmp_path / "notes"))
+    seen = module.look([*file.resolved.values()], torch.device("cpu"), Variant(), just_begun=True)
+    assert seen.facts.size == 400 and all(one.step > 0 for one in seen.paces.values())
+
+
+def test_a_rate_at_which_nothing_trains_is_refused(tmp_path):
+    wild = study(texts(tmp_path / "notes"), baseline={**BASE, "rate_multiple": float("inf")})
+    with pytest.raises(UserError, match=r"the optimizer adamw goes wrong in its first 3 steps.* lower its learning rate"):
+        check_study(wild, workers=1)
 
 
 def test_each_stage_hires_its_own_workers(tmp_path, monkeypatch):

@@ -35,6 +35,13 @@ WANTED = {
 }
 
 
+# How the bounds of a number are told, and under which key pydantic's error holds them.
+BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("of at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("of at most", "le"),
+}
 MANY = 40  # names, more of which nobody reads in a message
 
 
@@ -91,6 +98,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return hint or f"known: {', '.join(difflib.get_close_matches(str(word), names, n=5, cutoff=0.0))} and {len(names) - 5:,} more"
 
 
+def with_article(name: str) -> str:
+    """``name`` with the article before it."""
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
+
+
 def told(problem: Mapping[str, Any]) -> str:
     """What is wrong with a value, of an entry of ``ValidationError.errors()``, in the words of this program where they are better."""
     kind, given = str(problem["type"]), problem["input"]
@@ -99,6 +111,15 @@ def told(problem: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
         return f"{given!r} is not one of the choices; {nearest(str(given), choices)}"
+    if (bound := BOUNDS.get(kind)) is not None:
+        word, key = bound
+        return f"expected a number {word} {problem['ctx'][key]:g}, not {reprlib.repr(given)}"
+    if kind in ("string_too_short", "too_short"):
+        one, more = ("letter", "letters") if kind.startswith("string") else ("entry", "entries")
+        least = problem["ctx"]["min_length"]
+        return f"expected at least {least} {one if least == 1 else more}, not {reprlib.repr(given)}"
+    if kind in ("finite_number", "int_parsing_size"):
+        return f"expected a finite whole number, not {reprlib.repr(given)}"
     wanted = WANTED.get(kind.partition("_")[0])
     if wanted is not None and kind.endswith(("_type", "_parsing", "_from_float")):
         return f"expected {wanted}, not {reprlib.repr(given)}"

@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from windtunnel.core import registry
-from windtunnel.core.errors import nearest
+from windtunnel.core.errors import nearest, with_article
 from windtunnel.core.schema import elsewhere
 from windtunnel.core.settings import Settings, plain
 from windtunnel.core.trial import Trial
@@ -71,8 +71,8 @@ class Part(Settings):
         if not isinstance(data, Mapping) or len(data) != 1:
             raise PydanticCustomError(
                 "not_a_part",
-                "a {slot} is written as its name or as one key with its settings, for example {example}; got {shown}",
-                {"slot": cls.__name__, "example": next(iter(sorted(registry.known(cls))), "name"), "shown": repr(data)},
+                "{slot} is written as its name or as one key with its settings, for example {example}; got {shown}",
+                {"slot": with_article(cls.__name__), "example": next(iter(sorted(registry.known(cls))), "name"), "shown": repr(data)},
             )
         (name, fields), *_ = data.items()
         found = registry.find(cls, str(name))

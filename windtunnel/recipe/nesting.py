@@ -76,7 +76,7 @@ def recipe_from(raw: Mapping[str, Any], base: Mapping[str, Any] | None = None, a
     raw = {key: completed(value, base, around, key) for key, value in raw.items() if key != "recipes"}
     shared = {key: value for key, value in raw.items() if key not in Phase.model_fields and key != "phases"}
     inherited = {key: value for key, value in raw.items() if key in Phase.model_fields}
-    phases = raw.get("phases") or [{}]
+    phases = raw["phases"] if raw.get("phases") not in (None, [], ()) else [{}]
     if isinstance(phases, (list, tuple)) and all(isinstance(phase, Mapping) for phase in phases):
         phases = with_open_models([merge(inherited, phase) for phase in phases])
     recipe = Recipe.model_validate({**shared, "phases": phases})

@@ -15,7 +15,7 @@ from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.recipe import section
 from windtunnel.recipe.budget import USUAL, Budget
 from windtunnel.recipe.phase import Phase, held_checkpoints, part_named
-from windtunnel.recipe.settings import SHORT, SplitSettings, long_form
+from windtunnel.recipe.settings import SHORT, SplitSettings, long_form, named
 from windtunnel.slots import Curator, Encoding, Evaluation, Progress, Source
 
 FORMAT = 2  # raised when the meaning of a stored recipe changes, a default included, so that no run is taken for what it is not
@@ -43,6 +43,7 @@ class Recipe(Settings):
     )
     evaluations: Many[Evaluation] = Field(
         part_named(("bits-per-byte",)),
+        min_length=1,
         description="what is measured; the first number of the first is primary",
         examples=[["bits-per-byte", "cloze"]],
     )
@@ -108,7 +109,7 @@ class Recipe(Settings):
     @field_validator("corpus", "held_out", mode="before")
     @classmethod
     def _named_sources(cls, value: Any) -> Any:
-        return {str(name): shorthand(source) for name, source in value.items()} if isinstance(value, Mapping) else value
+        return {named(name, "source"): shorthand(source) for name, source in value.items()} if isinstance(value, Mapping) else value
 
     @field_validator("phases", mode="before")
     @classmethod

@@ -9,9 +9,19 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from windtunnel.core.errors import with_article
 from windtunnel.core.settings import Settings, unit
 
 SHORT, LONG = "tokenizer", "bpe"  # `tokenizer: {...}` is written for `encoding: {bpe: {...}}`
+
+
+def named(name: Any, what: str) -> str:
+    """The key ``name`` of a source or an arm as text. Raises an error that points there for one that no table could show."""
+    found = str(name)
+    if not found.strip() or not found.isprintable():
+        message = "the name of {what} is at least a letter, and on one line"
+        raise PydanticCustomError("name", message, {"key": found, "what": with_article(what)})
+    return found
 
 
 class SplitSettings(Settings):

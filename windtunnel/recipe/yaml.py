@@ -115,6 +115,8 @@ class Document:
         """
         lines = []
         for detail in error.errors():
+            if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+                continue  # its entries are wrong, each of which is told by itself
             path = tuple(key for key in detail["loc"] if not (isinstance(key, str) and key.startswith("function-")))
             key = detail.get("ctx", {}).get("key")
             path = (*path, *detail.get("ctx", {}).get("path", ()))
@@ -126,9 +128,10 @@ class Document:
             place, start = next(
                 (
                     (place, start)
+                    for written in ((full, full[:-1]) if detail["type"] == "missing" else (full,))  # what is missing stands nowhere
                     for place in (prefix, *fallbacks)
                     for start in ((0, 2) if inherited else (0,))
-                    if self.has((*place, *full[start:]))
+                    if self.has((*place, *written[start:]))
                 ),
                 (prefix, 2 if inherited and not self.has((*prefix, "phases")) else 0),
             )
@@ -157,7 +160,7 @@ class Document:
         listed: Any = self.data
         for key in path:
             listed = listed.get(key) if isinstance(listed, dict) else None
-        for place, name in enumerate([listed] if isinstance(listed, str) else listed or ()):
+        for place, name in enumerate(listed if isinstance(listed, list) else [] if listed is None else [listed]):
             if not isinstance(name, str):
                 raise self.error((*path, place), f"expected the name of a Python file, not {name!r}")
             try:
@@ -171,6 +174,8 @@ class Document:
             return True
         data: Any = self.data
         for place, key in enumerate(path):
+            if isinstance(data, dict):  # a number such as a year may name a source or an arm
+                key, data = str(key), {str(name): entry for name, entry in data.items()}
             if isinstance(data, dict) and key not in data and len(data) == 1:
                 data = next(iter(data.values()))
             if (isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int) and key < len(data)):

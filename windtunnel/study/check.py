@@ -326,9 +326,9 @@ def recipe_summary(check: Mapping[str, Any]) -> Iterable[str]:
     yield (
         f"{check['flops']:.3g} FLOPs, {check['steps']:,.0f} steps, {_short(check['tokens'])} tokens "
         f"({check['tokens_per_parameter']:.3g} for every parameter), {_short(check['parameters'])} parameters, "
-        f"{_bytes(check['memory_bytes'])} of memory"
+        f"{_bytes(check['memory_bytes']) if check['memory_bytes'] else 'unknown bytes'} of memory"
     )
-    yield f"about {duration(check['cpu_seconds'])} of one core; steps were timed now"
+    yield f"about {duration(check['cpu_seconds'])} of one core; {_how([check])}"
 
 
 def _source_lines(name: str, source: Mapping[str, Any]) -> Iterable[str]:
@@ -374,8 +374,15 @@ def _amount(taken: Mapping[str, Any], check: Mapping[str, Any]) -> str:
         return f"{taken['flops']:.3g} FLOPs"
     return (
         f"{taken['flops']:.3g} FLOPs, about {duration(taken['seconds'])} with {check['workers']} worker{'s' * (check['workers'] != 1)} "
-        f"({duration(taken['cpu_seconds'])} of one core; steps were timed now)"
+        f"({duration(taken['cpu_seconds'])} of one core; {_how(check['arms'].values())})"
     )
+
+
+def _how(each: Iterable[Mapping[str, Any]]) -> str:
+    """Where seconds come from. A step that was timed has told its memory."""
+    if any(one["memory_bytes"] for one in each):
+        return "steps were timed now"
+    return "reckoned from FLOPs alone, as one step would take ten seconds and more"
 
 
 def _short(number: float) -> str:

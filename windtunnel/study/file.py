@@ -6,6 +6,7 @@ Reading opens no checkpoint; :attr:`StudyFile.resolved` does, once, and refuses 
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,12 @@ from windtunnel.core.settings import Many, Settings, unit
 from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, merge, recipe_from
 from windtunnel.recipe.resolve import placed, resolve
 from windtunnel.recipe.section import KEY as SECTION
-from windtunnel.recipe.settings import SHORT
+from windtunnel.recipe.settings import SHORT, named
 from windtunnel.recipe.yaml import Document
 from windtunnel.study.comparable import check_knobs, on_the_same_text, refuse_incomparable, refuse_twins
 from windtunnel.study.rates import RateCheck
 from windtunnel.study.result import BASELINE
-from windtunnel.study.seeds import Race
+from windtunnel.study.seeds import MOST, Race
 from windtunnel.study.tune import Tune
 
 # Tags that begin so are no places in a file: a message leaves them out.
@@ -146,12 +147,19 @@ class StudyFile(Settings):
             raise ValueError(f"{value!r} cannot be the name of a folder; use letters, digits, dot, hyphen and underscore")
         return value
 
+    @field_validator("corpus", "held_out", mode="before")
+    @classmethod
+    def _named_sources(cls, value: Any) -> Any:
+        return {named(name, "source"): source for name, source in value.items()} if isinstance(value, Mapping) else value
+
     @field_validator("seeds", mode="before", json_schema_input_type=int | Seeds)
     @classmethod
     def _number_or_list(cls, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
             if value < 1:
                 raise ValueError("a study needs at least one seed, and two for an interval")
+            if value > MOST:
+                raise ValueError(f"a study has at most {MOST:,} seeds, not {value:,}")
             return tuple(range(value))
         if value is None or isinstance(value, str):
             raise ValueError(f"{value!r} is neither a number of seeds, nor a list such as [3, 4, 5], nor {{least: 3, most: 12}}")
@@ -179,11 +187,14 @@ class StudyFile(Settings):
         for name, difference in value.items() if isinstance(value, Mapping) else ():
             if str(name) == BASELINE:
                 raise PydanticCustomError("arm", "an arm cannot be called baseline", {"key": str(name)})
-            if not isinstance(difference, Mapping) or not difference:
+            if difference is not None and not isinstance(difference, Mapping):
+                shown = {"key": str(name), "shown": reprlib.repr(difference)}
+                raise PydanticCustomError("arm", "expected a mapping of what differs from the baseline, not {shown}", shown)
+            if not difference:
                 raise PydanticCustomError("arm", "the arm says nothing that differs from the baseline", {"key": str(name)})
         if value is None:
             raise ValueError("a study needs arms; `arms: {}` flies the baseline alone, for its curve and the noise of its seeds")
-        return {str(name): difference for name, difference in value.items()} if isinstance(value, Mapping) else value
+        return {named(name, "arm"): difference for name, difference in value.items()} if isinstance(value, Mapping) else value
 
     @property
     def race(self) -> Race | None:

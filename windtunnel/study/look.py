@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.core.errors import SourceError, UserError
+from windtunnel.core.errors import Diverged, SourceError, UserError
 from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance, enlarge, glances
 from windtunnel.data.corpus.split import SPLITS
 from windtunnel.recipe import Phase, Recipe, data_key, needed
-from windtunnel.train.pace import Pace, Trip, budget_flops, first_time, pace_of, same_pace, starting, trip
+from windtunnel.train.pace import STEPS, Pace, Trip, budget_flops, first_time, pace_of, same_pace, starting, trip
 
 if TYPE_CHECKING:
     import torch
@@ -87,16 +87,21 @@ def look(
             if one.encoding.before() is None and data_key(one) not in streams:  # what an encoding takes over would have to be trained
                 streams[data_key(one)], seconds[data_key(one)] = small_stream(one, looked_at, Path(folder))
             stream = streams.get(data_key(one))
-            if just_begun and not paces and stream is not None:
-                start += first_time(one, stream, device, variant)
             for index, phase in enumerate(one.phases):
                 if same_pace(one, phase) in paces:
                     continue
                 timed = reckoned(one, phase, next(iter(paces.values()), None), device)
                 if stream is not None and timed.flops < HEAVY and (not paces or time.monotonic() - began < PATIENCE):
-                    timed = pace_of(one, index, stream, device, variant)
+                    try:
+                        if just_begun and not paces:
+                            start += first_time(one, stream, device, variant)
+                        timed = pace_of(one, index, stream, device, variant)
+                    except Diverged as error:
+                        what = f"a recipe with the optimizer {phase.optimizer.name} goes wrong in its first {STEPS + 1} steps"
+                        raise UserError(f"{what}: {error}; lower its learning rate") from error
                 paces[same_pace(one, phase)] = timed
         base = streams.get(data_key(recipes[0]))
+        facts = base.facts if base else None  # read while the files are there: where no step was timed, nobody has asked for them yet
         trained = [name for name, some in base.sizes("train").items() if some] if base else []
         units = {name: sum(base.sizes(split)[name] for split in SPLITS) for name in trained} if base else {}
     read = sum(glance.bytes for glance in looked_at.values())
@@ -105,7 +110,7 @@ def look(
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     # How an encoding counts the bytes of a unit is its own affair; a source's beginning and the whole are counted alike.
     whole = {name: many * sources[name]["bytes"] / max(1, looked_at[name].bytes) for name, many in units.items()}
-    return Survey(sources, whole, base.facts if base else None, paces, sum(seconds.values()) * max(1.0, more), start, threads)
+    return Survey(sources, whole, facts, paces, sum(seconds.values()) * max(1.0, more), start, threads)
 
 
 def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -> tuple[Stream, float]:

@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from windtunnel.core.files import decided_once
 from windtunnel.core.settings import Settings, unit
 
+MOST = 10_000  # seeds of a study: each of them is listed
 BEGUN = "race.json"  # in the folder of a study: the race that it was begun with
 
 
@@ -48,7 +49,7 @@ class Race(Settings):
     least: int = Field(
         3, ge=2, description="seeds of the first look, and from each look to the next", examples=[4], json_schema_extra=unit("seeds")
     )
-    most: int = Field(12, description="seeds of the last look", examples=[20], json_schema_extra=unit("seeds"))
+    most: int = Field(12, le=MOST, description="seeds of the last look", examples=[20], json_schema_extra=unit("seeds"))
     noise: Noise | None = Field(
         None,
         description="of a seed's difference, known beforehand; false: none (default: what a section's committed results show)",

@@ -76,7 +76,7 @@ def same_pace(recipe: Recipe, phase: Phase) -> str:
 
     The size of the vocabulary belongs to it, which is the encoding's of their ``recipe``, and how many sequences go through at a time.
     """
-    plain = phase.model_copy(update={"share": 1.0, "start": None, "sources": None, "clip": phase.clip and 1.0})
+    plain = phase.model_copy(update={"share": 1.0, "start": None, "sources": None, "clip": phase.clip and 1.0, "rate_multiple": 1.0})
     dumped = plain.model_dump(mode="json", exclude={"schedule", "mixture", "optimizer"})
     knobs = {name: value for name, value in phase.optimizer.model_dump(mode="json").items() if not isinstance(value, float)}
     encoding = recipe.encoding.model_dump(mode="json")
