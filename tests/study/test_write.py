@@ -31,6 +31,11 @@ def folder(path: Path, count: int = 5) -> Path:
     return path
 
 
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
 def command(*words: str) -> int:
     with pytest.raises(SystemExit) as end:
         main([str(word) for word in words])
@@ -123,6 +128,8 @@ def test_a_source_is_read_once_by_new(tmp_path, monkeypatch, capsys):
     [
         (lambda path: path / "nowhere", "no such file or folder"),
         (lambda path: folder(path / "empty", 0), "it is empty"),
+        (lambda path: written(path / "values.csv", "id,time,value\n" + "a,2020-01-01,3.5\n" * 9), "no text; fields: id, time, value"),
+        (lambda path: written(folder(path / "pictures", 1) / "a.png", "\0").parent, "skipped: binary file: 1 (e.g. a.png: is"),
     ],
 )
 def test_new_refuses_what_holds_no_text_and_writes_nothing(tmp_path, capsys, make, message):

@@ -17,6 +17,10 @@ from windtunnel.data.corpus.glance import Glance, glances
 from windtunnel.data.corpus.split import SPLITS, shares_that_do, split_of
 from windtunnel.recipe import sources_from
 
+NO_TEXT = (
+    "`windtunnel new` writes studies of text; what is something else has a study to copy: docs/rows.md for tables, docs/series.md, "
+    "docs/images.md, docs/graphs.md, docs/trajectories.md for episodes"
+)
 SMALL = 2_000_000  # bytes: with less text, even the smallest section reads it more than four times
 FEWEST = 8  # documents: for the sake of fewer, no larger share of all others is held out
 HELD_OUT = {"validation": 0.05, "test": 0.1}  # shares of documents
@@ -112,9 +116,14 @@ def first_study(
     """
     lines, bytes_in_all = [], 0
     looked_at = glances(sources_from(corpus), known)
+    for name, glance in looked_at.items():
+        if glance.rows and not glance.has_text:
+            raise UserError(f"corpus source {name!r}: {glance.example}; {NO_TEXT}")
     too_few = without_the_fewest(looked_at)
     if len(taken := [name for name in corpus if name not in too_few]) == 1 and not can_be_split(looked_at[taken[0]]):
-        raise UserError(f"corpus source {taken[0]!r}: too few documents to hold some out; add some (a long one can be cut into several)")
+        why = f"; {left}" if (left := looked_at[taken[0]].tally.summary("skipped")) else ""
+        what = "too few documents to hold some out; add some (a long one can be cut into several)"
+        raise UserError(f"corpus source {taken[0]!r}: {what}{why}")
     for name, glance in looked_at.items():
         about = glance.about()
         bytes_in_all += 0 if name in too_few else about["bytes"]

@@ -98,12 +98,17 @@ class Glance:
                 return "no text; fields: " + ", ".join(name for name in batch.schema.names if name != ORIGIN)
         return beside
 
+    @property
+    def has_text(self) -> bool:
+        """Whether some of the documents that were read have a text."""
+        return any(TEXT in batch.schema.names for batch in self.first)
+
     def wordiest(self) -> str | None:
         """Of documents without text, the field that holds most characters in the mean; None where none is of words."""
         import pyarrow.types
 
         held: dict[str, int] = {}
-        for batch in self.first if all(TEXT not in batch.schema.names for batch in self.first) else ():
+        for batch in () if self.has_text else self.first:
             for one in batch.schema:
                 if one.name not in (ORIGIN, GROUP) and (pyarrow.types.is_string(one.type) or pyarrow.types.is_large_string(one.type)):
                     held[one.name] = held.get(one.name, 0) + sum(len(value or "") for value in batch.column(one.name).to_pylist())
