@@ -562,6 +562,20 @@ def test_labels_stand_at_the_ends_of_their_lines() -> None:
     assert tags["g-stack"]["value"] < tags["ul2"]["value"]
 
 
+def test_an_arm_without_a_line_is_named_at_its_diamond() -> None:
+    """As where a first phase draws, which an evaluation of labels cannot judge."""
+    result = example(2)
+    for run in result["runs"]:
+        if run["arm"] == "ul2":
+            run["validation"] = run["validation"][-1:]
+    result["arms"]["ul2"]["flops"] = 9e12
+    reading = Reading(result)
+    layers = charts.curves(reading).to_dict(validate=False)["layer"]
+    tags = {row["name"]: row for layer in layers if layer["mark"]["type"] == "text" for row in layer["data"]["values"]}
+    assert charts.bands(reading, "ul2") == [] and tags["ul2"]["flops"] == 9e12
+    assert layers[0]["encoding"]["x"]["scale"]["domain"][1] > 9e12, "it stands inside the axes"
+
+
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=12), st.floats(0.1, 20))
 @settings(max_examples=50, deadline=None)
 def test_labels_do_not_overlap(values: list[float], gap: float) -> None:

@@ -180,6 +180,16 @@ def budget_points(reading: Reading) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["flops"])
 
 
+def diamonds(reading: Reading) -> dict[str, dict[str, Any]]:
+    """Where the runs of each coloured arm ended: mean FLOPs and test score."""
+    found = {}
+    for name in styles(reading):
+        mean, flops = finite(reading.arms[name].test.mean), finite(reading.costs(name).flops)
+        if mean is not None and flops:
+            found[name] = {"flops": flops, "value": mean}
+    return found
+
+
 def curves(reading: Reading, width: int = WIDE) -> Any | None:
     """Validation curves with bands over seeds, and the baseline's test scores at several budgets. None where all is at one budget."""
     import altair as alt
@@ -190,11 +200,14 @@ def curves(reading: Reading, width: int = WIDE) -> Any | None:
     everything = [row for rows in drawn.values() for row in rows] + points
     if len({round(math.log(row["flops"]), 2) for row in everything}) < 2:  # one budget and nothing on the way: the forest plot says it
         return None
+    marks = diamonds(reading)
+    alone = {name: row for name, row in marks.items() if name not in drawn}  # which validation could judge once at most
+    everything += alone.values()
     last = max(row["flops"] for row in everything)
     first = max(min(row["flops"] for row in everything), last / 60)  # the first moments are all alike and would press the rest flat
     seen = [row for row in everything if row["flops"] >= first * 0.999]
     ends = [row[key] for row in seen for key in ("value", "low", "high") if row.get(key) is not None]
-    ends += [mean for name in chosen if (mean := finite(reading.arms[name].test.mean)) is not None]
+    ends += [row["value"] for row in marks.values()]
     room = 0.04 * ((max(ends) - min(ends)) or 1.0)
     wide = width >= 500
     exponents = range(math.floor(math.log10(first)), math.ceil(math.log10(last)) + 1)
@@ -252,18 +265,13 @@ def curves(reading: Reading, width: int = WIDE) -> Any | None:
             .mark_point(shape="diamond", size=90, fill=light("paper"), stroke=light("ink"), strokeWidth=2, opacity=1)
             .encode(x=x, y=y)
         )
-    for name, (colour, _) in chosen.items():
-        mean, flops = finite(reading.arms[name].test.mean), reading.costs(name).flops
-        if mean is not None and flops:
-            end = layer([{"flops": flops, "value": mean}])
-            layers.append(
-                end.mark_point(
-                    shape="diamond", size=90, filled=True, fill=light(colour), stroke=light("paper"), opacity=1, clip=True
-                ).encode(x=x, y=y)
-            )
+    for name, row in marks.items():
+        colour, paper = light(chosen[name][0]), light("paper")
+        end = layer([row]).mark_point(shape="diamond", size=90, filled=True, fill=colour, stroke=paper, opacity=1, clip=True)
+        layers.append(end.encode(x=x, y=y))
     height = 380 if wide else 300
     if wide:
-        ended = {name: rows[-1] for name, rows in drawn.items() if name in chosen}
+        ended = {name: rows[-1] for name, rows in drawn.items() if name in chosen} | alone
         ended |= {BASELINE: (points or drawn[BASELINE])[-1]} if points or BASELINE in drawn else {}
         tags = [(row["value"], name) for name, row in ended.items()]
         for value, name in apart(tags, 16 * (max(ends) - min(ends) + 2 * room) / height):

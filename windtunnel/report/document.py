@@ -175,7 +175,8 @@ def curves(reading: Reading) -> str:
     """Loss against compute."""
     chosen = charts.styles(reading)
     swatches = {BASELINE: ("ink", (1, 0)), **chosen}
-    drawn = [name for name in swatches if charts.bands(reading, name) or (name == BASELINE and charts.budget_points(reading))]
+    marks = {BASELINE: charts.budget_points(reading), **charts.diamonds(reading)}
+    drawn = [name for name in swatches if charts.bands(reading, name) or marks.get(name)]
     grey = [name for name in reading.ranked() if name not in chosen and charts.bands(reading, name)]
     legend = "".join(f"<li>{swatch(*swatches[name])}{safe(name)}</li>" for name in drawn)
     legend = f'<ul class="legend">{legend}</ul>\n' if legend else ""

@@ -30,10 +30,11 @@ def of_arms(reading: Reading) -> str:
     head = "".join(f'<th scope="col">{safe(name)}</th>' for name in names)
     lines = ""
     for (source, prompt), row in list(rows.items())[:SHOWN]:
-        cells = [picture(row["pictures"].get(name), name) for name in shown]
-        cells += [safe(row["truth"])] if "truth" in names else []
-        cells += [row["arms"].get(name, "") for name in arms] + [safe(row["cells"].get(name, "")) for name in columns[:CELLS]]
-        lines += f'<tr><th scope="row">{safe(f"{source}: {prompt}")}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>\n'
+        cells = [f"<td>{picture(row['pictures'].get(name), name)}</td>" for name in shown]
+        cells += [f'<td class="word">{safe(row["truth"])}</td>'] if "truth" in names else []  # which may take several lines
+        cells += [f"<td>{row['arms'].get(name, '')}</td>" for name in arms]
+        cells += [f"<td>{safe(row['cells'].get(name, ''))}</td>" for name in columns[:CELLS]]
+        lines += f'<tr><th scope="row">{safe(f"{source}: {prompt}")}</th>{"".join(cells)}</tr>\n'
     note = "Held-out documents and what models of the first seed made of them. They show what the data are; they decide nothing."
     drawn = any((entry.drawn or "").startswith(PLOT) for entries in written.values() for entry in entries)
     note += " In red: what an arm forecasts; in pink: the range that it expects." if drawn else ""
