@@ -152,6 +152,16 @@ def test_a_source_of_one_arm_is_tested_on_by_all_and_trained_on_by_that_arm_alon
     assert any("notes" in note for note in found.notes)
 
 
+def test_curators_that_decide_on_the_vocabulary_are_told_unless_it_is_given():
+    half = {"half": {"curators": [{"fraction": {"share": 0.5}}]}}
+    [told] = [note for note in study(arms=half).notes if "vocabulary" in note]
+    assert told.startswith("Arm half: tokens are learnt") and "tokenizer: {recipe: NAME}" in told
+    assert not any("vocabulary" in note for note in study(arms={"wide": {"context": 64}}).notes)
+    whole = {"share": 0.1, "tokenizer": {"vocabulary": 512}}
+    given = study(arms=half, recipes={"whole": whole}, baseline={**RAW["baseline"], "tokenizer": {"recipe": "whole"}})
+    assert not any("vocabulary" in note for note in given.notes)
+
+
 def test_an_arm_that_the_phases_of_the_baseline_hide_is_explained():
     base = {**RAW["baseline"], "phases": [{"share": 1.0, "clip": 0.5}]}
     with pytest.raises(UserError, match="write its own phases"):

@@ -75,6 +75,10 @@ class Encoding(Part):
         """The folders that it reads, by the knob that names each."""
         return {}
 
+    def follows_curators(self) -> str:
+        """What a study says of arms whose curators keep other documents, where this encoding learns from what is kept; empty if nothing."""
+        return ""
+
     def refuse_incomplete(self) -> None:
         """Raise UserError where its knobs ask for something that is not there. Called when nothing more can come from a checkpoint."""
 

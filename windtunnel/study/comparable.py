@@ -81,14 +81,19 @@ def on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[di
             f"The sources {', '.join(added)} belong to some arms only. Only these train on them, but the encoding has seen them, and "
             "everything is tested on them too, so that all numbers are of the same documents."
         )
+    curated = []
     for arm, recipe in changed.items():
         if recipe.encoding != base.encoding:
             notes.append(f"Arm {arm} has {recipe.encoding.differs()}")
+        elif recipe.curators != base.curators:
+            curated.append(arm)
         if base.evaluations[0].by_objective and recipe.phases[-1].objective.measured_by() != base.phases[-1].objective.measured_by():
             notes.append(
                 f"Held-out documents are scored with the objective {recipe.phases[-1].objective.measured_by().name} for arm {arm} and with "
                 f"{base.phases[-1].objective.measured_by().name} for the baseline; the two are comparable only as far as these are."
             )
+    if curated and (said := base.encoding.follows_curators()):
+        notes.append(f"Arm{'s' if len(curated) > 1 else ''} {', '.join(curated)}: {said}.")
     return changed, notes
 
 

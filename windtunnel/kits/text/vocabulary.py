@@ -11,6 +11,8 @@ from windtunnel.slots.encoding import ALL
 if TYPE_CHECKING:
     import numpy as np
 
+LEARNT = "tokens are learnt from what the curators of the arm kept, so part of a difference may be the vocabulary's"
+
 
 @dataclass(frozen=True)
 class Vocabulary:

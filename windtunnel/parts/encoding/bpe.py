@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from windtunnel.core.errors import UserError
 from windtunnel.core.part import HeldRecipe
 from windtunnel.core.settings import Many
-from windtunnel.kits.text.vocabulary import Vocabulary
+from windtunnel.kits.text.vocabulary import LEARNT, Vocabulary
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted
 
@@ -103,6 +103,12 @@ class Bpe(Encoding, name="bpe"):
     def folders(self) -> dict[str, str]:
         """As for every encoding."""
         return {} if self.folder is None else {"folder": self.folder}
+
+    def follows_curators(self) -> str:
+        """As for every encoding."""
+        if self.folder is not None or self.recipe is not None:
+            return ""
+        return f"{LEARNT}; `tokenizer: {{recipe: NAME}}`, with a name under `recipes`, gives all arms the same"
 
     def differs(self) -> str:
         """As for every encoding."""

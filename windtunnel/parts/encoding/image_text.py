@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.text.vocabulary import LEARNT
 from windtunnel.parts.encoding.pixels import Pixels
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
@@ -56,6 +57,10 @@ class ImageText(Encoding, name="image-text"):
     def differs(self) -> str:
         """As for every encoding."""
         return "another encoding. Bits per pair compare where the gallery has the same pairs."
+
+    def follows_curators(self) -> str:
+        """As for every encoding."""
+        return LEARNT
 
     def signature(self, corpus: Any, before: Any = None) -> dict[str, Any]:
         """As for every encoding."""
