@@ -34,7 +34,7 @@ from windtunnel.core.registry import make
 from windtunnel.data.corpus import formats, frame, prepare, shards
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, band_width, signatures, similarity
 from windtunnel.data.corpus.prepare import Corpus, prepare_corpus
-from windtunnel.data.corpus.split import SPLITS, Seen, content_key, fraction, split_of
+from windtunnel.data.corpus.split import SPLITS, Seen, content_key, content_keys, content_of, fraction, split_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.parts.source import files as files_module
 from windtunnel.slots import Curator, CuratorContext, Source
@@ -434,12 +434,31 @@ def test_a_caption_that_recurs_is_no_copy_unless_its_image_is(kind: str, tmp_pat
 
     for name, images, ending in (("a", range(60), ""), ("b", range(120), " .")):
         parquet.write_table(pyarrow.table(rows(images, ending)), tmp_path / f"{name}.parquet")
-    pairs = {name: files(tmp_path / f"{name}.parquet", content=["image", "text"]) for name in "ab"}
-    corpus = flown(tmp_path / "cache", pairs, near=0.3)
+    content = {} if kind == "bytes" else {"content": ["image", "text"]}  # the default is text and image
+    corpus = flown(tmp_path / "cache", {name: files(tmp_path / f"{name}.parquet", **content) for name in "ab"}, near=0.3)
     kept = {name: sum(len(texts(corpus, split, name)) for split in SPLITS) for name in "ab"}
     removed = {name: counts(corpus, name).get("removed: near-duplicate of held-out", 0) for name in "ab"}
     assert 60 - kept["a"] == removed["a"] and removed["a"] + removed["b"] > 10, "one image with two captions that are nearly the same"
     assert removed["b"] < 60 and kept["b"] > 60, "images that only one of the sources has are nobody's copies"
+
+
+def test_an_image_beside_a_text_says_what_a_document_is() -> None:
+    image = pyarrow.struct({"bytes": pyarrow.large_binary(), "path": pyarrow.large_string()})
+    rows = [
+        {"text": "a cat", "image": {"bytes": b"1", "path": "a"}, "tags": [1], "origin": "x"},
+        {"text": "a  cat", "image": {"bytes": b"1", "path": "a"}, "tags": [2], "origin": "y"},
+        {"text": "a cat", "image": {"bytes": b"2", "path": "a"}, "tags": [1], "origin": "x"},
+        {"text": "a cat", "image": None, "tags": [1], "origin": "x"},
+        {"text": None, "image": {"bytes": b"1", "path": "a"}, "tags": [1], "origin": "x"},
+        {"text": " ", "image": None, "tags": [1], "origin": "x"},
+    ]
+    schema = pyarrow.schema(
+        {"text": pyarrow.large_string(), "image": image, "tags": pyarrow.large_list(pyarrow.int64()), "origin": pyarrow.large_string()}
+    )
+    keys = content_keys(pyarrow.RecordBatch.from_pylist(rows, schema=schema))
+    assert keys[0] == keys[1] and len(set(keys)) == 5, "white space, tags and origins do not count"
+    assert keys[5] is None and keys[3] == content_key("a cat"), "a text alone is known by one key, with or without a column of images"
+    assert content_of(schema, ["tags"]) == ["tags"] and content_of(schema.remove(0)) == ["image", "tags"]
 
 
 @settings(max_examples=25, deadline=None)
@@ -547,8 +566,8 @@ def test_columns_of_tables_survive_with_their_types(tmp_path: Path, shape: str) 
     row = next(row for row in rows_of(corpus, "x", ["id", "image", "values", "kind", "text"]) if row["id"] == 7)
     assert row == {"id": 7, "image": images[7], "values": [[7, 0.5], [1, 2]], "kind": "b", "text": prose(7)}
     assert str(corpus.schema("x").field("date").type) == "timestamp[ns]" and str(corpus.schema("x").field("id").type) == "int32"
-    few = flown(tmp_path / "cache", {"x": files(path, keep=["id", "kind"])})
-    assert sorted(few.schema("x").names) == ["id", "kind", "origin", "text"] and few.fingerprint != corpus.fingerprint
+    few = flown(tmp_path / "cache", {"x": files(path, keep=["id", "image"])})
+    assert sorted(few.schema("x").names) == ["id", "image", "origin", "text"] and few.fingerprint != corpus.fingerprint
     assert texts(few, "train", "x") == texts(corpus, "train", "x")
     with pytest.raises(UserError, match="no record has a field 'knd'; did you mean 'kind'"):
         flown(tmp_path / "cache", {"x": files(path, keep=["knd"])})
@@ -617,9 +636,8 @@ def test_documents_without_text_are_documents_and_duplicates_are_found_by_conten
 def test_pictures_with_one_caption_are_duplicates_only_if_the_picture_is_no_content(tmp_path: Path) -> None:
     written = [{"text": f"a picture of {number % 30}", "image": [number, 1]} for number in range(90)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in written))
-    assert len(rows_of(flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl")}, near=1.0), "x")) == 30
-    both = flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl", content=["image", "text"], group="text")}, near=1.0)
-    assert len(rows_of(both, "x")) == 90
+    for more, count in (({}, 90), ({"content": ["image", "text"], "group": "text"}, 90), ({"content": ["text"]}, 30)):
+        assert len(rows_of(flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl", **more)}, near=1.0), "x")) == count
 
 
 def test_records_without_the_usual_field_have_no_text(tmp_path: Path) -> None:

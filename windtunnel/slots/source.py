@@ -29,5 +29,5 @@ class Source(Part):
             signature()
 
     def content_fields(self) -> tuple[str, ...]:
-        """The fields that make a document what it is: two that agree in them are duplicates. Empty: the text, without text all fields."""
+        """The fields that make a document what it is: two that agree in them are duplicates. Empty: text and image, or all fields."""
         return ()

@@ -18,7 +18,7 @@ from windtunnel.slots.curator import REMOVED, ROW
 if TYPE_CHECKING:
     import pyarrow
 
-TEXT, ORIGIN, GROUP, SOURCE = "text", "origin", "group", "source"
+TEXT, IMAGE, ORIGIN, GROUP, SOURCE = "text", "image", "origin", "group", "source"
 RESERVED = (TEXT, ORIGIN, GROUP, SOURCE)  # ``source`` names the source where documents of several stand in one table
 TAKEN = (*RESERVED, ROW, REMOVED)  # a field of one of these names gets another
 

@@ -26,7 +26,7 @@ import numpy as np
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder, write_text
 from windtunnel.core.keys import differing
-from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, Corpus
+from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, RULES, Corpus
 from windtunnel.data.corpus.curation import OWN, Curation, decisive
 from windtunnel.data.corpus.digest import sizes
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, conform, described, plain_schema, text_of
@@ -35,7 +35,7 @@ from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, si
 from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.reading import Say, check_split, chosen, look_of, read_one, reading_versions, usable, without_foreign
 from windtunnel.data.corpus.shards import Fields, new_shards, read_rows
-from windtunnel.data.corpus.split import SPLITS, Seen, content_keys
+from windtunnel.data.corpus.split import SPLITS, Seen, content_keys, content_of
 from windtunnel.data.corpus.tally import REMOVED_BY_CURATOR, Tally
 from windtunnel.data.corpus.victims import VICTIMS, Victims, shown
 from windtunnel.slots import Curator, Source
@@ -120,11 +120,9 @@ def _pointer(
         if look is None:
             return None
         looks.append([differing(curator), look])
-    everything: list[Any] = [FORMAT, reading_versions(), settings, looks]
+    everything: list[Any] = [FORMAT, RULES, reading_versions(), settings, looks]
     if curation.runs:
         everything.append(sorted(curation.runs))
-    if any(TEXT in source.content_fields() and len(source.content_fields()) > 1 for source in sources.values()):
-        everything.append("what is beside text counts")  # what was prepared before lacks pairs whose caption recurs
     return cache / f"key-{hashlib.blake2b(json.dumps(everything).encode(), digest_size=16).hexdigest()}.json"
 
 
@@ -277,10 +275,10 @@ def _remove_copies(work: _Work, trained: Sequence[str], content: Mapping[str, tu
 
 def _beside_text(rows: pyarrow.RecordBatch, content: Sequence[str]) -> list[bytes | None]:
     """The key of what a document is made of beside words, such as its image; None where that is nothing."""
-    from pyarrow.types import is_binary, is_large_binary, is_nested
+    from pyarrow.types import is_large_binary, is_nested
 
-    kinds = is_binary, is_large_binary, is_nested
-    other = [name for name in content if name in rows.schema.names and any(kind(rows.schema.field(name).type) for kind in kinds)]
+    kinds = is_large_binary, is_nested
+    other = [name for name in content_of(rows.schema, content) if any(kind(rows.schema.field(name).type) for kind in kinds)]
     return content_keys(rows, other) if other else [None] * rows.num_rows
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from windtunnel.data.corpus.digest import value_bytes
-from windtunnel.data.corpus.fields import GROUP, ORIGIN, TEXT, text_of
+from windtunnel.data.corpus.fields import GROUP, IMAGE, ORIGIN, TEXT, text_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,23 +43,36 @@ def content_key(text: str) -> bytes:
 def content_keys(rows: pyarrow.RecordBatch, content: Sequence[str] = ()) -> list[bytes | None]:
     """A 16-byte key of what each document is, None for one that holds nothing.
 
-    ``content`` names the fields that count. Without it the text does, where rows have a text, and else every field. Two documents have
-    one key where these fields agree, texts up to white space.
+    ``content`` names the fields that count; see :func:`content_of`. Two documents have one key where these fields agree, texts up to white
+    space. Where a document has nothing but text, its key is that of the text, whatever fields it might have.
     """
-    texts = text_of(rows)
-    if content in ((), (TEXT,)) and TEXT in rows.schema.names:
-        return [content_key(text) if text and not text.isspace() else None for text in texts]
-    names = content or [name for name in rows.schema.names if name not in (ORIGIN, GROUP)]
+    texts = [text if text and not text.isspace() else None for text in text_of(rows)]
+    names = content_of(rows.schema, content)
+    if names == [TEXT]:
+        return [text and content_key(text) for text in texts]  # type: ignore[misc]
     digests = [hashlib.blake2b(digest_size=KEY_BYTES) for _ in texts]
-    empty = [True] * len(texts)
-    for name in sorted({*names} & {*rows.schema.names}):
+    held: list[set[str]] = [set() for _ in texts]
+    for name in names:
         values = [text and content_key(text) for text in texts] if name == TEXT else value_bytes(rows.column(name))
         for row, value in enumerate(values):
             if value:
                 digests[row].update(f"{name}\0{len(value)}\0".encode())
                 digests[row].update(value)  # type: ignore[arg-type]
-                empty[row] = False
-    return [None if nothing else digest.digest() for nothing, digest in zip(empty, digests, strict=True)]
+                held[row].add(name)
+    found = zip(texts, held, digests, strict=True)
+    return [None if not what else content_key(text or "") if what == {TEXT} else digest.digest() for text, what, digest in found]
+
+
+def content_of(schema: pyarrow.Schema, content: Sequence[str] = ()) -> list[str]:
+    """The fields of documents that say what they are, in alphabetical order: those of ``content``, where it names any.
+
+    Else they are the text, and an image beside it, whose caption it is; without a text every field.
+    """
+    if content:
+        return sorted({*content} & {*schema.names})
+    if TEXT in schema.names:
+        return sorted({TEXT, IMAGE} & {*schema.names})
+    return sorted({*schema.names} - {ORIGIN, GROUP})
 
 
 def split_keys(rows: pyarrow.RecordBatch, keys: Sequence[bytes]) -> list[bytes]:
