@@ -82,7 +82,7 @@ class Files(StreamedSource, name="files"):
     )
     content: tuple[str, ...] = Field(
         (),
-        description="the fields that make a document what it is; those that agree in them are duplicates (default: text and image, else all)",
+        description="the fields that make a document what it is; duplicates agree in them (default: text and image, else all)",
         examples=[["image"]],
     )
 
