@@ -198,6 +198,13 @@ def test_a_run_on_ray_is_not_stopped_by_its_forecast(here: Path, capsys: pytest.
     assert "--stop-above" in said and "leave it out" in said
 
 
+def test_a_folder_is_no_study(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("study", "check"):
+        assert "notes: is a folder" in mistake(capsys, command, "notes")
+    assert "windtunnel new notes" in mistake(capsys, "check", "notes")
+    assert "so it is not a pack" in mistake(capsys, "study", "notes", "--minutes", "5")
+
+
 def test_a_report_needs_a_result(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere: no such file or folder" in mistake(capsys, "report", "nowhere")
     assert "notes: holds no result.json" in mistake(capsys, "report", "notes")

@@ -383,7 +383,7 @@ def test_several_documents_in_one_file(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml: no such file$"):
         load_recipe(tmp_path / "nowhere.yaml")
-    with pytest.raises(UserError, match="Is a directory"):
+    with pytest.raises(UserError, match="is a folder, and what is read is a YAML file"):
         load_recipe(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("corpus: {naïve: x}".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.yaml: not a UTF-8 text file"):

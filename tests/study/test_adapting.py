@@ -260,6 +260,14 @@ def test_without_text_to_keep_the_model_writes_its_own(small, capsys):
     assert "other settings" in capsys.readouterr().err
 
 
+def test_a_corpus_that_is_no_text_is_refused_before_the_model_writes(small, capsys):
+    (small / "values.csv").write_text("time,value\n2020-01-01,3.5\n", encoding="utf-8")
+    for path, says in (("nowhere", "nowhere: no such file"), ("values.csv", "no text; set `field`")):
+        assert adapted(small, "misspelt", "--budget", "4 steps", "--corpus", f"more={small / path}")[0] == 2
+        said = capsys.readouterr().err
+        assert says in said and "the model writes" not in said and not (small / "misspelt" / "recipe.yaml").exists()
+
+
 def test_two_ranks_adapt_as_one_does(small, capsys, warm_ranks):
     more = ("--keep", f"general={small / 'general'}", "--budget", "6 steps", "--rate", "0.02", "--max-forgetting", "none")
     assert adapted(small, "one", *more)[0] == 0

@@ -16,7 +16,7 @@ from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance, enlarge
 from windtunnel.parts.source.files import Files
 from windtunnel.recipe import Budget, recipe_from
-from windtunnel.study.check import check_study, summary
+from windtunnel.study.check import _figures, check_study, summary
 from windtunnel.study.entry import Entry
 from windtunnel.study.file import study_from
 from windtunnel.study.plan import plan
@@ -276,3 +276,8 @@ def test_noise_is_that_of_the_differences_of_finished_runs():
     apart = [run("arm", seed, (2.0 + seed) * (1.1 + 0.01 * seed)) for seed in range(3)]
     found = noise_of([*flown, *apart])
     assert found is not None and found.share == pytest.approx(0.01) and found.freedom == 2
+
+
+@pytest.mark.parametrize(("number", "figures", "shown"), [(0.123, 2, "0.12"), (180.4, 2, "180"), (2550.0, 3, "2,550"), (3e26, 2, "3e+26")])
+def test_figures_are_written_without_exponents_where_people_would(number, figures, shown):
+    assert _figures(number, figures) == shown

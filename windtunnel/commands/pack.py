@@ -76,14 +76,26 @@ def pack(
 
 def sentences(made: Made, folder: Path) -> list[str]:
     """What a pack holds, for the terminal."""
+    from windtunnel.study.launch.watch import several
+
     known = made.summary()
     lines = [f"{folder}: {made.bytes / 1e6:.1f} MB, {known['runs']} runs, in this order of value:"]
     for name, one in known["studies"].items():
-        lines.append(f"  {name}: {one['arms']} arms, {one['seeds']} seeds, {one['runs']} runs, about {one['flops']:.2g} FLOPs")
+        held = ", ".join(several(one[f"{what}s"], what) for what in ("arm", "seed", "run"))
+        lines.append(f"  {name}: {held}, about {one['flops']:.2g} FLOPs")
     lines += [f"left out: {line}" for line in known["left_out"]]
     lines.append(f"copy it to the other machine, and there: python {folder.name}/fly.py --minutes 30 --out flown")
     lines.append("then copy the folder flown back, and here: windtunnel unpack flown")
     return lines
+
+
+def is_pack(folder: Path) -> bool:
+    """Whether ``folder`` says that it is a pack."""
+    if not folder.is_dir():
+        return False
+    from windtunnel.study.pack.manifest import FILE
+
+    return (folder / FILE).exists()
 
 
 def fly(folder: Path, minutes: float | None, out: Path, workers: int | None, threads: int | None, as_json: bool) -> None:

@@ -40,7 +40,7 @@ from windtunnel.commands.options import (
     look_at,
     sources,
 )
-from windtunnel.commands.pack import fly
+from windtunnel.commands.pack import fly, is_pack
 from windtunnel.core.errors import UserError
 from windtunnel.core.shipped import shipped
 from windtunnel.laws.elsewhere import Elsewhere
@@ -89,7 +89,7 @@ def study(
     """
     if device is not None:
         check_device(device, several=True)
-    if file.is_dir():
+    if is_pack(file) or (file.is_dir() and minutes is not None):
         if device is not None or logger or share:
             raise UserError(f"--device, --logger, --share: {file} is a pack, which fills every accelerator and keeps its own books")
         if hours is not None:

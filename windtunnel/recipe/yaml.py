@@ -33,6 +33,9 @@ class Document:
         except FileNotFoundError as error:
             beside = [path.name for path in self.path.parent.glob("*.y*ml")]
             raise UserError(f"{self.path}: no such file" + (f"; {nearest(self.path.name, beside)}" if beside else "")) from error
+        except IsADirectoryError as error:
+            what = "is a folder, and what is read is a YAML file"
+            raise UserError(f"{self.path}: {what}; one about the text in it is written by: windtunnel new {self.path}") from error
         except OSError as error:
             raise UserError(f"{self.path}: {error.strerror or error}") from error
         except UnicodeDecodeError as error:

@@ -21,7 +21,7 @@ import yaml
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import write_json
-from windtunnel.recipe import Budget, Document, Recipe, load_recipe
+from windtunnel.recipe import Budget, Document, Recipe, load_recipe, sources_from
 from windtunnel.recipe.resolve import Facts, facts, resolve
 from windtunnel.slots import Among, Encoding, Family, Structure
 from windtunnel.study.result import FORMAT
@@ -204,6 +204,8 @@ def adapt(
             if found["seed"] != seed:
                 raise UserError(f"{out}: holds an adaptation with seed {found['seed']}; choose another folder with --out")
             return found
+        if present is None:  # before the model writes for minutes, and before this folder is bound to a path that is misspelt
+            refuse_without_text({**request.corpus, **request.keep})
         out.mkdir(parents=True, exist_ok=True)
         (out / "recipe.yaml").write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
         if not request.keep and not own.exists():
@@ -218,6 +220,16 @@ def adapt(
     if not ranks.rank():
         write_json(done, result)
     return result
+
+
+def refuse_without_text(corpus: Mapping[str, Any]) -> None:
+    """Raise UserError for a source that cannot be read or has no text, by its beginning."""
+    from windtunnel.data.corpus.corpus import without_text
+    from windtunnel.data.corpus.glance import glances
+
+    for name, glance in glances(sources_from(corpus)).items():
+        if glance.rows and not glance.has_text:
+            raise without_text(name, glance.fields)
 
 
 def write_own(request: AdaptRequest, path: Path, seed: int, threads: int | None, device: str | None, warn: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ from windtunnel.slots import Progress
 from windtunnel.study.entry import Entry
 from windtunnel.study.file import StudyFile
 from windtunnel.study.launch import local
-from windtunnel.study.launch.watch import duration
+from windtunnel.study.launch.watch import duration, several
 from windtunnel.study.look import Survey, look
 from windtunnel.study.plan import BUDGET, VARIANT, at_one_budget, needed_by, of_curators, plan, refuse_what_cannot_fly, roughly, run_of
 from windtunnel.study.result import BASELINE
@@ -284,19 +284,20 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
     """What :func:`check_study` found, in sentences for the terminal."""
     least = check["least"]
     seeds = f"{least['seeds']} to {check['seeds']}" if least else check["seeds"]
-    arms = len(check["arms"]) - 1
-    yield f"study {check['name']}: {arms} {'arm' if arms == 1 else 'arms'}, {seeds} seeds"
+    yield f"study {check['name']}: {several(len(check['arms']) - 1, 'arm')}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
     for name, source in (check["sources"] or {}).items():
         yield from _source_lines(name, source)
     trials = f", {check['trials']} of them trials of tuning" if check["trials"] else ""
-    runs = f"{least['runs']} to {check['runs']}" if least else check["runs"]
-    yield f"{runs} runs to fly{trials}" + (f"; {check['cached']} are finished already" if check["cached"] else "")
+    runs = f"{least['runs']} to {several(check['runs'], 'run')}" if least else several(check["runs"], "run")
+    done = f"; {check['cached']} {'is' if check['cached'] == 1 else 'are'} finished already" if check["cached"] else ""
+    yield f"{runs} to fly{trials}{done}"
     if least:
         yield f"at least {_amount(least, check)}, if the first look decides every arm; at most:"
     yield _amount(check, check)
     if check["learned"]:
         factor, count = check["learned"]["factor"], check["learned"]["runs"]
-        yield f"(the {count} finished runs took {factor:.2g} times the CPU seconds that two timed steps say; that is reckoned with)"
+        done = several(count, "finished run")
+        yield f"(the {done} took {factor:.2g} times the CPU seconds that two timed steps say; that is reckoned with)"
     yield from _sampling(check)
     yield "one run of each:"
     yield from _arm_lines(check)
@@ -312,7 +313,7 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
     for arm, epochs in (check["epochs"] or {}).items():
         for source, often in epochs.items():
             if often > 1:
-                alike.setdefault((source, f"{often:.2g}"), []).append(arm)
+                alike.setdefault((source, _figures(often, 2)), []).append(arm)
     for (source, times), repeat in alike.items():
         verb = "reads" if len(repeat) == 1 else "read"
         yield f"{', '.join(repeat)} {verb} {source} {times} times: runs that repeat data are not comparable with runs that do not"
@@ -325,7 +326,7 @@ def recipe_summary(check: Mapping[str, Any]) -> Iterable[str]:
         yield from _source_lines(name, source)
     yield (
         f"{check['flops']:.3g} FLOPs, {check['steps']:,.0f} steps, {_short(check['tokens'])} tokens "
-        f"({check['tokens_per_parameter']:.3g} for every parameter), {_short(check['parameters'])} parameters, "
+        f"({_figures(check['tokens_per_parameter'], 3)} for every parameter), {_short(check['parameters'])} parameters, "
         f"{_bytes(check['memory_bytes']) if check['memory_bytes'] else 'unknown bytes'} of memory"
     )
     yield f"about {duration(check['cpu_seconds'])} of one core; {_how([check])}"
@@ -348,9 +349,9 @@ def _arm_lines(check: Mapping[str, Any]) -> Iterable[str]:
                 arm,
                 f"{each['steps']:,.0f}",
                 _short(each["tokens"]),
-                f"{each['tokens_per_parameter']:.3g}",
+                _figures(each["tokens_per_parameter"], 3),
                 _short(each["parameters"]),
-                "?" if often is None else f"{often:.2g}",
+                "?" if often is None else _figures(often, 2),
                 _bytes(each["memory_bytes"]) if each["memory_bytes"] else "?",
             )
         )
@@ -383,6 +384,11 @@ def _how(each: Iterable[Mapping[str, Any]]) -> str:
     if any(one["memory_bytes"] for one in each):
         return "steps were timed now"
     return "reckoned from FLOPs alone, as one step would take ten seconds and more"
+
+
+def _figures(number: float, figures: int) -> str:
+    """In so many figures, and all that stand before the point."""
+    return f"{number:,.0f}" if 10**figures <= number < 1e6 else f"{number:.{figures}g}"
 
 
 def _short(number: float) -> str:

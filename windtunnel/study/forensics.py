@@ -86,7 +86,7 @@ def forensics(
             {
                 "source": name,
                 "share": float(whole.shares[place]),
-                "least": float(min(told)) if told else None,
+                "least": max(0.0, float(min(told))) if told else None,
                 "most": float(max(told)) if told else None,
                 "documents": len(documents),
                 "bytes": sum(len(text.encode()) for text in documents),

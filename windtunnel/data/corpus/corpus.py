@@ -157,11 +157,7 @@ class Corpus:
         self._entry(split, source)
         fields = [name for name in self.schema(source).names if name not in (ORIGIN, GROUP)]
         if TEXT not in fields:
-            how = "set `field` of the source, as in {files: {path: FILE, field: NAME}}"
-            hint = nearest(TEXT, fields)
-            if not difflib.get_close_matches(TEXT, fields, n=1, cutoff=LIKE):  # `date` is no misspelling of it
-                hint = hint[max(0, hint.find("known:")) :]
-            raise SourceError(f"the documents of source {source!r} have no text; {how}; {hint}", source, more=False)
+            raise without_text(source, fields)
         for batch in self.rows(split, source, [TEXT]):
             yield [text or "" for text in batch.column(0).to_pylist()]
 
@@ -171,3 +167,12 @@ class Corpus:
         if source not in self._files[split]:
             raise UserError(f"the corpus has no source {source!r}; {nearest(source, self.sources)}")
         return self._files[split][source]
+
+
+def without_text(source: str, fields: Sequence[str]) -> SourceError:
+    """The error for documents of ``source`` that have these ``fields`` and no text, where a text is needed."""
+    how = "set `field` of the source, as in {files: {path: FILE, field: NAME}}"
+    hint = nearest(TEXT, fields)
+    if not difflib.get_close_matches(TEXT, fields, n=1, cutoff=LIKE):  # `date` is no misspelling of it
+        hint = hint[max(0, hint.find("known:")) :]
+    return SourceError(f"the documents of source {source!r} have no text; {how}; {hint}", source, more=False)

@@ -95,8 +95,13 @@ class Glance:
                     return line
                 beside = beside or line
             if TEXT not in batch.schema.names and batch.num_rows:
-                return "no text; fields: " + ", ".join(name for name in batch.schema.names if name != ORIGIN)
+                return "no text; fields: " + ", ".join(self.fields)
         return beside
+
+    @property
+    def fields(self) -> list[str]:
+        """What the documents that were read have, as far as the first of them say it."""
+        return [name for name in (self.first[0].schema.names if self.first else ()) if name != ORIGIN]
 
     @property
     def has_text(self) -> bool:

@@ -27,6 +27,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def several(number: int, what: str) -> str:
+    """``1 run``, ``2 runs``, ``1,200 runs``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 class Watch:
     """Follows the events of a launch and shows them. Use as a context manager; ``event`` is what ``launch`` calls."""
 
@@ -52,7 +57,7 @@ class Watch:
             self.live.start()
         elif self.console is not None and self.jobs:
             cached = len(self.labels) - len(self.jobs)
-            self._print(f"{self.title}: {len(self.jobs)} runs to fly" + (f", {cached} finished before" if cached else ""))
+            self._print(f"{self.title}: {several(len(self.jobs), 'run')} to fly" + (f", {cached} finished before" if cached else ""))
         return self
 
     def __exit__(self, *_: Any) -> None:
