@@ -129,6 +129,15 @@ def test_names_are_there_and_nothing_is_imported_for_them() -> None:
     assert set(wt.parts("Schedule")["part"]) >= {"cosine", "wsd"}
 
 
+def test_mistakes_in_mappings_are_told_as_those_of_files_are(tmp_path: Path) -> None:
+    with pytest.raises(wt.UserError, match=r"recipe: unknown key 'seeds'"):
+        wt.train({"corpus": {"notes": "notes"}, "seeds": 3}, out=tmp_path / "run")
+    with pytest.raises(wt.UserError, match=r"curation: curators.0: no Curator is called 'lenght'; did you mean 'length'"):
+        wt.curate({"notes": "notes"}, tmp_path / "curated", curators=["lenght"])
+    with pytest.raises(wt.UserError, match=r"^study: no corpus"):
+        wt.read({"corpus": {}})
+
+
 def test_adapting_from_python_is_what_the_command_does(shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shown["folder"])
     how: dict[str, Any] = {"keep": {"kept": "kept"}, "budget": "2 steps", "max_forgetting": None, "context": 32, "batch": 2, "threads": 1}

@@ -43,6 +43,7 @@ def test_a_paper_without_results_is_not_flown_and_one_flown_elsewhere_is(tmp_pat
     before = {entry.scale: entry.outcome for entry in entries([paper])}
     after = {entry.scale: entry.outcome for entry in entries([paper], [tmp_path])}
     assert after == {**before, "gpu": "reproduced"}
+    assert "1 of them flown (at 2 scales in all)" in document(entries([paper], [tmp_path])), "else the outcomes would not add up"
     (tmp_path / "g-stack.yaml").write_text(paper.file.read_text())
     assert [(entry.scale, entry.outcome) for entry in entries([load_paper(tmp_path / "g-stack.yaml")])] == [("cpu", "not flown")]
 

@@ -213,6 +213,7 @@ def test_a_small_model_is_adapted_and_keeps_what_it_knew(small, capsys):
     last = result["tried"][-1] if result["tried"] else None
     assert last is None or 0 <= result["kept_share"] <= 1
     page = (out / "report.html").read_text()
+    assert f" steps, {result['totals']['tokens']:,.0f} tokens" in page
     assert "Before and after" in page
     assert "http" not in page.split("</style>")[1].replace("http-equiv", "").replace("http://www.w3.org", "")
     from transformers import AutoModelForCausalLM, AutoTokenizer

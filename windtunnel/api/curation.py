@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from windtunnel.api.given import Where, expanded
+from windtunnel.api.given import Where, expanded, in_words
 
 
 def curate(
@@ -40,7 +40,8 @@ def curate(
     from windtunnel.study.curate import curation_from, load_curation
 
     if isinstance(corpus, Mapping):
-        recipe = curation_from({"corpus": expanded(corpus), "curators": list(curators or ())})
+        with in_words("curation"):
+            recipe = curation_from({"corpus": expanded(corpus), "curators": list(curators or ())})
     else:
         recipe = load_curation(corpus)
     result = run(recipe, Path(out), workers=workers, engine=engine, address=address, progress=None if quiet else print)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from windtunnel.api.given import OUT, Where, expanded
+from windtunnel.api.given import OUT, Where, expanded, in_words
 
 
 def train(
@@ -44,7 +44,8 @@ def train(
 
     more = expanded(corpus or {})
     if isinstance(recipe, Mapping):
-        found = resolve(recipe_from(merge(recipe, {"corpus": more} if more else {})))
+        with in_words("recipe"):
+            found = resolve(recipe_from(merge(recipe, {"corpus": more} if more else {})))
     else:
         document = Document(recipe)
         found = resolve(load_recipe(document, more), document)

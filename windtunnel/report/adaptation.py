@@ -82,7 +82,9 @@ def curves(result: Mapping[str, Any], width: int = WIDE) -> Any | None:
         for entry in validation
     ]
     limits = [{"value": 100 * float(limit)} for limit in set(mapping(result["recipe"].get("limits")).values())]
-    x = alt.X("step", type="quantitative", title="step", axis=alt.Axis(grid=False, tickCount=6))
+    x = alt.X(
+        "step", type="quantitative", title="step", axis=alt.Axis(grid=False, tickCount=6 if width >= 500 else 4, tickMinStep=1, format=",d")
+    )
     y = alt.Y("value", type="quantitative", title="change of bits per byte, %", axis=alt.Axis(tickCount=6))
     layers = [alt.Chart(alt.Data(values=[{"value": 0}])).mark_rule(color=light("muted")).encode(y=y)]
     if limits:
@@ -121,7 +123,8 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
         texts.append(block(sample["source"], sample["prompt"], written, opened=not texts))
     note = "Bits per byte on test documents, lower is better. Intervals resample windows of these; they speak of this one training alone."
     totals = result["totals"]
-    spent = {"steps": totals["steps"], "tokens": totals["tokens"], "FLOPs": f"{totals['flops']:.3g}", "seconds": round(totals["seconds"])}
+    steps, tokens = (f"{round(totals[key]):,}" for key in ("steps", "tokens"))
+    spent = {"steps": steps, "tokens": tokens, "FLOPs": f"{totals['flops']:.3g}", "seconds": round(totals["seconds"])}
     body = "".join(
         (
             section("What happened", *(f"<p>{safe(line)}</p>" for line in said(result))),
@@ -135,6 +138,6 @@ def page(result: Mapping[str, Any], folder: Path) -> Path:
     )
     name = Path(str(result["checkpoint"])).name or str(result["checkpoint"])
     kept = "no limit" if result["tolerance"] is None else f"what is kept may get {result['tolerance']:.2%} worse"
-    subtitle = f"{totals['steps']:,} steps, {totals['tokens']:,} tokens · {kept} · seed {result['seed']}"
+    subtitle = f"{steps} steps, {tokens} tokens · {kept} · seed {result['seed']}"
     version = str(mapping(result.get("versions")).get("windtunnel", ""))
     return to_file(framed(f"{name}: before and after", "Windtunnel adaptation", name, subtitle, "", body, version), folder / "report.html")

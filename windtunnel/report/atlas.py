@@ -90,7 +90,9 @@ def document(found: Sequence[Flight], missing: Sequence[KnownPaper] = ()) -> str
     flown = {entry.paper.name for entry in found if entry.result}
     counts = Counter([*(entry.outcome for entry in found), *map(outcome_of, missing)])
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES[:3] if counts[outcome])
-    subtitle = f"{len(papers)} papers, {len(flown)} of them flown: {told or 'nothing measured yet'}"
+    flights = sum(1 for entry in found if entry.result)
+    often = f" (at {flights} scales in all)" if flights > len(flown) else ""  # outcomes are counted at each
+    subtitle = f"{len(papers)} papers, {len(flown)} of them flown{often}: {told or 'nothing measured yet'}"
     subtitle += f"; {counts[NOT_BUILT]} more that nobody has built" if counts[NOT_BUILT] else ""
     areas = sorted({entry.paper.area or "other" for entry in found} | {one.area for one in missing})
     style = f"<style>\n{rules(areas)}</style>\n"
@@ -112,7 +114,12 @@ def rules(areas: Sequence[str]) -> str:
     shown = [
         "fieldset { border: 0; margin: 0 0 0.6rem; padding: 0; display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; font-size: 0.9rem; }\n",
         "legend { float: left; margin-right: 1rem; color: var(--muted); }\n",
-        "td svg { display: inline-block; vertical-align: middle; margin-left: 0.7rem; }\n",
+        "main, header, footer { max-width: 78rem; }\n",  # so that all columns fit a page of 1,280 pixels
+        "table { font-size: 0.82rem; }\n",
+        "th + th, td { padding-left: 0.55rem; }\n",
+        "td.word { min-width: 0; white-space: nowrap; }\n",
+        "td.gain { white-space: normal; min-width: 21rem; }\n",
+        "td svg { display: inline-block; vertical-align: middle; margin-left: 0.5rem; }\n",
     ]
     for group, values in (("area", areas), ("outcome", OUTCOMES)):
         for value in values:
@@ -156,7 +163,7 @@ def row(entry: Flight) -> str:
     cells = (
         f'<td class="word">{chip}</td>',
         f"<td>{entry.held}</td>",
-        f"<td>{improvement(entry.first)}</td>",
+        f'<td class="gain">{improvement(entry.first)}</td>',
         f"<td>{DASH if entry.exposure is None else f'{entry.exposure:.2g}'}</td>",
         f'<td class="word">{safe(paper.area or "other")}</td>',
         f'<td class="word">{safe(entry.scale)}</td>',

@@ -275,7 +275,7 @@ class Place:
         """``message`` about what stands at ``path`` of the study."""
         if self.document is not None:
             return self.document.error((*self.prefix, *path), message)
-        return UserError(f"{self.name}: {'.'.join(map(str, path))}: {message}")
+        return UserError(": ".join(filter(None, (self.name, ".".join(map(str, path)), message))))
 
     def recipe_error(self, error: Exception, path: tuple[Any, ...]) -> UserError:
         """What went wrong with the recipe at ``path``, which inherits what the study and its baseline write."""
