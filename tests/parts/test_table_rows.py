@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from windtunnel.models.forward import forward
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
-from windtunnel.slots import Encoding, Objective
+from windtunnel.slots import Encoding, Evaluation, Objective
 from windtunnel.train.run import fly, prepare
 
 ROWS = [
@@ -150,6 +151,15 @@ def test_rows_without_a_label_and_labels_that_are_amounts_are_told(tmp_path: Pat
     assert any("'label', which is to be told, has 4 values in 4 training rows" in line for line in told)
 
 
+def test_labels_that_no_training_row_has_are_told_where_nothing_can_be_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windtunnel.data.held_out.choices", lambda *_: {})
+    held_out: Any = SimpleNamespace(objective=make(Objective, "classify-rows"))
+    with pytest.raises(
+        PartError, match=r"a label that training documents have.* an amount, such as a price, is first cut into a few classes"
+    ):
+        make(Evaluation, "labels").evaluate(None, held_out)  # type: ignore[attr-defined]
+
+
 def test_streams_of_one_table_have_the_same_numbers_and_of_another_not() -> None:
     from types import SimpleNamespace
 
@@ -180,8 +190,6 @@ def test_a_column_that_is_not_there_is_named() -> None:
 
 
 def test_a_report_writes_rows_as_a_table_and_only_what_the_page_holds_as_pictures() -> None:
-    from types import SimpleNamespace
-
     from windtunnel.report import thumbnails
     from windtunnel.study.result import Sample
 
@@ -189,5 +197,5 @@ def test_a_report_writes_rows_as_a_table_and_only_what_the_page_holds_as_picture
     two = Sample(source="mine", prompt="row 2", cells={"age": "–", "city": "Bern"})
     reading = SimpleNamespace(result=SimpleNamespace(samples={"baseline": [one, two]}), ranked=lambda: [])
     page = str(thumbnails.of_arms(reading))  # type: ignore[arg-type]
-    assert "<td>label low</td><td>label high (80%)</td><td>30</td><td>&lt;Ulm&gt;</td>" in page
+    assert '<td class="word">label low</td><td>label high (80%)</td><td>30</td><td>&lt;Ulm&gt;</td>' in page
     assert thumbnails.picture("data:image/svg+xml;base64,QQ==", "x") and not thumbnails.picture("data:text/html;base64,QQ==", "x")

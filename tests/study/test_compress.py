@@ -8,6 +8,7 @@ from checkpoints import with_tokenizer
 from tiny_models import build
 
 from windtunnel.commands.compress import table
+from windtunnel.commands.main import main
 from windtunnel.core.errors import UserError
 from windtunnel.models.anatomy import linears, transposed
 from windtunnel.models.load import load
@@ -81,3 +82,9 @@ def test_a_stored_transposed_matrix_is_the_same_matrix(tmp_path):
 def test_what_is_no_way_is_refused(to, says):
     with pytest.raises(UserError, match=says):
         ways_of(to)
+
+
+def test_a_way_that_is_named_in_an_option_of_its_own_is_not_lost(capsys):
+    with pytest.raises(SystemExit):
+        main(["compress", "nowhere", "--to", "4bit", "--to", "4bit"])
+    assert "--to 4bit,4bit: 4bit stands there twice" in capsys.readouterr().err

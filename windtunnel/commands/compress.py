@@ -25,7 +25,10 @@ from windtunnel.commands.options import (
 
 def compress(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a run, a file of weights, or a hub name", show_default=False)],
-    to: Annotated[str, typer.Option("--to", metavar="WAYS", help="4bit (or 4bit-64: groups of 64), 2:4, svd-50%; several with commas")],
+    to: Annotated[
+        list[str],
+        typer.Option("--to", metavar="WAYS", help="4bit (or 4bit-64: groups of 64), 2:4, svd-50%; several with commas, or repeat it"),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="gets a folder for each way")] = Path("compressed"),
     corpus: CorpusOption = None,
     tasks: Annotated[
@@ -56,7 +59,7 @@ def compress(
     how: dict[str, Any] = {"tasks": tasks or (), "context": context, "batch": batch, "threads": threads, "device": device}
     how["most_bytes"] = None if sample is None else size_of(sample)
     given = sources_from(sources(corpus)) if corpus else {}
-    found = made_smaller(model, ways_of(to), out, given, say=lambda line: console().print(escape(line), soft_wrap=True), **how)
+    found = made_smaller(model, ways_of(",".join(to)), out, given, say=lambda line: console().print(escape(line), soft_wrap=True), **how)
     if as_json:
         print_json(found)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +36,8 @@ def forecast(
     from windtunnel.core.files import write_text
     from windtunnel.laws.decision import forecast as foretell
 
+    if not 0 < flops < math.inf:
+        raise UserError(f"--flops {flops:g}: expected a number above 0, such as 1e15")
     read = read_all(results)
     found = foretell(read, flops)
     if out is not None:

@@ -56,7 +56,10 @@ class Labels(Evaluation, name="labels"):
             raise PartError(f"labels: needs a model that names classes, not one trained with {objective.name}; use the evaluation probe")
         sums = choices(model, held_out, objective)
         if not sums:
-            raise PartError("labels: no held-out document that was read has a label; hold out more, or read more of them")
+            raise PartError(
+                "labels: no held-out document that was read has a label that training documents have; hold out more, or read more of them; "
+                "an amount, such as a price, is first cut into a few classes"
+            )
         nats, right, count = (sum(column) for column in zip(*sums.values(), strict=True))
         found = {"bits_per_label": nats / count / math.log(2), "accuracy": right / count}
         for source, (mine, good, images) in sums.items():
