@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -132,5 +133,4 @@ def regression(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The ridge regression from ``one`` [N, size] to ``other`` [N, other size]: [size, other size]."""
     import numpy as np
 
-    product = one.T @ one
-    return np.asarray(np.linalg.solve(product + RIDGE * np.trace(product) / len(product) * np.eye(len(product)), one.T @ other))
+    return ridge(one, other, RIDGE * np.trace(one.T @ one) / one.shape[1])

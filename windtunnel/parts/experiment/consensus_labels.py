@@ -115,6 +115,5 @@ def agreement(said: Array, confidence: Array) -> tuple[Array, Array]:
 
 def held_to(about: Array, features: Array, wanted: Array, strength: float) -> Array:
     """The layer [in, out] of least squares that is held to ``about`` by ``strength`` times the features' mean square, for each row."""
-
     held = strength * (features**2).sum() / features.shape[1]
     return about + ridge(features, wanted - features @ about, held)
