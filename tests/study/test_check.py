@@ -16,7 +16,8 @@ from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance, enlarge
 from windtunnel.parts.source.files import Files
 from windtunnel.recipe import Budget, recipe_from
-from windtunnel.study.check import _figures, check_study, summary
+from windtunnel.study.check import check_study
+from windtunnel.study.check_sentences import figures, summary
 from windtunnel.study.entry import Entry
 from windtunnel.study.file import study_from
 from windtunnel.study.plan import plan
@@ -278,6 +279,6 @@ def test_noise_is_that_of_the_differences_of_finished_runs():
     assert found is not None and found.share == pytest.approx(0.01) and found.freedom == 2
 
 
-@pytest.mark.parametrize(("number", "figures", "shown"), [(0.123, 2, "0.12"), (180.4, 2, "180"), (2550.0, 3, "2,550"), (3e26, 2, "3e+26")])
-def test_figures_are_written_without_exponents_where_people_would(number, figures, shown):
-    assert _figures(number, figures) == shown
+@pytest.mark.parametrize(("number", "many", "shown"), [(0.123, 2, "0.12"), (180.4, 2, "180"), (2550.0, 3, "2,550"), (3e26, 2, "3e+26")])
+def test_figures_are_written_without_exponents_where_people_would(number, many, shown):
+    assert figures(number, many) == shown

@@ -10,7 +10,7 @@ import typer
 
 from windtunnel.commands.console import console, print_json
 from windtunnel.commands.options import OUT, JsonOption
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, several
 from windtunnel.core.shipped import shipped
 
 if TYPE_CHECKING:
@@ -76,8 +76,6 @@ def pack(
 
 def sentences(made: Made, folder: Path) -> list[str]:
     """What a pack holds, for the terminal."""
-    from windtunnel.study.launch.watch import several
-
     known = made.summary()
     lines = [f"{folder}: {made.bytes / 1e6:.1f} MB, {known['runs']} runs, in this order of value:"]
     for name, one in known["studies"].items():

@@ -202,7 +202,8 @@ def check(
                 checked[one]["elsewhere"], more = elsewhere.told(each.resolved)
                 lines += [f"{one}: {line}" if one else line for line in more]
     else:
-        from windtunnel.study.check import check_recipe, recipe_summary
+        from windtunnel.study.check import check_recipe
+        from windtunnel.study.check_sentences import recipe_summary
         from windtunnel.study.plan import what_cannot_fly
 
         written = load_recipe(document, sources(corpus))

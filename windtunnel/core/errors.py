@@ -103,6 +103,11 @@ def with_article(name: str) -> str:
     return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
+def several(number: int, what: str) -> str:
+    """``1 run``, ``2 runs``, ``1,200 runs``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
 def told(problem: Mapping[str, Any]) -> str:
     """What is wrong with a value, of an entry of ``ValidationError.errors()``, in the words of this program where they are better."""
     kind, given = str(problem["type"]), problem["input"]
@@ -119,7 +124,7 @@ def told(problem: Mapping[str, Any]) -> str:
         least = problem["ctx"]["min_length"]
         return f"expected at least {least} {one if least == 1 else more}, not {reprlib.repr(given)}"
     if kind in ("finite_number", "int_parsing_size"):
-        return f"expected a finite whole number, not {reprlib.repr(given)}"
+        return f"expected a finite number, not {reprlib.repr(given)}"
     wanted = WANTED.get(kind.partition("_")[0])
     if wanted is not None and kind.endswith(("_type", "_parsing", "_from_float")):
         return f"expected {wanted}, not {reprlib.repr(given)}"

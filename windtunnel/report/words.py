@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from windtunnel.core.errors import several
 from windtunnel.study.result import ComputeGain
 
 DASH = "–"
@@ -102,7 +103,7 @@ def listing(words: Iterable[str]) -> str:
 def plural(amount: Any, word: str) -> str:
     """``1 seed``, ``3 seeds``; a dash where the amount is unknown."""
     known = finite(amount)
-    return f"{number(amount, 0)} {word}{'' if known == 1 else 's'}"
+    return f"{DASH} {word}s" if known is None else several(round(known), word)
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -27,7 +27,8 @@ from windtunnel.recipe import Recipe
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import ByDocument
 from windtunnel.study.assemble import assemble
-from windtunnel.study.check import check_study, summary
+from windtunnel.study.check import check_study
+from windtunnel.study.check_sentences import summary
 from windtunnel.study.decisions import flops_of_budget, variant_of, work_of
 from windtunnel.study.entry import Entry
 from windtunnel.study.file import StudyFile, load_study, study_from

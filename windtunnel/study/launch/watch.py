@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.core.errors import several
 from windtunnel.study.launch.worker import Job
 
 if TYPE_CHECKING:  # a machine that flies a pack may lack it
@@ -25,11 +26,6 @@ def duration(seconds: float | None) -> str:
     if whole < 60:
         return f"{whole} s"
     return f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def several(number: int, what: str) -> str:
-    """``1 run``, ``2 runs``, ``1,200 runs``."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 class Watch:
