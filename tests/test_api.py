@@ -78,6 +78,7 @@ def test_the_source_of_a_part_is_kept_with_its_runs_and_changes_their_key(shown:
 
 SCRIPT = """
 import windtunnel as wt
+import levels.third
 
 class Half(wt.Schedule, name="half"):
     "Half the rate."
@@ -86,12 +87,19 @@ class Half(wt.Schedule, name="half"):
 
 LEVEL = 0.5
 
-if __name__ == "__main__":
-    study = wt.read("own-part.yaml")
-    base = {"context": 32, "batch": 2, "precision": "float32", "compile": "no", "tokenizer": {"vocabulary": 400}}
-    base["model"] = {"layers": 1, "width": 32, "heads": 2}
-    said = {"name": "script", "corpus": {"notes": "notes"}, "budget": {"steps": 2}, "seeds": [0], "curve": [1], "baseline": base}
-    print(wt.read(said | {"arms": {"half": {"schedule": "half"}}}).fly(out="flown", quiet=False, **HOW).runs()["status"].tolist())
+base = {"context": 32, "batch": 2, "precision": "float32", "compile": "no", "tokenizer": {"vocabulary": 400}}
+base["model"] = {"layers": 1, "width": 32, "heads": 2}
+said = {"name": "script", "corpus": {"notes": "notes"}, "budget": {"steps": 2}, "seeds": [0], "curve": [1], "baseline": base}
+arms = {"half": {"schedule": "half"}, "third": {"schedule": "third"}}
+print(wt.read(said | {"arms": arms}).fly(out="flown", quiet=False, **HOW).runs()["status"].tolist())
+"""
+PACKAGED = """
+from windtunnel.slots import Schedule
+
+class Third(Schedule, name="third"):
+    "A third of the rate."
+    def factor(self, progress, peak):
+        return 1 / 3
 """
 
 
@@ -100,11 +108,14 @@ def test_parts_of_a_script_fly_and_those_without_source_fly_here(shown: dict[str
     folder = shown["folder"]
     text = SCRIPT.replace("**HOW", "workers=1")
     (folder / "script.py").write_text(text, encoding="utf-8")
+    (folder / "levels").mkdir(exist_ok=True)
+    for name, content in {"__init__": "", "third": PACKAGED}.items():
+        (folder / "levels" / f"{name}.py").write_text(content, encoding="utf-8")
     if typed:
         done = warm.run(code=text, folder=folder)
-    else:  # a worker that is spawned reads the script again
+    else:  # no worker runs the script again, though nothing guards it
         done = subprocess.run([sys.executable, "script.py"], cwd=folder, capture_output=True, text=True, timeout=500)
-    assert done.stdout.strip().endswith("['finished', 'finished']"), done.stderr
+    assert done.stdout.strip().endswith("['finished', 'finished', 'finished']"), done.stderr
     assert ("fly in this one" in done.stderr) == typed
 
 

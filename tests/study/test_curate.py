@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 import windtunnel as wt
+from windtunnel.core import outside
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.curation import Curation
 from windtunnel.data.corpus.tally import Tally
@@ -106,18 +107,34 @@ def cluster() -> Iterator[None]:
     ray.shutdown()
 
 
+OWN = """
+from windtunnel.data.corpus.fields import text_of
+from windtunnel.data.corpus.judging import Judge
+from pydantic import Field
+
+class WithoutWord(Judge, name="test-without-word"):
+    "Remove documents that hold a word."
+    word: str = Field("bab", description="the word")
+    def judge(self, documents, found):
+        return documents, ["word" if text and self.word in text else None for text in text_of(documents)]
+"""
+
+
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_two_workers_give_what_one_gives(
     folder: Path, capsys: pytest.CaptureFixture[str], engine: str, request: pytest.FixtureRequest
 ) -> None:
     if engine == "ray":
         request.getfixturevalue("cluster")
-    one = wt.curate(sources(folder), folder / "one", curators=CURATORS, quiet=True)
-    two = wt.curate(sources(folder), folder / "two", curators=CURATORS, workers=2, engine=engine)
+    (folder / "own.py").write_text(OWN)
+    outside.load_file(folder / "own.py")  # a part that only this process knows so far
+    curators = [*CURATORS, {"test-without-word": {"word": WORDS[7]}}]
+    one = wt.curate(sources(folder), folder / "one", curators=curators, quiet=True)
+    two = wt.curate(sources(folder), folder / "two", curators=curators, workers=2, engine=engine)
     assert "judged 2 of 2" in capsys.readouterr().out, "a shard each"
     assert two["files"] == one["files"] and two["key"] == one["key"] and documents(folder / "two") == documents(folder / "one")
     victims = [parquet.read_table(folder / name / "victims.parquet").to_pylist() for name in ("one", "two")]
-    assert victims[0] == victims[1] and victims[0]
+    assert victims[0] == victims[1] and {row["curator"] for row in victims[0]} == {"near-duplicates", "length", "test-without-word"}
 
 
 def test_a_node_that_does_not_see_the_folder_says_so(folder: Path) -> None:

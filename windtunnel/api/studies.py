@@ -137,8 +137,7 @@ class Study:
     ) -> Result:
         """Fly what is missing, compare, and write the result and its page below ``out/studies``. Called again, it goes on where it was.
 
-        Workers are processes of their own, which Python starts by importing the calling script once more: a script guards the call by
-        ``if __name__ == "__main__":``. A notebook needs nothing.
+        Workers are processes of their own, which do not run the calling script again; parts that stand in it are defined there anew.
 
         Args:
             out: where runs, prepared text and results are kept and found again.

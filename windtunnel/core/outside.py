@@ -25,6 +25,7 @@ from windtunnel.core import registry
 from windtunnel.core.errors import UserError
 from windtunnel.core.part import Part
 
+OURS = __name__.partition(".")[0]
 PREFIX = "windtunnel_outside_"  # of the modules that are made of sources
 
 
@@ -113,7 +114,7 @@ def is_outside(part: type[Part]) -> bool:
     module = part.__module__
     if module in _sources or module in ("__main__", "__mp_main__"):
         return True
-    if module.partition(".")[0] == __name__.partition(".")[0] or module in registry.offered():
+    if module.partition(".")[0] == OURS or module in registry.offered():
         return False
     return "." not in module  # a module of a package is imported by its name; a lone file may lie anywhere
 
@@ -149,6 +150,34 @@ def store(value: Any, folder: Path) -> None:
 def without_source(value: Any) -> list[str]:
     """The names of the outside parts in ``value`` whose source is not known."""
     return sorted({part.name for part in parts_in(value) if is_outside(type(part)) and source_of(type(part)) is None})
+
+
+def modules_of(value: Any) -> tuple[str, ...]:
+    """The modules that define parts in ``value`` and that a process has to be told of: of packages without an entry point for parts."""
+    used = {type(part).__module__ for part in parts_in(value) if not is_outside(type(part))}
+    return tuple(sorted(name for name in used if name.partition(".")[0] != OURS and name not in registry.offered()))
+
+
+class Sent(NamedTuple):
+    """A part as another process can be handed it; pickling would name a module that only this process has."""
+
+    slot: str
+    written: dict[str, Any]
+    sources: tuple[PartSource, ...]
+
+
+def sent(part: Part) -> Part | Sent:
+    """``part`` as another process can be handed it, for :func:`received`."""
+    sources = sources_of(part)
+    return Sent(type(part).slot.__name__, part.model_dump(mode="json"), sources) if sources else part
+
+
+def received(part: Part | Sent) -> Any:
+    """The part that was :func:`sent`."""
+    if isinstance(part, Part):
+        return part
+    define(part.sources)
+    return registry.make(registry.slots()[part.slot], part.written)
 
 
 def digest_of(part: type[Part]) -> str | None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import locked, naming, remove_abandoned, sync, temporary_folder, write_json
+from windtunnel.core.outside import without_source
 from windtunnel.recipe import Document, Recipe, recipe_from
 from windtunnel.recipe.nesting import NestedError
 from windtunnel.study.launch.mapped import Mapped, mapping
@@ -89,6 +90,9 @@ def curate(
         read = len(stages)
         current = Stage.joined(stages)
         journal = _curation(recipe, out, say)
+        if (workers > 1 or engine != "local") and (lacking := without_source(recipe.curators)):
+            what = f"the source of {', '.join(lacking)} is not known, so no other process can define it"
+            raise UserError(f"{what}; put it into a file and name that under `parts:`, or judge with one worker")
         with mapping(workers, engine, address, out) as mapped:
             for curator in recipe.curators:
                 current = _stage_of(curator, current, journal, out / "work", mapped, say)

@@ -183,7 +183,7 @@ class Pilots:
         # A model that this one needs may be trained on the stream of another arm, which is not among the others.
         streams = {key: str(found.folder) for key in keys if (found := self.others.get(key)) is not None}
         branches = {self.absolute(one): one.recipe.model_dump(mode="json") for one in shorter}
-        place, function, sources = self.absolute(entry), self.means.function, outside.sources_of(entry.recipe)
+        place, function = self.absolute(entry), self.means.function
         batch = max(phase.batch for phase in entry.recipe.phases)
         return Job(
             entry.key,
@@ -195,7 +195,8 @@ class Pilots:
             labels,
             function,
             streams,
-            sources,
+            outside.sources_of(entry.recipe),
+            outside.modules_of(entry.recipe),
             self.variant,
             weights,
             memory=footprint(entry.recipe).bytes(entry.recipe.micro_batch or batch, 1),

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import publish, remove_abandoned, temporary_folder, write_json
 from windtunnel.core.keys import differing
+from windtunnel.core.outside import received, sent
 from windtunnel.train.curation import SPENT
 
 if TYPE_CHECKING:
     import pyarrow
 
+    from windtunnel.core.outside import Sent
+    from windtunnel.core.part import Part
     from windtunnel.data.corpus.curation import Curation
     from windtunnel.data.corpus.judging import Judge
     from windtunnel.data.corpus.victims import Victims
@@ -266,7 +269,7 @@ def judged_stage(curator: Judge, before: Stage, curation: Curation, work: Path, 
     scratch.mkdir(parents=True, exist_ok=True)
     jobs, start = [], 0
     for number, shard in enumerate(before.facts["shards"]):
-        jobs.append((curator, before, shard, start, folder, number))
+        jobs.append((sent(curator), before, shard, start, folder, number))
         start += shard["documents"]
     began, tally = time.monotonic(), Tally("all sources")
     spent = 0.0
@@ -316,7 +319,7 @@ def _gathered(curator: Judge, folder: Path, entries: list[dict[str, Any]], secon
     return Stage(folder, facts)
 
 
-Job = tuple["Judge", Stage, Mapping[str, Any], int, Path, int]
+Job = tuple["Part | Sent", Stage, Mapping[str, Any], int, Path, int]
 
 
 def _batches(job: Job) -> Iterator[pyarrow.RecordBatch]:
@@ -330,7 +333,8 @@ def _scan(job: Job) -> float:
     """Scan a shard; CPU seconds."""
     from windtunnel.data.corpus.judging import scanned
 
-    cpu, (curator, _, _, _, folder, number) = time.process_time(), job
+    cpu, (told, _, _, _, folder, number) = time.process_time(), job
+    curator = received(told)
     for place, batch in enumerate(_batches(job)):
         scanned(curator, batch, folder / "scans" / f"{number:05d}-{place:05d}")
     return time.process_time() - cpu
@@ -346,12 +350,12 @@ def _judge(job: Job) -> dict[str, Any]:
     from windtunnel.data.corpus.shards import Fields, Shard
     from windtunnel.data.corpus.victims import Victims
 
-    curator, _, shard, _, folder, number = job
+    told, _, shard, _, folder, number = job
     done = folder / f"{number:05d}.json"
     if done.exists():
         found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
         return found
-    cpu = time.process_time()
+    cpu, curator = time.process_time(), received(told)
     decision: dict[str, Any] = {}
     if curator.scans:
         with np.load(folder / "scans" / "decided.npz", allow_pickle=False) as stored:

@@ -17,6 +17,7 @@ from typing import Any
 
 from windtunnel.core.errors import UserError
 from windtunnel.study.launch import allocator, worker
+from windtunnel.study.launch.spawned import without_script
 from windtunnel.study.launch.worker import Job
 from windtunnel.train.estimate import USABLE
 from windtunnel.train.record import RunRecord
@@ -157,7 +158,7 @@ class WorkerPool:
         mine = cores[number * self.plan.threads : (number + 1) * self.plan.threads] if filled else None
         arguments = (theirs, mine, self.plan.threads, self.plan.device(number))
         process = self.context.Process(target=worker.main, args=arguments, name=f"windtunnel-worker-{number}")
-        with allocator.preloaded():
+        with allocator.preloaded(), without_script():
             process.start()
         theirs.close()  # or the death of the worker would not show as the end of the pipe
         found = Worker(number, process, ours)

@@ -41,12 +41,21 @@ def _in_processes(workers: int) -> Iterator[Mapped[Any, Any]]:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
+    from windtunnel.study.launch.spawned import without_script
+
     if workers == 1:
         yield map
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+
+        def mapped(function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[Any]:
+            if len(jobs) < 2:
+                return map(function, jobs)
+            with without_script():  # processes begin as jobs are handed in
+                return pool.map(function, jobs)
+
         try:
-            yield lambda function, jobs: pool.map(function, jobs) if len(jobs) > 1 else map(function, jobs)
+            yield mapped
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -36,7 +36,8 @@ class Job:
     ``recipe`` is the resolved recipe as plain data, ``stream`` the folder of the prepared stream (None for functions that need none),
     ``cost`` the expected FLOPs, ``labels`` what tables show of it (arm, multiple). ``function`` is "module:name" of what flies it; it is
     called as ``windtunnel.train.run.fly`` is. ``streams`` are the folders of the streams of models it needs that are not trained on its
-    own, by :func:`windtunnel.recipe.data_key`. ``sources`` are the texts of the parts that stand in no package.
+    own, by :func:`windtunnel.recipe.data_key`. ``sources`` are the texts of the parts that stand in no package, ``modules`` what else has
+    to be imported for parts to be known.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Job:
     function: str = FLY
     streams: dict[str, str] = field(default_factory=dict)
     sources: tuple[PartSource, ...] = ()
+    modules: tuple[str, ...] = ()
     variant: Variant | None = None
     weights: bool = False  # the record alone will not do
     memory: float = 0.0  # bytes that it is expected to take of an accelerator
@@ -109,6 +111,8 @@ def _call(job: Job, folder: Path, threads: int | None, device: str | None, repor
     from windtunnel.recipe import Recipe, needed
 
     define(job.sources)
+    for name in job.modules:
+        importlib.import_module(name)
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
     recipe = Recipe.model_validate(job.recipe)
