@@ -11,26 +11,10 @@ import pytest
 from windtunnel import testing
 from windtunnel.core import registry
 from windtunnel.core.trial import Trial
-from windtunnel.kits.series.tiny import SERIES
+from windtunnel.kits.trials import DIGITS, GRAPHS, ROWS, SERIES
 from windtunnel.slots import AfterStep, LossTerm, Schedule, Start, Structure
 
-IMAGES = {
-    "corpus": {"digits": "builtin:digits"},
-    "split": {"validation": 0.15, "test": 0.25},
-    "encoding": "pixels",
-    "objective": "classify",
-    "context": 8,
-    "evaluations": "labels",
-    "evaluate_every": 1,
-}
-LABELLED = {"split": {"validation": 0.2, "test": 0.2}, "context": 4, "evaluations": "labels", "evaluate_every": 1}
-ROWS = {**LABELLED, "corpus": {"iris": {"bundled-table": "iris"}}, "encoding": "rows", "objective": "classify-rows"}
-GRAPHS = {
-    **LABELLED,
-    "corpus": {"drawn": {"random-graphs": {"count": 80, "nodes": 9}}},
-    "encoding": "graphs",
-    "objective": "classify-graphs",
-}
+IMAGES = {**DIGITS, "objective": "classify", "evaluations": "labels"}
 SIZES = {"layers": 2, "width": 16, "heads": 2}
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "images": ({"family": "vit", "head": "classify", **SIZES}, IMAGES, "bits_per_label"),

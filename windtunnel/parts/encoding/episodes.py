@@ -9,7 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial, without
-from windtunnel.kits.trajectory.tiny import EPISODES, MODEL
+from windtunnel.kits.trials import EPISODES
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -28,7 +28,7 @@ class EpisodeWindows(Encoding, name="episodes"):
     an episode is shorter than a window, or ends within one, nothing stands there. An action of -1 is one that nobody tells.
     """
 
-    trial = Trial({"steps": 6}, model=MODEL, beside=without(EPISODES, "encoding"))
+    trial = Trial({"steps": 6}, model={"family": "decision-transformer"}, beside=without(EPISODES, "encoding"))
 
     unit: ClassVar[str] = "window"
     evaluation: ClassVar[str] = "action-bits"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import GRAPHS
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -32,17 +33,7 @@ class GraphsEncoding(Encoding, name="graphs"):
     Held-out graphs whose label no training graph has cannot be told and do not count, which is said.
     """
 
-    trial = Trial(
-        model={"family": "graph-attention"},
-        beside={
-            "corpus": {"drawn": {"random-graphs": {"count": 80, "nodes": 9}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "objective": "classify-graphs",
-            "context": 4,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "graph-attention"}, beside=without(GRAPHS, "encoding"))
 
     unit: ClassVar[str] = "graph"
     evaluation: ClassVar[str] = "labels"

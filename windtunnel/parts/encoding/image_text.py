@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
 from windtunnel.kits.text.vocabulary import LEARNT
+from windtunnel.kits.trials import CLIP, PAIRS
 from windtunnel.parts.encoding.pixels import Pixels
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
@@ -31,18 +32,7 @@ class ImageText(Encoding, name="image-text"):
     as ``pixels`` treats them.
     """
 
-    trial = Trial(
-        {"size": 8, "vocabulary": 400, "length": 12},
-        model={"family": "clip", "patch": 4},
-        beside={
-            "corpus": {"drawn": {"drawn-shapes": {"count": 120, "size": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "objective": "contrastive-pairs",
-            "context": 4,
-            "evaluations": {"match": {"gallery": 8}},
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial({"size": 8, "vocabulary": 400, "length": 12}, model=CLIP, beside=without(PAIRS, "encoding"))
 
     unit: ClassVar[str] = "pair"
     evaluation: ClassVar[str] = "match"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -28,17 +29,7 @@ class Pixels(Encoding, name="pixels"):
     cannot be told and do not count, which is said.
     """
 
-    trial = Trial(
-        model={"family": "vit"},
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "objective": "masked-patches",
-            "context": 8,
-            "evaluations": {"probe": {"shots": 2, "draws": 1}},
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "vit"}, beside=without(DIGITS, "encoding"))
 
     unit: ClassVar[str] = "image"
     evaluation: ClassVar[str] = "probe"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import ROWS
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -32,17 +33,7 @@ class RowsEncoding(Encoding, name="rows"):
     not count. All of this, and rows without a label, is counted, and said with the names of the columns.
     """
 
-    trial = Trial(
-        model={"family": "cells"},
-        beside={
-            "corpus": {"iris": {"bundled-table": "iris"}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "objective": "classify-rows",
-            "context": 8,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "cells"}, beside=without(ROWS, "encoding"))
 
     unit: ClassVar[str] = "row"
     evaluation: ClassVar[str] = "labels"

@@ -11,7 +11,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial, without
 from windtunnel.kits.series.grid import coarse, frequency_number
-from windtunnel.kits.series.tiny import MODEL, SERIES
+from windtunnel.kits.trials import PATCHTST, SERIES
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -39,7 +39,7 @@ class SeriesWindows(Encoding, name="series"):
     augmentation of Ekambaram et al. 2024, arXiv:2401.03955. What is held out stays the same.
     """
 
-    trial = Trial({"past": 24, "horizon": 12}, model=MODEL, beside=without(SERIES, "encoding"))
+    trial = Trial({"past": 24, "horizon": 12}, model=PATCHTST, beside=without(SERIES, "encoding"))
 
     unit: ClassVar[str] = "window"
     evaluation: ClassVar[str] = "relative-error"

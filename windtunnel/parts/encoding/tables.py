@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import TABLES
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
@@ -29,18 +30,7 @@ class TablesEncoding(Encoding, name="tables"):
     would be lost in silence.
     """
 
-    trial = Trial(
-        {"length": 8},
-        model={"family": "pfn"},
-        beside={
-            "corpus": {"drawn": {"table-prior": {"count": 120, "rows": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "objective": "in-context",
-            "context": 2,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial({"length": 8}, model={"family": "pfn"}, beside=without(TABLES, "encoding"))
 
     unit: ClassVar[str] = "table"
     evaluation: ClassVar[str] = "labels"

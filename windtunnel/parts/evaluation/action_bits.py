@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
-from windtunnel.kits.trajectory.tiny import EPISODES, MODEL
+from windtunnel.kits.trials import EPISODES
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class ActionBits(Evaluation, name="action-bits"):
     of a policy.
     """
 
-    trial = Trial(model=MODEL, beside={**EPISODES, "evaluations": []})
+    trial = Trial(model={"family": "decision-transformer"}, beside={**EPISODES, "evaluations": []})
 
     unit: ClassVar[str] = "bits per action"
     better: ClassVar[str] = "lower"

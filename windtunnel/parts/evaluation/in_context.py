@@ -9,6 +9,7 @@ from pydantic import Field
 from windtunnel.core.errors import PartError
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
+from windtunnel.kits.trials import TABLES
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -26,19 +27,7 @@ class InContextBits(Evaluation, name="in-context"):
     with one.
     """
 
-    trial = Trial(
-        {"shown": [2, 4]},
-        model={"family": "pfn"},
-        beside={
-            "corpus": {"drawn": {"table-prior": {"count": 120, "rows": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": {"tables": {"length": 8}},
-            "objective": "in-context",
-            "context": 2,
-            "evaluations": [],
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial({"shown": [2, 4]}, model={"family": "pfn"}, beside={**TABLES, "evaluations": []})
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -41,19 +42,7 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
     ``on: pixels`` reads the image itself in the place of features: what the model must beat.
     """
 
-    trial = Trial(
-        {"tasks": 2, "orders": 1, "epochs": 1},
-        model={"family": "vit"},
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "encoding": "pixels",
-            "objective": "masked-patches",
-            "context": 8,
-            "evaluations": [],
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial({"tasks": 2, "orders": 1, "epochs": 1}, model={"family": "vit"}, beside={**DIGITS, "evaluations": []})
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"

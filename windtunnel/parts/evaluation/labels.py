@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -23,18 +24,7 @@ class Labels(Evaluation, name="labels"):
     trained without labels is judged by ``probe``.
     """
 
-    trial = Trial(
-        model={"family": "vit", "head": "classify"},
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "encoding": "pixels",
-            "objective": "classify",
-            "context": 8,
-            "evaluations": [],
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "vit", "head": "classify"}, beside={**DIGITS, "objective": "classify", "evaluations": []})
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.trials import GRAPHS
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -26,18 +27,7 @@ class Links(Evaluation, name="links"):
     bits are 1. Beside it ``links_area``, the chance that an edge scores above a pair without one.
     """
 
-    trial = Trial(
-        model={"family": "graph-attention"},
-        beside={
-            "corpus": {"drawn": {"random-graphs": {"count": 80, "nodes": 9}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": "graphs",
-            "objective": "masked-nodes",
-            "context": 4,
-            "evaluations": [],
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "graph-attention"}, beside={**GRAPHS, "objective": "masked-nodes", "evaluations": []})
 
     unit: ClassVar[str] = "bits per pair"
     better: ClassVar[str] = "lower"

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.trials import CLIP, PAIRS
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -29,19 +30,7 @@ class Match(Evaluation, name="match"):
     ten. Without any knowledge bits would be ``match_zero``, log2 of the pairs in a gallery.
     """
 
-    trial = Trial(
-        {"gallery": 8},
-        model={"family": "clip", "patch": 4},
-        beside={
-            "corpus": {"drawn": {"drawn-shapes": {"count": 120, "size": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": {"image-text": {"size": 8, "vocabulary": 400, "length": 12}},
-            "objective": "contrastive-pairs",
-            "context": 4,
-            "evaluations": [],
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial({"gallery": 8}, model=CLIP, beside={**PAIRS, "evaluations": []})
 
     unit: ClassVar[str] = "bits per pair"
     better: ClassVar[str] = "lower"

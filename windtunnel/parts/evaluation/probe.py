@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from windtunnel.core.errors import PartError, needing
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -34,19 +35,7 @@ class Probe(Evaluation, name="probe"):
     Alain and Bengio 2016, arXiv:1610.01644; the weights of neighbours are those of Wu et al. 2018, arXiv:1805.01978. It needs scikit-learn.
     """
 
-    trial = Trial(
-        {"shots": 2, "draws": 1},
-        model={"family": "vit"},
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "encoding": "pixels",
-            "objective": "masked-patches",
-            "context": 8,
-            "evaluations": [],
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial({"shots": 2, "draws": 1}, model={"family": "vit"}, beside={**DIGITS, "evaluations": []})
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"

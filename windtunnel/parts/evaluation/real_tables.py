@@ -10,6 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import PartError
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
+from windtunnel.kits.trials import TABLES
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -31,19 +32,7 @@ class RealTables(Evaluation, name="real-tables"):
     It needs scikit-learn.
     """
 
-    trial = Trial(
-        {"tables": ["iris"], "shown": 10, "draws": 1},
-        model={"family": "pfn"},
-        beside={
-            "corpus": {"drawn": {"table-prior": {"count": 120, "rows": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": {"tables": {"length": 8}},
-            "objective": "in-context",
-            "context": 2,
-            "evaluations": [],
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial({"tables": ["iris"], "shown": 10, "draws": 1}, model={"family": "pfn"}, beside={**TABLES, "evaluations": []})
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
-from windtunnel.kits.series.tiny import MODEL, SERIES
+from windtunnel.kits.trials import PATCHTST, SERIES
 from windtunnel.slots import Evaluation, HeldOut
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class RelativeError(Evaluation, name="relative-error"):
     a forecast of one number they are the same), and ``coverage_80``, the share of values between the quantiles 0.1 and 0.9.
     """
 
-    trial = Trial(model=MODEL, beside={**SERIES, "evaluations": []})
+    trial = Trial(model=PATCHTST, beside={**SERIES, "evaluations": []})
 
     unit: ClassVar[str] = "times the error of seasonal naive"
     better: ClassVar[str] = "lower"

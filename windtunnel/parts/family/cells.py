@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
 from windtunnel.kits.sets.families import SetFamily, common
+from windtunnel.kits.trials import ROWS
 from windtunnel.slots import Inputs, Sizes
 
 
@@ -17,17 +18,7 @@ class CellsFamily(SetFamily, name="cells"):
     an exported model, which ``AutoModel`` loads with ``trust_remote_code=True``.
     """
 
-    trial = Trial(
-        beside={
-            "corpus": {"iris": {"bundled-table": "iris"}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": "rows",
-            "objective": "classify-rows",
-            "context": 8,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        }
-    )
+    trial = Trial(beside=ROWS)
 
     kind: ClassVar[str] = "row-classifier"
     reads: ClassVar[tuple[str, ...]] = ("numbers", "categories", "hidden")

@@ -11,6 +11,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
 from windtunnel.kits.image.pairs import pairs_of
 from windtunnel.kits.image.patches import to_images
+from windtunnel.kits.trials import PAIRS
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, Inputs, MlpPlace, Places, Sizes
 
 if TYPE_CHECKING:
@@ -32,17 +33,7 @@ class Clip(Family, name="clip"):
     end: transformers looks for the first ``eos_token_id``, or, where that is 2, for the largest token, so the end is never 2 here.
     """
 
-    trial = Trial(
-        beside={
-            "corpus": {"drawn": {"drawn-shapes": {"count": 120, "size": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": {"image-text": {"size": 8, "vocabulary": 400, "length": 12}},
-            "objective": "contrastive-pairs",
-            "context": 4,
-            "evaluations": {"match": {"gallery": 8}},
-            "evaluate_every": 1,
-        }
-    )
+    trial = Trial(beside=PAIRS)
 
     local = "the scale of its scores is a number without an axis, which fully_shard does not take, and its towers are called by themselves"
 

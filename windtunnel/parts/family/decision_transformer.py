@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
-from windtunnel.kits.trajectory.tiny import EPISODES
+from windtunnel.kits.trials import EPISODES
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, Inputs, MlpPlace, Places, Sizes
 
 PLACES = Places(

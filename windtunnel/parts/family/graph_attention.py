@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
 from windtunnel.kits.sets.families import SetFamily, common
+from windtunnel.kits.trials import GRAPHS
 from windtunnel.slots import Inputs, Sizes
 
 
@@ -18,17 +19,7 @@ class GraphAttention(SetFamily, name="graph-attention"):
     ``trust_remote_code=True``.
     """
 
-    trial = Trial(
-        beside={
-            "corpus": {"drawn": {"random-graphs": {"count": 80, "nodes": 9}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": "graphs",
-            "objective": "classify-graphs",
-            "context": 4,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        }
-    )
+    trial = Trial(beside=GRAPHS)
 
     kind: ClassVar[str] = "graph-network"
     reads: ClassVar[tuple[str, ...]] = ("nodes", "edges", "there", "hidden")

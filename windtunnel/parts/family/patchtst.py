@@ -10,7 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
 from windtunnel.kits.series.grid import FREQUENCIES
-from windtunnel.kits.series.tiny import SERIES
+from windtunnel.kits.trials import SERIES
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, Inputs, MlpPlace, Places, Sizes
 
 BLOCK = BlockPlace(

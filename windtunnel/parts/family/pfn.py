@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from windtunnel.core.trial import Trial
 from windtunnel.kits.sets.families import SetFamily, common
+from windtunnel.kits.trials import TABLES
 from windtunnel.slots import Inputs, Sizes
 
 
@@ -17,17 +18,7 @@ class Pfn(SetFamily, name="pfn"):
     ``trust_remote_code=True``.
     """
 
-    trial = Trial(
-        beside={
-            "corpus": {"drawn": {"table-prior": {"count": 120, "rows": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": {"tables": {"length": 8}},
-            "objective": "in-context",
-            "context": 2,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        }
-    )
+    trial = Trial(beside=TABLES)
 
     kind: ClassVar[str] = "rows-in-context"
     reads: ClassVar[tuple[str, ...]] = ("cells", "known")

@@ -10,6 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
 from windtunnel.kits.image.patches import to_images, to_patches
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, Inputs, MlpPlace, Places, Sizes
 
 BLOCK = BlockPlace(
@@ -32,17 +33,7 @@ class Vit(Family, name="vit"):
     embed``, a layer with tanh makes a vector of as many numbers of it, for objectives that compare images.
     """
 
-    trial = Trial(
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "encoding": "pixels",
-            "objective": "masked-patches",
-            "context": 8,
-            "evaluations": {"probe": {"shots": 2, "draws": 1}},
-            "evaluate_every": 1,
-        }
-    )
+    trial = Trial(beside=DIGITS)
 
     reads: ClassVar[tuple[str, ...]] = ("pixels", "masked")
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial, without
-from windtunnel.kits.trajectory.tiny import EPISODES, MODEL
+from windtunnel.kits.trials import EPISODES
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Action(Objective, name="action"):
     and those with one that no training step has, are read and do not count.
     """
 
-    trial = Trial(model=MODEL, beside=without(EPISODES, "objective"))
+    trial = Trial(model={"family": "decision-transformer"}, beside=without(EPISODES, "objective"))
 
     kinds: ClassVar[tuple[str, ...]] = ("actor",)
     fields: ClassVar[tuple[str, ...]] = ("observation", "action", "there")

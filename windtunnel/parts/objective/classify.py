@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -24,17 +25,7 @@ class Classify(Objective, name="classify"):
     do not count.
     """
 
-    trial = Trial(
-        model={"family": "vit", "head": "classify"},
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "encoding": "pixels",
-            "context": 8,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "vit", "head": "classify"}, beside={**without(DIGITS, "objective"), "evaluations": "labels"})
 
     kinds: ClassVar[tuple[str, ...]] = ("image-classifier",)
     fields: ClassVar[tuple[str, ...]] = ("pixels", "label")

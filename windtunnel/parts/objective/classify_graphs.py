@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from windtunnel.core.errors import PartError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import GRAPHS
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -17,17 +18,7 @@ if TYPE_CHECKING:
 class ClassifyGraphs(Objective, name="classify-graphs"):
     """Tell the label of every graph: its cross entropy, in nats. Graphs without a label are read and do not count."""
 
-    trial = Trial(
-        model={"family": "graph-attention"},
-        beside={
-            "corpus": {"drawn": {"random-graphs": {"count": 80, "nodes": 9}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": "graphs",
-            "context": 4,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "graph-attention"}, beside=without(GRAPHS, "objective"))
 
     kinds: ClassVar[tuple[str, ...]] = ("graph-network",)
     fields: ClassVar[tuple[str, ...]] = ("nodes", "edges", "there", "label")

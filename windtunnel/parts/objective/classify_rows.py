@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import ROWS
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -22,18 +23,7 @@ class ClassifyRows(Objective, name="classify-rows"):
     from learning them by heart, and teaches it what to do where a cell has no value.
     """
 
-    trial = Trial(
-        {"hide": 0.2},
-        model={"family": "cells"},
-        beside={
-            "corpus": {"iris": {"bundled-table": "iris"}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": "rows",
-            "context": 8,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial({"hide": 0.2}, model={"family": "cells"}, beside=without(ROWS, "objective"))
 
     kinds: ClassVar[tuple[str, ...]] = ("row-classifier",)
     fields: ClassVar[tuple[str, ...]] = ("numbers", "categories", "label")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import CLIP, PAIRS
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -27,17 +28,7 @@ class ContrastivePairs(Objective, name="contrastive-pairs"):
     captions are the same are told to be strangers, as in the paper, unless ``alike`` leaves them out of each other's comparison.
     """
 
-    trial = Trial(
-        model={"family": "clip", "patch": 4},
-        beside={
-            "corpus": {"drawn": {"drawn-shapes": {"count": 120, "size": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": {"image-text": {"size": 8, "vocabulary": 400, "length": 12}},
-            "context": 4,
-            "evaluations": {"match": {"gallery": 8}},
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model=CLIP, beside=without(PAIRS, "objective"))
 
     kinds: ClassVar[tuple[str, ...]] = ("image-text",)
     fields: ClassVar[tuple[str, ...]] = ("pixels", "caption")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import GRAPHS
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -26,15 +27,7 @@ class CorrelatedNodes(Objective, name="correlated-nodes"):
     """
 
     trial = Trial(
-        model={"family": "graph-attention"},
-        beside={
-            "corpus": {"drawn": {"random-graphs": {"count": 80, "nodes": 9}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": "graphs",
-            "context": 4,
-            "evaluations": {"probe": {"shots": 2, "draws": 1}},
-            "evaluate_every": 1,
-        },
+        model={"family": "graph-attention"}, beside={**without(GRAPHS, "objective"), "evaluations": {"probe": {"shots": 2, "draws": 1}}}
     )
 
     kinds: ClassVar[tuple[str, ...]] = ("graph-network",)

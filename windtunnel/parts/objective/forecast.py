@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial, without
-from windtunnel.kits.series.tiny import MODEL, SERIES
+from windtunnel.kits.trials import PATCHTST, SERIES
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class SeriesForecast(Objective, name="forecast"):
     the loss is minus the logarithm of its density there, in nats, whatever ``distance`` is.
     """
 
-    trial = Trial(model=MODEL, beside=without(SERIES, "objective"))
+    trial = Trial(model=PATCHTST, beside=without(SERIES, "objective"))
 
     kinds: ClassVar[tuple[str, ...]] = ("forecaster",)
     fields: ClassVar[tuple[str, ...]] = ("past", "future", "frequency")

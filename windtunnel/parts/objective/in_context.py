@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import TABLES
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -24,17 +25,7 @@ class InContextLabels(Objective, name="in-context"):
     but how frequent labels are.
     """
 
-    trial = Trial(
-        model={"family": "pfn"},
-        beside={
-            "corpus": {"drawn": {"table-prior": {"count": 120, "rows": 8}}},
-            "split": {"validation": 0.2, "test": 0.2},
-            "encoding": {"tables": {"length": 8}},
-            "context": 2,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "pfn"}, beside=without(TABLES, "objective"))
 
     kinds: ClassVar[tuple[str, ...]] = ("rows-in-context",)
     fields: ClassVar[tuple[str, ...]] = ("cells", "label")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -28,17 +29,7 @@ class LeaveOneOut(Objective, name="look"):
     Images without a label take no part; one whose class no other image of the step has votes, and does not count.
     """
 
-    trial = Trial(
-        model={"family": "vit", "head": "embed"},
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "encoding": "pixels",
-            "context": 8,
-            "evaluations": {"probe": {"shots": 2, "draws": 1}},
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "vit", "head": "embed"}, beside=without(DIGITS, "objective"))
 
     kinds: ClassVar[tuple[str, ...]] = ("image-embedder",)
     fields: ClassVar[tuple[str, ...]] = ("pixels", "label")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.core.trial import Trial
+from windtunnel.core.trial import Trial, without
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import Loss, Objective
 
 if TYPE_CHECKING:
@@ -25,17 +26,7 @@ class MaskedPatches(Objective, name="masked-patches"):
     distance that He et al. 2021, arXiv:2111.06377 (MAE) use; their encoder does not read hidden patches, this one reads the vector.
     """
 
-    trial = Trial(
-        model={"family": "vit"},
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "encoding": "pixels",
-            "context": 8,
-            "evaluations": {"probe": {"shots": 2, "draws": 1}},
-            "evaluate_every": 1,
-        },
-    )
+    trial = Trial(model={"family": "vit"}, beside=without(DIGITS, "objective"))
 
     kinds: ClassVar[tuple[str, ...]] = ("image-encoder",)
     fields: ClassVar[tuple[str, ...]] = ("pixels",)

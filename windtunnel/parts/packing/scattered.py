@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from windtunnel.core.trial import Trial
-from windtunnel.kits.series.tiny import MODEL, SERIES
+from windtunnel.kits.trials import PATCHTST, SERIES
 from windtunnel.slots import Documents, Layout, Packing
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Scattered(Packing, name="scattered"):
     should see many documents. Every unit comes once an epoch; the last sequence may be shorter.
     """
 
-    trial = Trial(model=MODEL, beside=SERIES)
+    trial = Trial(model=PATCHTST, beside=SERIES)
 
     def pack(self, documents: Documents, length: int, random: np.random.Generator) -> Layout:
         """Sequences of ``length`` units from anywhere."""

@@ -11,6 +11,7 @@ from windtunnel.core.errors import PartError
 from windtunnel.core.part import Trained
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
+from windtunnel.kits.trials import DIGITS
 from windtunnel.slots import ALONE, Start, StartContext
 
 if TYPE_CHECKING:
@@ -29,15 +30,7 @@ class NewHead(Start, name="new-head"):
 
     trial = Trial(
         model={"family": "vit", "head": "classify"},
-        beside={
-            "corpus": {"digits": "builtin:digits"},
-            "split": {"validation": 0.15, "test": 0.25},
-            "encoding": "pixels",
-            "objective": "classify",
-            "context": 8,
-            "evaluations": "labels",
-            "evaluate_every": 1,
-        },
+        beside={**DIGITS, "objective": "classify", "evaluations": "labels"},
         before={"model": {"family": "vit", "layers": 2, "width": 32, "heads": 2}, "objective": "masked-patches", "context": 8},
     )
 
