@@ -28,17 +28,15 @@ class Precision(enum.StrEnum):
 
 def adapt(
     called: typer.Context,
-    checkpoint: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a file of weights or a hub name", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where all goes; the model in DIR/model", show_default=False)],
+    checkpoint: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a file of weights or a hub name")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where all goes; the model in DIR/model")],
     corpus: Annotated[
         list[str] | None,
-        typer.Option("--corpus", metavar="NAME=PATH", help="what to adapt to; repeat it for several", show_default=False),
+        typer.Option("--corpus", metavar="NAME=PATH", help="what to adapt to; repeat it for several"),
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(
-            "--keep", metavar="NAME=PATH", help="text like what must be kept (default: the model writes its own)", show_default=False
-        ),
+        typer.Option("--keep", metavar="NAME=PATH", help="text like what must be kept (default: the model writes its own)"),
     ] = None,
     budget: Annotated[str, typer.Option("--budget", help="30m, 2h, 500 steps, 2e6 tokens, 1e15 flops")] = "30m",
     max_forgetting: Annotated[
@@ -47,16 +45,14 @@ def adapt(
     replay: Annotated[float, typer.Option("--replay", help="share of training documents that come from what is kept (0: none)")] = 0.25,
     rate: Annotated[
         float | None,
-        typer.Option("--rate", min=0.0, help="peak learning rate (default: a fifth of that of training from scratch)", show_default=False),
+        typer.Option("--rate", min=0.0, help="peak learning rate (default: a fifth of that of training from scratch)"),
     ] = None,
     context: Annotated[int, typer.Option("--context", min=8, help="tokens of a sequence")] = 256,
     batch: Annotated[int, typer.Option("--batch", min=1, help="sequences of a step")] = 4,
     own_tokens: Annotated[int, typer.Option("--own-tokens", min=1, help="tokens the model writes itself without --keep")] = 16_384,
     seed: Annotated[int, typer.Option("--seed", min=0, help="what differs between repetitions")] = 0,
-    cache: Annotated[
-        Path | None, typer.Option("--cache", metavar="DIR", help="where prepared text is kept (default: DIR/cache)", show_default=False)
-    ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="threads (default: all cores)", show_default=False)] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="where prepared text is kept (default: DIR/cache)")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="threads (default: all cores)")] = None,
     device: DeviceOption = None,
     precision: Annotated[
         Precision, typer.Option("--precision", help="arithmetic of forward and backward passes (auto: the faster one here)")
@@ -67,12 +63,9 @@ def adapt(
             "--with",
             metavar="WAY[,WAY...]",
             help="lora, adalora, svd-core ... (default: all weights train); several, full among them, are compared by a study",
-            show_default=False,
         ),
     ] = None,
-    hours: Annotated[
-        float | None, typer.Option("--hours", metavar="H", help="of several ways: what all runs together may take", show_default=False)
-    ] = None,
+    hours: Annotated[float | None, typer.Option("--hours", metavar="H", help="of several ways: what all runs together may take")] = None,
     processes: RanksOption = 1,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")] = False,
 ) -> None:

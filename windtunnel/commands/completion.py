@@ -71,7 +71,7 @@ def key_names() -> list[str]:
 
 def completion(
     context: typer.Context,
-    shell: Annotated[Shell, typer.Argument(help="for which shell", show_default=False)],
+    shell: Annotated[Shell, typer.Argument(help="for which shell")],
 ) -> None:
     """Print a script that completes commands, options and names on a press of Tab.
 

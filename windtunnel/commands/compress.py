@@ -24,7 +24,7 @@ from windtunnel.commands.options import (
 
 
 def compress(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a run, a file of weights, or a hub name", show_default=False)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a run, a file of weights, or a hub name")],
     to: Annotated[
         list[str],
         typer.Option("--to", metavar="WAYS", help="4bit (or 4bit-64: groups of 64), 2:4, svd-50%; several with commas, or repeat it"),
@@ -33,12 +33,12 @@ def compress(
     corpus: CorpusOption = None,
     tasks: Annotated[
         list[str] | None,
-        typer.Option("--tasks", metavar="TASK", help="questions to ask all, as `windtunnel evaluate` takes them", show_default=False),
+        typer.Option("--tasks", metavar="TASK", help="questions to ask all, as `windtunnel evaluate` takes them"),
     ] = None,
     sample: SampleOption = None,
     context: Annotated[
         int | None,
-        typer.Option("--context", min=2, help="tokens of a window (default: what it has room for, at most 1024)", show_default=False),
+        typer.Option("--context", min=2, help="tokens of a window (default: what it has room for, at most 1024)"),
     ] = None,
     batch: WindowsOption = 4,
     threads: ThreadsOption = None,

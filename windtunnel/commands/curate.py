@@ -13,8 +13,8 @@ from windtunnel.commands.options import AddressOption, CorpusOption, Engine, Jso
 
 
 def curate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a corpus and its curators (YAML)", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where documents, victims and report go", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a corpus and its curators (YAML)")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where documents, victims and report go")],
     corpus: CorpusOption = None,
     settings: SetOption = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="processes that judge documents side by side")] = 1,

@@ -28,9 +28,7 @@ UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
 def evaluate(
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="folders of models or runs, files of weights, or hub names", show_default=False)
-    ],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="folders of models or runs, files of weights, or hub names")],
     corpus: CorpusOption = None,
     tasks: Annotated[
         list[str] | None,
@@ -38,14 +36,13 @@ def evaluate(
             "--tasks",
             metavar="TASK",
             help="a JSONL of multiple-choice questions, a task file of lm_eval (.yaml) or the name of a task; repeat it for several",
-            show_default=False,
         ),
     ] = None,
     weights: Annotated[bool, typer.Option("--weights", help="look for dead, collapsed and untrained layers")] = False,
     sample: SampleOption = None,
     context: Annotated[
         int | None,
-        typer.Option("--context", min=2, help="tokens of a window (default: what all have room for, at most 1024)", show_default=False),
+        typer.Option("--context", min=2, help="tokens of a window (default: what all have room for, at most 1024)"),
     ] = None,
     batch: WindowsOption = 4,
     precision: Annotated[str, typer.Option("--precision", help="float32 or bfloat16")] = "float32",

@@ -19,17 +19,13 @@ from windtunnel.study.result import StudyResult
 if TYPE_CHECKING:
     from windtunnel.laws.decision import ForecastResult
 
-ResultPaths = Annotated[
-    list[Path], typer.Argument(metavar="RESULT", help="results of the same arms at several scales: files or folders", show_default=False)
-]
+ResultPaths = Annotated[list[Path], typer.Argument(metavar="RESULT", help="results of the same arms at several scales: files or folders")]
 
 
 def forecast(
     results: ResultPaths,
-    flops: Annotated[float, typer.Option("--flops", metavar="F", help="of the run that is to be decided", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="write report.html and forecast.json there", show_default=False)
-    ] = None,
+    flops: Annotated[float, typer.Option("--flops", metavar="F", help="of the run that is to be decided")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="write report.html and forecast.json there")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Which arm will be ahead at a larger budget, how likely, and whether more pilots would change the choice."""
@@ -55,9 +51,9 @@ def forecast(
 
 
 def ladder(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="the study (YAML), or a shipped one", show_default=False)],
-    sizes: Annotated[str, typer.Option("--sizes", metavar="N,N,...", help="parameters, such as 1e4,4e4", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a study for each size is written there", show_default=False)],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="the study (YAML), or a shipped one")],
+    sizes: Annotated[str, typer.Option("--sizes", metavar="N,N,...", help="parameters, such as 1e4,4e4")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a study for each size is written there")],
     corpus: CorpusOption = None,
 ) -> None:
     """Write a study at several sizes, batch and rates carried over by rule; `windtunnel forecast` reads the results of all."""
@@ -104,19 +100,19 @@ def show(found: ForecastResult) -> None:
 
 
 def plan(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="the study (YAML) that was flown, or a shipped one", show_default=False)],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="the study (YAML) that was flown, or a shipped one")],
     arm: Annotated[str, typer.Option("--arm", metavar="NAME", help="whose recipe it is")] = "baseline",
-    flops: Annotated[float | None, typer.Option("--flops", metavar="F", help="of training", show_default=False)] = None,
-    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="devices that share the run", show_default=False)] = None,
-    days: Annotated[float | None, typer.Option("--days", help="that they have", show_default=False)] = None,
+    flops: Annotated[float | None, typer.Option("--flops", metavar="F", help="of training")] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="devices that share the run")] = None,
+    days: Annotated[float | None, typer.Option("--days", help="that they have")] = None,
     mfu: Annotated[float, typer.Option("--mfu", help="share of the peak that is reached")] = 0.4,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="what they are, such as a100, h100 or l40s")] = "h100",
-    price: Annotated[float | None, typer.Option("--price", help="of a device and hour", show_default=False)] = None,
-    corpus_tokens: Annotated[float | None, typer.Option("--corpus-tokens", help="different tokens there are", show_default=False)] = None,
+    price: Annotated[float | None, typer.Option("--price", help="of a device and hour")] = None,
+    corpus_tokens: Annotated[float | None, typer.Option("--corpus-tokens", help="different tokens there are")] = None,
     inference_tokens: Annotated[float, typer.Option("--inference-tokens", help="that the model will read and write in use")] = 0.0,
-    max_size: Annotated[float | None, typer.Option("--max-size", help="parameters it may have", show_default=False)] = None,
+    max_size: Annotated[float | None, typer.Option("--max-size", help="parameters it may have")] = None,
     results: Annotated[list[Path] | None, typer.Option("--result", metavar="RESULT", help="of the study; repeat it for several")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="write the recipe there", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="write the recipe there")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="say from which runs or rule each number comes")] = False,
     as_json: JsonOption = False,
 ) -> None:

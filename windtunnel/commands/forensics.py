@@ -17,22 +17,15 @@ MERGES, SAMPLE, LENGTH, CACHE = 1000, "5MB", 128, OUT / "cache"
 
 
 def forensics(
-    subject: Annotated[
-        str,
-        typer.Argument(metavar="TOKENIZER|MODEL", help="a tokenizer.json, or a folder with one; or a model", show_default=False),
-    ],
+    subject: Annotated[str, typer.Argument(metavar="TOKENIZER|MODEL", help="a tokenizer.json, or a folder with one; or a model")],
     corpus: CorpusOption = None,
     merges: Annotated[int, typer.Option("--merges", min=1, help="how many merges of a tokenizer are looked at, the first ones")] = MERGES,
     sample: Annotated[str, typer.Option("--sample", metavar="SIZE", help="how much of each source of --corpus is counted")] = SAMPLE,
     members: Annotated[
-        str | None, typer.Option("--members", metavar="PATH", help="documents that a model may have been trained on", show_default=False)
+        str | None, typer.Option("--members", metavar="PATH", help="documents that a model may have been trained on")
     ] = None,
-    others: Annotated[
-        str | None, typer.Option("--others", metavar="PATH", help="of the same kind, which it cannot have been", show_default=False)
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option("--reference", metavar="MODEL", help="of the same tokenizer, trained on neither", show_default=False)
-    ] = None,
+    others: Annotated[str | None, typer.Option("--others", metavar="PATH", help="of the same kind, which it cannot have been")] = None,
+    reference: Annotated[str | None, typer.Option("--reference", metavar="MODEL", help="of the same tokenizer, trained on neither")] = None,
     length: Annotated[int, typer.Option("--length", min=2, help="tokens of each document that a model reads")] = LENGTH,
     cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="where prepared text is kept")] = CACHE,
     device: DeviceOption = None,

@@ -25,9 +25,7 @@ class File(enum.StrEnum):
 def keys(
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="NAME", help="only this key, and the keys below it (default: all)", show_default=False, autocompletion=key_names
-        ),
+        typer.Argument(metavar="NAME", help="only this key, and the keys below it (default: all)", autocompletion=key_names),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,7 +58,7 @@ def keys(
 
 
 def schema(
-    file: Annotated[File, typer.Argument(help="of which file", show_default=False)],
+    file: Annotated[File, typer.Argument(help="of which file")],
     files: PartsOption = None,
 ) -> None:
     """Print the JSON schema of a file, for editors that complete and check YAML.

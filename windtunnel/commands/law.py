@@ -17,14 +17,9 @@ from windtunnel.study.results import read_result, result_files
 app = typer.Typer(
     no_args_is_help=True, help="Ask results of studies for a knee, a crossover or the cost of a family, and tables of runs for a law."
 )
-Result = Annotated[
-    Path, typer.Argument(metavar="RESULT", help="result.json of a study, its folder, or a paper's result", show_default=False)
-]
-Results = Annotated[list[Path], typer.Argument(metavar="RESULT", help="results as for the other laws", show_default=False)]
-Ways = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="WAY=ARM,ARM", help="arms that belong together (default: WAY-DEPTH by name)", show_default=False),
-]
+Result = Annotated[Path, typer.Argument(metavar="RESULT", help="result.json of a study, its folder, or a paper's result")]
+Results = Annotated[list[Path], typer.Argument(metavar="RESULT", help="results as for the other laws")]
+Ways = Annotated[list[str] | None, typer.Argument(metavar="WAY=ARM,ARM", help="arms that belong together (default: WAY-DEPTH by name)")]
 
 
 def read(path: Path) -> StudyResult:
@@ -60,8 +55,8 @@ def family_cost(result: Result, ways: Ways = None) -> None:
 @app.command()
 def crossover(
     result: Result,
-    one: Annotated[str, typer.Argument(metavar="WAY", help="of arms named WAY-SHARE, the share in percent", show_default=False)],
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="the way it is compared with", show_default=False)],
+    one: Annotated[str, typer.Argument(metavar="WAY", help="of arms named WAY-SHARE, the share in percent")],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="the way it is compared with")],
     number: Annotated[str | None, typer.Argument(metavar="NUMBER", help="of the test (default: the study's own)")] = None,
 ) -> None:
     """At how much text does one way of training begin to win over another?"""
@@ -90,9 +85,9 @@ def corpora(results: Results) -> None:
 @app.command()
 def interaction(
     result: Result,
-    one: Annotated[str, typer.Argument(metavar="ARM", help="with the first technique alone", show_default=False)],
-    other: Annotated[str, typer.Argument(metavar="OTHER", help="with the second alone", show_default=False)],
-    both: Annotated[str, typer.Argument(metavar="BOTH", help="with both", show_default=False)],
+    one: Annotated[str, typer.Argument(metavar="ARM", help="with the first technique alone")],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="with the second alone")],
+    both: Annotated[str, typer.Argument(metavar="BOTH", help="with both")],
 ) -> None:
     """Whether two techniques add up: what both do together, less what each does alone."""
     from windtunnel.laws.corpora import interaction

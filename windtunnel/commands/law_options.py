@@ -11,11 +11,11 @@ from windtunnel.commands.console import answers, console, plain_table, print_jso
 from windtunnel.core.errors import UserError
 from windtunnel.laws.forecast import LawResult
 
-TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="comma-, semicolon- or tab-separated, with a heading", show_default=False)]
-SizeOption = Annotated[str, typer.Option("--size", metavar="COLUMN", help="parameters (7e9, not 7)", show_default=False)]
-TokensOption = Annotated[str, typer.Option("--tokens", metavar="COLUMN", help="training tokens (3e11, not 300)", show_default=False)]
-LossOption = Annotated[str, typer.Option("--loss", metavar="COLUMN", help="the loss, nats a token", show_default=False)]
-FlopsOption = Annotated[str, typer.Option("--flops", metavar="COLUMN", help="training FLOPs", show_default=False)]
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="comma-, semicolon- or tab-separated, with a heading")]
+SizeOption = Annotated[str, typer.Option("--size", metavar="COLUMN", help="parameters (7e9, not 7)")]
+TokensOption = Annotated[str, typer.Option("--tokens", metavar="COLUMN", help="training tokens (3e11, not 300)")]
+LossOption = Annotated[str, typer.Option("--loss", metavar="COLUMN", help="the loss, nats a token")]
+FlopsOption = Annotated[str, typer.Option("--flops", metavar="COLUMN", help="training FLOPs")]
 WhereOption = Annotated[
     list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="only rows that say so; may be given several times")
 ]

@@ -45,13 +45,11 @@ def chinchilla(
 
 def schedule(
     table: TableFile,
-    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the name of the schedule", show_default=False)],
-    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="the training step", show_default=False)],
-    rate: Annotated[str, typer.Option("--rate", metavar="COLUMN", help="the learning rate at that step", show_default=False)],
+    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the name of the schedule")],
+    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="the training step")],
+    rate: Annotated[str, typer.Option("--rate", metavar="COLUMN", help="the learning rate at that step")],
     loss: LossOption,
-    predict: Annotated[
-        list[str], typer.Option("--predict", metavar="NAME", help="a schedule to predict; may be given several times", show_default=False)
-    ],
+    predict: Annotated[list[str], typer.Option("--predict", metavar="NAME", help="a schedule to predict; may be given several times")],
     fit: Annotated[list[str] | None, typer.Option("--fit", metavar="NAME", help="a schedule to fit (default: all others)")] = None,
     where: WhereOption = None,
     as_json: JsonOption = False,
@@ -91,7 +89,7 @@ def best_rate(
     table: TableFile,
     size: SizeOption,
     tokens: TokensOption,
-    rate: Annotated[str, typer.Option("--rate", metavar="COLUMN", help="the peak learning rate", show_default=False)],
+    rate: Annotated[str, typer.Option("--rate", metavar="COLUMN", help="the peak learning rate")],
     loss: LossOption,
     where: WhereOption = None,
     draws: DrawsOption = DRAWS,
@@ -111,10 +109,10 @@ def best_rate(
 
 def order(
     table: TableFile,
-    arm: Annotated[str, typer.Option("--arm", metavar="COLUMN", help="the name of the arm", show_default=False)],
+    arm: Annotated[str, typer.Option("--arm", metavar="COLUMN", help="the name of the arm")],
     flops: FlopsOption,
     loss: LossOption,
-    target: Annotated[float, typer.Option("--target", metavar="FLOPS", help="of the run to be decided", show_default=False)],
+    target: Annotated[float, typer.Option("--target", metavar="FLOPS", help="of the run to be decided")],
     baseline: Annotated[str | None, typer.Option("--baseline", metavar="NAME", help="(default: the first arm of the table)")] = None,
     where: WhereOption = None,
     as_json: JsonOption = False,
@@ -137,7 +135,7 @@ def repeated(
     table: TableFile,
     size: SizeOption,
     tokens: TokensOption,
-    unique: Annotated[str, typer.Option("--unique", metavar="COLUMN", help="different tokens there were to read", show_default=False)],
+    unique: Annotated[str, typer.Option("--unique", metavar="COLUMN", help="different tokens there were to read")],
     loss: LossOption,
     group: GroupOption = None,
     where: WhereOption = None,
@@ -155,8 +153,8 @@ def repeated(
 def trajectory(
     table: TableFile,
     size: SizeOption,
-    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="the training step", show_default=False)],
-    batch: Annotated[str, typer.Option("--batch", metavar="COLUMN", help="tokens of a step", show_default=False)],
+    step: Annotated[str, typer.Option("--step", metavar="COLUMN", help="the training step")],
+    batch: Annotated[str, typer.Option("--batch", metavar="COLUMN", help="tokens of a step")],
     loss: LossOption,
     group: GroupOption = None,
     where: WhereOption = None,
@@ -173,10 +171,10 @@ def trajectory(
 
 def critical_batch(
     table: TableFile,
-    batch: Annotated[str, typer.Option("--batch", metavar="COLUMN", help="the batch size, tokens or sequences", show_default=False)],
-    steps: Annotated[str, typer.Option("--steps", metavar="COLUMN", help="steps to the level", show_default=False)],
-    level: Annotated[str, typer.Option("--level", metavar="COLUMN", help="the level of loss, or the model", show_default=False)],
-    loss: Annotated[str | None, typer.Option("--loss", metavar="COLUMN", help="the loss of the level", show_default=False)] = None,
+    batch: Annotated[str, typer.Option("--batch", metavar="COLUMN", help="the batch size, tokens or sequences")],
+    steps: Annotated[str, typer.Option("--steps", metavar="COLUMN", help="steps to the level")],
+    level: Annotated[str, typer.Option("--level", metavar="COLUMN", help="the level of loss, or the model")],
+    loss: Annotated[str | None, typer.Option("--loss", metavar="COLUMN", help="the loss of the level")] = None,
     where: WhereOption = None,
     draws: DrawsOption = DRAWS,
     as_json: JsonOption = False,
@@ -193,10 +191,10 @@ def critical_batch(
 
 def mixture(
     table: TableFile,
-    share: Annotated[str, typer.Option("--share", metavar="COLUMN", help="share of domain tokens", show_default=False)],
+    share: Annotated[str, typer.Option("--share", metavar="COLUMN", help="share of domain tokens")],
     tokens: TokensOption,
-    general: Annotated[str, typer.Option("--general", metavar="COLUMN", help="the general loss, nats", show_default=False)],
-    domain: Annotated[str, typer.Option("--domain", metavar="COLUMN", help="the domain loss, nats", show_default=False)],
+    general: Annotated[str, typer.Option("--general", metavar="COLUMN", help="the general loss, nats")],
+    domain: Annotated[str, typer.Option("--domain", metavar="COLUMN", help="the domain loss, nats")],
     tolerance: Annotated[float, typer.Option("--tolerance", help="nats by which the general loss may rise")] = 0.05,
     weight: Annotated[float, typer.Option("--weight", help="nats of domain loss that one nat of general loss is worth")] = 1.0,
     group: GroupOption = None,
@@ -224,7 +222,7 @@ def mixture(
 def downstream(
     table: TableFile,
     loss: LossOption,
-    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="the score, between 0 and 1", show_default=False)],
+    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="the score, between 0 and 1")],
     group: GroupOption = None,
     where: WhereOption = None,
     hold: HoldOption = None,
@@ -239,9 +237,9 @@ def downstream(
 
 def learning_curve(
     table: TableFile,
-    units: Annotated[str, typer.Option("--units", metavar="COLUMN", help="the amount of data", show_default=False)],
-    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="the score", show_default=False)],
-    tolerance: Annotated[float, typer.Option("--tolerance", help="stop where no more is left to gain", show_default=False)],
+    units: Annotated[str, typer.Option("--units", metavar="COLUMN", help="the amount of data")],
+    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="the score")],
+    tolerance: Annotated[float, typer.Option("--tolerance", help="stop where no more is left to gain")],
     better: Annotated[str, typer.Option("--better", help="higher or lower")] = "higher",
     where: WhereOption = None,
     draws: DrawsOption = DRAWS,
@@ -261,9 +259,9 @@ def learning_curve(
 
 def advantage(
     table: TableFile,
-    unlabelled: Annotated[str, typer.Option("--unlabelled", metavar="COLUMN", help="unlabelled examples; 0: none", show_default=False)],
-    labelled: Annotated[str, typer.Option("--labelled", metavar="COLUMN", help="labelled examples", show_default=False)],
-    risk: Annotated[str, typer.Option("--risk", metavar="COLUMN", help="excess risk", show_default=False)],
+    unlabelled: Annotated[str, typer.Option("--unlabelled", metavar="COLUMN", help="unlabelled examples; 0: none")],
+    labelled: Annotated[str, typer.Option("--labelled", metavar="COLUMN", help="labelled examples")],
+    risk: Annotated[str, typer.Option("--risk", metavar="COLUMN", help="excess risk")],
     powers: Annotated[bool, typer.Option("--powers", help="fit the powers of both amounts too, which the bound says are 1")] = False,
     where: WhereOption = None,
     draws: DrawsOption = DRAWS,
@@ -278,9 +276,9 @@ def advantage(
 
 def dynamics(
     table: TableFile,
-    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the run or model", show_default=False)],
+    run: Annotated[str, typer.Option("--run", metavar="COLUMN", help="the run or model")],
     tokens: TokensOption,
-    score: Annotated[list[str], typer.Option("--score", metavar="COLUMN", help="a task; give three or more", show_default=False)],
+    score: Annotated[list[str], typer.Option("--score", metavar="COLUMN", help="a task; give three or more")],
     where: WhereOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -295,10 +293,10 @@ def dynamics(
 
 def under_cost(
     table: TableFile,
-    name: Annotated[str, typer.Option("--name", metavar="COLUMN", help="the name of the shape", show_default=False)],
-    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="of which more is better", show_default=False)],
-    cost: Annotated[str, typer.Option("--cost", metavar="COLUMN", help="as measured", show_default=False)],
-    target: Annotated[float, typer.Option("--target", metavar="COST", help="that is wanted", show_default=False)],
+    name: Annotated[str, typer.Option("--name", metavar="COLUMN", help="the name of the shape")],
+    score: Annotated[str, typer.Option("--score", metavar="COLUMN", help="of which more is better")],
+    cost: Annotated[str, typer.Option("--cost", metavar="COLUMN", help="as measured")],
+    target: Annotated[float, typer.Option("--target", metavar="COST", help="that is wanted")],
     exponent: Annotated[float, typer.Option("--exponent", help="of cost over target")] = -0.07,
     proxy: Annotated[str | None, typer.Option("--proxy", metavar="COLUMN", help="what stands for the cost, such as FLOPs")] = None,
     group: Annotated[str | None, typer.Option("--group", metavar="COLUMN", help="with --proxy: which runs belong together")] = None,

@@ -9,8 +9,8 @@ import typer
 
 
 def merge(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a YAML file that says what is merged", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new or empty folder", show_default=False)],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a YAML file that says what is merged")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="a new or empty folder")],
 ) -> None:
     """Merge models in folders, one tensor at a time, into a folder that transformers loads.
 

@@ -36,21 +36,18 @@ CorpusOption = Annotated[
         "--corpus",
         metavar="NAME=PATH",
         help="a source of your own: folder, file, builtin:NAME, hf:OWNER/NAME or {files: ...} as YAML has it; repeat it for several",
-        show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON and nothing else on standard output")]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)", show_default=False)]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda ... (default: a GPU if any)")]
 SampleOption = Annotated[
     str | None,
-    typer.Option("--sample", metavar="SIZE", help="at most so much of each source, such as 200KB (default: all)", show_default=False),
+    typer.Option("--sample", metavar="SIZE", help="at most so much of each source, such as 200KB (default: all)"),
 ]
 WindowsOption = Annotated[int, typer.Option("--batch", min=1, help="windows that go through a model at once")]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(
-        "--threads", min=1, help="threads of one run (default: 1; with fewer workers than cores, their share of these)", show_default=False
-    ),
+    typer.Option("--threads", min=1, help="threads of one run (default: 1; with fewer workers than cores, their share of these)"),
 ]
 RanksOption = Annotated[int, typer.Option("--ranks", min=1, help="processes that share each batch, each on its own device")]
 MeshOption = Annotated[
@@ -59,7 +56,6 @@ MeshOption = Annotated[
         "--mesh",
         metavar="data=N,shard=M",
         help="N groups of M processes, which hold one model in parts; tensor=K cuts layers; auto: by memory (default: each holds it whole)",
-        show_default=False,
     ),
 ]
 RecomputeOption = Annotated[
@@ -71,16 +67,13 @@ SetOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="change a setting of the file, such as baseline.batch=8; repeat it for several",
-        show_default=False,
     ),
 ]
-BudgetOption = Annotated[
-    str | None, typer.Option("--budget", metavar="UNIT=AMOUNT", help="the budget, such as tokens_per_parameter=5", show_default=False)
-]
-SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="SEEDS", help="how many, or several such as 3,4,5", show_default=False)]
+BudgetOption = Annotated[str | None, typer.Option("--budget", metavar="UNIT=AMOUNT", help="the budget, such as tokens_per_parameter=5")]
+SeedsOption = Annotated[str | None, typer.Option("--seeds", metavar="SEEDS", help="how many, or several such as 3,4,5")]
 PartsOption = Annotated[
     list[Path] | None,
-    typer.Option("--parts", metavar="FILE", help="a Python file with parts of your own; repeat it for several", show_default=False),
+    typer.Option("--parts", metavar="FILE", help="a Python file with parts of your own; repeat it for several"),
 ]
 HoursOption = Annotated[
     float | None,
@@ -88,29 +81,20 @@ HoursOption = Annotated[
         "--hours",
         metavar="N",
         help="size the study to so many hours on this machine: the largest section at 20 tokens per parameter, and enough seeds",
-        show_default=False,
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="where runs, prepared text and results are kept and found again")]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)", show_default=False)
-]
+WorkersOption = Annotated[int | None, typer.Option("--workers", min=1, help="runs flown side by side (default: fill the machine)")]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="fly runs here, or as Ray tasks")]
-AddressOption = Annotated[
-    str | None, typer.Option("--address", metavar="ADDRESS", help="of a running Ray cluster (default: a local one)", show_default=False)
-]
+AddressOption = Annotated[str | None, typer.Option("--address", metavar="ADDRESS", help="of a running Ray cluster (default: a local one)")]
 RecordsOption = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--records", metavar="DIR", help="records of finished runs that count as flown (also: records/ beside the file)", show_default=False
-    ),
+    typer.Option("--records", metavar="DIR", help="records of finished runs that count as flown (also: records/ beside the file)"),
 ]
-LoggerOption = Annotated[
-    list[LoggerName] | None, typer.Option("--logger", help="also send numbers there; repeat it for several", show_default=False)
-]
+LoggerOption = Annotated[list[LoggerName] | None, typer.Option("--logger", help="also send numbers there; repeat it for several")]
 SaveOption = Annotated[
     Path | None,
-    typer.Option("--save-records", metavar="DIR", help="write the record of every finished run there, without weights", show_default=False),
+    typer.Option("--save-records", metavar="DIR", help="write the record of every finished run there, without weights"),
 ]
 
 
@@ -120,7 +104,6 @@ ShareOption = Annotated[
         "--share",
         metavar="ADDRESS",
         help="a store of your team (s3://bucket/name, or a folder) that encoded text and records of finished runs come from and go to",
-        show_default=False,
     ),
 ]
 

@@ -30,17 +30,13 @@ def size_of(text: str) -> int:
 def pack(
     studies: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="STUDY...", help="studies (YAML), or names of shipped ones; with --papers names of papers", show_default=False
-        ),
+        typer.Argument(metavar="STUDY...", help="studies (YAML), or names of shipped ones; with --papers names of papers"),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder of the pack, which is made")] = Path("pack"),
-    most: Annotated[
-        str | None, typer.Option("--max-size", metavar="SIZE", help="leave out what does not fit, for example 60MB", show_default=False)
-    ] = None,
+    most: Annotated[str | None, typer.Option("--max-size", metavar="SIZE", help="leave out what does not fit, for example 60MB")] = None,
     papers: Annotated[
         str | None,
-        typer.Option("--papers", metavar="SCALE", help="pack papers at this scale: those that are named, or all", show_default=False),
+        typer.Option("--papers", metavar="SCALE", help="pack papers at this scale: those that are named, or all"),
     ] = None,
     cache: Annotated[Path, typer.Option("--prepare-in", metavar="DIR", help="the --out of studies, where text is prepared")] = OUT,
     as_json: JsonOption = False,
@@ -118,7 +114,7 @@ def fly(folder: Path, minutes: float | None, out: Path, workers: int | None, thr
 
 
 def unpack(
-    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="folders that packs were flown in", show_default=False)],
+    results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="folders that packs were flown in")],
     into: Annotated[Path, typer.Option("--into", metavar="DIR", help="the --out of studies, which then find these runs as flown")] = OUT,
     weights: Annotated[bool, typer.Option("--weights", help="take the models too, not their records alone")] = False,
     as_json: JsonOption = False,

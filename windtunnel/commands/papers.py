@@ -34,13 +34,9 @@ if TYPE_CHECKING:
 
 
 def papers(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="show this paper in full", show_default=False, autocompletion=paper_names)
-    ] = None,
-    area: Annotated[str | None, typer.Option("--area", metavar="AREA", help="only papers of this area", show_default=False)] = None,
-    atlas: Annotated[
-        Path | None, typer.Option("--atlas", metavar="FILE", help="write a page of all papers and what was measured", show_default=False)
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="show this paper in full", autocompletion=paper_names)] = None,
+    area: Annotated[str | None, typer.Option("--area", metavar="AREA", help="only papers of this area")] = None,
+    atlas: Annotated[Path | None, typer.Option("--atlas", metavar="FILE", help="write a page of all papers and what was measured")] = None,
     results: Annotated[
         list[Path] | None,
         typer.Option("--results", metavar="DIR", help="of the atlas: results flown elsewhere, DIR/NAME/SCALE.json; repeat it for several"),
@@ -200,24 +196,19 @@ def show_paper(paper: Paper) -> None:
 
 
 def reproduce(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="a paper, or the file of one", show_default=False, autocompletion=paper_names)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a paper, or the file of one", autocompletion=paper_names)],
     scale: Annotated[
         str | None,
         typer.Option(
             "--scale",
             metavar="SCALE",
             help="of those that the paper has, by default its first; cpu: on two cores, gpu: on one accelerator",
-            show_default=False,
         ),
     ] = None,
     out: OutOption = OUT,
     results: Annotated[
         Path | None,
-        typer.Option(
-            "--results", metavar="DIR", help="write DIR/NAME/SCALE.json (default: SCALE.json beside the paper's file)", show_default=False
-        ),
+        typer.Option("--results", metavar="DIR", help="write DIR/NAME/SCALE.json (default: SCALE.json beside the paper's file)"),
     ] = None,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,

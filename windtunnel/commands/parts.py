@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 
 
 def parts(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="show this part in full", show_default=False, autocompletion=part_names)
-    ] = None,
-    slot: Annotated[
-        str | None, typer.Option("--slot", metavar="SLOT", help="only parts of this slot", show_default=False, autocompletion=slot_names)
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="show this part in full", autocompletion=part_names)] = None,
+    slot: Annotated[str | None, typer.Option("--slot", metavar="SLOT", help="only parts of this slot", autocompletion=slot_names)] = None,
     files: PartsOption = None,
     test: Annotated[bool, typer.Option("--test", help="try the part, or all those of --parts, by the contract of parts")] = False,
     as_json: JsonOption = False,

@@ -12,8 +12,8 @@ from windtunnel.commands.options import JsonOption
 
 
 def release(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="the folder of the former release", show_default=False)],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="the folder of the new one", show_default=False)],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="the folder of the former release")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="the folder of the new one")],
     as_json: JsonOption = False,
 ) -> None:
     """Compare two releases of a model by their content: what changed, which version that asks for, and what is not said.

@@ -11,7 +11,7 @@ from windtunnel.commands.options import DeviceOption, JsonOption, ThreadsOption,
 
 
 def sample(
-    model: Annotated[str, typer.Argument(metavar="RUN", help="the folder of a run, or any model as of evaluate", show_default=False)],
+    model: Annotated[str, typer.Argument(metavar="RUN", help="the folder of a run, or any model as of evaluate")],
     prompt: Annotated[str, typer.Option("--prompt", help="what it goes on from")] = "",
     tokens: Annotated[int, typer.Option("--tokens", min=1, help="most tokens that it writes")] = 100,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: always the likeliest token")] = 0.8,

@@ -12,9 +12,7 @@ from windtunnel.commands.options import JsonOption
 
 
 def sections(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="only this section", show_default=False, autocompletion=section_names)
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="only this section", autocompletion=section_names)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the sections, tuned settings of small models, with what their baselines reach and how far seeds scatter."""

@@ -48,10 +48,7 @@ from windtunnel.study.lenient import as_result
 from windtunnel.study.result import StudyResult
 from windtunnel.study.results import read_result, result_files
 
-StudyFile = Annotated[
-    Path,
-    typer.Argument(metavar="FILE", help="a study (YAML), or the name of a shipped one", show_default=False, autocompletion=study_names),
-]
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="a study (YAML), or the name of a shipped one", autocompletion=study_names)]
 
 
 def study(
@@ -71,12 +68,10 @@ def study(
     share: ShareOption = None,
     device: Annotated[
         str | None,
-        typer.Option("--device", help="cpu, cuda:1, or several: cuda:0,cuda:2 (default: all GPUs, else the CPU)", show_default=False),
+        typer.Option("--device", help="cpu, cuda:1, or several: cuda:0,cuda:2 (default: all GPUs, else the CPU)"),
     ] = None,
     logger: LoggerOption = None,
-    minutes: Annotated[
-        float | None, typer.Option("--minutes", metavar="N", help="of a pack: fly what ends within so many", show_default=False)
-    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", metavar="N", help="of a pack: fly what ends within so many")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fly a study: a baseline and arms, on your text, until there are verdicts. Given again, it goes on where it was.
@@ -120,7 +115,6 @@ def check(
         typer.Argument(
             metavar="FILE",
             help="a study, a recipe or a paper (YAML), or the name of a shipped one",
-            show_default=False,
             autocompletion=checkable_names,
         ),
     ],
@@ -129,27 +123,19 @@ def check(
     budget: BudgetOption = None,
     seeds: SeedsOption = None,
     hours: HoursOption = None,
-    scale: Annotated[
-        str | None, typer.Option("--scale", metavar="SCALE", help="of a paper (default: all that it has)", show_default=False)
-    ] = None,
+    scale: Annotated[str | None, typer.Option("--scale", metavar="SCALE", help="of a paper (default: all that it has)")] = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="NAME", help="also what a run takes on such an accelerator: a100, h100 ...", show_default=False),
+        typer.Option("--device", metavar="NAME", help="also what a run takes on such an accelerator: a100, h100 ..."),
     ] = None,
-    gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, metavar="N", help="with --device: how many share a run (default: 1)", show_default=False)
-    ] = None,
-    days: Annotated[
-        float | None, typer.Option("--days", metavar="N", help="with --device: also what so many days buy", show_default=False)
-    ] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, metavar="N", help="with --device: how many share a run (default: 1)")] = None,
+    days: Annotated[float | None, typer.Option("--days", metavar="N", help="with --device: also what so many days buy")] = None,
     mfu: Annotated[
         float | None,
-        typer.Option(
-            "--mfu", metavar="SHARE", help="with --device: the share of its peak that is reached (default: 0.4)", show_default=False
-        ),
+        typer.Option("--mfu", metavar="SHARE", help="with --device: the share of its peak that is reached (default: 0.4)"),
     ] = None,
     mesh: MeshOption = None,
     recompute: RecomputeOption = False,
@@ -224,13 +210,9 @@ def check(
 
 
 def report(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="a result file, its folder, or the --out of studies", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="where the page goes (default: beside result.json)", show_default=False)
-    ] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--picture", metavar="FILE", help="also draw the charts into this PNG", show_default=False)
-    ] = None,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="a result file, its folder, or the --out of studies")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="where the page goes (default: beside result.json)")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="also draw the charts into this PNG")] = None,
 ) -> None:
     """Build the page of a study, a paper or an adaptation again from its result, and print its tables.
 

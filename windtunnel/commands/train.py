@@ -90,8 +90,8 @@ def at_work(out: Path, processes: int, device: str | None, words: Sequence[str])
 
 def train(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a recipe with its corpus and budget (YAML)", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder of the run", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a recipe with its corpus and budget (YAML)")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="the folder of the run")],
     seed: Annotated[int, typer.Option("--seed", min=0, help="what differs between repetitions")] = 0,
     corpus: CorpusOption = None,
     settings: SetOption = None,
@@ -99,20 +99,14 @@ def train(
     cache: Annotated[Path, typer.Option("--cache", metavar="DIR", help="where prepared text is kept; studies share theirs")] = OUT
     / "cache",
     threads: ThreadsOption = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)", show_default=False)
-    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 ... (default: a GPU if there is one)")] = None,
     logger: LoggerOption = None,
     processes: RanksOption = 1,
-    arm: Annotated[
-        str | None, typer.Option("--arm", metavar="NAME", help="of a study: train this arm at --flops", show_default=False)
-    ] = None,
-    flops: Annotated[
-        float | None, typer.Option("--flops", metavar="F", help="with --arm: as `windtunnel plan` would", show_default=False)
-    ] = None,
+    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="of a study: train this arm at --flops")] = None,
+    flops: Annotated[float | None, typer.Option("--flops", metavar="F", help="with --arm: as `windtunnel plan` would")] = None,
     forecast: Annotated[
         Path | None,
-        typer.Option("--forecast", metavar="FILE", help="forecast.json: say when the run leaves it, and where it ends", show_default=False),
+        typer.Option("--forecast", metavar="FILE", help="forecast.json: say when the run leaves it, and where it ends"),
     ] = None,
     stop_above: Annotated[
         bool, typer.Option("--stop-above", help="with --forecast: stop where two evaluations in a row lie above it; go on without this")
@@ -294,17 +288,15 @@ def mesh_of(text: str | None, processes: int, recipe: Recipe, device: str | None
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run", show_default=False)],
-    to: Annotated[Path | None, typer.Argument(metavar="OUT", help="a new or empty folder", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="OUT", help="the same", show_default=False)] = None,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a finished run")],
+    to: Annotated[Path | None, typer.Argument(metavar="OUT", help="a new or empty folder")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="OUT", help="the same")] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="float32 (what runs train in), bfloat16 or float16")] = "float32",
     adapter_of: Annotated[
         str | None,
-        typer.Option("--adapter-of", metavar="MODEL", help="the model it began from: write what has changed, for peft", show_default=False),
+        typer.Option("--adapter-of", metavar="MODEL", help="the model it began from: write what has changed, for peft"),
     ] = None,
-    rank: Annotated[
-        int | None, typer.Option("--rank", min=1, help="rank of that adapter (default: the least that holds it)", show_default=False)
-    ] = None,
+    rank: Annotated[int | None, typer.Option("--rank", min=1, help="rank of that adapter (default: the least that holds it)")] = None,
 ) -> None:
     """Write a finished run as a folder that AutoModel and AutoTokenizer load, and load it once to be sure; or as an adapter for peft.
 

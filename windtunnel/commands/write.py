@@ -27,7 +27,7 @@ ask = typer.Typer(
 
 
 def new(
-    folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="folders or files, or builtin:NAME", show_default=False)],
+    folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="folders or files, or builtin:NAME")],
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="the study that is written")] = Path("study.yaml"),
     hours: HoursOption = None,
     out: OutOption = OUT,
@@ -81,15 +81,11 @@ def ask_sources(
     corpus: CorpusOption = None,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", metavar="NAME=PATH", help="a test set that is never trained on, and decides", show_default=False),
+        typer.Option("--target", metavar="NAME=PATH", help="a test set that is never trained on, and decides"),
     ] = None,
-    decides: Annotated[
-        str | None, typer.Option("--decides", metavar="NAME", help="the source or target that verdicts rest on", show_default=False)
-    ] = None,
+    decides: Annotated[str | None, typer.Option("--decides", metavar="NAME", help="the source or target that verdicts rest on")] = None,
     shares: Annotated[str, typer.Option("--shares", help="multiples of each source's own share that are flown; 0 leaves it out")] = "0,2",
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="write the study there instead of flying it", show_default=False)
-    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="write the study there instead of flying it")] = None,
     hours: HoursOption = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
@@ -117,12 +113,12 @@ def ask_sources(
 
 @ask.command("continue")
 def ask_continue(
-    checkpoint: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a file of weights or a hub name", show_default=False)],
-    tokens: Annotated[float, typer.Option("--tokens", metavar="N", help="of each run", show_default=False)],
+    checkpoint: Annotated[str, typer.Argument(metavar="MODEL", help="a folder, a file of weights or a hub name")],
+    tokens: Annotated[float, typer.Option("--tokens", metavar="N", help="of each run")],
     corpus: CorpusOption = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="NAME=PATH", help="text like what must be kept, which is replayed", show_default=False),
+        typer.Option("--keep", metavar="NAME=PATH", help="text like what must be kept, which is replayed"),
     ] = None,
     max_forgetting: Annotated[
         str, typer.Option("--max-forgetting", help="how far bits per byte of what is kept may rise (none: as far as it likes)")
@@ -130,9 +126,7 @@ def ask_continue(
     context: Annotated[int, typer.Option("--context", min=8, help="tokens of a sequence")] = 256,
     batch: Annotated[int, typer.Option("--batch", min=1, help="sequences of a step")] = 4,
     seeds: Annotated[int, typer.Option("--seeds", min=2, help="of each arm")] = 3,
-    to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="write the study there instead of flying it", show_default=False)
-    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="write the study there instead of flying it")] = None,
     out: OutOption = OUT,
     workers: WorkersOption = None,
     threads: ThreadsOption = None,
