@@ -40,7 +40,7 @@ def test_the_nearest_before_and_not_itself():
 
 @pytest.mark.parametrize("network", ["attention", "recurrent"])
 def test_a_label_is_told_from_what_stands_before(network):
-    part = ProjectedTasks(network=network, examples=8, width=16)
+    part = ProjectedTasks(network=network, classes=4, inputs=12, examples=8, width=16)
     model, train = part._network(322), base()[0]
     rows = drawn(train, [task(0, 1, train)], 8, np.random.default_rng(323))
     with torch.no_grad():

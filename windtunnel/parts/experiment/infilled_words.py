@@ -29,8 +29,9 @@ class InfilledWords(Experiment, name="infilled-words"):
 
     A text names two items, then a sign, all items that lie between them on a circle of 14, the second item, and a stop: 2 to 10 items. The
     circle is the seed's. Training masks ``share`` of the tokens of texts, in spans of geometric length (mean ``span``), each behind a
-    sentinel of its own, and the decoder writes sentinels and spans (Raffel et al. 2020, arXiv:1910.10683). There the task was learned from
-    exemplars in the prompt; here it is in the training text, so that a small model knows it.
+    sentinel of its own, and the decoder writes sentinels and spans (Raffel et al. 2020, arXiv:1910.10683). A text has between none and
+    twice its share, as a text has in a long sequence of many; with the same share in all, the model counts what is missing and fills no
+    other gap. There the task was learned from exemplars in the prompt; here it is in the training text, so that a small model knows it.
 
     ``sequential`` asks in that way for lists of ten items, ``at_once`` takes what fills the gap at once; ``of_two`` and
     ``of_two_at_once`` are the same for lists of two. ``length`` is the mean number of words of ``at_once``, and ``longest`` the largest gap
@@ -44,8 +45,8 @@ class InfilledWords(Experiment, name="infilled-words"):
     better: ClassVar[str] = "higher"
 
     span: float = Field(3.0, ge=1, description="mean length of a gap in training")
-    share: float = Field(0.5, gt=0, lt=1, description="of the tokens of a text that are in gaps")
-    steps: int = Field(1000, ge=1, description="of training, 32 texts each")
+    share: float = Field(0.3, gt=0, le=0.5, description="of all tokens that are in gaps; a text has up to twice that")
+    steps: int = Field(4000, ge=1, description="of training, 32 texts each")
     judged: int = Field(100, ge=1, description="texts")
     rates: tuple[float, ...] = Field((3e-3,), min_length=1, description="learning rates of AdamW, of which one is chosen")
 
@@ -113,8 +114,9 @@ def text(items: int, after: np.ndarray, random: np.random.Generator) -> list[int
 def corrupted(tokens: list[int], span: float, share: float, random: np.random.Generator) -> tuple[list[int], list[int]]:
     """``tokens`` with sentinels in the place of spans, and what the decoder has to write: sentinels with their spans."""
     given, wanted, place = list[int](), [START], 0
-    left, gaps = max(1, round(share * len(tokens))), 0
-    chance = share / span / (1 - share)  # that a gap begins at a token that is read
+    own = min(2 * share * random.random(), 0.95)
+    left, gaps = max(1, round(own * len(tokens))), 0
+    chance = own / span / (1 - own)  # that a gap begins at a token that is read
     while place < len(tokens):
         late = len(tokens) - place <= left and not gaps
         if left and gaps < GAPS and (late or random.random() < chance):
