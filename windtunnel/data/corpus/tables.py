@@ -6,13 +6,17 @@ import csv
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from windtunnel.core.errors import nearest
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.columns import Columns, Documents, Note
 from windtunnel.data.corpus.fields import GROUP, TEXT
-from windtunnel.data.corpus.opened import CHUNK, Unreadable, encoding_of, kind, opened, telling_line
+from windtunnel.data.corpus.opened import CHUNK, Unreadable, encoding_of, kind, opened, opened_as_utf8, telling_line
 
+if TYPE_CHECKING:
+    import pyarrow
+
+_COMMA = re.compile(r"-?\d+,\d+")  # a number as most of Europe writes it
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*$')  # a first line in which Excel is told it
 
 
@@ -90,6 +94,58 @@ def _late_encoding(path: Path) -> str | None:
             if not piece:
                 return None
         return encoding_of(piece[: piece.rfind(b"\n") + 1] or piece)
+
+
+def rows_of(path: Path, wanted: tuple[str, ...]) -> tuple[list[str], list[dict[Any, Any]]]:
+    """The columns of a small table, CSV or TSV, and its rows by column, in any encoding and with the separator that it has.
+
+    Values are text. Where a row has more fields than the header these stand under None; what it lacks is None.
+
+    Raises:
+        UserError: where it cannot be read. Columns of ``wanted`` may be missing.
+    """
+    try:
+        encoding, names, mark = header_of(path, wanted)
+        with opened(path) as raw:
+            lines = csv.reader(io.TextIOWrapper(raw, encoding=encoding, newline=""), delimiter=mark)
+            next(line for line in lines if any(line) and line[:1] not in (["sep="], [f"sep={mark}"]))
+            rows = [line for line in lines if line]
+    except StopIteration:
+        return [], []
+    except (OSError, UnicodeDecodeError, csv.Error, Unreadable) as error:
+        raise UserError(f"{path}: cannot be read as a table: {error}") from error
+    found = []
+    for row in rows:
+        more = row[len(names) :]
+        fields: dict[Any, Any] = dict.fromkeys(names) | dict(zip(names, row, strict=False))
+        found.append(fields | {None: more} if any(more) else fields)
+    return names, found
+
+
+def arrow_of(path: Path) -> pyarrow.Table:
+    """A table of numbers and words, CSV, TSV or Parquet, read whole; the separator and the sign before decimals are those that it has.
+
+    Raises:
+        UserError: where it cannot be read.
+    """
+    import pyarrow
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    try:
+        if kind(path) == ".parquet":
+            return parquet.read_table(path)
+        encoding, _, mark = header_of(path, ())
+        with opened_as_utf8(path, encoding) as raw:
+            lines = raw.read(CHUNK >> 4).decode("utf-8", "replace").splitlines()
+        above = next((number for number, line in enumerate(lines) if line.strip("\t,;| ") and not _SEPARATOR.match(line)), 0)
+        commas = mark != "," and any(_COMMA.fullmatch(cell.strip()) for line in lines[1:100] for cell in line.split(mark))
+        read, form = arrow_csv.ReadOptions(skip_rows=above), arrow_csv.ParseOptions(delimiter=mark)
+        values = arrow_csv.ConvertOptions(strings_can_be_null=True, decimal_point="," if commas else ".")
+        with opened_as_utf8(path, encoding) as raw:
+            return arrow_csv.read_csv(raw, read_options=read, parse_options=form, convert_options=values)
+    except (OSError, UnicodeDecodeError, csv.Error, Unreadable, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as a table: {' '.join(str(error).split())[:200]}") from error
 
 
 def header_of(path: Path, wanted: tuple[str, ...], encoding: str | None = None) -> tuple[str, list[str], str]:

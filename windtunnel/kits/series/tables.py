@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.core.errors import UserError, nearest
@@ -25,20 +24,6 @@ class SeriesColumns(NamedTuple):
     time: str
     value: str | None
     group: str | None
-
-
-def read_table(path: Path) -> pyarrow.Table:
-    """The table in a file. Raises UserError where it cannot be read."""
-    import pyarrow
-    from pyarrow import csv, parquet
-
-    try:
-        if path.suffix.lower() == ".parquet":
-            return parquet.read_table(path)
-        form = csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        return csv.read_csv(path, parse_options=form, convert_options=csv.ConvertOptions(strings_can_be_null=True))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read as a table: {error}") from error
 
 
 def series_of(table: pyarrow.Table, columns: SeriesColumns, where: str, tally: Tally) -> Iterator[tuple[str, str, Any, Any]]:

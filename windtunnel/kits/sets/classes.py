@@ -36,6 +36,8 @@ def targets_of(rows: Mapping[str, np.ndarray], classes: int, part: str) -> np.nd
     import numpy as np
 
     if not classes:
-        raise PartError(f"{part}: no training document has a label; say which field holds it, under encoding.label")
+        raise PartError(
+            f"{part}: no training document has a label; name the field that holds it, for example `encoding: {{rows: {{label: FIELD}}}}`"
+        )
     label = np.where(rows["documents"] >= 0, rows["label"], -1)
     return np.where(label >= 0, label, -100).astype(np.int64)

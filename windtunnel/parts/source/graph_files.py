@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.frame import Document, StreamedSource
+from windtunnel.data.corpus.tables import rows_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.sets.columns import in_order
 from windtunnel.kits.sets.columns import number as value_of
@@ -115,12 +115,7 @@ class GraphFiles(StreamedSource, name="graph-files"):
 
     def _table(self, name: str, needed: tuple[str, ...]) -> list[dict[str, str]]:
         file = self._file(name)
-        try:
-            with file.open(encoding="utf-8-sig", newline="") as opened:
-                reader = csv.DictReader(opened)
-                rows, known = list(reader), reader.fieldnames or ()
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{file}: cannot be read as a table: {error}") from error
+        known, rows = rows_of(file, needed)
         for column in needed:
             if column not in known:
                 raise UserError(f"{file}: has no column {column!r}; {nearest(column, known)}")

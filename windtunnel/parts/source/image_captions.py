@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.listing import listed, shown
+from windtunnel.data.corpus.tables import rows_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.image.pixels import read_image
 from windtunnel.parts.source.image_folder import SUFFIXES
@@ -103,21 +102,20 @@ class ImageCaptions(StreamedSource, name="image-captions"):
     def _table(self) -> Path:
         table = self._root() / Path(self.captions).expanduser()
         if not table.is_file():
-            raise UserError(f"{table}: no such table of captions")
+            raise UserError(f"{table}: no such table of captions; a path that is not absolute begins at the folder of images")
         return table
 
     def _rows(self) -> list[Mapping[str, Any]]:
         """The rows of the table. Raises UserError where it is none, or lacks a column."""
         path = self._table()
         try:
-            text = path.read_text(encoding="utf-8-sig")
             if path.suffix.lower() == ".json":
-                rows = json.loads(text)
+                rows = json.loads(path.read_text(encoding="utf-8-sig"))
             elif path.suffix.lower() in (".jsonl", ".ndjson"):
-                rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+                rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
             else:
-                rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
-        except (OSError, ValueError, csv.Error) as error:
+                rows = rows_of(path, (self.file, self.caption))[1]
+        except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read as a table: {error}") from error
         if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
             raise UserError(f"{path}: a table of captions is a list of rows with named columns, at least one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.listing import listed, shown
+from windtunnel.data.corpus.tables import rows_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.image.pixels import plain_file, read_image
 
@@ -111,12 +111,7 @@ class ImageFolder(StreamedSource, name="image-folder"):
                 raise UserError("image-folder: group names a column of a table; say which under labels")
             return {}
         path = root / self.labels
-        try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{path}: cannot be read as a table: {error}") from error
-        known = set(rows[0]) if rows else set()
+        known, rows = rows_of(path, ("file", "class"))
         for column in ("file", "class", *([self.group] if self.group else [])):
             if column not in known:
                 raise UserError(f"{path}: has no column {column!r}; {nearest(column, known)}")

@@ -12,8 +12,9 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.listing import listed, shown
+from windtunnel.data.corpus.tables import arrow_of
 from windtunnel.data.corpus.tally import Tally
-from windtunnel.kits.series.tables import SUFFIXES, SeriesColumns, document, read_table, series_of
+from windtunnel.kits.series.tables import SUFFIXES, SeriesColumns, document, series_of
 
 
 class SeriesFiles(StreamedSource, name="series-files"):
@@ -52,7 +53,7 @@ class SeriesFiles(StreamedSource, name="series-files"):
         for file in files:
             where = shown(file.relative_to(root)) if file != root else file.name
             try:
-                for name, group, times, values in series_of(read_table(file), columns, where, tally):
+                for name, group, times, values in series_of(arrow_of(file), columns, where, tally):
                     label = f"{where}: {name}" if len(files) > 1 else name
                     found = document(label, group, times, values, tally, self.period)
                     if found is not None:
