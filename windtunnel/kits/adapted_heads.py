@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from windtunnel.kits.heads import BATCH, MOMENTUM, ClassMeans, softmax
+from windtunnel.kits.heads import BATCH, MOMENTUM, ClassMeans
+from windtunnel.kits.vectors import softmax
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from windtunnel.kits.vectors import unit
+from windtunnel.kits.vectors import softmax, unit
 
 Array = NDArray[Any]
 BATCH, MOMENTUM = 16, 0.9
@@ -227,12 +227,6 @@ class KeyValue:
 
 def _nearest(points: Array, keys: Array) -> Array:
     return np.asarray(((keys**2).sum(axis=1) - 2 * points @ keys.T).argmin(axis=1))
-
-
-def softmax(logits: Array) -> Array:
-    """Of each row."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
 def discriminants(shown: Array, labels: Array, asked: Array, *, whole: bool) -> Array:

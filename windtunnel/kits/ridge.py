@@ -26,6 +26,19 @@ def ridge_with_constant(inputs: np.ndarray, wanted: np.ndarray, strength: float)
     return ridge(wide, wanted, np.append(np.full(inputs.shape[1], strength * len(inputs)), 1e-9))
 
 
+def leaning(known: np.ndarray, yes: np.ndarray, held: np.ndarray, strength: float) -> np.ndarray:
+    """How far each of ``held`` [rows, columns] leans to yes, above 0, or to no: a ridge regression on ``known``, columns scaled by these.
+
+    ``yes`` bool [rows]. It is solved by rows, of which there may be fewer than columns.
+    """
+    import numpy as np
+
+    mean, scale = known.mean(axis=0), known.std(axis=0) + 1e-6
+    inputs, wanted = (known - mean) / scale, 2.0 * yes - 1
+    weights = inputs.T @ np.linalg.solve(inputs @ inputs.T + strength * np.eye(len(inputs)), wanted - wanted.mean())
+    return np.asarray(((held - mean) / scale) @ weights + wanted.mean())
+
+
 def applied(weights: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     """What the weights of :func:`ridge_with_constant` foretell for ``inputs`` [rows, columns]."""
     import numpy as np

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from windtunnel.kits.ridge import ridge
+
 Images = NDArray[Any]
 SIDE = 8
 
@@ -64,5 +66,5 @@ def probed(model: nn.Sequential, known: Images, labels: Images, held: Images, tr
     inputs, others = (np.hstack([features(model, one), np.ones((len(one), 1))]) for one in (known, held))
     kinds = np.unique(labels)
     wanted = 2.0 * (labels[:, None] == kinds) - 1
-    weights = np.linalg.solve(inputs.T @ inputs + 0.1 * np.eye(inputs.shape[1]), inputs.T @ wanted)
+    weights = ridge(inputs, wanted, 0.1)
     return float((kinds[(others @ weights).argmax(axis=1)] == truth).mean())

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from windtunnel.kits.ridge import ridge
+
 Array = NDArray[Any]
 COUNTS = (6, 6, 3, 5)  # values of the attributes: shape, colour, size, place
 STARTS = tuple(np.cumsum((0, *COUNTS)).tolist())
@@ -135,6 +137,6 @@ def few_label_accuracy(features: Array, labels: Array, few: Array, held: Array) 
     scaled = (features - features[few].mean(axis=0)) / (features.std(axis=0) + 1e-6)
     wanted = np.eye(labels.max() + 1)[labels[few]]
     own = scaled[few]
-    weights = np.linalg.solve(own.T @ own + 0.1 * len(few) * np.eye(own.shape[1]), own.T @ (wanted - wanted.mean(axis=0)))
+    weights = ridge(own, wanted - wanted.mean(axis=0), 0.1 * len(few))
     found = (scaled[held] @ weights + wanted.mean(axis=0)).argmax(axis=1)
     return float((found == labels[held]).mean())

@@ -60,6 +60,8 @@ def gaussian_posterior(cells: np.ndarray, known: np.ndarray, classes: int, sprea
     """
     import numpy as np
 
+    from windtunnel.kits.vectors import softmax
+
     scores = np.zeros((len(cells), classes))
     for label in range(classes):
         mine = cells[known == label]
@@ -67,9 +69,7 @@ def gaussian_posterior(cells: np.ndarray, known: np.ndarray, classes: int, sprea
         variance = 1 + shrunk
         away = cells - shrunk * mine.sum(axis=0)
         scores[:, label] = -(away**2).sum(axis=1) / (2 * variance) - cells.shape[1] / 2 * np.log(variance)
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    found: np.ndarray = odds / odds.sum(axis=1, keepdims=True)
-    return found
+    return softmax(scores)
 
 
 def bundled(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:

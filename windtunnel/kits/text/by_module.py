@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from windtunnel.core.errors import PartError
+from windtunnel.kits.ridge import ridge
 
 BLANK, MASK, START, END, UNKNOWN, WORD = range(6)  # tokens; words, the most frequent one first, follow
 CLASSES = 12  # modules that are told apart: those with most rows
@@ -86,9 +87,8 @@ def probed(vectors: dict[str, Rows], modules: dict[str, Rows]) -> tuple[float, f
     read = {name: np.concatenate([(each - mean) / spread, np.ones((len(each), 1))], axis=1) for name, each in vectors.items()}
     known = read["learned"]
     found = []
-    for ridge in RIDGES:
-        inner = known.T @ known + ridge * len(known) * np.eye(known.shape[1])
-        weights = np.linalg.solve(inner, known.T @ np.eye(CLASSES)[modules["learned"]])
+    for strength in RIDGES:
+        weights = ridge(known, np.eye(CLASSES)[modules["learned"]], strength * len(known))
         choosing, judged = ((read[name] @ weights).argmax(axis=1) == modules[name] for name in ("choosing", "judged"))
         found.append((float(choosing.mean()), float(judged.mean())))
     return max(found, key=lambda pair: pair[0])

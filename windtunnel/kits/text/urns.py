@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from windtunnel.kits.vectors import softmax
+
 Array = NDArray[np.float64]
 
 
@@ -29,8 +31,7 @@ def memorising(draws: NDArray[Any], urns: Array) -> Array:
     """
     each = np.log(urns)[:, draws].transpose(1, 2, 0)  # [sequences, draws, urns]
     known = np.cumsum(each, axis=1) - each
-    odds = np.exp(known - known.max(axis=-1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=-1, keepdims=True) @ urns)
+    return np.asarray(softmax(known) @ urns)
 
 
 def generalising(draws: NDArray[Any], colours: int) -> Array:

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from windtunnel.kits.vectors import picked, softmax
+
 BACK = 2  # words that are seen
 Words = NDArray[Any]
 
@@ -76,15 +78,12 @@ def language(words: int, random: np.random.Generator, *, like: Words | None = No
 def chances(evidence: Words) -> Words:
     """[words, words, words]: of the next word, by the word before last and the last."""
     logits = evidence[0][:, None] + evidence[1][None]
-    odds = np.exp(logits - logits.max(axis=2, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=2, keepdims=True))
+    return softmax(logits)
 
 
 def drawn(odds: Words, count: int, length: int, random: np.random.Generator) -> Words:
     """Texts int64 [count, length] of a language with these :func:`chances`."""
-    words = len(odds)
-    found = random.integers(words, size=(count, length))
+    found = random.integers(len(odds), size=(count, length))
     for place in range(BACK, length):
-        steps = odds[found[:, place - 2], found[:, place - 1]].cumsum(axis=1)
-        found[:, place] = (steps < random.random((count, 1))).sum(axis=1).clip(max=words - 1)
+        found[:, place] = picked(odds[found[:, place - 2], found[:, place - 1]], random)
     return found

@@ -52,7 +52,7 @@ class BinaryAttention(Experiment, name="binary-attention"):
         random = np.random.default_rng(seed)
         if self.of == "scores":
             return {"error": self._scores(random), "ones": 1.0}
-        from windtunnel.kits.heads import softmax
+        from windtunnel.kits.vectors import softmax
 
         rows = softmax(self.spread * random.standard_normal((self.count * self.tokens, self.tokens)))
         ones = binary(rows, self.rule)

@@ -133,9 +133,10 @@ def pushed(table: np.ndarray, counts: np.ndarray, floor: np.ndarray | None) -> n
     """
     import numpy as np
 
+    from windtunnel.kits.vectors import softmax
+
     held = table if floor is None else np.maximum(table, floor[:, None])
-    odds = np.exp(held - held.max(axis=1, keepdims=True))
-    odds /= odds.sum(axis=1, keepdims=True)
+    odds = softmax(held)
     if floor is not None:
         odds = odds * (table > floor[:, None])
     return np.asarray(counts.sum(axis=1, keepdims=True) * odds - counts)

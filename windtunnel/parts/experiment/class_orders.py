@@ -93,6 +93,8 @@ class ClassOrders(Experiment, name="class-orders"):
         """The accuracy over all five classes after each order [orders]: all orders are learned side by side."""
         import numpy as np
 
+        from windtunnel.kits.vectors import softmax
+
         train, held = data.train.numpy(), data.held.numpy()
         shown = np.stack([images[random.choice(train[labels[train] == label], self.images, replace=False)] for label in classes])
         weight = np.zeros((len(orders), 5, 65))
@@ -101,8 +103,7 @@ class ClassOrders(Experiment, name="class-orders"):
         def step(inputs: np.ndarray, wanted: np.ndarray) -> None:
             inputs = np.concatenate([inputs, lines], axis=1)
             logits = np.einsum("oci,oi->oc", weight, inputs)
-            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-            odds /= odds.sum(axis=1, keepdims=True)
+            odds = softmax(logits)
             odds[every, wanted] -= 1
             np.subtract(weight, self.rate * odds[:, :, None] * inputs[:, None, :], out=weight)
 

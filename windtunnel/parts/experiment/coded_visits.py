@@ -103,15 +103,12 @@ def drawn_patients(
     """Codes [count, length] and the state [count] at the end; states last ten codes in the mean."""
     import numpy as np
 
+    from windtunnel.kits.vectors import picked
+
     state, codes = random.integers(0, STATES, count), np.zeros((count, length), np.int64)
-    steps, sums = chain.cumsum(axis=1), emits.cumsum(axis=1)
-
-    def drawn(table: np.ndarray) -> np.ndarray:
-        return np.minimum((random.random((count, 1)) > table).sum(axis=1), table.shape[1] - 1)
-
     for place in range(length):
-        state = np.where(random.random(count) < 0.1, drawn(steps[state]), state)
-        codes[:, place] = drawn(sums[state])
+        state = np.where(random.random(count) < 0.1, picked(chain[state], random), state)
+        codes[:, place] = picked(emits[state], random)
     return codes, state
 
 

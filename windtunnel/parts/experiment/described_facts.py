@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def regressed(text: np.ndarray, known: np.ndarray, spans: np.ndarray, asked: np.
         return np.concatenate([text[rows[:, 0]], text[rows[:, 2]], np.eye(RELATIONS)[rows[:, 1]]], axis=1)
 
     given = inputs(known)
-    weights = np.linalg.solve(given.T @ given + np.eye(given.shape[1]), given.T @ spans)
+    weights = ridge(given, spans, 1.0)
     return np.asarray(inputs(asked) @ weights)
 
 

@@ -104,8 +104,7 @@ class FrozenHeads(Experiment, name="frozen-heads"):
         """One step of gradient descent in place, of cross entropy among the classes ``met``."""
         import numpy as np
 
-        from windtunnel.kits.heads import softmax
-        from windtunnel.kits.vectors import unit
+        from windtunnel.kits.vectors import softmax, unit
 
         read = adapter(given)
         odds = np.zeros((len(given), 10))

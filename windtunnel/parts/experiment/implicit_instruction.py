@@ -132,7 +132,7 @@ class QuestionWorld:
     @classmethod
     def drawn(cls, random: np.random.Generator) -> QuestionWorld:
         """Half of the keys may be seen."""
-        chain = random.dirichlet([0.1] * WORDS, WORDS).cumsum(axis=1)
+        chain = random.dirichlet([0.1] * WORDS, WORDS)
         return cls(random.integers(0, ANSWERS, (TOPICS, KEYS)), chain, random.permutation(KEYS)[: KEYS // 2])
 
     def texts(self, count: int, random: np.random.Generator) -> Texts:
@@ -153,13 +153,9 @@ class QuestionWorld:
 
     def _plain(self, count: int, random: np.random.Generator) -> np.ndarray:
         """Words of the chain."""
-        import numpy as np
+        from windtunnel.kits.text.chains import followed
 
-        words = np.zeros((count, LENGTH), int)
-        words[:, 0] = random.integers(0, WORDS, count)
-        for place in range(1, LENGTH):
-            words[:, place] = (self.chain[words[:, place - 1]] < random.random((count, 1))).sum(axis=1).clip(max=WORDS - 1)
-        return WORD + words
+        return WORD + followed(self.chain, random.integers(0, WORDS, count), LENGTH, random)
 
     def pairs(self, random: np.random.Generator, topics: int) -> Texts:
         """Questions of keys that may be seen with their answers, of the first ``topics``."""

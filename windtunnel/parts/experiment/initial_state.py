@@ -109,9 +109,10 @@ class InitialState(Experiment, name="initial-state"):
         """Those of the mean loss by the layer and by the first state."""
         import numpy as np
 
+        from windtunnel.kits.vectors import softmax
+
         logits, seen, left = self._logits(layer, start, decay, inner)
-        odds = np.exp(logits - logits.max(axis=2, keepdims=True))
-        odds /= odds.sum(axis=2, keepdims=True)
+        odds = softmax(logits)
         odds -= np.eye(self.letters)[texts[:, 1:]]
         odds /= texts[:, 1:].size
         return np.einsum("tpl,tpw->lw", odds, seen, optimize=True), ((odds @ layer[:, :-1]) * left).sum(axis=(0, 1))
@@ -128,13 +129,9 @@ class InitialState(Experiment, name="initial-state"):
 
 def written(chain: Array, count: int, length: int, random: np.random.Generator) -> NDArray[np.int64]:
     """Texts [count, length] of a Markov chain [letters, letters]; the first letter is any."""
-    import numpy as np
+    from windtunnel.kits.text.chains import followed
 
-    ends = chain.cumsum(axis=1)
-    found = random.integers(len(chain), size=(count, length))
-    for place in range(1, length):
-        found[:, place] = (ends[found[:, place - 1]] < random.random((count, 1))).sum(axis=1).clip(max=len(chain) - 1)
-    return np.asarray(found)
+    return followed(chain, random.integers(len(chain), size=(count, length))[:, 0], length, random)
 
 
 def states(texts: NDArray[np.int64], read: Array, decay: Array) -> Array:

@@ -117,11 +117,9 @@ class KeptTopology(Experiment, name="kept-topology"):
 
 def contrast(image, text):  # type: ignore[no-untyped-def]
     """The contrastive loss of a batch of vectors of length 1, both ways."""
-    import torch
+    from windtunnel.kits.image.planted import contrastive
 
-    logits = SHARP * image @ text.T
-    own = torch.arange(len(image))
-    return (torch.nn.functional.cross_entropy(logits, own) + torch.nn.functional.cross_entropy(logits.T, own)) / 2
+    return contrastive(SHARP * image @ text.T)
 
 
 def apart(now, old):  # type: ignore[no-untyped-def]

@@ -46,6 +46,7 @@ class LanguageTransfer(Experiment, name="language-transfer"):
         """``accuracy``, ``abroad`` and ``nats``."""
         import numpy as np
 
+        from windtunnel.kits.ridge import leaning
         from windtunnel.kits.text.windowed import chances, drawn, language, learn, made, nats, windows
 
         random, judging = np.random.default_rng(seed).spawn(2)  # whatever is learned from, all are judged on the same texts
@@ -68,7 +69,8 @@ class LanguageTransfer(Experiment, name="language-transfer"):
         found = []
         for odds in (family[0], family[2]):
             held, truth = task(odds, 500)
-            found.append(float((told(rows[0], names, read(model, held)) == truth).mean()))
+            told = leaning(rows[0], names, read(model, held), 30) > 0
+            found.append(float((told == truth).mean()))
         return {"accuracy": found[0], "abroad": found[1], "nats": nats(model, windows(drawn(family[0], 200, LENGTH, judging)))}
 
 
@@ -114,13 +116,3 @@ def read(model: object, texts: np.ndarray) -> np.ndarray:
     cost = each.double().numpy().reshape(len(texts), -1)
     states = hidden.double().numpy().reshape(len(texts), cost.shape[1], -1).mean(axis=1)
     return np.hstack([np.repeat(cost.mean(axis=1)[:, None], 5, axis=1), np.repeat(cost.max(axis=1)[:, None], 5, axis=1), states])
-
-
-def told(known: np.ndarray, names: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """Whether each of ``held`` is spoiled, by a ridge regression on ``known``."""
-    import numpy as np
-
-    mean, scale = known.mean(axis=0), known.std(axis=0) + 1e-6
-    inputs, wanted = (known - mean) / scale, 2.0 * names - 1
-    weights = inputs.T @ np.linalg.solve(inputs @ inputs.T + 30 * np.eye(len(inputs)), wanted - wanted.mean())
-    return np.asarray(((held - mean) / scale) @ weights + wanted.mean() > 0)

@@ -49,6 +49,8 @@ class LexiconMasking(Experiment, name="lexicon-masking"):
         import torch
         from torch import nn
 
+        from windtunnel.kits.ridge import leaning
+
         random = np.random.default_rng(seed)
         chain = np.exp(1.5 * random.standard_normal((WORDS, WORDS - LEXICON)))
         chain /= chain.sum(axis=1, keepdims=True)
@@ -78,7 +80,7 @@ class LexiconMasking(Experiment, name="lexicon-masking"):
             read = [torch.tanh(inner(context(table, torch.from_numpy(one)))).mean(dim=1).double().numpy() for one in (known, held)]
         own = held[hidden] >= WORDS - LEXICON
         balanced = np.concatenate([np.flatnonzero(topics == one)[: self.labels // 2] for one in (0, 1)])
-        right = told(read[0][balanced], topics[balanced], read[1]) == truth
+        right = (leaning(read[0][balanced], topics[balanced], read[1], 10) > 0) == truth
         return {"topic": float(right.mean()), "lexicon": float(each[own].mean()), "others": float(each[~own].mean())}
 
 
@@ -86,12 +88,13 @@ def written(chain: np.ndarray, count: int, random: np.random.Generator) -> tuple
     """Texts int64 [count, LENGTH] and their topics: one word in ten is of the topic, others follow the word before them."""
     import numpy as np
 
+    from windtunnel.kits.vectors import picked
+
     topics, found = random.integers(0, 2, count), np.zeros((count, LENGTH), np.int64)
     half = LEXICON // 2
     for place in range(LENGTH):
         own = random.random(count) < 0.1
-        odds = chain[found[:, place - 1] if place else random.integers(WORDS - LEXICON, size=count)].cumsum(axis=1)
-        usual = (odds < random.random((count, 1))).sum(axis=1).clip(max=WORDS - LEXICON - 1)
+        usual = picked(chain[found[:, place - 1] if place else random.integers(WORDS - LEXICON, size=count)], random)
         found[:, place] = np.where(own, WORDS - LEXICON + half * topics + random.integers(0, half, count), usual)
     return found, topics
 
@@ -121,13 +124,3 @@ def context(table: Any, tokens: torch.Tensor) -> torch.Tensor:
     mean = (vectors * seen).sum(dim=1, keepdim=True) / seen.sum(dim=1, keepdim=True).clamp(min=1)
     left, right = torch.cat([edge, vectors[:, :-1]], dim=1), torch.cat([vectors[:, 1:], edge], dim=1)
     return torch.cat([left, right, mean.expand_as(vectors)], dim=2)
-
-
-def told(known: np.ndarray, topics: np.ndarray, held: np.ndarray) -> np.ndarray:
-    """The topic of each of ``held`` by a ridge regression."""
-    import numpy as np
-
-    mean, scale = known.mean(axis=0), known.std(axis=0) + 1e-6
-    inputs, signs = (known - mean) / scale, 2.0 * topics - 1
-    weights = inputs.T @ np.linalg.solve(inputs @ inputs.T + 10 * np.eye(len(inputs)), signs - signs.mean())
-    return np.asarray((((held - mean) / scale) @ weights + signs.mean() > 0).astype(int))

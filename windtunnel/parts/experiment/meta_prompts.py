@@ -136,10 +136,11 @@ def slope(prompt: np.ndarray, names: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Of the mean cross entropy, by the prompt [2 * WIDTH]."""
     import numpy as np
 
+    from windtunnel.kits.vectors import softmax
+
     images, which = pairs
     logits = scores(prompt, names, images)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    odds /= odds.sum(axis=1, keepdims=True)
+    odds = softmax(logits)
     odds[np.arange(len(which)), which] -= 1
     pull = SCALE * odds.T @ images / len(which)  # of the loss by each unit vector
     changed = names * (1 + prompt[:WIDTH]) + prompt[WIDTH:]

@@ -118,11 +118,9 @@ def nats(weights: np.ndarray, pixels: np.ndarray, labels: np.ndarray) -> np.ndar
 
 def chances(weights: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     """Of every label, [examples, 10], by ``weights`` [65, 10], the last row of which is the constant."""
-    import numpy as np
+    from windtunnel.kits.vectors import softmax
 
-    logits = pixels @ weights[:64] + weights[64]
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+    return softmax(pixels @ weights[:64] + weights[64])
 
 
 def tuned(weights: np.ndarray, pixels: np.ndarray, labels: np.ndarray, steps: int = STEPS) -> np.ndarray:

@@ -149,17 +149,15 @@ class TableRun:
         """Nats a word of each domain, exactly: words are equally frequent."""
         import numpy as np
 
-        return np.asarray(-(self.chains * np.log(self._odds())).sum(axis=2).mean(axis=1))
+        from windtunnel.kits.vectors import softmax
 
-    def _odds(self) -> np.ndarray:
-        import numpy as np
-
-        odds = np.exp(self.table - self.table.max(axis=1, keepdims=True))
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+        return np.asarray(-(self.chains * np.log(softmax(self.table))).sum(axis=2).mean(axis=1))
 
     def train(self, mixture: np.ndarray, steps: int) -> None:
         """Steps of gradient descent, each on 64 pairs of words that are drawn from the mixture."""
         import numpy as np
+
+        from windtunnel.kits.vectors import softmax
 
         self.last, self.mixture = self.losses(), mixture
         words = self.chains.shape[1]
@@ -169,7 +167,7 @@ class TableRun:
             after = (draws < self.random.random((64, 1))).sum(axis=1).clip(max=words - 1)
             pairs = np.zeros_like(self.table)
             np.add.at(pairs, (word, after), 1)
-            self.table = self.table - 0.02 * words * (pairs.sum(axis=1, keepdims=True) * self._odds() - pairs)
+            self.table = self.table - 0.02 * words * (pairs.sum(axis=1, keepdims=True) * softmax(self.table) - pairs)
         self.done += steps
 
     def state(self) -> np.ndarray:

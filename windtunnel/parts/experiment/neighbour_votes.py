@@ -109,8 +109,6 @@ def agreed(features: np.ndarray, guess: np.ndarray, neighbours: int) -> np.ndarr
 
 def likely(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Probabilities [rows, 10]."""
-    import numpy as np
+    from windtunnel.kits.vectors import softmax
 
-    scores = 6 * (features @ weights[:-1] + weights[-1])
-    found = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(found / found.sum(axis=1, keepdims=True))
+    return softmax(6 * (features @ weights[:-1] + weights[-1]))

@@ -48,6 +48,8 @@ class PreferredDrafts(Experiment, name="preferred-drafts"):
         import numpy as np
         from scipy.stats import spearmanr
 
+        from windtunnel.kits.vectors import softmax
+
         random = np.random.default_rng(seed)
         task, eye = random.standard_normal(WIDTH), 0.6 * (random.random(WIDTH) < 0.3)
         logits = np.zeros(len(STYLES))
@@ -59,8 +61,7 @@ class PreferredDrafts(Experiment, name="preferred-drafts"):
                 order = np.argsort(errors) if self.how == "tuned" else random.permutation(DRAFTS)
                 pairs.append((styles[order[0]], styles[order[-1]]))
             logits = preferred(np.array(pairs), self.beta, self.rounds)
-        odds = np.exp(logits - logits.max())
-        odds /= odds.sum()
+        odds = softmax(logits)
         kept, liked = [], []
         for _ in range(self.written):
             drafts = [draft(task, int(random.choice(len(STYLES), p=odds)), random) for _ in range(DRAFTS if self.how == "best" else 1)]

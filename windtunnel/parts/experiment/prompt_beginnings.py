@@ -47,9 +47,8 @@ class PromptBeginnings(Experiment, name="prompt-beginnings"):
         """``accuracy`` and ``before``."""
         import numpy as np
 
-        from windtunnel.kits.heads import softmax
         from windtunnel.kits.image.tiny import dealt
-        from windtunnel.kits.vectors import unit
+        from windtunnel.kits.vectors import softmax, unit
 
         random = np.random.default_rng(seed)
         data = dealt(self.name, random)
@@ -103,6 +102,8 @@ def stein(
     2016)."""
     import numpy as np
 
+    from windtunnel.kits.vectors import softmax
+
     precisions = np.linalg.inv(covariances)
     constants = np.log(shares) + 0.5 * np.linalg.slogdet(precisions)[1]
     particles, memory = particles.copy(), np.zeros_like(particles)
@@ -110,9 +111,7 @@ def stein(
         away = particles[:, None] - means
         pulled = np.einsum("ncd,cde->nce", away, precisions)
         logs = constants - 0.5 * (pulled * away).sum(axis=2)
-        odds = np.exp(logs - logs.max(axis=1, keepdims=True))
-        odds /= odds.sum(axis=1, keepdims=True)
-        score = -(odds[:, :, None] * pulled).sum(axis=1)
+        score = -(softmax(logs)[:, :, None] * pulled).sum(axis=1)
         between = particles[:, None] - particles
         squares = (between**2).sum(axis=2)
         width = max(np.median(squares) / np.log(len(particles) + 1), 1e-9)

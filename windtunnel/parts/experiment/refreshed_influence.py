@@ -105,12 +105,13 @@ def drawn(chains: np.ndarray, often: np.ndarray, count: int, random: np.random.G
     """Documents [count, LENGTH] of word numbers, of a kind each, drawn as ``often`` as said."""
     import numpy as np
 
+    from windtunnel.kits.vectors import picked
+
     kinds = random.choice(KINDS, size=count, p=often / often.sum())
     found = np.zeros((count, LENGTH), int)
     found[:, 0] = random.integers(STATES, size=count)
     for place in range(1, LENGTH):
-        odds = chains[kinds, found[:, place - 1]].cumsum(axis=1)
-        found[:, place] = (odds < random.random((count, 1))).sum(axis=1).clip(max=STATES - 1)
+        found[:, place] = picked(chains[kinds, found[:, place - 1]], random)
     return np.asarray(found + STATES * kinds[:, None])
 
 
@@ -131,17 +132,11 @@ def shares(pairs: np.ndarray) -> np.ndarray:
     return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
-def softmax(table: np.ndarray) -> np.ndarray:
-    """Chances of the next word, by rows."""
-    import numpy as np
-
-    odds = np.exp(table - table.max(axis=-1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=-1, keepdims=True))
-
-
 def loss(table: np.ndarray, pairs: np.ndarray) -> float:
     """Nats a word of ``pairs`` [words, words], which are how often one follows the other."""
     import numpy as np
+
+    from windtunnel.kits.vectors import softmax
 
     return float(-(pairs * np.log(softmax(table))).sum() / pairs.sum())
 
@@ -149,6 +144,8 @@ def loss(table: np.ndarray, pairs: np.ndarray) -> float:
 def gradient(table: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Of :func:`loss` by ``table``."""
     import numpy as np
+
+    from windtunnel.kits.vectors import softmax
 
     return np.asarray((pairs.sum(axis=1, keepdims=True) * softmax(table) - pairs) / pairs.sum())
 

@@ -108,8 +108,8 @@ class RoutedExperts(Experiment, name="routed-experts"):
         """What each expert's addition is multiplied by, [inputs, domains]."""
         import numpy as np
 
-        from windtunnel.kits.heads import softmax
         from windtunnel.kits.routing import standardised
+        from windtunnel.kits.vectors import softmax
 
         count = len(experts)
         if self.route in ("none", "average", "together"):

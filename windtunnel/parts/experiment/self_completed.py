@@ -80,12 +80,9 @@ def drawn(chain: np.ndarray, count: int, random: np.random.Generator) -> np.ndar
     """Sentences [count, LENGTH]."""
     import numpy as np
 
-    found = np.zeros((count, LENGTH), int)
-    found[:, 0] = random.choice(np.flatnonzero(chain[0]), count)
-    for place in range(1, LENGTH):
-        odds = chain[found[:, place - 1]].cumsum(axis=1)
-        found[:, place] = (odds < random.random((count, 1))).sum(axis=1).clip(max=WORDS - 1)
-    return found
+    from windtunnel.kits.text.chains import followed
+
+    return followed(chain, random.choice(np.flatnonzero(chain[0]), count), LENGTH, random)
 
 
 def model(texts: list[np.ndarray]) -> list[np.ndarray]:

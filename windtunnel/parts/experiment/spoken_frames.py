@@ -145,12 +145,13 @@ def spoken(
     """Frames [count, SPOKEN, BANDS] and their sounds [count, SPOKEN]."""
     import numpy as np
 
+    from windtunnel.kits.vectors import picked
+
     ends, now = np.zeros(count, int), random.integers(0, OWN, count)
     sounds = np.zeros((count, SPOKEN), int)
     for place in range(SPOKEN):
         over = ends <= place
-        follow = (own[1][now].cumsum(axis=1) < random.random((count, 1))).sum(axis=1).clip(max=OWN - 1)
-        now = np.where(over, follow, now)
+        now = np.where(over, picked(own[1][now], random), now)
         ends = np.where(over, place + random.integers(3, 7, count), ends)
         sounds[:, place] = own[0][now]
     plain = world[0][sounds]

@@ -150,7 +150,7 @@ def descend(weight, given, steps, rate, random, *, more=None, hold=None):  # typ
     """A layer [classes, in] after steps of gradient descent; a quarter of a batch is of ``more``; ``hold``: strengths, and where to."""
     import numpy as np
 
-    from windtunnel.kits.heads import softmax
+    from windtunnel.kits.vectors import softmax
 
     weight, (inputs, labels) = weight.copy(), given
     for _ in range(steps):
@@ -171,7 +171,7 @@ def information(weight, given):  # type: ignore[no-untyped-def]
     """The diagonal of the Fisher matrix of a softmax layer, by the labels given, [classes, in]."""
     import numpy as np
 
-    from windtunnel.kits.heads import softmax
+    from windtunnel.kits.vectors import softmax
 
     inputs, labels = given
     odds = softmax(inputs @ weight.T)

@@ -92,12 +92,9 @@ class SupportiveTexts(Experiment, name="supportive-texts"):
 
 def plain(chain: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     """Texts of the chain, int64 [count, LENGTH]."""
-    import numpy as np
+    from windtunnel.kits.text.chains import followed
 
-    found = random.integers(0, WORDS, (count, LENGTH))
-    for place in range(1, LENGTH):
-        found[:, place] = (chain[found[:, place - 1]].cumsum(axis=1) < random.random((count, 1))).sum(axis=1).clip(max=WORDS - 1)
-    return np.asarray(found, np.int64)
+    return followed(chain, random.integers(0, WORDS, (count, LENGTH))[:, 0], LENGTH, random)
 
 
 def maps(count: int, random: np.random.Generator) -> np.ndarray:

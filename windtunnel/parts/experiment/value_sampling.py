@@ -98,6 +98,8 @@ def write(
     """
     import numpy as np
 
+    from windtunnel.kits.vectors import picked
+
     texts, last, away = np.zeros((count, length), int), np.full(count, LETTERS), 0.0
     for place in range(length):
         plain = chain[last]
@@ -107,7 +109,7 @@ def write(
             mean = (likely * value).sum(axis=1, keepdims=True) / likely.sum(axis=1, keepdims=True)
             odds = np.where(likely, plain * np.exp(value - mean), plain)
             odds = odds / odds.sum(axis=1, keepdims=True)
-        drawn = (odds.cumsum(axis=1) < random.random((count, 1))).sum(axis=1).clip(max=LETTERS - 1)
+        drawn = picked(odds, random)
         rows = np.arange(count)
         away += float(np.log(odds[rows, drawn] / plain[rows, drawn]).mean())
         texts[:, place] = last = drawn

@@ -102,8 +102,7 @@ def _experts(features: np.ndarray, labels: np.ndarray, train: np.ndarray, descri
     """From features to probabilities of the seen expert [N, count] and of the zero-shot one [N, classes]."""
     import numpy as np
 
-    from windtunnel.kits.heads import softmax
-    from windtunnel.kits.vectors import unit
+    from windtunnel.kits.vectors import softmax, unit
 
     shown, mine = features[train], labels[train]
     means = np.stack([shown[mine == label].mean(axis=0) for label in range(count)])
