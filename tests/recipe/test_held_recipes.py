@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from windtunnel.core.errors import UserError
 from windtunnel.core.part import Trained, with_trained
-from windtunnel.recipe import Recipe, each_recipe, needed, times
+from windtunnel.recipe import Recipe, each_recipe, load_recipe, needed, times
 from windtunnel.slots import Curator, Evaluation, LossTerm, Mixture, Source
+from windtunnel.study.file import load_study
 
 
 def recipe_of(steps: int, **fields: Any) -> dict[str, Any]:
@@ -113,3 +115,22 @@ def test_a_name_or_a_difference_outside_a_file_is_refused_in_words(tiny):
         Trained.model_validate({"recipe": "small"})
     held = tiny()
     assert Trained(recipe=held).recipe is held
+
+
+def test_a_recipe_that_nothing_names_is_read_all_the_same(tmp_path):
+    written = {"corpus": {"code": "builtin:stdlib"}, "budget": {"steps": 4}}
+    spare = {"share": 0.5, "objektive": "next-token"}
+    for said, recipes in (
+        (r"tried\.yaml:1: recipes\.spare: recipe spare: unknown key 'objektive'; did you mean 'objective'", {"spare": spare}),
+        ("recipe spare needs a budget, or a share of", {"spare": {"model": {"depth": 2}}}),
+        ("recipe spare: share: expected a number above 0, such as 0.2 of the budget of the file, not 'half'", {"spare": {"share": "half"}}),
+        ("recipe spare: phases.0.batch: expected", {"used": {"share": 0.5}, "spare": {"share": 0.5, "batch": 0}}),
+    ):
+        teacher = {"losses": {"distillation": {"teacher": {"recipe": "used"}}}} if "used" in recipes else {"batch": 8}
+        raw = {**written, "recipes": recipes}
+        (tmp_path / "tried.yaml").write_text(json.dumps({**raw, "arms": {"taught": teacher}}))
+        with pytest.raises(UserError, match=said):
+            load_study(tmp_path / "tried.yaml")
+        with pytest.raises(UserError, match=said.replace("tried", "recipe")):
+            (tmp_path / "recipe.yaml").write_text(json.dumps({**raw, **teacher}))
+            load_recipe(tmp_path / "recipe.yaml")

@@ -15,6 +15,7 @@ from windtunnel.recipe.nesting import (
     merge,
     needed,
     recipe_from,
+    refuse_unused,
     run_name,
     times,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "merge",
     "needed",
     "recipe_from",
+    "refuse_unused",
     "run_name",
     "shorthand",
     "sources_from",

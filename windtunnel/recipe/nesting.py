@@ -9,7 +9,8 @@ is named, if one is.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ class NestedError(UserError):
 
 def details(error: ValidationError) -> str:
     """What is wrong with a recipe, in one line."""
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {told(one)}" for one in error.errors())
+    return "; ".join(": ".join(filter(None, (".".join(map(str, one["loc"])), told(one)))) for one in error.errors())
 
 
 def completed(value: Any, base: Mapping[str, Any], around: tuple[str, ...], field: str = "", depth: int = 0) -> Any:
@@ -171,12 +172,34 @@ def _nested(asked: Any, base: Mapping[str, Any], around: tuple[str, ...]) -> Any
         if "budget" not in full:
             if "share" not in asked:
                 raise NestedError(f"{title} needs a budget, or a share of the budget of the file", path)
-            share = Budget.model_validate(base.get("budget")).times(asked["share"])
+            part = asked["share"]
+            if isinstance(part, bool) or not isinstance(part, (int, float)) or not 0 < part < math.inf:
+                raise NestedError(f"{title}: share: expected a number above 0, such as 0.2 of the budget of the file, not {part!r}", path)
+            share = Budget.model_validate(base.get("budget")).times(part)
             # A share of tokens per parameter is one of the study's FLOPs, not so many tokens for every parameter of a smaller model.
             full["budget"] = share.model_copy(update={"shared": share.unit == "tokens_per_parameter"}).model_dump(exclude_none=True)
         return recipe_from(full, base, around)
     except ValidationError as error:
         raise NestedError(f"{title}: {details(error)}", path) from error
+
+
+def refuse_unused(base: Mapping[str, Any], *others: Any) -> None:
+    """Raise NestedError for a mistake in one of the ``recipes`` of ``base`` that neither it nor ``others`` name: nobody else reads it."""
+    named = base.get("recipes")
+    used = {name for value in (base, *others) for name in _names_in(value)}
+    for name in named if isinstance(named, Mapping) else ():
+        if isinstance(name, str) and name not in used:
+            _nested(name, base, ())
+
+
+def _names_in(value: Any, depth: int = 0) -> Iterator[str]:
+    """The names of recipes that stand behind a ``recipe:`` in ``value``."""
+    if depth > DEEPEST or not isinstance(value, (list, tuple, Mapping)):
+        return
+    if isinstance(value, Mapping) and isinstance(value.get("recipe"), str):
+        yield value["recipe"]
+    for entry in value.values() if isinstance(value, Mapping) else value:
+        yield from _names_in(entry, depth + 1)
 
 
 def data_key(recipe: Recipe) -> str:
@@ -266,7 +289,10 @@ def load_recipe(file: Document | Path | str, corpus: Mapping[str, Any] | None = 
     document.define_parts()
     raw = {key: value for key, value in document.data.items() if key != "parts"}
     try:
-        return recipe_from(merge(raw, {"corpus": dict(corpus)} if corpus else {}))
+        whole = merge(raw, {"corpus": dict(corpus)} if corpus else {})
+        found = recipe_from(whole)
+        refuse_unused(whole)
+        return found
     except NestedError as error:
         raise document.error(error.path, str(error)) from error
     except ValidationError as error:

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from windtunnel.core.errors import UserError, nearest, told
 from windtunnel.core.schema import elsewhere
 from windtunnel.core.settings import Many, Settings, unit
-from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, merge, recipe_from
+from windtunnel.recipe import USUAL, Budget, NestedError, Phase, Recipe, merge, recipe_from, refuse_unused
 from windtunnel.recipe.resolve import placed, resolve
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.recipe.settings import SHORT, named
@@ -341,6 +341,10 @@ def study_from(raw: Mapping[str, Any], *, name: str, document: Document | None =
             study._recipes[arm] = recipe_from(mapping, base)
         except (ValidationError, UserError) as error:
             raise place.recipe_error(error, _path_of(arm)) from error
+    try:
+        refuse_unused(base, study.arms)
+    except UserError as error:
+        raise place.recipe_error(error, ("recipes",)) from error
     if not any(recipe.checkpoints() for recipe in study._recipes.values()):
         _settle(study, study._recipes)
     else:  # whether arms are the same, and knobs fit, is told when checkpoints are opened
