@@ -16,7 +16,7 @@ from windtunnel.core.part import Part
 from windtunnel.core.registry import load_all, make, names, slots
 from windtunnel.core.schema import describe
 from windtunnel.core.settings import plain
-from windtunnel.recipe import Budget, Recipe, load_recipe, recipe_from, shorthand
+from windtunnel.recipe import Budget, Document, Recipe, load_recipe, recipe_from, shorthand
 from windtunnel.slots import Schedule
 
 load_all()
@@ -177,6 +177,17 @@ def test_a_large_number_is_a_number_however_people_write_it(tmp_path: Path, writ
 def test_what_only_looks_like_a_number_is_not_one(tmp_path: Path, written: str) -> None:
     message = refused(tmp_path, RECIPE.replace("1e12", written))
     assert "recipe.yaml:3: budget.flops: " in message and f"expected a number, not '{written}'" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [("batch", True), ("clip", True), ("model.width", False), ("budget.steps", True), ("limits.code", True), ("schedule.wsd.decay", True)],
+)
+def test_true_is_no_number(tmp_path: Path, key: str, wrong: bool) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("corpus: {code: builtin:stdlib}\nmodel: {tied: true}\n")
+    with pytest.raises(UserError, match=rf"{key.replace('wsd.', '')}: expected a (whole )?number, not {wrong}"):
+        load_recipe(Document(path, [f"{key}={str(wrong).lower()}"]))
 
 
 def test_a_resolved_recipe_reads_back_equal_and_keeps_its_key(tmp_path: Path) -> None:

@@ -6,13 +6,42 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
 from windtunnel.core.errors import nearest
 
+NUMBERS = ("int", "float")
+INSIDE = ("schema", "items_schema", "keys_schema", "values_schema", "choices", "fields", "definitions")  # where pydantic's schemas nest
+
+
+def _without_truth(schema: Any) -> Any:
+    """``schema`` of pydantic, in which every number refuses true and false, which Python takes for 1 and 0."""
+    if isinstance(schema, (list, tuple)):
+        return type(schema)(_without_truth(entry) for entry in schema)
+    if not isinstance(schema, dict) or schema.get("function", {}).get("function") in _REFUSING.values():
+        return schema
+    kind = schema.get("type")
+    if kind in NUMBERS:
+        return core_schema.no_info_before_validator_function(_REFUSING[kind], schema)
+    if kind is None or isinstance(kind, dict):  # fields, or the choices of a union, by name
+        return {name: _without_truth(entry) for name, entry in schema.items()}
+    return {key: _without_truth(entry) if key in INSIDE else entry for key, entry in schema.items()}
+
+
+def _refusing(kind: Any) -> Any:
+    def refuse(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise PydanticKnownError(kind)
+        return value
+
+    return refuse
+
+
+_REFUSING = {kind: _refusing(f"{kind}_type") for kind in NUMBERS}
+
 
 class Settings(BaseModel):
-    """A frozen group of plain settings. Unknown keys are errors that name the nearest valid key."""
+    """A frozen group of plain settings. Unknown keys are errors that name the nearest valid key, and true is no number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=False)
 
@@ -28,6 +57,10 @@ class Settings(BaseModel):
                         {"key": str(key), "shown": repr(key), "hint": nearest(str(key), cls.model_fields)},
                     )
         return data
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return _without_truth(handler(source))
 
 
 class _OneOrMany:
