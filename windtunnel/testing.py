@@ -314,6 +314,9 @@ def trains_and_resumes(part: type[Part], shop: Workshop, folder: Path) -> None:
     assert whole["totals"]["steps"] == STEPS and whole["totals"]["targets"] > 0, (
         f"it was to make {STEPS} steps with targets: {whole['totals']}"
     )
+    for evaluation in recipe.evaluations:
+        number = evaluation.first(recipe.phases[-1].objective)
+        assert not number or number in whole["test"], f"{evaluation.name} is to give the number {number!r}; it gives {[*whole['test']]}"
     for steps in PIECES[:1] if issubclass(part, BETWEEN) else PIECES:
         stops = [False] * (steps - 1) + [True]
         record = flown(part, recipe, stream, folder / "cut", stop=functools.partial(stops.pop, 0))

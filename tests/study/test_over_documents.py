@@ -74,6 +74,17 @@ def test_the_number_asked_for_decides_by_its_own_documents():
         assert recipe.trained_on(recipe.phases[0]) == ("code",) and list(recipe.sources) == ["code", "own"]
     with pytest.raises(UserError, match=r"primary: no source is called 'onw'.* did you mean 'own'"):
         study_from({**raw, "primary": "bits_per_byte/onw"}, name="tried")
+    with pytest.raises(
+        UserError, match=r"primary: the first evaluation, bits-per-byte, gives no number 'bits_per_bite'; did you mean 'bits_per_byte'"
+    ):
+        study_from({**raw, "primary": "bits_per_bite"}, name="tried")
+    two = {"baseline": {"evaluations": ["bits-per-byte", "weight-health"]}, "primary": "weight_health"}
+    with pytest.raises(UserError, match="gives no number 'weight_health'; put weight-health first"):
+        study_from({**raw, **two}, name="tried")
+    masked = {"baseline": {"objective": "masked-token", "model": {"family": "bert"}}, "primary": "masked_bits_per_byte/own"}
+    assert study_from({**raw, **masked}, name="tried").primary == "masked_bits_per_byte/own"
+    asked = {"baseline": {"evaluations": [{"harness": {"tasks": ["arc_easy"]}}]}, "primary": "harness/arc_easy/acc"}
+    assert study_from({**raw, **asked}, name="tried").primary == "harness/arc_easy/acc", "only its data tell what it measures"
     with pytest.raises(UserError, match="a source of the corpus is called 'code' too"):
         study_from({**raw, "held_out": {"code": "own.txt"}}, name="tried")
     with pytest.raises(UserError, match="arm cannot change held_out"):

@@ -138,6 +138,7 @@ class Evaluation(Part):
     shares: ClassVar[bool] = False
     unit: ClassVar[str] = ""
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = ""  # the name of the first of them; "" where that is known only once it is measured
     timed: ClassVar[tuple[str, ...]] = ()  # what the names of numbers begin with that are measured speeds, which differ from run to run
 
     def pinned(self) -> Self:
@@ -150,6 +151,10 @@ class Evaluation(Part):
         It is left out in a phase whose model it cannot judge; the last phase has to be one that it can.
         """
         return True
+
+    def first(self, objective: Objective) -> str:
+        """The name of the first number of a model that is trained with ``objective``; "" where it is known only once it is measured."""
+        return self.number
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept.

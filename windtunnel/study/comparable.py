@@ -24,10 +24,7 @@ Raise = Callable[[tuple[Any, ...], str], UserError]
 def refuse_incomparable(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:
     """Raise UserError where arms would be measured on other text, or by another number, than the baseline."""
     base = recipes[BASELINE]
-    _, slash, source = (study.primary or "").partition("/")
-    known = {name for recipe in recipes.values() for name in recipe.sources}
-    if slash and source not in known:
-        raise complain(("primary",), f"no source is called {source!r}, neither in the corpus nor under held_out; {nearest(source, known)}")
+    source = _source_that_decides(study.primary, recipes, complain)
     if study.tune and source in base.held_out and not base.split.held_out_validation:
         message = f"tuning chooses by documents of {source!r} in validation, of which there are none; let split.held_out_validation be 0.2"
         raise complain(("primary",), message)
@@ -39,6 +36,30 @@ def refuse_incomparable(recipes: Mapping[str, Recipe], study: StudyFile, complai
                 raise complain(("arms", arm, key), f"an arm cannot change {key}: it would be tested on other text; set it in the baseline")
         if recipe.evaluations[0] != base.evaluations[0]:
             raise complain(("arms", arm, "evaluations"), "the first evaluation gives the metric of the study and must be the baseline's")
+
+
+def _source_that_decides(primary: str | None, recipes: Mapping[str, Recipe], complain: Raise) -> str:
+    """The source that the number ``primary`` is of; "" where it is of all. Raises UserError where no run can give such a number."""
+    base = recipes[BASELINE]
+    objective, sources = base.phases[-1].objective, {name for recipe in recipes.values() for name in recipe.sources}
+    first, *others = (evaluation.first(objective) for evaluation in base.evaluations)
+    if primary is None or primary == first:
+        return ""
+    if not first:  # told by data alone
+        return primary.rpartition("/")[2]
+    if not primary.startswith(f"{first}/"):
+        gives = f"the first evaluation, {base.evaluations[0].name}, gives no number {primary!r}"
+        if primary in others:
+            cure = f"put {base.evaluations[1 + others.index(primary)].name} first under evaluations, as the first one decides"
+        else:
+            cure = nearest(primary, [first, *(f"{first}/{name}" for name in sources)])
+        raise complain(("primary",), f"{gives}; {cure}")
+    source = primary.removeprefix(f"{first}/")
+    if source not in sources:
+        raise complain(
+            ("primary",), f"no source is called {source!r}, neither in the corpus nor under held_out; {nearest(source, sources)}"
+        )
+    return source
 
 
 def refuse_twins(recipes: Mapping[str, Recipe], study: StudyFile, complain: Raise) -> None:

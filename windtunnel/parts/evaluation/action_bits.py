@@ -28,6 +28,7 @@ class ActionBits(Evaluation, name="action-bits"):
 
     unit: ClassVar[str] = "bits per action"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "action_bits"
 
     def measures(self, objective: Objective) -> bool:
         """One that says actions."""

@@ -31,6 +31,7 @@ class BitsByLength(Evaluation, name="bits-by-length"):
 
     unit: ClassVar[str] = "bits per byte"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "bits_by_length"
 
     lengths: Many[int] = Field((64, 128, 256, 512), min_length=1, description="tokens of a window, rising")
     tokens: int = Field(4096, ge=1, description="most tokens of each source that are read at each length")

@@ -32,6 +32,10 @@ class BitsPerByte(Evaluation, name="bits-per-byte"):
     better: ClassVar[str] = "lower"
     shares: ClassVar[bool] = True
 
+    def first(self, objective: Objective) -> str:
+        """As the objective names it that scores held-out text."""
+        return str(getattr(objective.measured_by(), "measure", "bits_per_byte"))
+
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> Numbers:
         """The metric overall, then by source; on test with the bits and bytes of each document.
 
@@ -43,7 +47,7 @@ class BitsPerByte(Evaluation, name="bits-per-byte"):
 
         vocabulary_of(held_out, self.name)
         objective = judge(model, held_out.objective)
-        name = getattr(objective, "measure", "bits_per_byte")
+        name = self.first(objective)
         sums, documents = {}, []
         for source in held_out.sources:
             if held_out.split == "test":

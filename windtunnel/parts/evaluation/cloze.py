@@ -41,6 +41,7 @@ class Cloze(Evaluation, name="cloze"):
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "cloze"
 
     choices: int = Field(4, ge=2, description="continuations to choose from, the true one among them")
     given: int = Field(32, ge=1, description="tokens of a document before the continuation")

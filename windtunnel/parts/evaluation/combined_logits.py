@@ -61,6 +61,11 @@ class CombinedLogits(Evaluation, name="combined-logits"):
         """What the evaluation measures."""
         return self.judged_by.measures(objective)
 
+    def first(self, objective: Objective) -> str:
+        """That of the evaluation, combined."""
+        name = self.judged_by.first(objective)
+        return name and f"combined/{name}"
+
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut, models: Mapping[str, PreTrainedModel] | None = None) -> dict[str, float]:
         """Its numbers with the sum of logits; the model is as before.
 

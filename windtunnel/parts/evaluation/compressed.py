@@ -37,6 +37,7 @@ class Compressed(Evaluation, name="compressed"):
 
     unit: ClassVar[str] = "bits per byte"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "compressed/none"
     timed: ClassVar[tuple[str, ...]] = ("compressed_tokens_per_second",)
 
     ways: tuple[str, ...] = Field(("8bit", "4bit", "2:4", "svd-50%"), min_length=1, description="how it is made smaller, each by itself")

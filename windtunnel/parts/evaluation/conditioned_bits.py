@@ -28,6 +28,7 @@ class ConditionedBits(Evaluation, name="conditioned-bits"):
 
     unit: ClassVar[str] = "bits per byte"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "conditioned_bits"
     shares: ClassVar[bool] = True
 
     objective: Objective = Field(Conditioned(), description="how the metadata is shown")

@@ -38,6 +38,7 @@ class CopyAccuracy(Evaluation, name="copy-accuracy"):
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "copy-accuracy"
 
     lengths: Many[int] = Field((64, 96, 128, 256), min_length=1, description="symbols of the problems, rising")
     copied: int = Field(12, ge=2, description="symbols that come twice, `length` of the source")

@@ -33,6 +33,7 @@ class Denoising(Evaluation, name="denoising"):
 
     unit: ClassVar[str] = "nats per hidden token"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "infill_nats"
     shares: ClassVar[bool] = True
 
     mode: Literal["own", "none", "wrong"] = Field("own", description="mode tokens: the model's own, none, or also wrong ones")

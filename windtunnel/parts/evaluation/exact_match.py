@@ -31,6 +31,7 @@ class ExactMatch(Evaluation, name="exact-match"):
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "exact_match"
 
     after: str = Field("=", min_length=1, description="what stands before the answer; its first occurrence in a document counts")
     sources: tuple[str, ...] = Field((), description="the sources whose documents are problems (default: all)")

@@ -36,6 +36,7 @@ class FactsKnown(Evaluation, name="facts-known"):
 
     unit: ClassVar[str] = "nats a fact"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "facts-known"
 
     source: str = Field(description="the source that tells the facts", examples=["facts"])
     facts: int = Field(40, ge=1, le=PEOPLE // 2, description="`facts` of that source")

@@ -43,6 +43,7 @@ class IclStrategy(Evaluation, name="icl-strategy"):
 
     unit: ClassVar[str] = "share of the way to memorising"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "icl-strategy"
 
     urns: int = Field(ge=2, description="`urns` of the source that was trained on", examples=[16])
     colours: int = Field(8, ge=2, le=len(SYMBOLS), description="`colours` of the source")

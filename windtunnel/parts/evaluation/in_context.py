@@ -31,6 +31,7 @@ class InContextBits(Evaluation, name="in-context"):
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "in_context"
     by_objective: ClassVar[bool] = False
 
     shown: Many[int] = Field((4, 16, 32), description="how many rows of a table are shown")

@@ -46,6 +46,7 @@ class IncrementalProbe(Evaluation, name="incremental-probe"):
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "incremental_probe"
     by_objective: ClassVar[bool] = False
 
     head: Literal[

@@ -28,6 +28,7 @@ class Labels(Evaluation, name="labels"):
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "bits_per_label"
 
     def measures(self, objective: Objective) -> bool:
         """One that names the class of each document, by which documents are not only compared."""

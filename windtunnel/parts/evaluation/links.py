@@ -31,6 +31,7 @@ class Links(Evaluation, name="links"):
 
     unit: ClassVar[str] = "bits per pair"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "links"
     by_objective: ClassVar[bool] = False
 
     share: float = Field(0.3, gt=0, lt=1, description="share of the edges of a graph that are taken out, at least one")

@@ -34,6 +34,7 @@ class Match(Evaluation, name="match"):
 
     unit: ClassVar[str] = "bits per pair"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "match"
     by_objective: ClassVar[bool] = False
 
     gallery: int = Field(256, ge=2, description="pairs among which the partner is looked for")

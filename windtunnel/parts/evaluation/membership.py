@@ -39,6 +39,7 @@ class Membership(Evaluation, name="membership"):
 
     unit: ClassVar[str] = "area under the ROC curve"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "membership"
     by_objective: ClassVar[bool] = False
 
     score: Literal["loss", "zlib", "min-k", "dc-pdd", "reference"] = Field("loss", description="the score of the first number")

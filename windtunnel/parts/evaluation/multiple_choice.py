@@ -10,7 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
 from windtunnel.parts.objective.next_token import NextToken
-from windtunnel.slots import ByDocument, Evaluation, HeldOut, Numbers
+from windtunnel.slots import ByDocument, Evaluation, HeldOut, Numbers, Objective
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,6 +47,10 @@ class MultipleChoice(Evaluation, name="multiple-choice"):
         """The same evaluation, knowing the content of its file."""
         return self if self.digest is not None else self.model_copy(update={"digest": self._content()})
 
+    def first(self, objective: Objective) -> str:
+        """By the name of the file."""
+        return f"multiple_choice/{Path(self.file).stem}"
+
     def _content(self) -> str:
         from windtunnel.models.content import digest_of
 
@@ -81,7 +85,7 @@ class MultipleChoice(Evaluation, name="multiple-choice"):
         right = np.array([int(np.argmax(scores[owner == number])) == answer for number, answer in enumerate(answers)], float)
         error = float(right.std(ddof=1) / len(right) ** 0.5) if len(right) > 1 else 0.0
         chance = float(np.mean([1 / (owner == number).sum() for number in range(len(answers))]))
-        name = f"multiple_choice/{Path(self.file).stem}"
+        name = self.first(objective)
         numbers = {name: float(right.mean()), f"{name}/standard_error": error, f"{name}/chance": chance}
         return Numbers(numbers, ByDocument(np.array(lines, np.int64), right, np.ones(len(right))))
 

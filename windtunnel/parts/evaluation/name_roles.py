@@ -36,6 +36,7 @@ class NameRoles(Evaluation, name="name-roles"):
 
     unit: ClassVar[str] = "share right"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "name-roles"
     by_objective: ClassVar[bool] = False
 
     names: int = Field(3000, ge=20, description="names that the probe is fitted to, of every source alike")

@@ -39,6 +39,7 @@ class Probe(Evaluation, name="probe"):
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "probe"
     by_objective: ClassVar[bool] = False
 
     shots: int = Field(20, ge=2, description="labelled training images of each class")

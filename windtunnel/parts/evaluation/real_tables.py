@@ -36,6 +36,7 @@ class RealTables(Evaluation, name="real-tables"):
 
     unit: ClassVar[str] = "bits per label"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "real_tables"
     by_objective: ClassVar[bool] = False
 
     tables: Many[Literal["iris", "wine", "breast_cancer"]] = Field(("iris", "wine", "breast_cancer"), description="which tables")

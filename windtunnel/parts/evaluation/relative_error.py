@@ -37,6 +37,7 @@ class RelativeError(Evaluation, name="relative-error"):
 
     unit: ClassVar[str] = "times the error of seasonal naive"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "relative"
     by_objective: ClassVar[bool] = False
 
     on: Literal["new", "later"] = Field("new", description="what the primary number is of: new series, or later times of those trained on")

@@ -33,6 +33,7 @@ class Retrieval(Evaluation, name="retrieval"):
 
     unit: ClassVar[str] = "mean reciprocal rank"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "retrieval"
     by_objective: ClassVar[bool] = False
 
     objective: Objective = Field(InverseCloze(kept=0.0), description="how a document is cut and what its vectors are: inverse-cloze")

@@ -32,6 +32,7 @@ class StoredBits(Evaluation, name="stored-bits"):
 
     unit: ClassVar[str] = "bits"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "stored_bits"
     by_objective: ClassVar[bool] = False
 
     names: float = Field(26.0**6, gt=1, description="different names that people's were drawn from")

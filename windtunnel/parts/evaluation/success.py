@@ -31,6 +31,7 @@ class Success(Evaluation, name="success"):
 
     unit: ClassVar[str] = "share of worlds solved"
     better: ClassVar[str] = "higher"
+    number: ClassVar[str] = "success"
 
     level: str = Field("BabyAI-GoToLocal-v0", description="one of BabyAI's")
     rollouts: int = Field(200, ge=1, description="how many worlds are played on test")

@@ -32,6 +32,7 @@ class TokenizerMixture(Evaluation, name="tokenizer-mixture"):
     by_objective: ClassVar[bool] = False
     unit: ClassVar[str] = "mean absolute error of a share"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "share_error"
 
     method: Literal["merges", "one-slack", "vocabulary", "uniform"] = Field("merges", description="how shares are told")
     merges: int = Field(300, ge=1, description="merges of the tokenizer, all of which are looked at")

@@ -34,6 +34,7 @@ class Unwanted(Evaluation, name="unwanted"):
 
     unit: ClassVar[str] = "share of texts"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "unwanted"
     by_objective: ClassVar[bool] = False
 
     pattern: str = Field(min_length=1, description="a regular expression of what should not be written", examples=["(?i)damn"])

@@ -33,6 +33,7 @@ class WeightHealth(Evaluation, name="weight-health"):
     by_objective: ClassVar[bool] = False
     unit: ClassVar[str] = "share of layers"
     better: ClassVar[str] = "lower"
+    number: ClassVar[str] = "weight_health"
 
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """``weight_health``, the share by verdict, and ``weight_health/entropy``: the mean over layers, in that of noise.
