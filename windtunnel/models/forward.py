@@ -1,4 +1,4 @@
-"""One forward pass for every family, with attention that knows documents, causality and prefixes."""
+"""One forward pass for every family, with attention that knows documents, causality, prefixes and orders."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def forward(
     *,
     causal: bool = True,
     prefix: Tensor | None = None,
+    seen: Tensor | None = None,
     needs: frozenset[str] = frozenset(),
     decoder_tokens: Tensor | None = None,
     decoder_documents: Tensor | None = None,
@@ -45,6 +46,8 @@ def forward(
         causal: whether a position sees only itself and what is before it. The encoder of an encoder-decoder sees everything and
             its decoder is causal, whatever is given here.
         prefix: bool [B, T], positions that every position of the same document sees, also earlier ones.
+        seen: bool [B, T, T], which position (second axis) sees which of its own document (last axis), itself always; in the place of
+            ``causal`` and ``prefix``.
         needs: outputs to keep besides logits: ``hidden_states``, ``attentions`` (which makes attention slower, as fused kernels
             never hold them).
         decoder_tokens: [B, S] what the decoder of an encoder-decoder reads.
@@ -60,7 +63,7 @@ def forward(
             model has learned.
     """
     family = family_of(model.config)
-    named = {"tokens": tokens, "documents": documents, "positions": positions, "prefix": prefix}
+    named = {"tokens": tokens, "documents": documents, "positions": positions, "prefix": prefix, "seen": seen}
     named |= {"decoder_tokens": decoder_tokens, "decoder_documents": decoder_documents, **others}
     arrays = {name: array for name, array in named.items() if array is not None}
     odd = [name for name in arrays if name not in family.reads]
@@ -146,7 +149,7 @@ def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Ca
     Raises:
         UserError: without tokens, or for a sequence longer than the positions that the model has learned.
     """
-    tokens, documents, positions, prefix = (arrays.get(name) for name in ("tokens", "documents", "positions", "prefix"))
+    tokens, documents, positions, prefix, seen = (arrays.get(name) for name in ("tokens", "documents", "positions", "prefix", "seen"))
     if tokens is None:
         raise UserError(f"{family.name} needs tokens; this objective gives none")
     encoder, learned, usual = family.kind == "encoder", family.positions(model.config), model.config._attn_implementation
@@ -154,7 +157,7 @@ def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Ca
         raise UserError(f"sequences of {tokens.shape[1]} tokens are longer than the {learned} positions this {family.name} has learned")
     options = dict(call.options) if encoder else {**call.options, "use_cache": False}
     shape = as_added if call.additive else lambda allowed: allowed
-    if documents is None and prefix is None and call.causal != encoder:
+    if documents is None and prefix is None and seen is None and call.causal != encoder:
         # What the family does by itself is what is asked for. The mask of ones says to transformers that nobody forgot the padding,
         # which it would otherwise look for in the tokens; attention without mask drops it.
         plain: Any = None if call.additive else torch.ones_like(tokens)
@@ -165,8 +168,10 @@ def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Ca
             return model(input_ids=tokens, attention_mask=plain, **options)
     if documents is None:
         documents, positions = torch.zeros_like(tokens), None
-    allowed = attention_mask(documents, causal=call.causal, prefix=prefix)
+    allowed = attention_mask(documents, causal=call.causal, prefix=prefix, seen=seen)
     mask: Any = shape(allowed)
+    if near is not None and seen is not None:
+        raise UserError(f"{family.name} with layers that see a window of {len(near)} positions cannot read text in another order")
     if near is not None:
         mask = {"full_attention": mask, "sliding_attention": shape(allowed & near)}
     if positions is None:
@@ -174,13 +179,15 @@ def one_stack(family: Family, model: Any, arrays: Mapping[str, Tensor], call: Ca
     return model(input_ids=tokens, attention_mask=mask, position_ids=positions.clamp(min=0), **options)
 
 
-def attention_mask(documents: Tensor, *, causal: bool, prefix: Tensor | None = None) -> Tensor:
+def attention_mask(documents: Tensor, *, causal: bool, prefix: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
     """Which position (third axis) sees which (last axis): bool [B, 1, T, T], of ``documents`` [B, T] with -1 for padding.
 
     Padding sees padding, so every row has at least one position to attend to and no softmax is empty.
     """
     allowed = documents[:, :, None] == documents[:, None, :]
-    if causal:
+    if seen is not None:
+        allowed = allowed & (seen | torch.eye(seen.shape[1], dtype=torch.bool, device=seen.device))
+    elif causal:
         index = torch.arange(documents.shape[1], device=documents.device)
         before = (index[None, :] <= index[:, None])[None]
         allowed = allowed & (before if prefix is None else before | prefix[:, None, :])

@@ -132,7 +132,7 @@ class Family(Part):
     """
 
     kind: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]] = ("tokens", "documents", "positions", "prefix")
+    reads: ClassVar[tuple[str, ...]] = ("tokens", "documents", "positions", "prefix", "seen")
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "layers": ("num_hidden_layers",),

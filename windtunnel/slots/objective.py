@@ -27,7 +27,8 @@ class Objective(Part):
 
     ``fields`` are those of the documents that it reads; it is handed no other. A ``label`` is read only by one that is ``supervised``.
     ``together`` says that the loss of a row depends on the other rows: a step then takes them as one micro-batch. With several ranks it
-    has to be one that ``gathers`` what it needs of the rows of all.
+    has to be one that ``gathers`` what it needs of the rows of all. ``by_mask`` says that a model tells a token at a mask in its place, and
+    not at the token before it.
     """
 
     acts = ("prepare", "loss")
@@ -36,6 +37,7 @@ class Objective(Part):
     supervised: ClassVar[bool] = False
     together: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
+    by_mask: ClassVar[bool] = False
     views: ClassVar[int] = 1  # how often a step reads each of its units, each time anew
 
     def special(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from windtunnel.parts.evaluation.bits_per_byte import BitsPerByte, judge
 from windtunnel.parts.evaluation.denoising import Denoising
 from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.parts.objective.next_token import NextToken
+from windtunnel.parts.objective.permuted_order import PermutedOrder
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.parts.objective.span_corruption import SpanCorruption
 from windtunnel.parts.objective.ul2 import UL2
@@ -214,6 +215,8 @@ def test_losses_count_only_targets_that_are_text(stream):
 def test_denoising_refuses_what_it_cannot_measure(stream):
     with pytest.raises(PartError, match="left to right"):
         Denoising().evaluate(model_of(stream, "bert"), looked_at(stream, MaskedToken()))
+    with pytest.raises(PartError, match="permuted-order does not"):
+        Denoising().evaluate(model_of(stream), looked_at(stream, PermutedOrder()))
     with pytest.raises(PartError, match=r"has none \(use mode: own\)"):
         Denoising(mode="wrong").evaluate(model_of(stream), looked_at(stream, NextToken()))
 
@@ -226,7 +229,15 @@ def test_own_formats():
 
 @pytest.mark.parametrize(
     ("family", "objective"),
-    [("llama", NextToken()), ("gpt2", UL2()), ("t5", UL2()), ("t5", SpanCorruption()), ("llama", PrefixLM()), ("bert", MaskedToken())],
+    [
+        ("llama", NextToken()),
+        ("gpt2", UL2()),
+        ("t5", UL2()),
+        ("t5", SpanCorruption()),
+        ("llama", PrefixLM()),
+        ("llama", PermutedOrder()),
+        ("bert", MaskedToken()),
+    ],
     ids=lambda case: getattr(case, "name", case),
 )
 def test_samples_are_repeatable_and_say_where_they_come_from(stream, family, objective):

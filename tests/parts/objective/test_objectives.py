@@ -20,6 +20,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.parts.objective.causal_spans import CausalSpans
 from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.parts.objective.next_token import NextToken
+from windtunnel.parts.objective.permuted_order import PermutedOrder
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.parts.objective.span_corruption import SpanCorruption
 from windtunnel.parts.objective.ul2 import UL2, Denoiser
@@ -35,6 +36,8 @@ ALL = [
     {"masked-token": {"unit": "word"}},
     {"masked-token": {"unit": "span"}},
     "causal-spans",
+    "permuted-order",
+    {"permuted-order": {"share": 1.0, "order": "left-to-right"}},
 ]
 
 
@@ -387,6 +390,42 @@ def test_no_target_sees_itself_or_what_follows_but_all_see_the_input(family, wri
         with torch.no_grad():
             after = objective.loss(model, changed)
         assert not torch.allclose(before.values[row, where], after.values[row, where], atol=1e-4)
+
+
+@pytest.mark.parametrize("written", [{"share": 0.5}, {"share": 1.0, "order": "left-to-right"}], ids=str)
+def test_a_target_sees_what_comes_before_it_in_the_order_and_nothing_else(written):
+    model, objective = model_of("llama"), PermutedOrder(**written)
+    rows = make_rows(14, 1, 32, 0.05)
+    batch = tensors(objective.prepare(rows, VOCABULARY, generator(3)))
+    with torch.no_grad():
+        before = objective.loss(model, batch)
+    text = (batch["labels"][0] == -100) & (batch["documents"][0] >= 0)
+    first, reached = torch.nonzero(text).flatten(), batch["reach"][0]
+    for column in first[::3].tolist():
+        changed = {**batch, "tokens": batch["tokens"].clone()}
+        changed["tokens"][0, column] = 77 + (changed["tokens"][0, column] == 77)
+        with torch.no_grad():
+            after = objective.loss(model, changed)
+        moved = (after.values - before.values)[0].abs() > 1e-5
+        sees = (batch["order"][0, column] <= reached) & (batch["documents"][0] == batch["documents"][0, column]) & before.counts[0]
+        assert torch.equal(moved, sees)
+    assert before.counts.sum() > 5
+
+
+def test_a_permuted_order_keeps_text_and_positions_and_asks_for_the_share():
+    rows = make_rows(15, 300, 71, 0.0)
+    batch = PermutedOrder().prepare(rows, VOCABULARY, generator())
+    asked = batch["labels"] != -100
+    assert (asked.sum(axis=1) == 10).all() and (batch["tokens"][asked] == VOCABULARY.mask).all()
+    text, places = batch["tokens"][:, :60], batch["positions"]
+    for row in range(300):
+        begin = int(places[row, 0])
+        assert np.array_equal(text[row], rows["tokens"][row, begin : begin + 60])
+        assert np.array_equal(batch["labels"][row, 60:70], text[row, places[row, 60:70] - begin])
+    where = np.bincount((places[:, 60:70] - places[:, :1]).ravel(), minlength=60)
+    assert where[0] == 0 and where[1:].min() > 20, "every token but the first is asked for"
+    scored = PermutedOrder().measured_by().prepare(rows, VOCABULARY, generator())
+    assert np.array_equal(scored["labels"][:, 36:70], scored["tokens"][:, 1:35]) and scored["labels"][0, 35] == -100
 
 
 def test_causal_input_is_an_option():

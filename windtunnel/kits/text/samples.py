@@ -100,10 +100,11 @@ def _continue(model: Any, held_out: HeldOut, prompts: np.ndarray, new: int, temp
         if two_sided:
             outputs = forward(model, prompt, decoder_tokens=text)
         else:
-            rows = (len(text), text.shape[1])
+            read = torch.cat([text, text.new_full((len(text), 1), vocabulary.mask)], dim=1) if held_out.objective.by_mask else text
+            rows = (len(read), read.shape[1])
             prefix = (places[: rows[1]] < length).expand(rows) if bidirectional else None
             documents = torch.zeros(rows, dtype=torch.int64, device=device)
-            outputs = forward(model, text, documents, positions[: rows[1]].expand(rows), prefix=prefix)
+            outputs = forward(model, read, documents, positions[: rows[1]].expand(rows), prefix=prefix)
         logits = outputs.logits[:, -1].float()[:, : len(text_only)]
         logits = logits.masked_fill(~text_only[: logits.shape[-1]], -torch.inf)  # special tokens of the stream may have no row
         if temperature > 0:

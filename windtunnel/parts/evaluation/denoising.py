@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.errors import PartError
-from windtunnel.parts.objective.masked_token import MaskedToken
 from windtunnel.parts.objective.prefix_lm import PrefixLM
 from windtunnel.parts.objective.span_corruption import SpanCorruption
 from windtunnel.slots import Evaluation, HeldOut, Objective
@@ -46,16 +45,16 @@ class Denoising(Evaluation, name="denoising"):
         """The numbers; with ``mode: wrong`` those under wrong mode tokens after them.
 
         Raises:
-            PartError: where documents are no text, for masked-token, for ``mode: wrong`` where the objective has no mode tokens, and
-                where nothing is hidden.
+            PartError: where documents are no text, where a model tells tokens at masks, for ``mode: wrong`` where the objective has no mode
+                tokens, and where nothing is hidden.
         """
         from windtunnel.kits.text.encoded import vocabulary_of
         from windtunnel.kits.text.predict import own_format
 
         vocabulary_of(held_out, self.name)
         modes, bidirectional = own_format(held_out.objective)
-        if isinstance(held_out.objective, MaskedToken):
-            raise PartError("denoising needs a model that predicts from left to right; masked-token does not train one")
+        if held_out.objective.by_mask:
+            raise PartError(f"denoising needs a model that predicts from left to right; {held_out.objective.name} does not train one")
         if self.mode == "wrong" and not modes:
             raise PartError(
                 f"denoising: mode: wrong needs an objective with mode tokens; {held_out.objective.name} has none (use mode: own)"

@@ -22,7 +22,7 @@ class T5(Family, name="t5"):
 
     kind: ClassVar[str] = "encoder-decoder"
     # Its positions are relative, and its encoder sees everything.
-    reads: ClassVar[tuple[str, ...]] = (*Family.reads, "decoder_tokens", "decoder_documents")
+    reads: ClassVar[tuple[str, ...]] = ("tokens", "documents", "positions", "prefix", "decoder_tokens", "decoder_documents")
     auto_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **Family.names,

@@ -35,6 +35,7 @@ class MaskedToken(Objective, name="masked-token"):
     trial = Trial(model={"family": "bert"})
 
     kinds: ClassVar[tuple[str, ...]] = ("encoder", "decoder")
+    by_mask: ClassVar[bool] = True
     measure: ClassVar[str] = "masked_bits_per_byte"
 
     rate: float = Field(0.15, gt=0, lt=1, description="share of tokens that is predicted")

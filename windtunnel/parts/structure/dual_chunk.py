@@ -28,7 +28,9 @@ class DualChunk(Structure, name="dual-chunk"):
 
     trial = Trial({"chunk": 12, "near": 4})
     identity = {"chunk": 64}
-    conflicts: ClassVar[dict[str, str]] = {"prefix-lm": "a token that sees later ones has no distance to the chunks behind it"}
+    conflicts: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("prefix-lm", "permuted-order"), "a token that sees later ones has no distance to the chunks behind it"
+    )
 
     chunk: int = Field(ge=2, description="longest distance; three quarters of the context of training")
     near: int | None = Field(
