@@ -22,7 +22,7 @@ from windtunnel.train.compiled import compile_model
 from windtunnel.train.log import RunContext, RunLog, RunState
 from windtunnel.train.measure import compile_step
 from windtunnel.train.phase import PhaseRun
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 from windtunnel.train.step import clip, draw, gradients, update
 
 WARM = 2  # steps of each side before those that count

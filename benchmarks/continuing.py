@@ -44,7 +44,7 @@ def made(folder: Path) -> str:
     from windtunnel.models.save import export
     from windtunnel.models.settings import ModelSettings
     from windtunnel.recipe import recipe_from
-    from windtunnel.train.run import prepare
+    from windtunnel.train.prepare import prepare
 
     first = recipe_from({"corpus": {"prose": "builtin:docstrings"}, "budget": {"steps": 1}, "tokenizer": {"sentinels": 0}})
     stream = prepare(first, folder / "cache")
@@ -60,7 +60,7 @@ def ours(model: str, folder: Path, checkpoint_seconds: float) -> dict[str, float
     from windtunnel.recipe.resolve import resolve
     from windtunnel.train import loop, machine
     from windtunnel.train.log import RunContext
-    from windtunnel.train.run import prepare
+    from windtunnel.train.prepare import prepare
 
     flight = resolve(recipe_from(recipe(model, STEPS)))
     stream = prepare(flight, folder / "cache")
@@ -93,7 +93,7 @@ def trainer(model: str, folder: Path) -> dict[str, float]:
     from windtunnel.slots import Progress
     from windtunnel.train.log import RunContext, RunState
     from windtunnel.train.phase import PhaseRun
-    from windtunnel.train.run import prepare
+    from windtunnel.train.prepare import prepare
     from windtunnel.train.step import draw, loader_of
 
     flight = resolve(recipe_from(recipe(model, STEPS)))

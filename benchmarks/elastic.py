@@ -39,7 +39,8 @@ def work(out: str, cache: str, mesh: str, stop: str = "1", every: str = "0.2") -
     from windtunnel.recipe.resolve import resolve
     from windtunnel.train import ranks, step
     from windtunnel.train.parallel.mesh import Mesh
-    from windtunnel.train.run import fly, prepare
+    from windtunnel.train.prepare import prepare
+    from windtunnel.train.run import fly
 
     drawn, share = Path(f"{out}.drawn"), step.draw
 

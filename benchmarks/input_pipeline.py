@@ -31,7 +31,7 @@ from windtunnel.data.loader import Loader
 from windtunnel.recipe import recipe_from
 from windtunnel.recipe.resolve import resolve
 from windtunnel.slots import Progress
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 
 ASKED = {"arrays": 3.0, "jpeg": 1.0}
 SEQUENCE, BATCH = 8, 64  # images in a sequence of ours, and in a batch of both

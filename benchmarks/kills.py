@@ -24,7 +24,8 @@ def flies(model: str, cache: Path, out: Path) -> None:
     """Train in this process, going on from what ``out`` holds."""
     from windtunnel.recipe import recipe_from
     from windtunnel.recipe.resolve import resolve
-    from windtunnel.train.run import fly, prepare
+    from windtunnel.train.prepare import prepare
+    from windtunnel.train.run import fly
 
     given = {**recipe(model, STEPS), "batch": 4, "compile": "yes", "packing": "concatenate", "schedule": "linear"}
     flight = resolve(recipe_from(given))

@@ -16,7 +16,7 @@ from typing import Any
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.study.launch.local import Job, fly_jobs
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 
 PILOTS, REPETITIONS = 6, 2
 

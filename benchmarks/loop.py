@@ -26,7 +26,7 @@ from windtunnel.slots import Progress
 from windtunnel.train import loop, machine
 from windtunnel.train.log import RunContext, RunState
 from windtunnel.train.phase import PhaseRun
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 from windtunnel.train.step import draw, loader_of
 
 STEPS, WARM, REPETITIONS = 20, 4, 4

@@ -96,7 +96,8 @@ def child(corpus: str, out: str, group: str) -> None:
     if group:
         Path(group).write_text(str(os.getpid()))
     from windtunnel.recipe import recipe_from
-    from windtunnel.train.run import fly, prepare
+    from windtunnel.train.prepare import prepare
+    from windtunnel.train.run import fly
 
     recipe = recipe_from(
         {

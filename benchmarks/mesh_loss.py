@@ -29,7 +29,8 @@ from windtunnel.recipe import recipe_from
 from windtunnel.recipe.resolve import resolve
 from windtunnel.slots import ALONE, Start
 from windtunnel.train.parallel.mesh import Mesh
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 STEPS, BATCH = 50, 4
 SPLITS = (4, 2)  # rows at a time in one process

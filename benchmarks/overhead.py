@@ -19,7 +19,7 @@ from loop import ours, recipe
 
 from windtunnel.models.init import config_for, fresh
 from windtunnel.models.save import export
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 
 STEPS, REPETITIONS = 8, 3
 

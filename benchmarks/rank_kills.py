@@ -30,8 +30,9 @@ def work(rank: int, port: int, out: Path, cache: Path) -> None:
     from windtunnel.recipe import recipe_from
     from windtunnel.recipe.resolve import resolve
     from windtunnel.train.parallel.mesh import Mesh
+    from windtunnel.train.prepare import prepare
     from windtunnel.train.ranks import rank_0_first
-    from windtunnel.train.run import fly, prepare
+    from windtunnel.train.run import fly
 
     with one_of_two(rank, port):
         recipe = resolve(recipe_from(RECIPE))

@@ -39,8 +39,9 @@ test_tokens: 256
 def work(folder: str, mesh: str) -> None:
     """Train in ``folder`` as one of two ranks, and write down this process's CPU seconds at each step. Both checkouts can do it."""
     from windtunnel.recipe import load_recipe
+    from windtunnel.train.prepare import prepare
     from windtunnel.train.ranks import joined, rank, rank_0_first
-    from windtunnel.train.run import fly, prepare
+    from windtunnel.train.run import fly
 
     place, clock = Path(folder), list[float]()
 

@@ -21,7 +21,8 @@ from sklearn.metrics import log_loss
 
 from windtunnel.data.loader import Loader
 from windtunnel.recipe import recipe_from
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 TABLES, SEEDS = ("iris", "wine", "breast_cancer"), (0, 1)
 

@@ -18,8 +18,9 @@ import torch
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.train.machine import rates
+from windtunnel.train.prepare import prepare
 from windtunnel.train.record import RunRecord
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.run import fly
 from windtunnel.train.variant import able_to_compile
 
 SEEDS = (0, 1, 2)

@@ -158,7 +158,7 @@ class Workshop:
 
     def prepared(self, recipe: Recipe) -> Stream:
         """The stream of ``recipe``."""
-        from windtunnel.train.run import prepare
+        from windtunnel.train.prepare import prepare
 
         return prepare(recipe, self.folder / "cache")
 

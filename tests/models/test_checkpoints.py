@@ -41,7 +41,8 @@ from windtunnel.slots import ALONE, Schedule, Start
 from windtunnel.train.parallel.mesh import Mesh
 from windtunnel.train.parallel.shard import hold, shard
 from windtunnel.train.parallel.stored import fill
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 from windtunnel.train.traced import made_up
 
 AUTO = {"decoder": AutoModelForCausalLM, "encoder": AutoModelForMaskedLM, "encoder-decoder": AutoModelForSeq2SeqLM}

@@ -19,7 +19,8 @@ from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Encoding, Evaluation, Objective, Source
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 FACTS = Graphs(5, 4, 3, 3, 2, 0, 0)
 PATH = torch.tensor([[[0, 1], [1, 2], [2, 3], [-1, -1]]])  # 0 - 1 - 2 - 3, and 4 alone

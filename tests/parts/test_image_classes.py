@@ -22,7 +22,8 @@ from windtunnel.models.init import config_for, family_of, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Objective, Source
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 Image = pytest.importorskip("PIL.Image")
 FACTS = Images(8, 1, np.array([0.5], np.float32), np.array([0.25], np.float32), 10)

@@ -28,7 +28,8 @@ from windtunnel.models.sizes import sizes_of
 from windtunnel.parts.evaluation.match import _bits, _ranks
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import CuratorContext, Objective, Source, Start
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 IMAGES = Images(8, 3, np.full(3, 0.5, np.float32), np.full(3, 0.25, np.float32), 5)
 FACTS: Any = Pairs(IMAGES, TokenFacts(50, document=0, pad=1), 6)  # type: ignore[arg-type]

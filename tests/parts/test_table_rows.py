@@ -18,7 +18,8 @@ from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Encoding, Evaluation, Objective
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 ROWS = [
     {"age": "30", "city": "Ulm", "code": 7, "label": 1},

@@ -29,7 +29,8 @@ from windtunnel.recipe import recipe_from
 from windtunnel.slots import Curator, CuratorContext, Encoding, Evaluation, Objective, Source
 from windtunnel.slots.curator import ROW
 from windtunnel.train.export import export_run
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 FACTS = Steps(4, np.array([3, 2]), 5)
 MODEL: dict[str, Any] = {"family": "decision-transformer", "layers": 1, "width": 16, "heads": 2}

@@ -23,7 +23,7 @@ from windtunnel.recipe.resolve import Facts, facts, resolve
 from windtunnel.slots import Evaluation
 from windtunnel.study.file import load_study
 from windtunnel.study.papers import load_paper
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 
 BASE = {"corpus": {"a": "x"}, "budget": {"steps": 2}}
 RECIPE = """corpus: {notes: notes}

@@ -20,7 +20,8 @@ from windtunnel.parts.optimizer.adamw import AdamW
 from windtunnel.parts.packing.concatenate import Concatenate
 from windtunnel.slots import Evaluation, Mixture, Progress, Schedule, Structure
 from windtunnel.train import phase
-from windtunnel.train.run import fly, prepare_needed
+from windtunnel.train.prepare import prepare_needed
+from windtunnel.train.run import fly
 
 
 @pytest.fixture

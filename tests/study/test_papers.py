@@ -306,9 +306,8 @@ def test_a_paper_is_flown_judged_and_written_down(tmp_path, stream, monkeypatch)
     from test_study import inline
 
     from windtunnel.study.launch import local
-    from windtunnel.train import run as train
 
-    monkeypatch.setattr(train, "prepare", lambda recipe, cache, *more: stream)
+    monkeypatch.setattr("windtunnel.train.prepare.prepare", lambda recipe, cache, *more: stream)
     monkeypatch.setattr(local, "fly_jobs", inline)
     found = load_paper(write(tmp_path))
     measurement = reproduce(found, "cpu", tmp_path / "out", quiet=True, function="study_fakes:measure")

@@ -178,8 +178,6 @@ def test_numbers_that_the_race_does_not_rest_on_get_intervals_that_hold_after_lo
 @pytest.fixture
 def fly(stream, monkeypatch, tmp_path):
     """Fly a study with a stand-in for training in this process; ``fly.jobs`` are those of each launch."""
-    from windtunnel.train import run
-
     launches: list[list[Any]] = []
 
     def inline(jobs, *, on_event, **_):
@@ -191,7 +189,7 @@ def fly(stream, monkeypatch, tmp_path):
         return records
 
     monkeypatch.setattr(local, "fly_jobs", inline)
-    monkeypatch.setattr(run, "prepare", lambda recipe, cache, *more: stream)
+    monkeypatch.setattr("windtunnel.train.prepare.prepare", lambda recipe, cache, *more: stream)
 
     def call(found, **options):
         return fly_study(found, tmp_path / "out", workers=1, quiet=True, function="study_fakes:loud", **options)

@@ -445,10 +445,8 @@ def test_the_table_counts_runs_and_foretells_the_end(tmp_path, monkeypatch):
 @pytest.fixture
 def fly(stream, monkeypatch, tmp_path):
     """Fly a study with the stand-in for training, on a real stream, in this process."""
-    from windtunnel.train import run
-
     monkeypatch.setattr(local, "fly_jobs", inline)
-    monkeypatch.setattr(run, "prepare", lambda recipe, cache, *more: stream)
+    monkeypatch.setattr("windtunnel.train.prepare.prepare", lambda recipe, cache, *more: stream)
 
     def call(found: module.StudyFile, **options: Any) -> dict[str, Any]:
         return fly_study(found, tmp_path / "out", workers=1, quiet=True, function="study_fakes:measure", **options)
@@ -618,14 +616,12 @@ def test_an_output_folder_that_cannot_be_one_is_a_user_error(tmp_path):
 
 
 def test_an_arm_whose_text_cannot_be_prepared_leaves_the_others_alone(fly, stream, monkeypatch):
-    from windtunnel.train import run
-
     def prepare(recipe: Any, cache: Path, *more: Any) -> Any:
         if recipe.encoding.vocabulary == 600:
             raise RuntimeError("the tokenizer tripped")
         return stream
 
-    monkeypatch.setattr(run, "prepare", prepare)
+    monkeypatch.setattr("windtunnel.train.prepare.prepare", prepare)
     result = fly(study(arms={"wide": {"context": 64}, "odd": {"tokenizer": {"vocabulary": 600}}}, seeds=2))
     assert result["arms"]["odd"]["verdict"] == "failed" and result["arms"]["wide"]["seeds"] == 2
     assert any("tripped" in run["traceback"] for run in result["runs"] if run["arm"] == "odd")

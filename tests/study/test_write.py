@@ -21,7 +21,7 @@ from windtunnel.slots import Source
 from windtunnel.study import hours
 from windtunnel.study.file import load_study, study_from
 from windtunnel.study.write import _megabytes, named, which_sources
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 
 
 def folder(path: Path, count: int = 5) -> Path:

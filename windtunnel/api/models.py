@@ -40,7 +40,8 @@ def train(
     """
     from windtunnel.recipe import Document, load_recipe, merge, recipe_from
     from windtunnel.recipe.resolve import resolve
-    from windtunnel.train.run import fly, prepare, prepare_needed
+    from windtunnel.train.prepare import prepare, prepare_needed
+    from windtunnel.train.run import fly
 
     more = expanded(corpus or {})
     if isinstance(recipe, Mapping):

@@ -134,7 +134,8 @@ def train(
     from windtunnel.train.on_ray import train_on_ray
     from windtunnel.train.parallel.local import refuse_local
     from windtunnel.train.parallel.mesh import Mesh
-    from windtunnel.train.run import fly, prepare, prepare_needed
+    from windtunnel.train.prepare import prepare, prepare_needed
+    from windtunnel.train.run import fly
 
     check_engine(engine, address)
     if stop_above and engine is Engine.ray:

@@ -188,7 +188,8 @@ def adapt(
         UserError: for what the user can mend.
     """
     from windtunnel.train import ranks
-    from windtunnel.train.run import fly, prepare
+    from windtunnel.train.prepare import prepare
+    from windtunnel.train.run import fly
 
     done = out / "result.json"
     raw = settings(request)

@@ -113,7 +113,7 @@ def curate(
 def _curation(recipe: Recipe, out: Path, say: Say) -> Any:
     """How curators are handed what they may use; the models they hold are trained first."""
     from windtunnel.train.curation import curation_of
-    from windtunnel.train.run import held_models
+    from windtunnel.train.prepare import held_models
 
     return curation_of(recipe, held_models(recipe, out / "cache", say), out / "work" / "curating")
 

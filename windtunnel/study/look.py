@@ -120,7 +120,7 @@ def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -
     unless more could not mend it.
     """
     from windtunnel.data.corpus.frame import engine
-    from windtunnel.train.run import prepare
+    from windtunnel.train.prepare import prepare
 
     engine()  # importing it is not preparing
     while True:

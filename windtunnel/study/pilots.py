@@ -94,7 +94,7 @@ class Pilots:
 
     def prepare(self, recipes: Mapping[str, Recipe]) -> None:
         """One stream for all arms that read the same text in the same way, and those of the models that they need."""
-        from windtunnel.train.run import prepare, prepare_needed
+        from windtunnel.train.prepare import prepare, prepare_needed
 
         ready: dict[str, Stream] = {}
         how: Any = (self.means.out / "cache", self.means.say, self.fly_for_corpus, self.means.share)

@@ -80,7 +80,8 @@ def on_worker(work: dict[str, Any]) -> None:
     """What each worker does: train as the rank that Ray has made it. Raises where another worker was lost, so that all begin anew."""
     sys.path.extend(entry for entry in work["path"] if entry not in sys.path and Path(entry).is_dir())
     from windtunnel.train import ranks
-    from windtunnel.train.run import fly, prepare, prepare_needed
+    from windtunnel.train.prepare import prepare, prepare_needed
+    from windtunnel.train.run import fly
 
     recipe, out, cache = recipe_from(work["recipe"]), Path(work["out"]), Path(work["cache"])
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""One run from recipe to record: prepare the stream, fly the recipe with one seed, write down everything that came of it."""
+"""One run from recipe to record: fly the recipe with one seed on its stream, write down everything that came of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from windtunnel.core import outside
 from windtunnel.core.errors import UserError
-from windtunnel.core.files import decided_once, naming, refuse_address
+from windtunnel.core.files import decided_once, naming
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import Failure
-from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
-from windtunnel.train.curation import Fly, curation_of, fly_in
-from windtunnel.train.needed import Others, charged, curated, others_of, refuse_other_documents
+from windtunnel.recipe import Recipe
+from windtunnel.train.needed import Others, charged, curated, others_of
 from windtunnel.train.parallel.local import refuse_unfit
 from windtunnel.train.parallel.mesh import Mesh, laid_out
 from windtunnel.train.parallel.same import refuse_different
@@ -27,90 +26,10 @@ from windtunnel.train.variant import choose, refuse_unable
 if TYPE_CHECKING:
     import torch
 
-    from windtunnel.core.shared import Share
     from windtunnel.data.stream import Stream
     from windtunnel.train.log import RunContext, RunState
     from windtunnel.train.machine import PeakMemory
     from windtunnel.train.phase import PhaseRun
-
-
-def prepare(
-    recipe: Recipe,
-    cache: Path,
-    progress: Callable[[str], None] | None = None,
-    flown: Fly | None = None,
-    share: Share | None = None,
-) -> Stream:
-    """Read, split and clean the corpus of ``recipe`` and encode it, under ``cache``; what is already there is used again.
-
-    Models that its curators hold are trained first by ``flown``, by default in this process, in ``cache/runs``. What is encoded is fetched
-    from ``share`` where it is there, and else brought to it.
-
-    Raises:
-        ValueError: where a checkpoint says what the recipe does not (:meth:`Recipe.is_resolved`); it may say the tokenizer, too.
-    """
-    from windtunnel.data.corpus.prepare import prepare_corpus
-    from windtunnel.data.encode import prepare_stream
-
-    recipe.refuse_unresolved()
-    refuse_address(cache)
-    split, before = recipe.split, None
-    if (other := recipe.encoding.before()) is not None:
-        refuse_other_documents(other, recipe)
-        before = prepare(other, cache, progress, flown, share)
-    held = held_models(recipe, cache, progress, flown, share)
-    corpus = prepare_corpus(
-        recipe.corpus,
-        validation=split.validation,
-        test=split.test,
-        near_duplicates=split.near_duplicates,
-        by=split.by(),
-        held_out=recipe.held_out,
-        held_out_validation=split.held_out_validation,
-        curators=recipe.curators,
-        curation=curation_of(recipe, held, cache / "corpora" / "curating"),
-        cache=cache / "corpora",
-        progress=progress,
-    )
-    return prepare_stream(corpus, recipe.encoding, before=before, cache=cache / "streams", progress=progress, share=share)
-
-
-def held_models(
-    recipe: Recipe,
-    cache: Path,
-    progress: Callable[[str], None] | None = None,
-    flown: Fly | None = None,
-    share: Share | None = None,
-) -> dict[str, Path]:
-    """The folders of the runs whose models the curators of ``recipe`` hold, by the identity of their recipes, flown if they are missing."""
-    held: dict[str, Path] = {}
-    for one in held_by_curators(recipe):
-        refuse_other_documents(one, recipe)
-        own = prepare(one, cache, progress, flown, share)
-        others = prepare_needed(one, cache, progress, flown, share)
-        held[one.identity()] = (flown or fly_in(cache / "runs", progress))(one, own, others)
-    return held
-
-
-def prepare_needed(
-    recipe: Recipe,
-    cache: Path,
-    progress: Callable[[str], None] | None = None,
-    flown: Fly | None = None,
-    share: Share | None = None,
-) -> dict[str, Stream]:
-    """The streams of the models that ``recipe`` needs, by :func:`windtunnel.recipe.data_key`, where they are not its own.
-
-    Raises:
-        UserError: as :func:`prepare`, and where a needed model could have been trained on what this recipe is tested on.
-    """
-    found: dict[str, Stream] = {}
-    for one in needed(recipe, curators=False).values():
-        key = data_key(one)
-        refuse_other_documents(one, recipe)
-        if key != data_key(recipe) and key not in found:
-            found[key] = prepare(one, cache, progress, flown, share)
-    return found
 
 
 class Options(TypedDict, total=False):
@@ -156,7 +75,8 @@ def fly(
     with status "interrupted", one that breaks with status "failed" and its failure.
 
     Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
-    ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see :func:`prepare_needed`.
+    ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see
+    :func:`windtunnel.train.prepare.prepare_needed`.
     ``variant`` is that of the study; by default it is chosen when the folder is begun, and kept. ``mesh`` is how the ranks are laid out.
 
     Raises:

@@ -16,7 +16,8 @@ from windtunnel.slots import Curator
 from windtunnel.study.file import load_study
 from windtunnel.study.fly import check_study, fly_study
 from windtunnel.train import curation
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 UNITS = ("tokens", "flops", "effective_flops", "seconds")
 

@@ -32,7 +32,7 @@ from windtunnel.report import samples, thumbnails
 from windtunnel.report.reading import Reading
 from windtunnel.slots import Encoding, Objective
 from windtunnel.train.estimate import estimate
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 
 FACTS = Images(8, 1, np.array([0.5], np.float32), np.array([0.25], np.float32), 10)
 MODEL = {"family": "vit", "layers": 1, "width": 16, "heads": 2, "patch": 2}

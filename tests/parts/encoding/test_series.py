@@ -31,7 +31,8 @@ from windtunnel.report import samples as report_samples
 from windtunnel.report.reading import Reading
 from windtunnel.slots import Call, Documents, Encoding, Evaluation, Objective, Packing, Source
 from windtunnel.train.export import export_run
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 FACTS = Windows(24, 12)
 CALL = Call(False, False, {"return_dict": True})

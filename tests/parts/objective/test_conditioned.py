@@ -16,7 +16,7 @@ from windtunnel.kits.text.encoded import text_of
 from windtunnel.parts.objective.conditioned import Conditioned, _rotated
 from windtunnel.parts.objective.next_token import NextToken
 from windtunnel.slots import Evaluation, Progress
-from windtunnel.train.run import prepare
+from windtunnel.train.prepare import prepare
 
 SEPARATOR, PAD = VOCABULARY.document, VOCABULARY.pad
 

@@ -17,7 +17,8 @@ from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Start, StartContext
-from windtunnel.train.run import fly, prepare
+from windtunnel.train.prepare import prepare
+from windtunnel.train.run import fly
 
 SIZES = {"family": "vit", "layers": 1, "width": 16, "heads": 2, "patch": 2}
 TWO_PHASES: dict[str, Any] = {

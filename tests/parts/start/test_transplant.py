@@ -24,7 +24,8 @@ from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import Recipe, data_key, load_recipe, merge, needed, recipe_from, times
 from windtunnel.slots import Encoding, Start, StartContext
-from windtunnel.train.run import fly, prepare, prepare_needed
+from windtunnel.train.prepare import prepare, prepare_needed
+from windtunnel.train.run import fly
 
 CODE = ["def area(width, height):\n    return width * height\n", "for width in range(10):\n    print(width, self.height)\n"] * 20
 PROSE = [
