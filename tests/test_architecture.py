@@ -48,6 +48,7 @@ RESOLVE = {
     "commands/studies.py",
     "commands/train.py",
     "study/adapt.py",
+    "study/adapt_request.py",
     "study/evaluate.py",
     "study/file.py",
     "testing.py",

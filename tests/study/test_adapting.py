@@ -23,7 +23,8 @@ from windtunnel.models.init import config_for, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.study import adapt
-from windtunnel.study.adapt import AdaptRequest, budget_of, changes, kept_share, mix, share_of
+from windtunnel.study.adapt import changes, kept_share, mix
+from windtunnel.study.adapt_request import AdaptRequest, budget_of, share_of
 from windtunnel.train.phase import over_limits
 
 

@@ -16,7 +16,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.report import ways as table_of_ways
 from windtunnel.report.reading import Reading
 from windtunnel.study import ways
-from windtunnel.study.adapt import AdaptRequest, budget_of
+from windtunnel.study.adapt_request import AdaptRequest, budget_of
 from windtunnel.study.continuing import ways_on
 from windtunnel.study.file import load_study, study_from
 from windtunnel.study.result import StudyResult

@@ -95,8 +95,8 @@ def adapt(
         RuntimeError: where training failed.
     """
     from windtunnel.report.adaptation import page
-    from windtunnel.study.adapt import AdaptRequest, budget_of, share_of
     from windtunnel.study.adapt import adapt as fly
+    from windtunnel.study.adapt_request import AdaptRequest, budget_of, share_of
 
     request = AdaptRequest(
         checkpoint=model,

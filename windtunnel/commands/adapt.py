@@ -15,7 +15,7 @@ from windtunnel.commands.train import at_work
 from windtunnel.core.errors import UserError
 
 if TYPE_CHECKING:
-    from windtunnel.study.adapt import AdaptRequest
+    from windtunnel.study.adapt_request import AdaptRequest
 
 
 class Precision(enum.StrEnum):
@@ -75,8 +75,8 @@ def adapt(
 
     Example: windtunnel adapt ./model --corpus notes=~/notes --keep general=~/general --budget "2000 steps" --out adapted
     """
-    from windtunnel.study.adapt import AdaptRequest, budget_of, share_of
     from windtunnel.study.adapt import adapt as fly
+    from windtunnel.study.adapt_request import AdaptRequest, budget_of, share_of
     from windtunnel.study.ways import FULL, ways_of
 
     if rate == 0:

@@ -138,7 +138,7 @@ def ask_continue(
     """
     from windtunnel.recipe import Budget
     from windtunnel.report.ways import table as table_of
-    from windtunnel.study.adapt import AdaptRequest, share_of
+    from windtunnel.study.adapt_request import AdaptRequest, share_of
     from windtunnel.study.continuing import ways_on
     from windtunnel.study.ways import best_way
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.core.errors import UserError
-from windtunnel.study.adapt import AdaptRequest, settings
+from windtunnel.study.adapt_request import AdaptRequest, settings
 
 REPLAYED = (0.05, 0.25)  # shares of old text
 RATES = {"lower-rate": 0.3, "higher-rate": 3.0}  # multiples of the usual rate
@@ -26,7 +26,7 @@ def ways_on(request: AdaptRequest, seeds: int = SEEDS) -> dict[str, Any]:
         seeds: of each arm.
 
     Raises:
-        UserError: where no text stands for what is to be kept, and as :func:`windtunnel.study.adapt.settings`.
+        UserError: where no text stands for what is to be kept, and as :func:`windtunnel.study.adapt_request.settings`.
     """
     if not request.keep:
         raise UserError("--keep: give text like what the model must keep, for example --keep general=~/general; replay is asked of that")

@@ -20,7 +20,8 @@ from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import write_json
 from windtunnel.models.settings import ModelSettings
 from windtunnel.slots import Structure
-from windtunnel.study.adapt import GENTLE, OWN, AdaptRequest, model_of_text, settings, write_own
+from windtunnel.study.adapt import write_own
+from windtunnel.study.adapt_request import GENTLE, OWN, AdaptRequest, model_of_text, settings
 from windtunnel.study.check import check_study
 from windtunnel.study.file import StudyFile, load_study
 from windtunnel.study.fly import fly_study

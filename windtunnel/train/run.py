@@ -75,8 +75,7 @@ def fly(
     with status "interrupted", one that breaks with status "failed" and its failure.
 
     Models that the recipe needs are looked for among the runs in ``needed_in``; without it they are flown first, in ``folder/needed``.
-    ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``; see
-    :func:`windtunnel.train.prepare.prepare_needed`.
+    ``streams`` holds the streams (or their folders) of those that are not trained on ``stream``, as ``prepare_needed`` makes them.
     ``variant`` is that of the study; by default it is chosen when the folder is begun, and kept. ``mesh`` is how the ranks are laid out.
 
     Raises:
