@@ -126,6 +126,9 @@ def test_tables_of_a_result_have_an_arm_a_row_whatever_came_of_it() -> None:
     assert table.loc["muon", "verdict"] == "failed" and pandas.isna(table.loc["muon", "difference"])
     assert table.loc["g-stack", "low"] < table.loc["g-stack", "difference"] < table.loc["g-stack", "high"]
     assert len(result.plot().to_dict()["hconcat"]) == 2
+    assert (result.runs().set_index("arm").loc["muon", "error"].str.contains("the loss is nan")).all()
+    bare = result.result.model_copy(update={"arms": {"muon": result.result.arms["muon"]}})
+    assert wt.Result(bare).table().round(3).loc["muon", ["low", "compute_gain"]].isna().all(), "numbers, though there are none"
 
 
 def test_names_are_there_and_nothing_is_imported_for_them() -> None:

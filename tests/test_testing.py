@@ -31,6 +31,9 @@ def test_a_part_that_needs_a_trial_is_told_to_have_one(workshop, tmp_path, spare
 
         height: float = Field(description="no default")
 
+        def factor(self, *given):
+            raise AssertionError
+
     with pytest.raises(AssertionError, match=r"test-needy: the recipe of its trial is refused. It has no trial: write `trial = Trial\("):
         trains_and_resumes(Needy, workshop, tmp_path)
 
@@ -93,6 +96,9 @@ def test_a_knob_without_a_word_and_a_conflict_with_nobody_are_found(workshop, tm
         conflicts = {"no-such-part": "because"}
         power: float = 1.0
 
+        def weigh(self, *given):
+            raise AssertionError
+
     with pytest.raises(AssertionError, match=r"need a description: \['power'\]"):
         says_what_it_is(Silent, workshop, tmp_path)
     with pytest.raises(AssertionError, match="cannot be combined with no-such-part, which is no part"):
@@ -111,7 +117,8 @@ def test_parts_are_found_by_the_name_of_an_entry_point_and_in_a_file(monkeypatch
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [entry])
     assert [part.name for part in parts_in("offered")] == ["wsd"]
     file = tmp_path / "mine.py"
-    file.write_text("from windtunnel.slots import Schedule\n\n\nclass Mine(Schedule, name='test-mine'):\n    'Mine.'\n", encoding="utf-8")
+    text = "from windtunnel.slots import Schedule\nclass Mine(Schedule, name='test-mine'):\n 'Mine.'\n def factor(self, *_): ...\n"
+    file.write_text(text, encoding="utf-8")
     try:
         assert [part.name for part in parts_in(str(file))] == ["test-mine"]
     finally:
@@ -128,6 +135,9 @@ def test_a_source_gives_the_same_documents_again(workshop, tmp_path, spare_part)
 
         def documents(self, tally):
             yield (self.words if self.words != "time" else str(time.monotonic())), "here"
+
+        def signature(self):
+            return self.words
 
     assert gives_the_same_documents_again in promises(Moody)
     gives_the_same_documents_again(Moody, workshop, tmp_path)

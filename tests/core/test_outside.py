@@ -133,3 +133,12 @@ def test_a_part_without_source_is_told_by_its_code() -> None:
     one, same, other = typed("1"), typed("1"), typed("2")
     assert outside.source_of(one) is None and outside.without_source(other(stairs=1)) == ["test-typed"]
     assert outside.digest_of(one) == outside.digest_of(same) != outside.digest_of(other)
+
+
+def test_a_part_without_the_method_of_its_slot_is_refused_where_it_is_defined(tmp_path: Path) -> None:
+    file = written(tmp_path / "mine.py")
+    file.write_text(file.read_text(encoding="utf-8").replace("def factor", "def factors"), encoding="utf-8")
+    said = r"mine.py:5: TypeError: part 'test-staircase' has no method `factor`, which a Schedule needs; did you mean that by `factors`\?"
+    with pytest.raises(UserError, match=said):
+        outside.load_file(file)
+    assert registry.find(Schedule, "test-staircase") is None

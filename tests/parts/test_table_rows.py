@@ -54,6 +54,19 @@ def test_rare_values_are_read_as_unknown() -> None:
     assert learned(most=1).categories == {"city": ("Ulm",)}
 
 
+def test_columns_that_tell_little_are_named_with_what_helps() -> None:
+    rare = "training rows, most too rare to be told apart"
+    learner = Learner(["key", "day", "version", "plan", "age"], (), "label")
+    for number in range(8):
+        day, plan = f"2024-01-{number + 10}" if number else "", "ab"[number % 2]
+        learner.see({"key": f"C{number}", "day": day, "version": "v1", "plan": plan, "age": number, "label": number % 2})
+    assert list(learner.advice(learner.learned(64, 2))) == [
+        f"column 'key' has 8 values in 8 {rare}: leave it out with `columns`, or write fewer kinds",
+        f"column 'day' has 7 values in 7 {rare}: write dates as numbers, such as days since the first",
+        "column 'version' has one value in all training rows, so it tells nothing",
+    ]
+
+
 def cells(columns: RowColumns) -> Any:
     settings = ModelSettings.model_validate({"family": "cells", "layers": 1, "width": 16, "heads": 2, "initializer_range": 0.5})
     return fresh(config_for(settings, columns, 1), 0).eval()

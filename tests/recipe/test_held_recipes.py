@@ -26,6 +26,9 @@ def test_models_are_found_in_tuples_and_mappings(tiny, spare_part):
         experts: dict[str, Trained]
         pairs: dict[str, tuple[Trained, ...]] = {}
 
+        def term(self, *given):
+            raise AssertionError
+
     knobs = {"one": recipe_of(1), "ingredients": [recipe_of(2), recipe_of(3)], "experts": {"code": recipe_of(2), "prose": {"folder": "x"}}}
     part = Several.model_validate({**tiny_held(tiny, knobs), "pairs": {"a": [{"folder": "y"}]}})
     assert list(part.trained()) == ["one", "ingredients.0", "ingredients.1", "experts.code", "experts.prose", "pairs.a.0"]
@@ -52,13 +55,22 @@ def test_what_parts_of_every_slot_hold_is_needed_once(tiny, spare_part):
     class Held(LossTerm, name="test-held"):
         ingredients: tuple[Trained, ...]
 
+        def term(self, *given):
+            raise AssertionError
+
     @spare_part
     class Judge(Evaluation, name="test-judge"):
         other: Trained
 
+        def evaluate(self, *given):
+            raise AssertionError
+
     @spare_part
     class Sieve(Curator, name="test-sieve"):
         scorer: Trained
+
+        def curate(self, *given):
+            raise AssertionError
 
     @spare_part
     class Proxy(Mixture, name="test-proxy"):
@@ -104,6 +116,9 @@ def test_a_source_that_holds_a_model_is_refused(tiny, spare_part, model):
     @spare_part
     class Generated(Source, name="test-generated"):
         writer: Trained
+
+        def read(self, *given):
+            raise AssertionError
 
     held = tiny_held(tiny, {"writer": model})
     with pytest.raises(ValueError, match="source 'made': test-generated holds a model"):

@@ -183,6 +183,9 @@ def test_models_that_curators_and_evaluations_hold_are_known_by_their_content(tm
     class Judge(Evaluation, name="test-held-judge"):
         other: Trained
 
+        def evaluate(self, *given: Any) -> Any:
+            raise AssertionError
+
     one, other = written(tmp_path / "one"), written(tmp_path / "other")
     curator = {"perplexity": {"model": {"folder": str(one)}, "keep": 0.5}}
     recipe = recipe_from(

@@ -105,6 +105,9 @@ def test_what_looks_at_values_cannot_be_traced(spare_part: Any) -> None:
             if float(next(model.parameters()).sum()) > 0:
                 raise UserError("no such thing")
 
+        def remove(self, *given: Any) -> Any:
+            raise AssertionError
+
     assert traced(recipe_of(structure="test-looks"), bfloat16=False) is None
 
 

@@ -222,14 +222,16 @@ class Result:
                     **{column: getattr(arm, column) for column in COSTS},
                 }
             )
-        return pandas.DataFrame(found).set_index("arm")
+        table = pandas.DataFrame(found).set_index("arm")
+        return table.astype(dict.fromkeys(table.columns.difference(["verdict", "seeds"]), float))  # None is NaN where all are None too
 
     def runs(self) -> pandas.DataFrame:
-        """A row a run: arm, multiple of the budget, seed, status, what it cost, and every number on test."""
+        """A row a run: arm, multiple of the budget, seed, status, what it cost, and every number on test; ``error`` where runs failed."""
         import pandas
 
         rows = [
             {"arm": run.arm, "multiple": run.multiple, "seed": run.seed, "status": run.status}
+            | ({"error": (run.error or run.traceback or "").strip().rpartition("\n")[2]} if run.status == "failed" else {})
             | run.totals.model_dump(exclude={"epochs"})
             | run.test
             for run in self.result.runs

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_serializer, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 else:  # core stands below recipes; the registry knows their class once it is defined
     _HELD = elsewhere("HeldRecipe", "name under `recipes` or keys of a recipe")
     HeldRecipe = Annotated[Any, PlainValidator(registry.read_recipe), PlainSerializer(plain), _HELD]
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def required(method: Method) -> Method:
+    """A method of a slot that every part of the slot has to write; a class without it is refused where it is defined."""
+    method._required = True  # type: ignore[attr-defined]
+    return method
 
 
 class Part(Settings):
@@ -57,7 +68,17 @@ class Part(Settings):
             registry._parts[cls] = {}
         elif name:
             cls.name = name
+            cls._refuse_unwritten()
             registry.add(cls)
+
+    @classmethod
+    def _refuse_unwritten(cls) -> None:
+        """Raise TypeError where a method that the slot requires is missing, with the method that may be meant."""
+        for method in dict.fromkeys(key for base in cls.__mro__ for key, value in vars(base).items() if hasattr(value, "_required")):
+            if hasattr(getattr(cls, method), "_required"):
+                own = [key for key, value in vars(cls).items() if inspect.isfunction(value) and not hasattr(cls.slot, key)]
+                hint = "".join(f"; did you mean that by `{key}`?" for key in difflib.get_close_matches(method, own, n=1, cutoff=0.5))
+                raise TypeError(f"part {cls.name!r} has no method `{method}`, which {with_article(cls.slot.__name__)} needs{hint}")
 
     @model_validator(mode="wrap")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 from windtunnel.slots.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class AfterStep(Part):
         """What the learning rate of the coming step is multiplied with, besides the schedule."""
         return 1.0
 
+    @required
     def after_step(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer, progress: Progress, state: dict[str, Any]) -> None:
         """Called after every step, in place. ``progress`` is that of the step just made."""
         raise NotImplementedError

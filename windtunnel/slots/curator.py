@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 
 if TYPE_CHECKING:
     import daft
@@ -48,6 +48,7 @@ class CuratorContext(NamedTuple):
 class Curator(Part):
     """Better training documents from training documents. It never sees held-out documents."""
 
+    @required
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:
         """The documents that stay, perhaps changed; what was removed is counted in ``context.tally``.
 

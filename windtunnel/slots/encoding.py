@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,10 +95,12 @@ class Encoding(Part):
         """What a study says of an arm that has this encoding where the baseline has another: which of their numbers compare."""
         return f"another encoding. Numbers by {self.unit} do not compare."
 
+    @required
     def signature(self, corpus: Any, before: Any = None) -> dict[str, Any]:
         """What of it determines the stream of ``corpus``, as plain data: what stands in a folder, not where it lies."""
         raise NotImplementedError
 
+    @required
     def fit(self, corpus: Any, folder: Path, before: Any = None, tell: Callable[[str], None] = print) -> Fitted:
         """Learn from the training documents of ``corpus``.
 

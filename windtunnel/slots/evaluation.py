@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 from windtunnel.slots.encoding import Facts
 from windtunnel.slots.objective import Objective
 
@@ -156,6 +156,7 @@ class Evaluation(Part):
         """The name of the first number of a model that is trained with ``objective``; "" where it is known only once it is measured."""
         return self.number
 
+    @required
     def evaluate(self, model: PreTrainedModel, held_out: HeldOut) -> dict[str, float]:
         """Numbers by name; the first is the primary one. The model is in evaluation mode and no gradient is kept.
 

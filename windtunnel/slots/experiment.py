@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 
 
 class Experiment(Part):
@@ -17,6 +17,7 @@ class Experiment(Part):
     unit: ClassVar[str] = ""
     better: ClassVar[str] = "lower"
 
+    @required
     def measure(self, seed: int) -> dict[str, float]:
         """Numbers by name; the first is the primary one. The same seed gives the same numbers."""
         raise NotImplementedError

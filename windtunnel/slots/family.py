@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 
 if TYPE_CHECKING:
     import torch
@@ -168,6 +168,7 @@ class Family(Part):
             found["initializer_range"] = f"{self.name} scales the first weights of each matrix by its own rule"
         return found
 
+    @required
     def config(self, sizes: Sizes, facts: Any, context: int) -> PreTrainedConfig:
         """The transformers configuration, plain enough that AutoModel loads it.
 
@@ -212,6 +213,7 @@ class Family(Part):
 
     # Models
 
+    @required
     def model_class(self) -> type[PreTrainedModel]:
         """The class of transformers that its models are of."""
         raise NotImplementedError
@@ -221,6 +223,7 @@ class Family(Part):
         """The class of its configurations where transformers has none of its ``model_type``; None: it has."""
         return None
 
+    @required
     def places(self, config: Any) -> Places:
         """Where a model of ``config`` keeps its modules, for :func:`windtunnel.models.anatomy.anatomy`."""
         raise NotImplementedError
@@ -245,6 +248,7 @@ class Family(Part):
                     found[f"{within}.{place.output}"] = "rows"
         return found
 
+    @required
     def forward(self, model: Any, arrays: Mapping[str, torch.Tensor], call: Call) -> Any:
         """The outputs of ``model``, with ``logits`` for every unit, for those of ``arrays`` (named as ``reads``) that are given.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 from windtunnel.slots.contexts import BatchContext
 from windtunnel.slots.objective import Loss
 
@@ -18,6 +18,7 @@ class LossTerm(Part):
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    @required
     def term(
         self, model: PreTrainedModel, batch: dict[str, torch.Tensor], loss: Loss, state: dict[str, Any], context: BatchContext
     ) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 from windtunnel.slots.progress import Progress
 
 
@@ -13,6 +13,7 @@ class Mixture(Part):
 
     acts = ("weights",)
 
+    @required
     def weights(self, sizes: Mapping[str, int], progress: Progress, feedback: Mapping[str, float]) -> dict[str, float]:
         """The share of each source (not negative, sum above zero). ``sizes``: training tokens; ``feedback``: latest validation.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 from windtunnel.slots.encoding import ALL, Facts
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Objective(Part):
         """As for every part. An objective that does not say is taken to use all."""
         return (ALL,)
 
+    @required
     def prepare(self, rows: dict[str, np.ndarray], facts: Facts, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Rows of the stream as what :meth:`loss` needs, of a fixed shape, with ``labels`` (-100 where nothing is predicted).
 
@@ -62,6 +63,7 @@ class Objective(Part):
         """``batch`` with the arrays that :meth:`prepare` leaves out of some batches, so that two can be put together."""
         return batch
 
+    @required
     def loss(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], needs: frozenset[str] = frozenset()) -> Loss:
         """The loss of every target. ``needs`` names outputs that loss terms ask for: hidden_states, attentions, logits."""
         raise NotImplementedError

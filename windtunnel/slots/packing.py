@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +56,7 @@ class Packing(Part):
 
     separate: bool = Field(True, description="whether attention and positions stop at document boundaries within a sequence")
 
+    @required
     def pack(self, documents: Documents, length: int, random: np.random.Generator) -> Layout:
         """One epoch of sequences of at most ``length`` units from ``documents``, in an order drawn from ``random``."""
         raise NotImplementedError

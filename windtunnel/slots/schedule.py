@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 from windtunnel.slots.progress import Progress
 
 
@@ -11,6 +11,7 @@ class Schedule(Part):
 
     acts = ("factor",)
 
+    @required
     def factor(self, progress: Progress, peak: float) -> float:
         """What the peak learning rate ``peak`` is multiplied with for the coming step, between 0 and 1."""
         raise NotImplementedError

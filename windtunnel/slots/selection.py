@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 from windtunnel.slots.contexts import BatchContext
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ class Selection(Part):
 
     candidates: int = Field(4, ge=1, description="how many times the batch is drawn for one step to choose from")
 
+    @required
     def score(self, model: PreTrainedModel, batch: dict[str, torch.Tensor], context: BatchContext) -> torch.Tensor:
         """A number for each sequence of ``batch``, float [sequences], without gradient; the highest are trained on.
 

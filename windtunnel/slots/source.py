@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 
 if TYPE_CHECKING:
     import daft
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 class Source(Part):
     """Where documents come from. One that holds a model is refused: nobody would train it or charge what it costs."""
 
+    @required
     def read(self, tally: Any) -> daft.DataFrame:
         """Documents, one a row, with the fields that they have as columns. What is skipped is counted in ``tally``.
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +50,7 @@ class Start(Part):
         """The model (folder, file, name on the hub) that it begins with as it is: sizes and tokenizer of a recipe default to its own."""
         return None
 
+    @required
     def build(self, previous: PreTrainedModel | None, config: Any, seed: int, context: StartContext = ALONE) -> PreTrainedModel:
         """A model of transformers configuration ``config``; ``previous`` is the model the phase before ended with.
 

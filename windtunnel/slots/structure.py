@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from windtunnel.core.part import Part
+from windtunnel.core.part import Part, required
 from windtunnel.slots.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ class Structure(Part):
 
     usual_rate: ClassVar[float] = 1.0  # times the rate of training from scratch: where a search for the rate that adapts a model begins
 
+    @required
     def apply(self, model: PreTrainedModel) -> None:
         """Impose it, in place. Raises PartError where no weight matches."""
         raise NotImplementedError
@@ -27,6 +28,7 @@ class Structure(Part):
     def constrain(self, model: PreTrainedModel, progress: Progress | None = None) -> None:
         """Called after every optimizer step (``progress`` is that of the step just made): restore what the update may have broken."""
 
+    @required
     def remove(self, model: PreTrainedModel) -> None:
         """Fold it back into plain dense weights, in place, leaving the function unchanged."""
         raise NotImplementedError

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.part import required
 from windtunnel.data.corpus.fields import ORIGIN, TEXT, conform, from_rows, one_batch, plain_schema, stored, text_of, widened
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.slots import Source
@@ -28,6 +29,7 @@ class StreamedSource(Source):
     back-pressure on a Python source: it reads ahead without limit, so a corpus larger than memory would be held whole.
     """
 
+    @required
     def documents(self, tally: Tally) -> Iterator[Document]:
         """Documents: texts, each with its origin; or dictionaries of fields, of which ``origin`` is one; or Arrow batches of such rows.
 
@@ -38,6 +40,7 @@ class StreamedSource(Source):
         """
         raise NotImplementedError
 
+    @required
     def signature(self) -> str:
         """A text that changes when the documents may have changed, found without reading them all."""
         raise NotImplementedError

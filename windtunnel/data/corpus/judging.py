@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from windtunnel.core.errors import PartError
+from windtunnel.core.part import required
 from windtunnel.data.corpus.digest import sizes
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, text_of
 from windtunnel.data.corpus.frame import batches, engine, frame, streamed_rows
@@ -47,6 +48,7 @@ class Judge(Curator):
         """What :meth:`judge` needs to know, of the ``scans`` of all documents in order; their arrays may lie on the disk."""
         raise NotImplementedError
 
+    @required
     def judge(self, documents: pyarrow.RecordBatch, found: Mapping[str, np.ndarray]) -> tuple[pyarrow.RecordBatch, Reasons]:
         """``documents``, their fields perhaps changed, and for each the reason why it is removed, ``rule: detail``; None where it stays."""
         raise NotImplementedError

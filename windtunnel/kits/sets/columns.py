@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from windtunnel.core.errors import several
 
 if TYPE_CHECKING:
     import numpy as np
 
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}  # what stands in a table of text where there is no value, in small letters
 UNKNOWN, MISSING = 0, 1  # the first two numbers of every column of categories
+DATE = re.compile(r"\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{2,4}")
 FARTHEST = 10.0  # deviations from the mean beyond which a number is told no farther
 
 
@@ -95,9 +99,11 @@ class Learner:
         self.words: Counter[str] = Counter()  # values that are no numbers, by column
         self.sums = {name: (0, 0.0, 0.0) for name in names}
         self.labels: Counter[str] = Counter()
+        self.rows = 0
 
     def see(self, row: Mapping[str, Any]) -> None:
         """A training row."""
+        self.rows += 1
         for name in self.names:
             value, written = row.get(name), category(row.get(name))
             if written is None:
@@ -132,6 +138,20 @@ class Learner:
             kept,
             tuple(sorted(self.labels, key=in_order)),
         )
+
+    def advice(self, known: RowColumns) -> Iterator[str]:
+        """A sentence for each column that tells a model little as it is written, by what was ``known`` of training rows."""
+        for name in self.names:
+            values, total = self.values[name], self.values[name].total()
+            if len(values) == 1 and total == self.rows:
+                yield f"column {name!r} has one value in all training rows, so it tells nothing"
+            elif name in known.categories and 2 * sum(values[value] for value in known.categories[name]) < total:
+                dates = sum(DATE.match(value) is not None for value in values) > len(values) / 2
+                cure = (
+                    "write dates as numbers, such as days since the first" if dates else "leave it out with `columns`, or write fewer kinds"
+                )
+                told = f"{several(len(values), 'value')} in {several(total, 'training row')}"
+                yield f"column {name!r} has {told}, most too rare to be told apart: {cure}"
 
 
 def in_order(label: str) -> tuple[bool, float, str]:

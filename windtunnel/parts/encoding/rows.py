@@ -67,7 +67,10 @@ class RowsEncoding(Encoding, name="rows"):
                 f"column {self.label!r}, which is to be told, has {len(learner.labels):,} values in {learner.labels.total():,} training "
                 "rows, and each is a class of its own; cut an amount into a few classes first"
             )
-        columns = self._counted(corpus, learner.learned(self.most, self.rarest), names, tell)
+        known = learner.learned(self.most, self.rarest)
+        for line in learner.advice(known):
+            tell(line)
+        columns = self._counted(corpus, known, names, tell)
         facts = {**columns._asdict(), "categories": {name: list(values) for name, values in columns.categories.items()}}
         return Fitted(
             fields={
@@ -175,8 +178,9 @@ class RowsEncoding(Encoding, name="rows"):
 
     @classmethod
     def about(cls, facts: RowColumns) -> dict[str, int]:
-        """Columns of both kinds, classes, and cells without a value or with one that held-out rows alone have."""
-        counts = {"numbers": len(facts.numbers), "categories": len(facts.categories), "classes": facts.classes}
+        """Columns of both kinds, classes, and cells without a value or with one that is not told apart."""
+        counts = {"columns of numbers": len(facts.numbers), "columns of categories": len(facts.categories), "classes": facts.classes}
         for split in facts.missing:
-            counts |= {f"missing_{split}": facts.missing[split], f"unknown_{split}": facts.unknown[split]}
+            counts[f"cells without a value in {split}"] = facts.missing[split]
+            counts[f"cells read as unknown in {split}"] = facts.unknown[split]
         return counts
