@@ -21,7 +21,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.keys import Variant
 from windtunnel.data.cut import restore, write_cut
 from windtunnel.data.loader import Loader
-from windtunnel.data.stream import Stream
+from windtunnel.data.stream import Stream, manifest_hash
 from windtunnel.models.load import load
 from windtunnel.models.locate import STANDING_IN
 from windtunnel.slots import Progress
@@ -33,7 +33,7 @@ from windtunnel.study.pack import flight as flight_module
 from windtunnel.study.pack.fill import Flown, Throughput, Width
 from windtunnel.study.pack.flight import PackFlight, fly_pack, ran_out
 from windtunnel.study.pack.make import pack_studies, reads_otherwise
-from windtunnel.study.pack.manifest import FORMATS, Manifest, Packed, Slot, hash_of, read, version
+from windtunnel.study.pack.manifest import FORMATS, Manifest, Packed, Slot, read, version
 from windtunnel.study.pack.queue import by_value, queue
 from windtunnel.study.pack.results import read_results
 from windtunnel.study.pack.unpack import unpack
@@ -172,7 +172,7 @@ def test_results_of_another_format_are_refused_before_anything_is_taken(flown, t
     for path in (copy / "flown.json", *copy.glob("runs/*/sealed.json")):
         content = json.loads(path.read_text())
         content |= {"formats": {**FORMATS, "record": 1}, "version": "0.0.1"}
-        path.write_text(json.dumps({**content, "hash": hash_of(content)}))
+        path.write_text(json.dumps({**content, "hash": manifest_hash(content)}))
     with pytest.raises(UserError, match=r"record 1 instead of 2.*pip install windtunnel==0\.0\.1"):
         unpack([copy], tmp_path / "here")
     assert not (tmp_path / "here").exists()
@@ -183,7 +183,7 @@ def test_a_run_that_means_something_else_here_does_not_join(flown, tmp_path):
     run = next((copy / "runs").iterdir())
     content = json.loads((run / "sealed.json").read_text())
     content["variant"]["attention"] = "products"
-    (run / "sealed.json").write_text(json.dumps({**content, "hash": hash_of(content)}))
+    (run / "sealed.json").write_text(json.dumps({**content, "hash": manifest_hash(content)}))
     assert "has the key" in unpack([copy], tmp_path / "here").refused[0]
 
 
@@ -224,14 +224,14 @@ def test_a_pack_that_is_not_whole_is_refused(pack, tmp_path, damage, expected):
 def test_a_pack_of_another_version_names_its_own_package(pack, tmp_path):
     shutil.copytree(pack, tmp_path / "pack")
     content = json.loads((pack / "pack.json").read_text()) | {"version": "0.0.1"}
-    (tmp_path / "pack" / "pack.json").write_text(json.dumps({**content, "hash": hash_of(content)}))
+    (tmp_path / "pack" / "pack.json").write_text(json.dumps({**content, "hash": manifest_hash(content)}))
     with pytest.raises(UserError, match=rf"made by windtunnel 0\.0\.1, and this is {version()}.*python .*fly\.py"):
         read(tmp_path / "pack")
 
 
 def test_results_of_two_packs_stay_apart(pack, flown, tmp_path):
     content = json.loads((flown / "flown.json").read_text()) | {"pack": "another"}
-    (tmp_path / "flown.json").write_text(json.dumps({**content, "hash": hash_of(content)}))
+    (tmp_path / "flown.json").write_text(json.dumps({**content, "hash": manifest_hash(content)}))
     with pytest.raises(UserError, match="results of another pack"):
         fly_pack(pack, tmp_path, minutes=1)
 

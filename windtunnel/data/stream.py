@@ -107,10 +107,10 @@ class Stream:
         """What is known of its numbers, in the form of its encoding."""
         return self.encoding.facts(self.stored)
 
-    def check_files(self, below: str) -> None:
-        """Verify the files whose path begins with ``below``. Raises UserError naming the first that is not as it was written."""
+    def check_tokenizer(self) -> None:
+        """Verify the files of its tokenizer. Raises UserError naming the first that is not as it was written."""
         for path, file in self._files.items():
-            if path.startswith(below):
+            if path.startswith("tokenizer/"):
                 file.check_all()
 
     def sizes(self, split: str) -> dict[str, int]:

@@ -9,23 +9,21 @@ from torch import nn
 class SmallEncoderDecoder(nn.Module):
     """Logits of each token that is written, of what is read and what was written before: [rows, written, ``tokens``].
 
-    Both have ``layers`` layers, learned positions and norms before attention and the inner layer, which is four times as wide; they share
-    the table of tokens. The token ``blank`` is not read.
+    Both have two layers of four heads, learned positions and norms before attention and the inner layer, which is four times as wide; they
+    share the table of tokens. The token ``blank`` is not read.
     """
 
-    def __init__(
-        self, tokens: int, longest: int, *, width: int = 48, layers: int = 2, heads: int = 4, blank: int | None = 0, seed: int = 0
-    ) -> None:
+    def __init__(self, tokens: int, longest: int, *, width: int = 48, blank: int | None = 0, seed: int = 0) -> None:
         super().__init__()
         self.blank = blank
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.table = nn.Embedding(tokens, width)
             self.read_at, self.write_at = (nn.Parameter(torch.randn(longest, width) * 0.02) for _ in range(2))
-            reading = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-            writing = nn.TransformerDecoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-            self.encoder = nn.TransformerEncoder(reading, layers, nn.LayerNorm(width), enable_nested_tensor=False)
-            self.decoder = nn.TransformerDecoder(writing, layers, nn.LayerNorm(width))
+            reading = nn.TransformerEncoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+            writing = nn.TransformerDecoderLayer(width, 4, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+            self.encoder = nn.TransformerEncoder(reading, 2, nn.LayerNorm(width), enable_nested_tensor=False)
+            self.decoder = nn.TransformerDecoder(writing, 2, nn.LayerNorm(width))
             self.write = nn.Linear(width, tokens)
 
     def _blank(self, given: torch.Tensor) -> torch.Tensor | None:

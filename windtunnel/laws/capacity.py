@@ -73,6 +73,5 @@ def capacity(
         raise UserError(f"{path}: every model holds nearly all the bits there are, so none is full; fly smaller models or more facts")
     if full.sum() < 3:
         table.warnings.append(f"{full.sum()} models are full, and those alone tell the rate; fly smaller models or more facts")
-    groups = np.array(table.words["group"]) if group else None
     variables = {"N": found["size"], "most": found["most"]}
-    return fitted(CAPACITY, variables, found["bits"], largest="N", groups=groups, hold=hold, warnings=table.warnings, draws=draws)
+    return fitted(CAPACITY, variables, found["bits"], largest="N", groups=table.groups, hold=hold, warnings=table.warnings, draws=draws)

@@ -55,9 +55,8 @@ def chinchilla(
     diverged = _diverged_sizes(table)
     table = check_loss(table)
     table.warnings.extend(diverged)
-    groups = np.array(table.words["group"]) if group else None
     runs = table.numbers
-    return fit_chinchilla(runs["size"], runs["tokens"], runs["loss"], groups, warnings=table.warnings, draws=draws)
+    return fit_chinchilla(runs["size"], runs["tokens"], runs["loss"], table.groups, warnings=table.warnings, draws=draws)
 
 
 def fit_chinchilla(

@@ -31,6 +31,7 @@ BAND = (10.0, 90.0)  # percentiles of a band of 80 percent
 PLACES = 24  # of a band
 RUNS_FOR_BAND = 2  # of the baseline for each number of its law: with fewer, what the law misses cannot be told
 DRAWS = 400
+MORE = 3  # seeds of a proposed pilot
 
 
 class At(JsonBlock):
@@ -193,14 +194,14 @@ def _gather(results: Sequence[StudyResult], told: list[str]) -> _Runs:
 # What more pilots are worth -----------------------------------------------------------------------------------------------------------
 
 
-def _pilots(cells: Cells, beyond: float, largest: float, arms: int, seeds: int = 3) -> list[Pilot]:
+def _pilots(cells: Cells, beyond: float, largest: float, arms: int) -> list[Pilot]:
     """More seeds at the largest scale, or a larger scale below the target."""
-    options = [(0.0, f"{seeds} more seeds at {largest:.2g} FLOPs")]
-    options += [(float(np.log(k)), f"{seeds} seeds at {k * largest:.2g} FLOPs") for k in STEPS if np.log(k) <= beyond + 1e-9]
+    options = [(0.0, f"{MORE} more seeds at {largest:.2g} FLOPs")]
+    options += [(float(np.log(k)), f"{MORE} seeds at {k * largest:.2g} FLOPs") for k in STEPS if np.log(k) <= beyond + 1e-9]
     found = []
     for place, what in options:
-        changes, worth = _worth(Posterior.of(cells, beyond, place), seeds)
-        found.append(Pilot(what=what, flops=arms * seeds * largest * float(np.exp(place)), changes=changes, worth=worth))
+        changes, worth = _worth(Posterior.of(cells, beyond, place), MORE)
+        found.append(Pilot(what=what, flops=arms * MORE * largest * float(np.exp(place)), changes=changes, worth=worth))
     return found
 
 

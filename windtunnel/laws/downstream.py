@@ -75,10 +75,11 @@ def downstream(
         )
     if np.corrcoef(found["loss"], found["score"])[0, 1] > -0.3:
         table.warnings.append("the score hardly rises as the loss falls: it may be at chance still; fly larger models")
-    groups = np.array(table.words["group"]) if group else None
     # The lowest loss is that of the largest run: left out by its inverse.
     variables = {"loss": found["loss"], "1 / loss": 1 / found["loss"]}
-    return fitted(SCORE, variables, found["score"], largest="1 / loss", groups=groups, hold=hold, warnings=table.warnings, draws=draws)
+    return fitted(
+        SCORE, variables, found["score"], largest="1 / loss", groups=table.groups, hold=hold, warnings=table.warnings, draws=draws
+    )
 
 
 def check_share(table: RunTable, role: str) -> None:

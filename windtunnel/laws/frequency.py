@@ -83,7 +83,6 @@ def frequency(
         decades = decades - decades.mean()
     if not size or np.ptp(decades) == 0:
         fixed["size_slope"] = 0.0
-    groups = np.array(table.words["group"]) if group else None
     variables = {"count": seen, "decades": decades}
     score_ = table.numbers["score"]
-    return fitted(FREQUENCY, variables, score_, largest="count", groups=groups, hold=fixed, warnings=table.warnings, draws=draws)
+    return fitted(FREQUENCY, variables, score_, largest="count", groups=table.groups, hold=fixed, warnings=table.warnings, draws=draws)

@@ -94,6 +94,5 @@ def repeated(
         raise UserError(f"{path}: no run reads its data more than {times.max():.3g} times; fly some for 4 and for 16 epochs")
     if times.max() < 4:
         table.warnings.append(f"no run reads its data more than {times.max():.3g} times, where that hardly costs; fly some for 16 epochs")
-    groups = np.array(table.words["group"]) if group else None
     variables = {"N": runs["size"], "D": runs["tokens"], "U": runs["unique"]}
-    return fitted(REPEATED, variables, runs["loss"], largest="D", groups=groups, hold=hold, warnings=table.warnings, draws=draws)
+    return fitted(REPEATED, variables, runs["loss"], largest="D", groups=table.groups, hold=hold, warnings=table.warnings, draws=draws)

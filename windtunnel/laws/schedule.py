@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NAMES = ("L0", "A", "B", "C", "alpha", "beta", "gamma")
 DRAWS = 60
+STARTS = 3  # places of the grid that a fit begins at
 POINTS, DROPS = 60, 80  # of a curve that are fitted, and pieces that its fall in rate is gathered in
 FEWEST = 10  # points of a curve
 GRID = {"C": (0.5, 2.0, 8.0), "alpha": (0.3, 0.5, 0.7), "beta": (0.3, 0.6, 1.0), "gamma": (0.2, 0.5, 0.8)}
@@ -156,7 +157,7 @@ def fit(curves: Sequence[Curve], *, begin: np.ndarray | None = None, weights: Se
     return np.asarray(min(found, key=lambda one: float(one.cost)).x)
 
 
-def _starts(both: object, loss: np.ndarray, count: int = 3) -> list[np.ndarray]:
+def _starts(both: object, loss: np.ndarray) -> list[np.ndarray]:
     """The best places of the grid, with L0, A and B of relative least squares."""
     tried = []
     for place in itertools.product(*GRID.values()):
@@ -166,7 +167,7 @@ def _starts(both: object, loss: np.ndarray, count: int = 3) -> list[np.ndarray]:
         law[:3] = np.maximum(linear, [0.1, 1e-3, 1e-3])
         error = np.log(np.maximum(design @ law[:3], 1e-6)) - np.log(loss)
         tried.append((float(np.abs(error).sum()), tuple(law)))
-    return [np.array(law) for _, law in sorted(tried)[:count]]
+    return [np.array(law) for _, law in sorted(tried)[:STARTS]]
 
 
 def schedule(

@@ -127,8 +127,7 @@ def strategies(
         raise UserError(
             f"{path}: all rows lie on every other square of the grid of tasks and steps; measure each number of tasks at all steps"
         )
-    groups = np.array(table.words["group"]) if group else None
-    found = fitted(STRATEGIES, variables, target, largest="step", groups=groups, warnings=table.warnings, draws=draws)
+    found = fitted(STRATEGIES, variables, target, largest="step", groups=table.groups, warnings=table.warnings, draws=draws)
     explained, against = _other_half(variables, target)
     crossings = _crossings(variables, target, found)
     many, times = np.log([one.tasks for one in crossings]), np.log([float(one.law) for one in crossings])

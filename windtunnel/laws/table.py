@@ -46,11 +46,14 @@ class RunTable:
         words = {role: [word for word, keep in zip(values, rows, strict=True) if keep] for role, values in self.words.items()}
         return RunTable(self.path, self.names, numbers, words, self.lines[rows], self.warnings)
 
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of each row, which is drawn together in the bootstrap; None where no column names any."""
+        return np.array(self.words["group"]) if "group" in self.words else None
+
     def at(self, rows: np.ndarray) -> str:
         """The lines of the file that ``rows`` marks, for a message: "lines 3, 7, 9 and 4 more"."""
-        found = [int(line) for line in self.lines[rows]]
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        return f"line{'s' if len(found) > 1 else ''} {', '.join(map(str, found[:SHOWN]))}{more}"
+        return _lines([int(line) for line in self.lines[rows]])
 
 
 def read_table(

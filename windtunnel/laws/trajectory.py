@@ -101,6 +101,5 @@ def trajectory(
         table.warnings.append(
             "points of one curve are not independent, so intervals are too narrow; name the column of the run with --group"
         )
-    groups = np.array(table.words["group"]) if group else None
     variables = {"N": runs["size"], "S": runs["step"], "B": runs["batch"]}
-    return fitted(TRAJECTORY, variables, runs["loss"], largest="N", groups=groups, hold=hold, warnings=table.warnings, draws=draws)
+    return fitted(TRAJECTORY, variables, runs["loss"], largest="N", groups=table.groups, hold=hold, warnings=table.warnings, draws=draws)

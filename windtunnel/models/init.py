@@ -152,5 +152,10 @@ def _initialisers(model: PreTrainedModel, name: str) -> list[tuple[PreTrainedMod
     return path[::-1]
 
 
+def generator(seed: int, name: str) -> torch.Generator:
+    """Random numbers that depend on ``seed`` and ``name`` alone."""
+    return torch.Generator().manual_seed(_seed_of(seed, name))
+
+
 def _seed_of(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little") >> 1

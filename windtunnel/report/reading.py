@@ -16,7 +16,6 @@ from windtunnel.study.result import BASELINE, Costs, OverRates, Run, StudyResult
 ENOUGH = 10.0  # tokens per parameter below which verdicts are about early training
 UNEVEN = 2.0  # how many times the peak memory of one run another of the same arm may have for arms to be compared in it
 MEANS = ("tokens", "flops", "effective_flops", "seconds", "cpu_seconds", "peak_memory_bytes")  # of the runs of an arm
-VERDICTS = ("helps", "no difference", "undecided", "hurts", "failed")
 BITS = "bits_per_byte"
 MORE_TEXT = "more held-out text (`test_tokens:`, `split: {test: ...}`)"
 MOST_SEEDS = 10_000  # above this many a number of seeds is no advice any more

@@ -149,12 +149,12 @@ class PeakMemory:
 
 def peak_memory(device: torch.device) -> int:
     """The most that this process has held, on ``device`` or on the machine, in bytes (0 where the system does not tell)."""
-    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else _status("VmHWM")
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else _held()
 
 
-def _status(field: str) -> int:
+def _held() -> int:
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith(field + ":"):
+            if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return 0

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
-from windtunnel.kits.weights.widening import Units, columns_split, deviation, generator, head_maps, layer_map, rows_taken, unit_map
+from windtunnel.kits.weights.widening import Units, columns_split, deviation, head_maps, layer_map, rows_taken, unit_map
 from windtunnel.models.anatomy import anatomy
-from windtunnel.models.init import config_for, fresh
+from windtunnel.models.init import config_for, fresh, generator
 from windtunnel.models.load import load
 from windtunnel.models.save import export
 from windtunnel.models.settings import ModelSettings

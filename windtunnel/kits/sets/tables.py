@@ -9,8 +9,6 @@ from windtunnel.core.errors import needing
 if TYPE_CHECKING:
     import numpy as np
 
-BUNDLED = ("iris", "wine", "breast_cancer")  # tables of scikit-learn that its package holds
-
 
 class Tables(NamedTuple):
     """What is known of the tables of a stream: most ``rows`` and ``features`` (numbers in a row) of one, and ``classes`` of labels."""

@@ -77,7 +77,7 @@ class EncodedText:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer, as transformers has it."""
-        self.stream.check_files("tokenizer/")
+        self.stream.check_tokenizer()
         from transformers import AutoTokenizer
 
         tokenizer: Any = AutoTokenizer.from_pretrained(str(self.stream.folder / "tokenizer"), local_files_only=True)

@@ -55,28 +55,27 @@ def refuse_other_weights(first: Mapping[str, Tensor], other: Mapping[str, Tensor
         raise PartError(f"{who} has other weights than the first: {differ[0]}, and {len(differ)} in all differ")
 
 
-def by_shift_ranks(base: Tensor, deltas: Sequence[Tensor], ratio: float = 1.0, most: float = 1.0) -> Tensor:
+def by_shift_ranks(base: Tensor, deltas: Sequence[Tensor]) -> Tensor:
     """The sum of ``deltas`` [out, in] or [in], each column of each weighted by how far it moved among the columns of its model.
 
     Yu et al. 2024, arXiv:2408.03092 (WIDEN), as in their code: a column has a length and a direction. How far each has moved, the length by
     its size and the direction by one less the cosine, is replaced by its rank in the model, from 0 to below 1; a softmax over models
-    makes weights of ranks, and ``most`` takes their place where the rank is above ``ratio`` times the mean rank. The weights by length
-    and by direction are averaged. A vector has no directions, and its moves stay as they are.
+    makes weights of ranks, and 1 takes their place where the rank is above the mean rank. The weights by length and by direction are
+    averaged. A vector has no directions, and its moves stay as they are.
     """
     every = torch.stack(list(deltas))
     if base.ndim < 2:
-        return (_shift_weights(every.abs(), ratio, most) * every).sum(dim=0)
+        return (_shift_weights(every.abs()) * every).sum(dim=0)
     length = base.norm(dim=0)
     longer = torch.stack([((base + delta).norm(dim=0) - length).abs() for delta in deltas])
     aside = torch.stack([1 - torch.cosine_similarity(base + delta, base, dim=0) for delta in deltas])
-    both = [_shift_weights(moved.argsort(dim=1).argsort(dim=1) / moved.shape[1], ratio, most) for moved in (longer, aside)]
+    both = [_shift_weights(moved.argsort(dim=1).argsort(dim=1) / moved.shape[1]) for moved in (longer, aside)]
     return ((both[0] + both[1])[:, None] / 2 * every).sum(dim=0)
 
 
-def _shift_weights(moved: Tensor, ratio: float, most: float) -> Tensor:
+def _shift_weights(moved: Tensor) -> Tensor:
     """Of each column [models, in] in the sum, from how far it has moved."""
-    high = moved > ratio * moved.mean(dim=1, keepdim=True)
-    return torch.where(high, torch.full_like(moved, most), moved.softmax(dim=0))
+    return torch.where(moved > moved.mean(dim=1, keepdim=True), torch.ones_like(moved), moved.softmax(dim=0))
 
 
 def elected(deltas: Sequence[Tensor], density: float) -> Tensor:

@@ -8,7 +8,6 @@ and values, or gate and up, are fused, the fused matrix is one.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from windtunnel.core.errors import PartError
 from windtunnel.models.anatomy import linear, linears, transposed
+from windtunnel.models.init import generator
 
 
 class Factors(nn.Module):
@@ -110,18 +110,14 @@ def composed(left: Tensor, right: Tensor, values: Tensor, support: Tensor, scale
 
 def uniform(shape: tuple[int, ...], bound: float, seed: int, name: str) -> Tensor:
     """Draws between ``-bound`` and ``bound`` that depend on ``seed`` and ``name`` alone."""
-    return torch.empty(shape).uniform_(-bound, bound, generator=_generator(seed, name))
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator(seed, name))
 
 
 def support_of(shape: tuple[int, int], count: int, seed: int, name: str) -> Tensor:
     """``count`` positions in the flattened ``shape``, drawn uniformly without replacement, ascending; int32 where they fit."""
     size = shape[0] * shape[1]
-    chosen = torch.randperm(size, generator=_generator(seed, name))[:count].sort().values
+    chosen = torch.randperm(size, generator=generator(seed, name))[:count].sort().values
     return chosen.int() if size < 2**31 else chosen
-
-
-def _generator(seed: int, name: str) -> torch.Generator:
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little") >> 1)
 
 
 def truncated(weight: Tensor, rank: int, scale: float) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ A mask is a bool buffer of its weight's shape, True where the weight lives, save
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel
 
 from windtunnel.core.errors import PartError
 from windtunnel.models.anatomy import transposed
+from windtunnel.models.init import generator
 
 BUFFER = "weight_mask"
 HANDLE = "_weight_mask_hook"
@@ -83,11 +83,6 @@ def _gradient_mask(module: nn.Module) -> Any:
 # Choosing weights ---------------------------------------------------------------------------------------------------------------
 
 
-def drawing(seed: int, name: str) -> torch.Generator:
-    """The generator of what is drawn at random for the weight ``name``."""
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little") >> 1)
-
-
 @torch.no_grad()
 def keep_highest(
     modules: Mapping[str, nn.Module],
@@ -116,7 +111,7 @@ def keep_highest(
         if score == "magnitude":
             values = weight.detach().abs().float()
         else:
-            values = torch.rand(weight.shape, generator=drawing(seed, f"{name}.weight")).to(weight.device)
+            values = torch.rand(weight.shape, generator=generator(seed, f"{name}.weight")).to(weight.device)
         mask = getattr(module, BUFFER, None)
         scores[name] = values if mask is None else values.masked_fill(~mask, GONE)
         if group is not None:

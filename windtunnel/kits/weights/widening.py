@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,7 @@ from windtunnel.core.errors import PartError
 from windtunnel.kits.weights.grow import depths, grown_config
 from windtunnel.models.anatomy import Anatomy, Attention, Matrix, Mlp, anatomy
 from windtunnel.models.forward import forward
-from windtunnel.models.init import family_of, fresh
+from windtunnel.models.init import family_of, fresh, generator
 from windtunnel.models.sizes import rows_of
 
 GROWN = frozenset({"layers", "width", "heads", "key_value_heads", "intermediate", "head_size"})
@@ -74,11 +73,6 @@ def head_maps(old: tuple[int, int], new: tuple[int, int], mapping: str, draw: to
 def layer_map(old: int, new: int) -> list[int]:
     """Which old layer each new one is: whole copies of the stack one upon the other, then its top layers (bert2BERT)."""
     return [*range(old)] * (new // old) + [*range(old - new % old, old)]
-
-
-def generator(seed: int, name: str) -> torch.Generator:
-    """Random numbers that depend on ``seed`` and ``name`` alone."""
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "little") >> 1)
 
 
 # Weights ------------------------------------------------------------------------------------------------------------------------

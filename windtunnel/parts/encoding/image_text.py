@@ -146,5 +146,5 @@ class ImageText(Encoding, name="image-text"):
         from windtunnel.kits.image.pairs import Processor
         from windtunnel.kits.text.tokenizer import load
 
-        stream.check_files("tokenizer/")
+        stream.check_tokenizer()
         return Processor(load(stream.folder / "tokenizer", sentinels=0), stream.facts)

@@ -13,7 +13,7 @@ from windtunnel.slots import Experiment
 if TYPE_CHECKING:
     import numpy as np
 
-MANNERS, COUNTS = 3, 3  # a command may say left or right, twice or thrice, or neither
+COUNTS = 3  # a command may say twice or thrice, or neither
 BLANK, ARROW, END, LEFT, RIGHT, TWICE, THRICE, WORDS = 0, 1, 2, 3, 4, 5, 6, 7  # tokens; verbs and then their actions follow
 LONGEST = 3 + 1 + 2 * COUNTS + 1
 

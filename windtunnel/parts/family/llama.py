@@ -23,6 +23,11 @@ PLACES = Places(
 )
 
 
+def shared_heads(sizes: Sizes) -> dict[str, Any]:
+    """What the configurations of these families say beside :func:`usual`."""
+    return {"num_key_value_heads": sizes.key_value_heads, "attention_dropout": sizes.dropout}
+
+
 class Llama(Family, name="llama"):
     """A decoder with rotary positions, RMS norms before each layer, a gated MLP, and query heads that may share keys and values.
 
@@ -39,12 +44,7 @@ class Llama(Family, name="llama"):
         """As for every family."""
         from transformers import LlamaConfig
 
-        own: dict[str, Any] = {
-            "num_key_value_heads": sizes.key_value_heads,
-            "attention_dropout": sizes.dropout,
-            "head_dim": sizes.head_size,
-        }
-        return LlamaConfig(**usual(sizes, facts, context), **own)
+        return LlamaConfig(**usual(sizes, facts, context), **shared_heads(sizes), head_dim=sizes.head_size)
 
     def model_class(self) -> Any:
         """As for every family."""

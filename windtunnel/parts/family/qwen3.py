@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from windtunnel.kits.text.network import usual
-from windtunnel.parts.family.llama import NAMES, PLACES
-from windtunnel.slots import Call, Family, Places, Sizes
+from windtunnel.parts.family.llama import Llama, shared_heads
+from windtunnel.slots import Call, Sizes
 
 
-class Qwen3(Family, name="qwen3"):
+class Qwen3(Llama, name="qwen3"):
     """A llama with norms of queries and keys inside attention.
 
     Yang et al. 2025, arXiv:2505.09388. Its only dropout is that of attention.
     """
 
-    kind: ClassVar[str] = "decoder"
-    names: ClassVar[Mapping[str, tuple[str, ...]]] = NAMES
-    gated: ClassVar[bool] = True
-    rotary: ClassVar[bool] = True
-    uncut: ClassVar[str] = ""
-
     def config(self, sizes: Sizes, facts: Any, context: int) -> Any:
         """As for every family."""
         from transformers import Qwen3Config
 
-        own: dict[str, Any] = {
-            "num_key_value_heads": sizes.key_value_heads,
-            "attention_dropout": sizes.dropout,
-            "head_dim": sizes.head_size,
-        }
-        return Qwen3Config(**usual(sizes, facts, context), **own)
+        return Qwen3Config(**usual(sizes, facts, context), **shared_heads(sizes), head_dim=sizes.head_size)
 
     def model_class(self) -> Any:
         """As for every family."""
         from transformers import Qwen3ForCausalLM
 
         return Qwen3ForCausalLM
-
-    def places(self, config: Any) -> Places:
-        """As for every family."""
-        return PLACES
 
     def cut(self, model: Any) -> dict[str, str]:
         """As for every family; the norms of queries and keys act on each head by itself."""

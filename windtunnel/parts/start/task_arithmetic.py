@@ -156,12 +156,12 @@ class TaskArithmetic(Start, name="task-arithmetic"):
 
     def _chosen(self, delta: Tensor, name: str, number: int, seed: int) -> Tensor:
         from windtunnel.kits.weights.deltas import random_mask, size_mask
-        from windtunnel.kits.weights.masks import drawing
+        from windtunnel.models.init import generator
 
         if self.mask == "none":
             return delta
         if self.mask == "random":
-            kept = random_mask(delta, self.density, drawing(seed, f"{number}:{name}"))
+            kept = random_mask(delta, self.density, generator(seed, f"{number}:{name}"))
             return delta * kept / (self.density if self.q is None else self.q)
         return delta * size_mask(delta, self.density, self.drop_top, self.per, f"task-arithmetic: {name}")
 

@@ -55,14 +55,14 @@ class AdaLora(Structure, name="adalora"):
         import torch
 
         from windtunnel.kits.weights.adapters import Triplets, adapt, chosen
-        from windtunnel.kits.weights.masks import drawing
+        from windtunnel.models.init import generator
         from windtunnel.parts.structure.low_rank import drawn_seed
 
         seed, first = drawn_seed(), self.first_rank
 
         def make(name: str, weight: Tensor) -> Triplets:
             left, right = (
-                0.02 * torch.randn(shape, generator=drawing(seed, f"{name}.{side}"))
+                0.02 * torch.randn(shape, generator=generator(seed, f"{name}.{side}"))
                 for side, shape in (("left", (len(weight), first)), ("right", (first, weight.shape[1])))
             )
             return Triplets(left.to(weight.dtype), right.to(weight.dtype), self.alpha / first)

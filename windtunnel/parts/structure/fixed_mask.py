@@ -46,11 +46,11 @@ class FixedMask(Structure, name="fixed-mask"):
         """The mask (bool, True where the weight lives) of the weight ``name``."""
         import torch
 
-        from windtunnel.kits.weights.masks import drawing
+        from windtunnel.models.init import generator
 
         size = int(torch.Size(shape).numel())
         kept = torch.ones(size, dtype=torch.bool)
-        kept[torch.randperm(size, generator=drawing(self.seed, name))[: round(size * self.sparsity)]] = False
+        kept[torch.randperm(size, generator=generator(self.seed, name))[: round(size * self.sparsity)]] = False
         return kept.view(shape)
 
     def constrain(self, model: PreTrainedModel, progress: Progress | None = None) -> None:

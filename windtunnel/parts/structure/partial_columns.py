@@ -45,14 +45,14 @@ class PartialColumns(Structure, name="partial-columns"):
         import torch
 
         from windtunnel.kits.weights.adapters import adapt, chosen
-        from windtunnel.kits.weights.masks import drawing
         from windtunnel.kits.weights.shaped_adapters import ColumnAdapter
+        from windtunnel.models.init import generator
         from windtunnel.parts.structure.low_rank import drawn_seed
 
         seed = drawn_seed()
 
         def make(name: str, weight: Tensor) -> ColumnAdapter:
-            places = torch.randperm(weight.shape[1], generator=drawing(seed, name))[: self.columns].sort().values.to(weight.device)
+            places = torch.randperm(weight.shape[1], generator=generator(seed, name))[: self.columns].sort().values.to(weight.device)
             return ColumnAdapter(weight[:, places].clone(), places)
 
         adapt(model, self.name, chosen(model, self.targets, False, self.name), self.columns, make, "columns")

@@ -49,9 +49,9 @@ class ScaleShift(Structure, name="scale-shift"):
         import torch
 
         from windtunnel.kits.weights.adapters import adapt, chosen
-        from windtunnel.kits.weights.masks import drawing
         from windtunnel.kits.weights.shaped_adapters import ChannelAdapter
         from windtunnel.models.anatomy import anatomy
+        from windtunnel.models.init import generator
         from windtunnel.parts.structure.low_rank import drawn_seed
 
         seed = drawn_seed()
@@ -62,7 +62,7 @@ class ScaleShift(Structure, name="scale-shift"):
             raise PartError(f"{self.name}: no matrix of {view.family} has a bias that could hold a shift; set shift: false")
 
         def drawn(name: str, kind: str, weight: Tensor) -> Tensor:
-            return self.noise * torch.randn(len(weight), generator=drawing(seed, f"{name}.{kind}")).to(weight.dtype)
+            return self.noise * torch.randn(len(weight), generator=generator(seed, f"{name}.{kind}")).to(weight.dtype)
 
         def make(name: str, weight: Tensor) -> ChannelAdapter:
             shift = drawn(name, "shift", weight) if self.shift and name in biased else None

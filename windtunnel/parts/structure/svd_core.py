@@ -70,10 +70,10 @@ class SvdCore(Structure, name="svd-core"):
         """Orthonormal columns [out, rank] and rows [rank, in]."""
         import torch
 
-        from windtunnel.kits.weights.masks import drawing
+        from windtunnel.models.init import generator
 
         if self.basis == "random":
-            drawn = (torch.randn(side, self.rank, generator=drawing(seed, f"{name}.{side}.{at}")) for at, side in enumerate(weight.shape))
+            drawn = (torch.randn(side, self.rank, generator=generator(seed, f"{name}.{side}.{at}")) for at, side in enumerate(weight.shape))
             up, down = (torch.linalg.qr(matrix).Q for matrix in drawn)
             return up, down.T
         u, _, v = torch.linalg.svd(weight, full_matrices=False)

@@ -23,6 +23,7 @@ from windtunnel.train.record import RunRecord, finished_record, forget, has_weig
 
 FLY = "windtunnel.train.run:fly"
 OUTPUT = "output.txt"  # in a run's folder: what its process printed
+LAST = 2000  # bytes of it that are told where a run was lost
 REPORT_EVERY = 0.25  # seconds between two progress messages of one run
 
 Report = Callable[[dict[str, Any]], None]
@@ -185,12 +186,12 @@ def output_to(path: Path) -> Iterator[None]:
             os.close(handle)
 
 
-def last_output(folder: Path | str, characters: int = 2000) -> str:
+def last_output(folder: Path | str) -> str:
     """The end of what a run printed."""
     try:
         with open(Path(folder) / OUTPUT, "rb") as file:
             file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - characters))
+            file.seek(max(0, file.tell() - LAST))
             return file.read().decode(errors="replace").strip()
     except OSError:
         return ""

@@ -26,6 +26,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_json
 from windtunnel.core.typed import JsonBlock
 from windtunnel.data.stream import FORMAT as STREAM_FORMAT
+from windtunnel.data.stream import manifest_hash
 from windtunnel.recipe import FORMAT as RECIPE_FORMAT
 from windtunnel.train.machine import versions
 from windtunnel.train.record import FORMAT as RECORD_FORMAT
@@ -111,12 +112,6 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def hash_of(content: dict[str, Any]) -> str:
-    """The hash that ``content`` carries of everything else in it."""
-    rest = {key: value for key, value in content.items() if key != "hash"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
 def files_below(folder: Path, *left_out: str) -> dict[str, dict[str, Any]]:
     """Bytes and SHA-256 of every file below ``folder`` by its path, but of those whose path begins with one of ``left_out``."""
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
@@ -125,7 +120,7 @@ def files_below(folder: Path, *left_out: str) -> dict[str, dict[str, Any]]:
 
 def write(manifest: Manifest, folder: Path) -> Manifest:
     """Write ``manifest`` with its hash to ``folder``; returns it. Raises DiskError."""
-    whole = manifest.model_copy(update={"hash": hash_of(manifest.plain())})
+    whole = manifest.model_copy(update={"hash": manifest_hash(manifest.plain())})
     write_json(folder / FILE, whole.plain())
     return whole
 
@@ -143,7 +138,7 @@ def read(folder: Path) -> Manifest:
         raise UserError(f"{folder}: holds no {FILE}, so it is not a pack; make one with: windtunnel pack STUDY --out DIR") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged or cut off ({error}); copy the pack again") from error
-    if not isinstance(content, dict) or content.get("hash") != hash_of(content):
+    if not isinstance(content, dict) or content.get("hash") != manifest_hash(content):
         raise UserError(f"{path}: damaged: its content does not agree with its hash; copy the pack again")
     refuse_another_version(str(content.get("version")), content.get("formats") or {}, folder)
     try:

@@ -16,7 +16,8 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.files import write_json
 from windtunnel.core.keys import Variant
 from windtunnel.core.typed import JsonBlock
-from windtunnel.study.pack.manifest import FORMATS, files_below, hash_of, version
+from windtunnel.data.stream import manifest_hash
+from windtunnel.study.pack.manifest import FORMATS, files_below, version
 from windtunnel.train.record import RunRecord, has_weights
 
 SEAL, FILE = "sealed.json", "flown.json"
@@ -113,7 +114,7 @@ def refuse_another_format(content: dict[str, Any], where: Path) -> None:
 
 def _whole(block: JsonBlock) -> dict[str, Any]:
     content = block.plain()
-    return {**content, "hash": hash_of(json.loads(json.dumps(content)))}
+    return {**content, "hash": manifest_hash(json.loads(json.dumps(content)))}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -121,6 +122,6 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: missing, damaged or cut off ({error}); copy it again") from error
-    if not isinstance(content, dict) or content.get("hash") != hash_of(content):
+    if not isinstance(content, dict) or content.get("hash") != manifest_hash(content):
         raise UserError(f"{path}: damaged: its content does not agree with its hash; copy it again")
     return content
