@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 import windtunnel
 import windtunnel.slots
@@ -51,7 +52,7 @@ RESOLVE = {
     "study/adapt_request.py",
     "study/evaluate.py",
     "study/file.py",
-    "testing.py",
+    "testing/shop.py",
 }
 # Heavy or optional: imported where they are used, so that a part can be listed and a prepared stream trained without them.
 LATE = {
@@ -174,6 +175,15 @@ def test_reading_a_file_opens_no_model() -> None:
 def test_a_module_stays_readable(path: Path) -> None:
     lines = sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
     assert lines <= 400, f"{lines} lines that are not blank: split it by subject"
+
+
+def test_the_page_of_the_architecture_names_every_folder_and_no_other() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    there = {path.name for path in PACKAGE.iterdir() if path.is_dir() and (any(path.glob("*.py")) or any(path.glob("*.yaml")))}
+    assert set(re.findall(r"`windtunnel/(\w+)/`", page)) == there
+    paths = {path.rstrip("/") for path in re.findall(r"`([a-z_]+/[a-z_/.]*)`", page)}
+    lost = [path for path in paths if not any((base / path).exists() for base in (ROOT, PACKAGE, PACKAGE / "kits"))]
+    assert not lost, f"docs/architecture.md names {lost}, which are not there"
 
 
 @pytest.mark.parametrize(("path", "name", "most"), [("train/loop.py", "train", 35), ("train/run.py", "fly", 50)])
