@@ -105,6 +105,7 @@ def test_sources_from_outside_take_the_place_of_the_corpus(tmp_path):
         (12, ("{schedule: {wsd: {decay: 0.2}}}", "{schedule: {cosine: {warmup: 0.05}}}"), ["arms.wsd", "same recipe as the baseline"]),
         (12, ("{schedule: {wsd: {decay: 0.2}}}", "{split: {test: 0.2}}"), ["arms.wsd.split", "tested on other text"]),
         (12, ("{schedule: {wsd: {decay: 0.2}}}", "{corpus: {code: elsewhere}}"), ["arms.wsd.corpus.code", "another name"]),
+        (12, ("{schedule: {wsd: {decay: 0.2}}}", "{objective: masked-token}"), ["arms.wsd.objective", "masked_bits_per_byte of this arm"]),
         (12, ("{schedule: {wsd: {decay: 0.2}}}", "{budget: {flops: -1}}"), ["arms.wsd.budget.flops", "above 0"]),
         (3, ("seeds: 3", "seeds: 0"), ["seeds", "at least one seed"]),
         (3, ("seeds: 3", "sedes: 3"), ["did you mean 'seeds'"]),

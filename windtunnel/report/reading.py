@@ -181,7 +181,10 @@ class Reading:
         verdict, failures = arm.verdict, sum(run.status == "failed" for run in self.runs_of(name))
         if verdict == "failed":
             flown = plural(len(self.runs_of(name)), "run")
-            return f"Failed: {failures} of {flown} ended with an error, shown below." if failures else "Failed: no run finished."
+            if failures:
+                return f"Failed: {failures} of {flown} ended with an error, shown below."
+            measured = any(run.status == "finished" for run in self.runs_of(name))
+            return f"Failed: its runs have no {self.metric} to compare." if measured else "Failed: no run finished."
         if finite(arm.test.difference) is None or verdict is None:
             return "No verdict yet: its runs, or the baseline's, are not finished."
         more = self.gain(name)

@@ -36,6 +36,13 @@ def refuse_incomparable(recipes: Mapping[str, Recipe], study: StudyFile, complai
                 raise complain(("arms", arm, key), f"an arm cannot change {key}: it would be tested on other text; set it in the baseline")
         if recipe.evaluations[0] != base.evaluations[0]:
             raise complain(("arms", arm, "evaluations"), "the first evaluation gives the metric of the study and must be the baseline's")
+        own, theirs = (one.evaluations[0].first(one.phases[-1].objective) for one in (recipe, base))
+        if own != theirs:
+            message = (
+                f"{base.evaluations[0].name} tells {own} of this arm and {theirs} of the baseline, so no number compares the two; put an "
+                "evaluation first under evaluations that asks both the same, such as probe where documents have labels"
+            )
+            raise complain(("arms", arm, "objective"), message)
 
 
 def _source_that_decides(primary: str | None, recipes: Mapping[str, Recipe], complain: Raise) -> str:
