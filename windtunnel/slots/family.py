@@ -177,8 +177,8 @@ class Family(Part):
 
         Args:
             sizes: every size, possible by :meth:`unable`.
-            facts: what the encoding tells of what the model reads; of tokens a :class:`windtunnel.slots.Vocabulary`, of which families
-                ask ``size``, ``document`` and ``pad``.
+            facts: what the encoding tells of what the model reads; of tokens a
+                :class:`windtunnel.kits.text.vocabulary.Vocabulary`, of which families ask ``size``, ``document`` and ``pad``.
             context: units of a sequence.
         """
         raise NotImplementedError

@@ -14,7 +14,7 @@ LITTLE = 0.1  # epochs below which `check` says how to prepare less
 
 
 def summary(check: Mapping[str, Any]) -> Iterable[str]:
-    """What :func:`check_study` found, in sentences for the terminal."""
+    """What :func:`windtunnel.study.check.check_study` found, in sentences for the terminal."""
     least = check["least"]
     seeds = f"{least['seeds']} to {check['seeds']}" if least else check["seeds"]
     yield f"study {check['name']}: {several(len(check['arms']) - 1, 'arm')}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
@@ -54,7 +54,7 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
 
 
 def recipe_summary(check: Mapping[str, Any]) -> Iterable[str]:
-    """What :func:`check_recipe` found, in sentences for the terminal."""
+    """What :func:`windtunnel.study.check.check_recipe` found, in sentences for the terminal."""
     for name, source in check["sources"].items():
         yield from _source_lines(name, source)
     yield (

@@ -42,7 +42,7 @@ class Account:
 
 @dataclass
 class PhaseCost:
-    """What a phase costs. ``step`` is what :func:`windtunnel.train.step.measure` found; ``ahead`` what was spent before the first step,
+    """What a phase costs. ``step`` is what :func:`windtunnel.train.measure.measure` found; ``ahead`` what was spent before the first step,
     by unit; ``before`` what the run had spent when the phase began. Plain data, which a checkpoint holds.
     """
 

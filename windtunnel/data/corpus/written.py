@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from windtunnel.data.corpus.fields import as_text
 
@@ -35,6 +37,14 @@ class Template:
         if not any(value.strip() for value in values.values()):
             return ""
         return "".join(text + (values[name] if name is not None else "") for text, name in self._pieces)
+
+
+def _checked(template: str) -> str:
+    Template(template)
+    return template
+
+
+TemplateText = Annotated[str, AfterValidator(_checked)]  # a field of settings, refused where :class:`Template` refuses it
 
 
 def _parsed(template: str) -> list[tuple[str, str | None]]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.part import HeldRecipe
 from windtunnel.core.settings import Many
+from windtunnel.data.corpus.written import TemplateText
 from windtunnel.kits.text.vocabulary import LEARNT, Vocabulary
 from windtunnel.slots import Encoding
 from windtunnel.slots.encoding import Fitted
@@ -57,21 +58,12 @@ class Bpe(Encoding, name="bpe"):
         0, ge=0, description="how many tokens are added to those of `folder` or `recipe`, learnt from the corpus", examples=[256]
     )
     sentinels: int = Field(64, ge=0, description="span sentinels kept in the vocabulary, for span corruption", examples=[0])
-    metadata: str | None = Field(
+    metadata: TemplateText | None = Field(
         None,
         description='what is kept beside each document for objectives that show it, such as "{origin}\\n\\n"; {source} is the source',
         examples=["{origin}"],
     )
     metadata_tokens: int = Field(16, ge=1, description="most tokens of it; longer metadata is cut", examples=[8])
-
-    @field_validator("metadata")
-    @classmethod
-    def _fields_in_braces(cls, metadata: str | None) -> str | None:
-        from windtunnel.data.corpus.written import Template
-
-        if metadata is not None:
-            Template(metadata)
-        return metadata
 
     @model_validator(mode="after")
     def _from_one_place(self) -> Bpe:

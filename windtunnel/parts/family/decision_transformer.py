@@ -8,16 +8,11 @@ from typing import Any, ClassVar
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
 from windtunnel.kits.trials import EPISODES
-from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, Inputs, MlpPlace, Places, Sizes
+from windtunnel.parts.family.gpt2 import BLOCK, with_inner_size
+from windtunnel.slots import Call, Family, Inputs, Places, Sizes
 
 PLACES = Places(
-    stacks={
-        "encoder.h": BlockPlace(
-            AttentionPlace("attn", ("c_attn",), "c_proj"),
-            MlpPlace("mlp", (None, "c_fc"), "c_proj"),
-            {"attention": "ln_1", "mlp": "ln_2"},
-        )
-    },
+    stacks={"encoder.h": BLOCK},
     embedding_norms=("embed_ln",),
     final=("encoder.ln_f",),
 )
@@ -68,10 +63,7 @@ class DecisionTransformer(Family, name="decision-transformer"):
     @classmethod
     def written(cls, config: Any) -> dict[str, Any]:
         """As for every family; an inner size that is left out means four times the width."""
-        found = super().written(config)
-        if found["intermediate"] is None and found["width"] is not None:
-            found["intermediate"] = 4 * found["width"]
-        return found
+        return with_inner_size(super().written(config))
 
     def model_class(self) -> Any:
         """As for every family."""

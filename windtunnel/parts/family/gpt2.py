@@ -8,18 +8,24 @@ from typing import Any, ClassVar
 from windtunnel.kits.text.network import ROOM, shared
 from windtunnel.slots import AttentionPlace, BlockPlace, Call, Family, MlpPlace, Places, Sizes
 
+BLOCK = BlockPlace(
+    AttentionPlace("attn", ("c_attn",), "c_proj"),
+    MlpPlace("mlp", (None, "c_fc"), "c_proj"),
+    {"attention": "ln_1", "mlp": "ln_2"},
+)
 PLACES = Places(
-    stacks={
-        "transformer.h": BlockPlace(
-            AttentionPlace("attn", ("c_attn",), "c_proj"),
-            MlpPlace("mlp", (None, "c_fc"), "c_proj"),
-            {"attention": "ln_1", "mlp": "ln_2"},
-        )
-    },
+    stacks={"transformer.h": BLOCK},
     embeddings=("transformer.wte", "transformer.wpe"),
     final=("transformer.ln_f",),
     head="lm_head",
 )
+
+
+def with_inner_size(written: dict[str, Any]) -> dict[str, Any]:
+    """Sizes and fields as written; an inner size that is left out means four times the width."""
+    if written["intermediate"] is None and written["width"] is not None:
+        return {**written, "intermediate": 4 * written["width"]}
+    return written
 
 
 class Gpt2(Family, name="gpt2"):
@@ -56,10 +62,7 @@ class Gpt2(Family, name="gpt2"):
     @classmethod
     def written(cls, config: Any) -> dict[str, Any]:
         """As for every family; an inner size that is left out means four times the width."""
-        found = super().written(config)
-        if found["intermediate"] is None and found["width"] is not None:
-            found["intermediate"] = 4 * found["width"]
-        return found
+        return with_inner_size(super().written(config))
 
     def positions(self, config: Any) -> int:
         """All that it has."""

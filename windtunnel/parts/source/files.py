@@ -18,6 +18,7 @@ from windtunnel.data.corpus.fields import ORIGIN
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.listing import listed, shown
 from windtunnel.data.corpus.tally import Tally
+from windtunnel.data.corpus.written import TemplateText
 
 if TYPE_CHECKING:
     import pyarrow
@@ -59,7 +60,7 @@ class Files(StreamedSource, name="files"):
     field: str | None = Field(
         "text", min_length=1, description="the field or column that holds the text of a record; null: there is none", examples=["body"]
     )
-    template: str | None = Field(
+    template: TemplateText | None = Field(
         None,
         description='writes the text from several fields, such as "{subject}\\n{body}"; in the place of field',
         examples=["{subject}\n{body}"],
@@ -103,15 +104,6 @@ class Files(StreamedSource, name="files"):
                 names = sorted({*encodings.aliases.aliases, *encodings.aliases.aliases.values()})
                 raise ValueError(f"no encoding of text is called {encoding!r}; {nearest(encoding, names)}") from None
         return encoding
-
-    @field_validator("template")
-    @classmethod
-    def _fields_in_braces(cls, template: str | None) -> str | None:
-        from windtunnel.data.corpus.written import Template
-
-        if template is not None:
-            Template(template)
-        return template
 
     def content_fields(self) -> tuple[str, ...]:
         """As ``content`` says."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from windtunnel.core.errors import UserError, nearest, needing
 from windtunnel.data.corpus.frame import Document, StreamedSource
 from windtunnel.data.corpus.tally import Tally
+from windtunnel.data.corpus.written import TemplateText
 
 
 class Hub(StreamedSource, name="hub"):
@@ -23,18 +24,9 @@ class Hub(StreamedSource, name="hub"):
     split: str = Field("train", min_length=1, description="which of its splits, such as train or train+validation or train[:1%]")
     revision: str | None = Field(None, description="a branch, tag or commit (default: the newest)")
     field: str | None = Field("text", min_length=1, description="the column that holds the text; null: there is none")
-    template: str | None = Field(None, description='writes the text from several columns, such as "{subject}\\n{body}"')
+    template: TemplateText | None = Field(None, description='writes the text from several columns, such as "{subject}\\n{body}"')
     keep: tuple[str, ...] | None = Field(None, description="the other columns that are kept; [] for none (default: all)")
     group: str | None = Field(None, description="the column whose value names what is never split, such as a site or a customer")
-
-    @field_validator("template")
-    @classmethod
-    def _fields_in_braces(cls, template: str | None) -> str | None:
-        from windtunnel.data.corpus.written import Template
-
-        if template is not None:
-            Template(template)
-        return template
 
     def documents(self, tally: Tally) -> Iterator[Document]:
         """The rows of the split in their order, each with its number.
