@@ -50,7 +50,7 @@ def compared(old: Path, new: Path) -> Release:
     asks: Bump = max((ASKS[part] for part in changed), key=BUMPS.index, default="none")
     was, now = version_of(old), version_of(new)
     made = step(was, now) if was and now else None
-    return Release(changed, asks, made, tuple(_findings(new, before, after, changed, asks, made, was, now)))
+    return Release(changed, asks, made, tuple(_findings(new, after, changed, asks, made, was, now)))
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -96,7 +96,6 @@ def step(was: tuple[int, int, int], now: tuple[int, int, int]) -> Bump:
 
 def _findings(
     new: Path,
-    before: dict[str, str],
     after: dict[str, str],
     changed: tuple[str, ...],
     asks: Bump,

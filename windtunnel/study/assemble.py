@@ -66,7 +66,7 @@ def assemble(
     def block(name: str) -> dict[str, Any]:
         own = {number: judged.beside(flown, name, number) for number in numbers}
         costs = flown.costs(name, recipes[name], (bytes_per_unit or {}).get(name))
-        return {**_compared(name, flown, judged, recipes, primary), **costs, "over_documents": over(name), "numbers": own}
+        return {**_compared(name, flown, judged, recipes), **costs, "over_documents": over(name), "numbers": own}
 
     def over(name: str) -> dict[str, Any] | None:
         both = sorted(flown.values(name, 1.0, primary).keys() & flown.values(BASELINE, 1.0, primary).keys())
@@ -214,7 +214,7 @@ def _judged(about: Mapping[str, Any], flown: EndedRuns, arms: Sequence[str], pri
     return Judged(found["baseline"], found["arms"], spent, margin, adjusted_confidence(about["confidence"], len(arms)), race, raced)
 
 
-def _compared(name: str, flown: EndedRuns, judged: Judged, recipes: Mapping[str, Recipe], primary: str) -> dict[str, Any]:
+def _compared(name: str, flown: EndedRuns, judged: Judged, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
     """An arm beside the baseline: its difference, gain and ratios, and its verdict where everything that it rests on has ended."""
     found = judged.raced[name].block if judged.race else judged.arms[name]
     complete = bool(judged.race) or flown.ended(name, BASELINE)

@@ -67,6 +67,6 @@ def forecasts(model: Any, held: HeldWindows, held_out: HeldOut) -> tuple[np.ndar
         with torch.no_grad(), entered(held_out.precision):
             outputs = forward(model, **given)
         said.append(found.mean + found.deviation * outputs.logits.double().cpu().numpy())
-        if (law := distribution(model, outputs)) is not None:
+        if (law := distribution(outputs)) is not None:
             spread.append(found.mean + found.deviation * quantiles(law, LEVELS))
     return np.concatenate(said), np.concatenate(spread, axis=1) if spread else None

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def distribution(model: Any, outputs: Any) -> torch.distributions.Distribution | None:
-    """The distribution of each step ahead [windows, horizon], in the units of the past that was read; None where ``model`` says numbers.
+def distribution(outputs: Any) -> torch.distributions.Distribution | None:
+    """The distribution of each step ahead [windows, horizon], in the units of the past that was read; None where the model says numbers.
 
     Of the Student t of transformers, the scale is what is learnt for it and the degrees of freedom are above 2, so that it has a deviation.
     """

@@ -61,7 +61,7 @@ class SeriesForecast(Objective, name="forecast"):
         arrays: dict[str, Any] = {name: batch[name].flatten(0, 1) for name in ("past", "observed", "frequency")}
         outputs = forward(model, **arrays, needs=needs)
         true, labels = batch["future"].flatten(0, 1), batch["labels"]
-        said = distribution(model, outputs)
+        said = distribution(outputs)
         if said is not None:
             values = -said.log_prob(true)
         elif self.distance == "huber":
