@@ -28,6 +28,7 @@ from windtunnel.parts.evaluation.success import Player
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Curator, CuratorContext, Encoding, Evaluation, Objective, Source
 from windtunnel.slots.curator import ROW
+from windtunnel.study.comparable import in_words
 from windtunnel.train.export import export_run
 from windtunnel.train.prepare import prepare
 from windtunnel.train.run import fly
@@ -240,3 +241,8 @@ def test_a_labeller_tells_the_actions_that_nobody_wrote_down(tmp_path: Path) -> 
         past.curate(frame, context)
     with pytest.raises(PartError, match="every episode has actions"):
         curator.curate(frame.where(engine().col("source") == "told"), context)
+
+
+def test_objectives_of_one_name_are_told_apart_by_their_knobs() -> None:
+    seen = make(Objective, {"action": {"actions": "seen"}})
+    assert in_words(seen) == "action (actions: seen)" and in_words(make(Objective, "action")) == "action"

@@ -296,6 +296,15 @@ def test_what_is_no_text_is_told_in_its_own_words() -> None:
     assert "held-out test rows" in document(result) and "Unknown" not in document(result)
 
 
+def test_what_has_no_bytes_has_no_size() -> None:
+    result = example()
+    result["corpus"] = [
+        {"source": "s", "what": "left out: edge", "documents": 7, "bytes": 0},
+        {"source": "s", "what": "read", "documents": 8, "bytes": 9},
+    ]
+    assert [row[-1] for row in tables.corpus(Reading(result)).rows] == ["–", "9 B"]
+
+
 def test_memory_that_differs_between_runs_of_one_arm_as_between_arms_is_not_compared() -> None:
     result = example()
     before = Reading(result).memory_ratio("wsd")

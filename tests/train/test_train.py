@@ -430,12 +430,14 @@ def test_numbers_of_an_evaluation_are_plain_and_finite(tiny, stream, tmp_path, s
         value: float = Field(1.0)
 
         def evaluate(self, model, held_out):
-            return {"number": np.float32(self.value)}
+            return {"number": np.float32(self.value)} if self.value >= 0 else self.value
 
     recipe = tiny(evaluations=["bits-per-byte", "test-numpy"], evaluate_every=0.2)
     cut_into_pieces(recipe, stream, tmp_path / "cut")
     record = fly(tiny(evaluations=["bits-per-byte", {"test-numpy": {"value": float("inf")}}]), 0, stream, tmp_path / "infinite")
     assert record["status"] == "failed" and "number" in record["traceback"] and "finite" in record["traceback"]
+    record = fly(tiny(evaluations=["bits-per-byte", {"test-numpy": {"value": -1.0}}]), 0, stream, tmp_path / "bare")
+    assert record.failure.message == "evaluation 'test-numpy' returned -1.0; it has to return numbers by name, such as {'right': 0.5}"
 
 
 def test_divergence_in_the_last_step_is_noticed(tiny, stream, tmp_path):

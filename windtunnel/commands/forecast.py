@@ -143,9 +143,20 @@ def plan(
     for name, one in found.numbers.items():
         if one.value == one.value:  # what does not apply is nan
             span = f"{one.low:.3g} to {one.high:.3g}" if one.low is not None else ""
-            rows.append((name, f"{one.value:.4g}", span, *([one.why] if explain else [])))
+            rows.append((*_shown(name, one.value), span, *([one.why] if explain else [])))
     heading = ("", arm, "range", *(["from"] if explain else []))
     answers().print(plain_table(heading, rows))
     print(f"schedule: {found.schedule}, as in the pilot" + (f"\nrecipe: {out}; fly it: windtunnel train {out} --out DIR" if out else ""))
     for warning in found.warnings:
         console().print(f"warning: {warning}", markup=False, soft_wrap=True)
+
+
+def _shown(name: str, value: float) -> tuple[str, str]:
+    """A number of a plan by a name that goes with its unit."""
+    from windtunnel.report.words import duration, storage
+
+    if name in ("checkpoint bytes", "memory a device"):
+        return name.removesuffix(" bytes"), storage(value)
+    if name == "days":
+        return ("days", f"{value:.4g}") if value > 2 else ("time", duration(value * 86400))
+    return name, f"{value:.4g}"

@@ -55,8 +55,14 @@ def _refuse(study: StudyFile) -> None:
             tunes at its size; a budget that does not grow with the size; and arms about heads, which follow from the width.
     """
     recipes = study.resolved
-    if study.recipes or any(len(one.phases) > 1 or one.checkpoints() or needed(one) for one in recipes.values()):
-        raise UserError(f"{study.name}: has several phases or other models, whose sizes depend on each other; write each size by hand")
+    for arm, one in recipes.items():
+        several, others = len(one.phases) > 1, bool(one.checkpoints() or needed(one))
+        if several or others:
+            place, cure = (arm, "write each size by hand") if arm == BASELINE else (f"arms.{arm}", "leave it out of the ladder")
+            what = " and ".join(["several phases"] * several + ["other models"] * others)
+            raise UserError(f"{study.name}: {place} has {what}, whose sizes depend on each other; {cure}")
+    if study.recipes:
+        raise UserError(f"{study.name}: recipes are of other models, whose sizes depend on each other; leave them out of the ladder")
     if study.tune or study.rates:
         raise UserError(f"{study.name}: tunes, or checks rates, at one size; a ladder carries rates by rule, so leave out tune and rates")
     if study.budget.tokens_per_parameter is None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, several
 from windtunnel.core.typed import JsonBlock, Number
 from windtunnel.laws.chinchilla import fit_chinchilla
 from windtunnel.laws.device import on_device
@@ -155,12 +155,14 @@ def _shape(recipe: Recipe, large: Recipe, training: float, size: Planned, needs:
 def _machines(large: Recipe, gpus: int, mfu: float, device: Device, price: float | None) -> dict[str, Planned]:
     """What the run takes of its devices."""
     taken = on_device(large, device, gpus, mfu)
-    shared = f"{STATE} bytes a parameter shared by {gpus} devices, and activations of {max(1, taken.micro_batch)} sequences at a time"
+    shared = (
+        f"{STATE} bytes a parameter shared by {several(gpus, 'device')}, and activations of {max(1, taken.micro_batch)} sequences at a time"
+    )
     cost = taken.device_hours * price if price else float("nan")
     return {
         "memory a device": Planned(value=taken.memory, why=shared),
         "sequences at a time": Planned(value=taken.micro_batch, why=f"what fits in {device.memory / 1e9:.0f} GB; 0: not even one does"),
-        "days": Planned(value=taken.days, why=f"{gpus} devices at {mfu:.0%} of {device.peak:.3g} FLOPs a second"),
+        "days": Planned(value=taken.days, why=f"{several(gpus, 'device')} at {mfu:.0%} of {device.peak:.3g} FLOPs a second"),
         "cost": Planned(value=cost, why="device hours times --price"),
     }
 

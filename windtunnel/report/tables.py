@@ -300,7 +300,7 @@ def corpus(reading: Reading) -> Table:
     rows = []
     for row in reading.result.corpus:
         line = "" if CURATED in row.what else "".join(f", as in {example}" for example in row.examples[:1])
-        rows.append((row.source, f"{row.what}{line}", number(row.documents, 0), storage(row.bytes)))
+        rows.append((row.source, f"{row.what}{line}", number(row.documents, 0), storage(row.bytes or None)))
     return Table("What was read, skipped and removed", ("source", "what", "documents", "size"), rows, frozenset({0, 1}))
 
 

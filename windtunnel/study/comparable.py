@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError, nearest
+from windtunnel.core.keys import differing
 from windtunnel.recipe import Recipe, each_recipe
 from windtunnel.study.result import BASELINE
 from windtunnel.study.tune import Tune, with_knobs
 
 if TYPE_CHECKING:
+    from windtunnel.core.part import Part
     from windtunnel.study.file import StudyFile
 
 MUST_AGREE = ("split", "held_out", "evaluation_tokens", "test_tokens")  # or arm and baseline would be tested on different text
@@ -115,14 +117,21 @@ def on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[di
             notes.append(f"Arm {arm} has {recipe.encoding.differs()}")
         elif recipe.curators != base.curators:
             curated.append(arm)
-        if base.evaluations[0].by_objective and recipe.phases[-1].objective.measured_by() != base.phases[-1].objective.measured_by():
+        scored, first = (one.phases[-1].objective.measured_by() for one in (recipe, base))
+        if base.evaluations[0].by_objective and scored != first:
             notes.append(
-                f"Held-out documents are scored with the objective {recipe.phases[-1].objective.measured_by().name} for arm {arm} and with "
-                f"{base.phases[-1].objective.measured_by().name} for the baseline; the two are comparable only as far as these are."
+                f"Held-out documents are scored with the objective {in_words(scored)} for arm {arm} and with {in_words(first)} for the "
+                "baseline; the two are comparable only as far as these are."
             )
     if curated and (said := base.encoding.follows_curators()):
         notes.append(f"Arm{'s' if len(curated) > 1 else ''} {', '.join(curated)}: {said}.")
     return changed, notes
+
+
+def in_words(part: Part) -> str:
+    """The name of ``part``, with the knobs that are not at their defaults: ``action (actions: seen)``."""
+    knobs = ", ".join(f"{key}: {value}" for key, value in differing(part)[part.name].items())
+    return f"{part.name} ({knobs})" if knobs else part.name
 
 
 def check_knobs(tune: Tune, recipes: Mapping[str, Recipe], complain: Raise) -> None:

@@ -327,12 +327,16 @@ def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> N
     return numbers
 
 
-def _measured(evaluation: Evaluation, model: Any, judge: HeldOut) -> dict[str, float] | None:
+def _measured(evaluation: Evaluation, model: Any, judge: HeldOut) -> Mapping[str, float] | None:
     """The numbers of ``evaluation``; None on a rank that is not asked. Every rank has to come here."""
-    if evaluation.shares:
-        return evaluation.evaluate(model, judge)
-    asked = sharded(model) or not ranks.rank()
-    return evaluation.evaluate(model, replace(judge, among=Among())) if asked else None
+    if not evaluation.shares:
+        if ranks.rank() and not sharded(model):
+            return None
+        judge = replace(judge, among=Among())
+    found: Mapping[str, float] = evaluation.evaluate(model, judge)
+    if not isinstance(found, Mapping):
+        raise PartError(f"evaluation {evaluation.name!r} returned {found!r}; it has to return numbers by name, such as {{'right': 0.5}}")
+    return found
 
 
 def over_limits(limits: Mapping[str, float], validation: list[dict[str, Any]]) -> str:

@@ -146,7 +146,7 @@ class EpisodeWindows(Encoding, name="episodes"):
     @classmethod
     def about(cls, facts: Steps) -> dict[str, int]:
         """Steps of a window, places of an observation, and actions."""
-        return {"steps": facts.steps, "places": len(facts.codes), "actions": facts.actions}
+        return {"steps of a window": facts.steps, "places of an observation": len(facts.codes), "actions": facts.actions}
 
     @classmethod
     def samples(cls, model: Any, held_out: Any, count: int = 4) -> list[dict[str, Any]]:

@@ -165,7 +165,14 @@ class GraphsEncoding(Encoding, name="graphs"):
     @classmethod
     def about(cls, facts: Graphs) -> dict[str, int]:
         """Most nodes and edges, features, classes, nodes without an edge, and edges that led to no node."""
-        return {key: value for key, value in facts._asdict().items() if key != "types"}
+        return {
+            "nodes of the largest graph": facts.nodes,
+            "most edges of a graph": facts.edges,
+            "types of a node" if facts.types else "numbers of a node": facts.types or facts.features,
+            "classes": facts.classes,
+            "nodes without an edge": facts.isolated,
+            "edges to nowhere": facts.nowhere,
+        }
 
     @classmethod
     def samples(cls, model: Any, held_out: Any, count: int = 4) -> list[dict[str, Any]]:

@@ -131,7 +131,7 @@ class ImageText(Encoding, name="image-text"):
     @classmethod
     def about(cls, facts: Pairs) -> dict[str, int]:
         """Pixels on a side, channels, classes, tokens of a caption, and how many there are to choose from."""
-        return {**Pixels.about(facts.images), "caption": facts.length, "vocabulary": facts.text.size}
+        return {**Pixels.about(facts.images), "tokens of a caption": facts.length, "vocabulary": facts.text.size}
 
     @classmethod
     def processor_in(cls, folder: Path) -> Processor:

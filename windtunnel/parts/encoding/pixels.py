@@ -148,4 +148,4 @@ class Pixels(Encoding, name="pixels"):
     @classmethod
     def about(cls, facts: Images) -> dict[str, int]:
         """Pixels on a side, channels and classes."""
-        return {"size": facts.size, "channels": facts.channels, "classes": facts.classes}
+        return {"pixels on a side": facts.size, "channels": facts.channels, "classes": facts.classes}

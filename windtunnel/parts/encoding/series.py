@@ -170,4 +170,4 @@ class SeriesWindows(Encoding, name="series"):
     @classmethod
     def about(cls, facts: Windows) -> dict[str, int]:
         """Steps of past and horizon."""
-        return {"past": facts.past, "horizon": facts.horizon}
+        return {"steps of past": facts.past, "steps of horizon": facts.horizon}
