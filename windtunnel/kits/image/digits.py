@@ -17,6 +17,13 @@ def digits(part: str) -> Any:
     return load_digits()
 
 
+def shuffled_digits(part: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, 64] from 0 to 1 and their labels [N], in an order that ``random`` draws."""
+    found = digits(part)
+    order = random.permutation(len(found.target))
+    return found.data[order] / 16, found.target[order]
+
+
 def five_of_ten(part: str, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images [N, 64] from 0 to 16, labels [N], below 5 those of a task, and which images are held out [N]: ``random`` deals."""
     import numpy as np

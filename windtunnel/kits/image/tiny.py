@@ -41,6 +41,12 @@ def dealt(part: str, random: np.random.Generator, classes: Sequence[int] = tuple
     return Dealt(torch.from_numpy(images).float(), torch.from_numpy(labels), order[:half], order[half:end], order[end:])
 
 
+def dealt_halves(part: str, random: np.random.Generator) -> tuple[Dealt, Dealt]:
+    """Digits of five classes, which ``random`` draws, and those of the other five."""
+    order = random.permutation(10)
+    return dealt(part, random, sorted(order[:5].tolist())), dealt(part, random, sorted(order[5:].tolist()))
+
+
 def turned(images: Tensor, degrees: float) -> Tensor:
     """Images [N, 64] turned against the clock about their middle, between pixels by lines."""
     from scipy.ndimage import rotate

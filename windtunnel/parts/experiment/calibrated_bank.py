@@ -56,11 +56,10 @@ class CalibratedBank(Experiment, name="calibrated-bank"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.image.tiny import begun, best, dealt, right, said, trained, turned
+        from windtunnel.kits.image.tiny import begun, best, dealt_halves, right, said, trained, turned
 
         random = np.random.default_rng(seed)
-        order = random.permutation(10)
-        before, data = (dealt(self.name, random, sorted(part.tolist())) for part in (order[:5], order[5:]))
+        before, data = dealt_halves(self.name, random)
         generator = torch.Generator().manual_seed(seed)
 
         def noisy(images: Tensor) -> Tensor:

@@ -47,14 +47,13 @@ class MinedRule(Experiment, name="mined-rule"):
         import numpy as np
         from scipy.stats import spearmanr
 
-        from windtunnel.kits.image.digits import digits
+        from windtunnel.kits.image.digits import shuffled_digits
 
-        found, random = digits(self.name), np.random.default_rng(seed)
-        order = random.permutation(len(found.target))
-        pixels, labels = found.data[order] / 16, found.target[order]
+        random = np.random.default_rng(seed)
+        pixels, labels = shuffled_digits(self.name, random)
         base = tuned(np.zeros((65, 10)), pixels[:KNOWN], labels[:KNOWN], 200)
         held = pixels[KNOWN : KNOWN + 400], labels[KNOWN : KNOWN + 400]
-        rest = KNOWN + 400 + np.arange(len(order) - KNOWN - 400)
+        rest = KNOWN + 400 + np.arange(len(pixels) - KNOWN - 400)
         sides = np.split(random.permutation(rest), [300, 600])  # for fitting the rule, trying it and choosing
 
         def tried(side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,12 +43,11 @@ class NestedPools(Experiment, name="nested-pools"):
         import numpy as np
 
         from windtunnel.kits.image.contrastive import encoder, pretrained, probed
-        from windtunnel.kits.image.digits import digits
+        from windtunnel.kits.image.digits import shuffled_digits
 
-        found, random = digits(self.name), np.random.default_rng(seed)
-        order = random.permutation(len(found.target))
-        pixels, names = found.data[order] / 16, found.target[order]
-        held, known, rest = np.split(np.arange(len(order)), [500, 500 + self.labels])
+        random = np.random.default_rng(seed)
+        pixels, names = shuffled_digits(self.name, random)
+        held, known, rest = np.split(np.arange(len(pixels)), [500, 500 + self.labels])
         ground = textures(1, np.random.default_rng(seed + 1))[0]
         pool = self._pool(pixels[rest], ground, random)
         if self.pool == "none":

@@ -52,12 +52,11 @@ class PatchedRobustness(Experiment, name="patched-robustness"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.image.tiny import dealt, share_right
+        from windtunnel.kits.image.tiny import dealt_halves, share_right
         from windtunnel.kits.weights.deltas import without_component
 
         random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-        order = random.permutation(10)
-        first, second = (dealt(self.name, random, sorted(part.tolist())) for part in (order[:5], order[5:]))
+        first, second = dealt_halves(self.name, random)
 
         def noisy(images: Tensor, drawn: torch.Generator = generator) -> Tensor:
             return images + self.noise * torch.randn(images.shape, generator=drawn)

@@ -60,11 +60,10 @@ class RandomSubspace(Experiment, name="random-subspace"):
         import numpy as np
         import torch
 
-        from windtunnel.kits.image.tiny import begun, best, classified, dealt, right, trained
+        from windtunnel.kits.image.tiny import begun, best, classified, dealt_halves, right, trained
 
         random = np.random.default_rng(seed)
-        order = random.permutation(10)
-        before, data = (dealt(self.name, random, sorted(part.tolist())) for part in (order[:5], order[5:]))
+        before, data = dealt_halves(self.name, random)
         first = begun((64, self.width, self.width, 5), seed)
         if self.begin != "random":
             labels = before.labels[before.train]

@@ -65,11 +65,10 @@ class ReducedSlices(Experiment, name="reduced-slices"):
         import numpy as np
 
         from windtunnel.kits.image.contrastive import features, pretrained, probed
-        from windtunnel.kits.image.digits import digits
+        from windtunnel.kits.image.digits import shuffled_digits
 
-        found, random = digits(self.name), np.random.default_rng(seed)
-        order = random.permutation(len(found.target))
-        pixels, labels = found.data[order] / 16, found.target[order]
+        random = np.random.default_rng(seed)
+        pixels, labels = shuffled_digits(self.name, random)
         pool = sliced(pixels[HELD_OUT : HELD_OUT + self.volumes], self.slices, random)
         flat = pool.reshape(-1, 64)
         count, steps = max(round(self.share * len(flat)), 2), self.steps
