@@ -111,6 +111,28 @@ def test_what_fails_is_told_and_stops_nothing():
     assert do(experiment_from(whole, document=None, prefix=()), "x").error == "ValueError: not 0"
 
 
+def test_what_was_measured_before_an_end_is_not_measured_again(tmp_path, monkeypatch):
+    file, real, asked = experiment_from(SCALE, document=None, prefix=()), MixtureSampling.measure, []
+
+    def measure(self, seed):
+        asked.append((self.correct, seed))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return real(self, seed) | {"no number": float("nan")}
+
+    monkeypatch.setattr(MixtureSampling, "measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        do(file, "samples", tmp_path)
+    lines: list[str] = []
+    found = do(file, "samples", tmp_path, lines.append)
+    assert len(asked) == 7 and asked[3] == asked[4] and lines[0] == "samples: 3 measurements to make, 3 made before"
+    assert lines[1].startswith("[4/6] exact seed 1: mass_error 0.") and "left)" in lines[1] and "left" not in lines[-1]
+    whole = do(file, "samples", tmp_path / "anew")
+    assert [run.test for run in found.runs] == [run.test for run in whole.runs] and found.runs[0].test["no number"] is None
+    do(file.model_copy(update={"experiment": MixtureSampling(particles=201, steps=20)}), "samples", tmp_path)
+    assert len(asked) == 7 + 6 + 6, "other settings are other measurements"
+
+
 def test_one_that_measures_nothing_is_told_so(monkeypatch):
     monkeypatch.setattr(MixtureSampling, "measure", lambda self, seed: {})
     found = do(experiment_from(SCALE, document=None, prefix=()), "samples")

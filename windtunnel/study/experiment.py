@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from windtunnel.core.errors import PartError, UserError
+from windtunnel.core.errors import PartError, UserError, several
+from windtunnel.core.files import write_json
+from windtunnel.core.keys import differing, hashed
 from windtunnel.core.settings import Settings, plain, unit
 from windtunnel.core.typed import Failure
 from windtunnel.recipe.yaml import Document
 from windtunnel.slots import Experiment
 from windtunnel.study.assemble import finite
+from windtunnel.study.launch.watch import duration
 from windtunnel.study.result import BASELINE, StudyResult
 
 KEY = "experiment"  # what tells such a scale from a study
@@ -89,12 +94,39 @@ def experiment_from(raw: Mapping[str, Any], *, document: Document | None, prefix
     return found
 
 
-def do(file: ExperimentFile, name: str) -> StudyResult:
-    """Measure every arm with every seed, one after the other, and compare them. A measurement that fails is told and counts as none."""
+def do(file: ExperimentFile, name: str, kept: Path | None = None, tell: Callable[[str], None] = lambda line: None) -> StudyResult:
+    """Measure every arm with every seed, one after the other, and compare them. A measurement that fails is told and counts as none.
+
+    Those that succeed are kept in the folder ``kept`` and are not made again while neither their settings nor the code of Windtunnel
+    changes. ``tell`` hears a line when one has been made, with the time that is left.
+    """
     settings, runs = file.settings(), []
-    for seed in file.seeds:
-        runs += [{"arm": arm, "seed": seed, "folder": f"{arm}/{seed}", **_measured(part, seed)} for arm, part in settings.items()]
+    each = [(arm, part, seed) for seed in file.seeds for arm, part in settings.items()]
+    files = {(arm, seed): kept / f"{_key(part, seed)}.json" for arm, part, seed in each} if kept is not None else {}
+    before = sum(place.exists() for place in files.values())
+    tell(f"{name}: {several(len(each) - before, 'measurement')} to make" + (f", {before} made before" if before else ""))
+    spent = list[float]()
+    for arm, part, seed in each:
+        place = files.get((arm, seed))
+        if place is not None and place.exists():
+            found = json.loads(place.read_text(encoding="utf-8"))
+        else:
+            found = _measured(part, seed)
+            spent.append(found["totals"]["seconds"])
+            if place is not None and found["status"] == "finished":
+                write_json(place, found)
+            left = (len(each) - before - len(spent)) * sum(spent) / len(spent)
+            said = next((f"{metric} {value:.4g}" for metric, value in found.get("test", {}).items()), f"failed: {found.get('error')}")
+            more = f" (about {duration(left)} left)" if left else ""
+            tell(f"[{before + len(spent)}/{len(each)}] {arm} seed {seed}: {said} in {duration(spent[-1])}{more}")
+        runs.append({"arm": arm, "seed": seed, "folder": f"{arm}/{seed}", **found})
     return StudyResult.model_validate(finite(compared(file, name, settings, runs)))
+
+
+def _key(part: Experiment, seed: int) -> str:
+    from windtunnel.train.parallel.same import code
+
+    return hashed({"experiment": differing(part), "seed": seed, "code": code()})
 
 
 def _measured(part: Experiment, seed: int) -> dict[str, Any]:

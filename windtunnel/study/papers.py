@@ -7,6 +7,7 @@ is: *reproduced*, *not reproduced* or *undecided*.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -260,8 +261,9 @@ def flown(paper: Paper, scale: str, out: Path, **options: Any) -> StudyResult:
     from windtunnel.study.records import folders_of
 
     if (experiment := paper.experiment(scale)) is not None:
-        done = do(experiment, study_name(paper, scale))
-        write_json(out / "studies" / done.study.name / "result.json", done.plain())
+        folder = out / "studies" / study_name(paper, scale)
+        done = do(experiment, folder.name, folder / "measured", lambda line: print(line, file=sys.stderr, flush=True))
+        write_json(folder / "result.json", done.plain())
         return done
     if not paper.flies:
         return StudyResult(finished=True)
