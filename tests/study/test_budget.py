@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from windtunnel.core.errors import UserError
+from windtunnel.core.keys import Variant
 from windtunnel.recipe import USUAL, held_by, recipe_from
 from windtunnel.report.markup import markdown
 from windtunnel.study.assemble import exposure
 from windtunnel.study.decisions import work_of
 from windtunnel.study.fly import check_study, fly_study, study_from, summary
-from windtunnel.study.plan import at_one_budget
+from windtunnel.study.plan import at_one_budget, roughly
 from windtunnel.train.record import RunRecord
 from windtunnel.train.run import fly
 
@@ -74,6 +76,23 @@ def test_tokens_read_twice_are_not_unique_and_zeros_are_not_active(tiny, stream)
     record = RunRecord(key="k", seed=0, status="finished", totals=totals, cursors={"code": 400, "prose": 50}, phases=phases)
     found = exposure([record], recipe, None)
     assert found == {"tokens_per_parameter": 2.0, "tokens_per_active_parameter": 4.0, "unique_tokens": 150.0, "bytes": None}
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value", "says"),
+    [
+        ("baseline", "context", 1e15, r"the baseline: phase 1: context: a sequence of 1,000,000,000,000,000 in 2 layers .* bytes, more"),
+        ("arms", "model", {"width": 1e12}, r"arm tried: phase 1: model: 2 layers of width 1,000,000,000,000 are .* parameters, which take"),
+        ("arms", "batch", 1e18, r"arm tried: phase 1: batch: a step of .* reads 3.2e\+19 tokens"),
+        ("baseline", "tokenizer", {"vocabulary": 1e15}, r"baseline.encoding.vocabulary: expected a number of at most 1e\+07"),
+        ("baseline", "context", 1e30, r"baseline.phases.0.context: expected a number below 9.2e\+18, not 1e\+30"),
+    ],
+)
+def test_what_no_machine_could_train_is_refused_with_what_it_would_take(where, key, value, says):
+    raw = {"corpus": {"code": "builtin:stdlib"}, "baseline": dict(BASE), "arms": {"tried": {"schedule": "wsd"}}}
+    (raw["baseline"] if where == "baseline" else raw["arms"]["tried"])[key] = value
+    with pytest.raises(UserError, match=says):
+        roughly(study_from(raw, name="huge"), Variant())
 
 
 def test_the_flops_of_the_baselines_real_step_are_the_budget_of_every_arm(corpus, tmp_path):

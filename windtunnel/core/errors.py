@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import math
 import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -124,6 +125,8 @@ def told(problem: Mapping[str, Any]) -> str:
         least = problem["ctx"]["min_length"]
         return f"expected at least {least} {one if least == 1 else more}, not {reprlib.repr(given)}"
     if kind in ("finite_number", "int_parsing_size"):
+        if isinstance(given, (int, float)) and math.isfinite(given):  # a whole number of more than 64 bits
+            return f"expected a number below {2**63:.2g}, not {reprlib.repr(given)}"
         return f"expected a finite number, not {reprlib.repr(given)}"
     wanted = WANTED.get(kind.partition("_")[0])
     if wanted is not None and kind.endswith(("_type", "_parsing", "_from_float")):

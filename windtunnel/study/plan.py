@@ -125,9 +125,25 @@ def roughly(study: StudyFile, variant: Variant) -> dict[str, Recipe]:
     """The recipes of ``study`` with budgets estimated before anything is read or timed; refuses what could not fly even so."""
     from windtunnel.train.estimate import estimate
 
+    refuse_too_large(study.resolved)
     recipes = at_one_budget(study.resolved, lambda base: estimate(base)["own_flops"])
     refuse_what_cannot_fly(plan(study, recipes, dict.fromkeys(recipes, ""), variant))
     return recipes
+
+
+def refuse_too_large(recipes: Mapping[str, Recipe]) -> None:
+    """Raise UserError where no machine could train a recipe, before anything is reckoned of it."""
+    from windtunnel.train.estimate import too_large
+
+    for arm, recipe in recipes.items():
+        for one in (*needed(recipe).values(), recipe):
+            if (problem := too_large(one)) is not None:
+                raise UserError(f"{who(arm)}: {problem}")
+
+
+def who(arm: str) -> str:
+    """An arm in a sentence."""
+    return "the baseline" if arm == BASELINE else f"arm {arm}"
 
 
 def refuse_what_cannot_fly(entries: Sequence[Entry]) -> None:
@@ -135,21 +151,24 @@ def refuse_what_cannot_fly(entries: Sequence[Entry]) -> None:
     for entry in {entry.key: entry for entry in entries}.values():
         problem = what_cannot_fly(entry.recipe)
         if problem:
-            who = "the baseline" if entry.arm == BASELINE else f"arm {entry.arm}"
-            where = who if entry.multiple == 1.0 else f"{who} at {entry.multiple:g} budgets"
+            where = who(entry.arm) if entry.multiple == 1.0 else f"{who(entry.arm)} at {entry.multiple:g} budgets"
             raise UserError(f"{where}: {problem}")
 
 
 def what_cannot_fly(recipe: Recipe) -> str | None:
     """Which phase of ``recipe``, or of one that it needs, cannot be flown and what to do, or None."""
-    from windtunnel.train.estimate import dry_batch
+    from windtunnel.train.estimate import dry_batch, too_large
 
     for one in (*needed(recipe).values(), recipe):
+        if problem := too_large(one):
+            return problem
         for number, phase in enumerate(one.phases, 1):
             try:
                 dry_batch(phase, one.encoding)
             except UserError as error:
                 return f"phase {number}: {error}"
+            except MemoryError as error:
+                return f"phase {number}: one sequence does not fit into memory: {error}; lower context, or the sizes of {one.encoding.name}"
         if problem := less_than_a_step(one):
             return problem
     return None

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 STATE = 16  # bytes a parameter: weight, gradient and two moments in float32
 ACTIVATIONS = 34  # bytes a token, layer and unit of width with fused attention (Korthikanti et al. 2022, arXiv:2205.05198)
 LOGITS = 8  # bytes a token and row of the vocabulary: float32, and their gradient
+RECOMPUTED = 2  # the same where every block is computed again: its input in bfloat16
+STATES, SEQUENCE, STEP = 1e15, 1e12, 1e12  # bytes of a model's state, bytes of a sequence, tokens in a step: beyond all machines
 USABLE = 0.9  # of the memory; the rest goes to the context of the driver, buffers and what lies between blocks
 
 
@@ -70,6 +72,31 @@ def dry_batch(phase: Phase, encoding: Encoding) -> dict[str, Any]:
     import numpy as np
 
     return phase.objective.prepare(encoding.example(phase.context), encoding.reckoned(), np.random.default_rng(0))
+
+
+def too_large(recipe: Recipe) -> str | None:
+    """Which phase of ``recipe`` no machine could train, what it would take at the least and what is usual; None where one might."""
+    facts = recipe.encoding.reckoned()
+    for number, phase in enumerate(recipe.phases, 1):
+        family, sizes = phase.model.family, phase.model.sizes()
+        parameters = family.parameters(sizes, facts)
+        if STATE * parameters > STATES:
+            return (
+                f"phase {number}: model: {sizes.layers:,} layers of width {sizes.width:,} are {parameters:.2g} parameters, which take "
+                f"{STATE * parameters:.2g} bytes with gradients and moments, more than any machine holds; the largest models have 1e12"
+            )
+        sequence = (RECOMPUTED * sizes.layers * sizes.width + LOGITS * family.rows(facts)) * float(phase.context)
+        if sequence > SEQUENCE:
+            return (
+                f"phase {number}: context: a sequence of {phase.context:,} in {sizes.layers:,} layers of width {sizes.width:,} takes "
+                f"{sequence:.2g} bytes, more than any accelerator holds; contexts of 128 to 8,192 are usual"
+            )
+        if (tokens := float(phase.batch) * phase.context) > STEP:
+            return (
+                f"phase {number}: batch: a step of {phase.batch:,} sequences reads {tokens:.2g} tokens; the largest models read some 1e7, "
+                "and small ones 1e3 to 1e5"
+            )
+    return None
 
 
 class Footprint(NamedTuple):

@@ -50,7 +50,9 @@ class Bpe(Encoding, name="bpe"):
         description="the recipe whose tokenizer is taken, by its name under recipes or as what differs; nothing is trained for it",
         examples=["small"],
     )
-    vocabulary: int = Field(4096, ge=400, description="size of the trained vocabulary, special tokens included", examples=[1024])
+    vocabulary: int = Field(
+        4096, ge=400, le=10_000_000, description="size of the trained vocabulary, special tokens included", examples=[1024]
+    )
     sources: Many[str] | None = Field(
         None, description="the corpus sources that tokens are learnt from (default: all)", examples=[["notes"]]
     )

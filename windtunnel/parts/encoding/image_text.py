@@ -41,7 +41,7 @@ class ImageText(Encoding, name="image-text"):
     label: str = Field("label", description="the field that holds its label, a whole number from 0; pairs without one have no label")
     size: int = Field(32, ge=1, description="pixels on a side; image files are brought to it, rows of pixels of another size are refused")
     channels: int = Field(3, description="1: grey, 3: colour")
-    vocabulary: int = Field(1024, ge=400, description="size of the trained vocabulary, special tokens included")
+    vocabulary: int = Field(1024, ge=400, le=10_000_000, description="size of the trained vocabulary, special tokens included")
     length: int = Field(24, ge=2, description="tokens of a caption, its end included")
 
     def differs(self) -> str:
