@@ -22,6 +22,7 @@ from windtunnel.models.init import config_for, family_of, fresh
 from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe import recipe_from
 from windtunnel.slots import Objective, Source
+from windtunnel.study.file import study_from
 from windtunnel.train.prepare import prepare
 from windtunnel.train.run import fly
 
@@ -218,6 +219,28 @@ def test_a_folder_of_images_is_learned(folder: Path, tmp_path: Path) -> None:
     assert record["test"]["accuracy/stripes"] == record["test"]["accuracy"]
     with pytest.raises(ValueError, match="classify needs a model of kind image-classifier"):
         recipe_from({**raw, "model": {**MODEL, "head": "draw"}})
+
+
+@pytest.mark.parametrize(
+    ("size", "says"), [(16, "brought to 16 pixels on a side by image-folder and then enlarged to 32"), (32, ""), (64, "")]
+)
+def test_images_that_a_source_makes_smaller_than_they_are_read_are_told(size: int, says: str) -> None:
+    raw = {
+        "corpus": {"photos": {"image-folder": {"path": "photos", "size": size}}, "drawn": "drawn-shapes"},
+        "baseline": {"encoding": {"pixels": {"size": 32, "channels": 3}}, "model": MODEL, "objective": "classify", "evaluations": "labels"},
+        "arms": {"wsd": {"schedule": "wsd"}},
+    }
+    notes = [note for note in study_from(raw, name="s").notes if "enlarged" in note]
+    assert len(notes) == bool(says) and says in "".join(notes)
+    pairs = {"encoding": {"image-text": {"size": 32, "channels": 3}}, "model": {"family": "clip"}, "objective": "contrastive-pairs"}
+    recipe = recipe_from(
+        {
+            "corpus": {"photos": {"image-captions": {"path": "photos", "captions": "said.csv", "size": size}}},
+            **pairs,
+            "evaluations": "match",
+        }
+    )
+    assert len(recipe.encoding.notes(recipe.sources)) == bool(says)
 
 
 def test_idx_files_are_read_whole_or_refused(tmp_path: Path) -> None:

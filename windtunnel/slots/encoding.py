@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from windtunnel.recipe import Recipe
+    from windtunnel.slots.source import Source
 
 ALL = "*"  # stands for every special number that an encoding has
 Facts = Any  # what an encoding knows of its numbers; each has a type of its own, which its objectives and families know
@@ -78,6 +79,10 @@ class Encoding(Part):
     def follows_curators(self) -> str:
         """What a study says of arms whose curators keep other documents, where this encoding learns from what is kept; empty if nothing."""
         return ""
+
+    def notes(self, sources: Mapping[str, Source]) -> list[str]:
+        """What a reader must know of how it reads documents of ``sources``, in sentences."""
+        return []
 
     def refuse_incomplete(self) -> None:
         """Raise UserError where its knobs ask for something that is not there. Called when nothing more can come from a checkpoint."""

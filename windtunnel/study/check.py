@@ -124,7 +124,7 @@ def check_recipe(recipe: Recipe, *, threads: int | None = None) -> dict[str, Any
 
     Returns:
         what :func:`windtunnel.train.estimate.estimate` says, steps and tokens by the steps timed; ``cpu_seconds`` of all, models that it
-        needs included; ``tokens_per_parameter``, ``memory_bytes``, and ``sources`` by name.
+        needs included; ``tokens_per_parameter``, ``memory_bytes``, ``sources`` by name, and ``notes``.
 
     Raises:
         UserError: for what cannot be flown, and for a source that cannot be read.
@@ -136,7 +136,12 @@ def check_recipe(recipe: Recipe, *, threads: int | None = None) -> dict[str, Any
     trips = sum(seen.trip(one).seconds for one in (recipe, *needed(recipe, curators=False).values()))
     reckoned = estimate(recipe)
     about = {**reckoned, **_arm(recipe, reckoned, seen)}
-    return {**about, "cpu_seconds": seen.starting + seen.preparing + trips, "sources": seen.sources}
+    return {
+        **about,
+        "cpu_seconds": seen.starting + seen.preparing + trips,
+        "sources": seen.sources,
+        "notes": recipe.encoding.notes(recipe.sources),
+    }
 
 
 def _look(recipes: list[Recipe], variant: Variant, here: local.Workers, known: dict[str, Glance] | None = None) -> Survey:

@@ -63,6 +63,7 @@ def recipe_summary(check: Mapping[str, Any]) -> Iterable[str]:
         f"{_bytes(check['memory_bytes']) if check['memory_bytes'] else 'unknown bytes'} of memory"
     )
     yield f"about {duration(check['cpu_seconds'])} of one core; {_how([check])}"
+    yield from check["notes"]
 
 
 def _source_lines(name: str, source: Mapping[str, Any]) -> Iterable[str]:

@@ -111,6 +111,7 @@ def on_the_same_text(recipes: Mapping[str, Recipe], complain: Raise) -> tuple[di
             f"The sources {', '.join(added)} belong to some arms only. Only these train on them, but the encoding has seen them, and "
             "everything is tested on them too, so that all numbers are of the same documents."
         )
+    notes += dict.fromkeys(note for recipe in changed.values() for note in recipe.encoding.notes(recipe.sources))
     curated = []
     for arm, recipe in changed.items():
         if recipe.encoding != base.encoding:

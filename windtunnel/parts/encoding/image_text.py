@@ -11,7 +11,7 @@ from windtunnel.core.trial import Trial, without
 from windtunnel.kits.text.vocabulary import LEARNT
 from windtunnel.kits.trials import CLIP, PAIRS
 from windtunnel.parts.encoding.pixels import Pixels
-from windtunnel.slots import Encoding
+from windtunnel.slots import Encoding, Source
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class ImageText(Encoding, name="image-text"):
 
         text = signature(corpus, given=None, vocabulary=self.vocabulary, sentinels=0, extend=0, learn_from=None)
         return {**text, "images": self._images().signature(corpus), "length": self.length}
+
+    def notes(self, sources: Mapping[str, Source]) -> list[str]:
+        """As ``pixels``."""
+        return self._images().notes(sources)
 
     def fit(self, corpus: Any, folder: Path, before: Any = None, tell: Callable[[str], None] = print) -> Fitted:
         """As for every encoding.

@@ -10,7 +10,7 @@ from pydantic import Field
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial, without
 from windtunnel.kits.trials import DIGITS
-from windtunnel.slots import Encoding
+from windtunnel.slots import Encoding, Source
 from windtunnel.slots.encoding import Fitted, Kind, Piece
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from windtunnel.kits.image.pixels import Images
+
+FILES = ("image-folder", "image-captions")  # sources that bring image files to a size of their own
 
 
 class Pixels(Encoding, name="pixels"):
@@ -38,6 +40,17 @@ class Pixels(Encoding, name="pixels"):
     label: str = Field("label", description="the field that holds its label, a whole number from 0; images without one have no label")
     size: int = Field(8, ge=1, description="pixels on a side; image files are brought to it, rows of pixels of another size are refused")
     channels: int = Field(1, description="1: grey, 3: colour")
+
+    def notes(self, sources: Mapping[str, Source]) -> list[str]:
+        """Which sources make image files smaller than they are read here."""
+        small = {
+            name: source for name, source in sources.items() if source.name in FILES and getattr(source, "size", self.size) < self.size
+        }
+        return [
+            f"Images of {name} are brought to {getattr(source, 'size', 0)} pixels on a side by {source.name} and then enlarged to "
+            f"{self.size}, which shows no more of them; let its size be {self.size}, that of the encoding."
+            for name, source in small.items()
+        ]
 
     def signature(self, corpus: Any, before: Any = None) -> dict[str, Any]:
         """As for every encoding."""
