@@ -7,6 +7,7 @@ import pytest
 from example_result import example
 from paths import ROOT
 
+from windtunnel.core.errors import UserError
 from windtunnel.report import markdown
 from windtunnel.report.fields import result_page
 from windtunnel.report.reading import Reading
@@ -15,7 +16,7 @@ from windtunnel.study.format_1 import upgraded
 from windtunnel.study.lenient import as_result
 from windtunnel.study.paper_result import PaperResult
 from windtunnel.study.result import FORMAT, About, RunTotals, StudyResult
-from windtunnel.study.results import load
+from windtunnel.study.results import load, read_result, refuse_other_verdicts, save
 
 FIRST = sorted(path for path in [*ROOT.glob("papers/**/*.json"), *ROOT.glob("studies/results/*.json")])
 
@@ -63,6 +64,25 @@ def test_what_cannot_be_what_its_field_says_counts_as_not_known():
     assert as_result(read) is read and as_result({}) == StudyResult() and isinstance(as_result({"paper": "x"}), PaperResult)
 
 
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("helsp", r"arms\.wsd\.verdict: 'helsp' is no verdict; did you mean 'helps'\? known: failed, helps, .* has been changed"),
+        ("helps", r"arms\.wsd\.verdict: 'helps' is not what its interval \(.*, lower is better\) says, which is 'undecided'"),
+    ],
+)
+def test_a_verdict_that_somebody_wrote_is_refused(word, says, tmp_path):
+    file = tmp_path / "result.json"
+    result = finite(example())
+    result["arms"]["wsd"] |= {"verdict": "undecided", "test": {**result["arms"]["wsd"]["test"], "low": -0.1, "high": 0.2}}
+    save(result, file)
+    assert read_result(file)["arms"]["wsd"]["verdict"] == "undecided"
+    result["arms"]["wsd"]["verdict"] = word
+    save(result, file)
+    with pytest.raises(UserError, match=says):
+        read_result(file)
+
+
 def test_the_costs_of_a_papers_runs_stand_in_one_block():
     found = as_result({"paper": "x", "runs": [{"arm": "wsd", "seed": 0, "status": "finished", "flops": 2.0, "tokens": 64}]})
     assert found.runs[0].totals == RunTotals(flops=2.0, tokens=64)
@@ -77,6 +97,7 @@ def test_every_committed_result_has_the_types(file):
     assert "Not flown yet" not in file.read_text(encoding="utf-8")
     assert '":"/' not in file.read_text(encoding="utf-8"), "paths of one machine say nothing on another"
     if content.get("kind") != "adaptation":
+        refuse_other_verdicts(content, file)
         typed = (PaperResult if "paper" in content else StudyResult).model_validate(content)
         assert typed.arms or typed.baseline.curve or typed.laws
         assert all(arm.test.mean is None or math.isfinite(arm.test.mean) for arm in typed.arms.values())
