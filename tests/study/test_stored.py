@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 
@@ -61,6 +63,29 @@ def test_only_what_nobody_needs_goes_unless_asked(out):
     assert freed > 4000 and not left
     assert not (out / "runs" / "idle-1").exists() and (out / "runs" / "arm-1" / "record.json").is_file()
     assert not (out / "runs" / "arm-1" / "model").exists() and not removable(out)
+
+
+def test_a_study_is_told_by_its_file_its_name_or_its_folder(out, tmp_path_factory, capsys):
+    file = tmp_path_factory.mktemp("work") / "asked.yaml"
+    file.write_text("name: mine\n")
+    shutil.copytree(out / "studies" / "mine", out / "studies" / "other")
+    other = json.loads((out / "studies" / "mine" / "result.json").read_text())
+    (out / "studies" / "other" / "result.json").write_text(json.dumps({**other, "study": {"name": "other"}, "tuning": None}))
+    for study in (str(file), "mine", str(out / "studies" / "mine")):
+        with pytest.raises(SystemExit, match="0"):
+            main(["runs", study, "--out", str(out), "--json"])
+        names = {run["folder"].rpartition("/")[2] for run in json.loads(capsys.readouterr().out)}
+        assert names == {"arm-1", "teacher-1", "trial-1"}
+    assert usage(out, "mine")["runs: weights"] == 3000 and "prepared: encoded" not in usage(out, "mine")
+    alone = [one.path.parent.name for one in removable(out, "mine", weights=True)]
+    assert alone == ["trial-1"], "the others are needed by another study too, and the idle one was never its own"
+    for arguments, says in (
+        (["du", "mihne"], "mihne: no study 'mihne' was begun in .*; did you mean 'mine'"),
+        (["clean", "mine"], "mine: of one study only the weights of its runs can go: give --weights"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main([*arguments, "--out", str(out)])
+        assert re.search(says, capsys.readouterr().err)
 
 
 def test_clean_asks_first(out, capsys):

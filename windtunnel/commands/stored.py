@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from windtunnel.commands.completion import study_names
 from windtunnel.commands.console import answers, console, plain_table, print_json
 from windtunnel.commands.options import OUT, JsonOption, OutOption
 from windtunnel.core.errors import UserError
 
+StudyArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="STUDY", help="of one study alone: its file, its folder or its name", show_default=False, autocompletion=study_names
+    ),
+]
 
-def runs(out: OutOption = OUT, as_json: JsonOption = False) -> None:
-    """List the runs that are stored: status, size, the number on test, and which studies need them."""
+
+def runs(study: StudyArgument = None, out: OutOption = OUT, as_json: JsonOption = False) -> None:
+    """List the runs that are stored: status, size, the number on test, and which studies need them.
+
+    Example: windtunnel runs my-study.yaml
+    """
     from windtunnel.report.words import plural, storage
-    from windtunnel.study.stored import stored_runs
+    from windtunnel.study.stored import begun_study, stored_runs
 
-    found = stored_runs(out)
+    name = begun_study(study, out) if study else None
+    found = stored_runs(out, name)
     if as_json:
         print_json([{**vars(run), "folder": str(run.folder)} for run in found])
         return
@@ -32,12 +45,15 @@ def runs(out: OutOption = OUT, as_json: JsonOption = False) -> None:
         print(f"{many} {'is' if len(idle) == 1 else 'are'} needed by no study ({size}): windtunnel clean --out {out}")
 
 
-def du(out: OutOption = OUT, as_json: JsonOption = False) -> None:
-    """Say how much disk runs, prepared text and studies take."""
-    from windtunnel.report.words import storage
-    from windtunnel.study.stored import usage
+def du(study: StudyArgument = None, out: OutOption = OUT, as_json: JsonOption = False) -> None:
+    """Say how much disk runs, prepared text and studies take. Prepared text is everybody's, and counts to no single study.
 
-    found = usage(out)
+    Example: windtunnel du my-study.yaml
+    """
+    from windtunnel.report.words import storage
+    from windtunnel.study.stored import begun_study, usage
+
+    found = usage(out, begun_study(study, out) if study else None)
     if as_json:
         print_json(found)
         return
@@ -46,6 +62,7 @@ def du(out: OutOption = OUT, as_json: JsonOption = False) -> None:
 
 
 def clean(
+    study: StudyArgument = None,
     out: OutOption = OUT,
     weights: Annotated[bool, typer.Option("--weights", help="also the weights of finished runs; their records stay")] = False,
     cache: Annotated[bool, typer.Option("--cache", help="also prepared text, which is made again when needed")] = False,
@@ -54,12 +71,16 @@ def clean(
 ) -> None:
     """Remove runs that no study needs, after a question. Nothing that a study needs goes unless --weights or --cache says so.
 
+    With STUDY it removes the weights of finished runs that this study alone needs, and nothing else.
+
     Example: windtunnel clean --weights
     """
     from windtunnel.report.words import storage
-    from windtunnel.study.stored import removable, remove
+    from windtunnel.study.stored import begun_study, removable, remove
 
-    found = removable(out, weights=weights, cache=cache)
+    if study and (cache or not weights):
+        raise UserError(f"{study}: of one study only the weights of its runs can go: give --weights, and no --cache, which is everybody's")
+    found = removable(out, begun_study(study, out) if study else None, weights=weights, cache=cache)
     freed, left = 0, list[str]()
     if not found:
         console().print(f"{out}: nothing to remove; --weights and --cache offer more")

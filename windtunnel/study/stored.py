@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.files import locked
+from windtunnel.recipe import Document
 from windtunnel.study.flying import wanted
 from windtunnel.train.record import RunRecord, read_record
 
@@ -34,9 +35,28 @@ class StoredRun:
         """The name of its folder."""
         return self.folder.name
 
+    @property
+    def studies(self) -> set[str]:
+        """The names of the studies that need it."""
+        return {who.partition(": ")[0] for who in self.needed_by}
 
-def stored_runs(out: Path) -> list[StoredRun]:
-    """Every run below ``out``, by name.
+
+def begun_study(path: Path, out: Path) -> str:
+    """The name of the study below ``out`` that ``path`` means: its file, its folder or its name.
+
+    Raises:
+        UserError: where none of that name was begun there.
+    """
+    _refuse_other_folders(out)
+    name = str(Document(path).data.get("name", path.stem)) if path.is_file() else path.name
+    known = [folder.name for folder in (out / "studies").glob("*") if folder.is_dir()]
+    if name not in known:
+        raise UserError(f"{path}: no study {name!r} was begun in {out}; {nearest(name, known)}; say with --out where it was flown")
+    return name
+
+
+def stored_runs(out: Path, study: str | None = None) -> list[StoredRun]:
+    """Every run below ``out``, or those that ``study`` needs, by name.
 
     Raises:
         UserError: where ``out`` is no output folder, or the result of a study cannot be read, because then nobody knows what it needs.
@@ -52,10 +72,10 @@ def stored_runs(out: Path) -> list[StoredRun]:
             value = record.test.get(record.primary or "")
             run.primary = f"{record.primary} {value:.4f}" if isinstance(value, float) else ""
     open_ones = set()
-    for study in studies(out):
-        for name, arm in _runs_of(study, found):
-            found[name].needed_by.append(f"{study['study']['name']}: {arm}")
-        open_ones |= set() if study.get("finished", True) else {study["study"]["name"]}
+    for result in studies(out):
+        for name, arm in _runs_of(result, found):
+            found[name].needed_by.append(f"{result['study']['name']}: {arm}")
+        open_ones |= set() if result.get("finished", True) else {result["study"]["name"]}
     for name, one in wanted(out).items():  # what an interrupted study has begun is in no result yet
         for label in one.labels if name in found else ():
             if label.partition(":")[0] in open_ones and label not in found[name].needed_by:
@@ -67,7 +87,7 @@ def stored_runs(out: Path) -> list[StoredRun]:
         for key in record.curation if record is not None else ():  # models that chose its text
             for other in (run for held_name, run in found.items() if held_name.startswith(f"{key}-")):
                 other.needed_by += [who for who in found[name].needed_by if who not in other.needed_by]
-    return list(found.values())
+    return [run for run in found.values() if study is None or study in run.studies]
 
 
 def studies(out: Path) -> list[dict[str, Any]]:
@@ -92,9 +112,21 @@ def _runs_of(study: Mapping[str, Any], known: Iterable[str]) -> list[tuple[str, 
     return list(dict.fromkeys((name, arm) for name, arm in runs if name in names))
 
 
-def usage(out: Path) -> dict[str, int]:
-    """Bytes below ``out`` by what they are: weights, checkpoints and the rest of runs, prepared text by kind, studies, anything else."""
+def usage(out: Path, study: str | None = None) -> dict[str, int]:
+    """Bytes below ``out`` by what they are: weights, checkpoints and the rest of runs, prepared text by kind, studies, anything else.
+
+    Of one ``study`` those of its runs and its folder alone: prepared text is everybody's.
+    """
     _refuse_other_folders(out)
+    if study is not None:
+        own = [run.folder for run in stored_runs(out, study)]
+        weights, checkpoints = (sum(size_of(run / part) for run in own) for part in (WEIGHTS, CHECKPOINTS))
+        return {
+            "runs: weights": weights,
+            "runs: checkpoints": checkpoints,
+            "runs: records and logs": sum(map(size_of, own)) - weights - checkpoints,
+            "studies": size_of(out / "studies" / study),
+        }
     runs = [path for path in (out / "runs").glob("*") if path.is_dir()]
     weights = sum(size_of(run / WEIGHTS) for run in runs)
     checkpoints = sum(size_of(run / CHECKPOINTS) for run in runs)
@@ -118,8 +150,9 @@ class Removal:
     why: str
 
 
-def removable(out: Path, *, weights: bool = False, cache: bool = False) -> list[Removal]:
-    """What can go: runs that no study needs; on demand the weights of finished runs, and all prepared text.
+def removable(out: Path, study: str | None = None, *, weights: bool = False, cache: bool = False) -> list[Removal]:
+    """What can go: runs that no study needs; on demand the weights of finished runs, and all prepared text. With ``study`` only the weights
+    of runs that it alone needs.
 
     A finished run without its weights still counts as flown; a study that holds its model flies it again.
     """
@@ -128,9 +161,9 @@ def removable(out: Path, *, weights: bool = False, cache: bool = False) -> list[
         raise UserError(f"{begun[0]}: this study was begun and has no result yet, so nobody knows what it needs; fly it on, or remove it")
     found = []
     for run in stored_runs(out):
-        if not run.needed_by:
+        if not run.needed_by and study is None:
             found.append(Removal(run.folder, run.bytes, f"a {run.status} run that no study needs"))
-        elif weights and run.status == "finished":
+        elif weights and run.status == "finished" and study in (None, *run.studies) and (study is None or len(run.studies) == 1):
             found += [
                 Removal(part, size, "weights of a finished run; its record stays")
                 for part in (run.folder / WEIGHTS, run.folder / CHECKPOINTS)
