@@ -104,6 +104,10 @@ def test_verdicts_in_plain_words() -> None:
         "muon": "Failed: 5 of 5 runs ended with an error, shown below.",
     }
     assert reading.ranked() == ["g-stack", "wsd", "qk-norm", "ul2", "muon"]
+    for name, _, _, difference, interval, *_ in tables.verdicts(reading).rows[1:]:
+        assert difference == "–" or {difference, interval} <= {*re.split(r" (?=bits)|CI |\)|: ", reading.sentence(name))}, (
+            "rounded otherwise"
+        )
 
 
 @pytest.mark.parametrize(

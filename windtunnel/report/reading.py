@@ -148,7 +148,7 @@ class Reading:
         return f"{signed(test.difference, digits)} {self.measure} ({interval})"
 
     def figures(self, name: str) -> int:
-        """How many decimals a sentence about this arm deserves: enough that no end of its interval reads as zero."""
+        """How many decimals the difference of this arm has, in sentences, charts and tables: enough that no end of its interval is zero."""
         digits = decimals(self.half_width(name) or 0.01)
         test = self.arms[name].test
         ends = [abs(end) for value in (test.low, test.high, test.difference) if (end := finite(value))]

@@ -61,15 +61,15 @@ def verdicts(reading: Reading) -> Table:
             )
         )
     for name in reading.ranked():
-        arm, test = reading.arms[name], reading.arms[name].test
+        arm, test, digits = reading.arms[name], reading.arms[name].test, reading.figures(name)
         rows.append(
             (
                 name,
                 str(arm.verdict or "no verdict yet"),
                 number(test.mean, reading.digits),
-                signed(test.difference, reading.digits),
-                interval(test, reading.digits),
-                *([over_documents(arm, reading.digits)] if documents else []),
+                signed(test.difference, digits),
+                interval(test, digits),
+                *([over_documents(arm, digits)] if documents else []),
                 gain(arm.compute_gain),
                 gain_interval(arm.compute_gain),
                 times(reading.time_ratio(name)),
@@ -106,7 +106,7 @@ def looks(reading: Reading) -> Table:
     rows = []
     for name in reading.ranked():
         for look in reading.arms[name].looks:
-            chance, digits = finite(look.chance), reading.digits
+            chance, digits = finite(look.chance), reading.figures(name)
             said = look.verdict or DASH
             shown = f"{chance:.0%}" if chance is not None and said == "undecided" else DASH
             difference = signed(look.difference, digits)
