@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from windtunnel.study.file import study_from
 from windtunnel.study.plan import plan
 from windtunnel.study.visible import noise_of, smallest_visible
 from windtunnel.train.pace import Pace, same_pace, trip
+from windtunnel.train.prepare import prepare
 from windtunnel.train.record import RunRecord, Totals, write_record
 
 BASE = {
@@ -167,6 +169,23 @@ def test_finished_runs_teach_what_they_really_take(tmp_path):
     after = check_study(file, out, workers=1)
     assert before["learned"] is None and after["learned"]["runs"] == after["cached"] == 2 and after["runs"] == before["runs"] - 2
     assert after["cpu_seconds"] - after["preparing"] == pytest.approx(1000.0 * after["runs"], rel=0.7)
+
+
+def test_runs_on_sources_that_have_changed_since_are_to_be_flown_again(tmp_path):
+    file, out, notes = study(texts(tmp_path / "notes")), tmp_path / "out", tmp_path / "notes"
+    stream = prepare(file.resolved["baseline"], out / "cache")
+    data = dict.fromkeys(file.resolved, stream.fingerprint)
+    for entry in plan(file, dict(file.resolved), data, file.resolved["baseline"].variant(Variant()))[:2]:
+        (out / entry.folder).mkdir(parents=True)
+        write_record(out / entry.folder, RunRecord(key=entry.key, seed=entry.seed, status="finished"))
+    same = check_study(file, out, workers=1, timed=False)
+    assert (same["cached"], same["changed"]) == (2, 0)
+    (notes / "one-more.txt").write_text("a document that came later, " * 40)
+    after = check_study(file, out, workers=1, timed=False)
+    assert (after["cached"], after["changed"], after["runs"]) == (0, 2, same["runs"] + 2)
+    assert "2 runs of them finished before the sources changed, and fly again" in "\n".join(summary(after))
+    shutil.rmtree(out / "cache")
+    assert check_study(file, out, workers=1, timed=False)["cached"] == 2, "nothing is left that could tell"
 
 
 def test_what_tuning_tries_is_timed_too(tmp_path):

@@ -56,9 +56,7 @@ def prepare_stream(
     """
     tell = progress or (lambda message: None)
     cache = Path(cache)
-    decided = {"format": FORMAT, "corpus": corpus.fingerprint, "sources": list(corpus.sources), "encoding": encoding.name}
-    decided |= encoding.signature(corpus, before)
-    fingerprint = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:20]
+    fingerprint = fingerprint_of(corpus, encoding, before)
     target = cache / fingerprint
     if target.exists() and share is None:
         return Stream.open(target)
@@ -76,6 +74,13 @@ def prepare_stream(
     if share is not None:
         share.bring(f"streams/{fingerprint}", target)
     return Stream.open(target)
+
+
+def fingerprint_of(corpus: Any, encoding: Encoding, before: Stream | None = None) -> str:
+    """That of the stream which :func:`prepare_stream` makes."""
+    decided = {"format": FORMAT, "corpus": corpus.fingerprint, "sources": list(corpus.sources), "encoding": encoding.name}
+    decided |= encoding.signature(corpus, before)
+    return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def _build(corpus: Any, encoding: Encoding, before: Stream | None, folder: Path, fingerprint: str, tell: Callable[[str], None]) -> None:

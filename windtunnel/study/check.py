@@ -12,7 +12,7 @@ from typing import Any
 
 from windtunnel.core.keys import Variant
 from windtunnel.data.corpus.glance import Glance
-from windtunnel.recipe import Budget, Recipe, data_key, needed
+from windtunnel.recipe import Budget, Recipe, data_key, needed, run_name
 from windtunnel.recipe.section import KEY as SECTION
 from windtunnel.slots import Progress
 from windtunnel.study.entry import Entry
@@ -25,6 +25,7 @@ from windtunnel.study.tune import with_knobs
 from windtunnel.study.visible import noise_before, noise_of, smallest_visible
 from windtunnel.train.curation import PLAIN, SEED
 from windtunnel.train.pace import fresh, same_pace
+from windtunnel.train.prepare import data_now
 from windtunnel.train.record import RunRecord, finished_record, has_weights
 
 DRAWING = 0.6  # of what a process takes to start: what drawing the report takes, most of it importing too
@@ -49,8 +50,9 @@ def check_study(
     Returns:
         ``runs``, ``flops``, ``cpu_seconds`` and ``seconds`` (estimated, with ``workers`` at once) of what is still to be flown;
         ``preparing``, the CPU seconds in it that do not train; ``by_seed``, the seconds that one worker takes for the runs of a seed;
-        ``cached`` runs that ``out`` already holds, and ``learned``, by how much those took more CPU seconds than was estimated (None
-        where there are none); ``trials`` of tuning; by arm ``flops``, ``tokens``, ``steps``, ``parameters``, ``tokens_per_parameter`` and
+        ``cached`` runs that ``out`` already holds, ``changed`` ones that it holds of sources as they were before, and ``learned``, by
+        how much the first took more CPU seconds than was estimated (None where there are none); ``trials`` of tuning; by arm ``flops``,
+        ``tokens``, ``steps``, ``parameters``, ``tokens_per_parameter`` and
         ``memory_bytes`` of one run. ``epochs`` by arm and source, ``sources`` by name; ``visible``, the share of the baseline's value
         that would be seen, where the noise is known. Of a race these are the most it may take; ``least`` holds ``seeds``, ``runs``,
         ``flops`` and ``seconds`` of its first look, else None.
@@ -73,7 +75,7 @@ def check_study(
     entries = plan(study, recipes, dict.fromkeys(recipes, ""), variant)
     refuse_what_cannot_fly(entries)
     # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
-    stages, cached = _missing(study, recipes, _trials(study, recipes, variant), entries, variant, out)
+    stages, cached, changed = _missing(study, recipes, _trials(study, recipes, variant), entries, variant, out)
     missing = [run for stage in stages for run in stage]
     each = {arm: estimate(recipe) for arm, recipe in recipes.items()}
     factor, finished = _learned(cached, seen)
@@ -97,7 +99,7 @@ def check_study(
 
     later = study.seed_list[study.race.least :] if study.race else ()
     first = [run for run in missing if run.seed not in later]
-    sizes = _sizes_before(study, out) or (seen.sizes(recipes[BASELINE]) if seen else None)
+    sizes = (None if changed else _sizes_before(study, out)) or (seen.sizes(recipes[BASELINE]) if seen else None)
     arms = {arm: _arm(recipes[arm], each[arm], seen) for arm in recipes}
     return {
         "name": study.name,
@@ -109,6 +111,7 @@ def check_study(
         "reading": reading if seen else None,
         "by_seed": _by_seed(missing, seconds, seen.threads if seen else 1),
         "cached": len(cached),
+        "changed": changed,
         "learned": {"runs": finished, "factor": factor} if finished else None,
         "trials": len(study.tune.combinations()) * len(recipes) if study.tune else 0,
         "workers": here.count,
@@ -166,14 +169,20 @@ def _trials(study: StudyFile, recipes: Mapping[str, Recipe], variant: Variant) -
 
 def _missing(
     study: StudyFile, recipes: Mapping[str, Recipe], trials: list[Entry], entries: list[Entry], variant: Variant, out: Path | None
-) -> tuple[list[list[Entry]], list[tuple[Entry, RunRecord]]]:
-    """The runs that are still to be flown, in stages that follow each other, models that they need first, and those that ``out`` holds
-    already with their records.
+) -> tuple[list[list[Entry]], list[tuple[Entry, RunRecord]], int]:
+    """The runs that are still to be flown, in stages that follow each other, models that they need first; those that ``out`` holds
+    already with their records; and how many of the first it holds of sources that have changed since.
     """
+
+    data: dict[str, str | None] = {}
 
     def record(run: Entry, weights: bool = False) -> RunRecord | None:
         chosen = study.tune is None or run.seed not in study.seed_list
-        return _flown(Path(out), run.key, weights) if chosen and out is not None else None
+        if not chosen or out is None or not any((out / "runs").glob(f"{run.key}-*")):
+            return None
+        if (key := data_key(run.recipe)) not in data:
+            data[key] = data_now(run.recipe, out / "cache")
+        return _flown(out, run.key, weights, data[key])
 
     def flown(run: Entry, weights: bool = False) -> bool:
         return record(run, weights) is not None
@@ -191,7 +200,8 @@ def _missing(
         every = needed_by(runs, dict.fromkeys(recipes, ""), how)
         distinct |= {run.key: run for run in (*runs, *itertools.chain(*every))}
     found = [(run, record(run)) for key, run in distinct.items() if key not in missing]
-    return stages, [(run, one) for run, one in found if one is not None]
+    before = sum(out is not None and _flown(out, key, False, "") is not None and record(distinct[key]) is None for key in missing)
+    return stages, [(run, one) for run, one in found if one is not None], before
 
 
 def _learned(cached: list[tuple[Entry, RunRecord]], seen: Survey | None) -> tuple[float, int]:
@@ -252,8 +262,11 @@ def _counted(study: StudyFile, out: Path | None, base: Recipe, variant: Variant)
     return None
 
 
-def _flown(out: Path, key: str, weights: bool) -> RunRecord | None:
-    for folder in (out / "runs").glob(f"{key}-*"):
+def _flown(out: Path, key: str, weights: bool, data: str | None) -> RunRecord | None:
+    """The record of a finished run on the stream of fingerprint ``data`` ("": on any, None: on one that is not there)."""
+    if data is None:
+        return None
+    for folder in (out / "runs").glob(run_name(key, data) if data else f"{key}-*"):
         record = finished_record(folder)
         if record is not None and (has_weights(folder) or not weights):
             return record

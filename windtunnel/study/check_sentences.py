@@ -24,6 +24,9 @@ def summary(check: Mapping[str, Any]) -> Iterable[str]:
     runs = f"{least['runs']} to {several(check['runs'], 'run')}" if least else several(check["runs"], "run")
     done = f"; {check['cached']} {'is' if check['cached'] == 1 else 'are'} finished already" if check["cached"] else ""
     yield f"{runs} to fly{trials}{done}"
+    if check["changed"]:
+        done = f"{several(check['changed'], 'run')} of them finished before the sources changed"
+        yield f"{done}, and {'flies' if check['changed'] == 1 else 'fly'} again unless the documents are the same"
     if least:
         yield f"at least {_amount(least, check)}, if the first look decides every arm; at most:"
     yield _amount(check, check)

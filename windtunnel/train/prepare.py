@@ -57,6 +57,33 @@ def prepare(
     return prepare_stream(corpus, recipe.encoding, before=before, cache=cache / "streams", progress=progress, share=share)
 
 
+def data_now(recipe: Recipe, cache: Path) -> str | None:
+    """The fingerprint of the stream that preparing ``recipe`` under ``cache`` would find there.
+
+    None where its sources have changed since anything was prepared there, "" where only preparing can tell: because a source cannot say
+    whether it has changed, nothing is kept there, or the corpus or its encoding takes a model.
+    """
+    from windtunnel.data.corpus.prepare import found_corpus
+    from windtunnel.data.encode import fingerprint_of
+
+    if recipe.encoding.before() is not None or any(curator.trained() for curator in recipe.curators):
+        return ""
+    split = recipe.split
+    shares = {"validation": split.validation, "test": split.test, "near_duplicates": split.near_duplicates}
+    found = found_corpus(
+        recipe.corpus,
+        shares=shares,
+        by=split.by(),
+        held_out=recipe.held_out,
+        held_out_validation=split.held_out_validation,
+        curators=recipe.curators,
+        cache=cache / "corpora",
+    )
+    if not found.told:
+        return ""
+    return None if found.corpus is None else fingerprint_of(found.corpus, recipe.encoding)
+
+
 def held_models(
     recipe: Recipe,
     cache: Path,

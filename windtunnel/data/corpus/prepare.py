@@ -79,12 +79,8 @@ def prepare_corpus(
     say = progress or (lambda line: None)
     curation = curation or Curation()
     cache = Path(cache)
-    settings: dict[str, Any] = {"validation": validation, "test": test, "near_duplicates": near_duplicates, **(by or {})}
-    if not sources and not held_out:
-        raise UserError("the corpus has no source")
-    if held_out:
-        settings |= {"held_out": list(held_out), "held_out_validation": held_out_validation}
-        sources = {**sources, **held_out}
+    shares = {"validation": validation, "test": test, "near_duplicates": near_duplicates}
+    sources, settings = _asked(sources, shares, by, held_out, held_out_validation)
     pointer = _pointer(cache, sources, settings, curators, curation)
     known = _known(cache, pointer)
     if known is not None:
@@ -102,6 +98,47 @@ def prepare_corpus(
 
 
 # Finding what was prepared before ------------------------------------------------------------------------------------------------
+
+
+class FoundCorpus(NamedTuple):
+    """Whether it can be ``told`` without reading which corpus sources give as they look now, and that ``corpus``, where it is there."""
+
+    told: bool
+    corpus: Corpus | None
+
+
+def found_corpus(
+    sources: Mapping[str, Source],
+    *,
+    shares: Mapping[str, float],
+    by: Mapping[str, Any] | None,
+    held_out: Mapping[str, Source],
+    held_out_validation: float,
+    curators: Sequence[Curator],
+    cache: Path,
+) -> FoundCorpus:
+    """What :func:`prepare_corpus` would find below ``cache`` of the same settings, where no curator holds a model; nothing is prepared."""
+    sources, settings = _asked(sources, shares, by, held_out, held_out_validation)
+    pointer = _pointer(cache, sources, settings, curators, Curation())
+    told = pointer is not None and any(cache.glob("key-*.json"))  # after `clean --cache` nothing can be told
+    return FoundCorpus(told, _known(cache, pointer))
+
+
+def _asked(
+    sources: Mapping[str, Source],
+    shares: Mapping[str, float],
+    by: Mapping[str, Any] | None,
+    held_out: Mapping[str, Source] | None,
+    held_out_validation: float,
+) -> tuple[Mapping[str, Source], dict[str, Any]]:
+    """All sources, held-out ones too, and the settings that decide what becomes of them."""
+    if not sources and not held_out:
+        raise UserError("the corpus has no source")
+    settings: dict[str, Any] = {**shares, **(by or {})}
+    if held_out:
+        settings |= {"held_out": list(held_out), "held_out_validation": held_out_validation}
+        sources = {**sources, **held_out}
+    return sources, settings
 
 
 def _pointer(
