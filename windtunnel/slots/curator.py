@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from windtunnel.core.part import Part, required
 
@@ -46,7 +46,12 @@ class CuratorContext(NamedTuple):
 
 
 class Curator(Part):
-    """Better training documents from training documents. It never sees held-out documents."""
+    """Better training documents from training documents. It never sees held-out documents.
+
+    ``fields`` are those that a document has to have for it to do anything: where no document has them, it is refused.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ()
 
     @required
     def curate(self, documents: daft.DataFrame, context: CuratorContext) -> daft.DataFrame:

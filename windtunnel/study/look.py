@@ -4,6 +4,7 @@ in a folder that goes afterwards, and the real steps of all recipes are timed on
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import Diverged, SourceError, UserError
 from windtunnel.core.keys import Variant
+from windtunnel.data.corpus.curation import refuse_without_fields
 from windtunnel.data.corpus.glance import Glance, enlarge, glances
 from windtunnel.data.corpus.split import SPLITS
 from windtunnel.recipe import Phase, Recipe, data_key, needed
@@ -78,6 +80,8 @@ def look(
     start = starting(just_begun)
     every = list({one.identity(): one for recipe in recipes for one in (recipe, *needed(recipe).values())}.values())
     looked_at = glances({name: source for one in reversed(every) for name, source in one.sources.items()}, known)
+    for one in every:
+        refuse_idle_curators(one, looked_at)
     streams: dict[str, Stream] = {}
     seconds: dict[str, float] = {}
     paces: dict[str, Pace] = {}
@@ -111,6 +115,13 @@ def look(
     # How an encoding counts the bytes of a unit is its own affair; a source's beginning and the whole are counted alike.
     whole = {name: many * sources[name]["bytes"] / max(1, looked_at[name].bytes) for name, many in units.items()}
     return Survey(sources, whole, facts, paces, sum(seconds.values()) * max(1.0, more), start, threads)
+
+
+def refuse_idle_curators(recipe: Recipe, looked_at: Mapping[str, Glance]) -> None:
+    """Raise UserError for a curator that would find nothing to act on, as far as nothing before it may add what it needs."""
+    known = {name: {*looked_at[name].fields, *(["text"] if looked_at[name].has_text else [])} for name in recipe.corpus}
+    for curator in itertools.takewhile(lambda one: one.fields, recipe.curators):
+        refuse_without_fields(curator, known)
 
 
 def small_stream(recipe: Recipe, looked_at: Mapping[str, Glance], cache: Path) -> tuple[Stream, float]:

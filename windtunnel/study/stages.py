@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import time
@@ -15,6 +16,7 @@ from windtunnel.core.errors import UserError
 from windtunnel.core.files import publish, remove_abandoned, temporary_folder, write_json
 from windtunnel.core.keys import differing
 from windtunnel.core.outside import received, sent
+from windtunnel.data.corpus.curation import refuse_without_fields
 from windtunnel.train.curation import SPENT
 
 if TYPE_CHECKING:
@@ -68,6 +70,14 @@ class Stage:
             entry = found.setdefault(shard["source"], [0, 0])
             entry[0] += shard["documents"]
             entry[1] += shard["bytes"]
+        return found
+
+    def fields(self) -> dict[str, set[str]]:
+        """The fields of the documents of every source."""
+        found: dict[str, set[str]] = {}
+        for shard in self.facts["shards"]:
+            for batch in itertools.islice(self.rows([shard]), 1):  # a shard has one schema
+                found.setdefault(shard["source"], set()).update(batch.schema.names)
         return found
 
     def content(self) -> str:
@@ -265,6 +275,7 @@ def judged_stage(curator: Judge, before: Stage, curation: Curation, work: Path, 
     folder = _place(curator, before, work)
     if (known := Stage.open(folder)) is not None:
         return known
+    refuse_without_fields(curator, before.fields())
     scratch = folder / "scans"
     scratch.mkdir(parents=True, exist_ok=True)
     jobs, start = [], 0

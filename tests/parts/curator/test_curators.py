@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
+from windtunnel.core.errors import PartError
 from windtunnel.core.registry import make
+from windtunnel.data.corpus.glance import Glance
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.recipe import data_key, needed
 from windtunnel.slots import Curator
 from windtunnel.study.file import load_study
 from windtunnel.study.fly import check_study, fly_study
+from windtunnel.study.look import refuse_idle_curators
 from windtunnel.train import curation
 from windtunnel.train.prepare import prepare
 from windtunnel.train.run import fly
@@ -175,3 +178,16 @@ def test_a_study_flies_the_model_once_and_a_second_one_flies_nothing(tiny, corpu
     fly_study(study, tmp_path / "out", workers=1, quiet=True, on_event=events.append)
     assert not [event for event in events if event["event"] in ("finished", "started")]
     assert len(list(Path(tmp_path / "out" / "runs").iterdir())) == 9
+
+
+@pytest.mark.parametrize("curator", ["near-duplicates", {"normalise": {}}, "personal-data"])
+def test_what_works_on_text_is_refused_where_no_document_has_any(curator, tiny, tmp_path):
+    digits = {"corpus": {"digits": "builtin:digits"}, "encoding": "pixels", "objective": "masked-patches", "model": {"family": "vit"}}
+    recipe = tiny(**digits, evaluations="probe", curators=[curator], context=4)
+    says = r"works on text, and the documents of digits have none \(their fields: image, label\).* these need no text: .*exact-duplicates"
+    with pytest.raises(PartError, match=says):
+        refuse_idle_curators(recipe, {"digits": Glance("digits", recipe.corpus["digits"])})
+    with pytest.raises(PartError, match=says):
+        prepare(recipe, tmp_path)
+    captioned = tiny(corpus={"drawn": {"drawn-shapes": {"count": 60, "size": 8}}}, curators=[curator])
+    refuse_idle_curators(captioned, {"drawn": Glance("drawn", captioned.corpus["drawn"])})

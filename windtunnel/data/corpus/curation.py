@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from windtunnel.core import registry
+from windtunnel.core.errors import PartError
+from windtunnel.data.corpus.fields import ORIGIN, SOURCE
 from windtunnel.slots import Curator, CuratorContext
+from windtunnel.slots.curator import ROW
 
 OWN = "curators"  # what they have spent themselves
 SPENT = ("steps", "tokens", "flops", "effective_flops", "seconds")
@@ -32,6 +36,22 @@ class Curation:
         """What the corpus has cost to curate, by what was paid for: every run, and under :data:`OWN` their own work."""
         own = {OWN: dict.fromkeys(SPENT, 0.0) | self.spent} if any(self.spent.values()) else {}
         return {name: dict(cost) for name, cost in self.runs.items()} | own
+
+
+def refuse_without_fields(curator: Curator, known: Mapping[str, Collection[str]]) -> None:
+    """Raise PartError where ``curator`` would find nothing to act on, given the fields ``known`` of the documents of each source."""
+    asked = [name for name in getattr(curator, "sources", ()) if name in known] or list(known)
+    there = {field for name in asked for field in known[name]}
+    lacking = [field for field in curator.fields if field not in there]
+    if not lacking:
+        return
+    parts = {name: registry.find(Curator, name) for name in registry.known(Curator)}
+    able = sorted(name for name, part in parts.items() if part is not None and {*getattr(part, "fields", ())} <= there)
+    shown = ", ".join(sorted(there - {ORIGIN, SOURCE, ROW})) or "none"
+    raise PartError(
+        f"curators: {curator.name} works on {' and '.join(lacking)}, and the documents of {', '.join(asked)} have none (their fields: "
+        f"{shown}), so it would do nothing; leave it out; of the others these need no {lacking[0]}: {', '.join(able)}"
+    )
 
 
 def decisive(costs: Mapping[str, Mapping[str, float]]) -> list[Any]:

@@ -27,7 +27,7 @@ from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder, write_text
 from windtunnel.core.keys import differing
 from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, RULES, Corpus
-from windtunnel.data.corpus.curation import OWN, Curation, decisive
+from windtunnel.data.corpus.curation import OWN, Curation, decisive, refuse_without_fields
 from windtunnel.data.corpus.digest import sizes
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, conform, described, plain_schema, text_of
 from windtunnel.data.corpus.judging import curated, numbered, of_source
@@ -329,6 +329,7 @@ def _curate(work: _Work, curator: Curator, curation: Curation, content: Mapping[
     say(f"curating: {curator.name}")
     tally, began, paid = Tally("all sources"), time.monotonic(), curation.spent.get("seconds", 0.0)
     own = {name: {*(work.fields[name].schema or plain_schema()).names} for name in content}
+    refuse_without_fields(curator, own)
     documents, schema = _together(work, content, tally)
     there = {name for names in own.values() for name in names}
     with (

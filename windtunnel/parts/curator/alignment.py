@@ -31,6 +31,7 @@ class Alignment(Curator, name="alignment"):
     captions, whatever filters by them: compare with ``fraction``.
     """
 
+    fields = ("text",)
     trial = Trial(untried="the tiny corpus has no pairs; tests/parts/test_image_text.py flies it")
 
     scorer: Trained = Field(description="the model that judges, of images and captions")

@@ -70,6 +70,7 @@ class Cascade(Judge, name="cascade"):
     - a short text that is whole sentences stays, unless ``whole_sentences`` is false.
     """
 
+    fields = ("text",)
     trial = Trial({"limits": {"too few words": 20}, "papers": ["gopher"], "whole_sentences": False, "sources": ["prose"]})
 
     papers: tuple[Literal["gopher", "c4", "fineweb"], ...] = Field(("gopher", "fineweb"), description="whose rules are applied")

@@ -27,6 +27,7 @@ class Classifier(Judge, name="classifier"):
     are in the pool is refused: they would be kept for being known.
     """
 
+    fields = ("text",)
     trial = Trial({"reference": {"files": {"path": "@prose"}}, "keep": 0.5, "overlap": True, "buckets": 4096})
     scans: ClassVar[bool] = True
 

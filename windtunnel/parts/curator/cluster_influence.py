@@ -32,6 +32,7 @@ class ClusterInfluence(Judge, name="cluster-influence"):
     gradients, which is the first thing to test. The model's training and its passes are charged.
     """
 
+    fields = ("text",)
     trial = Trial(
         {"model": {"folder": "@model"}, "target": {"files": {"path": "@prose"}}, "keep": 0.5, "clusters": 2, "sample": 2, "tokens": 8}
     )

@@ -28,6 +28,7 @@ class Decontaminate(Judge, name="decontaminate"):
     nothing.
     """
 
+    fields = ("text",)
     trial = Trial({"tests": {"files": {"path": "@prose"}}, "sources": ["code"]})
     scans: ClassVar[bool] = True
 

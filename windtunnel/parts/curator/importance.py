@@ -27,6 +27,7 @@ class Importance(Judge, name="importance"):
     are smoothed by one count a bucket, where the released code adds 1e-8 and a small target's empty buckets decide.
     """
 
+    fields = ("text",)
     trial = Trial({"target": {"files": {"path": "@prose"}}, "keep": 0.5})
     scans: ClassVar[bool] = True
 

@@ -31,6 +31,7 @@ class Language(Judge, name="language"):
     ``shortest`` letters stay.
     """
 
+    fields = ("text",)
     trial = Trial({"keep": ["en"], "least": 0.0, "sources": ["prose"]})
 
     keep: Many[str] = Field(min_length=1, description="languages, by their codes in ISO 639: en, de, zh")

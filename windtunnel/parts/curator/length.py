@@ -20,6 +20,7 @@ class Length(Curator, name="length"):
     The simplest of the quality rules that Rae et al. 2021 use for MassiveText (arXiv:2112.11446, appendix A.1).
     """
 
+    fields = ("text",)
     trial = Trial({"shortest": 100})
 
     shortest: int = Field(1, ge=0, description="fewest characters of a document that stays")

@@ -29,6 +29,7 @@ class LowestPerplexity(Curator, name="lowest-perplexity"):
     compare with ``fraction``. The tokenizer of the recipe is trained on what stays.
     """
 
+    fields = ("text",)
     trial = Trial({"clean": {"files": {"path": "@prose"}}, "keep": 0.5})
 
     clean: Source = Field(description="text of the quality that is wanted, as a source is written under corpus")

@@ -35,6 +35,7 @@ class NearDuplicates(Judge, name="near-duplicates"):
     that are alike an earlier one, in the same document or another, are taken out, and a document goes of which nothing is left.
     """
 
+    fields = ("text",)
     trial = Trial({"similarity": 0.3})
     scans: ClassVar[bool] = True
 

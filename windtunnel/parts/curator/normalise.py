@@ -35,6 +35,7 @@ class Normalise(Judge, name="normalise"):
     document that holds nothing else goes.
     """
 
+    fields = ("text",)
     trial = Trial({"boilerplate": 0.5, "documents": 2})
     scans: ClassVar[bool] = True
 

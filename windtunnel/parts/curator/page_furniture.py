@@ -31,6 +31,7 @@ class PageFurniture(Judge, name="page-furniture"):
     left goes whole.
     """
 
+    fields = ("text",)
     trial = Trial({"furniture": {"files": {"path": "@prose"}}, "good": {"files": {"path": "@code"}}, "sources": ["code"], "certain": 0.5})
     scans: ClassVar[bool] = True
 

@@ -30,6 +30,7 @@ class Perplexity(Curator, name="perplexity"):
     of the characters in order of perplexity.
     """
 
+    fields = ("text",)
     trial = Trial({"model": {"folder": "@model"}, "keep": 0.5})
 
     model: Trained = Field(description="the model that judges: a causal one")

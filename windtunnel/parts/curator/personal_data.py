@@ -36,6 +36,7 @@ class PersonalData(Judge, name="personal-data"):
     and postal addresses are not found: that takes a model. With ``action: remove`` the document goes instead.
     """
 
+    fields = ("text",)
     trial = Trial({"kinds": ["email"]})
 
     kinds: tuple[Kind, ...] = Field(("email", "phone", "ip", "card", "iban"), description="what is looked for")

@@ -34,6 +34,7 @@ class PredictiveStrength(Judge, name="predictive-strength"):
     are judged by their first ``tokens`` tokens; those of fewer than ``shortest`` characters are not sampled.
     """
 
+    fields = ("text",)
     trial = Trial({"models": [{"folder": "@other"}, {"folder": "@model"}], "keep": 0.5, "sample": 1.0, "shortest": 50, "buckets": 4096})
     scans: ClassVar[bool] = True
 

@@ -33,6 +33,7 @@ class RepeatedPassages(Judge, name="repeated-passages"):
     is done, and sixteen for each run that repeats are held in memory.
     """
 
+    fields = ("text",)
     trial = Trial({"words": 4})
     scans: ClassVar[bool] = True
 

@@ -46,6 +46,7 @@ class Rephrase(Judge, name="rephrase"):
     better than that.
     """
 
+    fields = ("text",)
     trial = Trial({"model": {"folder": "@model"}, "shortest": 0.0, "most": 200, "batch": 4})
     scans: ClassVar[bool] = True
 

@@ -27,6 +27,7 @@ class Score(Curator, name="score"):
     documents are never scored.
     """
 
+    fields = ("text",)
     trial = Trial({"pattern": "[aeiou]{2}"})
 
     pattern: str = Field(min_length=1, description="a regular expression of what should not be written", examples=["(?i)damn"])

@@ -24,6 +24,8 @@ class Scramble(Curator, name="scramble"):
     it first. Words keep their white space; which documents are hit depends on their text and ``seed`` alone.
     """
 
+    fields = ("text",)
+
     share: float = Field(0.5, gt=0, le=1, description="share of the documents that is damaged")
     sources: Many[str] = Field((), description="the sources that are damaged (default: all)")
     seed: int = Field(0, ge=0, description="which documents, and into which order")

@@ -25,6 +25,7 @@ class SwapCaptions(Curator, name="swap-captions"):
     model of pairs then learns says nothing of held-out ones.
     """
 
+    fields = ("text",)
     trial = Trial({"share": 0.5})
 
     share: float = Field(0.5, gt=0, le=1, description="share of the pairs whose captions are exchanged")

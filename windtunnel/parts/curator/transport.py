@@ -31,6 +31,7 @@ class Transport(Judge, name="transport"):
     whose documents are in the pool is refused.
     """
 
+    fields = ("text",)
     trial = Trial({"target": {"files": {"path": "@prose"}}, "keep": 0.5, "overlap": True})
     scans: ClassVar[bool] = True
 
