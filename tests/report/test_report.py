@@ -363,6 +363,21 @@ def test_a_name_stands_on_one_line_of_a_terminal() -> None:
 # The same in every form ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_chart_says_where_validation_and_test_are_two_scales(tmp_path: Path) -> None:
+    result = example()
+    for run in result["runs"]:
+        for row in run["validation"]:
+            row["numbers"]["bits_per_byte_zero"] = 5.0
+        run["test"]["bits_per_byte_zero"] = 8.0
+    said = "knowing nothing costs 5.00 bits per byte on validation and 8.00 on test."
+    shown = (" ".join("".join(parsed(page(one, tmp_path)).text).split()) for one in (result, example()))
+    assert [said in text for text in shown] == [True, False] and Reading(example()).two_scales() == ""
+    assert [charts.curves(Reading(one)).to_json().count("lines and diamonds are two scales") > 0 for one in (result, example())] == [
+        True,
+        False,
+    ]
+
+
 def test_page_markdown_and_terminal_say_the_same(tmp_path: Path) -> None:
     result = example()
     reading = Reading(result)

@@ -226,7 +226,8 @@ def curves(reading: Reading, width: int = WIDE) -> Any | None:
         axis=labels,
         title="FLOPs spent (logarithmic)",
     )
-    title = f"{reading.measure} ({'lower' if reading.lower_is_better else 'higher'} is better)"
+    scales = "; lines and diamonds are two scales" if reading.two_scales() else ""
+    title = f"{reading.measure} ({'lower' if reading.lower_is_better else 'higher'} is better{scales})"
     y = alt.Y(
         "value",
         type="quantitative",

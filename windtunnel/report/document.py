@@ -185,6 +185,8 @@ def curves(reading: Reading) -> str:
         "end of training, for the baseline (hollow, with interval) at every budget it was flown at. The dotted line between them is what "
         "turns a difference into a compute gain: go sideways from an arm's diamond until it is met."
     )
+    if said := reading.two_scales():
+        caption += f" {said} Compare lines with lines and diamonds with diamonds."
     if grey:
         caption += f" Thin grey lines: {listing(grey)}."
     shown = listing(drawn) if drawn else "the baseline"

@@ -139,6 +139,16 @@ class Reading:
         known = finite(self.study.confidence)
         return DASH if known is None else f"{100 * known if known <= 1 else known:.4g} %"
 
+    def two_scales(self) -> str:
+        """Why validation and test cannot be compared, where knowing nothing (the number ``METRIC_zero``) costs another amount on each."""
+        zero = f"{self.metric.partition('/')[0]}_zero"
+        for run in self.finished_runs(BASELINE):
+            seen, tested = finite(run.validation[-1].numbers.get(zero)) if run.validation else None, finite(run.test.get(zero))
+            if seen is not None and tested is not None and abs(seen - tested) > 0.02 * max(abs(seen), abs(tested)):
+                amounts = f"{number(seen, 2)} {self.measure} on validation and {number(tested, 2)} on test"
+                return f"Validation and test are two scales here: knowing nothing costs {amounts}."
+        return ""
+
     def difference(self, name: str) -> str:
         """An arm's difference to the baseline with its interval: ``−0.31 bits per byte (95 % CI −0.40 to −0.22)``."""
         test, digits = self.arms[name].test, self.figures(name)
