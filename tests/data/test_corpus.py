@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import re
@@ -440,6 +441,24 @@ def test_a_caption_that_recurs_is_no_copy_unless_its_image_is(kind: str, tmp_pat
     removed = {name: counts(corpus, name).get("removed: near-duplicate of held-out", 0) for name in "ab"}
     assert 60 - kept["a"] == removed["a"] and removed["a"] + removed["b"] > 10, "one image with two captions that are nearly the same"
     assert removed["b"] < 60 and kept["b"] > 60, "images that only one of the sources has are nobody's copies"
+
+
+@pytest.mark.parametrize("kind", ["bytes", "mapping"])
+def test_an_image_that_was_written_anew_without_loss_is_the_same_image(kind: str, tmp_path: Path) -> None:
+    Image = pytest.importorskip("PIL.Image")
+
+    def written(number: int, form: str, **how: Any) -> Any:
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (6, 6, 3)).astype(np.uint8)).save(buffer, form, **how)
+        return buffer.getvalue() if kind == "bytes" else {"bytes": buffer.getvalue(), "path": f"{number}.{form}"}
+
+    captions = [f"a small red circle at the bottom {'left' if number % 2 else 'right'}" for number in range(60)]
+    for name, form, how in (("a", "PNG", {}), ("b", "PNG", {"compress_level": 0}), ("c", "BMP", {}), ("d", "JPEG", {"quality": 60})):
+        rows = {"image": [written(number, form, **how) for number in range(60)], "text": [f"{one} {name}" for one in captions]}
+        parquet.write_table(pyarrow.table(rows), tmp_path / f"{name}.parquet")
+    found = flown(tmp_path / "cache", {name: files(tmp_path / f"{name}.parquet") for name in "abcd"}, near=0.3)
+    copies = {name: counts(found, name).get("removed: near-duplicate of held-out", 0) for name in "abcd"}
+    assert copies["b"] > 5 and copies["c"] > 5 and copies["d"] == 0, copies
 
 
 def test_an_image_beside_a_text_says_what_a_document_is() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LIKE = 0.6  # similarity from which on a field is taken for one that should be called `text`
 MANIFEST = "corpus.json"
 FORMAT = 2  # raised when the folder's layout changes, or a rule that decides what is in every corpus
-RULES = 1  # raised when a rule changes what is in some; the others are read once more and keep their fingerprint
+RULES = 2  # raised when a rule changes what is in some; the others are read once more and keep their fingerprint
 
 
 class Corpus:

@@ -32,6 +32,7 @@ from windtunnel.data.corpus.digest import sizes
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, conform, described, plain_schema, text_of
 from windtunnel.data.corpus.judging import curated, numbered, of_source
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
+from windtunnel.data.corpus.pictures import as_shown
 from windtunnel.data.corpus.placing import Placing
 from windtunnel.data.corpus.reading import Say, check_split, chosen, look_of, read_one, reading_versions, usable, without_foreign
 from windtunnel.data.corpus.shards import Fields, new_shards, read_rows
@@ -297,7 +298,9 @@ def _remove_copies(work: _Work, trained: Sequence[str], content: Mapping[str, tu
                 there = np.array([bool(text) for text in texts], dtype=bool)
                 copies = np.zeros(len(texts), dtype=bool)
                 copies[there] = index.copies(signatures([text for text in texts if text]))
-                copies &= [key is None or key in beside for key in _beside_text(batch, content[name])]
+                alike = np.flatnonzero(copies)
+                keys = _beside_text(chosen(batch, copies), content[name])
+                copies[alike] = [key is None or key in beside for key in keys]
                 removed = chosen(batch, copies)
                 for size, origin in zip(sizes(removed).tolist(), removed.column(ORIGIN).to_pylist(), strict=True):
                     work.tallies[name].count("removed: near-duplicate of held-out", size=size, where=origin)
@@ -311,11 +314,13 @@ def _remove_copies(work: _Work, trained: Sequence[str], content: Mapping[str, tu
 
 
 def _beside_text(rows: pyarrow.RecordBatch, content: Sequence[str]) -> list[bytes | None]:
-    """The key of what a document is made of beside words, such as its image; None where that is nothing."""
+    """The key of what a document is made of beside words, such as what its image shows; None where that is nothing."""
     from pyarrow.types import is_large_binary, is_nested
 
     kinds = is_large_binary, is_nested
     other = [name for name in content_of(rows.schema, content) if any(kind(rows.schema.field(name).type) for kind in kinds)]
+    for name in other:
+        rows = rows.set_column(rows.schema.get_field_index(name), name, as_shown(rows.column(name)))
     return content_keys(rows, other) if other else [None] * rows.num_rows
 
 
