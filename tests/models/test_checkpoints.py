@@ -25,6 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen3Config,
 )
+from transformers.utils import logging
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
@@ -84,6 +85,18 @@ def test_every_family_goes_round_to_the_last_bit(family, form, tmp_path):
         assert torch.equal(logits_of(ours), logits_of(theirs))
         assert model.dtype == torch.float32, "the model itself stays as it was"
     assert torch.equal(logits_of(model), logits_of(AUTO[KINDS[family]].from_pretrained(tmp_path / "torch.float32", **known)))
+
+
+def test_reading_a_model_draws_no_bar_and_leaves_those_of_others(tmp_path, capfd):
+    there = written(tmp_path / "there", FAMILIES[0], FORMS[0], torch.float32)
+    before = logging.is_progress_bar_enabled()
+    try:
+        logging.enable_progress_bar()
+        capfd.readouterr()
+        load(there)
+        assert not capfd.readouterr().err and logging.is_progress_bar_enabled()
+    finally:
+        (logging.enable_progress_bar if before else logging.disable_progress_bar)()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import safe_open
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
 
 from windtunnel.core.errors import PartError
 from windtunnel.models.content import FLOATS, fingerprint, headers, weight_files
@@ -24,6 +26,18 @@ from windtunnel.models.refused import (
     warn_of_stretched_positions,
     warn_of_two_bases,
 )
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Transformers draws no bar inside, which would stand in what a command or a quiet caller prints; afterwards as before."""
+    before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
 
 
 def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
@@ -42,15 +56,16 @@ def load(name: Path | str, expected: str | None = None) -> PreTrainedModel:
     architecture = family_of(config).model_class()
     attention = "sdpa" if architecture._supports_sdpa else "eager"
     try:
-        loaded: Any = architecture.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            dtype=torch.float32,
-            attn_implementation=attention,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name, instead of drawn anew
-        )
+        with _without_bars():
+            loaded: Any = architecture.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                dtype=torch.float32,
+                attn_implementation=attention,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name, instead of drawn anew
+            )
     except Exception as error:  # safetensors, pickle, zip and transformers each have errors of their own for a damaged file
         raise PartError(f"{folder}: the weights cannot be read: {type(error).__name__}: {error}") from error
     model, report = loaded
