@@ -648,7 +648,7 @@ def test_documents_without_text_are_documents_and_duplicates_are_found_by_conten
         list(corpus.documents("train", "x"))
     with pytest.raises(UserError, match=r"no field 'imag'.*did you mean 'image'"):
         flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl", content=["imag"])})
-    with pytest.raises(PartError, match="length: works on text, and the documents have none; their fields are image, label, id"):
+    with pytest.raises(PartError, match=r"length works on text, and the documents of x have none \(their fields: id, image, label\)"):
         flown(tmp_path / "cache", {"x": files(tmp_path / "a.jsonl")}, curators=[make(Curator, {"length": {"shortest": 3}})])
 
 
