@@ -68,6 +68,13 @@ def test_tables_beside_images_may_have_semicolons_too(tmp_path: Path) -> None:
         documents(image_captions={"path": str(tmp_path), "captions": "elsewhere.csv"})
 
 
+def test_a_table_of_one_large_graph_is_told_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "nodes.csv").write_text("id,age\n1,30\n")
+    (tmp_path / "edges.csv").write_text("source,target\n1,1\n")
+    with pytest.raises(UserError, match=r"has no column 'graph'; .*one large graph has to be cut into neighbourhoods first"):
+        documents(graph_files={"path": str(tmp_path)})
+
+
 def test_arrays_of_steps_are_parted_at_their_ends(tmp_path: Path) -> None:
     file, ends = tmp_path / "steps.npz", np.array([False, True, False, False, True])
     seen = np.array([[0, 1], [2, 0], [1, 1], [0, 0], [3, 1]], np.float32)

@@ -118,7 +118,8 @@ class GraphFiles(StreamedSource, name="graph-files"):
         known, rows = rows_of(file, needed)
         for column in needed:
             if column not in known:
-                raise UserError(f"{file}: has no column {column!r}; {nearest(column, known)}")
+                cure = "; one large graph has to be cut into neighbourhoods first, a graph each" if column == "graph" else ""
+                raise UserError(f"{file}: has no column {column!r}; {nearest(column, known)}{cure}")
         for number, row in enumerate(rows, start=2):
             if None in row.values() or None in row:
                 raise UserError(f"{file}:{number}: has {'more' if None in row else 'fewer'} cells than the table has columns")
