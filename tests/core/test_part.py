@@ -152,7 +152,8 @@ def test_two_parts_of_one_name_in_different_modules_are_refused() -> None:
     before = dict(registry._parts[Schedule])
     try:
         with pytest.raises(TypeError, match="two parts are called 'cosine'"):
-            type("Impostor", (Schedule,), {"__module__": "elsewhere", "__doc__": "Another cosine."}, name="cosine")
+            own = {"__module__": "elsewhere", "__doc__": "Another cosine.", "factor": lambda self, at: 1.0}
+            type("Impostor", (Schedule,), own, name="cosine")
     finally:
         registry._parts[Schedule] = before
 

@@ -33,7 +33,7 @@ MERGED = ("model", "tokenizer", "corpus", "held_out", "split")
 WHOLE = Recipe.model_fields.keys() - {"held_out"}  # what every stored recipe says, older ones too
 DEEPEST = 50  # a list in YAML may hold itself; validation says so
 PARTS = {*slot_fields(Phase), *slot_fields(Recipe)} - {"corpus", "held_out", "encoding"}  # the fields whose parts may hold models
-OWN = ("phases", "share", "budget", "recipes", "start", "structure", "losses", "weighting", "selection", "after_step")
+OWN = ("phases", "share", "budget", "recipes", "start", "structure", "losses", "weighting", "selection", "after_step", "limits")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
