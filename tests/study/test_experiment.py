@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -123,8 +124,8 @@ def test_what_was_measured_before_an_end_is_not_measured_again(tmp_path, monkeyp
     monkeypatch.setattr(MixtureSampling, "measure", measure)
     with pytest.raises(KeyboardInterrupt):
         do(file, "samples", tmp_path)
-    lines: list[str] = []
-    found = do(file, "samples", tmp_path, lines.append)
+    written = io.StringIO()
+    found, lines = do(file, "samples", tmp_path, written), written.getvalue().splitlines()
     assert len(asked) == 7 and asked[3] == asked[4] and lines[0] == "samples: 3 measurements to make, 3 made before"
     assert lines[1].startswith("[4/6] exact seed 1: mass_error 0.") and "left)" in lines[1] and "left" not in lines[-1]
     whole = do(file, "samples", tmp_path / "anew")

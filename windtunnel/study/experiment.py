@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -94,12 +94,17 @@ def experiment_from(raw: Mapping[str, Any], *, document: Document | None, prefix
     return found
 
 
-def do(file: ExperimentFile, name: str, kept: Path | None = None, tell: Callable[[str], None] = lambda line: None) -> StudyResult:
+def do(file: ExperimentFile, name: str, kept: Path | None = None, lines: TextIO | None = None) -> StudyResult:
     """Measure every arm with every seed, one after the other, and compare them. A measurement that fails is told and counts as none.
 
     Those that succeed are kept in the folder ``kept`` and are not made again while neither their settings nor the code of Windtunnel
-    changes. ``tell`` hears a line when one has been made, with the time that is left.
+    changes. ``lines`` is where a line is written when one has been made, with the time that is left.
     """
+
+    def tell(line: str) -> None:
+        if lines is not None:
+            print(line, file=lines, flush=True)
+
     settings, runs = file.settings(), []
     each = [(arm, part, seed) for seed in file.seeds for arm, part in settings.items()]
     files = {(arm, seed): kept / f"{_key(part, seed)}.json" for arm, part, seed in each} if kept is not None else {}

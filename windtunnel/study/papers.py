@@ -252,7 +252,7 @@ def measured(paper: Paper, folder: Path | None = None) -> dict[str, PaperResult]
 def flown(paper: Paper, scale: str, out: Path, **options: Any) -> StudyResult:
     """What the study or the experiment of ``paper`` at ``scale`` came to, under ``out``; an empty result where nothing is flown.
 
-    ``options`` are those of :func:`windtunnel.study.fly.fly_study`; an experiment asks for none of them.
+    ``options`` are those of :func:`windtunnel.study.fly.fly_study`; an experiment asks for ``quiet`` alone.
 
     Raises:
         UserError: for an unknown scale, and as ``fly_study``.
@@ -262,7 +262,7 @@ def flown(paper: Paper, scale: str, out: Path, **options: Any) -> StudyResult:
 
     if (experiment := paper.experiment(scale)) is not None:
         folder = out / "studies" / study_name(paper, scale)
-        done = do(experiment, folder.name, folder / "measured", lambda line: print(line, file=sys.stderr, flush=True))
+        done = do(experiment, folder.name, folder / "measured", None if options.get("quiet") else sys.stderr)
         write_json(folder / "result.json", done.plain())
         return done
     if not paper.flies:

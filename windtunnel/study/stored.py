@@ -163,7 +163,7 @@ def removable(out: Path, study: str | None = None, *, weights: bool = False, cac
     for run in stored_runs(out):
         if not run.needed_by and study is None:
             found.append(Removal(run.folder, run.bytes, f"a {run.status} run that no study needs"))
-        elif weights and run.status == "finished" and study in (None, *run.studies) and (study is None or len(run.studies) == 1):
+        elif weights and run.status == "finished" and (study is None or run.studies == {study}):
             found += [
                 Removal(part, size, "weights of a finished run; its record stays")
                 for part in (run.folder / WEIGHTS, run.folder / CHECKPOINTS)

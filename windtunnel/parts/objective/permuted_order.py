@@ -23,8 +23,9 @@ class PermutedOrder(Objective, name="permuted-order"):
     Yang et al. 2019 (XLNet), arXiv:1906.08237. Tokens stay at their positions; only the order of prediction is drawn. The last ``share`` of
     the order is predicted, as its first tokens have too little to go by. What predicts must know its position and not its token, for
     which the paper keeps a second stream of states; here that stream are mask tokens behind the text, one for each target, with its
-    position. They see what comes before it and are seen by nobody, which is the same but for where the stream begins (the mask's
-    vector in both). Targets are single tokens, where the paper also draws spans, and there are no segments and no memory of earlier ones.
+    position. They see what comes before it and, unlike the paper's stream, themselves; nobody else sees them. Both streams have the
+    model's weights, and the second begins as the mask's vector, as there. Targets are single tokens, where the paper also draws spans,
+    positions are the family's own, and there are no segments and no memory of earlier ones.
 
     The masks take room, so a sequence of a context holds less text. Held-out text is scored from left to right, each token asked for by a
     mask, which is a true likelihood; half of each window is read, as the masks take the other.
