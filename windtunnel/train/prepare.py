@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.files import refuse_address
 from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
@@ -36,24 +36,13 @@ def prepare(
 
     recipe.refuse_unresolved()
     refuse_address(cache)
-    split, before = recipe.split, None
+    before = None
     if (other := recipe.encoding.before()) is not None:
         refuse_other_documents(other, recipe)
         before = prepare(other, cache, progress, flown, share)
     held = held_models(recipe, cache, progress, flown, share)
-    corpus = prepare_corpus(
-        recipe.corpus,
-        validation=split.validation,
-        test=split.test,
-        near_duplicates=split.near_duplicates,
-        by=split.by(),
-        held_out=recipe.held_out,
-        held_out_validation=split.held_out_validation,
-        curators=recipe.curators,
-        curation=curation_of(recipe, held, cache / "corpora" / "curating"),
-        cache=cache / "corpora",
-        progress=progress,
-    )
+    curation = curation_of(recipe, held, cache / "corpora" / "curating")
+    corpus = prepare_corpus(recipe.corpus, **_asked(recipe, cache), curation=curation, progress=progress)
     return prepare_stream(corpus, recipe.encoding, before=before, cache=cache / "streams", progress=progress, share=share)
 
 
@@ -63,25 +52,30 @@ def data_now(recipe: Recipe, cache: Path) -> str | None:
     None where its sources have changed since anything was prepared there, "" where only preparing can tell: because a source cannot say
     whether it has changed, nothing is kept there, or the corpus or its encoding takes a model.
     """
-    from windtunnel.data.corpus.prepare import found_corpus
+    from windtunnel.data.corpus.known import found_corpus
     from windtunnel.data.encode import fingerprint_of
 
     if recipe.encoding.before() is not None or any(curator.trained() for curator in recipe.curators):
         return ""
-    split = recipe.split
-    shares = {"validation": split.validation, "test": split.test, "near_duplicates": split.near_duplicates}
-    found = found_corpus(
-        recipe.corpus,
-        shares=shares,
-        by=split.by(),
-        held_out=recipe.held_out,
-        held_out_validation=split.held_out_validation,
-        curators=recipe.curators,
-        cache=cache / "corpora",
-    )
+    found = found_corpus(recipe.corpus, **_asked(recipe, cache))
     if not found.told:
         return ""
     return None if found.corpus is None else fingerprint_of(found.corpus, recipe.encoding)
+
+
+def _asked(recipe: Recipe, cache: Path) -> dict[str, Any]:
+    """What ``recipe`` asks of its corpus, besides the sources that it trains on."""
+    split = recipe.split
+    return {
+        "validation": split.validation,
+        "test": split.test,
+        "near_duplicates": split.near_duplicates,
+        "by": split.by(),
+        "held_out": recipe.held_out,
+        "held_out_validation": split.held_out_validation,
+        "curators": recipe.curators,
+        "cache": cache / "corpora",
+    }
 
 
 def held_models(

@@ -25,16 +25,16 @@ import numpy as np
 
 from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.files import naming, publish, remove_abandoned, temporary_folder, write_text
-from windtunnel.core.keys import differing
-from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, RULES, Corpus
+from windtunnel.data.corpus.corpus import FORMAT, MANIFEST, Corpus
 from windtunnel.data.corpus.curation import OWN, Curation, decisive, refuse_without_fields
 from windtunnel.data.corpus.digest import sizes
 from windtunnel.data.corpus.fields import ORIGIN, SOURCE, TEXT, conform, described, plain_schema, text_of
 from windtunnel.data.corpus.judging import curated, numbered, of_source
+from windtunnel.data.corpus.known import asked, known_corpus, naming_source, pointer_of
 from windtunnel.data.corpus.near_duplicates import HASHES, HeldOutSignatures, signatures
 from windtunnel.data.corpus.pictures import as_shown
 from windtunnel.data.corpus.placing import Placing
-from windtunnel.data.corpus.reading import Say, check_split, chosen, look_of, read_one, reading_versions, usable, without_foreign
+from windtunnel.data.corpus.reading import Say, check_split, chosen, read_one, usable, without_foreign
 from windtunnel.data.corpus.shards import Fields, new_shards, read_rows
 from windtunnel.data.corpus.split import SPLITS, Seen, content_keys, content_of
 from windtunnel.data.corpus.tally import REMOVED_BY_CURATOR, Tally
@@ -81,9 +81,9 @@ def prepare_corpus(
     curation = curation or Curation()
     cache = Path(cache)
     shares = {"validation": validation, "test": test, "near_duplicates": near_duplicates}
-    sources, settings = _asked(sources, shares, by, held_out, held_out_validation)
-    pointer = _pointer(cache, sources, settings, curators, curation)
-    known = _known(cache, pointer)
+    sources, settings = asked(sources, shares, by, held_out, held_out_validation)
+    pointer = pointer_of(cache, sources, settings, curators, curation)
+    known = known_corpus(cache, pointer)
     if known is not None:
         return known
     with naming(cache, what=f"{cache}: the corpus cannot be written"):
@@ -93,92 +93,9 @@ def prepare_corpus(
             fingerprint = _build(folder, sources, settings, curators, curation, say)
             corpus = _publish(folder, cache / fingerprint)
         # A source that changed while it was read is not remembered under the look it had before.
-        if pointer is not None and pointer == _pointer(cache, sources, settings, curators, curation):
+        if pointer is not None and pointer == pointer_of(cache, sources, settings, curators, curation):
             write_text(pointer, json.dumps({"fingerprint": fingerprint}))
     return corpus
-
-
-# Finding what was prepared before ------------------------------------------------------------------------------------------------
-
-
-class FoundCorpus(NamedTuple):
-    """Whether it can be ``told`` without reading which corpus sources give as they look now, and that ``corpus``, where it is there."""
-
-    told: bool
-    corpus: Corpus | None
-
-
-def found_corpus(
-    sources: Mapping[str, Source],
-    *,
-    shares: Mapping[str, float],
-    by: Mapping[str, Any] | None,
-    held_out: Mapping[str, Source],
-    held_out_validation: float,
-    curators: Sequence[Curator],
-    cache: Path,
-) -> FoundCorpus:
-    """What :func:`prepare_corpus` would find below ``cache`` of the same settings, where no curator holds a model; nothing is prepared."""
-    sources, settings = _asked(sources, shares, by, held_out, held_out_validation)
-    pointer = _pointer(cache, sources, settings, curators, Curation())
-    told = pointer is not None and any(cache.glob("key-*.json"))  # after `clean --cache` nothing can be told
-    return FoundCorpus(told, _known(cache, pointer))
-
-
-def _asked(
-    sources: Mapping[str, Source],
-    shares: Mapping[str, float],
-    by: Mapping[str, Any] | None,
-    held_out: Mapping[str, Source] | None,
-    held_out_validation: float,
-) -> tuple[Mapping[str, Source], dict[str, Any]]:
-    """All sources, held-out ones too, and the settings that decide what becomes of them."""
-    if not sources and not held_out:
-        raise UserError("the corpus has no source")
-    settings: dict[str, Any] = {**shares, **(by or {})}
-    if held_out:
-        settings |= {"held_out": list(held_out), "held_out_validation": held_out_validation}
-        sources = {**sources, **held_out}
-    return sources, settings
-
-
-def _pointer(
-    cache: Path, sources: Mapping[str, Source], settings: dict[str, Any], curators: Sequence[Curator], curation: Curation
-) -> Path | None:
-    """The file that says which corpus these settings gave while the sources looked as they look now; None where a source cannot tell."""
-    looks: list[Any] = []
-    for name, source in sources.items():
-        signature = getattr(source, "signature", None)
-        if signature is None:
-            return None
-        with _naming(name):
-            looks.append([name, differing(source), signature()])
-    for curator in curators:
-        look = look_of(curator)
-        if look is None:
-            return None
-        looks.append([differing(curator), look])
-    everything: list[Any] = [FORMAT, RULES, reading_versions(), settings, looks]
-    if curation.runs:
-        everything.append(sorted(curation.runs))
-    return cache / f"key-{hashlib.blake2b(json.dumps(everything).encode(), digest_size=16).hexdigest()}.json"
-
-
-def _known(cache: Path, pointer: Path | None) -> Corpus | None:
-    if pointer is None or not pointer.is_file():
-        return None
-    try:
-        return Corpus.open(cache / json.loads(pointer.read_text(encoding="utf-8"))["fingerprint"])
-    except (UserError, OSError, ValueError, KeyError, TypeError):
-        return None  # damaged or removed by hand: prepared afresh
-
-
-@contextlib.contextmanager
-def _naming(source: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError as error:
-        raise (PartError if isinstance(error, PartError) else UserError)(f"corpus source {source!r}: {error}") from error
 
 
 # Preparing ----------------------------------------------------------------------------------------------------------------------
@@ -232,7 +149,7 @@ def _build(
     for name in (*held_out, *trained):
         placing = Placing(name, settings)
         with (
-            _naming(name),
+            naming_source(name),
             new_shards(folder, SPLITS, lambda split, name=name: work.file(split, name), lambda _, name=name: work.fields[name]) as (  # type: ignore[misc]
                 shards,
                 written,
