@@ -21,7 +21,7 @@ from windtunnel.models.settings import ModelSettings
 from windtunnel.recipe.nesting import NestedError, details, with_held
 from windtunnel.recipe.recipe import Recipe
 from windtunnel.recipe.yaml import Document
-from windtunnel.slots import Family, Start
+from windtunnel.slots import Encoding, Family, Start
 
 
 def resolve(recipe: Recipe, document: Document | None = None) -> Recipe:
@@ -138,6 +138,24 @@ def facts(name: str) -> Facts:
     content = fingerprint(folder)
     model, rows = _sizes(folder, content)
     return Facts(folder, dict(model), rows, content)
+
+
+def facts_of_text(name: str, doing: str) -> tuple[Facts, Any]:
+    """What the files of the model ``name`` say, which writes text, and its encoding; ``doing`` says in messages what such models are for.
+
+    Raises:
+        PartError: as :func:`facts`.
+        UserError: for a model that does not write text, or has no tokenizer beside it.
+    """
+    known = facts(name)
+    family: Any = registry.make(Family, known.model["family"])  # not its class: what some are depends on their settings
+    text: Any = registry.make(Encoding, "bpe").completed_from(known.folder, known.rows)
+    if "tokens" not in family.reads or family.kind != "decoder":
+        what = f"is a model of family {family.name} ({family.kind})"
+        raise UserError(f"{name}: {what}; {doing} models that write text (decoder)")
+    if not text.folders():
+        raise UserError(f"{name}: has no tokenizer beside it ({known.folder}); put the one there that it was trained with")
+    return known, text
 
 
 @cache

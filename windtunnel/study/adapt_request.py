@@ -13,8 +13,8 @@ from typing import Any
 from windtunnel.core import registry
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.recipe import Budget
-from windtunnel.recipe.resolve import Facts, facts
-from windtunnel.slots import Encoding, Family, Structure
+from windtunnel.recipe.resolve import Facts, facts_of_text
+from windtunnel.slots import Structure
 
 OWN = "own-text"  # the source of documents that the model wrote itself
 OWN_TOKENS = 16_384
@@ -96,24 +96,8 @@ def share_of(text: str | None) -> float | None:
 
 
 def model_of_text(checkpoint: str) -> Facts:
-    """What the model to adapt says of itself.
-
-    All that this module asks of an encoding is text's: bits per byte of windows of documents, samples, and a tokenizer that the model
-    writes its own documents with.
-
-    Raises:
-        PartError: where there is no such model, or its family is not supported.
-        UserError: for a model that does not write text, or has no tokenizer beside it.
-    """
-    known = facts(checkpoint)
-    family: Any = registry.make(Family, known.model["family"])  # not its class: what some are depends on their settings
-    text = registry.make(Encoding, "bpe").completed_from(known.folder, known.rows)
-    if "tokens" not in family.reads or family.kind != "decoder":
-        what = f"is a model of family {family.name} ({family.kind})"
-        raise UserError(f"{checkpoint}: {what}; adapting is for models that write text (decoder)")
-    if not text.folders():
-        raise UserError(f"{checkpoint}: has no tokenizer beside it ({known.folder}), and adapting needs the one it was trained with")
-    return known
+    """What the model to adapt says of itself: a tokenizer beside it writes its own documents. Raises as :func:`facts_of_text`."""
+    return facts_of_text(checkpoint, "adapting is for")[0]
 
 
 def settings(request: AdaptRequest) -> dict[str, Any]:

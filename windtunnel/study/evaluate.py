@@ -176,18 +176,9 @@ def opened(model: str) -> tuple[Any, Any, int]:
     """The encoding of ``model``, what its files say, and how many positions it has room for (0: that does not end)."""
     from transformers import AutoConfig
 
-    from windtunnel.core import registry
-    from windtunnel.recipe.resolve import facts
-    from windtunnel.slots import Encoding, Family
+    from windtunnel.recipe.resolve import facts_of_text
 
-    known = facts(model)
-    family: Any = registry.make(Family, known.model["family"])  # what some are depends on their settings
-    text = registry.make(Encoding, "bpe").completed_from(known.folder, known.rows)
-    if "tokens" not in family.reads or family.kind != "decoder":
-        what = f"is a model of family {family.name} ({family.kind})"
-        raise UserError(f"{model}: {what}; bits per byte are measured of models that write text (decoder)")
-    if not text.folders():
-        raise UserError(f"{model}: has no tokenizer beside it ({known.folder}); put the one there that it was trained with")
+    known, text = facts_of_text(model, "bits per byte are measured of")
     config = AutoConfig.from_pretrained(known.folder, local_files_only=True)
     return text, known, int(getattr(config, "max_position_embeddings", 0) or 0)
 
