@@ -14,6 +14,7 @@ from windtunnel.study.assemble import exposure
 from windtunnel.study.decisions import work_of
 from windtunnel.study.fly import check_study, fly_study, study_from, summary
 from windtunnel.study.plan import at_one_budget, roughly
+from windtunnel.train.estimate import too_large
 from windtunnel.train.record import RunRecord
 from windtunnel.train.run import fly
 
@@ -93,6 +94,11 @@ def test_what_no_machine_could_train_is_refused_with_what_it_would_take(where, k
     (raw["baseline"] if where == "baseline" else raw["arms"]["tried"])[key] = value
     with pytest.raises(UserError, match=says):
         roughly(study_from(raw, name="huge"), Variant())
+
+
+def test_a_large_vocabulary_does_not_make_a_million_tokens_too_many():
+    raw = {"model": {"layers": 28, "width": 3584, "heads": 28}, "tokenizer": {"vocabulary": 152_000}, "context": 2**20, "batch": 1}
+    assert too_large(recipe_from({"corpus": {"code": "builtin:stdlib"}, **raw})) is None
 
 
 def test_the_flops_of_the_baselines_real_step_are_the_budget_of_every_arm(corpus, tmp_path):

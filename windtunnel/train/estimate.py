@@ -85,7 +85,7 @@ def too_large(recipe: Recipe) -> str | None:
                 f"phase {number}: model: {sizes.layers:,} layers of width {sizes.width:,} are {parameters:.2g} parameters, which take "
                 f"{STATE * parameters:.2g} bytes with gradients and moments, more than any machine holds; the largest models have 1e12"
             )
-        sequence = (RECOMPUTED * sizes.layers * sizes.width + LOGITS * family.rows(facts)) * float(phase.context)
+        sequence = RECOMPUTED * sizes.layers * sizes.width * float(phase.context)  # logits can be made in pieces
         if sequence > SEQUENCE:
             return (
                 f"phase {number}: context: a sequence of {phase.context:,} in {sizes.layers:,} layers of width {sizes.width:,} takes "
