@@ -14,7 +14,7 @@ import pytest
 from daft.functions import when
 
 from windtunnel.core.registry import make
-from windtunnel.data.corpus import prepare
+from windtunnel.data.corpus import known
 from windtunnel.data.corpus.curation import Curation
 from windtunnel.data.corpus.frame import StreamedSource
 from windtunnel.data.corpus.judging import curated, numbered, of_source
@@ -194,7 +194,7 @@ def test_a_corpus_is_found_again_only_by_the_same_tests_and_the_same_code(tmp_pa
     part = make(Curator, {"decontaminate": {"tests": {"files": {"path": str(tmp_path / "tests.txt")}}}})
 
     def pointer() -> Path | None:
-        return prepare._pointer(tmp_path, {}, {}, [part], Curation())
+        return known.pointer_of(tmp_path, {}, {}, [part], Curation())
 
     first = pointer()
     assert first == pointer() is not None
