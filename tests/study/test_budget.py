@@ -15,6 +15,7 @@ from windtunnel.study.decisions import work_of
 from windtunnel.study.fly import check_study, fly_study, study_from, summary
 from windtunnel.study.plan import at_one_budget, roughly
 from windtunnel.train.estimate import too_large
+from windtunnel.train.prepare import prepare
 from windtunnel.train.record import RunRecord
 from windtunnel.train.run import fly
 
@@ -94,6 +95,12 @@ def test_what_no_machine_could_train_is_refused_with_what_it_would_take(where, k
     (raw["baseline"] if where == "baseline" else raw["arms"]["tried"])[key] = value
     with pytest.raises(UserError, match=says):
         roughly(study_from(raw, name="huge"), Variant())
+
+
+def test_a_run_that_no_machine_could_train_is_refused_before_its_text_is_read(tmp_path):
+    recipe = recipe_from({"corpus": {"code": str(tmp_path / "not-there")}, **BASE, "model": {"width": 1e12}})
+    with pytest.raises(UserError, match=r"phase 1: model: .* more than any machine holds"):
+        prepare(recipe, tmp_path / "cache")
 
 
 def test_a_large_vocabulary_does_not_make_a_million_tokens_too_many():

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.core.errors import UserError
 from windtunnel.core.files import refuse_address
 from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
 from windtunnel.train.curation import Fly, curation_of, fly_in
+from windtunnel.train.estimate import too_large
 from windtunnel.train.needed import refuse_other_documents
 
 if TYPE_CHECKING:
@@ -29,12 +31,15 @@ def prepare(
     from ``share`` where it is there, and else brought to it.
 
     Raises:
+        UserError: where no machine could train what is asked for.
         ValueError: where a checkpoint says what the recipe does not (:meth:`Recipe.is_resolved`); it may say the tokenizer, too.
     """
     from windtunnel.data.corpus.prepare import prepare_corpus
     from windtunnel.data.encode import prepare_stream
 
     recipe.refuse_unresolved()
+    if (problem := too_large(recipe)) is not None:
+        raise UserError(problem)
     refuse_address(cache)
     before = None
     if (other := recipe.encoding.before()) is not None:
