@@ -87,6 +87,7 @@ def test_tokens_read_twice_are_not_unique_and_zeros_are_not_active(tiny, stream)
         ("arms", "model", {"width": 1e12}, r"arm tried: phase 1: model: 2 layers of width 1,000,000,000,000 are .* parameters, which take"),
         ("arms", "batch", 1e18, r"arm tried: phase 1: batch: a step of .* reads 3.2e\+19 tokens"),
         ("baseline", "tokenizer", {"vocabulary": 1e15}, r"baseline.encoding.vocabulary: expected a number of at most 1e\+07"),
+        ("arms", "budget", {"tokens": 1e300}, r"arms.tried.budget.tokens: expected a number of at most 1e\+18, not 1e\+300"),
         ("baseline", "context", 1e30, r"baseline.phases.0.context: expected a number below 9.2e\+18, not 1e\+30"),
     ],
 )
