@@ -318,9 +318,6 @@ def evaluate(evaluations: Sequence[Evaluation], model: Any, judge: HeldOut) -> N
         found = [measured for each in evaluations if (measured := _measured(each, model, judge)) is not None]
     first = found[0] if found else {}
     numbers = Numbers({name: float(value) for each in found for name, value in each.items()}, getattr(first, "by_document", None))
-    for name, value in numbers.items():
-        if not math.isfinite(value):
-            raise Diverged(f"{name} is {value}, not a finite number: training has gone wrong, or the evaluation measures nothing")
     at_rest(model)
     model.train()
     set_compiled(model, compiled)
@@ -336,6 +333,12 @@ def _measured(evaluation: Evaluation, model: Any, judge: HeldOut) -> Mapping[str
     found: Mapping[str, float] = evaluation.evaluate(model, judge)
     if not isinstance(found, Mapping):
         raise PartError(f"evaluation {evaluation.name!r} returned {found!r}; it has to return numbers by name, such as {{'right': 0.5}}")
+    for name, value in found.items():
+        if not math.isfinite(value):
+            raise Diverged(
+                f"{name} of evaluation {evaluation.name!r} is {float(value)}, not a finite number: training has gone wrong, or it "
+                "measures nothing"
+            )
     return found
 
 
