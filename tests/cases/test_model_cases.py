@@ -170,6 +170,9 @@ def test_what_a_folder_without_a_configuration_is_instead(tmp_path):
     change(tmp_path / "out", "plan.json")
     with pytest.raises(PartError, match="it is a run that has not ended"):
         load(tmp_path / "out")
+    (tmp_path / "out" / "record.json").write_text('{"status": "finished"}')
+    with pytest.raises(PartError, match="this run is finished, but its weights were deleted"):
+        load(tmp_path / "out")
     change(tmp_path, "adapter_config.json")
     with pytest.raises(PartError, match="it is an adapter: merge it"):
         load(tmp_path)

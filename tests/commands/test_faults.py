@@ -241,6 +241,7 @@ def test_check_finds_what_would_not_fly(here: Path, mistake: Callable[..., str],
     [
         ("seeds=1000000000000000000000000", "seeds: a study has at most 10,000 seeds"),
         ("parts=5", "parts.0: expected the name of a Python file, not 5"),
+        ("budget={foo: 3}", "known: effective_flops, flops, seconds, steps, tokens, tokens_per_parameter"),
         ("baseline.evaluations=[]", "baseline.evaluations: expected at least 1 entry, not ()"),
         ("baseline.phases={}", "baseline.phases: expected a list of phases"),
         ("baseline.optimizer=[1]", "baseline.optimizer: an Optimizer is written as its name"),

@@ -311,7 +311,8 @@ def test_a_change_that_finds_no_place_is_refused(tmp_path, change, message):
 
 
 def test_a_mistake_in_a_change_is_told_of_the_change_and_not_of_a_line(tmp_path):
-    document = Document(file(tmp_path, CHANGED), ["baseline.batchh=3", "arms.deep.clip=x"])
+    document = Document(file(tmp_path, CHANGED), ["baseline.batchh=3", "arms.deep.clip=x", "basline.batch=8"])
+    assert str(document.error(("basline",), "unknown")) == "--set basline.batch=8: basline: unknown"
     assert str(document.error(("baseline", "batchh"), "unknown")) == "--set baseline.batchh=3: baseline.batchh: unknown"
     assert str(document.error(("arms", "deep", "clip"), "wrong")).startswith("--set arms.deep.clip=x: ")
     assert "recipe.yaml:" in str(document.error(("baseline", "batch"), "wrong"))

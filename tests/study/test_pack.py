@@ -221,6 +221,15 @@ def test_a_pack_that_is_not_whole_is_refused(pack, tmp_path, damage, expected):
         fly_pack(tmp_path / "pack", tmp_path / "out", minutes=1)
 
 
+def test_a_pack_whose_code_is_not_whole_says_so(pack, tmp_path):
+    shutil.copytree(pack, tmp_path / "pack")
+    (tmp_path / "pack" / "code" / "windtunnel" / "core" / "files.py").unlink()
+    words = [sys.executable, str(tmp_path / "pack" / "fly.py"), "--minutes", "1", "--out", str(tmp_path / "out")]
+    bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env=bare)
+    assert done.returncode == 2 and "code is not whole: No module named 'windtunnel.core.files'; copy the pack again" in done.stderr
+
+
 def test_a_pack_of_another_version_names_its_own_package(pack, tmp_path):
     shutil.copytree(pack, tmp_path / "pack")
     content = json.loads((pack / "pack.json").read_text()) | {"version": "0.0.1"}

@@ -77,6 +77,11 @@ def test_other_rates_change_no_verdict():
     assert plain.rates is None and plain.progress.runs + 8 == checked.progress.runs
 
 
+def test_an_arm_that_is_best_at_its_own_rate_at_the_end_of_those_tried_is_told():
+    result = flown(study(rates=[0.5]), lambda arm, rate, seed: 2.0 + (1 - rate if arm == "wsd" else rate) + 0.01 * seed)
+    assert any(line.startswith("The best rate of baseline and wsd is the lowest or highest") for line in sentences(Reading(result)))
+
+
 def test_a_win_that_the_baseline_has_at_another_rate_is_told(monkeypatch):
     monkeypatch.setattr(charts, "both", lambda make, shown, name, alternative, wide=0: f"<svg {name}>")  # drawing takes seconds
 

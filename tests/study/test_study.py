@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,11 +30,13 @@ from windtunnel.core.files import locked
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import recipe_from
 from windtunnel.study import fly as module
+from windtunnel.study import visible
 from windtunnel.study.fly import check_study, fly_study, load_study, plan, study_from, summary
 from windtunnel.study.launch import local
 from windtunnel.study.launch.local import Interrupted, Workers, counted_signals, fly_jobs, how_it_died
 from windtunnel.study.launch.watch import Watch
 from windtunnel.study.launch.worker import Job, perform
+from windtunnel.study.plan import run_of
 from windtunnel.study.tune import Tune, best, beyond, with_knobs
 from windtunnel.train.record import read_record
 
@@ -228,6 +231,16 @@ def test_trials_are_distinct_and_always_the_same(first, second, trials):
     assert len(found) == min(trials, first * second) == len({tuple(values.items()) for values in found})
     assert found == tune.combinations()
     assert tune.seed(range(2000)) == 2000 and tune.seed([0, 1]) not in (0, 1)
+
+
+def test_a_trial_is_called_by_what_it_tries():
+    one = run_of("baseline", 1.0, 1000, recipe_from({"corpus": {"code": "builtin:stdlib"}}), "", Variant())
+    assert replace(one, tried={"optimizer.adamw.learning_rate": 0.003, "batch": 4}).label == "baseline with learning_rate 0.003, batch 4"
+
+
+def test_one_seed_shows_no_difference():
+    said = visible.told({"visible": None, "seeds": 1})
+    assert said == "with one seed no difference can be told from the noise of seeds; two are the least"
 
 
 def test_the_best_trial_is_the_one_that_validates_best():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError, core_schema
 
 from windtunnel.core.errors import nearest
@@ -54,13 +55,19 @@ class Settings(BaseModel):
                     raise PydanticCustomError(
                         "unknown_key",
                         "unknown key {shown}; {hint}",
-                        {"key": str(key), "shown": repr(key), "hint": nearest(str(key), cls.model_fields)},
+                        {"key": str(key), "shown": repr(key), "hint": nearest(str(key), _documented(cls))},
                     )
         return data
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         return _without_truth(handler(source))
+
+
+def _documented(settings: type[BaseModel]) -> list[str]:
+    """The keys that a user may write: without those that are the program's own and that the schema leaves out."""
+    hidden: Any = SkipJsonSchema  # for type checkers an alias
+    return [name for name, field in settings.model_fields.items() if not any(isinstance(one, hidden) for one in field.metadata)]
 
 
 class _OneOrMany:

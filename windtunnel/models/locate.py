@@ -21,6 +21,7 @@ STANDING_IN = "WINDTUNNEL_MODELS"  # in the environment: folders by the name of 
 HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 BESIDE = ("*.json", "*.jinja", "*.model", "*.txt")  # what a model needs besides weights: configurations and the tokenizer
 PICKLED = (".bin", ".pt", ".pth")
+WEIGHTLESS = "this run is finished, but its weights were deleted or did not come with its record; fly it with another --out to have them"
 
 
 def cache_folder() -> Path:
@@ -82,11 +83,19 @@ def _cached(folder: Path) -> Path | None:
     return snapshot if (snapshot / "config.json").is_file() else None
 
 
+def _finished(run: Path) -> bool:
+    """Whether the record of a run says so; it stays where weights are deleted."""
+    try:
+        return bool(json.loads((run / "record.json").read_text(encoding="utf-8"))["status"] == "finished")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _hint(folder: Path) -> str:
     if (folder / "adapter_config.json").is_file():
         return "; it is an adapter: merge it into its model first (merge_and_unload of peft), and name what that writes"
     if (folder / "plan.json").is_file():
-        return "; it is a run that has not ended"
+        return f"; {WEIGHTLESS}" if _finished(folder) else "; it is a run that has not ended"
     inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
     files = sorted(path.name for path in folder.glob("*.gguf"))
     if files:

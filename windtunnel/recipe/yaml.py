@@ -105,8 +105,13 @@ class Document:
 
     def error(self, path: tuple[Any, ...], message: str, line: int | None = None) -> UserError:
         """An error at ``path``: on the line of its last key, unless ``line`` says otherwise, or in the change that put it there."""
-        where = ".".join(str(key) for key in path)
-        changes = [change for changed, change in self._changed.items() if tuple(map(str, path))[: len(changed)] == changed]
+        where, keys = ".".join(str(key) for key in path), tuple(map(str, path))
+        written = {key.value for key, _ in self.node.value} if isinstance(self.node, yaml.MappingNode) else set()
+        changes = [
+            change
+            for changed, change in self._changed.items()
+            if keys[: len(changed)] == changed or (keys[:1] == changed[:1] and keys[:1] and keys[0] not in written)
+        ]
         place = f"--set {changes[-1]}" if changes else f"{self.path}:{line or self.line(path)}"
         return UserError(f"{place}: {where + ': ' if where else ''}{message}")
 

@@ -40,7 +40,7 @@ def sentences(reading: Reading) -> list[str]:
                 f"({seeds}); its own rate may not suit it."
             )
     ends = {min(point.multiple for point in base.rates), max(point.multiple for point in base.rates)}
-    edge = [name for name, over in arms.items() if over.best in ends - {1.0}]
+    edge = [name for name, over in arms.items() if over.best in ends]
     if edge:
         lines.append(f"The best rate of {listing(edge)} is the lowest or highest that was tried: a better one may lie beyond.")
     return lines

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from windtunnel.core.keys import Variant
 from windtunnel.recipe import Recipe
@@ -20,9 +22,12 @@ class Entry:
     folder: str
     variant: Variant | None = None  # of the study
     rate: float = 1.0  # what its learning rates are multiplied with
+    tried: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of a trial of tuning: its values by knob
 
     @property
     def label(self) -> str:
         """What it is called while it flies."""
         budget = "" if self.multiple == 1.0 else f" at {self.multiple:g} budgets"
-        return f"{self.arm}{budget}" + ("" if self.rate == 1.0 else f" at {self.rate:g} times its rates")
+        rate = "" if self.rate == 1.0 else f" at {self.rate:g} times its rates"
+        tried = ", ".join(f"{knob.rpartition('.')[2]} {value}" for knob, value in self.tried.items())
+        return f"{self.arm}{budget}{rate}" + (f" with {tried}" if tried else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from windtunnel.core.errors import UserError
@@ -31,7 +32,7 @@ def tuned(study: StudyFile, recipes: Mapping[str, Recipe], pilots: Pilots) -> tu
 
     def trial(arm: str, values: dict[str, Any]) -> tuple[dict[str, Any], Entry]:
         recipe = with_knobs(recipes[arm], values, tune.share)
-        return values, run_of(arm, 1.0, seed, recipe, pilots.streams[arm].fingerprint, pilots.variant)
+        return values, replace(run_of(arm, 1.0, seed, recipe, pilots.streams[arm].fingerprint, pilots.variant), tried=values)
 
     def rows_of(arm: str) -> list[dict[str, Any]]:
         return [trial_row(values, entry, pilots.records[entry.folder], study.primary) for values, entry in trials[arm]]

@@ -66,6 +66,8 @@ def smallest_visible(noise: float, seeds: int, confidence: float) -> float | Non
 def told(check: Mapping[str, object]) -> str:
     """What ``visible`` of a check says, in a sentence."""
     found = check["visible"]
+    if check["seeds"] == 1:
+        return "with one seed no difference can be told from the noise of seeds; two are the least"
     if not isinstance(found, Mapping):
         return "how small a difference would be seen is not known yet: the noise of seeds is known once some runs are finished"
     where, amount = f"section {found['section']}, " if found["section"] else "", 100 * found["share"]

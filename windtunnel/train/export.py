@@ -9,6 +9,7 @@ import yaml
 
 from windtunnel.core.errors import UserError, nearest
 from windtunnel.core.keys import differing
+from windtunnel.models.locate import WEIGHTLESS
 from windtunnel.recipe import Recipe
 from windtunnel.train.record import RunRecord, read_record, write_record
 
@@ -98,6 +99,8 @@ def finished(run: Path, out: Path) -> RunRecord:
         raise UserError(f"{run}: {'holds no record.json' if run.is_dir() else 'no such folder'}; give the folder of a finished run")
     if record.totals is None or not record.finished:
         raise UserError(f"{run}: the run is {record.status}, not finished; give its train command again")
+    if not (run / "model" / "config.json").is_file():
+        raise UserError(f"{run}: {WEIGHTLESS}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; choose another")
     return record

@@ -31,9 +31,13 @@ def main() -> int:
         return 2
     sys.path.insert(0, str(here / "code"))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from windtunnel.core.errors import UserError
-    from windtunnel.study.launch.local import Interrupted
-    from windtunnel.study.pack.flight import fly_pack
+    try:
+        from windtunnel.core.errors import UserError
+        from windtunnel.study.launch.local import Interrupted
+        from windtunnel.study.pack.flight import fly_pack
+    except (ImportError, SyntaxError) as error:  # its files are checked by this very code
+        print(f"fly.py: the code in {here / 'code'} is not whole: {error}; copy the pack again", file=sys.stderr)
+        return 2
 
     try:
         fly_pack(here, given.out, minutes=given.minutes, workers=given.workers, threads=given.threads)

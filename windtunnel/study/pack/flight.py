@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import UserError, several
 from windtunnel.core.files import holder, locked
 from windtunnel.models.locate import STANDING_IN
 from windtunnel.study.entry import Entry
@@ -160,7 +160,8 @@ class PackFlight:
                 pool.dismiss(0.0 if signals.count > 1 or self.flying else 10.0)
                 self.write()
         left = self.results.waiting
-        self.say(f"{sum(one['status'] == 'finished' for one in self.results.runs.values())} runs finished, {left} left")
+        finished = sum(one["status"] == "finished" for one in self.results.runs.values())
+        self.say(f"{several(finished, 'run')} finished, {left} left")
         if signals.count:
             raise local.Interrupted("what was flying has written a checkpoint")
         return self.results
