@@ -93,16 +93,16 @@ def export_adapter(run: Path, out: Path, base: str, rank: int | None = None) -> 
 
 
 def finished(run: Path, out: Path) -> RunRecord:
-    """The record of the run in folder ``run``. Raises UserError where it is not finished, or ``out`` is there and not an empty folder."""
+    """The record of the run in folder ``run``. Raises UserError where it is not finished or without weights, or ``out`` holds something."""
     record = read_record(run)
     if record is None:
         raise UserError(f"{run}: {'holds no record.json' if run.is_dir() else 'no such folder'}; give the folder of a finished run")
     if record.totals is None or not record.finished:
         raise UserError(f"{run}: the run is {record.status}, not finished; give its train command again")
-    if not (run / "model" / "config.json").is_file():
-        raise UserError(f"{run}: {WEIGHTLESS}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists and is not an empty folder; choose another")
+    if not (run / "model" / "config.json").is_file():
+        raise UserError(f"{run}: {WEIGHTLESS}")
     return record
 
 
