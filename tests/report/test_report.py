@@ -250,6 +250,7 @@ def test_trials_are_a_table_and_a_choice_at_the_end_of_the_grid_is_warned_of(tmp
         f"The {knob} chosen for wsd, 0.001, is the lowest that was tried: a better one may lie beyond.",
     ]
     table = tables.trials(Reading(result))
+    assert "Trials" in tables.runs(Reading(result)).note and not tables.runs(Reading(example())).note
     assert table.columns == ("arm", "0.001", "0.003", "0.01") and "20% of the budget" in table.note
     assert table.rows[0] == ("baseline", "2.500", "2.400*", "2.600") and ("wsd", "2.100*", "–", "–") in table.rows
     assert "2.400*" in page(result, tmp_path).read_text() and "## Tuning" in markdown(result)

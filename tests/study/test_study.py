@@ -559,6 +559,17 @@ def test_what_is_known_is_written_after_every_run(fly, tmp_path):
     assert seen[0] == (False, 0, None)
 
 
+def test_a_finished_result_is_kept_when_the_study_flies_again(fly, tmp_path):
+    folder = tmp_path / "out" / "studies" / "example"
+    fly(study(arms={"wide": {"context": 64}}, seeds=2))
+    finished = (folder / "result.json").read_text()
+    fly(study(arms={"wide": {"context": 64}}, seeds=2))
+    assert not (folder / "result-before.json").exists(), "nothing was flown, so nothing was replaced"
+    fly(study(arms={"wide": {"context": 64}}, seeds=3))
+    assert (folder / "result-before.json").read_text() == finished
+    assert json.loads((folder / "result.json").read_text())["study"]["seeds"] == 3
+
+
 def test_a_baseline_that_fails_throughout_is_an_error_that_says_why(fly):
     result = fly(study(baseline={**RAW["baseline"], "batch": 13}, arms={"well": {"batch": 4}}, seeds=2))
     assert "every run of the baseline failed" in result["error"] and "the wing came off" in result["error"]

@@ -313,7 +313,7 @@ def removed(reading: Reading) -> Table:
 
 
 def runs(reading: Reading) -> Table:
-    """Every run: arm, budget, seed, status, score, cost, folder."""
+    """Every run that is compared: arm, budget, seed, status, score, cost, folder. What was only tried has tables of its own."""
     rows = []
     for run in reading.runs:
         rows.append(
@@ -329,9 +329,9 @@ def runs(reading: Reading) -> Table:
                 run.folder or DASH,
             )
         )
-    return Table(
-        "Every run", ("arm", "budget", "seed", "status", reading.measure, "FLOPs", "tokens", "time", "folder"), rows, frozenset({0, 3, 8})
-    )
+    columns = ("arm", "budget", "seed", "status", reading.measure, "FLOPs", "tokens", "time", "folder")
+    tried = "Trials of tuning and runs at other rates are not among them; they have tables of their own."
+    return Table("Every run", columns, rows, frozenset({0, 3, 8}), tried if reading.result.tuning or reading.result.rates else "")
 
 
 def every(reading: Reading) -> list[Table]:

@@ -4,7 +4,8 @@ Everything a study needs lies under one output folder, which studies may share::
 
     cache/                  prepared corpora and streams
     runs/KEY/               a run; KEY is the hash of recipe, seed, variant and data, so every study that needs the run finds it
-    studies/NAME/           result.json; variant.json: how the steps of all its runs are computed; budget-KEY.json: its budget in FLOPs
+    studies/NAME/           result.json; variant.json: how the steps of all its runs are computed; budget-KEY.json: its budget in FLOPs;
+                            result-before.json: the last finished result, where the study flew again on other sources, recipes or seeds
 
 What a file says is read in ``file.py``; what has to be flown, and what it takes, is estimated in ``plan.py``; what is decided once for
 all runs in ``decisions.py``; runs are flown in ``pilots.py``, those of tuning in ``trials.py``; which records count as flown is decided
@@ -13,6 +14,8 @@ in ``records.py``; ``assemble.py`` compares.
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.core import outside
 from windtunnel.core.errors import ADVICE, DiskError, UserError
-from windtunnel.core.files import holder, locked, refuse_address, write_json
+from windtunnel.core.files import holder, locked, refuse_address, write_json, write_text
 from windtunnel.core.keys import Variant
 from windtunnel.core.shared import Share
 from windtunnel.recipe import Recipe
@@ -45,6 +48,8 @@ from windtunnel.train.loggers import check_loggers
 
 if TYPE_CHECKING:
     from windtunnel.data.stream import Stream
+
+BEFORE = "result-before.json"
 
 __all__ = ["StudyFile", "check_study", "fly_study", "load_study", "plan", "study_from", "summary"]
 
@@ -146,6 +151,8 @@ def flown(study: StudyFile, folder: Path, means: Means, save_records: Path | Non
 
         def write(entries: Sequence[Entry] = entries) -> StudyResult:
             result = result_so_far(study, entries, recipes, pilots, {"notes": notes, "tuning": tuning})
+            if not result.finished:
+                keep_finished(folder, means.say)
             write_json(folder / "result.json", result.plain())
             return result
 
@@ -159,6 +166,16 @@ def flown(study: StudyFile, folder: Path, means: Means, save_records: Path | Non
     if save_records is not None:
         save(pilots.records, save_records)
     return result
+
+
+def keep_finished(folder: Path, say: Callable[[str], None]) -> None:
+    """Where the result in ``folder`` is finished, keep it as ``result-before.json``: one of runs that still fly takes its place."""
+    before = folder / BEFORE
+    with contextlib.suppress(FileNotFoundError, ValueError, AttributeError):  # none yet, or one that nothing can be read of
+        text = (folder / "result.json").read_text(encoding="utf-8")
+        if json.loads(text).get("finished") is True:
+            write_text(before, text)
+            say(f"this study was finished before: what it came to then is kept (windtunnel report {before})")
 
 
 def only_here(recipes: Mapping[str, Recipe], means: Means) -> bool:
