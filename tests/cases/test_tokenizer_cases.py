@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import AutoTokenizer, GPT2TokenizerFast, PreTrainedTokenizerFast
 
 from windtunnel.data.encode import prepare_stream
 from windtunnel.kits.text.encoded import text_of
-from windtunnel.kits.text.tokenizer import encoder, load
+from windtunnel.kits.text.tokenizer import describe, encoder, load
 from windtunnel.parts.encoding.bpe import Bpe
 from windtunnel.parts.objective.next_token import NextToken
 
@@ -69,3 +69,32 @@ def test_a_text_begins_with_the_token_that_the_tokenizer_puts_there(tmp_path):
     assert batch["labels"][0].tolist() == [*letters[0][1:], -100, *letters[1][1:]]  # the next text's beginning is nobody's continuation
     plain = streams[False]
     assert plain.read("train", "notes", 0).tolist() == [1, *letters[0][1:-1]] and plain.facts.end is None
+
+
+def test_a_named_class_does_not_take_the_normalizer_away(tmp_path):
+    """Run on transformers 5.23: GPT2Tokenizer, read again, has no normalizer, whatever its tokenizer.json says."""
+    backend = Tokenizer.from_file(str(like_llama(tmp_path / "plain") / "tokenizer.json"))
+    backend.normalizer = normalizers.NFKC()
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>")
+    GPT2TokenizerFast(tokenizer_object=backend, **special).save_pretrained(tmp_path / "named")
+    text = "oﬃce Ａ"
+    wanted = backend.encode(text, add_special_tokens=False).ids
+    assert AutoTokenizer.from_pretrained(tmp_path / "named")(text)["input_ids"] != wanted, "transformers keeps it now"
+    assert encoder(load(tmp_path / "named", sentinels=0)).encode(text, add_special_tokens=False).ids == wanted
+
+
+def test_added_words_with_accents_are_written_as_they_were_read(tmp_path):
+    """huggingface/tokenizers 1392, 1915, 1996: a byte-level decoder takes the letters of added tokens for bytes."""
+    folder = like_llama(tmp_path / "given")
+    given = PreTrainedTokenizerFast.from_pretrained(folder)
+    given.add_tokens(["Größe", "đem", "日本", "plain", AddedToken("*é+?", normalized=False), "é"])  # the last is the token of a byte
+    given.save_pretrained(folder)
+    text = "a Größe, đem 日本 plain *é+?"
+    ids = given(text, add_special_tokens=False)["input_ids"]
+    assert given.decode(ids) != text, "tokenizers writes them right now"
+    found = load(folder, sentinels=0)
+    assert found(text, add_special_tokens=False)["input_ids"] == ids and found.decode(ids) == text
+    assert found.decode(encoder(found).encode("騎", add_special_tokens=False).ids) == "騎", "a byte of a letter is taken for the added é"
+    assert int(describe(found, sentinels=0).token_bytes[ids].sum()) == len(text.encode())
+    found.save_pretrained(tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").decode(ids) == text

@@ -112,17 +112,20 @@ def stored(folder: Path | str) -> Any:
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise UserError(f"tokenizer.folder: {folder}: {type(tokenizer).__name__} is not a fast tokenizer (no tokenizer.json)")
     _name_ends(tokenizer, folder / "config.json")
+    _spell_added(tokenizer.backend_tokenizer)
     return tokenizer
 
 
-_PROBE = "A first line, then\n\n  2 more: l'été, 12345 naïve _tokens_\tand {braces}."
+# The last words are what normalizers change: a ligature, a wide letter, an accent that stands apart.
+_PROBE = "A first line, then\n\n  2 more: l'été, 12345 naïve _tokens_\tand {braces}. The oﬃce, Ａ, e\u0301"
 
 
 def _as_its_file_says(folder: Path) -> Any:
     """The tokenizer of a folder as its tokenizer.json has it.
 
     Beside a config.json of gpt2, qwen2, qwen3 or gpt_neox, AutoTokenizer (transformers 5.23) makes another class, which puts a token of its
-    own behind the model's last row, and for qwen2 splits otherwise. What tokenizer.json says is what the model was trained with.
+    own behind the model's last row, and for qwen2 splits otherwise. So it does where tokenizer_config.json names such a class: that has a
+    normalizer of its own, or none. What tokenizer.json says is what the model was trained with.
     """
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -148,6 +151,27 @@ def _name_ends(tokenizer: Any, settings: Path) -> None:
         token = tokenizer.backend_tokenizer.id_to_token(number) if isinstance(number, int) else None
         if token is not None and getattr(tokenizer, f"{role}_token") is None:
             tokenizer.add_special_tokens({f"{role}_token": token})
+
+
+def _spell_added(backend: Tokenizer) -> None:
+    """Let added tokens be written as they are spelled.
+
+    The decoder of a byte-level tokenizer takes the letter ö for the byte that it stands for in the model's tokens, and in added ones too:
+    "schön", read as one token, is written with no letter where ö was (tokenizers 0.23; huggingface/tokenizers 1392, 1915, 1996).
+    """
+    from tokenizers import Regex, decoders
+
+    if "ByteLevel" not in _kinds(json.loads(backend.to_str()).get("decoder")):
+        return
+    own, letter = backend.get_vocab(with_added_tokens=False), {byte: character for character, byte in _byte_of().items()}
+    added = [token.content for token in backend.get_added_tokens_decoder().values()]
+    spelled = [
+        decoders.Replace(Regex(rf"\A{re.escape(content)}\z"), "".join(letter[byte] for byte in content.encode()))
+        for content in added
+        if content not in own and backend.decoder.decode([content]) != content
+    ]
+    if spelled:
+        backend.decoder = decoders.Sequence([*spelled, backend.decoder])
 
 
 def _ids(backend: Tokenizer) -> list[int]:
