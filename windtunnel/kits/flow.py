@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from windtunnel.kits.optim.descent import falling, take_steps
+
 
 class Flow(nn.Module):
     """Rectified flow: at time s from 0 to 1 between data and noise, ``(1 - s) x + s e``, it says ``e - x``.
@@ -32,14 +34,12 @@ class Flow(nn.Module):
 
     def learn(self, data: Tensor, condition: Tensor, steps: int, random: Any, *, rate: float = 3e-3, decay: bool = True) -> Flow:
         """Train in place, 128 rows a step; returns itself."""
-        optimizer = torch.optim.Adam(self.parameters(), rate, fused=True)
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = rate * (1 - step / steps if decay else 1)
+
+        def loss(step: int) -> Tensor:
             rows = torch.from_numpy(random.integers(0, len(data), 128))
-            loss = self.apart(data[rows], condition[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return self.apart(data[rows], condition[rows])
+
+        take_steps(torch.optim.Adam(self.parameters(), rate, fused=True), loss, steps, falling if decay else None)
         return self
 
     @torch.no_grad()

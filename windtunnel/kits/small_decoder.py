@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 
-WARMUP = 0.05  # of the steps
+from windtunnel.kits.optim.descent import take_steps, warmed_cosine
 
 
 class SmallDecoder(torch.nn.Module):
@@ -60,17 +59,6 @@ class SmallDecoder(torch.nn.Module):
 def descend(network: torch.nn.Module, loss_of: Callable[[int], torch.Tensor], steps: int, rate: float) -> None:
     """So many steps of AdamW on ``loss_of(step)``: gradients of norm 1 at most, a short warm-up, then a cosine down to nothing."""
     chosen = [weight for weight in network.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(chosen, rate, weight_decay=0.0, fused=True)
-    warm = max(1, round(WARMUP * steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps)))))
-    )
     network.train()
-    for step in range(steps):
-        loss = loss_of(step)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(chosen, 1.0)
-        optimizer.step()
-        schedule.step()
+    take_steps(torch.optim.AdamW(chosen, rate, weight_decay=0.0, fused=True), loss_of, steps, warmed_cosine, clip=1.0)
     network.eval()

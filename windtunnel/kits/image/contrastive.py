@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.kits.ridge import ridge
 
 Images = NDArray[Any]
@@ -44,13 +45,12 @@ def contrast(first: Tensor, second: Tensor, temperature: float = 0.2) -> Tensor:
 def pretrained(images: Images, seed: int, random: np.random.Generator, *, steps: int, batch: int = 64, rate: float = 3e-3) -> nn.Sequential:
     """An :func:`encoder` after steps on ``images`` [images, 64], of which each batch draws different ones."""
     model = encoder(seed)
-    optimizer = torch.optim.Adam(model.parameters(), rate)
-    for _ in range(steps):
+
+    def loss(step: int) -> Tensor:
         chosen = images[random.choice(len(images), min(batch, len(images)), replace=False)]
-        loss = contrast(*(model(torch.from_numpy(views(chosen, random))) for _ in range(2)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return contrast(*(model(torch.from_numpy(views(chosen, random))) for _ in range(2)))
+
+    take_steps(torch.optim.Adam(model.parameters(), rate), loss, steps)
     return model
 
 

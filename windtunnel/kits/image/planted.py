@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.kits.ridge import ridge
 
 Array = NDArray[Any]
@@ -102,17 +103,15 @@ class PairTowers:
         scale: float = 10.0,
     ) -> PairTowers:
         """Train on the pairs that ``rows`` names for each step; ``extra`` is added to ``weight`` of the contrastive loss."""
-        optimizer = torch.optim.Adam([self.image, self.text], rate, fused=True)
         pictures, captions = torch.from_numpy(images).float(), torch.from_numpy(words).float()
-        for step in range(steps):
+
+        def loss(step: int) -> Tensor:
             chosen = rows(step)
             first, second = unit(pictures[chosen] @ self.image), unit(captions[chosen] @ self.text)
-            loss = weight * contrastive(scale * first @ second.T)
-            if extra is not None:
-                loss = loss + extra(first, second, chosen)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            found = weight * contrastive(scale * first @ second.T)
+            return found if extra is None else found + extra(first, second, chosen)
+
+        take_steps(torch.optim.Adam([self.image, self.text], rate, fused=True), loss, steps)
         return self
 
     def named(self, images: Array, attribute: int) -> Array:

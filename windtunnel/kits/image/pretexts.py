@@ -15,6 +15,7 @@ from torch.nn import functional
 from windtunnel.kits.image.patch_network import PatchNetwork, cut, hide
 from windtunnel.kits.image.scattering import scattered
 from windtunnel.kits.neighbours import neighbour_loss
+from windtunnel.kits.optim.descent import take_step
 
 
 class Pretext(nn.Module):
@@ -302,7 +303,5 @@ def learned(knobs: Any, images: Tensor, labels: Tensor, seed: int, side: int) ->
     for step in range(knobs.steps):
         optimizer.param_groups[0]["lr"] = knobs.rate * min(1.0, (step + 1) / 20) * (1 - step / knobs.steps)
         chosen = torch.randint(0, len(images), (min(knobs.batch, len(images)),), generator=random)
-        optimizer.zero_grad()
-        task.loss(images[chosen], labels[chosen], random).backward()
-        optimizer.step()
+        take_step(optimizer, task.loss(images[chosen], labels[chosen], random))
     return task.eval()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from windtunnel.kits.optim.descent import take_steps
+
 
 class Teacher(nn.Module):
     """One hidden layer."""
@@ -26,13 +28,12 @@ class Teacher(nn.Module):
 
     def learn(self, images: Tensor, labels: Tensor, steps: int, random: np.random.Generator) -> None:
         """Cross entropy on images with noise; its weights then stay."""
-        optimizer = torch.optim.Adam(self.parameters(), 3e-3, fused=True)
-        for _ in range(steps):
+
+        def loss(step: int) -> Tensor:
             rows = torch.from_numpy(random.integers(0, len(images), 64))
-            loss = functional.cross_entropy(self(images[rows] + 0.3 * torch.randn(64, 64)), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return functional.cross_entropy(self(images[rows] + 0.3 * torch.randn(64, 64)), labels[rows])
+
+        take_steps(torch.optim.Adam(self.parameters(), 3e-3, fused=True), loss, steps)
         self.requires_grad_(False)
 
 

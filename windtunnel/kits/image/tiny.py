@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from windtunnel.kits.image.digits import digits
+from windtunnel.kits.optim.descent import take_step
 
 Weights = dict[str, Tensor]
 Kept = TypeVar("Kept")
@@ -104,10 +105,7 @@ def trained(
         optimizer = torch.optim.SGD(leaves, rate, momentum=0.9, weight_decay=decay, foreach=False)
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-        found = loss(held, torch.from_numpy(random.integers(rows, size=min(batch, rows))))
-        optimizer.zero_grad()
-        found.backward()
-        optimizer.step()
+        take_step(optimizer, loss(held, torch.from_numpy(random.integers(rows, size=min(batch, rows)))))
         if after is not None:
             with torch.no_grad():
                 after(held, step + 1)

@@ -1,1 +1,1 @@
-"""Curves of learning rates, and weights held near where they began."""
+"""Curves of learning rates, the steps of small networks, and weights held near where they began."""

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from windtunnel.kits.optim.descent import falling_to_a_tenth, take_steps
+
 Rows = NDArray[Any]
 
 
@@ -90,19 +92,14 @@ def learn(
     The rate falls in one line to a tenth of ``rate``. Rows of a step are drawn by ``random``, with replacement; without a
     ``batch`` each step takes all of them.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=True)
     tokens, counts = torch.from_numpy(np.ascontiguousarray(rows)).long(), torch.from_numpy(np.ascontiguousarray(counted)).float()
-    loss = torch.zeros(())
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (1 - 0.9 * step / steps)
+
+    def loss(step: int) -> torch.Tensor:
         chosen = torch.arange(len(rows)) if batch is None else torch.from_numpy(random.integers(0, len(rows), batch))
         weight = counts[chosen, 1:]
-        loss = (losses(model, tokens[chosen]) * weight).sum() / weight.sum().clamp(min=1)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return float(loss.detach())
+        return (losses(model, tokens[chosen]) * weight).sum() / weight.sum().clamp(min=1)
+
+    return take_steps(torch.optim.AdamW(model.parameters(), rate, weight_decay=decay, fused=True), loss, steps, falling_to_a_tenth)
 
 
 def written(model: Any, prompts: Rows, length: int, random: np.random.Generator | None = None, *, temperature: float = 1.0) -> Rows:

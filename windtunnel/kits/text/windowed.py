@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.kits.vectors import picked, softmax
 
 BACK = 2  # words that are seen
@@ -45,18 +46,15 @@ def learn(
     model: WindowModel, sources: list[Words], shares: list[float], random: np.random.Generator, *, steps: int, rate: float, batch: int = 128
 ) -> None:
     """Steps of Adam on runs of words [runs, BACK + 1], of which each source gives a share of every batch; the rate falls to nothing."""
-    optimizer = torch.optim.Adam(model.parameters(), rate)
     odds = np.array(shares) / np.sum(shares)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * (1 - step / steps)
+
+    def loss(step: int) -> torch.Tensor:
         counts = random.multinomial(batch, odds)
         rows = np.concatenate([one[random.integers(len(one), size=count)] for one, count in zip(sources, counts, strict=True)])
         tokens = torch.from_numpy(rows)
-        loss = nn.functional.cross_entropy(model(tokens[:, :-1]), tokens[:, -1])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return nn.functional.cross_entropy(model(tokens[:, :-1]), tokens[:, -1])
+
+    take_steps(torch.optim.Adam(model.parameters(), rate), loss, steps, falling)
 
 
 def nats(model: WindowModel, rows: Words) -> float:
