@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -121,13 +122,12 @@ class ActionBins(Experiment, name="action-bins"):
         import torch
 
         weights, wanted = layer.clone().requires_grad_(), torch.from_numpy(placed(actions, edges))
-        optimizer = torch.optim.Adam([weights], 0.03)
-        for _ in range(steps):
+
+        def loss(step: int) -> torch.Tensor:
             rows = random.integers(0, len(seen), min(256, len(seen)))
-            loss = torch.nn.functional.cross_entropy(seen[rows] @ weights, wanted[rows]) + 1e-4 * weights.square().sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return torch.nn.functional.cross_entropy(seen[rows] @ weights, wanted[rows]) + 1e-4 * weights.square().sum()
+
+        take_steps(torch.optim.Adam([weights], 0.03), loss, steps)
         return weights.detach()
 
 

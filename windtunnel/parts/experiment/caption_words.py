@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -117,10 +118,9 @@ class CaptionWords(Experiment, name="caption-words"):
         """Train ``model`` in place; ``only`` learns the word at one place."""
         import torch
 
-        optimizer = torch.optim.Adam(model.parameters(), 5e-3, fused=True)
         mixed = self.lessons == "after-text-mixed" and bool(images.any())
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = 5e-3 * (1 - step / steps)
+
+        def loss(step: int) -> torch.Tensor:
             rows = torch.from_numpy(random.integers(0, len(images), 12))
             seen, words = images[rows], captions[rows]
             if mixed:
@@ -128,14 +128,12 @@ class CaptionWords(Experiment, name="caption-words"):
             logits = model(seen, words)
             losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), words.flatten(), reduction="none").view(words.shape)
             if only is not None:
-                loss = losses[:, only].mean()
-            else:
-                own = (-losses).exp().detach()
-                given = own if reference is None else reference.likely(words)
-                loss = (losses * self.counts(own if self.weights == "own" else given, even=even or not seen.any())).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+                return losses[:, only].mean()
+            own = (-losses).exp().detach()
+            given = own if reference is None else reference.likely(words)
+            return (losses * self.counts(own if self.weights == "own" else given, even=even or not seen.any())).mean()
+
+        take_steps(torch.optim.Adam(model.parameters(), 5e-3, fused=True), loss, steps, falling)
 
     def counts(self, likely: torch.Tensor, *, even: bool = False) -> torch.Tensor:
         """How much each word of captions [rows, 12] counts, by how likely it was; 1 in the mean."""

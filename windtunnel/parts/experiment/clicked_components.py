@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -66,9 +67,8 @@ class ClickedComponents(Experiment, name="clicked-components"):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             network = made()
-        optimizer = torch.optim.Adam(network.parameters(), self.rate, fused=True)
-        for step in range(0 if self.tasks == "none" else self.steps):
-            optimizer.param_groups[0]["lr"] = self.rate * (1 - step / self.steps)
+
+        def loss_of(step: int) -> torch.Tensor:
             rows = torch.from_numpy(random.integers(0, len(first), 64))
             loss = first.new_zeros(())
             if self.tasks != "inverse":
@@ -82,9 +82,10 @@ class ClickedComponents(Experiment, name="clicked-components"):
                 follows = torch.from_numpy(random.integers(0, 2, 64))
                 then = torch.where(follows[:, None, None] == 1, second[rows], second[rows.roll(1)])
                 loss = loss + functional.binary_cross_entropy_with_logits(network.follow(first[rows], then), follows.float())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return loss
+
+        if self.tasks != "none":
+            take_steps(torch.optim.Adam(network.parameters(), self.rate, fused=True), loss_of, self.steps, falling)
         inputs = [torch.from_numpy(each[0]) for each in (labelled, held)]
         uses = np.concatenate([each[3].reshape(-1) for each in (labelled, held)])
         few = np.random.default_rng((seed, 1)).permutation(labelled[3].size)[: self.labels]  # the same for all tasks

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -86,13 +87,12 @@ class CodedVisits(Experiment, name="coded-visits"):
         inputs = torch.from_numpy(faded(known)[:, :-1].reshape(-1, 3 * CODES)).float()
         wanted = torch.from_numpy(known[:, 1:].reshape(-1))
         body, head = nn.Sequential(nn.Linear(3 * CODES, 64), nn.ReLU(), nn.Linear(64, self.width), nn.Tanh()), nn.Linear(self.width, CODES)
-        optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], 3e-3, fused=True)
-        for _ in range(self.steps):
+
+        def loss(step: int) -> torch.Tensor:
             rows = torch.from_numpy(random.integers(0, len(inputs), 256))
-            loss = nn.functional.cross_entropy(head(body(inputs[rows])), wanted[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return nn.functional.cross_entropy(head(body(inputs[rows])), wanted[rows])
+
+        take_steps(torch.optim.Adam([*body.parameters(), *head.parameters()], 3e-3, fused=True), loss, self.steps)
         with torch.no_grad():
             return body(torch.from_numpy(asked).float()).double().numpy()
 

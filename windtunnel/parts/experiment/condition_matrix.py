@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -79,13 +80,12 @@ class ConditionMatrix(Experiment, name="condition-matrix"):
         import torch
 
         weights = [torch.nn.Parameter(one.clone()) for one in start]
-        optimizer = torch.optim.AdamW(weights, RATE, weight_decay=0.0, fused=True)
-        for _ in range(self.steps):
+
+        def loss(step: int) -> torch.Tensor:
             batch = random.integers(0, len(kinds), BATCH)
-            loss = torch.nn.functional.cross_entropy(scores(weights, torch.from_numpy(images[batch])), torch.from_numpy(kinds[batch]))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            return torch.nn.functional.cross_entropy(scores(weights, torch.from_numpy(images[batch])), torch.from_numpy(kinds[batch]))
+
+        take_steps(torch.optim.AdamW(weights, RATE, weight_decay=0.0, fused=True), loss, self.steps)
         return [one.detach() for one in weights]
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 KNOWN = 0.95  # accuracy from which a set counts as known
@@ -63,10 +64,7 @@ class DelayedSums(Experiment, name="delayed-sums"):
 
         memorised, generalised = float(self.steps), float(self.steps)
         for step in range(1, self.steps + 1):
-            loss = nn.functional.cross_entropy(layers(table(rows[:shown]).sum(dim=1)), sums[:shown])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            take_step(optimizer, nn.functional.cross_entropy(layers(table(rows[:shown]).sum(dim=1)), sums[:shown]))
             if step % 25 == 0:
                 if memorised == self.steps and right(slice(0, shown)) >= KNOWN:
                     memorised = float(step)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ class DeletedFacts(Experiment, name="deleted-facts"):
         import torch
         from torch import nn
 
-        optimizer = torch.optim.AdamW(model.parameters(), self.rate / 3, fused=True)  # type: ignore[attr-defined]
         chosen, kept = (gone if self.how == "wordings" else gone[:, :1]).reshape(-1, 4), others.reshape(-1, 4)
-        for _ in range(self.deleting):
+
+        def loss_of(step: int) -> torch.Tensor:
             layers = answers(model, chosen)
             if self.how in ("erase", "wordings"):
                 chance = layers[-1].softmax(dim=1).gather(1, chosen[:, 3:]).clamp(max=1 - 1e-6)
@@ -82,10 +83,10 @@ class DeletedFacts(Experiment, name="deleted-facts"):
             else:
                 chosen_layers = layers if self.how == "layers" else layers[-1:]
                 loss = torch.stack([-one.log_softmax(dim=1)[:, :VALUES].mean() for one in chosen_layers]).sum()
-            loss = loss + nn.functional.cross_entropy(answers(model, kept)[-1], kept[:, 3])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return loss + nn.functional.cross_entropy(answers(model, kept)[-1], kept[:, 3])
+
+        optimizer = torch.optim.AdamW(model.parameters(), self.rate / 3, fused=True)  # type: ignore[attr-defined]
+        take_steps(optimizer, loss_of, self.deleting)
 
     def _attacked(self, model: object, gone: Tensor, others: Tensor) -> dict[str, float]:
         import torch

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
@@ -105,16 +106,14 @@ class DescribedFacts(Experiment, name="described-facts"):
             parts = [thing(rows[:, 0]), relation(rows[:, 1]), thing(rows[:, 2]), times[years]]
             return torch.as_tensor(body(torch.cat(parts, dim=1))[:, 0])
 
-        optimizer = torch.optim.Adam([*body.parameters(), *names.parameters(), *relation.parameters()], self.rate, fused=True)
-        for step in range(self.steps):
-            optimizer.param_groups[0]["lr"] = self.rate * (1 - step / self.steps)
+        def loss(step: int) -> torch.Tensor:
             rows = random.integers(0, len(known), 64)
             given, years, wanted = examples(known[rows], spans[rows], met, self.negatives, random)
             found = scores(torch.from_numpy(given), torch.from_numpy(years))
-            loss = nn.functional.binary_cross_entropy_with_logits(found, torch.from_numpy(wanted).float())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return nn.functional.binary_cross_entropy_with_logits(found, torch.from_numpy(wanted).float())
+
+        optimizer = torch.optim.Adam([*body.parameters(), *names.parameters(), *relation.parameters()], self.rate, fused=True)
+        take_steps(optimizer, loss, self.steps, falling)
         told = []
         with torch.no_grad():
             for each in asked:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -95,14 +96,12 @@ class DigitStudents(Experiment, name="digit-students"):
 
         known = torch.zeros(len(images), dtype=torch.bool)
         known[torch.from_numpy(few)] = True
-        optimizer = torch.optim.Adam(student.parameters(), 1e-2, fused=True)
-        for step in range(self.steps):
-            optimizer.param_groups[0]["lr"] = 1e-2 * (1 - step / self.steps)
+
+        def loss(step: int) -> torch.Tensor:
             rows = torch.from_numpy(np.concatenate([random.choice(few, 32), random.choice(seen, 32)]))
-            loss = self.loss(student, teacher, images[rows], wanted[rows], known[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return self.loss(student, teacher, images[rows], wanted[rows], known[rows])
+
+        take_steps(torch.optim.Adam(student.parameters(), 1e-2, fused=True), loss, self.steps, falling)
 
     def loss(self, student: Student, teacher: Teacher, images: torch.Tensor, wanted: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Of a batch, of which the ``known`` have labels."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -81,9 +82,7 @@ class ExpertPathways(Experiment, name="expert-pathways"):
             loss = torch.nn.functional.cross_entropy(logits, wanted[:trained])
             if step % EVERY == 0:
                 looks.append(self._look(model, tokens, wanted, trained, step, float(loss.detach())))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            take_step(optimizer, loss)
         return told(looks)
 
     def _look(self, model: Learner, tokens: torch.Tensor, wanted: torch.Tensor, trained: int, step: int, loss: float) -> RoutingLook:

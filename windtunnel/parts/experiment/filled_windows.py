@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -84,16 +85,13 @@ class FilledWindows(Experiment, name="filled-windows"):
                 found = net(torch.from_numpy(given).float())
             return np.asarray(found.double().numpy() * spread + mean)
 
-        optimizer = torch.optim.Adam(net.parameters(), 3e-3, fused=True)
-        for step in range(self.steps):
-            optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / self.steps)
+        def loss(step: int) -> torch.Tensor:
             rows, begin = random.integers(0, len(known), 128), int(random.integers(0, LENGTH - seen - self.ahead + 1))
             window = known[rows, begin : begin + seen + self.ahead]
             given = torch.from_numpy(scaled(window, seen)[0]).float()
-            loss = (net(given[:, :seen]) - given[:, seen:]).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return (net(given[:, :seen]) - given[:, seen:]).square().mean()
+
+        take_steps(torch.optim.Adam(net.parameters(), 3e-3, fused=True), loss, self.steps, falling)
         path = asked[:, :past]
         while path.shape[1] < past + self.horizon:
             path = np.concatenate([path, told(path[:, -seen:])], axis=1)

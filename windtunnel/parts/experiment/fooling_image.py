@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_step, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -120,10 +121,7 @@ class FoolingImage(Experiment, name="fooling-image"):
         image = (0.1 * torch.from_numpy(random.standard_normal((1, real.shape[1]))).float()).requires_grad_()
         optimizer = torch.optim.Adam([image], 0.1)
         for _ in range(self.steps):
-            loss = -(unit(towers[0](image) - gap) @ said.T).amin()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            take_step(optimizer, -(unit(towers[0](image) - gap) @ said.T).amin())
             with torch.no_grad():
                 image.clamp_(-bound, bound)
         return image.detach()
@@ -174,15 +172,12 @@ def fit(
 
     from windtunnel.kits.image.planted import contrastive
 
-    optimizer = torch.optim.Adam(towers.parameters(), 3e-3, fused=True)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / steps)
+    def loss(step: int) -> torch.Tensor:
         rows = torch.from_numpy(random.integers(0, len(images), BATCH))
         seen, said = images[rows], words[rows]
         if sink is not None:
             seen = torch.cat([seen, sink])
             said = torch.cat([said, torch.eye(words.shape[1])[-1:]])
-        loss = contrastive(scale * towers[0](seen) @ towers[1](said).T)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return contrastive(scale * towers[0](seen) @ towers[1](said).T)
+
+    take_steps(torch.optim.Adam(towers.parameters(), 3e-3, fused=True), loss, steps, falling)

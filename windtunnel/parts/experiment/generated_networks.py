@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -224,13 +225,12 @@ def taught(weights: Tensor, points: Tensor, labels: Tensor, steps: int, rate: fl
     import torch
 
     held = weights.clone().requires_grad_()
-    optimizer = torch.optim.Adam([held], rate)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(answers(held, points).flatten(0, 1), labels.flatten(), reduction="sum").div(
-            points.shape[1]
-        ).backward()
-        optimizer.step()
+
+    def loss(step: int) -> Tensor:
+        found = answers(held, points).flatten(0, 1)
+        return torch.nn.functional.cross_entropy(found, labels.flatten(), reduction="sum") / points.shape[1]
+
+    take_steps(torch.optim.Adam([held], rate), loss, steps)
     return held.detach()
 
 
