@@ -9,6 +9,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -98,11 +99,11 @@ class GraftedRegion(Experiment, name="grafted-region"):
         """The weights after so many steps of 32 images."""
         import torch
 
-        for _ in range(steps):
+        def loss(step: int) -> torch.Tensor:
             chosen = torch.from_numpy(random.integers(len(inputs), size=32))
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(inputs[chosen]), labels[chosen]).backward()
-            optimizer.step()
+            return torch.nn.functional.cross_entropy(model(inputs[chosen]), labels[chosen])
+
+        take_steps(optimizer, loss, steps)
         return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
     def _region(self, model: Any, first: Weights, tuned: Weights, inputs: Any, labels: Any, random: np.random.Generator) -> Weights:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ class GuidedNetwork(Experiment, name="guided-network"):
         """Train ``network`` in place, drawn to ``guide`` if there is one."""
         import torch
 
-        optimizer = torch.optim.AdamW(network, RATE, weight_decay=0.0)
-        for step in range(self.steps):
+        def loss_of(step: int) -> torch.Tensor:
             batch = torch.from_numpy(random.integers(0, len(labels), BATCH))
             mine = states(network, pixels[batch])
             loss = torch.nn.functional.cross_entropy(mine[-1], labels[batch])
@@ -106,9 +106,9 @@ class GuidedNetwork(Experiment, name="guided-network"):
                     theirs = states(guide, pixels[other])
                 for place, state in spread(mine[:-1], theirs[:-1]):
                     loss = loss + self.strength * (1 - cka(mine[place], state))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            return loss
+
+        take_steps(torch.optim.AdamW(network, RATE, weight_decay=0.0), loss_of, self.steps)
 
 
 def placed(images: np.ndarray, random: np.random.Generator) -> np.ndarray:

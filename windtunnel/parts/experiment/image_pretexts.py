@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -148,13 +149,12 @@ class ImagePretexts(Experiment, name="image-pretexts"):
         import torch
 
         network, head = task.network.train(), torch.nn.Linear(task.network.width, 10)
-        optimizer = torch.optim.AdamW([*network.parameters(), *head.parameters()], 1e-3, weight_decay=0.01, fused=True)
         given = task.read(images)
-        for _ in range(60):
-            loss = torch.nn.functional.cross_entropy(head(network(given[few])), labels[few])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+
+        def loss(step: int) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(head(network(given[few])), labels[few])
+
+        take_steps(torch.optim.AdamW([*network.parameters(), *head.parameters()], 1e-3, weight_decay=0.01, fused=True), loss, 60)
         with torch.no_grad():
             found = head(network(given[held])).argmax(dim=1)
         return float((found == labels[held]).double().mean())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -80,9 +81,7 @@ class InjectedFacts(Experiment, name="injected-facts"):
 
         def step(rows: list[torch.Tensor]) -> None:
             loss = sum(losses(model, each).sum() for each in rows) / sum(each[:, 1:].numel() for each in rows)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[union-attr]
-            optimizer.step()
+            take_step(optimizer, loss)  # type: ignore[arg-type]
 
         def text(count: int) -> torch.Tensor:
             return torch.from_numpy(drawn(odds, count, LENGTH, random)).long()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -170,13 +171,12 @@ def head(states: torch.Tensor, shares: np.ndarray, seed: int = 0) -> Callable[[t
         network = torch.nn.Sequential(torch.nn.Linear(states.shape[1], HIDDEN), torch.nn.GELU(), torch.nn.Linear(HIDDEN, 1)).to(
             states.dtype
         )
-    optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=0.3)
     given, wanted = (states - centre) / scale, torch.from_numpy(shares)[:, None].to(states.dtype)
-    for _ in range(ROUNDS):
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(network(given), wanted)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+
+    def loss(step: int) -> torch.Tensor:
+        return torch.nn.functional.binary_cross_entropy_with_logits(network(given), wanted)
+
+    take_steps(torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=0.3), loss, ROUNDS)
 
     def told(some: torch.Tensor) -> np.ndarray:
         with torch.no_grad():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -82,13 +83,12 @@ class LabelledWalks(Experiment, name="labelled-walks"):
 
         model = nn.Sequential(nn.Linear(inputs.shape[1], 64), nn.ReLU(), nn.Linear(64, 2))
         given, wanted = torch.from_numpy(inputs).float(), 4 * torch.from_numpy(targets).float()
-        optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.05, fused=True)
-        for _ in range(self.steps):
+
+        def loss(step: int) -> torch.Tensor:
             rows = torch.from_numpy(random.integers(0, len(given), 128))
-            loss = (model(given[rows]) - wanted[rows]).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return (model(given[rows]) - wanted[rows]).square().mean()
+
+        take_steps(torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.05, fused=True), loss, self.steps)
 
         def asked(inputs: np.ndarray) -> np.ndarray:
             with torch.no_grad():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -93,15 +94,14 @@ class LayerChains(Experiment, name="layer-chains"):
         weights = [
             torch.nn.Parameter(torch.from_numpy(random.standard_normal(shape).astype(np.float32) / shape[0] ** 0.5)) for shape in shapes
         ]
-        optimizer = torch.optim.AdamW(weights, RATE, weight_decay=0.0, fused=True)
-        for _ in range(self.steps):
+
+        def loss(step: int) -> torch.Tensor:
             batch = random.integers(0, len(labels), BATCH)
             noisy = (pixels[batch] + self.noise * random.standard_normal((BATCH, pixels.shape[1]))) / 16
             scores = through(weights, torch.from_numpy(noisy).float(), range(self.blocks))
-            loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels[batch]))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            return torch.nn.functional.cross_entropy(scores, torch.from_numpy(labels[batch]))
+
+        take_steps(torch.optim.AdamW(weights, RATE, weight_decay=0.0, fused=True), loss, self.steps)
         return weights
 
 

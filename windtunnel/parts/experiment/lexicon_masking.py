@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -61,19 +62,17 @@ class LexiconMasking(Experiment, name="lexicon-masking"):
             torch.manual_seed(seed)
             table = nn.Embedding(WORDS + 1, WIDTH)
             inner, outer = nn.Linear(3 * WIDTH, 64), nn.Linear(64, WORDS)
-        optimizer = torch.optim.Adam([*table.parameters(), *inner.parameters(), *outer.parameters()], self.rate)
 
         def losses(some: np.ndarray, masked: np.ndarray) -> torch.Tensor:
             tokens, gone = torch.from_numpy(some), torch.from_numpy(masked)
             found = outer(torch.tanh(inner(context(table, tokens.masked_fill(gone, MASK)))))
             return nn.functional.cross_entropy(found[gone], tokens[gone], reduction="none")
 
-        for _ in range(self.steps):
+        def loss(step: int) -> torch.Tensor:
             some = texts[random.integers(len(texts), size=64)]
-            loss = losses(some, masked(some, self.masks, random)).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return losses(some, masked(some, self.masks, random)).mean()
+
+        take_steps(torch.optim.Adam([*table.parameters(), *inner.parameters(), *outer.parameters()], self.rate), loss, self.steps)
         hidden = masked(held, "random", random)
         with torch.no_grad():
             each = losses(held, hidden).double().numpy()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -75,9 +76,7 @@ class LookAheadTeacher(Experiment, name="look-ahead-teacher"):
                     certain, guess = said(average, other[others]).softmax(dim=1).max(dim=1)
                 each = torch.nn.functional.cross_entropy(said(held, other[others]), guess, reduction="none")
                 loss = loss + (each * (certain > self.sure)).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            take_step(optimizer, loss)
 
         for _ in range(self.steps):
             rows, others = (torch.from_numpy(random.integers(len(own), size=32)) for _ in range(2))

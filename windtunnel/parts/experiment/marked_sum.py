@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class MarkedSum(Experiment, name="marked-sum"):
             network, answer = self._networks()
         random = torch.Generator().manual_seed(seed)
         before = self._reach(network, answer, random)
-        parameters = [*network.parameters(), *answer.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
+        optimizer = torch.optim.Adam([*network.parameters(), *answer.parameters()], lr=self.learning_rate)
         diverged = False
         for _ in range(self.steps):
             inputs, targets = sequences(self.batch, self.length, random)
@@ -65,11 +65,7 @@ class MarkedSum(Experiment, name="marked-sum"):
             if not torch.isfinite(loss):
                 diverged = True
                 break
-            optimizer.zero_grad()
-            loss.backward()
-            if self.clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, self.clip)
-            optimizer.step()
+            take_step(optimizer, loss, clip=self.clip)
         with torch.no_grad():
             inputs, targets = sequences(JUDGED, self.length, random)
             error = float(torch.nn.functional.mse_loss(answered(network, answer, inputs), targets))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -112,11 +113,10 @@ def pretrained(images: np.ndarray, labels: np.ndarray, steps: int, seed: int) ->
             nn.Sequential(nn.Conv2d(inner, WIDTH, 3, padding=1, stride=2), nn.BatchNorm2d(WIDTH), nn.ReLU()) for inner in (1, WIDTH, WIDTH)
         ]
         network = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, 10))
-        optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
-        for _ in range(steps):
+
+        def loss(step: int) -> torch.Tensor:
             chosen = random.integers(0, len(given), 32)
-            loss = nn.functional.cross_entropy(network(given[chosen]), torch.from_numpy(labels[chosen]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return nn.functional.cross_entropy(network(given[chosen]), torch.from_numpy(labels[chosen]))
+
+        take_steps(torch.optim.AdamW(network.parameters(), 3e-3), loss, steps)
     return network.eval()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -123,9 +124,8 @@ class MatchedLabels(Experiment, name="matched-labels"):
         torch.manual_seed(seed)
         network, random = copy.deepcopy(network), torch.Generator().manual_seed(seed)
         draw, weights = new(network, given, labels)
-        optimizer = torch.optim.AdamW(weights, rate, weight_decay=0.0, foreach=False)
-        for step in range(self.tuning):
-            optimizer.param_groups[0]["lr"] = rate * (1 - step / self.tuning)
+
+        def loss(step: int) -> torch.Tensor:
             rows = torch.randperm(len(given), generator=random)
             if isinstance(network, LabelMatching):  # a part of what is given is asked for, by the rest
                 asked, few = rows[: max(1, len(rows) // 3)][:8], rows[max(1, len(rows) // 3) :]
@@ -133,10 +133,9 @@ class MatchedLabels(Experiment, name="matched-labels"):
             else:
                 asked = rows[:18]
                 found = draw(given[asked])
-            loss = torch.nn.functional.mse_loss(found, labels[asked])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            return torch.nn.functional.mse_loss(found, labels[asked])
+
+        take_steps(torch.optim.AdamW(weights, rate, weight_decay=0.0, foreach=False), loss, self.tuning, falling)
         return draw
 
 

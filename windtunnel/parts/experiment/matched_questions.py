@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -140,10 +141,8 @@ def fit(model: Any, batch: Any, steps: int, rate: float) -> None:
     """Steps of Adam on pairs that ``batch()`` gives."""
     import torch
 
-    optimizer = torch.optim.Adam(model.parameters(), rate)
-    for _ in range(steps):
+    def loss(step: int) -> torch.Tensor:
         one, two, match = (torch.from_numpy(part) for part in batch())
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(one, two), match.float())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return torch.nn.functional.binary_cross_entropy_with_logits(model(one, two), match.float())
+
+    take_steps(torch.optim.Adam(model.parameters(), rate), loss, steps)

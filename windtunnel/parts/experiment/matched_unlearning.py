@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.kits.ridge import ridge
 from windtunnel.slots import Experiment
 
@@ -132,17 +133,17 @@ def fit(models: list[Tensor], data: Learned, seen: Tensor, steps: int, rate: flo
     import torch
 
     weights = [one.clone().requires_grad_() for one in models]
-    optimizer = torch.optim.Adam(weights, rate)
     pixels, labels = data.pixels[: seen.shape[1]], data.labels[: seen.shape[1]]
-    for _ in range(steps):
+
+    def loss(step: int) -> torch.Tensor:
         found = outputs(weights, pixels)
         if wanted is None:
             each = -found.log_softmax(dim=2).gather(2, labels[None, :, None].expand(len(found), -1, 1))[..., 0]
         else:
             each = ((found - wanted) ** 2).mean(dim=2)
-        optimizer.zero_grad()
-        ((each * seen).sum() / seen.shape[1]).backward()
-        optimizer.step()
+        return (each * seen).sum() / seen.shape[1]
+
+    take_steps(torch.optim.Adam(weights, rate), loss, steps)
     return [one.detach() for one in weights]
 
 
