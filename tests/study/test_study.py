@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from paths import ROOT, TESTS
 from rich.console import Console
 
+from windtunnel.core.asked import TOGETHER
 from windtunnel.core.errors import UserError
 from windtunnel.core.files import locked
 from windtunnel.core.keys import Variant
@@ -371,6 +372,9 @@ def test_both_signals_are_counted_and_handled_as_before_afterwards():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with counted_signals() as heard:
         os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert heard.count == 1, "`timeout` sends two signals at a time, and asks once"
+        heard.first -= TOGETHER
         os.kill(os.getpid(), signal.SIGINT)
         assert heard.count == 2
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

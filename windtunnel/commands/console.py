@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.commands.ending import writing_checkpoints
+from windtunnel.core.asked import Asked
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import Failure
 
@@ -45,19 +46,20 @@ def print_json(value: Any) -> None:
 @contextlib.contextmanager
 def stopping(speaking: bool = True) -> Iterator[Callable[[], bool]]:
     """Whether somebody asked to stop: the first Ctrl-C or SIGTERM lets the run write a checkpoint, a second one does not wait."""
-    asked: list[int] = []
+    asked = Asked()
 
     def ask(number: int, frame: Any) -> None:
-        if asked:
+        if not asked.hear():
+            return
+        if asked.count > 1:
             raise KeyboardInterrupt
-        asked.append(number)
         if speaking:
             console().print("stopping at the next step, with a checkpoint; once more stops at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with writing_checkpoints():
-            yield lambda: bool(asked)
+            yield lambda: asked.count > 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

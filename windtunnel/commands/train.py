@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from windtunnel.commands.console import console, following, print_json, stop_with, stopping
+from windtunnel.commands.ending import writing_checkpoints
 from windtunnel.commands.options import (
     OUT,
     AddressOption,
@@ -68,7 +69,8 @@ def at_work(out: Path, processes: int, device: str | None, words: Sequence[str])
 
     check_device(device)
     if processes > 1 and "WORLD_SIZE" not in os.environ:  # which torchrun sets for those it starts
-        raise typer.Exit(ranks.torchrun(processes, ["-m", "windtunnel.commands.main", *words]))
+        with writing_checkpoints():
+            raise typer.Exit(ranks.torchrun(processes, ["-m", "windtunnel.commands.main", *words]))
     with ranks.joined(device):
         speaking = not ranks.rank()
         with (

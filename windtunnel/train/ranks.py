@@ -17,6 +17,7 @@ import hashlib
 import io
 import logging
 import os
+import signal
 import sys
 import time
 import uuid
@@ -26,6 +27,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from windtunnel.core.asked import Asked
 from windtunnel.core.errors import UserError
 
 BUCKET = 1 << 25  # bytes of gradients that travel together: fewer messages, for little memory besides the gradients
@@ -37,7 +39,7 @@ PATIENCE = datetime.timedelta(hours=12)  # rank 0 evaluates and prepares text wh
 def torchrun(ranks: int, words: Sequence[str]) -> int:
     """Start ``ranks`` processes of Python with ``words`` on this machine by torchrun, and wait; returns the exit code.
 
-    A signal is handed on to them, and they get half a minute to write a checkpoint.
+    A signal is handed on to them, and they get half a minute to write a checkpoint. One more, later, ends them.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -45,14 +47,23 @@ def torchrun(ranks: int, words: Sequence[str]) -> int:
 
     logging.disable()  # what went wrong, rank 0 says
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    try:
-        main(["--standalone", f"--nproc-per-node={ranks}", *words])
+    asked = Asked()
+
+    def hand_on(number: int, frame: Any) -> None:
+        if asked.hear():
+            raise SignalException(f"signal {number}", sigval=signal.Signals(number))
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:  # torchrun's own handler would let a second signal end it while it waits for the checkpoint
+        main(["--standalone", f"--nproc-per-node={ranks}", "--signals-to-handle=SIGHUP,SIGQUIT", *words])
     except ChildFailedError as error:
         first = error.failures.get(0) or min(error.failures.values(), key=lambda failure: failure.timestamp)
         return first.exitcode if first.exitcode > 0 else 1
     except (SignalException, KeyboardInterrupt):
         return 130
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         logging.disable(logging.NOTSET)
     return 0
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any
 
+from windtunnel.core.asked import Asked
 from windtunnel.core.errors import UserError
 from windtunnel.study.launch import allocator, worker
 from windtunnel.study.launch.spawned import without_script
@@ -322,19 +323,15 @@ def how_it_died(code: int | None) -> str:
     return f"killed by signal {-code}"
 
 
-@dataclass
-class Signals:
-    """How many signals were heard, and when the first was, by the monotonic clock."""
+class Signals(Asked):
+    """How many times a study was asked to stop."""
 
-    count: int = 0
-    first: float = 0.0
-
-    def hear(self, *_: Any) -> None:
+    def hear(self, *_: Any) -> bool:
         """Count a signal; the first is answered, because runs need a moment to write their checkpoints."""
-        self.count += 1
-        if self.count == 1:
-            self.first = time.monotonic()
+        counted = super().hear()
+        if counted and self.count == 1:
             print(f"stopping: runs write checkpoints, for {PATIENCE:.0f} seconds at most; once more stops at once", file=sys.stderr)
+        return counted
 
     def late(self) -> bool:
         """Whether what was asked to stop has had its time."""
