@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from windtunnel.commands.ending import writing_checkpoints
-from windtunnel.core.asked import Asked
+from windtunnel.core.asked import StopAsked
 from windtunnel.core.errors import UserError
 from windtunnel.core.typed import Failure
 
@@ -46,7 +46,7 @@ def print_json(value: Any) -> None:
 @contextlib.contextmanager
 def stopping(speaking: bool = True) -> Iterator[Callable[[], bool]]:
     """Whether somebody asked to stop: the first Ctrl-C or SIGTERM lets the run write a checkpoint, a second one does not wait."""
-    asked = Asked()
+    asked = StopAsked()
 
     def ask(number: int, frame: Any) -> None:
         if not asked.hear():

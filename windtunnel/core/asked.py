@@ -11,7 +11,7 @@ TOGETHER = 2.0
 
 
 @dataclass
-class Asked:
+class StopAsked:
     """How many times this process was asked to stop, and when first, by the monotonic clock."""
 
     count: int = 0

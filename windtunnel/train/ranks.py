@@ -27,7 +27,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from windtunnel.core.asked import Asked
+from windtunnel.core.asked import StopAsked
 from windtunnel.core.errors import UserError
 
 BUCKET = 1 << 25  # bytes of gradients that travel together: fewer messages, for little memory besides the gradients
@@ -47,7 +47,7 @@ def torchrun(ranks: int, words: Sequence[str]) -> int:
 
     logging.disable()  # what went wrong, rank 0 says
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    asked = Asked()
+    asked = StopAsked()
 
     def hand_on(number: int, frame: Any) -> None:
         if asked.hear():

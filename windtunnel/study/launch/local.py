@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Any
 
-from windtunnel.core.asked import Asked
+from windtunnel.core.asked import StopAsked
 from windtunnel.core.errors import UserError
 from windtunnel.study.launch import allocator, worker
 from windtunnel.study.launch.spawned import without_script
@@ -323,7 +323,7 @@ def how_it_died(code: int | None) -> str:
     return f"killed by signal {-code}"
 
 
-class Signals(Asked):
+class Signals(StopAsked):
     """How many times a study was asked to stop."""
 
     def hear(self, *_: Any) -> bool:
