@@ -176,5 +176,8 @@ def with_rows(model: PreTrainedModel, size: int | None, context: StartContext, w
         grown, generation = fresh(config, 0, rows), written_generation(model)
         if generation is not None:
             set_generation(grown, generation)
-        warnings.warn(f"{who}: {needed - there} rows added for special tokens: {', '.join(token for _, token in lacking)}", stacklevel=2)
+        # As much is true of transformers' resize_token_embeddings (findings/resized-vocabulary-repeats-one-row.sh), which does not say it.
+        equal = "; all hold the same numbers until they are trained, and a structure that leaves them frozen, such as lora, keeps them so"
+        names = ", ".join(token for _, token in lacking)
+        warnings.warn(f"{who}: {needed - there} rows added for special tokens: {names}{equal if needed - there > 1 else ''}", stacklevel=2)
         return grown
