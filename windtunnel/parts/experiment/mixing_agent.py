@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -107,10 +108,7 @@ class MixingAgent(Experiment, name="mixing-agent"):
                 wanted = reward + (discount * goes_on * many(slow, after, 12).max(dim=1).values if discount else 0.0)
             found = net(torch.cat([state, mixture], dim=1))[:, 0]
             penalty = many(net, state, 12).logsumexp(dim=1) - np.log(12) - found
-            loss = ((found - wanted) ** 2).mean() + self.conservative * penalty.mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            take_step(optimizer, ((found - wanted) ** 2).mean() + self.conservative * penalty.mean())
             if step % 20 == 0:
                 slow.load_state_dict(net.state_dict())
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -75,17 +76,16 @@ class ModalityExperts(Experiment, name="modality-experts"):
     def _learned(self, model: Any, tokens: np.ndarray, kinds: tuple[int, ...], trained: list[Any], steps: int, random: Any) -> None:
         import torch
 
-        optimizer = torch.optim.Adam(trained, self.rate, fused=True)
         inputs = [windows(tokens, kind) for kind in kinds]
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = self.rate * (1 - step / steps)
+
+        def loss_of(step: int) -> torch.Tensor:
             loss = torch.zeros(())
             for kind, (given, wanted) in zip(kinds, inputs, strict=True):
                 rows = torch.from_numpy(random.integers(0, len(given), 256 // len(kinds)))
                 loss = loss + torch.nn.functional.cross_entropy(model(given[rows], kind), wanted[rows]) / len(kinds)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return loss
+
+        take_steps(torch.optim.Adam(trained, self.rate, fused=True), loss_of, steps, falling)
 
     def _bits(self, model: Any, tokens: np.ndarray, kind: int) -> float:
         import math

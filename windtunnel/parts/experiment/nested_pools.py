@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -110,11 +111,10 @@ def labelled(images: np.ndarray, names: np.ndarray, seed: int, random: np.random
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(random.standard_normal((10, 32)) / 32**0.5))
         head.bias.zero_()
-    optimizer = torch.optim.Adam([*model.parameters(), *head.parameters()], 3e-3)
-    for _ in range(steps):
+
+    def loss(step: int) -> torch.Tensor:
         chosen = random.integers(len(images), size=64)
-        loss = nn.functional.cross_entropy(head(model(torch.from_numpy(views(images[chosen], random)))), torch.from_numpy(names[chosen]))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return nn.functional.cross_entropy(head(model(torch.from_numpy(views(images[chosen], random)))), torch.from_numpy(names[chosen]))
+
+    take_steps(torch.optim.Adam([*model.parameters(), *head.parameters()], 3e-3), loss, steps)
     return model

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -85,7 +86,6 @@ class NextItem(Experiment, name="next-item"):
         alike = catalogue.alike()
         if self.contrast == "shuffled":
             alike = alike[random.permutation(self.items)]
-        optimizer = torch.optim.AdamW(network.weights, RATE, weight_decay=0.0)
         own = torch.arange(BATCH)
 
         def view(items: np.ndarray) -> torch.Tensor:
@@ -96,14 +96,14 @@ class NextItem(Experiment, name="next-item"):
             changed = np.where(random.random(items.shape) < CHANGED, others, items)
             return normalize(network.histories(torch.from_numpy(changed)), dim=1)
 
-        for _ in range(self.steps):
+        def loss(step: int) -> torch.Tensor:
             batch = learned[random.integers(0, len(learned), BATCH)]
-            loss = cross_entropy(network.scores(torch.from_numpy(batch[:, :LENGTH])), torch.from_numpy(batch[:, LENGTH]))
-            if self.contrast != "none":
-                loss = loss + self.weight * cross_entropy(view(batch[:, :LENGTH]) @ view(batch[:, :LENGTH]).T / TEMPERATURE, own)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            found = cross_entropy(network.scores(torch.from_numpy(batch[:, :LENGTH])), torch.from_numpy(batch[:, LENGTH]))
+            if self.contrast == "none":
+                return found
+            return found + self.weight * cross_entropy(view(batch[:, :LENGTH]) @ view(batch[:, :LENGTH]).T / TEMPERATURE, own)
+
+        take_steps(torch.optim.AdamW(network.weights, RATE, weight_decay=0.0), loss, self.steps)
         return network
 
     def _words(self, catalogue: Catalogue, random: np.random.Generator) -> np.ndarray:

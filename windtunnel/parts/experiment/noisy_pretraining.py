@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -91,12 +92,11 @@ class NoisyPretraining(Experiment, name="noisy-pretraining"):
         """Cross entropy with what ``module`` punishes besides."""
         import torch
 
-        optimizer = torch.optim.AdamW(module.parameters(), self.rate, weight_decay=1e-4)
         targets = torch.from_numpy(labels)
-        for _ in range(steps):
+
+        def loss_of(step: int) -> torch.Tensor:
             chosen = torch.from_numpy(random.choice(len(inputs), min(self.batch, len(inputs)), replace=False))
             loss = torch.nn.functional.cross_entropy(module(inputs[chosen]), targets[chosen])
-            loss = loss + (module.punished(inputs[chosen]) if hasattr(module, "punished") else 0.0)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return loss + (module.punished(inputs[chosen]) if hasattr(module, "punished") else 0.0)
+
+        take_steps(torch.optim.AdamW(module.parameters(), self.rate, weight_decay=1e-4), loss_of, steps)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -130,10 +131,7 @@ def tune(network: Any, rows: np.ndarray, batch: int, rate: float) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.0, fused=True)
     for start in range(0, len(rows), batch):
         tokens = torch.from_numpy(rows[start : start + batch])
-        loss = torch.nn.functional.cross_entropy(network(tokens[:, :-1]).logits.transpose(1, 2), tokens[:, 1:])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        take_step(optimizer, torch.nn.functional.cross_entropy(network(tokens[:, :-1]).logits.transpose(1, 2), tokens[:, 1:]))
 
 
 def logits_of(network: Any, rows: np.ndarray) -> torch.Tensor:

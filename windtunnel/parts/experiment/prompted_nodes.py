@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -189,10 +190,7 @@ class Prompted(NamedTuple):
                 nodes = self._practise(graphs, actors)
             else:
                 nodes = graphs.nodes + self.places(graphs)[..., None] * self.vector
-            loss = torch.nn.functional.cross_entropy(self.said(nodes, graphs.near), graphs.labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            take_step(optimizer, torch.nn.functional.cross_entropy(self.said(nodes, graphs.near), graphs.labels))
 
     def places(self, graphs: MotifGraphs) -> torch.Tensor:
         """Which nodes get the one vector, [graphs, NODES]."""
@@ -251,9 +249,7 @@ class Prompted(NamedTuple):
                     ratio = (new - old).exp()
                     loss = loss - torch.minimum(ratio * gain, ratio.clamp(1 - CLIP, 1 + CLIP) * gain).mean()
                 loss = loss + 0.5 * ((wanted - foretold) ** 2).mean() + 0.01 * (odds.exp() * odds).sum(dim=1).mean()
-            optimizer.zero_grad()
-            (loss / self.budget).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            take_step(optimizer, loss / self.budget)
         return nodes
 
     def told(self, graphs: MotifGraphs) -> tuple[float, torch.Tensor]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -109,15 +110,14 @@ def fitted(images: np.ndarray, labels: np.ndarray, steps: int, seed: int, often:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     inputs, names = torch.from_numpy(images).float(), torch.from_numpy(labels)
     odds = None if often is None else often / often.sum()
-    for _ in range(steps):
+
+    def loss(step: int) -> torch.Tensor:
         chosen = torch.from_numpy(random.choice(len(labels), 64, p=odds))
-        loss = nn.functional.cross_entropy(model(inputs[chosen]), names[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return nn.functional.cross_entropy(model(inputs[chosen]), names[chosen])
+
+    take_steps(torch.optim.Adam(model.parameters(), 3e-3), loss, steps)
 
     def answer(others: np.ndarray) -> np.ndarray:
         with torch.no_grad():

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import PartError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -131,9 +132,7 @@ class RenamedFunctions(Experiment, name="renamed-functions"):
                 else:
                     key = torch.nn.functional.normalize(encoder.code(other), dim=1)
                     loss = loss + torch.nn.functional.cross_entropy(query @ key.T / 0.07, torch.arange(len(query)))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            take_step(optimizer, loss)
         return encoder
 
 

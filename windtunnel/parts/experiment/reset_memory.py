@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -44,13 +45,12 @@ class ResetMemory(Experiment, name="reset-memory"):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             model = Memory(self.memory, self.width)
-            optimizer = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
-            for _ in range(self.steps):
+
+            def loss(step: int) -> torch.Tensor:
                 inputs, begun, cue, ends = self.rows(32)
-                loss = torch.nn.functional.cross_entropy(model(inputs, begun)[ends], cue[ends])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                return torch.nn.functional.cross_entropy(model(inputs, begun)[ends], cue[ends])
+
+            take_steps(torch.optim.Adam(model.parameters(), 1e-2, fused=True), loss, self.steps)
             inputs, begun, cue, ends = self.rows(256)
             with torch.no_grad():
                 said = model(inputs, begun)

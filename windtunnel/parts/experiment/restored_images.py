@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -73,13 +74,11 @@ class RestoredImages(Experiment, name="restored-images"):
         """Train ``net`` in place by least squares."""
         import torch
 
-        optimizer = torch.optim.Adam(net.parameters(), rate, fused=True)
-        for _ in range(steps):
+        def loss(step: int) -> torch.Tensor:
             given, true = pairs()
-            loss = (restored(net, given) - true).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return (restored(net, given) - true).square().mean()
+
+        take_steps(torch.optim.Adam(net.parameters(), rate, fused=True), loss, steps)
 
     def _error(self, net: torch.nn.Module, given: torch.Tensor, true: torch.Tensor) -> float:
         import torch

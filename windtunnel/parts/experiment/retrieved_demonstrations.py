@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ class RetrievedDemonstrations(Experiment, name="retrieved-demonstrations"):
             asked = bank.questions(BATCH, held, self.tasks, random)
             examples = bank.examples(asked, self.demonstrations, self.shown, random)
             loss = torch.nn.functional.cross_entropy(answers(weights, bank, asked, examples), torch.from_numpy(asked.labels))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            take_step(optimizer, loss)
             schedule.step()
         return weights
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ class ScalarTokens(Experiment, name="scalar-tokens"):
             body = nn.Sequential(nn.Linear(112, 96), nn.GELU(), nn.Linear(96, 96), nn.GELU())
             scalar, first, second = nn.Linear(96, 1), nn.Linear(96, 10), nn.Linear(106, 10)
             modules = (embed, digit, body, scalar, first, second)
-            optimizer = torch.optim.Adam([one, *(each for module in modules for each in module.parameters())], 3e-3, fused=True)
 
             def read(letters: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
                 number = dose[:, None] * one if self.inputs == "vector" else digit(split(dose) + torch.tensor([0, 10])).flatten(1)
@@ -62,19 +62,18 @@ class ScalarTokens(Experiment, name="scalar-tokens"):
                 return found
 
             targets = torch.from_numpy(answers).float()
-            for step in range(self.steps):
-                optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / self.steps)
+
+            def loss(step: int) -> torch.Tensor:
                 rows = torch.from_numpy(random.integers(0, self.sequences, 64))
                 vectors = read(letters[rows], dose[rows])
                 if self.outputs == "vector":
-                    loss = (scalar(vectors)[:, 0] - targets[rows]).square().mean()
-                else:
-                    digits = split(squashed(targets[rows]))
-                    follows = second(torch.cat([vectors, nn.functional.one_hot(digits[:, 0], 10)], dim=1))
-                    loss = nn.functional.cross_entropy(first(vectors), digits[:, 0]) + nn.functional.cross_entropy(follows, digits[:, 1])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                    return (scalar(vectors)[:, 0] - targets[rows]).square().mean()
+                digits = split(squashed(targets[rows]))
+                follows = second(torch.cat([vectors, nn.functional.one_hot(digits[:, 0], 10)], dim=1))
+                return nn.functional.cross_entropy(first(vectors), digits[:, 0]) + nn.functional.cross_entropy(follows, digits[:, 1])
+
+            optimizer = torch.optim.Adam([one, *(each for module in modules for each in module.parameters())], 3e-3, fused=True)
+            take_steps(optimizer, loss, self.steps, falling)
             with torch.no_grad():
                 vectors = read(asked, at)
                 if self.outputs == "vector":

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -62,16 +63,15 @@ class SimulatedStocks(Experiment, name="simulated-stocks"):
             if self.first:
                 self._first(body, heads, given, random)
             out = nn.Linear(64, 1)
-            optimizer = torch.optim.Adam([*body.parameters(), *out.parameters()], 1e-3, fused=True)
             true = torch.from_numpy(after).float()
-            for _ in range(self.steps):
+
+            def loss(step: int) -> torch.Tensor:
                 day = torch.from_numpy(random.integers(400 - self.days, 400, 3))
                 told, wanted = out(body(given[day]))[:, :, 0], true[day]
                 order = ((told[:, :, None] - told[:, None]) * (wanted[:, :, None] - wanted[:, None])).neg().relu().mean()
-                loss = (told - wanted).square().mean() + order
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                return (told - wanted).square().mean() + order
+
+            take_steps(torch.optim.Adam([*body.parameters(), *out.parameters()], 1e-3, fused=True), loss, self.steps)
             with torch.no_grad():
                 told = out(body(torch.from_numpy(windows[420:].copy()).float()))[:, :, 0]
         return {"ranks": float(ranks(told.double().numpy(), after[420:]).mean())}
@@ -81,8 +81,7 @@ class SimulatedStocks(Experiment, name="simulated-stocks"):
         import torch
         from torch.nn import functional
 
-        optimizer = torch.optim.Adam([*body.parameters(), *heads.parameters()], 2e-3, fused=True)
-        for _ in range(self.steps):
+        def loss_of(step: int) -> torch.Tensor:
             day, stock = (torch.from_numpy(random.integers(0, count, 128)) for count in (400, 48))
             window = given[day, stock]
             loss = torch.zeros(())
@@ -93,9 +92,9 @@ class SimulatedStocks(Experiment, name="simulated-stocks"):
             if "average" in self.first:
                 hidden = window * (torch.rand(window.shape) > 0.3)
                 loss = loss + (heads["average"](body(hidden))[:, 0] - window.mean(dim=1) * 4).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return loss
+
+        take_steps(torch.optim.Adam([*body.parameters(), *heads.parameters()], 2e-3, fused=True), loss_of, self.steps)
 
 
 def drawn_returns(random: np.random.Generator, days: int, *, alike: bool) -> np.ndarray:
