@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.settings import Many
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -78,11 +79,10 @@ class StagedForecast(Experiment, name="staged-forecast"):
         """Train ``body`` and ``heads`` in place at one task."""
         import torch
 
-        optimizer = torch.optim.Adam([*body.parameters(), *heads.parameters()], 2e-3, fused=True)
         seen, future = relative(paths)
         steps = self.steps // len(self.stages)
-        for step in range(steps):
-            optimizer.param_groups[0]["lr"] = 2e-3 * (1 - step / steps)
+
+        def loss_of(step: int) -> torch.Tensor:
             rows = torch.from_numpy(random.integers(0, len(paths), 64))
             features, true = body(seen[rows]), future[rows]
             end = heads["end"](features)
@@ -97,9 +97,9 @@ class StagedForecast(Experiment, name="staged-forecast"):
                 with torch.no_grad():
                     before = old(seen[rows])
                 loss = loss + weight * (features - before).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return loss
+
+        take_steps(torch.optim.Adam([*body.parameters(), *heads.parameters()], 2e-3, fused=True), loss_of, steps, falling)
 
 
 def relative(paths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def prefer(model: Any, better: np.ndarray, worse: np.ndarray, plain: np.ndarray,
     import torch
     from torch import nn
 
-    before, optimizer = copy.deepcopy(model), torch.optim.Adam(model.parameters(), part.rate / 5)
+    before = copy.deepcopy(model)
 
     def gain(rows: torch.Tensor) -> torch.Tensor:
         now = model(rows[:, :2]).log_softmax(dim=1)
@@ -91,13 +92,13 @@ def prefer(model: Any, better: np.ndarray, worse: np.ndarray, plain: np.ndarray,
             then = before(rows[:, :2]).log_softmax(dim=1)
         return (now - then).gather(1, rows[:, 2:])[:, 0]
 
-    for _ in range(part.preferences):
+    def loss_of(step: int) -> torch.Tensor:
         chosen = random.integers(len(better), size=64)
         margin = gain(torch.from_numpy(better[chosen])) - gain(torch.from_numpy(worse[chosen]))
         loss = -nn.functional.logsigmoid(BETA * margin).mean()
         if part.replay:
             rows = torch.from_numpy(plain[random.integers(len(plain), size=64)])
             loss = loss + part.replay * nn.functional.cross_entropy(model(rows[:, :-1]), rows[:, -1])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return loss
+
+    take_steps(torch.optim.Adam(model.parameters(), part.rate / 5), loss_of, part.preferences)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -75,9 +76,6 @@ class TaggedTiles(Experiment, name="tagged-tiles"):
             early = 0.0
             for step in range(self.steps):
                 said, true = answer(np.nonzero(~held)[0], 64)
-                loss = nn.functional.cross_entropy(said, true)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                take_step(optimizer, nn.functional.cross_entropy(said, true))
                 early = right() if step + 1 == self.steps // 4 else early
             return {"answered": right(), "early": early}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -131,13 +132,11 @@ class TaskContext(Experiment, name="task-context"):
         """Train ``modules`` in place by least squares of ``found`` (rows to numbers) and ``wanted``."""
         import torch
 
-        optimizer = torch.optim.Adam([each for module in modules for each in module.parameters()], 3e-3, fused=True)
-        for _ in range(self.steps):
+        def loss(step: int) -> torch.Tensor:
             rows = torch.from_numpy(random.integers(0, len(inputs), 128))
-            loss = (found(rows) - wanted[rows]).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return (found(rows) - wanted[rows]).square().mean()
+
+        take_steps(torch.optim.Adam([each for module in modules for each in module.parameters()], 3e-3, fused=True), loss, self.steps)
 
 
 def step(place: np.ndarray, goals: np.ndarray) -> np.ndarray:

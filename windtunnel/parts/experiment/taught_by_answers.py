@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -92,28 +93,25 @@ class TaughtByAnswers(Experiment, name="taught-by-answers"):
         import torch
         from torch.nn.functional import cross_entropy
 
-        optimizer = torch.optim.AdamW([vectors], RATE, weight_decay=0.0)
         known = random.choice(about, self.pairs if stage == "pairs" else self.unpaired)
         questions = library.said(known, random, asked=True)
         answer = library.answer[random.permutation(known) if self.shuffled else known]
         own = torch.arange(BATCH)
-        for _ in range(self.steps):
+
+        def loss(step: int) -> torch.Tensor:
             if stage == "sentences":
                 chosen = random.integers(0, len(library.words), BATCH)
                 sentence, rest = library.taken(chosen, random)
-                loss = cross_entropy(encoded(vectors, sentence) @ encoded(vectors, rest).T * SCALE, own)
-            else:
-                batch = random.integers(0, len(known), BATCH)
-                asked = encoded(vectors, questions[batch])
-                if stage == "pairs":
-                    right = torch.from_numpy(known[batch][:, None] == known[batch])
-                    scores = asked @ encoded(vectors, library.words[known[batch]]).T * SCALE
-                    loss = cross_entropy(scores.masked_fill(right & ~torch.eye(BATCH, dtype=torch.bool), -1e9), own)
-                else:
-                    loss = self._of_answers(vectors, asked, library, answer[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+                return cross_entropy(encoded(vectors, sentence) @ encoded(vectors, rest).T * SCALE, own)
+            batch = random.integers(0, len(known), BATCH)
+            asked = encoded(vectors, questions[batch])
+            if stage != "pairs":
+                return self._of_answers(vectors, asked, library, answer[batch])
+            right = torch.from_numpy(known[batch][:, None] == known[batch])
+            scores = asked @ encoded(vectors, library.words[known[batch]]).T * SCALE
+            return cross_entropy(scores.masked_fill(right & ~torch.eye(BATCH, dtype=torch.bool), -1e9), own)
+
+        take_steps(torch.optim.AdamW([vectors], RATE, weight_decay=0.0), loss, self.steps)
 
     def _of_answers(self, vectors: torch.nn.Parameter, asked: torch.Tensor, library: AnswerDocuments, answer: np.ndarray) -> torch.Tensor:
         """-log p(answer | question), over the documents that are found."""

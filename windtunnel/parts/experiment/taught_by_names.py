@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -88,14 +89,13 @@ class TaughtByNames(Experiment, name="taught-by-names"):
 
         body, head = nn.Sequential(nn.Linear(PIXELS, 64), nn.ReLU()), nn.Linear(64, 20)
         wanted = torch.from_numpy(told(attributes, attributes >= 0)[:, :20]).float()
-        optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], 3e-3, fused=True)
         inputs = torch.from_numpy(images).float()
-        for _ in range(150 if self.steps > 10 else 2):
+
+        def loss(step: int) -> torch.Tensor:
             rows = random.integers(0, len(inputs), 64)
-            loss = nn.functional.binary_cross_entropy_with_logits(head(body(inputs[rows])), wanted[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return nn.functional.binary_cross_entropy_with_logits(head(body(inputs[rows])), wanted[rows])
+
+        take_steps(torch.optim.Adam([*body.parameters(), *head.parameters()], 3e-3, fused=True), loss, 150 if self.steps > 10 else 2)
         return body
 
     def _taught(
@@ -111,16 +111,14 @@ class TaughtByNames(Experiment, name="taught-by-names"):
         """Train in place: the head first and then the body, or both at once without ``align``."""
         import torch
 
+        def loss(step: int) -> torch.Tensor:
+            rows = random.integers(0, len(images), 64)
+            return self.distance(head(body(images[rows])), labels[rows], ends, vectors[rows])
+
         stages = [(head,), (body,)] if self.align else [(head, body)]
         for modules in stages:
             optimizer = torch.optim.Adam([each for module in modules for each in module.parameters()], 3e-3, fused=True)
-            for _ in range(self.steps // len(stages)):
-                rows = random.integers(0, len(images), 64)
-                loss = self.distance(head(body(images[rows])), labels[rows], ends, vectors[rows])
-                body.zero_grad()
-                head.zero_grad()
-                loss.backward()
-                optimizer.step()
+            take_steps(optimizer, loss, self.steps // len(stages))
 
     def distance(self, found: torch.Tensor, labels: torch.Tensor, ends: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """The loss of a batch: ``found`` of the student, unit vectors ``ends`` of the names and ``vectors`` of the images."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -117,14 +118,13 @@ def trained(vectors: np.ndarray, titles: np.ndarray, skills: np.ndarray, steps: 
     from torch.nn.functional import cross_entropy, normalize
 
     weights = torch.nn.Parameter(torch.from_numpy(vectors.copy()))
-    optimizer = torch.optim.AdamW([weights], RATE)
     own = torch.arange(64)
-    for _ in range(steps):
+
+    def loss(step: int) -> torch.Tensor:
         batch = random.integers(0, len(titles), 64)
         one, two = (normalize(torch.from_numpy(each[batch]) @ weights, dim=1) for each in (titles, skills))
         scores = one @ two.T / TEMPERATURE
-        loss = cross_entropy(scores, own) + cross_entropy(scores.T, own)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        return cross_entropy(scores, own) + cross_entropy(scores.T, own)
+
+    take_steps(torch.optim.AdamW([weights], RATE), loss, steps)
     return np.asarray(weights.detach().numpy())

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 
@@ -48,13 +49,12 @@ class TrainedFilters(Experiment, name="trained-filters"):
             width = self.width
             blocks = [nn.Sequential(nn.Conv2d(inner, width, 3, padding=1), nn.ReLU()) for inner in (1, width, width)]
             model = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * width, 10))
-            optimizer = torch.optim.AdamW(model.parameters(), self.rate, weight_decay=self.decay)
-            for _ in range(self.steps):
+
+            def loss(step: int) -> torch.Tensor:
                 chosen = torch.from_numpy(random.integers(0, self.images, 64))
-                loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                return nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+
+            take_steps(torch.optim.AdamW(model.parameters(), self.rate, weight_decay=self.decay), loss, self.steps)
             with torch.no_grad():
                 right = (model(images[1200:]).argmax(dim=1) == labels[1200:]).double().mean()
         judged = [layer for layer in layers(model.state_dict().items()) if layer.verdict != "small"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -86,15 +87,15 @@ class TwoTowerOutliers(Experiment, name="two-tower-outliers"):
         import numpy as np
         import torch
 
-        optimizer, rows = torch.optim.Adam(held, self.rate), np.nonzero(train)[0]
-        for _ in range(self.steps):
+        rows = np.nonzero(train)[0]
+
+        def loss(step: int) -> torch.Tensor:
             chosen = random.choice(len(rows), min(self.batch, len(rows)), replace=False)
             names = torch.nn.functional.normalize(held[0], dim=1)[labels[chosen]]
             logits = self.scale * images(rows[chosen]) @ names.T
-            loss = sum(self.loss(each) for each in (logits, logits.T))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[union-attr]
-            optimizer.step()
+            return sum((self.loss(each) for each in (logits, logits.T)), torch.zeros(()))
+
+        take_steps(torch.optim.Adam(held, self.rate), loss, self.steps)
 
     def loss(self, logits: torch.Tensor) -> torch.Tensor:
         """Of square logits, whose diagonal are the pairs."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -71,9 +72,7 @@ class TwoViewConfidence(Experiment, name="two-view-confidence"):
                 believed = [one.detach().exp().gather(1, labels[:, None])[:, 0] for one in logits]
                 weights = self._weights(believed, right)
             loss = sum((-(weight * (targets * one).sum(dim=1)).mean() for weight, one in zip(weights, logits, strict=True)), start=0.0)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[union-attr]
-            optimizer.step()
+            take_step(optimizer, loss)  # type: ignore[arg-type]
         found = [self._judged(model, sight, torch.from_numpy(truth).reshape(-1)) for model, sight in zip(models, sights, strict=True)]
         accuracy, transferred = np.mean(found, axis=0)
         trust = np.mean([float((weight * right).mean() / (right.mean() * weight.mean() + FLOOR)) for weight in weights])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -102,21 +103,19 @@ class WalkFeatures(Experiment, name="walk-features"):
         width, wanted = self.width, {"inverse": 2, "clone": 2, "forward": SEEN, "contrast": self.width, "reconstruct": SEEN}[self.task]
         given = {"inverse": 2 * width, "clone": width, "forward": width + 2, "contrast": width + 2, "reconstruct": width}[self.task] + 2
         head = nn.Sequential(nn.Linear(given, 64), nn.ReLU(), nn.Linear(64, wanted))
-        optimizer = torch.optim.Adam([*phi.parameters(), *head.parameters()], 3e-3, fused=True)
-        for _ in range(self.steps):
+
+        def loss(step: int) -> torch.Tensor:
             rows = torch.from_numpy(random.integers(0, len(first), 128))
             now, then, act, told = phi(first[rows]), second[rows], actions[rows], goals[rows]
             if self.task == "inverse":
-                loss = functional.mse_loss(head(torch.cat([now, phi(then), told], dim=1)), act)
-            elif self.task == "clone":
-                loss = functional.mse_loss(head(torch.cat([now, told], dim=1)), act)
-            elif self.task == "reconstruct":
-                loss = functional.mse_loss(head(torch.cat([now, told], dim=1)), first[rows])
-            elif self.task == "forward":
-                loss = functional.mse_loss(head(torch.cat([now, act, told], dim=1)), then)
-            else:
-                foretold = functional.normalize(head(torch.cat([now, act, told], dim=1)), dim=1)
-                loss = functional.cross_entropy(5 * foretold @ functional.normalize(phi(then), dim=1).T, torch.arange(len(rows)))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+                return functional.mse_loss(head(torch.cat([now, phi(then), told], dim=1)), act)
+            if self.task == "clone":
+                return functional.mse_loss(head(torch.cat([now, told], dim=1)), act)
+            if self.task == "reconstruct":
+                return functional.mse_loss(head(torch.cat([now, told], dim=1)), first[rows])
+            if self.task == "forward":
+                return functional.mse_loss(head(torch.cat([now, act, told], dim=1)), then)
+            foretold = functional.normalize(head(torch.cat([now, act, told], dim=1)), dim=1)
+            return functional.cross_entropy(5 * foretold @ functional.normalize(phi(then), dim=1).T, torch.arange(len(rows)))
+
+        take_steps(torch.optim.Adam([*phi.parameters(), *head.parameters()], 3e-3, fused=True), loss, self.steps)

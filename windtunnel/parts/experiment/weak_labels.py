@@ -8,6 +8,7 @@ from pydantic import Field
 
 from windtunnel.core.errors import UserError
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import take_step, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -99,15 +100,14 @@ class WeakLabels(Experiment, name="weak-labels"):
         if self.student == "random":
             return body
         head = nn.Linear(128, 64)
-        optimizer = torch.optim.AdamW([*body.parameters(), *head.parameters()], 1e-3)
-        for _ in range(self.pretraining):
+
+        def loss(step: int) -> torch.Tensor:
             chosen = images[random.choice(len(images), BATCH, replace=False)]
             one, two = (normalize(head(body(_view(chosen, random))), dim=1) for _ in range(2))
             scores, own = one @ two.T / TEMPERATURE, torch.arange(BATCH)
-            loss = cross_entropy(scores, own) + cross_entropy(scores.T, own)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return cross_entropy(scores, own) + cross_entropy(scores.T, own)
+
+        take_steps(torch.optim.AdamW([*body.parameters(), *head.parameters()], 1e-3), loss, self.pretraining)
         return body
 
     def _taught(self, features: torch.Tensor, stages: list[tuple[np.ndarray, np.ndarray, float]], seed: int) -> Any:
@@ -130,9 +130,7 @@ class WeakLabels(Experiment, name="weak-labels"):
                 logits, told = head(features[places[rows]]), torch.from_numpy(wanted[rows]).float()
                 share = confidence * min(1.0, step / (WARM * self.steps))
                 loss = _cross_entropy(logits, (1 - share) * told + share * hardened(logits.detach().softmax(dim=1), told))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                take_step(optimizer, loss)
                 if self.stops and (now := _cross_entropy(head(judged), target)) < best:
                     best, kept = now, copy.deepcopy(head.state_dict())
             if self.stops and held:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from windtunnel.core.trial import Trial
+from windtunnel.kits.optim.descent import falling, take_steps
 from windtunnel.slots import Experiment
 
 if TYPE_CHECKING:
@@ -82,21 +83,19 @@ class WornSensors(Experiment, name="worn-sensors"):
         if self.pretext == "none":
             return network
         random = torch.Generator().manual_seed(seed)
-        optimizer = torch.optim.AdamW([*network.parameters(), *heads.parameters()], 2e-3, weight_decay=0.01, fused=True)
-        for step in range(self.steps):
-            optimizer.param_groups[0]["lr"] = 2e-3 * (1 - step / self.steps)
+
+        def loss(step: int) -> torch.Tensor:
             given = segments[torch.randint(0, len(segments), (64,), generator=random)]
             if self.pretext == "masked":
                 cut = given.view(len(given), pieces, PIECE)
                 hidden = torch.rand(len(given), pieces, generator=random).argsort(dim=1) < max(1, round(self.ratio * pieces))
-                loss = functional.mse_loss(heads["draw"](network.at(network(cut, hidden)))[hidden], cut[hidden])
-            else:
-                names = torch.randint(0, CHANGES, (len(given),), generator=random)
-                shown = changed(given, names, random).view(len(given), pieces, PIECE)
-                loss = functional.cross_entropy(heads["name"](network(shown)), names)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+                return functional.mse_loss(heads["draw"](network.at(network(cut, hidden)))[hidden], cut[hidden])
+            names = torch.randint(0, CHANGES, (len(given),), generator=random)
+            shown = changed(given, names, random).view(len(given), pieces, PIECE)
+            return functional.cross_entropy(heads["name"](network(shown)), names)
+
+        optimizer = torch.optim.AdamW([*network.parameters(), *heads.parameters()], 2e-3, weight_decay=0.01, fused=True)
+        take_steps(optimizer, loss, self.steps, falling)
         return network
 
     def _tuned(self, network: Any, known: tuple[np.ndarray, np.ndarray], rate: float, seed: int) -> Any:
@@ -109,14 +108,13 @@ class WornSensors(Experiment, name="worn-sensors"):
         torch.manual_seed(seed)
         head = torch.nn.Linear(body.width, 2)
         given, labels = pieced(known[0]), torch.from_numpy(known[1])
-        optimizer = torch.optim.AdamW([*body.parameters(), *head.parameters()], rate, weight_decay=0.01, fused=True)
-        for step in range(self.tuning):
-            optimizer.param_groups[0]["lr"] = rate * (1 - step / self.tuning)
+
+        def loss(step: int) -> torch.Tensor:
             rows = torch.randint(0, len(given), (min(32, len(given)),), generator=random)
-            loss = torch.nn.functional.cross_entropy(head(body(given[rows])), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            return torch.nn.functional.cross_entropy(head(body(given[rows])), labels[rows])
+
+        optimizer = torch.optim.AdamW([*body.parameters(), *head.parameters()], rate, weight_decay=0.01, fused=True)
+        take_steps(optimizer, loss, self.tuning, falling)
 
         def answer(segments: np.ndarray) -> np.ndarray:
             with torch.no_grad():
