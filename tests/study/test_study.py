@@ -590,6 +590,11 @@ def test_tuning_gives_every_arm_the_same_trials_and_reports_what_they_cost(fly, 
         assert tuning["arms"][arm]["chosen"] == {"clip": 2.0} and tuning["arms"][arm]["flops"] == 1.5e9
         assert result["recipes"][arm]["phases"][0]["clip"] == 2.0 and result["recipes"][arm]["budget"]["flops"] == 1e9
     assert flown(tmp_path / "out") == 6 + 8
+    costs = check_study(found, tmp_path / "out", workers=1, timed=False)
+    assert (costs["runs"], costs["cached"]) == (0, 6 + 8), "what was chosen is known, so nothing is left to fly"
+    other = study(arms={"wide": {"context": 64}}, tune={"clip": [1.0, 2.0, 16.0], "share": 0.5}, seeds=2)
+    costs = check_study(other, tmp_path / "out", workers=1, timed=False)
+    assert (costs["runs"], costs["cached"]) == (2 + 8, 4), "other knobs may choose otherwise"
 
 
 def test_a_grid_whose_best_lies_at_an_end_is_widened_for_baseline_and_arms_alike(fly):

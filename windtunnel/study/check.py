@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,13 @@ def check_study(
         return _counted(study, out, base, variant) or (seen.budget(base) if seen else estimate(base)["own_flops"])
 
     recipes = at_one_budget(study.resolved, budget)
-    entries = plan(study, recipes, dict.fromkeys(recipes, ""), variant)
+    # What tuning chose stands in the result. Before that it is not known: runs are costed as the file has them, and none counts as flown.
+    chosen = _chosen(study, out)
+    settled = {arm: with_knobs(recipe, chosen[arm]) if arm in chosen else recipe for arm, recipe in recipes.items()}
+    entries = plan(study, settled, dict.fromkeys(recipes, ""), variant)
     refuse_what_cannot_fly(entries)
-    # What tuning will choose is not known, so runs are costed as the file has them; trials add theirs.
-    stages, cached, changed = _missing(study, recipes, _trials(study, recipes, variant), entries, variant, out)
+    trials = _trials(study, recipes, variant)
+    stages, cached, changed = _missing(recipes, trials, entries, variant, out, None if study.tune is None else chosen)
     missing = [run for stage in stages for run in stage]
     each = {arm: estimate(recipe) for arm, recipe in recipes.items()}
     factor, finished = _learned(cached, seen)
@@ -167,18 +170,33 @@ def _trials(study: StudyFile, recipes: Mapping[str, Recipe], variant: Variant) -
     return [run_of(arm, 1.0, seed, with_knobs(recipe, one, share), "", variant) for arm, recipe in recipes.items() for one in settings]
 
 
+def _chosen(study: StudyFile, out: Path | None) -> dict[str, dict[str, Any]]:
+    """The values that tuning chose, by arm, where the study was flown in ``out`` with the same knobs."""
+    tuning = (_flown_before(study, out).get("tuning") or {}) if study.tune else {}
+    if not study.tune or tuning.get("knobs") != {knob: list(values) for knob, values in study.tune.knobs.items()}:
+        return {}
+    return {arm: found["chosen"] for arm, found in tuning["arms"].items() if found["chosen"]}
+
+
 def _missing(
-    study: StudyFile, recipes: Mapping[str, Recipe], trials: list[Entry], entries: list[Entry], variant: Variant, out: Path | None
+    recipes: Mapping[str, Recipe],
+    trials: list[Entry],
+    entries: list[Entry],
+    variant: Variant,
+    out: Path | None,
+    chosen: Collection[str] | None,
 ) -> tuple[list[list[Entry]], list[tuple[Entry, RunRecord]], int]:
     """The runs that are still to be flown, in stages that follow each other, models that they need first; those that ``out`` holds
     already with their records; and how many of the first it holds of sources that have changed since.
+
+    Of ``entries`` those of arms that are not among the ``chosen`` are still to be flown (None: of none).
     """
 
     data: dict[str, str | None] = {}
+    open_ones = {run.key for run in entries if chosen is not None and run.arm not in chosen} - {run.key for run in trials}
 
     def record(run: Entry, weights: bool = False) -> RunRecord | None:
-        chosen = study.tune is None or run.seed not in study.seed_list
-        if not chosen or out is None or not any((out / "runs").glob(f"{run.key}-*")):
+        if run.key in open_ones or out is None or not any((out / "runs").glob(f"{run.key}-*")):
             return None
         if (key := data_key(run.recipe)) not in data:
             data[key] = data_now(run.recipe, out / "cache")
@@ -273,10 +291,17 @@ def _flown(out: Path, key: str, weights: bool, data: str | None) -> RunRecord | 
     return None
 
 
+def _flown_before(study: StudyFile, out: Path | None) -> dict[str, Any]:
+    """What the study came to in ``out``; empty where it was not flown there."""
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((Path(out or "") / "studies" / study.name / "result.json").read_text(encoding="utf-8")))
+    return {}
+
+
 def _sizes_before(study: StudyFile, out: Path | None) -> dict[str, int] | None:
     """Training tokens of each source, if the study was begun in ``out`` with the same corpus and tokenizer."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        result = json.loads((Path(out or "") / "studies" / study.name / "result.json").read_text(encoding="utf-8"))
+    result = _flown_before(study, out)
+    with contextlib.suppress(ValueError, KeyError, TypeError):
         if data_key(Recipe.model_validate(result["recipes"][BASELINE])) == data_key(study.resolved[BASELINE]):
             return dict(result["stream"]["sizes"]["train"])
     return None
