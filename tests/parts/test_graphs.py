@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from windtunnel.core.errors import UserError
+from windtunnel.core.errors import PartError, UserError
 from windtunnel.core.registry import make
+from windtunnel.data.corpus.tables import rows_of
 from windtunnel.data.corpus.tally import Tally
 from windtunnel.kits.sets.graphs import KINDS, Graphs, drawing, laid_out, mended, random_graph
 from windtunnel.models.forward import forward
@@ -108,7 +109,7 @@ def test_tables_of_the_users_lose_nothing_in_silence(tmp_path: Path) -> None:
         == counted["kept: graph without a label"]
         == 1
     )
-    numbers, _ = write(tmp_path, nodes="graph,node,x,y\na,1,0.5,2\n", edges=edges, labels="graph,label\n")
+    numbers, _ = write(tmp_path, nodes="graph,node,x,y\na,1,0.5,2\n", edges="graph,from,to\n", labels="graph,label\n")
     assert numbers[0]["nodes"] == [[0.5, 2.0]]
     for broken, said in (
         ("graph,node\na,1\n", "column of words"),
@@ -117,6 +118,16 @@ def test_tables_of_the_users_lose_nothing_in_silence(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=said):
             write(tmp_path, nodes=broken)
+    with pytest.raises(UserError, match=r"labels\.csv: names no graph of nodes\.csv: the first here is 'Water', and there 'water'"):
+        write(tmp_path, nodes=nodes, edges=edges, labels="graph,label\nWater,wet\n")
+    with pytest.raises(UserError, match=r"no edge joins two nodes .* from '1' to '2' in graph 'water', .* is 'o' in graph 'water'"):
+        write(tmp_path, edges="graph,from,to\nwater,1,2\n")
+    (tmp_path / "labels.csv").rename(tmp_path / "label.csv")
+    with pytest.raises(UserError, match=r"did you mean 'label\.csv'"):
+        rows_of(tmp_path / "labels.csv", ("graph",))
+    rows = {"documents": np.zeros((1, 1)), "label": -np.ones((1, 1))}
+    with pytest.raises(PartError, match=r"labels: labels\.csv"):
+        make(Objective, "classify-graphs").prepare(rows, FACTS._replace(classes=0), np.random.default_rng(0))
 
 
 def test_equal_graphs_fall_into_one_split_and_labels_stand_in_order(tmp_path: Path) -> None:

@@ -109,6 +109,17 @@ def test_an_episode_that_sees_otherwise_is_named() -> None:
         make(Encoding, "episodes").fit(Corpus(), Path(), tell=lambda line: None)
 
 
+def test_episodes_that_all_do_the_same_are_refused() -> None:
+    class Corpus:
+        sources = ("mine",)
+
+        def rows(self, split: str, source: str, columns: Any) -> Any:
+            yield pyarrow.RecordBatch.from_pylist([{"observation": [[1], [0]], "action": [3, -1], "origin": "e"}] * 2).select(columns)
+
+    with pytest.raises(UserError, match="all training steps have the action 3"):
+        make(Encoding, "episodes").fit(Corpus(), Path(), tell=lambda line: None)
+
+
 def test_codes_are_kinds_and_what_training_did_not_show_is_nothing() -> None:
     states = FACTS.states(np.array([[2, 0], [0, 1], [3, -1]]))
     assert states.tolist() == [[0, 0, 1, 1, 0], [1, 0, 0, 0, 1], [0] * 5]

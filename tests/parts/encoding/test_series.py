@@ -160,7 +160,7 @@ def test_times_lie_on_a_grid_or_are_refused() -> None:
     assert (months.frequency, months.period) == ("monthly", 12) and months.values.tolist() == list(range(30))
     ends = regular(["2024-01-31", "2024-02-29", "2024-03-31", "2024-05-31"], [1, 2, 3, 5], lambda *_: None)
     assert ends.frequency == "monthly" and np.isnan(ends.values[3])
-    with pytest.raises(Irregular, match="neither a date nor a number"):
+    with pytest.raises(Irregular, match="neither a date, such as 2020-01-31, nor"):
         regular(["yesterday", "today"], [1, 2], print)
     with pytest.raises(Irregular, match="steps of 1 from its first"):
         regular([0, 1, 2, 3e9], [1, 2, 3, 4], print)

@@ -102,8 +102,11 @@ def rows_of(path: Path, wanted: tuple[str, ...]) -> tuple[list[str], list[dict[A
     Values are text. Where a row has more fields than the header these stand under None; what it lacks is None.
 
     Raises:
-        UserError: where it cannot be read. Columns of ``wanted`` may be missing.
+        UserError: where it is not there or cannot be read. Columns of ``wanted`` may be missing.
     """
+    if not path.exists():
+        beside = [file.name for file in path.parent.glob("*") if file.suffix in (".csv", ".tsv")]
+        raise UserError(f"{path}: no such file" + (f"; {nearest(path.name, beside)}" if beside else ""))
     try:
         encoding, names, mark = header_of(path, wanted)
         with opened(path) as raw:

@@ -133,7 +133,7 @@ def _places(times: Sequence[Any]) -> tuple[np.ndarray, str, int]:
     try:
         dates = np.array([_written(time) for time in times], "datetime64[s]")
     except ValueError as error:
-        raise Irregular(f"a time is neither a date nor a number: {error}") from error
+        raise Irregular(f"a time is neither a date, such as 2020-01-31, nor a number: {error}") from error
     months = dates.astype("datetime64[M]").astype(np.int64)
     within = (dates - dates.astype("datetime64[M]")).astype(np.int64) // 86400
     ends = (dates + np.timedelta64(86400, "s")).astype("datetime64[M]").astype(np.int64) != months

@@ -27,17 +27,15 @@ def labels_loss(model: Any, arrays: Mapping[str, Any], labels: torch.Tensor, nee
     return Loss(values.view_as(labels), labels != -100, outputs)
 
 
-def targets_of(rows: Mapping[str, np.ndarray], classes: int, part: str) -> np.ndarray:
+def targets_of(rows: Mapping[str, np.ndarray], classes: int, part: str, cure: str) -> np.ndarray:
     """The labels [B, T] of ``rows`` as targets: -100 where there is none.
 
     Raises:
-        PartError: where no training document has a label, for ``part``.
+        PartError: where no training document has a label, for ``part``; ``cure`` says how documents get one.
     """
     import numpy as np
 
     if not classes:
-        raise PartError(
-            f"{part}: no training document has a label; name the field that holds it, for example `encoding: {{rows: {{label: FIELD}}}}`"
-        )
+        raise PartError(f"{part}: no training document has a label; {cure}")
     label = np.where(rows["documents"] >= 0, rows["label"], -1)
     return np.where(label >= 0, label, -100).astype(np.int64)

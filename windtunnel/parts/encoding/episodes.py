@@ -43,13 +43,13 @@ class EpisodeWindows(Encoding, name="episodes"):
         """How many codes and actions there are in training.
 
         Raises:
-            UserError: for a source without episodes, and where observations are of several lengths or no codes.
+            UserError: for a source without episodes or with one action alone, and where observations are of several lengths or no codes.
         """
         import numpy as np
 
         tell("counting the codes of training episodes")
         most: np.ndarray | None = None
-        actions = 0
+        kinds: set[int] = set()
         for source in corpus.sources:
             for seen, done, where in self._read(corpus, "train", source):
                 highest = seen.max(axis=0)
@@ -59,16 +59,18 @@ class EpisodeWindows(Encoding, name="episodes"):
                         "episodes of one study have to see alike"
                     )
                 most = highest if most is None else np.maximum(most, highest)
-                actions = max(actions, int(done.max(initial=-1)) + 1)
-        if most is None or not actions:
+                kinds.update(np.unique(done[done >= 0]).tolist())
+        if most is None or not kinds:
             raise UserError("encoding.episodes: no training episode has a step with an action")
+        if len(kinds) == 1:
+            raise UserError(f"encoding.episodes: all training steps have the action {kinds.pop()}; there is nothing to tell between")
         return Fitted(
             fields={
                 "observation": Kind("<i2", (self.steps, len(most)), fill=-1),
                 "action": Kind("<i2", (self.steps,), fill=-1),
                 "there": Kind("|u1", (self.steps,)),
             },
-            facts={"steps": self.steps, "codes": (most + 1).astype("<i8"), "actions": actions},
+            facts={"steps": self.steps, "codes": (most + 1).astype("<i8"), "actions": max(kinds) + 1},
             encode=lambda split, source: self._encode(corpus, split, source, len(most)),
         )
 

@@ -33,7 +33,8 @@ class ClassifyGraphs(Objective, name="classify-graphs"):
         from windtunnel.kits.sets.classes import targets_of
         from windtunnel.kits.sets.nodes import arrays_of
 
-        labels = targets_of(rows, facts.classes, self.name)
+        cure = "give graph-files a table of them (labels: labels.csv) or documents a field label, or learn without by masked-nodes"
+        labels = targets_of(rows, facts.classes, self.name, cure)
         if labels.max(initial=0) >= facts.classes:
             raise PartError(
                 f"classify-graphs: a graph has the label {labels.max()}, and training graphs have 0 to {facts.classes - 1} alone; "

@@ -45,7 +45,7 @@ class ClassifyRows(Objective, name="classify-rows"):
         return {
             **facts.given(rows),
             "hidden": random.random((*rows["documents"].shape, cells)) < self.hide,
-            "labels": targets_of(rows, facts.classes, self.name),
+            "labels": targets_of(rows, facts.classes, self.name, "name the field that holds it: `encoding: {rows: {label: FIELD}}`"),
         }
 
     def measured_by(self) -> ClassifyRows:

@@ -41,17 +41,24 @@ class GraphFiles(StreamedSource, name="graph-files"):
         """The graphs in the order in which their first nodes stand.
 
         Raises:
-            UserError: for a table that is missing, lacks a column, or holds no node.
+            UserError: for a table that is missing, lacks a column, holds no node, or speaks of other graphs or nodes alone.
         """
         places, features = self._nodes()
         edges: dict[str, list[list[int]]] = {graph: [] for graph in places}
-        for number, row in enumerate(self._table(self.edges, ("graph", "from", "to")), start=2):
+        rows = self._table(self.edges, ("graph", "from", "to"))
+        for number, row in enumerate(rows, start=2):
             mine = places.get(row["graph"])
             one, other = (mine.get(row[end]) if mine is not None else None for end in ("from", "to"))
             if one is None or other is None:
                 tally.count("left out: edge to a node that is not there", where=f"{self.edges}:{number}")
                 continue
             edges[row["graph"]].append([one, other])
+        if rows and not any(edges.values()):
+            first, graph = rows[0], next(iter(places))
+            raise UserError(
+                f"{self._file(self.edges)}: no edge joins two nodes of a graph in {self.nodes}: the first goes from {first['from']!r} to "
+                f"{first['to']!r} in graph {first['graph']!r}, and the first node there is {next(iter(places[graph]))!r} in graph {graph!r}"
+            )
         labels = self._labels(places, tally)
         for graph, mine in places.items():
             alone = len(mine) - len({node for edge in edges[graph] for node in edge})
@@ -96,6 +103,11 @@ class GraphFiles(StreamedSource, name="graph-files"):
             return {}
         rows = self._table(self.labels, ("graph", "label"))
         numbers = {name: place for place, name in enumerate(sorted({row["label"] for row in rows} - {""}, key=in_order))}
+        if rows and not any(row["graph"] in places for row in rows):
+            raise UserError(
+                f"{self._file(self.labels)}: names no graph of {self.nodes}: the first here is {rows[0]['graph']!r}, "
+                f"and there {next(iter(places))!r}"
+            )
         for row in rows:
             if row["graph"] not in places:
                 tally.count("left out: label of a graph without nodes", where=row["graph"])
