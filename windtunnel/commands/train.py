@@ -35,7 +35,7 @@ from windtunnel.commands.options import (
     sources,
 )
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.files import locked
+from windtunnel.core.files import claim, locked
 
 if TYPE_CHECKING:
     from windtunnel.laws.decision import ForecastResult
@@ -80,6 +80,7 @@ def at_work(out: Path, processes: int, device: str | None, words: Sequence[str])
         ):
             if not mine:
                 raise UserError(f"{out}: another process is working on it; wait for it, or choose another --out")
+            claim(out)
 
             def say(message: str) -> None:
                 if speaking:

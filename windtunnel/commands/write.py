@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 ask = typer.Typer(
     no_args_is_help=True, help="Ask a ready question of your own text.", context_settings={"help_option_names": ["-h", "--help"]}
 )
+
+
+def refuse_within(to: Path, corpus: Mapping[str, str]) -> None:
+    """Raise UserError where ``to`` lies in a folder of ``corpus``: each change to the study would change its text, and re-fly its runs."""
+    file = to.resolve()
+    for folder in (Path(path).expanduser() for path in corpus.values()):
+        if folder.is_dir() and file.is_relative_to(folder.resolve()):
+            beside = os.path.relpath(folder.resolve().parent / file.name)
+            raise UserError(f"{to}: lies in {folder} and would be read as text, and each change to it fly all again; add --to {beside}")
 
 
 def new(
@@ -50,6 +60,7 @@ def new(
     corpus = named([one for one in folders if not one.startswith("builtin:")])
     if both := sorted(builtin.keys() & corpus.keys()):
         raise UserError(f"{both[0]}: is also the name of a built-in source; rename the folder")
+    refuse_within(to, corpus)
     corpus |= builtin
     to.parent.mkdir(parents=True, exist_ok=True)
     known: dict[str, Glance] = {}

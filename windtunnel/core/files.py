@@ -22,6 +22,7 @@ from windtunnel.core.leases import HOST, beating, held_by, leased, silent
 
 STALE = 3600.0  # seconds after which a temporary folder without a lock is removed
 PAUSE = 1.0  # seconds between two looks at what another host holds
+OURS = ".windtunnel"  # in a folder that Windtunnel writes
 _LOCK = "lock"  # in a temporary folder: held by the process that fills it
 
 
@@ -53,6 +54,14 @@ def naming(path: Path, advice: str = "", what: str = "") -> Iterator[None]:
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def claim(folder: Path) -> None:
+    """Make ``folder``, where the disk lets us, and mark it as one that Windtunnel writes: nothing in it is a document of a folder above."""
+    with contextlib.suppress(OSError):  # whoever writes there next says what is wrong
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / OURS).exists():
+            (folder / OURS).touch()
 
 
 def refuse_address(path: Path | str) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from windtunnel.core.errors import UserError, nearest
-from windtunnel.core.files import locked, naming, remove_abandoned, sync, temporary_folder, write_json
+from windtunnel.core.files import claim, locked, naming, remove_abandoned, sync, temporary_folder, write_json
 from windtunnel.core.outside import without_source
 from windtunnel.recipe import Document, Recipe, recipe_from
 from windtunnel.recipe.nesting import NestedError
@@ -60,6 +60,14 @@ def curation_from(data: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
+def refuse_own_text(recipe: Recipe, out: Path) -> None:
+    """Raise UserError where ``out`` is the folder of a source of ``recipe``: what is written there would be read as its text next time."""
+    for name, source in recipe.corpus.items():
+        path = getattr(source, "path", None)
+        if isinstance(path, str) and Path(path).expanduser().absolute() == out.expanduser().absolute():
+            raise UserError(f"{out}: is the folder of source {name!r}, and what is written there would be read as text; take another")
+
+
 def curate(
     recipe: Recipe, out: Path, *, workers: int = 1, engine: str = "local", address: str | None = None, progress: Say | None = None
 ) -> dict[str, Any]:
@@ -77,13 +85,15 @@ def curate(
         progress: is told what is being done, a line at a time.
 
     Raises:
-        UserError: where a source cannot be read, another process is at work in ``out``, or the disk refuses.
+        UserError: where a source cannot be read or lies where ``out`` is, another process is at work in ``out``, or the disk refuses.
     """
     out, say = Path(out), progress or (lambda line: None)
+    refuse_own_text(recipe, out)
     with naming(out), locked(out / "lock") as mine:
         if not mine:
             raise UserError(f"{out}: another process is curating there; wait for it, or choose another --out")
         remove_abandoned(out, ".new-")
+        claim(out)
         stages: list[Stage] = []
         for name, source in recipe.corpus.items():
             stages.append(read_stage(name, source, out / "work", say))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.core import outside
 from windtunnel.core.errors import ADVICE, DiskError, UserError
-from windtunnel.core.files import holder, locked, refuse_address, write_json, write_text
+from windtunnel.core.files import claim, holder, locked, refuse_address, write_json, write_text
 from windtunnel.core.keys import Variant
 from windtunnel.core.shared import Share
 from windtunnel.recipe import Recipe
@@ -107,6 +107,7 @@ def fly_study(
     folder = out / "studies" / study.name
     committed = folders_of(study.file, records)
     try:
+        claim(out)  # before the corpus is read, for it may lie in the folder of the text
         folder.mkdir(parents=True, exist_ok=True)
         (out / "runs").mkdir(exist_ok=True)
         with locked(folder / ".lock") as mine:

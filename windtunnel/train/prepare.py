@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.core.errors import UserError
-from windtunnel.core.files import refuse_address
+from windtunnel.core.files import claim, refuse_address
 from windtunnel.recipe import Recipe, data_key, held_by_curators, needed
 from windtunnel.train.curation import Fly, curation_of, fly_in
 from windtunnel.train.estimate import too_large
@@ -41,6 +41,7 @@ def prepare(
     if (problem := too_large(recipe)) is not None:
         raise UserError(problem)
     refuse_address(cache)
+    claim(cache)
     before = None
     if (other := recipe.encoding.before()) is not None:
         refuse_other_documents(other, recipe)

@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from windtunnel.core.files import OURS
+
 Passed = list[tuple[str, Path]]  # what was passed over and why, relative to the folder
 
 
@@ -20,8 +22,8 @@ def listed(root: Path, pattern: str) -> tuple[list[Path], Passed]:
     """The files in ``root`` that ``pattern`` matches, in the order of their paths, and what is passed over.
 
     ``**`` also enters folders behind links, which ``Path.glob`` does not: each real folder once, so that loops end, and none that ``root``
-    lies in. Folders that may not be listed and links that lead nowhere are passed over. Every folder that can hold a match is read once,
-    and no other.
+    lies in. Folders that may not be listed, those that Windtunnel writes, and links that lead nowhere are passed over. Every folder that
+    can hold a match is read once, and no other.
 
     Raises:
         ValueError, NotImplementedError: where ``pattern`` is no pattern for files inside the folder.
@@ -45,14 +47,15 @@ class _Walk:
     """A walk through a folder for one pattern. ``passed`` is what was passed over."""
 
     def __init__(self, root: Path, parts: tuple[str, ...]) -> None:
-        self.root, self.parts, self.passed = root, parts, Passed()
+        self.root, self.parts, self.passed, self.top = root, parts, Passed(), str(root)
         self._known: set[str] = set()  # real folders, where ** could meet one twice
         self._links: list[tuple[str, frozenset[int]]] = []
         self._above = {os.path.realpath(folder) for folder in (root, *Path(os.path.realpath(root)).parents)}
 
     def files(self, top: Path, place: int) -> list[Path]:
         """The files in ``top`` that match the parts of the pattern from ``place`` on."""
-        found = list(self._in(str(top), self._open({place})))
+        self.top = str(top)
+        found = list(self._in(self.top, self._open({place})))
         in_order = not self._links
         while self._links:
             folder, places = self._links.pop(0)
@@ -82,6 +85,9 @@ class _Walk:
 
     def _in(self, folder: str, places: frozenset[int]) -> Iterator[str]:
         """The files in ``folder`` and below, in the order of their paths. Links to folders are put off, as real folders come first."""
+        if folder != self.top and os.path.exists(os.path.join(folder, OURS)):
+            self._pass("folder that Windtunnel writes", folder)
+            return
         if any(part == "**" for part in self.parts):
             real = os.path.realpath(folder)
             if real in self._known:
