@@ -148,8 +148,21 @@ def test_mistakes_in_mappings_are_told_as_those_of_files_are(tmp_path: Path) -> 
         wt.train({"corpus": {"notes": "notes"}, "seeds": 3}, out=tmp_path / "run")
     with pytest.raises(wt.UserError, match=r"curation: curators.0: no Curator is called 'lenght'; did you mean 'length'"):
         wt.curate({"notes": "notes"}, tmp_path / "curated", curators=["lenght"])
+    with pytest.raises(wt.UserError, match=r"curators.0: no Curator is called 'lenght'"):
+        wt.curate({"notes": "notes"}, tmp_path / "curated", curators="lenght")
     with pytest.raises(wt.UserError, match=r"^study: no corpus"):
         wt.read({"corpus": {}})
+    with pytest.raises(wt.UserError, match=r"no-study\.yaml: no such file"):
+        wt.pack(tmp_path / "no-study.yaml", tmp_path / "pack")
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    recipe = {"corpus": {"notes": str(tmp_path / "nowhere")}, "budget": {"steps": 1}, "model": {"depth": 2}}
+    with pytest.raises(wt.UserError, match="--device mps: runs are checked on cpu and cuda alone"):
+        wt.train(recipe, out=tmp_path / "run", device="mps")
+    study = {"corpus": recipe["corpus"], "budget": {"steps": 1}, "baseline": {"model": {"depth": 2}}, "arms": {"a": {"schedule": "linear"}}}
+    with pytest.raises(wt.UserError, match="--device mps"):
+        wt.read(study).fly(out=tmp_path / "out", device="mps")
 
 
 def test_adapting_from_python_is_what_the_command_does(shown: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ def curate(
     corpus: Where | Mapping[str, Any],
     out: Where,
     *,
-    curators: Sequence[Any] | None = None,
+    curators: Sequence[Any] | str | None = None,
     workers: int = 1,
     engine: str = "local",
     address: str | None = None,
@@ -26,7 +26,7 @@ def curate(
     Args:
         corpus: a file with ``corpus`` and ``curators``; or, with ``curators``, sources by name.
         out: where all goes.
-        curators: in order, as YAML writes them: ``[{"near-duplicates": {"similarity": 0.7}}]``.
+        curators: in order, as YAML writes them: ``[{"near-duplicates": {"similarity": 0.7}}]``; one may be its name alone.
         workers: processes that judge side by side, or with ``engine="ray"`` tasks.
         engine: ``local`` or ``ray``; the documents are the same.
         address: of a running Ray cluster, whose nodes see ``out`` (default: one that is started here).
@@ -41,7 +41,8 @@ def curate(
 
     if isinstance(corpus, Mapping):
         with in_words("curation"):
-            recipe = curation_from({"corpus": expanded(corpus), "curators": list(curators or ())})
+            named = [curators] if isinstance(curators, str) else list(curators or ())
+            recipe = curation_from({"corpus": expanded(corpus), "curators": named})
     else:
         recipe = load_curation(corpus)
     result = run(recipe, Path(out), workers=workers, engine=engine, address=address, progress=None if quiet else print)

@@ -40,6 +40,7 @@ def train(
     """
     from windtunnel.recipe import Document, load_recipe, merge, recipe_from
     from windtunnel.recipe.resolve import resolve
+    from windtunnel.train.machine import refuse_device
     from windtunnel.train.prepare import prepare, prepare_needed
     from windtunnel.train.run import fly
 
@@ -50,6 +51,7 @@ def train(
     else:
         document = Document(recipe)
         found = resolve(load_recipe(document, more), document)
+    refuse_device(device)
     stream, others = prepare(found, Path(cache)), prepare_needed(found, Path(cache))
     record = fly(found, seed, stream, Path(out), threads=threads, device=device, loggers=loggers, streams=others)
     return _finished(record)
@@ -97,7 +99,9 @@ def adapt(
     from windtunnel.report.adaptation import page
     from windtunnel.study.adapt import adapt as fly
     from windtunnel.study.adapt_request import AdaptRequest, budget_of, share_of
+    from windtunnel.train.machine import refuse_device
 
+    refuse_device(device)
     request = AdaptRequest(
         checkpoint=model,
         corpus=expanded(corpus),

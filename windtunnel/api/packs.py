@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel.api.given import OUT, Where
-from windtunnel.api.studies import Study
+from windtunnel.api.studies import Study, read
 
 
-def pack(studies: Study | Sequence[Study], folder: Where, *, most: int | None = None, out: Where = OUT) -> dict[str, Any]:
+def pack(studies: Study | Where | Sequence[Study | Where], folder: Where, *, most: int | None = None, out: Where = OUT) -> dict[str, Any]:
     """Pack studies into ``folder`` for a machine without a network or the libraries that read a corpus; returns what is in it.
 
     Args:
-        studies: one, or several, as :func:`read` returns them.
+        studies: one, or several: files, or what :func:`read` returns.
         folder: is made.
         most: bytes that the pack may have; what does not fit is left out, the least valuable first, and named under ``left_out``.
         out: where text is prepared and kept, as for :meth:`Study.fly`.
@@ -24,8 +24,9 @@ def pack(studies: Study | Sequence[Study], folder: Where, *, most: int | None = 
     """
     from windtunnel.study.pack.make import pack_studies
 
-    given = [studies] if isinstance(studies, Study) else list(studies)
-    return pack_studies([study.file for study in given], Path(folder), out=Path(out), most=most).summary()
+    given = [studies] if isinstance(studies, Study | str | Path) else list(studies)
+    found = [study if isinstance(study, Study) else read(study) for study in given]
+    return pack_studies([study.file for study in found], Path(folder), out=Path(out), most=most).summary()
 
 
 def fly_pack(folder: Where, minutes: float, *, out: Where = OUT, workers: int | None = None, threads: int | None = None) -> dict[str, Any]:

@@ -157,7 +157,9 @@ class Study:
             KeyboardInterrupt: after Ctrl-C; what was flying has written checkpoints.
         """
         from windtunnel.study.fly import fly_study
+        from windtunnel.train.machine import refuse_device
 
+        refuse_device(device, several=True)
         kept: dict[str, Any] = {
             "records": [Path(folder) for folder in records],
             "save_records": Path(save_records) if save_records else None,

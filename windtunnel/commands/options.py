@@ -188,19 +188,9 @@ def look_at(recipe: Any) -> None:
 
 def check_device(device: str | None, several: bool = False) -> None:
     """Raise UserError unless this machine has ``device``, or each of several, and runs are known to be right there."""
-    import torch
+    from windtunnel.train.machine import refuse_device
 
-    named = [one.strip() for one in (device or "cpu").split(",")] if several else [device or "cpu"]
-    if len(named) > 1 and (len({*named}) < len(named) or any(one.startswith("cpu") for one in named)):
-        raise UserError(f"--device {device}: several are several GPUs, each once, such as cuda:0,cuda:2")
-    for one in named:
-        kind = one.strip().partition(":")[0]
-        if kind not in ("cpu", "cuda"):
-            raise UserError(f"--device {one.strip()}: runs are checked on cpu and cuda alone; use --device cpu")
-        try:
-            torch.empty(1, device=one.strip())
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(f"--device {one.strip()}: {str(error).splitlines()[0]}") from error
+    refuse_device(device, several)
 
 
 def check_engine(engine: Engine, address: str | None) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from windtunnel.core.errors import UserError
+
 
 def versions() -> dict[str, str]:
     """Versions of what determines numbers."""
@@ -158,3 +160,18 @@ def _held() -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def refuse_device(device: str | None, several: bool = False) -> None:
+    """Raise UserError unless this machine has ``device``, or each of several, and runs are known to be right there."""
+    named = [one.strip() for one in (device or "cpu").split(",")] if several else [device or "cpu"]
+    if len(named) > 1 and (len({*named}) < len(named) or any(one.startswith("cpu") for one in named)):
+        raise UserError(f"--device {device}: several are several GPUs, each once, such as cuda:0,cuda:2")
+    for one in named:
+        kind = one.strip().partition(":")[0]
+        if kind not in ("cpu", "cuda"):
+            raise UserError(f"--device {one.strip()}: runs are checked on cpu and cuda alone; use --device cpu")
+        try:
+            torch.empty(1, device=one.strip())
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"--device {one.strip()}: {str(error).splitlines()[0]}") from error
