@@ -141,7 +141,7 @@ def test_a_table_gives_classes_and_groups(folder: Path) -> None:
         read(folder, labels="labels.csv", group="person")
     (folder / "labels.csv").write_text("file,class\ndown/900.png,odd\n")
     assert make(Source, {"image-folder": {"path": str(folder), "labels": "lables.csv"}}).signature(), "told on reading"
-    with pytest.raises(UserError, match=r"lables\.csv: cannot be read as a table"):
+    with pytest.raises(UserError, match=r"lables\.csv: no such file; did you mean 'labels\.csv'"):
         read(folder, labels="lables.csv")
     with pytest.raises(UserError, match=r"names 'down/900.png', which the folder does not hold"):
         read(folder, labels="labels.csv")
